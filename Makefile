@@ -1,0 +1,57 @@
+# make demo    install what the demo needs, run it
+# make test    install everything, lint, check types, run the tests
+# make install-size    what a robot's installation weighs
+#
+# PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
+
+PYTHON ?= python3
+VENV ?= .venv
+INSTALL = -m pip install --disable-pip-version-check --quiet $(PIP_ARGS)
+# No build isolation: the same setuptools builds everywhere. PEP 517: pip, not setup.cfg, says where scripts go.
+BUILD = --no-build-isolation --use-pep517
+SETUPTOOLS = setuptools==84.2.1
+
+# Off the network, and in a domain that no other run is likely to have; the tests choose a free one themselves.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 100))')
+export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
+unexport PYTHONPATH
+
+.PHONY: demo test lint types pytest install-size clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/dp_ros demo
+
+test: lint types pytest
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+
+types: $(VENV)/.test
+	$(VENV)/bin/mypy
+
+pytest: $(VENV)/.test
+	$(VENV)/bin/python -m pytest
+
+install-size:
+	rm -rf build
+	$(PYTHON) -m venv build/robot
+	build/robot/bin/python $(INSTALL) $(SETUPTOOLS)
+	build/robot/bin/python $(INSTALL) $(BUILD) '.[runtime,ros]'
+	@du -sm build/robot/lib/python3*/site-packages | awk '{print "robot installation: " $$1 " MB, allowed less than 700"; exit $$1 >= 700}'
+
+clean:
+	rm -rf $(VENV) build install log *.egg-info
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(INSTALL) $(SETUPTOOLS)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made setup.py package.xml
+	$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.made setup.py package.xml
+	$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim,train,test]'
+	touch $@

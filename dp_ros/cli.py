@@ -1,0 +1,247 @@
+"""The command line: ``dp_ros <command>``. Each command imports what it needs, so that a robot needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dp_ros import __version__
+from dp_ros.errors import DpRosError
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code. An error that has a name is printed without a traceback."""
+    parser = build_parser()
+    options = parser.parse_args(args)
+    try:
+        return options.run(options)
+    except DpRosError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        extra = MISSING.get((error.name or '').split('.')[0])
+        if extra is None:
+            raise
+        print(f"error: {error.name} is not installed; `pip install 'dp_ros[{extra}]'` has it", file=sys.stderr)
+        return 1
+
+
+MISSING = {
+    'torch': 'train',
+    'diffusers': 'train',
+    'onnx': 'train',
+    'tensorboard': 'train',
+    'rosbags': 'train',
+    'zarr': 'train',
+    'tqdm': 'train',
+    'matplotlib': 'train',
+    'gym_pusht': 'sim',
+    'pymunk': 'sim',
+    'imageio': 'sim',
+    'onnxruntime': 'runtime',
+    'cv2': 'runtime',
+    'cv_bridge': 'runtime',
+    'rclpy': 'ros',
+    'sensor_msgs': 'ros',
+    'trajectory_msgs': 'ros',
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog='dp_ros', description='Diffusion policies for ROS 2 arms.')
+    parser.add_argument('--version', action='version', version=__version__)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    for add in (_add_demo, _add_convert, _add_record, _add_train, _add_export, _add_evaluate, _add_inspect, _add_bench):
+        add(commands)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _bundle(path: str) -> Path:
+    from dp_ros.paths import locate
+
+    return locate(path)
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
+    parser.add_argument('--bundle', default='models/pusht_state', help='policy to run')
+    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from dp_ros.nodes.demo import run_demo
+
+    return run_demo(_bundle(options.bundle), options.world, options.episodes, options.seed, options.out)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'convert', _convert, 'Turn the PushT demonstrations (zarr) into rosbag2 recordings.')
+    parser.add_argument('source', type=Path, help='pusht_cchi_v7_replay.zarr')
+    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
+    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+    parser.add_argument('--camera', default='raw', choices=['raw', 'png', 'jpeg', 'none'], help='how images are kept')
+    parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from dp_ros.training.convert import convert_pusht
+
+    bags = convert_pusht(
+        options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
+    )
+    print(f'{len(bags)} bags in {options.out}')
+    return 0
+
+
+def _add_record(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'record', _record, 'Record demonstrations from the running robot into rosbag2 folders.')
+    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
+    parser.add_argument('--config', type=Path, default=Path('config/train/pusht_state.yaml'),
+                        help='training configuration that names the topics')  # fmt: skip
+    parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
+                        help='who commands: the scripted demonstrator, or whatever else publishes commands')  # fmt: skip
+    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+
+
+def _record(options: argparse.Namespace) -> int:
+    from dp_ros.nodes.record import run_record
+
+    return run_record(options)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'train', _train, 'Train a policy from recordings; the same command resumes a run.')
+    parser.add_argument('--config', type=str, required=True, help='training configuration (YAML)')
+    parser.add_argument('--data', type=Path, required=True, help='a rosbag2 recording, or a folder of them, or a zarr')
+    parser.add_argument('--run', dest='folder', type=Path, required=True, help='run folder; an unfinished run goes on')
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.paths import locate
+    from dp_ros.training.episodes import read_episodes
+    from dp_ros.training.settings import TrainSettings
+    from dp_ros.training.trainer import Trainer
+    from dp_ros.training.zarr_reader import read_pusht_zarr
+
+    settings = read_yaml(locate(options.config), TrainSettings)
+    read = read_pusht_zarr if (options.data / '.zgroup').is_file() else read_episodes
+    result = Trainer(settings, list(read(options.data, settings.task)), options.folder).run()
+    state = 'finished' if result.finished else 'stopped'
+    print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
+    return 0 if result.finished else 130
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'export', _export, 'Export a run as a bundle that a robot can load.')
+    parser.add_argument('run_folder', metavar='RUN', type=Path, help='run folder of dp_ros train')
+    parser.add_argument('bundle', type=Path, help='folder to write')
+    parser.add_argument('--weights', default='float16', choices=['float16', 'float32'], help='how weights are stored')
+    parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
+    parser.add_argument('--sampling-steps', type=int, default=10, help='the default number of sampling steps')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dp_ros.training.export import export_run
+
+    bundle = export_run(
+        options.run_folder,
+        options.bundle,
+        weights=options.weights,
+        torchscript=options.torchscript,
+        sampling_steps=options.sampling_steps,
+        overwrite=options.overwrite,
+    )
+    size = sum(f.stat().st_size for f in bundle.folder.iterdir())
+    print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')
+    return 0
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
+    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
+                        help='direct: in this process; ros: the node processes over DDS')  # fmt: skip
+    parser.add_argument('--sampler', default=None, choices=['ddim', 'ddpm'], help="instead of the bundle's")
+    parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--latency', type=float, default=0.05,
+                        help='direct: time from observation to command [s]')  # fmt: skip
+    parser.add_argument('--rate', type=float, default=1.0,
+                        help='ros: speed of simulated time; 1 is real time')  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--threads', type=int, default=2, help='threads of one network call')
+    parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
+    parser.add_argument('--json', type=Path, default=None, help='write the summary here')
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.simulation.scores import EvaluationSettings, table
+
+    if options.through == 'ros':
+        from dp_ros.nodes.evaluation import evaluate_ros as evaluate
+    else:
+        from dp_ros.training.evaluation import evaluate_direct as evaluate
+    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(EvaluationSettings)}
+    summary = evaluate(EvaluationSettings(**{**chosen, 'bundle': _bundle(options.bundle)}))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=2) + '\n')
+    print(table(summary))
+    return 0
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'inspect', _inspect, 'Say what a bundle or a recording holds.')
+    parser.add_argument('path', help='bundle or rosbag2 recording')
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from dp_ros.inspection import describe
+
+    print(describe(_bundle(options.path)))
+    return 0
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'bench', _bench, 'Measure the network: ONNX Runtime and eager torch, side by side.')
+    parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose network is measured')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads to measure')
+    parser.add_argument('--rounds', type=int, default=200, help='forwards of each, in turn')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from dp_ros.training.bench import run_bench
+
+    return run_bench(_bundle(options.bundle), options.threads, options.rounds, options.json)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

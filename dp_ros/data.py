@@ -1,0 +1,131 @@
+"""The four immutable values that dp_ros's parts hand to each other.
+
+Stamps are integer nanoseconds of robot time, so that live and recorded windows can be compared bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dp_ros.errors import DataError, check_finite, check_shape
+
+NANOSECONDS = 1_000_000_000
+
+
+def to_nanoseconds(seconds: float) -> int:
+    """Round seconds to whole nanoseconds."""
+    return round(seconds * NANOSECONDS)
+
+
+def _frozen(what: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == 'f':
+        check_finite(what, array)
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observation:
+    """One aligned observation: every stream as it was known at a control tick.
+
+    Attributes
+    ----------
+    stamp
+        The tick [ns].
+    streams
+        By stream name: vectors of shape (C,) float64, images of shape (H, W, 3) uint8 RGB.
+    ages
+        By stream name, how much older than the tick the message was [ns].
+
+    """
+
+    stamp: int
+    streams: Mapping[str, np.ndarray]
+    ages: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frozen = {name: _frozen(f'observation stream {name!r}', value) for name, value in self.streams.items()}
+        object.__setattr__(self, 'streams', frozen)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """The newest ``obs_horizon`` observations, oldest first.
+
+    Attributes
+    ----------
+    stamps
+        Ticks [ns], shape (T,) int64.
+    streams
+        By stream name, the observations stacked: (T, C) float64 or (T, H, W, 3) uint8.
+
+    """
+
+    stamps: np.ndarray
+    streams: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        check_shape('window stamps', self.stamps, (None,))
+        length = len(self.stamps)
+        if length == 0:
+            raise DataError('window: got 0 observations, allowed 1 or more')
+        frozen = {}
+        for name, value in self.streams.items():
+            if value.shape[0] != length:
+                raise DataError(f'window stream {name!r}: got {value.shape[0]} observations, allowed {length}')
+            frozen[name] = _frozen(f'window stream {name!r}', value)
+        object.__setattr__(self, 'streams', frozen)
+        object.__setattr__(self, 'stamps', _frozen('window stamps', self.stamps))
+
+    @property
+    def stamp(self) -> int:
+        """The newest observation's tick [ns]."""
+        return int(self.stamps[-1])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Goal:
+    """What the policy is asked to do; empty for a policy whose task is fixed by its training."""
+
+    streams: Mapping[str, np.ndarray] = field(default_factory=dict)
+    instruction: str = ''
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Predicted actions. ``actions[0]`` is due at ``stamp``, the newest observation's tick.
+
+    Attributes
+    ----------
+    stamp
+        When ``actions[0]`` is due [ns].
+    control_dt
+        Time between actions [ns].
+    joints
+        Names of the action's columns.
+    actions
+        Joint positions [rad or m], shape (T, A) float64, all finite.
+
+    """
+
+    stamp: int
+    control_dt: int
+    joints: tuple[str, ...]
+    actions: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.control_dt <= 0:
+            raise DataError(f'chunk control_dt: got {self.control_dt} ns, allowed more than 0')
+        check_shape('chunk actions', self.actions, (None, len(self.joints)))
+        if len(self.actions) == 0:
+            raise DataError('chunk actions: got 0, allowed 1 or more')
+        object.__setattr__(self, 'actions', _frozen('chunk actions', self.actions))
+
+    @property
+    def due(self) -> np.ndarray:
+        """When each action is due [ns], shape (T,) int64."""
+        return self.stamp + self.control_dt * np.arange(len(self.actions), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Noise schedules and samplers in NumPy: the robot needs no torch."""

@@ -1,0 +1,48 @@
+"""The few kinds of error that dp_ros raises. Each message says what was checked, what was got and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+class DpRosError(Exception):
+    """Base of every error that dp_ros raises on purpose."""
+
+
+class ConfigError(DpRosError, ValueError):
+    """A configuration, parameter or command line that cannot be used."""
+
+
+class DataError(DpRosError, ValueError):
+    """A message, recording or array that does not hold what it must."""
+
+
+class BundleError(DpRosError, ValueError):
+    """A bundle that is incomplete, altered, or does not fit the robot."""
+
+
+class LimitError(DpRosError, ValueError):
+    """A motion that cannot be made to respect the robot's limits."""
+
+
+def check_shape(what: str, array: np.ndarray, expected: Sequence[int | None]) -> None:
+    """Raise :class:`DataError` unless ``array.shape`` equals ``expected``; ``None`` stands for any length."""
+    fits = array.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, array.shape, strict=True))
+    if not fits:
+        allowed = '(' + ', '.join('any' if e is None else str(e) for e in expected) + ')'
+        raise DataError(f'{what}: got shape {array.shape}, allowed {allowed}')
+
+
+def check_finite(what: str, array: np.ndarray) -> None:
+    """Raise :class:`DataError` if ``array`` holds NaN or infinity, naming the first index."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise DataError(f'{what}: got {array[index]} at index {index}, allowed finite numbers only')
+
+
+def listed(names: Iterable[object]) -> str:
+    """Join names for an error message: ``a, b, c`` or ``(none)``."""
+    return ', '.join(str(name) for name in names) or '(none)'

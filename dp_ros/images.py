@@ -1,0 +1,89 @@
+"""ROS images to RGB arrays: checked first, decoded by cv_bridge, resized by OpenCV. The same calls live and offline."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream
+from dp_ros.errors import ConfigError, DataError, listed
+
+# Bytes of a pixel. All are 8 bit a channel: depth and Bayer images are no RGB, and are refused by name.
+CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+
+# First bytes, and the marker that ends a whole file. OpenCV fills what a cut file lacks with grey and does not say so.
+_FORMATS = {'jpeg': (b'\xff\xd8\xff', b'\xff\xd9'), 'png': (b'\x89PNG\r\n\x1a\n', b'IEND')}
+# Cameras may pad after the end marker.
+_TAIL = 4096
+
+
+@lru_cache(maxsize=1)
+def _bridge() -> Any:
+    try:
+        from cv_bridge import CvBridge
+    except ImportError as error:
+        raise ConfigError(
+            f'images need cv_bridge, which cannot be imported ({error}); on a machine with ROS install the package '
+            "cv_bridge (ros-jazzy-cv-bridge), elsewhere the extra 'ros': pip install 'dp_ros[ros]'"
+        ) from error
+    return CvBridge()
+
+
+def decode_image(what: str, msg: Any) -> np.ndarray:
+    """Return a ``sensor_msgs/Image`` as RGB, (H, W, 3) uint8."""
+    if msg.encoding not in CHANNELS:
+        raise DataError(f'{what} encoding: got {msg.encoding!r}, allowed {listed(CHANNELS)}')
+    height, width, step = int(msg.height), int(msg.width), int(msg.step)
+    row = width * CHANNELS[msg.encoding]
+    if height < 1 or width < 1:
+        raise DataError(f'{what} size: got {width} x {height} pixels, allowed 1 x 1 or more')
+    if step < row:
+        raise DataError(f'{what} step: got {step} bytes a row, allowed {row} or more ({width} pixels {msg.encoding})')
+    data = np.frombuffer(msg.data, dtype=np.uint8)
+    if len(data) != step * height:
+        raise DataError(f'{what} data: got {len(data)} bytes, allowed {step * height} ({height} rows of {step})')
+    if step > row:
+        # The cv-bridge from PyPI takes padded rows for pixels, so the padding goes first.
+        data = np.ascontiguousarray(data.reshape(height, step)[:, :row]).reshape(-1)
+    tight = SimpleNamespace(height=height, width=width, encoding=msg.encoding, is_bigendian=0, step=row, data=data)
+    rgb: np.ndarray = _bridge().imgmsg_to_cv2(tight, desired_encoding='rgb8')
+    return rgb
+
+
+def decode_compressed(what: str, msg: Any) -> np.ndarray:
+    """Return a ``sensor_msgs/CompressedImage`` (JPEG or PNG) as RGB, (H, W, 3) uint8."""
+    import cv2
+
+    data = bytes(msg.data)
+    kind = next((k for k, (start, _) in _FORMATS.items() if data.startswith(start)), None)
+    if kind is None or 'compresseddepth' in msg.format.lower():
+        raise DataError(
+            f'{what}: got {len(data)} bytes of format {msg.format!r} that begin with {data[:4].hex(" ") or "nothing"}, '
+            f'allowed {listed(_FORMATS)}'
+        )
+    if _FORMATS[kind][1] not in data[-_TAIL:]:
+        raise DataError(f'{what}: got {len(data)} bytes of {kind} without an end marker, allowed whole files only')
+    try:
+        # 'passthrough', because the cv-bridge from PyPI takes a grey JPEG for a colour one.
+        pixels = _bridge().compressed_imgmsg_to_cv2(SimpleNamespace(data=data, format=msg.format), 'passthrough')
+    except cv2.error as error:
+        raise DataError(f'{what}: {kind} of {len(data)} bytes cannot be decoded: {error}') from error
+    if pixels is None:
+        raise DataError(f'{what}: {kind} of {len(data)} bytes cannot be decoded; allowed whole, valid files only')
+    rgb: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def resize_rgb(stream: ImageStream, rgb: np.ndarray) -> np.ndarray:
+    """Return ``rgb`` (H, W, 3) uint8 at the stream's size, as an array of its own."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise DataError(f'stream {stream.name!r}: got {rgb.dtype} {rgb.shape}, allowed uint8 (H, W, 3)')
+    if rgb.shape == stream.shape:
+        return rgb.copy()
+    import cv2
+
+    resized: np.ndarray = cv2.resize(rgb, (stream.width, stream.height), interpolation=cv2.INTER_AREA)
+    return resized

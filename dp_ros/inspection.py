@@ -1,0 +1,55 @@
+"""What `dp_ros inspect` says about a bundle or a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dp_ros.config import ImageStream, JointStream, Stream
+
+
+def describe(path: Path) -> str:
+    """Return a description of the bundle or rosbag2 recording at ``path``."""
+    return _bundle(path) if (path / 'bundle.json').is_file() else _recording(path)
+
+
+def _bundle(path: Path) -> str:
+    from dp_ros.policy.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    task = bundle.task
+    lines = [f'bundle {bundle.name} (schema {bundle.schema_version}), complete and unaltered', 'observes']
+    lines += [f'  {s.name}: {s.topic}, {_stream(s)}, no older than {s.max_age} s' for s in task.streams]
+    joints = ', '.join(f'{j} [{u}]' for j, u in zip(task.action.joints, task.action.units, strict=True))
+    lines += [
+        f'commands {task.action.topic}: {joints}',
+        f'control_dt {task.control_dt} s, horizons: obs {task.obs_horizon}, pred {task.pred_horizon}, '
+        f'exec {task.exec_horizon}',
+        f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
+        f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
+        'files',
+    ]
+    lines += [f'  {f}: {bundle.path(f).stat().st_size / 1e6:.2f} MB, {h[:12]}' for f, h in bundle.files.items()]
+    for key, value in bundle.provenance.items():
+        if not isinstance(value, dict | list):
+            lines.append(f'{key}: {value}')
+    return '\n'.join(lines)
+
+
+def _stream(stream: Stream) -> str:
+    if isinstance(stream, ImageStream):
+        return f'image, {stream.width} x {stream.height} rgb8'
+    if isinstance(stream, JointStream):
+        joints = ', '.join(f'{j} [{u}]' for j, u in zip(stream.joints, stream.units, strict=True))
+        return f'{", ".join(stream.fields)} of {joints}'
+    return ', '.join(stream.features)
+
+
+def _recording(path: Path) -> str:
+    from dp_ros.training.bags import BagReader, find_bags
+
+    lines = []
+    for bag in find_bags(path):
+        with BagReader(bag) as reader:
+            lines.append(f'{bag}')
+            lines += [f'  {name}: {topic.type}, {topic.count} messages' for name, topic in reader.topics.items()]
+    return '\n'.join(lines)

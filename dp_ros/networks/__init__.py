@@ -1,0 +1,1 @@
+"""Denoisers and observation encoders, in torch. Only training and export need them."""

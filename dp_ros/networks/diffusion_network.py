@@ -1,0 +1,57 @@
+"""Encoder and denoiser as one trainable module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.networks.encoder import ObservationEncoder
+from dp_ros.networks.unet1d import Unet1d
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Sizes of the network; the defaults have 4.5 M parameters."""
+
+    channels: tuple[int, ...] = (64, 128, 256)
+    level_width: int = 128
+    kernel_size: int = 5
+    groups: int = 8
+    camera_width: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(c < self.groups or c % self.groups for c in self.channels):
+            raise ConfigError(
+                f'network.channels: got {list(self.channels)}, allowed multiples of groups ({self.groups}), one or more'
+            )
+        if self.kernel_size % 2 == 0:
+            raise ConfigError(f'network.kernel_size: got {self.kernel_size}, allowed odd numbers')
+
+
+class DiffusionNetwork(nn.Module):
+    """``encoder`` (window -> cond) and ``denoiser`` (x_k, k, cond -> prediction)."""
+
+    def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
+        super().__init__()
+        halvings = 2 ** (len(settings.channels) - 1)
+        if task.pred_horizon % halvings:
+            raise ConfigError(
+                f'pred_horizon: got {task.pred_horizon}, allowed multiples of {halvings} '
+                f'(the network halves time {len(settings.channels) - 1} times)'
+            )
+        self.encoder = ObservationEncoder(task, camera_width=settings.camera_width)
+        self.denoiser = Unet1d(
+            actions=len(task.action.joints),
+            cond_width=self.encoder.width,
+            channels=settings.channels,
+            level_width=settings.level_width,
+            kernel_size=settings.kernel_size,
+            groups=settings.groups,
+        )
+
+    def forward(self, x_k: Tensor, k: Tensor, *streams: Tensor) -> Tensor:
+        """Predict for a noisy chunk x_k (B, P, A) at levels k (B,), given normalized streams."""
+        return self.denoiser(x_k, k, self.encoder(*streams))

@@ -1,0 +1,130 @@
+"""The denoiser: a U-Net over the chunk's time axis, conditioned by FiLM (Chi et al. 2023, Diffusion Policy, section IV-A).
+
+Symbols: B batch, P pred_horizon, A action channels, D conditioning width, C feature channels, `k` noise level index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dp_ros.errors import ConfigError
+
+
+class LevelEmbedding(nn.Module):
+    """Sinusoids of the noise level (Vaswani et al. 2017, section 3.5), then a two-layer network: (B,) -> (B, width)."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        rates = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000.0) / (half - 1)))
+        self.register_buffer('frequencies', rates, persistent=False)
+        self.layers = nn.Sequential(nn.Linear(width, width * 4), nn.Mish(), nn.Linear(width * 4, width))
+
+    def forward(self, k: Tensor) -> Tensor:
+        """Embed noise levels ``k`` (B,) int64."""
+        phase = k.to(torch.float32)[:, None] * self.frequencies[None, :]
+        return self.layers(torch.cat((phase.sin(), phase.cos()), dim=-1))
+
+
+class ConvBlock(nn.Module):
+    """Convolution, group normalization, Mish: (B, C_in, T) -> (B, C_out, T)."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel_size: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels_in, channels_out, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.GroupNorm(groups, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        return nn.functional.mish(self.norm(self.conv(x)))
+
+
+class FilmResidual(nn.Module):
+    """Two convolution blocks, a scale and a bias per channel from the conditioning between them, and a shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int, film_width: int, kernel_size: int, groups: int) -> None:
+        super().__init__()
+        self.first = ConvBlock(channels_in, channels_out, kernel_size, groups)
+        self.second = ConvBlock(channels_out, channels_out, kernel_size, groups)
+        self.film = nn.Linear(film_width, channels_out * 2)
+        self.shortcut = nn.Conv1d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, film_input: Tensor) -> Tensor:
+        """Map x (B, C_in, T), given the activated conditioning (B, film_width), to (B, C_out, T)."""
+        scale, bias = self.film(film_input).unsqueeze(-1).chunk(2, dim=1)
+        return self.second(self.first(x) * scale + bias) + self.shortcut(x)
+
+
+class Unet1d(nn.Module):
+    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
+
+    Parameters
+    ----------
+    actions
+        Action channels A.
+    cond_width
+        Conditioning width D.
+    channels
+        Feature channels of each resolution; time is halved between them.
+    level_width
+        Width of the noise level's embedding.
+    kernel_size, groups
+        Of the convolutions and of group normalization.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        actions: int,
+        cond_width: int,
+        channels: Sequence[int] = (64, 128, 256),
+        level_width: int = 128,
+        kernel_size: int = 5,
+        groups: int = 8,
+    ) -> None:
+        super().__init__()
+        if any(c % groups for c in channels):
+            raise ConfigError(f'channels: got {tuple(channels)}, allowed multiples of groups ({groups})')
+        self.last_level = len(channels) - 1
+        self.level = LevelEmbedding(level_width)
+        film = level_width + cond_width
+
+        def residual(channels_in: int, channels_out: int) -> FilmResidual:
+            return FilmResidual(channels_in, channels_out, film, kernel_size, groups)
+
+        ins = [actions, *channels[:-1]]
+        self.down = nn.ModuleList(
+            nn.ModuleList((residual(a, b), residual(b, b))) for a, b in zip(ins, channels, strict=True)
+        )
+        self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
+        self.middle = nn.ModuleList((residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1])))
+        wide = list(reversed(channels))
+        self.up = nn.ModuleList(
+            nn.ModuleList((residual(a * 2, b), residual(b, b))) for a, b in zip(wide[:-1], wide[1:], strict=True)
+        )
+        self.upsample = nn.ModuleList(nn.ConvTranspose1d(c, c, 4, stride=2, padding=1) for c in wide[1:])
+        self.last = ConvBlock(channels[0], channels[0], kernel_size, groups)
+        self.project = nn.Conv1d(channels[0], actions, 1)
+
+    def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
+        """Predict for x_k (B, P, A), k (B,) int64, cond (B, D)."""
+        film = nn.functional.mish(torch.cat((self.level(k), cond), dim=-1))
+        x = x_k.transpose(1, 2)
+        skips = []
+        for level, (first, second) in enumerate(self.down):
+            x = second(first(x, film), film)
+            skips.append(x)
+            if level < self.last_level:
+                x = self.downsample[level](x)
+        for block in self.middle:
+            x = block(x, film)
+        for (first, second), upsample in zip(self.up, self.upsample, strict=True):
+            x = upsample(second(first(torch.cat((x, skips.pop()), dim=1), film), film))
+        return self.project(self.last(x)).transpose(1, 2)

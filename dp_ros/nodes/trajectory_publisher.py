@@ -1,0 +1,362 @@
+"""Chunks and joint states in, the trajectory that the controller gets out; or a stop, with its reason.
+
+The plan, the splicing and the limits are `dp_ros.policy.planner`'s. If chunks stop coming, the trajectory that was sent
+last ends at rest and the controller holds: the length of its tail is the dead-man's switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros import messages
+from dp_ros.config import JointStream
+from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.errors import BundleError, ConfigError, DataError, DpRosError, listed
+from dp_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
+from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.nodes.observation_buffer import BUNDLE, below_namespace, read_bundle
+from dp_ros.nodes.parameters import Param, overrides
+from dp_ros.paths import locate
+from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.limits_file import read_joint_limits
+from dp_ros.policy.planner import Planned, Planner, Refused
+from dp_ros.policy.trajectory import Trajectory
+
+INFINITE = float('inf')
+PARAMETERS = [
+    BUNDLE,
+    Param(
+        name='joints', default=(),
+        description="The robot's joints that the policy moves; a bundle for others is refused. Empty: not checked.",
+    ),
+    Param(
+        name='units', default=(),
+        description='Unit of each of the joints, m or rad; a bundle with others is refused. Empty: not checked.',
+    ),
+    Param(name='continuous', default=(), description='Those of the joints that turn without end.'),
+    Param(name='topics.joint_states', default='joint_states', description='Measured joint states come from here.'),
+    Param(name='topics.command', default='', description="Trajectories go here; empty: where the bundle says."),
+    Param(
+        name='max_joint_age', default=0.25, low=0.001, high=10.0,
+        description='Oldest joint state [s] with which anything is sent.',
+    ),
+    Param(name='limits_file', default='', description='A joint_limits.yaml as for MoveIt; instead of limits.*.'),
+    Param(
+        name='position_tolerance', default=0.005, low=0.0, high=0.1,
+        description='Steps beyond a position limit by up to this [rad or m] are put onto it; farther ones stop.',
+    ),
+    Param(
+        name='history_steps', default=3, low=1, high=100,
+        description='Control steps of the past that each trajectory starts with, so that the controller is on it.',
+    ),
+    Param(
+        name='splice_margin', default=0.03, low=0.0, high=1.0,
+        description='Longest time from here to the first command of the controller, its period included [s].',
+    ),
+    Param(
+        name='lead_in', default=0.5, low=0.01, high=60.0,
+        description='Least duration of the way from the measured state to the first chunk [s].',
+    ),
+    Param(
+        name='far', default=0.2, low=0.0001, high=1000.0,
+        description='A joint farther than this from the plan [rad or m] makes the plan start anew.',
+    ),
+    Param(
+        name='tail', default=0.5, low=0.01, high=10.0,
+        description='Least duration of the way to rest after the last step [s].',
+    ),
+    Param(
+        name='deadline', default=0.0, low=0.0, high=60.0, live=True,
+        description='A command is late if it is out later than this after its observation [s]; 0: control_dt.',
+    ),
+]  # fmt: skip
+LIMITS = 'limits.'
+QUANTITIES = {'lower': -INFINITE, 'upper': INFINITE, 'velocity': INFINITE, 'acceleration': INFINITE}
+LEDGER, STATUS = 'chunk', 'plan'
+
+
+class TrajectoryPublisher(ManagedNode):
+    """The node `trajectory_publisher`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._bundle: Bundle | None = None
+        self._entities: list[Any] = []
+        self._outputs: list[Any] = []
+        super().__init__(
+            'trajectory_publisher',
+            PARAMETERS,
+            patterns={r'limits\..+\.(lower|upper|velocity|acceleration)': 'limits.<joint>.' + '|'.join(QUANTITIES)},
+            **options,
+        )
+
+    def _forget(self) -> None:
+        self._joint_state: bytes | None = None
+        self._stopped = ''
+        self._last_chunk: int | None = None
+        self._refusal = ''
+        self._counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
+
+    # Lifecycle.
+
+    def configure(self) -> None:
+        """Check that the bundle is for this robot, and that the limits are whole."""
+        bundle = read_bundle(self.value('bundle'))
+        action = bundle.task.action
+        _check_fits('joints', action.joints, self.value('joints'))
+        units = dict(zip(self.value('joints'), self.value('units'), strict=False))
+        if len(self.value('units')) not in (0, len(self.value('joints'))):
+            raise ConfigError(f'units: got {len(self.value("units"))}, allowed one for each of {len(self.value("joints"))} joints')
+        _check_fits('units', action.units, tuple(units[j] for j in action.joints) if units else ())
+        self._limits = self._read_limits(action.joints)
+        self._stream = JointStream(
+            name='joint_states', topic=self.value('topics.joint_states'), joints=action.joints, units=action.units
+        )
+        self._bundle = bundle
+        self._planner = self._make_planner(bundle)
+        self._command, self._plan = (
+            self.create_lifecycle_publisher(JointTrajectory, topic, reliable(1))
+            for topic in (self.value('topics.command') or below_namespace(action.topic), '~/plan')
+        )
+        self._outputs = [self._command, self._plan]
+
+    def activate(self) -> None:
+        """Start without a plan: the first chunk is led in from the measured state."""
+        self._forget()
+        self._planner.reset()
+        newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self._entities = [
+            # Only the newest joint state before a chunk is ever looked at, so none is decoded on arrival.
+            self.create_subscription(JointState, self._stream.topic, self._on_joint_state, newest, raw=True),
+            self.create_subscription(JointTrajectory, 'policy_executor/action_chunk', self._on_chunk, reliable(1)),
+        ]
+        self._service = self.create_service(Trigger, '~/reset', self._on_reset)
+
+    def deactivate(self) -> None:
+        """Stop: the robot is told to hold, if it was ever told to move."""
+        if not self._entities:
+            return
+        if self.context.ok():
+            self._hold()
+            self.destroy_service(self._service)
+            for subscription in self._entities:
+                self.destroy_subscription(subscription)
+        self._entities = []
+        self._planner.reset()
+        for name in (STATUS, LEDGER):
+            self.diagnostics.forget(name)
+
+    def cleanup(self) -> None:
+        """Remove the outputs."""
+        for publisher in self._outputs:
+            self.destroy_lifecycle_publisher(publisher)
+        self._outputs = []
+        self._bundle = None
+
+    def restart(self, reason: str) -> None:
+        """Forget the plan: its stamps mean nothing after a jump of the clock."""
+        self.get_logger().warning(f'{reason}: the plan starts anew')
+        self._planner.reset()
+        self._joint_state = None
+        self._last_chunk = None
+
+    def _make_planner(self, bundle: Bundle) -> Planner:
+        joints = bundle.task.action.joints
+        continuous = self.value('continuous')
+        if not set(continuous) <= set(joints):
+            raise ConfigError(f'continuous: got {listed(continuous)}, allowed some of {listed(joints)}')
+        return Planner(
+            joints,
+            to_nanoseconds(bundle.task.control_dt),
+            self._limits,
+            history_steps=self.value('history_steps'),
+            splice_margin=to_nanoseconds(self.value('splice_margin')),
+            lead_in=self.value('lead_in'),
+            far=self.value('far'),
+            tail=self.value('tail'),
+            continuous=[joint in continuous for joint in joints],
+            position_tolerance=self.value('position_tolerance'),
+            max_age=to_nanoseconds(self.value('max_joint_age')),
+        )
+
+    def _read_limits(self, joints: tuple[str, ...]) -> JointLimits:
+        given = [name for name in overrides(self) if name.startswith(LIMITS)]
+        file = self.value('limits_file')
+        if file and given:
+            raise ConfigError(f'limits_file: got {file!r} and {listed(given)}, allowed one or the other')
+        if file:
+            return read_joint_limits(locate(file), joints)
+        known = [LIMITS + joint + '.' + quantity for joint in joints for quantity in QUANTITIES]
+        unknown = [name for name in given if name not in known]
+        bare = [joint for joint in joints if not any(n.startswith(f'{LIMITS}{joint}.') for n in given)]
+        if unknown or bare:
+            raise ConfigError(
+                f'limits: got {listed(given)}, allowed {listed(known)}, one or more for each joint, or limits_file'
+            )
+        self.declare_more([_limit_parameter(joint, quantity) for joint in joints for quantity in QUANTITIES])
+        columns = {q: tuple(self.value(f'{LIMITS}{joint}.{q}') for joint in joints) for q in QUANTITIES}
+        return JointLimits(joints=joints, **columns)
+
+    # In.
+
+    def _on_joint_state(self, message: bytes) -> None:
+        self._joint_state = message
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = True
+        response.message = f'reset after: {self._stopped}' if self._stopped else 'it was not stopped'
+        self._stopped = ''
+        self._planner.reset()
+        self.get_logger().info(response.message)
+        self.refresh()
+        return response
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        assert self._bundle is not None
+        received = self.now()
+        self._counts['chunks'] += 1
+        self._last_chunk = received
+        stamp = messages.stamp_of(message)
+        if self._stopped:
+            self._refuse(stamp, received, f'stopped until ~/reset is called: {self._stopped}')
+            return
+        try:
+            chunk = messages.chunk_from_message(message, to_nanoseconds(self._bundle.task.control_dt))
+            self._measure()
+            verdict = self._planner.accept(chunk, received)
+        except DpRosError as error:
+            verdict = Refused(reason=str(error))
+        if isinstance(verdict, Planned):
+            self._send(verdict.trajectory)
+            self._account(chunk, received, verdict)
+            return
+        if verdict.stop:
+            self._stop(verdict.reason)
+        self._refuse(stamp, received, verdict.reason)
+
+    def _measure(self) -> None:
+        """Hand the newest joint state to the planner, which refuses to move without a fresh one."""
+        if self._joint_state is None:
+            raise DataError(f'{self._stream.topic}: got no joint state yet, allowed one before anything moves')
+        state = deserialize_message(self._joint_state, JointState)
+        positions = messages.decode(self._stream, state)
+        speeds = None
+        if len(state.velocity):
+            speeds = messages.joint_vector(_speeds(self._stream), state.name, state.position, state.velocity, state.effort)
+        self._planner.measured(messages.stamp_of(state), positions, speeds)
+
+    # Out.
+
+    def _send(self, trajectory: Trajectory) -> None:
+        message = messages.to_joint_trajectory(trajectory)
+        self._command.publish(message)
+        self._plan.publish(message)
+
+    def _hold(self) -> None:
+        if self._planner.plan is not None:
+            self._send(self._planner.hold(self.now()))
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = reason
+        self._hold()
+        self._planner.reset()
+        self.get_logger().error(f'stopped: {reason}; call ~/reset to go on')
+
+    # What is said about it.
+
+    def _account(self, chunk: Chunk, received: int, planned: Planned) -> None:
+        assert self._bundle is not None
+        now = self.now()
+        latency = now - chunk.stamp
+        late = latency > to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
+        self._refusal = ''
+        for key, happened in (('published', True), ('reseeded', planned.reseeded), ('deadline_misses', late)):
+            self._counts[key] += happened
+        entry = {
+            'observation': chunk.stamp,
+            'received': received,
+            'published': now,
+            'first_executed': planned.first_executed,
+            'dropped_steps': planned.dropped_steps,
+            'clamped_steps': planned.clamped_steps,
+            'reseeded': planned.reseeded,
+            'stretch': f'{planned.stretch:.4f}',
+            'delay_ms': f'{planned.delay / 1e6:.3f}',
+            'latency_ms': f'{latency / 1e6:.3f}',
+        }
+        text = 'late' if late else 'published'
+        self.diagnostics.report(LEDGER, WARN if late else OK, text, {**entry, **self._totals()}, now=True)
+        self.refresh()
+
+    def _refuse(self, stamp: int, received: int, reason: str) -> None:
+        self._counts['refused'] += 1
+        self._refusal = reason
+        self.get_logger().error(f'chunk refused: {reason}', throttle_duration_sec=WARN_PERIOD)
+        entry = {'observation': stamp, 'received': received, 'refused': reason, **self._totals()}
+        self.diagnostics.report(LEDGER, ERROR, f'refused: {reason}', entry, now=True)
+        self.refresh()
+
+    def _totals(self) -> dict[str, int]:
+        return {f'total_{name}': count for name, count in self._counts.items()}
+
+    def refresh(self) -> None:
+        """Say whether there is a plan, and whether chunks still come."""
+        if not self.active or self._bundle is None:
+            return
+        level, text = self._state()
+        self.diagnostics.report(STATUS, level, text, self._totals())
+
+    def _state(self) -> tuple[bytes, str]:
+        assert self._bundle is not None
+        task = self._bundle.task
+        now, plan = self.now(), self._planner.plan
+        if self._stopped:
+            return ERROR, f'stopped: {self._stopped}'
+        if self._refusal:
+            return WARN, f'chunk refused: {self._refusal}'
+        if self._last_chunk is None or plan is None:
+            return WARN, 'no chunk yet'
+        silence = now - self._last_chunk
+        if plan.end < now:
+            return STALE, f'no chunk for {silence / 1e9:.1f} s: the robot holds at the end of the plan'
+        if silence > to_nanoseconds((task.exec_horizon + 2) * task.control_dt):
+            return WARN, f'no chunk for {silence / 1e9:.1f} s: the plan ends in {(plan.end - now) / 1e9:.1f} s'
+        return OK, 'following chunks'
+
+
+def _speeds(stream: JointStream) -> JointStream:
+    return replace(stream, fields=('velocity',))
+
+
+def _check_fits(what: str, bundle: Sequence[str], robot: Sequence[str]) -> None:
+    same = sorted(bundle) == sorted(robot) if what == 'joints' else tuple(bundle) == tuple(robot)
+    if robot and not same:
+        raise BundleError(f"bundle action {what}: got {listed(bundle)}, allowed this robot's: {listed(robot)}")
+
+
+def _limit_parameter(joint: str, quantity: str) -> Param:
+    unit = {'velocity': '/s', 'acceleration': '/s^2'}.get(quantity, '')
+    return Param(
+        name=f'{LIMITS}{joint}.{quantity}',
+        default=QUANTITIES[quantity],
+        low=-INFINITE,
+        high=INFINITE,
+        description=f'Limit of {joint}: {quantity} [rad{unit} or m{unit}].',
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `trajectory_publisher`."""
+    return run(TrajectoryPublisher, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

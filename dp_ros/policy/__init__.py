@@ -1,0 +1,1 @@
+"""What the robot runs: alignment, bundle, network backends, sampling, the committed plan and limits. NumPy, no torch."""

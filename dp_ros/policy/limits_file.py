@@ -1,0 +1,99 @@
+"""Joint limits from a ``joint_limits.yaml`` file, as MoveIt and ros2_control users have it. Strict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.limits import JointLimits
+
+KNOWN_KEYS = tuple(
+    f'{prefix}{quantity}'
+    for prefix, quantity in (
+        *(('has_', f'{q}_limits') for q in ('position', 'velocity', 'acceleration', 'deceleration', 'jerk', 'effort')),
+        *(('max_', q) for q in ('position', 'velocity', 'acceleration', 'deceleration', 'jerk', 'effort')),
+        ('min_', 'position'),
+        ('', 'angle_wraparound'),
+    )
+)
+_SCALING_KEYS = ('default_velocity_scaling_factor', 'default_acceleration_scaling_factor')
+
+
+def read_joint_limits(path: Path | str, joints: Sequence[str]) -> JointLimits:
+    """Read the limits of ``joints`` from a ``joint_limits.yaml`` file."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'joint limits {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f'joint limits {path}: not valid YAML: {error}') from error
+    return parse_joint_limits(raw, joints, str(path))
+
+
+def parse_joint_limits(raw: object, joints: Sequence[str], where: str = 'joint limits') -> JointLimits:
+    """Build the limits of ``joints`` from the mapping ``{joint_limits: {joint: {has_velocity_limits: ...}}}``.
+
+    Joints that the policy does not move may be there too. Effort limits do not bear on position commands. MoveIt's
+    default scaling factors are its planner's, not the robot's, and are not applied. Deceleration limits count as
+    acceleration limits, the stricter of the two. Jerk limits are refused: nothing here would hold them.
+    """
+    top = _mapping(raw, where, ('joint_limits', *_SCALING_KEYS))
+    if 'joint_limits' not in top:
+        raise ConfigError(f"{where}: missing key 'joint_limits'")
+    table = _mapping(top['joint_limits'], f'{where}.joint_limits', None)
+    missing = [joint for joint in joints if joint not in table]
+    if missing:
+        raise ConfigError(f'{where}.joint_limits: missing joint {listed(missing)}; got {listed(table)}')
+    found = [_one_joint(table[joint], f'{where}.joint_limits.{joint}') for joint in joints]
+    lower, upper, velocity, acceleration = zip(*found, strict=True) if found else ((), (), (), ())
+    return JointLimits(
+        joints=tuple(joints), lower=lower, upper=upper, velocity=velocity, acceleration=acceleration
+    )
+
+
+def _mapping(raw: object, where: str, known: Sequence[str] | None) -> Mapping[str, object]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f'{where}: got {type(raw).__name__}, allowed a mapping')
+    unknown = [key for key in raw if known is not None and key not in known]
+    if unknown:
+        raise ConfigError(f'{where}: got unknown key {listed(map(repr, unknown))}, allowed {listed(known or ())}')
+    return raw
+
+
+def _one_joint(raw: object, where: str) -> tuple[float, float, float, float]:
+    entry = _mapping(raw, where, KNOWN_KEYS)
+    if _switched_on(entry, 'jerk', where):
+        raise ConfigError(f'{where}.has_jerk_limits: got true, allowed false: jerk limits are not enforced')
+    lower, upper = -np.inf, np.inf
+    if _switched_on(entry, 'position', where):
+        lower, upper = _number(entry, 'min_position', where), _number(entry, 'max_position', where)
+    velocity = _number(entry, 'max_velocity', where) if _switched_on(entry, 'velocity', where) else np.inf
+    accelerations = [np.inf]
+    for quantity in ('acceleration', 'deceleration'):
+        if _switched_on(entry, quantity, where):
+            accelerations.append(_number(entry, f'max_{quantity}', where))
+    return lower, upper, velocity, min(accelerations)
+
+
+def _switched_on(entry: Mapping[str, object], quantity: str, where: str) -> bool:
+    key = f'has_{quantity}_limits'
+    given = [name for name in (f'min_{quantity}', f'max_{quantity}') if name in entry]
+    if key not in entry:
+        if given:
+            raise ConfigError(f'{where}: got {listed(given)} without {key}, allowed {key}: true or false')
+        return False
+    if not isinstance(entry[key], bool):
+        raise ConfigError(f'{where}.{key}: got {entry[key]!r}, allowed true or false')
+    return bool(entry[key])
+
+
+def _number(entry: Mapping[str, object], key: str, where: str) -> float:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        got = repr(value) if key in entry else 'nothing'
+        raise ConfigError(f'{where}.{key}: got {got}, allowed a finite number')
+    return float(value)

@@ -1,0 +1,266 @@
+"""The committed plan, and how a chunk becomes a trajectory that a joint_trajectory_controller follows without a jerk.
+
+A controller forgets the old trajectory whole when a new one arrives, and where the new one is stamped in the past with
+its first point already due, the commands lie on its own curve from the first cycle. So each trajectory starts with
+what was committed before, unchanged up to `splice_margin` after now: whenever it arrives within that time, nothing
+jumps. The new steps are spliced in behind, and after the last one the plan decelerates to rest: if nothing else ever
+comes, the robot stops by itself.
+
+Times are integer nanoseconds of robot time, handed in. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp_ros.data import NANOSECONDS, Chunk, to_nanoseconds
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
+from dp_ros.policy.limits import JointLimits, Within, check
+from dp_ros.policy.splice import LONGEST_LEAD, Misfit, fit
+from dp_ros.policy.spline import Knots, stopping_time, travel_time
+from dp_ros.policy.trajectory import Trajectory
+
+FARTHEST = 1e6
+"""Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planned:
+    """A chunk was taken: ``trajectory`` is to be sent now.
+
+    Attributes
+    ----------
+    first_executed
+        When the chunk says that its first executed step is due [ns].
+    dropped_steps
+        Steps before that one, which were due too early.
+    reseeded
+        Whether the plan starts anew from the measured state.
+    clamped_steps
+        Executed steps that were beyond a position limit by `position_tolerance` or less, and put onto it.
+    delay
+        How much later than due the first executed step is reached, for the sake of limits [ns].
+    stretch
+        How much slower than in the chunk the steps follow each other, for the sake of limits.
+
+    """
+
+    trajectory: Trajectory
+    first_executed: int
+    dropped_steps: int
+    reseeded: bool
+    clamped_steps: int = 0
+    delay: int = 0
+    stretch: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Nothing was changed and nothing is to be sent. ``stop``: the chunk was dangerous, not merely useless."""
+
+    reason: str
+    stop: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measured:
+    stamp: int
+    positions: np.ndarray
+    velocities: np.ndarray
+
+
+class Planner:
+    """Keep the committed plan and splice chunks into it.
+
+    The start is a plan as well. On the first chunk, after `reset`, or when the robot is farther than `far` from the
+    plan, the plan begins anew at the measured state and the measurement's stamp, which is past, so its first point is
+    already due. Until `splice_margin` after now it goes on as the robot does (it rests, or keeps its measured
+    velocity), then a timed lead-in joins the chunk at a later step. A trajectory stamped 0 would start whenever it
+    arrives: then neither side knows the other's time, and the next, anchored trajectory makes the robot jump by latency
+    times velocity. This way both know it, and no command depends on when within the margin the message arrives: at
+    rest it is the measured position, in motion the position where the robot is expected.
+
+    Parameters
+    ----------
+    joints
+        Names in order; chunks must have the same.
+    control_dt
+        Time between steps [ns]; chunks must have the same.
+    limits
+        What every trajectory is checked against; None checks nothing.
+    history_steps
+        How many control steps back the sent trajectory starts.
+    splice_margin
+        Longest time from `accept` to the controller's first command from the result, its own period included [ns].
+    lead_in
+        Least duration of the lead-in from a measured state [s].
+    far
+        Largest distance of any joint from the plan before it begins anew [rad or m].
+    tail
+        Least duration of the deceleration after the last step [s].
+    continuous
+        For each joint, whether it turns without end: positions a whole turn apart are the same.
+    position_tolerance
+        Steps beyond a position limit by no more than this are put onto it [rad or m].
+    max_age
+        Oldest measurement that counts [ns].
+
+    """
+
+    def __init__(
+        self,
+        joints: Sequence[str],
+        control_dt: int,
+        limits: JointLimits | None,
+        *,
+        history_steps: int = 3,
+        splice_margin: int = 50_000_000,
+        lead_in: float = 0.5,
+        far: float = 0.2,
+        tail: float = 0.5,
+        continuous: Sequence[bool] | None = None,
+        position_tolerance: float = 0.005,
+        max_age: int = 250_000_000,
+    ) -> None:
+        self.joints = tuple(joints)
+        self.control_dt = control_dt
+        self.limits = limits
+        self._history = history_steps * control_dt
+        self._margin = splice_margin
+        self._lead_in = to_nanoseconds(lead_in)
+        self._far = far
+        self._tail = tail
+        self._tolerance = position_tolerance
+        self._max_age = max_age
+        self._continuous = np.array([False] * len(self.joints) if continuous is None else continuous, dtype=bool)
+        # Knots closer than this would turn rounding of positions into acceleration.
+        self._closest = max(1, control_dt // 20)
+        self._check_settings()
+        self.reset()
+
+    def _check_settings(self) -> None:
+        if self.control_dt <= 0:
+            raise ConfigError(f'planner control_dt: got {self.control_dt} ns, allowed more than 0')
+        if self._history < 0 or self._margin < 0 or self._max_age <= 0:
+            got = f'{self._history}, {self._margin}, {self._max_age}'
+            raise ConfigError(f'planner history, splice_margin, max_age: got {got} ns, allowed 0, 0, 1 or more')
+        for name, value in (('far', self._far), ('tail', self._tail), ('lead_in', self._lead_in)):
+            if not 0.0 < value < np.inf:
+                raise ConfigError(f'planner {name}: got {value}, allowed more than 0')
+        if to_nanoseconds(self._tail) < self._closest:
+            raise ConfigError(f'planner tail: got {self._tail} s, allowed {self._closest / NANOSECONDS} s or more')
+        if not 0.0 <= self._tolerance < np.inf:
+            raise ConfigError(f'planner position_tolerance: got {self._tolerance}, allowed 0 or more')
+        if self._continuous.shape != (len(self.joints),):
+            raise ConfigError(f'planner continuous: got {len(self._continuous)}, allowed one for each joint')
+        if self.limits is None:
+            return
+        if self.limits.joints != self.joints:
+            raise ConfigError(f'planner limits: got {listed(self.limits.joints)}, allowed {listed(self.joints)}')
+        bounded = np.isfinite(self.limits.lowest) | np.isfinite(self.limits.highest)
+        for joint, wrong in zip(self.joints, bounded & self._continuous, strict=True):
+            if wrong:
+                raise ConfigError(f'planner limits: got position limits for continuous joint {joint!r}, allowed none')
+
+    @property
+    def plan(self) -> Trajectory | None:
+        """The committed plan, with an absolute stamp; None before the first chunk and after `reset`."""
+        return self._plan
+
+    def reset(self) -> None:
+        """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
+        self._plan: Trajectory | None = None
+        self._measured: _Measured | None = None
+        self._newest: int | None = None
+        self._now: int | None = None
+
+    def measured(self, stamp: int, positions: np.ndarray, velocities: np.ndarray | None = None) -> None:
+        """Take a joint state (A,); without velocities the robot counts as resting. Older ones than the last are ignored.
+
+        Raises DataError for a wrong shape or a number that is not finite; the last good joint state remains.
+        """
+        speeds = np.zeros(len(self.joints)) if velocities is None else velocities
+        for what, array in (('measured positions', positions), ('measured velocities', speeds)):
+            check_shape(what, np.asarray(array), (len(self.joints),))
+            check_finite(what, np.asarray(array))
+        if self._measured is None or stamp > self._measured.stamp:
+            self._measured = _Measured(
+                stamp=stamp,
+                positions=np.array(positions, dtype=np.float64),
+                velocities=np.array(speeds, dtype=np.float64),
+            )
+
+    def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
+        """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits."""
+        refused = self._unfit(chunk, now) or self._blind(now)
+        if refused:
+            return refused
+        reseeded = not self.on_plan()
+        head = self._seed(now) if reseeded else self._committed(now)
+        if isinstance(head, Refused):
+            return head
+        actions = self._unwrapped(chunk.actions, head.positions[-1])
+        first, lead = self._joining(chunk.due, actions, head, reseeded)
+        if first == len(actions):
+            return Refused(reason=self._too_late(int(chunk.due[-1]), int(head.times[-1])))
+        steps = self._clamped(actions[first:])
+        if isinstance(steps, Refused):
+            return steps
+        due = chunk.due[first:]
+        fitted = self._fitted(head, due, steps, lead)
+        if isinstance(fitted, Misfit):
+            return Refused(reason=fitted.reason, stop=True)
+        self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
+        return Planned(
+            trajectory=fitted.trajectory,
+            first_executed=int(due[0]),
+            dropped_steps=first,
+            reseeded=reseeded,
+            clamped_steps=int((steps != actions[first:]).any(axis=1).sum()),
+            delay=fitted.joins - int(due[0]),
+            stretch=fitted.stretch,
+        )
+
+    def stop(self, now: int) -> Trajectory | Refused:
+        """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""
+        if self._plan is None:
+            return Refused(reason='no plan to stop on; hold instead')
+        head = self._committed(now)
+        least = self._tail if self.limits is None else 0.0
+        stopped = braked(head, self._plan, control_dt=self.control_dt, limits=self.limits, least=least)
+        self._plan = stopped or resumed(head, self._plan, self.control_dt)
+        return self._plan
+
+    def hold(self, now: int) -> Trajectory | Refused:
+        """Rest as soon as possible, in one point stamped 0, which any controller takes whatever its clock says.
+
+        While the robot is on the plan (or nothing newer is known), the point is on the plan: holding the measured
+        position would give way to gravity a little with every call. Away from the plan it is the measured position.
+        A robot in motion gets the time and the way to decelerate: the controller bridges from its own state.
+        """
+        known = self._measured if self._blind(now) is None else None
+        splice = now + self._margin
+        if self._plan is not None and (known is None or self.on_plan()):
+            positions, velocities = (values[0] for values in self._plan.sample(np.array([splice - self._plan.stamp])))
+        elif known is not None:
+            positions, velocities = self._on_same_turn(known.positions), known.velocities
+        else:
+            return Refused(reason=f'no plan, and {self._blind(now)}', stop=True)
+        duration = stopping_time(velocities, self.limits, self.control_dt / NANOSECONDS)
+        target = self._clamped((positions + velocities * duration / 2)[None])
+        if isinstance(target, Refused):
+            return target
+        rest = np.zeros_like(target)
+        wait = np.array([to_nanoseconds(duration)], dtype=np.int64)
+        point = Trajectory(stamp=0, joints=self.joints, times=wait, positions=target, velocities=rest)
+        self._plan = Trajectory(
+            stamp=max(now, 1),
+            joints=self.joints,
+            times=np.append(0, wait + self._margin),
+            positions=np.concatenate([positions[None], target]),
+            velocities=np.concatenate([velocities[None], rest]),
+        )
+        return point

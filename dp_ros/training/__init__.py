@@ -1,0 +1,1 @@
+"""Learning, offline: recordings to episodes, windows, a trained network and a bundle."""

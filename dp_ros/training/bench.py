@@ -1,0 +1,123 @@
+"""`dp_ros bench`: one forward of the denoiser, and one chunk, in ONNX Runtime and in eager torch, side by side.
+
+The rounds alternate between the two, so that whatever else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+
+from dp_ros.config import parse
+from dp_ros.errors import BundleError
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.simulation.scores import percentiles
+from dp_ros.training.objective import make_noise_scheduler
+from dp_ros.training.settings import TrainSettings
+
+
+def run_bench(folder: Path, threads: Sequence[int], rounds: int, out: Path | None) -> int:
+    """Measure, print a table, and write ``out`` if given."""
+    bundle = load_bundle(folder)
+    rows = [row for count in threads for row in measure(bundle, count, rounds)]
+    report = {'bundle': bundle.name, 'rounds': rounds, 'machine': machine(), 'rows': rows}
+    print(f'{bundle.name}, {rounds} rounds, {report["machine"]}')
+    print(f'{"what":<10} {"threads":>7}  {"ONNX Runtime p50 / p99":>24}  {"eager torch p50 / p99":>24}  {"ratio":>6}')
+    for row in rows:
+        ours, eager = row['onnxruntime_ms'], row['torch_ms']
+        print(
+            f'{row["what"]:<10} {row["threads"]:>7}  {ours["p50"]:>12.2f} / {ours["p99"]:>6.2f} ms'
+            f'  {eager["p50"]:>12.2f} / {eager["p99"]:>6.2f} ms  {row["ratio"]:>6.2f}'
+        )
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=2) + '\n')
+    return 0
+
+
+def measure(bundle: Bundle, threads: int, rounds: int) -> list[dict[str, Any]]:
+    """Return a row for one forward and one for one chunk, both with ``threads`` threads."""
+    network, settings = _network(bundle)
+    torch.set_num_threads(threads)
+    backend = open_backend(bundle, threads=threads)
+    parity = bundle.parity()
+    x_k, k, cond = parity.x_k[:1], parity.k[:1], parity.cond[:1]
+    tensors = tuple(torch.from_numpy(np.array(a)) for a in (x_k, k, cond))
+    forward = _alternate(lambda: backend.predict(x_k, k, cond), lambda: network.denoiser(*tensors), rounds)
+    steps = bundle.defaults.sampling_steps
+    coefficients = DiffusionPolicy(bundle, backend)
+    window_inputs = {name: value[:1] for name, value in parity.inputs.items()}
+    loop = _torch_loop(network, settings, [torch.from_numpy(v) for v in window_inputs.values()], steps)
+    chunk = _alternate(lambda: coefficients.sample(window_inputs, np.random.default_rng(0)), loop, max(10, rounds // 4))
+    return [_row('forward', threads, forward), _row(f'{steps} steps', threads, chunk)]
+
+
+def machine() -> str:
+    """Return a description of this machine's processor."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                name = line.split(':', 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the short name has to do
+    return f'{name}, {torch.get_num_threads()} threads for torch, {platform.system()}'
+
+
+def _network(bundle: Bundle) -> tuple[DiffusionNetwork, TrainSettings]:
+    """Rebuild the bundle's network; its weights are drawn anew, which changes no time."""
+    if 'config' not in bundle.provenance:
+        raise BundleError(f'bundle {bundle.name}: provenance lacks config, which bench rebuilds the network from')
+    settings = parse(TrainSettings, bundle.provenance['config'], 'provenance.config')
+    return DiffusionNetwork(settings.task, settings.network).eval(), settings
+
+
+def _torch_loop(
+    network: DiffusionNetwork, settings: TrainSettings, streams: list[torch.Tensor], steps: int
+) -> Callable[[], object]:
+    """Return the same chunk made by eager torch and diffusers' loop."""
+    config = dict(make_noise_scheduler(settings.objective).config)
+    scheduler = DDIMScheduler.from_config(config, timestep_spacing='trailing')
+    shape = (1, settings.task.pred_horizon, len(settings.task.action.joints))
+
+    def run() -> object:
+        cond = network.encoder(*streams)
+        x_k = torch.randn(shape)
+        scheduler.set_timesteps(steps)
+        for k in scheduler.timesteps:
+            x_k = scheduler.step(network.denoiser(x_k, k.expand(1), cond), k, x_k).prev_sample
+        return x_k
+
+    return run
+
+
+@torch.no_grad()
+def _alternate(
+    ours: Callable[[], object], eager: Callable[[], object], rounds: int
+) -> tuple[list[float], list[float]]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for index in range(rounds + 5):
+        for function, taken in zip((ours, eager), times, strict=True):
+            began = time.perf_counter()
+            function()
+            if index >= 5:  # the first few allocate
+                taken.append(time.perf_counter() - began)
+    return times
+
+
+def _row(what: str, threads: int, times: tuple[list[float], list[float]]) -> dict[str, Any]:
+    ours, eager = (percentiles(t) for t in times)
+    ratio = float(np.median(times[1]) / np.median(times[0]))
+    return {'what': what, 'threads': threads, 'onnxruntime_ms': ours, 'torch_ms': eager, 'ratio': round(ratio, 3)}

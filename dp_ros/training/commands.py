@@ -1,0 +1,89 @@
+"""Which set point a controller was at, from the trajectories that it was sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ActionSpec
+from dp_ros.errors import DataError, listed
+from dp_ros.messages import trajectory_value
+from dp_ros.policy.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Command:
+    received: int
+    start: int
+    trajectory: Trajectory
+    # Where the set point was when this command took over; None at the first one.
+    before: np.ndarray | None
+
+    def set_point(self, t: int) -> np.ndarray | None:
+        """Return the set point at ``t``: before the first point is due, the controller ramps towards it."""
+        due = self.start + int(self.trajectory.times[0])
+        if t >= due:
+            positions: np.ndarray = self.trajectory.sample(np.array([t - self.start]))[0][0]
+            return positions
+        if self.before is None:
+            return None
+        part = (t - self.received) / (due - self.received)
+        return self.before + part * (self.trajectory.positions[0] - self.before)
+
+
+class CommandTrack:
+    """The recent commands of a joint_trajectory_controller, in order of receive time.
+
+    A new command replaces the old one whole when it is received. One that ends in the past is rejected, as the
+    controller does, and counted in `rejected`.
+    """
+
+    def __init__(self, action: ActionSpec) -> None:
+        self._joints = action.joints
+        self._commands: deque[_Command] = deque()
+        self.rejected = 0
+
+    def push(self, received: int, msg: Any) -> None:
+        """Add a ``trajectory_msgs/JointTrajectory`` received at ``received`` [ns], later than those before."""
+        trajectory = self._trajectory(msg)
+        if trajectory.stamp and trajectory.end < received:
+            self.rejected += 1
+            return
+        command = _Command(
+            received=received,
+            start=trajectory.stamp or received,
+            trajectory=trajectory,
+            before=self._commands[-1].set_point(received) if self._commands else None,
+        )
+        self._commands.append(command)
+
+    def at(self, t: int) -> np.ndarray | None:
+        """Return the set point (A,) at ``t`` [ns], or None if none is known; ``t`` must not run backwards."""
+        while len(self._commands) > 1 and self._commands[1].received <= t:
+            self._commands.popleft()
+        if not self._commands or self._commands[0].received > t:
+            return None
+        return self._commands[0].set_point(t)
+
+    def _trajectory(self, msg: Any) -> Trajectory:
+        fields = trajectory_value(msg)
+        absent = [joint for joint in self._joints if joint not in fields.joints]
+        if absent:
+            raise DataError(
+                f'action joints: wanted {listed(absent)}, which the message lacks; it has {listed(fields.joints)}'
+            )
+        columns = [fields.joints.index(joint) for joint in self._joints]
+        velocities = None if fields.velocities is None else fields.velocities[:, columns]
+        # A controller that gets accelerations without velocities interpolates linearly.
+        smooth = velocities is not None and fields.accelerations is not None
+        return Trajectory(
+            stamp=fields.stamp,
+            joints=self._joints,
+            times=fields.times,
+            positions=fields.positions[:, columns],
+            velocities=velocities,
+            accelerations=fields.accelerations[:, columns] if smooth and fields.accelerations is not None else None,
+        )

@@ -1,0 +1,186 @@
+"""A trained run made into a bundle: ONNX, TorchScript twins where asked for, and numbers compared before it is used."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from dp_ros.config import to_plain
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import Bundle, Parity, input_shapes, write_bundle
+from dp_ros.training.settings import TrainSettings
+from dp_ros.training.trainer import load_network
+
+OPSET = 17
+PARITY_BATCH = 4
+HALF_FROM = 256  # elements; below, a half-precision weight saves nothing worth a node in the graph
+
+Weights = Literal['float16', 'float32']
+
+
+def export_run(
+    run: Path,
+    folder: Path,
+    *,
+    weights: Weights = 'float16',
+    torchscript: bool = False,
+    sampling_steps: int = 10,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write the bundle of a run's EMA network.
+
+    Parameters
+    ----------
+    weights
+        How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
+        compared is what runs, and the runtime computes in float32 either way.
+    torchscript
+        Also write TorchScript twins.
+    sampling_steps
+        The sampler's default.
+
+    """
+    settings, network, normalizer, record = load_network(run)
+    if weights == 'float16':
+        round_to_half(network)
+    parity = record_parity(network, settings)
+    networks: dict[str, Path | bytes] = {
+        'encoder.onnx': encoder_onnx(network, settings, parity),
+        'denoiser.onnx': denoiser_onnx(network, parity),
+    }
+    if weights == 'float16':
+        networks['denoiser.onnx'] = store_half(networks['denoiser.onnx'])  # type: ignore[arg-type]
+        networks['encoder.onnx'] = store_half(networks['encoder.onnx'])  # type: ignore[arg-type]
+    if torchscript:
+        networks |= torchscript_twins(network, settings, parity)
+    bundle = write_bundle(
+        folder,
+        task=settings.task,
+        normalizer=normalizer,
+        schedule=ScheduleSpec(
+            name=settings.objective.schedule,
+            diffusion_steps=settings.objective.diffusion_steps,
+            prediction_type=settings.objective.prediction_type,
+        ),
+        defaults=SamplerSettings(sampling_steps=sampling_steps),
+        networks=networks,
+        parity=parity,
+        provenance={**record, 'weights': weights, 'config': to_plain(settings)},
+        name=settings.name,
+        overwrite=overwrite,
+    )
+    for backend in ('onnxruntime', 'torchscript') if torchscript else ('onnxruntime',):
+        open_backend(bundle, backend=backend)  # type: ignore[arg-type]  # replays the recorded pair, refuses a mismatch
+    return bundle
+
+
+@torch.no_grad()
+def round_to_half(network: nn.Module) -> None:
+    """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error."""
+    for name, parameter in network.named_parameters():
+        if parameter.numel() < HALF_FROM:
+            continue
+        rounded = parameter.to(torch.float16).to(torch.float32)
+        if not torch.isfinite(rounded).all():
+            raise ValueError(f'weight {name}: got {parameter.abs().max():.3g}, allowed up to 65504 as float16')
+        parameter.copy_(rounded)
+
+
+@torch.no_grad()
+def record_parity(network: DiffusionNetwork, settings: TrainSettings) -> Parity:
+    """Run the network on fixed random inputs, noise levels from the cleanest to the noisiest."""
+    task = settings.task
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
+        for name, shape in input_shapes(task).items()
+    }
+    x_k = torch.randn((PARITY_BATCH, task.pred_horizon, len(task.action.joints)), generator=generator)
+    k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)
+    cond = network.encoder(*inputs.values())
+    return Parity(
+        inputs={name: value.numpy() for name, value in inputs.items()},
+        cond=cond.numpy(),
+        x_k=x_k.numpy(),
+        k=k.numpy(),
+        prediction=network.denoiser(x_k, k, cond).numpy(),
+    )
+
+
+def encoder_onnx(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> bytes:
+    """Return the encoder as ONNX: one input per stream, by its name."""
+    names = [s.name for s in settings.task.streams]
+    inputs = tuple(torch.from_numpy(parity.inputs[name]) for name in names)
+    return _onnx(network.encoder, inputs, names, 'cond')
+
+
+def denoiser_onnx(network: DiffusionNetwork, parity: Parity) -> bytes:
+    """Return the denoiser as ONNX."""
+    inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))
+    return _onnx(network.denoiser, inputs, ['x_k', 'k', 'cond'], 'prediction')
+
+
+def _onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The tracing exporter makes a smaller graph for these networks, and is deprecated; the numbers are compared.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            module,
+            inputs,
+            buffer,
+            input_names=names,
+            output_names=[output],
+            dynamic_axes={name: {0: 'batch'} for name in (*names, output)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def store_half(model: bytes) -> bytes:
+    """Store the large float32 weights of an ONNX model as float16, each with a Cast that the runtime folds away."""
+    graph_model = onnx.load_from_string(model)
+    graph = graph_model.graph
+    casts = []
+    for index, weight in enumerate(graph.initializer):
+        values = numpy_helper.to_array(weight)
+        if weight.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
+            continue
+        half = numpy_helper.from_array(values.astype(np.float16), f'{weight.name}.float16')
+        casts.append(helper.make_node('Cast', [half.name], [weight.name], to=TensorProto.FLOAT))
+        graph.initializer[index].CopyFrom(half)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(graph_model)
+    return graph_model.SerializeToString()
+
+
+def torchscript_twins(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> Mapping[str, Any]:
+    """Return both networks traced to TorchScript."""
+    streams = tuple(torch.from_numpy(parity.inputs[s.name]) for s in settings.task.streams)
+    denoiser_inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))
+    twins = {}
+    for file, module, inputs in (
+        ('encoder.ts', network.encoder, streams),
+        ('denoiser.ts', network.denoiser, denoiser_inputs),
+    ):
+        buffer = io.BytesIO()
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter('ignore')  # torch.jit is in maintenance; the twin exists for robots that want it
+            torch.jit.save(torch.jit.trace(module, inputs), buffer)
+        twins[file] = buffer.getvalue()
+    return twins

@@ -1,0 +1,88 @@
+"""The training configuration: one YAML file, read strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.networks.diffusion_network import NetworkSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """The diffusion objective (Ho et al. 2020; squared-cosine schedule of Nichol and Dhariwal 2021)."""
+
+    diffusion_steps: int = 100
+    schedule: Literal['squaredcos_cap_v2'] = 'squaredcos_cap_v2'
+    prediction_type: Literal['epsilon', 'sample', 'velocity'] = 'epsilon'
+
+    def __post_init__(self) -> None:
+        _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """AdamW with linear warm-up and cosine decay; EMA after Chi et al. 2023."""
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, ...] = (0.95, 0.999)
+    weight_decay: float = 1e-6
+    warmup_steps: int = 500
+    gradient_clip: float = 1.0
+    ema_power: float = 0.75
+    ema_max: float = 0.9999
+
+    def __post_init__(self) -> None:
+        _check('optimizer.learning_rate', self.learning_rate, 1e-8, 1.0)
+        _check('optimizer.gradient_clip', self.gradient_clip, 1e-3, 1e6)
+        _check('optimizer.ema_max', self.ema_max, 0.0, 1.0)
+        if len(self.betas) != 2:
+            raise ConfigError(f'optimizer.betas: got {list(self.betas)}, allowed two numbers')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything `dp_ros train` needs but the recordings.
+
+    Attributes
+    ----------
+    steps, batch
+        Optimizer steps in all, and windows in each.
+    validation_share
+        Share of the episodes held out, whole episodes chosen by `seed`.
+    validate_every, checkpoint_every
+        In steps.
+    threads
+        CPU threads; 0 leaves torch's default.
+
+    """
+
+    name: str
+    task: TaskSpec
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    steps: int
+    batch: int = 128
+    validation_share: float = 0.05
+    validate_every: int = 1000
+    checkpoint_every: int = 1000
+    seed: int = 0
+    threads: int = 0
+    device: Literal['cpu', 'cuda'] = 'cpu'
+
+    def __post_init__(self) -> None:
+        _check('steps', self.steps, 1, 100_000_000)
+        _check('batch', self.batch, 1, 65536)
+        _check('validation_share', self.validation_share, 0.0, 0.5)
+        _check('validate_every', self.validate_every, 1, 100_000_000)
+        _check('checkpoint_every', self.checkpoint_every, 1, 100_000_000)
+        _check('seed', self.seed, 0, 2**31 - 1)
+        _check('threads', self.threads, 0, 1024)
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f'{name}: got {value}, allowed {low:g} to {high:g}')

@@ -1,0 +1,84 @@
+"""rosbags' readers, made to bear message types whose definition a recorder did not have.
+
+rosbag2 then writes the definition's encoding as 'unknown' or as nothing at all, which rosbags 0.11 answers with a
+KeyError for the whole bag. Definitions are not needed here (see `dp_ros.training.bags`), so these readers go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
+from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+
+_ENCODINGS = ('ros2msg', 'ros2idl', 'omgidl', '')
+
+
+class _Schemas(dict[int, Any]):
+    """mcap's schemas by number; what has no known encoding counts as having no definition."""
+
+    def __setitem__(self, key: int, schema: Any) -> None:
+        known = schema.encoding in _ENCODINGS
+        super().__setitem__(key, schema if known else schema._replace(encoding='', data=''))
+
+
+class TolerantMcapReader(McapReader):
+    """Storage reader for mcap."""
+
+    def __init__(self, path: Any) -> None:
+        super().__init__(path)
+        self.schemas = _Schemas()
+
+
+class TolerantSqlite3Reader(Sqlite3Reader):
+    """Storage reader for sqlite3."""
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except KeyError:
+            self._open_without_definitions()
+
+    def _open_without_definitions(self) -> None:
+        assert self.dbconn
+        rows = self.dbconn.execute(
+            'SELECT topics.id, name, type, serialization_format, offered_qos_profiles, count(messages.id) '
+            'FROM topics LEFT JOIN messages ON topics.id == messages.topic_id GROUP BY topics.id ORDER BY topics.id'
+        )
+        self.connections = [
+            Connection(
+                id=number,
+                topic=topic,
+                msgtype=kind,
+                msgdef=MessageDefinition(MessageDefinitionFormat.NONE, ''),
+                digest='',
+                msgcount=count,
+                ext=ConnectionExtRosbag2(serialization_format=encoding, offered_qos_profiles=parse_qos(qos)),
+                owner=self,
+            )
+            for number, topic, kind, encoding, qos, count in rows
+        ]
+        first, last, count = next(self.dbconn.execute('SELECT MIN(timestamp), MAX(timestamp), COUNT(*) FROM messages'))
+        span = (last + 1 - first, first, last + 1) if count else (0, 2**63 - 1, 0)
+        self.metadata = ReaderMetadata(*span, count, None, None, None, None)
+
+
+class TolerantDirectoryReader(DirectoryReader):
+    """Reader of a folder with metadata.yaml."""
+
+    STORAGE_PLUGINS: Mapping[str, Any] = {'mcap': TolerantMcapReader, 'sqlite3': TolerantSqlite3Reader}
+
+
+class TolerantReader(Reader):
+    """Reader of a folder or of a storage file."""
+
+    STORAGE_PLUGINS: Mapping[str, Any] = {
+        'dir': TolerantDirectoryReader,
+        '.mcap': TolerantMcapReader,
+        '.db3': TolerantSqlite3Reader,
+    }

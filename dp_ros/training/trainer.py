@@ -1,0 +1,335 @@
+"""The one trainer. Every random draw is a function of (seed, step), so a resumed run goes on exactly as it would have.
+
+A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes held out), ``checkpoint.pt``,
+``curves.csv``, TensorBoard events, and at the end ``curves.png``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+import dp_ros
+from dp_ros.config import parse, read_yaml, to_plain
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.normalizer import Normalizer
+from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from dp_ros.training.episodes import Episode
+from dp_ros.training.objective import diffusion_loss, make_noise_scheduler
+from dp_ros.training.settings import TrainSettings
+from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer
+
+CHECKPOINT, CONFIG, RUN, CURVES = 'checkpoint.pt', 'config.yaml', 'run.json', 'curves.csv'
+VALIDATION_BATCHES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a run ended."""
+
+    folder: Path
+    step: int
+    finished: bool
+    validation_loss: float
+
+
+def split_episodes(episodes: Sequence[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:
+    """Split whole episodes into training and validation; one is held out as soon as ``share`` is not 0."""
+    held = 0 if share == 0.0 else max(1, round(share * len(episodes)))
+    if held >= len(episodes):
+        raise DataError(
+            f'validation_share {share}: would hold out {held} of {len(episodes)} episodes, allowed fewer than all'
+        )
+    chosen = set(np.random.default_rng(seed).permutation(len(episodes))[:held].tolist())
+    return (
+        [e for i, e in enumerate(episodes) if i not in chosen],
+        [e for i, e in enumerate(episodes) if i in chosen],
+    )
+
+
+class Trainer:
+    """Trains one network on one set of episodes.
+
+    Parameters
+    ----------
+    settings
+        The training configuration.
+    episodes
+        All episodes; the validation share is taken from them.
+    folder
+        The run folder. A run found there is resumed if its configuration and data are the same, refused otherwise.
+
+    """
+
+    def __init__(self, settings: TrainSettings, episodes: Sequence[Episode], folder: Path) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        if settings.device == 'cuda' and not torch.cuda.is_available():
+            raise ConfigError("device: got 'cuda', which this machine lacks; allowed cpu")
+        self.settings = settings
+        self.folder = folder
+        self._data_hash = data_hash(episodes)
+        train, held = split_episodes(episodes, settings.validation_share, settings.seed)
+        self.held_out = [e.name for e in held]
+        self.normalizer = fit_normalizer(train, settings.task)
+        self.train_set = WindowDataset(train, settings.task, self.normalizer)
+        self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None
+        torch.manual_seed(settings.seed)
+        self.network = DiffusionNetwork(settings.task, settings.network).to(settings.device)
+        self.scheduler = make_noise_scheduler(settings.objective)
+        chosen = settings.optimizer
+        parameters = list(self.network.parameters())
+        self.optimizer = torch.optim.AdamW(
+            parameters,
+            lr=chosen.learning_rate,
+            betas=(chosen.betas[0], chosen.betas[1]),
+            weight_decay=chosen.weight_decay,
+            fused=True,
+        )
+        self.rate = get_cosine_schedule_with_warmup(self.optimizer, chosen.warmup_steps, settings.steps)
+        self.ema = EMAModel(
+            parameters, decay=chosen.ema_max, use_ema_warmup=True, power=chosen.ema_power, foreach=True
+        )
+        self.step = 0
+        self.validation_loss = float('nan')
+        self._open_folder()
+
+    def run(self) -> TrainResult:
+        """Train to the configured step, or until interrupted; a checkpoint is written either way."""
+        settings = self.settings
+        writer = SummaryWriter(str(self.folder))
+        bar = tqdm(total=settings.steps, initial=self.step, unit='step', desc=settings.name, dynamic_ncols=True)
+        losses: list[float] = []
+        with _interruptible() as interrupted, bar, writer:
+            for batch in self._batches():
+                losses.append(self._train_step(batch))
+                bar.update()
+                last = self.step == settings.steps
+                if self.step % settings.validate_every == 0 or last:
+                    self._report(writer, bar, float(np.mean(losses)))
+                    losses.clear()
+                if self.step % settings.checkpoint_every == 0 or last:
+                    self._save()
+                if interrupted():
+                    self._save()
+                    bar.write(f'interrupted at step {self.step}; checkpoint written, the same command goes on from it')
+                    break
+        plot_curves(self.folder)
+        return TrainResult(
+            folder=self.folder,
+            step=self.step,
+            finished=self.step >= settings.steps,
+            validation_loss=self.validation_loss,
+        )
+
+    def _batches(self) -> Iterator[torch.Tensor]:
+        """Yield sample indices: each epoch a permutation drawn from (seed, epoch), entered where the step says."""
+        size, batch = len(self.train_set), min(self.settings.batch, len(self.train_set))
+        per_epoch = size // batch
+        while self.step < self.settings.steps:
+            epoch, within = divmod(self.step, per_epoch)
+            order = torch.randperm(size, generator=_generator(self.settings.seed, epoch, 1))
+            for start in range(within * batch, per_epoch * batch, batch):
+                if self.step >= self.settings.steps:
+                    return
+                yield order[start : start + batch]
+
+    def _train_step(self, indices: torch.Tensor) -> float:
+        streams, actions = self.train_set.batch(indices)
+        device = self.settings.device
+        loss = diffusion_loss(
+            self.network,
+            self.scheduler,
+            tuple(s.to(device) for s in streams),
+            actions.to(device),
+            _generator(self.settings.seed, self.step, 2),
+        )
+        value = loss.item()
+        if not np.isfinite(value):
+            raise DataError(f'loss at step {self.step}: got {value}, allowed finite numbers; try a lower learning_rate')
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.optimizer.gradient_clip)
+        self.optimizer.step()
+        self.rate.step()
+        self.ema.step(self.network.parameters())
+        self.step += 1
+        return value
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Return the EMA network's loss on held-out episodes, with the same noise each time."""
+        if self.validation_set is None:
+            return float('nan')
+        self.ema.store(self.network.parameters())
+        self.ema.copy_to(self.network.parameters())
+        losses = []
+        for i, indices in enumerate(torch.arange(len(self.validation_set)).chunk(VALIDATION_BATCHES)):
+            streams, actions = self.validation_set.batch(indices)
+            streams = tuple(s.to(self.settings.device) for s in streams)
+            generator = _generator(self.settings.seed, i, 3)
+            losses.append(
+                diffusion_loss(self.network, self.scheduler, streams, actions.to(self.settings.device), generator)
+            )
+        self.ema.restore(self.network.parameters())
+        return float(torch.stack(losses).mean())
+
+    def _report(self, writer: SummaryWriter, bar: tqdm, loss: float) -> None:
+        self.validation_loss = self._validate()
+        rate = self.rate.get_last_lr()[0]
+        bar.set_postfix(loss=f'{loss:.4f}', validation=f'{self.validation_loss:.4f}')
+        row = {'step': self.step, 'loss': loss, 'validation_loss': self.validation_loss, 'learning_rate': rate}
+        for name, value in list(row.items())[1:]:
+            writer.add_scalar(name, value, self.step)
+        path = self.folder / CURVES
+        new = not path.exists()
+        with path.open('a', newline='') as file:
+            table = csv.DictWriter(file, list(row))
+            if new:
+                table.writeheader()
+            table.writerow(row)
+
+    def _save(self) -> None:
+        state = {
+            'step': self.step,
+            'network': self.network.state_dict(),
+            'ema': self.ema.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'rate': self.rate.state_dict(),
+            'validation_loss': self.validation_loss,
+            'normalizer': to_plain(self.normalizer),
+        }
+        save_checkpoint(self.folder / CHECKPOINT, state)
+
+    def _open_folder(self) -> None:
+        """Start the run folder, or take up the run that it holds."""
+        config = to_plain(self.settings)
+        if (self.folder / CONFIG).exists():
+            self._check_same(config)
+            if (self.folder / CHECKPOINT).exists():
+                self._restore(load_checkpoint(self.folder / CHECKPOINT))
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run = {
+            'data_sha256': self._data_hash,
+            'held_out_episodes': self.held_out,
+            'training_windows': len(self.train_set),
+            'parameters': sum(p.numel() for p in self.network.parameters()),
+            'versions': versions(),
+        }
+        (self.folder / RUN).write_text(json.dumps(run, indent=2) + '\n')
+        (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def _check_same(self, config: dict[str, Any]) -> None:
+        found = to_plain(read_yaml(self.folder / CONFIG, TrainSettings))
+        differing = [key for key in config if config[key] != found.get(key)]
+        if differing:
+            raise ConfigError(
+                f'run folder {self.folder}: holds a run whose {", ".join(differing)} differs; '
+                'allowed the same configuration (to resume), or a new folder'
+            )
+        run = json.loads((self.folder / RUN).read_text())
+        if run['data_sha256'] != self._data_hash:
+            raise ConfigError(
+                f'run folder {self.folder}: holds a run on data {run["data_sha256"][:12]}, got {self._data_hash[:12]}; '
+                'allowed the same recordings (to resume), or a new folder'
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state['network'])
+        self.ema.load_state_dict(state['ema'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.rate.load_state_dict(state['rate'])
+        self.step = state['step']
+        self.validation_loss = state['validation_loss']
+        self._drop_later_rows()
+
+    def _drop_later_rows(self) -> None:
+        """Forget rows of the curves that a killed run wrote after its last checkpoint."""
+        path = self.folder / CURVES
+        if path.exists():
+            head, *rows = path.read_text().splitlines(keepends=True)
+            path.write_text(head + ''.join(r for r in rows if int(r.split(',')[0]) <= self.step))
+
+
+def load_network(folder: Path) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+    """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record."""
+    settings = read_yaml(folder / CONFIG, TrainSettings)
+    state = load_checkpoint(folder / CHECKPOINT)
+    network = DiffusionNetwork(settings.task, settings.network)
+    network.load_state_dict(state['network'])
+    ema = EMAModel(network.parameters())
+    ema.load_state_dict(state['ema'])
+    ema.copy_to(network.parameters())
+    record = {**json.loads((folder / RUN).read_text()), 'step': state['step']}
+    return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{folder / CHECKPOINT}.normalizer'), record
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    found = {name: version(name) for name in ('torch', 'diffusers', 'numpy')}
+    return {'dp_ros': dp_ros.__version__, 'python': platform.python_version(), **found}
+
+
+def plot_curves(folder: Path) -> None:
+    """Draw ``curves.png`` from ``curves.csv``."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    path = folder / CURVES
+    if not path.exists():
+        return
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    steps = [int(r['step']) for r in rows]
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
+    for name, label in (('loss', 'training'), ('validation_loss', 'validation (EMA)')):
+        axes.plot(steps, [float(r[name]) for r in rows], label=label)
+    axes.set(xlabel='step', ylabel='loss (mean squared error)', yscale='log', title=folder.name)
+    axes.grid(True, which='both', alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / 'curves.png', dpi=120)
+    pyplot.close(figure)
+
+
+def _generator(seed: int, index: int, purpose: int) -> torch.Generator:
+    """Return a generator that depends on its three numbers alone."""
+    word = np.random.SeedSequence((seed, index, purpose)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """Turn Ctrl-C and SIGTERM into a flag, so that a step is never cut in half. A second one interrupts at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

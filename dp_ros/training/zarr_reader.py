@@ -1,0 +1,138 @@
+"""The PushT demonstrations of Chi et al. 2023 (a zarr store, in pixels) as the messages a robot would have sent [m]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.errors import DataError, check_finite, check_shape
+from dp_ros.messages import (
+    to_compressed_image,
+    to_image,
+    to_joint_state,
+    to_joint_trajectory,
+    to_pose,
+)
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.training.bags import Stamped, rosbags_types
+from dp_ros.training.episodes import Episode, episodes_from_messages
+
+JOINTS = ('pusher_x', 'pusher_y')
+JOINT_STATES = '/joint_states'
+BLOCK_POSE = '/block_pose'
+CAMERA = '/camera/color/image_raw'
+CAMERA_COMPRESSED = f'{CAMERA}/compressed'
+COMMAND = '/arm_controller/joint_trajectory'
+
+CAMERAS = ('raw', 'png', 'jpeg', 'none')
+
+_CONTROL_DT = 100_000_000
+_PIXELS_PER_METRE = 1000.0
+# Any whole multiple of control_dt will do. Episodes lie a minute apart, so that no two share a stamp.
+_START = 1_700_000_000_000_000_000
+_SPACING = 60_000_000_000
+
+
+class PushtZarr:
+    """The store, checked and open: episodes are read as they are asked for."""
+
+    def __init__(self, path: Path | str) -> None:
+        import zarr
+
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise DataError(f'zarr {self.path}: does not exist; allowed the folder pusht_cchi_v7_replay.zarr')
+        try:
+            root: Any = zarr.open_group(str(self.path), mode='r')
+            self._state, self._action = np.asarray(root['data/state'][:]), np.asarray(root['data/action'][:])
+            ends = np.asarray(root['meta/episode_ends'][:])
+            self._images = root.get('data/img')
+        except Exception as error:  # zarr's own errors differ from version to version.
+            raise DataError(
+                f'zarr {self.path}: cannot be read ({type(error).__name__}: {error}); '
+                'allowed a store with data/state, data/action and meta/episode_ends'
+            ) from error
+        check_shape(f'zarr {self.path} data/state', self._state, (None, 5))
+        check_shape(f'zarr {self.path} data/action', self._action, (len(self._state), 2))
+        self._edges = np.concatenate([[0], ends]).astype(np.int64)
+        if len(ends) == 0 or np.any(np.diff(self._edges) < 1) or self._edges[-1] > len(self._state):
+            raise DataError(
+                f'zarr {self.path} meta/episode_ends: got {len(ends)} ends up to {self._edges[-1]}, '
+                f'allowed 1 or more, increasing, up to {len(self._state)}'
+            )
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        return len(self._edges) - 1
+
+    def messages(self, index: int, camera: str = 'none') -> Iterator[Stamped]:
+        """Yield the messages of one episode in order of receive time, which is their stamp too.
+
+        A command is one point due when it is received: a step of the set point, as the person's mouse made it.
+        """
+        types = rosbags_types()
+        rows = slice(int(self._edges[index]), int(self._edges[index + 1]))
+        states = np.asarray(self._state[rows], dtype=np.float64)
+        actions = np.asarray(self._action[rows], dtype=np.float64)
+        check_finite(f'zarr {self.path} data/state of episode {index}', states)
+        check_finite(f'zarr {self.path} data/action of episode {index}', actions)
+        images = self._pixels(rows) if camera != 'none' else None
+        for i, (state, action) in enumerate(zip(states, actions, strict=True)):
+            t = _START + index * _SPACING + i * _CONTROL_DT
+            position = state / _PIXELS_PER_METRE
+            yield JOINT_STATES, t, to_joint_state(stamp=t, name=JOINTS, position=position[:2], types=types)
+            half = float(state[4]) / 2.0
+            yield (
+                BLOCK_POSE,
+                t,
+                to_pose(
+                    stamp=t,
+                    position=(position[2], position[3], 0.0),
+                    orientation=(0.0, 0.0, math.sin(half), math.cos(half)),
+                    frame_id='pusht',
+                    types=types,
+                ),
+            )
+            if images is not None and camera == 'raw':
+                yield CAMERA, t, to_image(stamp=t, pixels=images[i], frame_id='camera', types=types)
+            elif images is not None:
+                message = to_compressed_image(
+                    stamp=t, pixels=images[i], frame_id='camera', encoding=camera, types=types
+                )
+                yield CAMERA_COMPRESSED, t, message
+            yield COMMAND, t, to_joint_trajectory(_step(action / _PIXELS_PER_METRE), types=types)
+
+    def _pixels(self, rows: slice) -> np.ndarray:
+        if self._images is None:
+            raise DataError(f'zarr {self.path}: lacks data/img, allowed a store with it, or no camera')
+        return np.asarray(self._images[rows]).round().clip(0, 255).astype(np.uint8)
+
+
+def _step(set_point: np.ndarray) -> Trajectory:
+    return Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, dtype=np.int64), positions=set_point[np.newaxis])
+
+
+def episode_name(index: int) -> str:
+    """Return the name of an episode, and of its bag."""
+    return f'episode_{index:04d}'
+
+
+def read_pusht_zarr(path: Path | str, task: TaskSpec) -> Iterator[Episode]:
+    """Yield the store's episodes, the same bit for bit as from the bags that `convert_pusht` makes of it."""
+    store = PushtZarr(path)
+    camera = camera_for(task)
+    for index in range(len(store)):
+        yield from episodes_from_messages(episode_name(index), store.messages(index, camera), task)
+
+
+def camera_for(task: TaskSpec) -> str:
+    """Return which camera messages a task needs: raw, png (of compressed kinds the one that loses nothing), or none."""
+    cameras = [stream for stream in task.streams if isinstance(stream, ImageStream)]
+    if not cameras:
+        return 'none'
+    return 'png' if any(stream.compressed for stream in cameras) else 'raw'

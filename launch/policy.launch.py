@@ -1,0 +1,83 @@
+"""Run a policy: observation_buffer, policy_executor, trajectory_publisher, and a simulated robot if there is no real one.
+
+    ros2 launch dp_ros policy.launch.py                          the shipped policy on the simulated PushT robot
+    ros2 launch dp_ros policy.launch.py sim:=false \\
+        params_file:=my_robot.yaml bundle:=models/my_policy      on the robot that is running already
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+SHARE = FindPackageShare('dp_ros')
+POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        'params_file',
+        default_value=PathJoinSubstitution([SHARE, 'config', 'pusht.yaml']),
+        description='YAML file with the parameters of all nodes; policy.yaml lists and explains every one.',
+    ),
+    DeclareLaunchArgument(
+        'bundle',
+        default_value='',
+        description="Folder of the policy bundle; empty: the one that params_file names. A relative path is looked for "
+        'in the current folder, then among the bundles that came with dp_ros.',
+    ),
+    DeclareLaunchArgument('world', default_value='pusht', description='World of the simulated robot.', choices=['pusht']),
+    DeclareLaunchArgument(
+        'sim',
+        default_value='true',
+        description='Start the simulated robot; false: a robot and its joint_trajectory_controller are running already.',
+        choices=['true', 'false'],
+    ),
+    DeclareLaunchArgument('namespace', default_value='', description='Namespace of all nodes and relative topics.'),
+    DeclareLaunchArgument(
+        'use_sim_time',
+        default_value='false',
+        description='Take time from /clock, on every node; with sim:=true the simulated robot publishes it.',
+        choices=['true', 'false'],
+    ),
+    DeclareLaunchArgument(
+        'log_level',
+        default_value='info',
+        description='Least severe messages that are logged.',
+        choices=['debug', 'info', 'warn', 'error', 'fatal'],
+    ),
+]
+
+
+def _node(executable, parameters, **options):
+    return Node(
+        package='dp_ros',
+        executable=executable,
+        name=executable,
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[LaunchConfiguration('params_file'), *parameters],
+        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        output='screen',
+        # A robot whose policy has lost a part must not go on with the rest.
+        on_exit=Shutdown(reason=f'{executable} ended'),
+        **options,
+    )
+
+
+def _nodes(context):
+    sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
+    bundle = LaunchConfiguration('bundle').perform(context)
+    policy = [{'use_sim_time': sim_time}, *([{'bundle': bundle}] if bundle else [])]
+    # The simulated robot makes the time, so it doesn't take it from /clock.
+    robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
+    return [
+        *(_node(executable, policy) for executable in POLICY_NODES),
+        _node('simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim'))),
+    ]
+
+
+def generate_launch_description():
+    """Return the nodes and their arguments, as `ros2 launch` asks for them."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_nodes)])

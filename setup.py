@@ -1,0 +1,108 @@
+"""Packaging for ament_python (colcon) and for pip. Name, version and people live in package.xml."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# A ROS distribution brings its own NumPy and PyYAML, so these two are ranges; the extras below pin what pip installs.
+# cv-bridge encodes images only below NumPy 2.3.
+BASE = ['numpy>=1.26,<2.3', 'pyyaml>=6.0,<7']
+
+EXTRAS = {
+    # A robot: runs a bundle. No torch.
+    'runtime': [
+        'numpy==2.2.6',  # the newest below 2.3, for cv-bridge
+        'pyyaml==6.0.3',  # task and parameter files
+        'onnxruntime==1.31.1',  # the encoder and the denoiser
+        'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for this distribution, and -headless overwrites its files
+        'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
+    ],
+    # ROS 2 Jazzy as wheels, for machines without ROS.
+    'ros': [
+        'ros-jazzy-rclpy==7.1.6',  # nodes
+        'ros-jazzy-rmw-fastrtps-cpp==8.4.3',  # DDS under them
+        'ros-jazzy-builtin-interfaces==2.0.3',  # stamps
+        'ros-jazzy-diagnostic-msgs==5.3.6',  # why a node does what it does
+        'ros-jazzy-geometry-msgs==5.3.6',  # poses
+        'ros-jazzy-lifecycle-msgs==2.0.3',  # configure, activate
+        'ros-jazzy-rcl-interfaces==2.0.3',  # parameters: ranges, descriptions
+        'ros-jazzy-rosgraph-msgs==2.0.3',  # /clock
+        'ros-jazzy-sensor-msgs==5.3.6',  # joint states, images
+        'ros-jazzy-std-msgs==5.3.6',  # headers
+        'ros-jazzy-std-srvs==5.3.6',  # reset
+        'ros-jazzy-trajectory-msgs==5.3.6',  # chunks and commands
+    ],
+    # The simulated robot.
+    'sim': [
+        'gym-pusht==0.1.8',  # PushT's physics and pictures
+        'gymnasium==1.4.0',  # gym-pusht's base class
+        'pymunk==6.11.1',  # gym-pusht's physics engine; 7 changed its interface
+        'imageio==2.38.1',  # writes the GIF
+    ],
+    # Recorded demonstrations in, a bundle out. PyPI's torch for x86-64 Linux is the CUDA build: where a CPU is all there
+    # is, install torch's CPU build first, and pip keeps it.
+    'train': [
+        'torch==2.13.0',  # networks
+        'diffusers==0.42.1',  # the training noise schedule
+        'onnx==1.23.2',  # export
+        'onnxscript==0.7.2',  # torch's exporter to ONNX needs it
+        'rosbags==0.11.9',  # rosbag2 without ROS
+        'zarr==3.1.6',  # PushT's human demonstrations
+        'tensorboard==2.21.0',  # curves
+        'tqdm==4.70.1',  # the progress bar
+        'matplotlib==3.11.2',  # the final plot
+    ],
+    # Working on dp_ros.
+    'test': [
+        'pytest==9.2.0',
+        'pytest-timeout==2.4.0',  # a test that waits for a message must not wait for ever
+        'hypothesis==6.170.15',  # property tests
+        'ruff==0.17.5',  # lint
+        'mypy==2.4.1',  # types
+        'types-PyYAML==6.0.12.20261113',  # PyYAML's types
+    ],
+}
+
+SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'models/*/*')
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """Return what goes below ``share``: the ament marker, and launch files, configuration and bundles as they lie here."""
+    folders: dict[str, list[str]] = {'share/ament_index/resource_index/packages': ['dp_ros/resource/dp_ros']}
+    for pattern in SHARED:
+        for path in sorted(Path().glob(pattern)):
+            if path.is_file():
+                folders.setdefault((Path('share/dp_ros') / path.parent).as_posix(), []).append(path.as_posix())
+    return list(folders.items())
+
+
+package = ElementTree.parse('package.xml').getroot()
+maintainer = package.find('maintainer')
+assert maintainer is not None, 'package.xml has no maintainer'
+
+setup(
+    name=package.findtext('name'),
+    version=package.findtext('version'),
+    description=package.findtext('description'),
+    license=package.findtext('license'),
+    maintainer=maintainer.text,
+    maintainer_email=maintainer.get('email'),
+    python_requires='>=3.11',
+    packages=find_packages(include=['dp_ros', 'dp_ros.*']),
+    data_files=data_files(),
+    zip_safe=False,
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={
+        'console_scripts': [
+            'dp_ros = dp_ros.cli:main',
+            'observation_buffer = dp_ros.nodes.observation_buffer:main',
+            'policy_executor = dp_ros.nodes.policy_executor:main',
+            'trajectory_publisher = dp_ros.nodes.trajectory_publisher:main',
+            'simulated_robot = dp_ros.nodes.simulated_robot:main',
+        ],
+    },
+)
