@@ -1,17 +1,21 @@
-"""Run a policy: observation_buffer, policy_executor, trajectory_publisher, and a simulated robot if there is no real one.
+"""Run a policy: its three nodes, and a simulated robot unless a real one is running.
 
-    ros2 launch dp_ros policy.launch.py                          the shipped policy on the simulated PushT robot
-    ros2 launch dp_ros policy.launch.py sim:=false \\
-        params_file:=my_robot.yaml bundle:=models/my_policy      on the robot that is running already
+The shipped policy on the simulated PushT robot, and another one on a robot:
+
+    ros2 launch dp_ros policy.launch.py
+    ros2 launch dp_ros policy.launch.py sim:=false params_file:=my_robot.yaml bundle:=models/my_policy
 """
 
-from launch import LaunchDescription
+from typing import Any
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare('dp_ros')
 POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
@@ -25,14 +29,16 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'bundle',
         default_value='',
-        description="Folder of the policy bundle; empty: the one that params_file names. A relative path is looked for "
+        description='Folder of the policy bundle; empty: the one that params_file names. A relative path is looked for '
         'in the current folder, then among the bundles that came with dp_ros.',
     ),
-    DeclareLaunchArgument('world', default_value='pusht', description='World of the simulated robot.', choices=['pusht']),
+    DeclareLaunchArgument(
+        'world', default_value='pusht', description='World of the simulated robot.', choices=['pusht']
+    ),
     DeclareLaunchArgument(
         'sim',
         default_value='true',
-        description='Start the simulated robot; false: a robot and its joint_trajectory_controller are running already.',
+        description='Start the simulated robot; false: a robot and its joint_trajectory_controller run already.',
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument('namespace', default_value='', description='Namespace of all nodes and relative topics.'),
@@ -51,7 +57,7 @@ ARGUMENTS = [
 ]
 
 
-def _node(executable, parameters, **options):
+def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
     return Node(
         package='dp_ros',
         executable=executable,
@@ -66,7 +72,7 @@ def _node(executable, parameters, **options):
     )
 
 
-def _nodes(context):
+def _nodes(context: LaunchContext) -> list[Node]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
     policy = [{'use_sim_time': sim_time}, *([{'bundle': bundle}] if bundle else [])]
@@ -78,6 +84,6 @@ def _nodes(context):
     ]
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
     """Return the nodes and their arguments, as `ros2 launch` asks for them."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_nodes)])

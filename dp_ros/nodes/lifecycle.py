@@ -16,6 +16,7 @@ from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
+from rclpy.utilities import try_shutdown
 
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, Diagnostics
@@ -210,13 +211,15 @@ class ManagedNode(LifecycleNode):
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is interrupted or dies; return the process's exit code."""
     try:
-        with rclpy.init(args=list(args) if args is not None else None):
-            return _run(create())
+        rclpy.init(args=list(args) if args is not None else None)
+        return _run(create())
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except DpRosError as error:
         get_logger('dp_ros').fatal(str(error))
         return 1
+    finally:
+        try_shutdown()
 
 
 def _run(node: ManagedNode) -> int:

@@ -48,16 +48,18 @@ class Param:
     def __post_init__(self) -> None:
         number = isinstance(self.default, int | float) and not isinstance(self.default, bool)
         if number != (self.low is not None and self.high is not None):
-            raise ConfigError(f'parameter {self.name}: got low {self.low} and high {self.high}, allowed both for a number')
+            raise ConfigError(f'parameter {self.name}: got {self.low} to {self.high}, allowed a range for each number')
 
     def descriptor(self) -> ParameterDescriptor:
         """Return the ROS description, with range, choices and read-only flag."""
         descriptor = ParameterDescriptor(description=self.description, read_only=not self.live)
         if self.low is not None and self.high is not None:
             if isinstance(self.default, float):
-                descriptor.floating_point_range = [FloatingPointRange(from_value=float(self.low), to_value=float(self.high))]
+                floats = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
+                descriptor.floating_point_range = [floats]
             else:
-                descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high))]
+                integers = IntegerRange(from_value=int(self.low), to_value=int(self.high))
+                descriptor.integer_range = [integers]
         if self.choices:
             descriptor.additional_constraints = 'one of: ' + listed(self.choices)
         return descriptor

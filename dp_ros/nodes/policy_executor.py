@@ -300,8 +300,8 @@ class PolicyExecutor(ManagedNode):
             self._counts['deadline_misses'] += 1
             self._missed_since_report = True
             self.get_logger().warning(
-                f'deadline missed: the chunk of {job.window.stamp} was out {latency / 1e6:.1f} ms after its observation, '
-                f'allowed {job.settings.deadline / 1e6:.1f} ms (inference {took:.1f} ms)',
+                f'deadline missed: the chunk of {job.window.stamp} was out {latency / 1e6:.1f} ms after its '
+                f'observation, allowed {job.settings.deadline / 1e6:.1f} ms (inference {took:.1f} ms)',
                 throttle_duration_sec=WARN_PERIOD,
             )
 

@@ -44,7 +44,7 @@ PARAMETERS = [
     ),
     Param(name='continuous', default=(), description='Those of the joints that turn without end.'),
     Param(name='topics.joint_states', default='joint_states', description='Measured joint states come from here.'),
-    Param(name='topics.command', default='', description="Trajectories go here; empty: where the bundle says."),
+    Param(name='topics.command', default='', description='Trajectories go here; empty: where the bundle says.'),
     Param(
         name='max_joint_age', default=0.25, low=0.001, high=10.0,
         description='Oldest joint state [s] with which anything is sent.',
@@ -99,7 +99,7 @@ class TrajectoryPublisher(ManagedNode):
         )
 
     def _forget(self) -> None:
-        self._joint_state: bytes | None = None
+        self._joint_state: tuple[int, bytes] | None = None
         self._stopped = ''
         self._last_chunk: int | None = None
         self._refusal = ''
@@ -112,10 +112,11 @@ class TrajectoryPublisher(ManagedNode):
         bundle = read_bundle(self.value('bundle'))
         action = bundle.task.action
         _check_fits('joints', action.joints, self.value('joints'))
-        units = dict(zip(self.value('joints'), self.value('units'), strict=False))
-        if len(self.value('units')) not in (0, len(self.value('joints'))):
-            raise ConfigError(f'units: got {len(self.value("units"))}, allowed one for each of {len(self.value("joints"))} joints')
-        _check_fits('units', action.units, tuple(units[j] for j in action.joints) if units else ())
+        joints, units = self.value('joints'), self.value('units')
+        if len(units) not in (0, len(joints)):
+            raise ConfigError(f'units: got {len(units)}, allowed one for each of {len(joints)} joints')
+        unit_of = dict(zip(joints, units, strict=False))
+        _check_fits('units', action.units, [unit_of[joint] for joint in action.joints] if units else [])
         self._limits = self._read_limits(action.joints)
         self._stream = JointStream(
             name='joint_states', topic=self.value('topics.joint_states'), joints=action.joints, units=action.units
@@ -141,11 +142,11 @@ class TrajectoryPublisher(ManagedNode):
         self._service = self.create_service(Trigger, '~/reset', self._on_reset)
 
     def deactivate(self) -> None:
-        """Stop: the robot is told to hold, if it was ever told to move."""
+        """Stop: the robot is brought to rest, if it was ever told to move."""
         if not self._entities:
             return
         if self.context.ok():
-            self._hold()
+            self._brake()
             self.destroy_service(self._service)
             for subscription in self._entities:
                 self.destroy_subscription(subscription)
@@ -208,7 +209,7 @@ class TrajectoryPublisher(ManagedNode):
     # In.
 
     def _on_joint_state(self, message: bytes) -> None:
-        self._joint_state = message
+        self._joint_state = (self.now(), message)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = True
@@ -246,12 +247,11 @@ class TrajectoryPublisher(ManagedNode):
         """Hand the newest joint state to the planner, which refuses to move without a fresh one."""
         if self._joint_state is None:
             raise DataError(f'{self._stream.topic}: got no joint state yet, allowed one before anything moves')
-        state = deserialize_message(self._joint_state, JointState)
+        arrival, serialized = self._joint_state
+        state = deserialize_message(serialized, JointState)
         positions = messages.decode(self._stream, state)
-        speeds = None
-        if len(state.velocity):
-            speeds = messages.joint_vector(_speeds(self._stream), state.name, state.position, state.velocity, state.effort)
-        self._planner.measured(messages.stamp_of(state), positions, speeds)
+        speeds = messages.decode(_speeds(self._stream), state) if len(state.velocity) else None
+        self._planner.measured(messages.stamp_of(state) or arrival, positions, speeds)
 
     # Out.
 
@@ -260,14 +260,21 @@ class TrajectoryPublisher(ManagedNode):
         self._command.publish(message)
         self._plan.publish(message)
 
-    def _hold(self) -> None:
-        if self._planner.plan is not None:
-            self._send(self._planner.hold(self.now()))
+    def _brake(self) -> None:
+        """Bring the robot to rest on its plan; without a plan it was never told to move."""
+        if self._planner.plan is None:
+            return
+        stopped = self._planner.stop(self.now())
+        if isinstance(stopped, Refused):
+            stopped = self._planner.hold(self.now())
+        if isinstance(stopped, Trajectory):
+            self._send(stopped)
+        else:
+            self.get_logger().error(f'no way to stop but the end of the plan: {stopped.reason}')
 
     def _stop(self, reason: str) -> None:
         self._stopped = reason
-        self._hold()
-        self._planner.reset()
+        self._brake()
         self.get_logger().error(f'stopped: {reason}; call ~/reset to go on')
 
     # What is said about it.

@@ -8,6 +8,7 @@ from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.policy.limits import JointLimits, Within, check
 from dp_ros.policy.splice import joined
 from dp_ros.policy.spline import Knots, stopping_time
+from dp_ros.policy.steps import Excess, clamped
 from dp_ros.policy.trajectory import Trajectory
 
 
@@ -18,26 +19,36 @@ def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) 
     changes its shape. Where a knot of the plan is closer than ``closest``, the cut is moved later.
     """
     due = plan.stamp + plan.times
-    before = int(np.searchsorted(due, splice, side='right')) - 1
-    if before >= 0 and 0 < splice - due[before] < closest:
-        splice = int(due[before]) + closest
-    if before + 1 < len(due) and due[before + 1] - splice < closest:
-        splice, before = int(due[before + 1]), before + 1
+    if due[-1] <= oldest:
+        # Of a plan that has long ended, the rest is sent again, not a point of an hour ago.
+        return _known(plan, np.array([oldest, max(splice, oldest + closest)]))
+    splice = max(splice, int(due[0]))
+    last = int(np.searchsorted(due, splice, side='right')) - 1
+    if 0 < splice - due[last] < closest:
+        splice = int(due[last]) + closest
+    if last + 1 < len(due) and due[last + 1] - splice < closest:
+        last, splice = last + 1, int(due[last + 1])
     first = max(int(np.searchsorted(due, oldest, side='right')) - 1, 0)
-    cut = [] if before >= 0 and due[before] == splice else [splice]
-    # Of a plan that has long ended, the rest is sent again, not a point of an hour ago.
-    start = [oldest] if due[-1] < oldest and oldest < splice else [int(t) for t in due[first : before + 1]]
-    times = np.array(start + cut, dtype=np.int64)
-    positions, velocities = plan.sample(times - plan.stamp)
-    known = slice(0, 0) if due[-1] < oldest else slice(first, before + 1)
-    count = len(due[known])
+    kept = due[first : last + 1]
+    return _known(plan, kept if kept[-1] == splice else np.append(kept, splice))
+
+
+def _known(plan: Trajectory, times: np.ndarray) -> Knots:
+    """Return the plan at ``times`` [ns]; where it has a knot, exactly that knot."""
     assert plan.velocities is not None
-    positions[:count], velocities[:count] = plan.positions[known], plan.velocities[known]
-    return Knots(times=times, positions=positions, velocities=velocities)
+    due = plan.stamp + plan.times
+    positions, velocities = plan.sample(times - plan.stamp)
+    at = np.minimum(np.searchsorted(due, times), len(due) - 1)
+    knot = (due[at] == times)[:, None]
+    return Knots(
+        times=times,
+        positions=np.where(knot, plan.positions[at], positions),
+        velocities=np.where(knot, plan.velocities[at], velocities),
+    )
 
 
 def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
-    """Return the plan itself, sent again; it lasts a step longer than ``head`` at least, for a controller to take it."""
+    """Return the plan itself, sent again; it outlasts ``head`` by a step or more, or a controller would refuse it."""
     due = plan.stamp + plan.times
     times = due[due > head.times[-1]]
     if len(times) == 0:
@@ -67,6 +78,27 @@ def braked(
             return trajectory
         duration *= 1.3
     return None
+
+
+def braked_in_one_point(
+    positions: np.ndarray,
+    velocities: np.ndarray,
+    joints: tuple[str, ...],
+    *,
+    limits: JointLimits | None,
+    tolerance: float,
+    least: int,
+) -> Trajectory | Excess:
+    """Return the point where a robot with this state (A,) comes to rest, in ``least`` [ns] or more after receipt."""
+    inside = clamped(positions[None], limits, tolerance)
+    if isinstance(inside, Excess):
+        return inside
+    duration = stopping_time(velocities, limits, least / NANOSECONDS)
+    target = inside + velocities * duration / 2
+    if limits is not None:
+        target = np.clip(target, limits.lowest, limits.highest)
+    wait = np.array([to_nanoseconds(duration)], dtype=np.int64)
+    return Trajectory(stamp=0, joints=joints, times=wait, positions=target, velocities=np.zeros_like(target))
 
 
 def _continued(head: Knots, times: np.ndarray, positions: np.ndarray, velocities: np.ndarray) -> Knots:

@@ -35,7 +35,9 @@ class JointLimits:
         for name in ('lower', 'upper', 'velocity', 'acceleration'):
             count = len(getattr(self, name))
             if count != len(self.joints):
-                raise ConfigError(f'joint limits {name}: got {count} for {len(self.joints)} joints, allowed one for each')
+                raise ConfigError(
+                    f'joint limits {name}: got {count} for {len(self.joints)} joints, allowed one for each'
+                )
         for joint, lower, upper in zip(self.joints, self.lower, self.upper, strict=True):
             if not (lower < upper and lower < np.inf and upper > -np.inf):
                 raise ConfigError(f'joint limits of {joint!r}: got positions {lower} to {upper}, allowed lower < upper')

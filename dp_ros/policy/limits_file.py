@@ -50,9 +50,7 @@ def parse_joint_limits(raw: object, joints: Sequence[str], where: str = 'joint l
         raise ConfigError(f'{where}.joint_limits: missing joint {listed(missing)}; got {listed(table)}')
     found = [_one_joint(table[joint], f'{where}.joint_limits.{joint}') for joint in joints]
     lower, upper, velocity, acceleration = zip(*found, strict=True) if found else ((), (), (), ())
-    return JointLimits(
-        joints=tuple(joints), lower=lower, upper=upper, velocity=velocity, acceleration=acceleration
-    )
+    return JointLimits(joints=tuple(joints), lower=lower, upper=upper, velocity=velocity, acceleration=acceleration)
 
 
 def _mapping(raw: object, where: str, known: Sequence[str] | None) -> Mapping[str, object]:

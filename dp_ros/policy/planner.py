@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Chunk, to_nanoseconds
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.limits import JointLimits, Within, check
-from dp_ros.policy.splice import LONGEST_LEAD, Misfit, fit
-from dp_ros.policy.spline import Knots, stopping_time, travel_time
+from dp_ros.errors import ConfigError, check_finite, check_shape, listed
+from dp_ros.policy.committed import braked, braked_in_one_point, committed_head, resumed
+from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.seeding import MeasuredState, joining_step, seeded_head
+from dp_ros.policy.splice import Misfit, fit
+from dp_ros.policy.spline import Knots
+from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
 from dp_ros.policy.trajectory import Trajectory
-
-FARTHEST = 1e6
-"""Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,13 +63,6 @@ class Refused:
 
     reason: str
     stop: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Measured:
-    stamp: int
-    positions: np.ndarray
-    velocities: np.ndarray
 
 
 class Planner:
@@ -173,12 +166,13 @@ class Planner:
     def reset(self) -> None:
         """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
         self._plan: Trajectory | None = None
-        self._measured: _Measured | None = None
+        self._measured: MeasuredState | None = None
         self._newest: int | None = None
         self._now: int | None = None
+        self._joins = 0
 
     def measured(self, stamp: int, positions: np.ndarray, velocities: np.ndarray | None = None) -> None:
-        """Take a joint state (A,); without velocities the robot counts as resting. Older ones than the last are ignored.
+        """Take a joint state (A,), unless it is older than the last; without velocities the robot counts as resting.
 
         Raises DataError for a wrong shape or a number that is not finite; the last good joint state remains.
         """
@@ -187,33 +181,46 @@ class Planner:
             check_shape(what, np.asarray(array), (len(self.joints),))
             check_finite(what, np.asarray(array))
         if self._measured is None or stamp > self._measured.stamp:
-            self._measured = _Measured(
+            self._measured = MeasuredState(
                 stamp=stamp,
                 positions=np.array(positions, dtype=np.float64),
                 velocities=np.array(speeds, dtype=np.float64),
             )
 
+    def on_plan(self) -> bool:
+        """Whether there is a plan, and the last measured position is within `far` of it."""
+        if self._plan is None or self._measured is None:
+            return False
+        planned = self._plan.sample(np.array([self._measured.stamp - self._plan.stamp]))[0][0]
+        actual = beside(self._measured.positions, planned, self._continuous)
+        return float(np.abs(actual - planned).max()) <= self._far
+
     def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits."""
-        refused = self._unfit(chunk, now) or self._blind(now)
-        if refused:
-            return refused
+        reason = self._unusable(chunk, now) or self._blind(now)
+        if reason:
+            return Refused(reason=reason)
         reseeded = not self.on_plan()
-        head = self._seed(now) if reseeded else self._committed(now)
-        if isinstance(head, Refused):
-            return head
-        actions = self._unwrapped(chunk.actions, head.positions[-1])
-        first, lead = self._joining(chunk.due, actions, head, reseeded)
+        head = self._seeded(now) if reseeded else self._committed(now)
+        if isinstance(head, Excess):
+            return Refused(reason=f'measured {head}', stop=True)
+        actions = unwrapped(chunk.actions, head, chunk.due, self._continuous)
+        if reseeded:
+            first, lead = joining_step(chunk.due, actions, head, self.limits, self._lead_in)
+        else:
+            first, lead = self._next_step(chunk.due, int(head.times[-1]))
         if first == len(actions):
-            return Refused(reason=self._too_late(int(chunk.due[-1]), int(head.times[-1])))
-        steps = self._clamped(actions[first:])
-        if isinstance(steps, Refused):
-            return steps
+            return Refused(reason=stale(chunk, int(head.times[-1])))
+        steps = clamped(actions[first:], self.limits, self._tolerance)
+        if isinstance(steps, Excess):
+            return Refused(reason=f'chunk step {first + steps.step} {steps}', stop=True)
         due = chunk.due[first:]
-        fitted = self._fitted(head, due, steps, lead)
+        fitted = fit(head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead)
         if isinstance(fitted, Misfit):
             return Refused(reason=fitted.reason, stop=True)
         self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
+        if reseeded:
+            self._joins = fitted.joins
         return Planned(
             trajectory=fitted.trajectory,
             first_executed=int(due[0]),
@@ -223,6 +230,16 @@ class Planner:
             delay=fitted.joins - int(due[0]),
             stretch=fitted.stretch,
         )
+
+    def _next_step(self, due: np.ndarray, splice: int) -> tuple[int, int]:
+        """Return the first step to execute after ``splice`` [ns] and the least time to it [ns]."""
+        # A step closer than half a control step behind the splice would make a jerk of any disagreement.
+        soonest = splice + (self.control_dt + 1) // 2
+        if due[-1] < soonest:
+            return len(due), 0
+        # A lead-in that is under way keeps its time, however many chunks arrive meanwhile.
+        earliest = max(soonest, self._joins)
+        return min(int(np.searchsorted(due, earliest)), len(due) - 1), earliest - splice
 
     def stop(self, now: int) -> Trajectory | Refused:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""
@@ -246,21 +263,60 @@ class Planner:
         if self._plan is not None and (known is None or self.on_plan()):
             positions, velocities = (values[0] for values in self._plan.sample(np.array([splice - self._plan.stamp])))
         elif known is not None:
-            positions, velocities = self._on_same_turn(known.positions), known.velocities
+            positions, velocities = self._same_turn(known), known.velocities
         else:
-            return Refused(reason=f'no plan, and {self._blind(now)}', stop=True)
-        duration = stopping_time(velocities, self.limits, self.control_dt / NANOSECONDS)
-        target = self._clamped((positions + velocities * duration / 2)[None])
-        if isinstance(target, Refused):
-            return target
-        rest = np.zeros_like(target)
-        wait = np.array([to_nanoseconds(duration)], dtype=np.int64)
-        point = Trajectory(stamp=0, joints=self.joints, times=wait, positions=target, velocities=rest)
+            return Refused(reason=f'no plan to hold, and {self._blind(now)}', stop=True)
+        held = braked_in_one_point(
+            positions, velocities, self.joints, limits=self.limits, tolerance=self._tolerance, least=self.control_dt
+        )
+        if isinstance(held, Excess):
+            return Refused(reason=f'measured {held}', stop=True)
+        # Kept as a plan, so that the next chunk starts from what is held.
         self._plan = Trajectory(
             stamp=max(now, 1),
             joints=self.joints,
-            times=np.append(0, wait + self._margin),
-            positions=np.concatenate([positions[None], target]),
-            velocities=np.concatenate([velocities[None], rest]),
+            times=np.append(0, held.times + self._margin),
+            positions=np.concatenate([positions[None], held.positions]),
+            velocities=np.stack([velocities, np.zeros_like(velocities)]),
         )
-        return point
+        return held
+
+    def _committed(self, now: int) -> Knots:
+        assert self._plan is not None
+        oldest, splice = max(now - self._history, 1), now + self._margin
+        return committed_head(self._plan, oldest=oldest, splice=splice, closest=self._closest)
+
+    def _seeded(self, now: int) -> Knots | Excess:
+        assert self._measured is not None
+        state = MeasuredState(
+            stamp=self._measured.stamp,
+            positions=self._same_turn(self._measured),
+            velocities=self._measured.velocities,
+        )
+        begin = max(min(state.stamp, now - self._closest), 1)
+        splice = max(now + self._margin, begin + self._closest)
+        return seeded_head(state, begin, splice, self.limits, self._tolerance)
+
+    def _same_turn(self, state: MeasuredState) -> np.ndarray:
+        """Return measured positions in the turn of the commands so far: a new plan must not unwind a joint."""
+        if self._plan is None:
+            return state.positions
+        planned = self._plan.sample(np.array([state.stamp - self._plan.stamp]))[0][0]
+        return beside(state.positions, planned, self._continuous)
+
+    def _unusable(self, chunk: Chunk, now: int) -> str:
+        """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
+        if self._now is not None and now < self._now:
+            return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'
+        if self._newest is not None and chunk.stamp <= self._newest:
+            return f'chunk: got one {(self._newest - chunk.stamp) / 1e9:.3f} s older than the plan, allowed newer ones'
+        return mismatch(chunk, self.joints, self.control_dt, now + self._margin)
+
+    def _blind(self, now: int) -> str:
+        """Return why it is not known where the robot is; nothing if it is."""
+        if self._measured is None:
+            return 'joint state: got none, allowed one before a chunk'
+        age = abs(now - self._measured.stamp)
+        if age > self._max_age:
+            return f'joint state: got one {age / 1e9:.3f} s from now, allowed {self._max_age / 1e9:.3f} s'
+        return ''

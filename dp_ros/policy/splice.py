@@ -63,6 +63,8 @@ def fit(
     spacing, stretch, lead = due - due[0], 1.0, max(lead, gap)
     soft = np.zeros((len(steps) + 1, len(joints)), dtype=bool)
     seam = len(head.times) - 1
+    if lead > LONGEST_LEAD:
+        return Misfit(reason=f'lead-in: got {lead / 1e9:.1f} s, allowed up to {LONGEST_LEAD / 1e9:.0f} s')
     reason = ''
     for _ in range(ROUNDS):
         times = start + lead + np.rint(spacing * stretch).astype(np.int64)
@@ -101,7 +103,7 @@ def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:
 
 def _soften_where_outside(soft: np.ndarray, found: Extremes, limits: JointLimits, seam: int) -> np.ndarray:
     """Mark both knots of every new segment that leaves a position limit; the tail has been drawn inside."""
-    left = (outside(found, limits) > ROUNDING).any(axis=0)[seam:-1]
+    left = outside(found, limits).max(axis=0)[seam:-1] > ROUNDING
     softer = soft.copy()
     softer[:-1] |= left
     softer[1:] |= left

@@ -33,7 +33,7 @@ class Knots:
 
 
 def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.ndarray, tail: float) -> np.ndarray:
-    """Return velocities (N, A) at knots ``positions`` (N, A), of which the first is given; durations (N - 1,) in [s]."""
+    """Return velocities (N, A) at knots ``positions`` (N, A), the first as given; durations (N - 1,) in [s]."""
     n = len(durations)
     secants = np.diff(positions, axis=0) / durations[:, None]
     matrix = np.zeros((n, n))
@@ -109,7 +109,7 @@ def stopping_time(velocities: np.ndarray, limits: JointLimits | None, least: flo
 
 
 def travel_time(distances: np.ndarray, velocities: np.ndarray, limits: JointLimits) -> np.ndarray:
-    """Estimate how long a cubic needs over ``distances`` (n, A) from ``velocities`` (A,) to rest, within limits [s], (n,).
+    """Estimate how long a cubic needs over ``distances`` (n, A), from ``velocities`` (A,) to rest [s], (n,).
 
     From |6 d / T^2| + |4 v / T| <= acceleration limit, and a peak speed of 1.5 d / T.
     """

@@ -57,6 +57,23 @@ def rosbags_types() -> MessageTypes:
     )
 
 
+_CDR = {b'\x00\x00': 'deserialize_cdr_be', b'\x00\x01': 'deserialize_cdr_le'}
+
+
+def deserialize(data: bytes, kind: str) -> Any:
+    """Return the message of the ROS type ``kind`` in ``data`` (CDR).
+
+    Bytes left over are no error, as they are to rosbags' own function: what rclpy.serialization makes, and so what
+    rosbag2_py writes, is longer than the message by up to 4 bytes for each empty list of numbers.
+    """
+    store = typestore()
+    definition = store.get_msgdef(kind)
+    decoder = _CDR.get(bytes(data[:2]))
+    if decoder is None or len(data) < 4:
+        raise ValueError(f'encapsulation {data[:4].hex(" ") or "missing"}')
+    return getattr(definition, decoder)(data[4:], 0, definition.cls, store)[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Topic:
     """A topic in a bag: its ROS type and how many messages it has."""
@@ -157,7 +174,7 @@ class BagReader:
                 raise DataError(f'bag {self.path} topic {name}: got 0 messages, allowed 1 or more')
 
     def _decoded(self, wanted: Collection[str]) -> Iterator[Stamped]:
-        deserialize = typestore().deserialize_cdr
+        read = 0
         for topic, received, kind, data in self._raw(wanted):
             try:
                 message = deserialize(data, kind)
@@ -166,7 +183,14 @@ class BagReader:
                     f'bag {self.path} topic {topic} at {received} ns: {len(data)} bytes are no {kind} '
                     f'({type(error).__name__}: {error}); allowed whole CDR messages'
                 ) from error
+            read += 1
             yield topic, received, message
+        announced = sum(self.topics[topic].count for topic in wanted)
+        if read < announced:
+            raise DataError(
+                f'bag {self.path}: got {read} messages of {announced} that it announces on {listed(wanted)}; '
+                'allowed a whole bag (without metadata.yaml, what the files hold counts)'
+            )
 
     def _raw(self, wanted: Collection[str]) -> Iterator[tuple[str, int, str, bytes]]:
         streams = []

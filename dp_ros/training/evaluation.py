@@ -11,23 +11,48 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import yaml
 from tqdm import tqdm
 
 from dp_ros.config import ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import joint_vector, pose_features, resize_rgb
+from dp_ros.paths import share_folder
 from dp_ros.policy.alignment import Aligner, WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.planner import Planned, Planner
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.pusht import PushTWorld
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
-from dp_ros.simulation.worlds import make_planner, make_world
 
 START = 1_700_000_000 * NANOSECONDS
+WORLDS = {'pusht': PushTWorld}
+SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age'}
+PLANNER_NAMES = {'max_joint_age': 'max_age'}
+
+
+def make_planner(world: str, task: TaskSpec) -> Planner:
+    """Return the planner that `trajectory_publisher` makes of the world's parameter file."""
+    path = share_folder() / 'config' / f'{world}.yaml'
+    parameters = yaml.safe_load(path.read_text())['/**/trajectory_publisher']['ros__parameters']
+    joints, limits = task.action.joints, parameters['limits']
+    columns = {q: tuple(limits[j][q] for j in joints) for q in ('lower', 'upper', 'velocity', 'acceleration')}
+    options = {
+        PLANNER_NAMES.get(name, name): to_nanoseconds(value) if name in SECONDS_TO_NANOSECONDS else value
+        for name, value in parameters.items()
+        if name in PLANNER_PARAMETERS
+    }
+    return Planner(joints, to_nanoseconds(task.control_dt), JointLimits(joints=joints, **columns), **options)
+
+
+PLANNER_PARAMETERS = (
+    'history_steps', 'splice_margin', 'lead_in', 'far', 'tail', 'position_tolerance', 'max_joint_age'
+)  # fmt: skip
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, object]:
@@ -65,7 +90,7 @@ class DirectRunner:
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.task.pred_horizon})'
             )
         self.latency = to_nanoseconds(settings.latency)
-        self.world = make_world(settings.world)
+        self.world = WORLDS[settings.world]()
         self.camera = any(isinstance(s, ImageStream) for s in self.task.streams)
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:

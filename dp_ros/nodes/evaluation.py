@@ -1,0 +1,136 @@
+"""Evaluation through ROS: the real node processes over DDS, in the caller's ROS_DOMAIN_ID if one is set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dp_ros.config import ImageStream
+from dp_ros.errors import DpRosError
+from dp_ros.nodes.observation_buffer import aligned_type
+from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
+from dp_ros.nodes.session import Session
+from dp_ros.paths import share_folder
+from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
+
+SILENCE_SECONDS = 20.0  # without a word from the robot
+
+
+def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
+    """Run episodes on consecutive seeds through the node processes and return their summary."""
+    bundle = load_bundle(settings.bundle)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
+        runner = RosRunner(session, bundle, settings)
+        bar = tqdm(range(settings.seed, settings.seed + settings.episodes), unit='episode', desc=bundle.name)
+        results = []
+        for seed in bar:
+            results.append(runner.run(seed))
+            bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
+        return summarize(results, **settings.about(bundle), **runner.findings())
+
+
+@contextmanager
+def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False) -> Iterator[Session]:
+    """Start the nodes for a bundle, and a session with the policy configured but not yet active."""
+    isolate()
+    simulated = settings.rate != 1.0
+    common = {'use_sim_time': True} if simulated else {}
+    needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
+    robot = {'world': settings.world, 'camera': needs_camera, 'seed': settings.seed}
+    if simulated:
+        robot |= {'rate': settings.rate, 'publish_clock': True}
+    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), **common}
+    executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
+    if settings.exec_horizon:
+        executor['exec_horizon'] = settings.exec_horizon
+    buffer, inference, publisher = POLICY_NODES
+    specs = [
+        NodeSpec(name=ROBOT, parameters=robot),
+        NodeSpec(name=buffer, parameters=shared),
+        NodeSpec(name=inference, parameters=executor),
+        NodeSpec(name=publisher, parameters=shared),
+    ]
+    with NodeProcesses(specs, share_folder() / 'config' / f'{settings.world}.yaml', logs) as processes:
+        session = Session(processes)
+        try:
+            session.configure_policy()
+            yield session
+        finally:
+            session.close()
+
+
+def isolate() -> None:
+    """Stay on this machine, and out of others' way where the caller chose no domain."""
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    if 'ROS_DOMAIN_ID' not in os.environ:
+        os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+
+
+class RosRunner:
+    """Runs episodes through a session."""
+
+    def __init__(self, session: Session, bundle: Bundle, settings: EvaluationSettings) -> None:
+        self.session = session
+        self.settings = settings
+        self._arrivals: list[float] = []
+        self._rates: list[float] = []
+        self._refused = 0
+        self._memory: list[dict[str, float]] = []
+        first = bundle.task.streams[0]
+        session.node.create_subscription(
+            aligned_type(first), f'observation_buffer/{first.name}', self._on_observation, 10
+        )
+
+    def run(self, seed: int, watch: Callable[[], None] | None = None) -> EpisodeResult:
+        """Run one episode until success or time is up; ``watch`` is called about every 20 ms."""
+        session = self.session
+        self._arrivals = []
+        session.begin(seed)
+        spoken, elapsed = time.monotonic(), ''
+        while session.episode.get('success') != 'True' and self._elapsed() < self.settings.seconds:
+            session.spin()
+            if watch is not None:
+                watch()
+            if session.episode.get('elapsed') != elapsed:
+                spoken, elapsed = time.monotonic(), session.episode.get('elapsed', '')
+            elif time.monotonic() - spoken > SILENCE_SECONDS:
+                raise DpRosError(f'{ROBOT}: said nothing for {SILENCE_SECONDS} s')
+        episode, ledger = dict(session.episode), session.ledger
+        session.end()
+        if len(self._arrivals) > 2:
+            self._rates.append((len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0]))
+        self._refused += ledger.refused
+        self._memory.append(session.processes.memory())
+        return EpisodeResult(
+            seed=seed,
+            score=float(episode['score']),
+            success=episode['success'] == 'True',
+            seconds=float(episode['elapsed']),
+            chunks=len(ledger.latency),
+            latency=tuple(ledger.latency),
+            deadline_misses=ledger.late,
+        )
+
+    def findings(self) -> dict[str, Any]:
+        """Return what the episodes showed besides scores: rate held (wall clock), refused chunks, memory."""
+        return {
+            'control_rate_hz': round(float(np.mean(self._rates)), 3) if self._rates else None,
+            'refused_chunks': self._refused,
+            'memory_mb_first': self._memory[0] if self._memory else {},
+            'memory_mb_last': self._memory[-1] if self._memory else {},
+        }
+
+    def _elapsed(self) -> float:
+        return float(self.session.episode.get('elapsed', 0.0))
+
+    def _on_observation(self, _: Any) -> None:
+        self._arrivals.append(time.monotonic())

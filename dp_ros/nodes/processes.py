@@ -1,0 +1,122 @@
+"""The four nodes as processes of their own, as `ros2 launch` would start them, where launch is not installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from dp_ros.errors import DpRosError
+
+POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
+ROBOT = 'simulated_robot'
+STOP_SECONDS = 10.0
+
+
+class NodeDiedError(DpRosError, RuntimeError):
+    """A node's process ended by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """A node to start: its module in `dp_ros.nodes`, and its parameters besides the file's."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class NodeProcesses:
+    """Start nodes on entering, stop them on leaving; each logs to a file of its own in ``logs``."""
+
+    def __init__(self, specs: Sequence[NodeSpec], params_file: Path, logs: Path) -> None:
+        self._specs = specs
+        self._params_file = params_file
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._files: list[IO[bytes]] = []
+
+    def __enter__(self) -> NodeProcesses:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        try:
+            for spec in self._specs:
+                self._start(spec)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self, spec: NodeSpec) -> None:
+        command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args', '-r', f'__node:={spec.name}']
+        command += ['--params-file', str(self._params_file)]
+        for name, value in spec.parameters.items():
+            command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
+        file = self.log(spec.name).open('wb')
+        self._files.append(file)
+        # A process group of its own: Ctrl-C reaches this process first, which then stops the nodes in order.
+        self._processes[spec.name] = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # Threads that spin while they wait would take the cores from the other nodes.
+            env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUNBUFFERED': '1'},
+        )
+
+    def log(self, name: str) -> Path:
+        """Return the file that a node logs to."""
+        return self._logs / f'{name}.log'
+
+    def pid(self, name: str) -> int:
+        """Return a node's process id."""
+        return self._processes[name].pid
+
+    def check(self) -> None:
+        """Raise :class:`NodeDiedError`, with the end of its log, if a node has ended."""
+        for name, process in self._processes.items():
+            code = process.poll()
+            if code is not None:
+                end = ''.join(self.log(name).read_text(errors='replace').splitlines(keepends=True)[-8:])
+                raise NodeDiedError(f'node {name}: ended with exit code {code}; the end of its log:\n{end}')
+
+    def memory(self) -> dict[str, float]:
+        """Return each node's resident memory [MB]."""
+        return {name: _resident(process.pid) for name, process in self._processes.items()}
+
+    def stop(self) -> dict[str, int]:
+        """Interrupt the nodes, kill those that do not end in time, and return their exit codes."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        until = time.monotonic() + STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for file in self._files:
+            file.close()
+        self._files = []
+        return {name: process.returncode for name, process in self._processes.items()}
+
+
+def _resident(pid: int) -> float:
+    try:
+        for line in Path(f'/proc/{pid}/status').read_text().splitlines():
+            if line.startswith('VmRSS'):
+                return round(int(line.split()[1]) / 1024, 1)
+    except OSError:
+        pass  # it has just ended, or this is not Linux
+    return float('nan')

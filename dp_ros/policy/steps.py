@@ -1,0 +1,89 @@
+"""A chunk's steps made ready for planning: in the turn that the joint is in, and within its position limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp_ros.data import Chunk
+from dp_ros.errors import listed
+from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.spline import Knots
+
+TURN = 2 * np.pi
+
+FARTHEST = 1e6
+"""Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excess:
+    """A position farther outside its limits than may be put onto them."""
+
+    step: int
+    joint: str
+    value: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f'{self.joint} position: got {self.value:.6g}, allowed {self.lower:.6g} to {self.upper:.6g}'
+
+
+def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> str:
+    """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; nothing if it can."""
+    if chunk.joints != joints:
+        return f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}'
+    if chunk.control_dt != control_dt:
+        return f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns'
+    if chunk.stamp > splice + control_dt:
+        ahead = (chunk.stamp - splice) / 1e9
+        return f'chunk is early: its first step is due {ahead:.3f} s after the splice, allowed {control_dt / 1e9:.3f} s'
+    if chunk.stamp + (len(chunk.actions) - 1) * control_dt < splice:
+        return stale(chunk, splice)
+    # Asked as "not all within", so that a NaN written after the chunk was made is refused too.
+    if not (np.abs(chunk.actions) <= FARTHEST).all():
+        return f'chunk actions: got {np.abs(chunk.actions).max()}, allowed up to {FARTHEST:.0f}'
+    return ''
+
+
+def stale(chunk: Chunk, splice: int) -> str:
+    """Say that no step of the chunk is due late enough for ``splice`` [ns]."""
+    last = chunk.stamp + (len(chunk.actions) - 1) * chunk.control_dt
+    return (
+        f'chunk is stale: its last step is due {(last - splice) / 1e9:.3f} s after the splice, '
+        f'allowed {chunk.control_dt / 2e9:.3f} s or more'
+    )
+
+
+def beside(positions: np.ndarray, reference: np.ndarray, continuous: np.ndarray) -> np.ndarray:
+    """Move the positions (..., A) of continuous joints by whole turns, next to ``reference`` (A,)."""
+    turns = np.where(continuous, np.round((reference - positions) / TURN), 0.0)
+    return np.asarray(positions + TURN * turns)
+
+
+def unwrapped(actions: np.ndarray, head: Knots, due: np.ndarray, continuous: np.ndarray) -> np.ndarray:
+    """Unwrap the continuous joints of ``actions`` (T, A): no step turns farther than half a turn.
+
+    They are put into the turn that the plan is in at its splice, the last knot of ``head``.
+    """
+    if not continuous.any():
+        return actions
+    smooth = np.where(continuous, np.unwrap(actions, axis=0), actions)
+    nearest = min(int(np.searchsorted(due, head.times[-1])), len(due) - 1)
+    shift = beside(smooth[nearest], head.positions[-1], continuous) - smooth[nearest]
+    return np.asarray(smooth + shift)
+
+
+def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> np.ndarray | Excess:
+    """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are an `Excess`."""
+    if limits is None:
+        return steps
+    inside = np.clip(steps, limits.lowest, limits.highest)
+    excess = np.abs(steps - inside)
+    if excess.max() <= tolerance:
+        return inside
+    step, a = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+    lower, upper = limits.lower[a], limits.upper[a]
+    return Excess(step=step, joint=limits.joints[a], value=float(steps[step, a]), lower=lower, upper=upper)

@@ -1,0 +1,153 @@
+"""Real rclpy over real DDS, each test in a domain of its own; waiting is for messages, with a limit, never for time."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pytest
+
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+
+from dp_ros.data import NANOSECONDS  # noqa: E402
+
+LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
+N = TypeVar('N', bound=Node)
+_count = itertools.count(os.getpid() * 17)
+
+
+def next_domain() -> int:
+    """Return a ROS_DOMAIN_ID, 10 to 100, that the last ninety tests of this process did not have."""
+    return 10 + next(_count) % 91
+
+
+class Ros:
+    """A context and an executor, and a node `tester` that listens to /diagnostics."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=next_domain())
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.nodes: list[Node] = []
+        self.statuses: list[DiagnosticStatus] = []
+        self.tester = self.add(Node('tester', context=self.context))
+        self.tester.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics, 100)
+        self._clock: Any = None
+
+    def _diagnostics(self, message: DiagnosticArray) -> None:
+        self.statuses.extend(message.status)
+
+    def add(self, node: N) -> N:
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def create(self, cls: Callable[..., N], **parameters: Any) -> N:
+        """Make a dp_ros node with these parameters; `__` in a name stands for a dot."""
+        overrides = [Parameter(name.replace('__', '.'), value=value) for name, value in parameters.items()]
+        return self.add(cls(context=self.context, parameter_overrides=overrides))
+
+    def wait(self, until: Callable[[], Any], what: str) -> Any:
+        """Let callbacks run until something is true; return it."""
+        end = time.monotonic() + LIMIT
+        while not (result := until()):
+            assert time.monotonic() < end, f'waited {LIMIT} s for {what}'
+            self.executor.spin_once(timeout_sec=0.05)
+        return result
+
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        """Call a service; return the response."""
+        client = self.tester.create_client(kind, service)
+        self.wait(client.service_is_ready, service)
+        future = client.call_async(request)
+        self.wait(future.done, f'{service} to answer')
+        return future.result()
+
+    def listen(self, kind: type, topic: str, qos: Any = 50) -> list[Any]:
+        """Subscribe; return the list that messages will be added to."""
+        heard: list[Any] = []
+        self.tester.create_subscription(kind, topic, heard.append, qos)
+        return heard
+
+    def talk(self, kind: type, topic: str, qos: Any = 50) -> Any:
+        """Make a publisher and wait until someone listens to it."""
+        publisher = self.tester.create_publisher(kind, topic, qos)
+        self.wait(publisher.get_subscription_count, f'a subscriber of {topic}')
+        return publisher
+
+    def connected(self, topic: str) -> None:
+        """Wait until the tester's subscription of a topic has a publisher."""
+        self.wait(lambda: self.tester.count_publishers(topic), f'a publisher of {topic}')
+
+    def status(self, name: str, level: bytes, text: str = '') -> DiagnosticStatus:
+        """Wait for a status with this end of its name, this level, and this text in its message."""
+
+        def found() -> DiagnosticStatus | None:
+            matching = (s for s in reversed(self.statuses) if s.name.endswith(name) and s.level == level)
+            return next((s for s in matching if text in s.message), None)
+
+        def what() -> str:
+            return f'{name} at level {level!r} with {text!r}; got {[(s.name, s.level, s.message) for s in self.statuses]}'
+
+        end = time.monotonic() + LIMIT
+        while (result := found()) is None:
+            assert time.monotonic() < end, what()
+            self.executor.spin_once(timeout_sec=0.05)
+        return result
+
+    def set_clock(self, now: int, *nodes: Node) -> None:
+        """Publish /clock and wait until every node has this time [ns]."""
+        if self._clock is None:
+            self._clock = self.tester.create_publisher(Clock, '/clock', 10)
+            self.wait(lambda: self._clock.get_subscription_count() >= len(nodes), '/clock subscribers')
+        message = Clock()
+        message.clock.sec, message.clock.nanosec = divmod(now, NANOSECONDS)
+        self._clock.publish(message)
+        self.wait(lambda: all(n.get_clock().now().nanoseconds == now for n in nodes), f'time {now}')
+
+    def close(self) -> None:
+        for node in self.nodes:
+            close = getattr(node, 'close', lambda: None)
+            close()
+        self.executor.shutdown()
+        for node in self.nodes:
+            node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def ros() -> Iterator[Ros]:
+    """ROS for one test."""
+    session = Ros()
+    yield session
+    session.close()
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Return the folder of a tiny bundle."""
+    folder = tmp_path / 'tiny'
+    _load(Path(__file__).parents[1] / 'tiny_bundle.py').write_tiny_bundle(folder)
+    return folder

@@ -1,0 +1,49 @@
+"""Summaries: intervals and percentiles against known values."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize, table, wilson95
+
+
+def test_wilson_interval_of_published_examples():
+    # Newcombe 1998 (Statistics in Medicine 17), table I, method 3
+    for successes, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        assert wilson95(successes, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_wilson_refuses_more_successes_than_trials():
+    with pytest.raises(DataError, match='got 3 of 2'):
+        wilson95(3, 2)
+
+
+def test_percentiles_are_in_milliseconds():
+    assert percentiles([i / 1000 for i in range(1, 102)]) == {'p50': 51.0, 'p95': 96.0, 'p99': 100.0}
+    assert percentiles([]) == {'p50': None, 'p95': None, 'p99': None}
+
+
+def test_a_summary_holds_plain_values_and_every_episode():
+    results = [
+        EpisodeResult(seed=7, score=1.0, success=True, seconds=12.0, chunks=3, latency=[0.02], deadline_misses=0),
+        EpisodeResult(seed=8, score=0.5, success=False, seconds=30.0, chunks=4, latency=[0.04, 0.2], deadline_misses=1),
+    ]
+    summary = json.loads(json.dumps(summarize(results, world='pusht')))
+    assert summary['mean_score'] == 0.75
+    assert summary['success_rate'] == 0.5
+    assert summary['seeds'] == [7, 8] and summary['scores'] == [1.0, 0.5]
+    assert summary['deadline_misses'] == 1 and summary['chunks'] == 7
+    assert summary['world'] == 'pusht'
+    assert '0.750' in table(summary) and '1 of 7 chunks' in table(summary)
+
+
+def test_no_episodes_are_refused():
+    with pytest.raises(DataError, match='got 0 episodes'):
+        summarize([])
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match=r'episodes: got 0, allowed 1 to 100000'):
+        EvaluationSettings(bundle=Path('b'), episodes=0)

@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dp_ros import images, messages
+from dp_ros.config import ImageStream, JointStream, PoseStream
+from dp_ros.data import Chunk
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.training.bags import deserialize, rosbags_types
+
+STAMP = 1_700_000_000_123_456_789
+ARM = JointStream(name='arm', topic='/joint_states', joints=('b', 'a'), units=('rad', 'rad'))
+POSE = PoseStream(name='block', topic='/block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw'))
+CAMERA = ImageStream(name='camera', topic='/camera', height=8, width=12)
+FINITE = st.floats(-1e6, 1e6)
+
+
+@pytest.fixture(params=['rclpy', 'rosbags'])
+def types(request: pytest.FixtureRequest) -> messages.MessageTypes:
+    if request.param == 'rosbags':
+        return rosbags_types()
+    pytest.importorskip('sensor_msgs.msg', reason="ROS's message classes are not installed")
+    return messages.ros_types()
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+def joint_state(**changes: Any) -> Any:
+    fields: dict[str, Any] = {'name': ['a', 'x', 'b'], 'position': [1.0, 2.0, 3.0], 'velocity': [4.0, 5.0, 6.0]}
+    return messages.to_joint_state(stamp=STAMP, **{**fields, **changes}, types=rosbags_types())
+
+
+def image(pixels: np.ndarray, encoding: str = 'rgb8', **changes: Any) -> Any:
+    fields = {
+        'height': pixels.shape[0],
+        'width': pixels.shape[1],
+        'encoding': encoding,
+        'is_bigendian': 0,
+        'step': pixels[0].nbytes,
+        'data': pixels.tobytes(),
+    }
+    return SimpleNamespace(**{**fields, **changes})
+
+
+# Joint states.
+
+
+def test_joints_come_in_the_order_of_the_stream_field_by_field(types: messages.MessageTypes) -> None:
+    stream = replace(ARM, fields=('velocity', 'position'))
+    msg = messages.to_joint_state(
+        stamp=STAMP, name=['a', 'x', 'b'], position=[1, 2, 3], velocity=[4, 5, 6], types=types
+    )
+    assert messages.decode(stream, msg).tolist() == [6.0, 4.0, 3.0, 1.0]
+    assert messages.decode(stream, msg).dtype == np.float64
+    assert messages.stamp_of(msg) == STAMP
+
+
+@given(values=arrays(np.float64, 3, elements=st.floats(allow_nan=False, allow_infinity=False)))
+def test_any_finite_joint_value_is_taken_unchanged(values: np.ndarray) -> None:
+    decoded = messages.joint_vector(ARM, ['a', 'x', 'b'], values, (), ())
+    assert decoded.tobytes() == values[[2, 0]].tobytes()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'name': []}, ['no names', 'b, a']),
+        ({'name': ['a', 'x', 'c']}, ['wanted b', 'it has a, x, c']),
+        ({'name': ['a', 'b', 'b']}, ['got b more than once']),
+        ({'position': [1.0, 2.0]}, ['position: got 2 values for 3 names']),
+        ({'position': []}, ['position: got 0 values for 3 names']),
+        ({'position': [1.0, 2.0, math.nan]}, ['position of b: got nan', 'finite']),
+        ({'position': [math.inf, 2.0, 0.0]}, ['position of a: got inf', 'finite']),
+        ({'position': [math.inf, 2.0, -math.inf]}, ['position of b: got -inf', 'finite']),
+    ],
+)
+def test_a_bad_joint_state_is_refused(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        messages.decode(ARM, joint_state(**changes))
+    for word in ["stream 'arm'", *words]:
+        assert word in str(caught.value)
+
+
+def test_nan_in_a_joint_that_nobody_chose_does_no_harm() -> None:
+    assert messages.decode(ARM, joint_state(position=[1.0, math.nan, 3.0])).tolist() == [3.0, 1.0]
+
+
+def test_a_field_that_the_robot_leaves_empty_is_refused() -> None:
+    with pytest.raises(DataError, match='effort: got 0 values for 3 names'):
+        messages.decode(replace(ARM, fields=('effort',)), joint_state())
+
+
+# Poses.
+
+
+@given(yaw=st.floats(-math.pi, math.pi), scale=st.floats(0.01, 100.0))
+def test_yaw_features_are_those_of_the_angle_whatever_the_length_of_the_quaternion(yaw: float, scale: float) -> None:
+    quaternion = scale * np.array([0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)])
+    features = dict(zip(POSE.features, messages.pose_features(POSE, (1.0, 2.0, 3.0), quaternion), strict=True))
+    assert features['sin_yaw'] == pytest.approx(math.sin(yaw), abs=1e-12)
+    assert features['cos_yaw'] == pytest.approx(math.cos(yaw), abs=1e-12)
+    assert (features['x'], features['y'], features['z']) == (1.0, 2.0, 3.0)
+
+
+def test_yaw_of_a_tilted_pose_is_the_heading_of_its_x_axis(types: messages.MessageTypes) -> None:
+    q = np.array([0.1, -0.2, 0.5, 0.8])
+    x, y, z, w = q / np.linalg.norm(q)
+    heading = np.array([2 * (x * y + w * z), 1 - 2 * (y * y + z * z)])  # sin, cos of the rotation matrix's first column
+    stream = replace(POSE, features=('sin_yaw', 'cos_yaw'))
+    msg = messages.to_pose(stamp=STAMP, position=(0, 0, 0), orientation=q, frame_id='pusht', types=types)
+    assert messages.decode(stream, msg) == pytest.approx(heading)
+    assert msg.header.frame_id == 'pusht'
+
+
+@pytest.mark.parametrize(
+    ('position', 'orientation', 'word'),
+    [
+        ((0, 0, 0), (0, 0, 0, 0), 'norm 0'),
+        ((0, 0, 0), (0, 0, 0, math.nan), 'norm nan'),
+        ((0, 0, 0), (0, 0, 0, math.inf), 'norm inf'),
+        ((math.nan, 0, 0), (0, 0, 0, 1), 'got nan'),
+    ],
+)
+def test_a_bad_pose_is_refused(position: tuple[float, ...], orientation: tuple[float, ...], word: str) -> None:
+    with pytest.raises(DataError, match=word):
+        messages.pose_features(POSE, position, orientation)
+
+
+# Images.
+
+
+def test_an_image_of_the_right_size_comes_back_pixel_for_pixel(
+    types: messages.MessageTypes, pixels: np.ndarray
+) -> None:
+    pytest.importorskip('cv_bridge', exc_type=ImportError)
+    msg = messages.to_image(stamp=STAMP, pixels=pixels, frame_id='camera', types=types)
+    assert np.array_equal(messages.decode(CAMERA, msg), pixels)
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'convert'),
+    [
+        ('bgr8', lambda p: p[..., ::-1]),
+        ('rgba8', lambda p: np.concatenate([p, p[..., :1]], axis=2)),
+        ('bgra8', lambda p: np.concatenate([p[..., ::-1], p[..., :1]], axis=2)),
+    ],
+)
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('big_endian', [0, 1])
+def test_encodings_and_padded_rows_give_the_same_rgb(
+    pixels: np.ndarray, encoding: str, convert: Any, padding: int, big_endian: int
+) -> None:
+    rows = np.ascontiguousarray(convert(pixels)).reshape(8, -1)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    msg = image(pixels, encoding, step=padded.shape[1], data=padded.tobytes(), is_bigendian=big_endian)
+    assert np.array_equal(messages.decode(CAMERA, msg), pixels)
+
+
+def test_grey_becomes_rgb(pixels: np.ndarray) -> None:
+    grey = pixels[..., 0]
+    assert np.array_equal(messages.decode(CAMERA, image(grey, 'mono8')), np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_resizing_averages_areas(pixels: np.ndarray) -> None:
+    stream = replace(CAMERA, height=8, width=8)
+    large = np.repeat(np.repeat(pixels[:, :8], 3, axis=0), 3, axis=1)
+    assert np.array_equal(messages.decode(stream, image(large)), pixels[:, :8])
+
+
+def test_a_decoded_image_is_no_view_of_the_message(pixels: np.ndarray) -> None:
+    msg = image(pixels, data=bytearray(pixels.tobytes()))
+    decoded = messages.decode(CAMERA, msg)
+    msg.data[:] = bytes(len(msg.data))
+    assert np.array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'encoding': '16UC1'}, ["encoding: got '16UC1'", 'rgb8, bgr8, rgba8, bgra8, mono8']),
+        ({'encoding': 'bayer_rggb8'}, ["got 'bayer_rggb8'"]),
+        ({'width': 13}, ['step: got 36', '39 or more']),
+        ({'step': 35}, ['step: got 35', '36 or more']),
+        ({'step': 40}, ['data: got 288 bytes', '320']),
+        ({'height': 9}, ['data: got 288 bytes', '324']),
+        ({'data': b''}, ['data: got 0 bytes', '288']),
+        ({'height': 0, 'data': b''}, ['size: got 12 x 0']),
+    ],
+)
+def test_a_bad_image_is_refused(pixels: np.ndarray, changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        messages.decode(CAMERA, image(pixels, **changes))
+    for word in ["stream 'camera'", *words]:
+        assert word in str(caught.value)
+
+
+def compressed(data: bytes, form: str) -> Any:
+    return SimpleNamespace(format=form, data=data)
+
+
+def test_png_loses_nothing(types: messages.MessageTypes, pixels: np.ndarray) -> None:
+    msg = messages.to_compressed_image(stamp=STAMP, pixels=pixels, frame_id='camera', types=types)
+    assert np.array_equal(messages.decode(replace(CAMERA, compressed=True), msg), pixels)
+
+
+@pytest.mark.parametrize('shape', [(8, 12, 3), (8, 12)])
+def test_jpeg_is_close_in_colour_and_in_grey(shape: tuple[int, ...]) -> None:
+    smooth = np.broadcast_to(np.linspace(0, 200, 12, dtype=np.uint8)[None, :, None], (8, 12, 3))[..., : len(shape)]
+    smooth = smooth.copy() if len(shape) == 3 else smooth[..., 0].copy()
+    if smooth.ndim == 3:
+        smooth[..., 0] = 250
+    data = cv2.imencode('.jpg', smooth if smooth.ndim == 2 else smooth[..., ::-1])[1].tobytes()
+    decoded = messages.decode(replace(CAMERA, compressed=True), compressed(data + bytes(16), 'rgb8; jpeg compressed bgr8'))
+    expected = np.repeat(smooth[..., None], 3, axis=2) if smooth.ndim == 2 else smooth
+    assert np.abs(decoded.astype(int) - expected).max() < 12
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize(
+    'damage',
+    [lambda d: b'', lambda d: d[: len(d) // 2], lambda d: b'nonsense' + d, lambda d: d[:12] + d[-16:]],
+    ids=['empty', 'cut', 'other', 'hollow'],
+)
+def test_a_compressed_image_that_cannot_be_decoded_is_refused(pixels: np.ndarray, extension: str, damage: Any) -> None:
+    data = cv2.imencode(extension, pixels)[1].tobytes()
+    with pytest.raises(DataError, match=r"stream 'camera'.*allowed"):
+        messages.decode(replace(CAMERA, compressed=True), compressed(damage(data), 'jpeg'))
+
+
+def test_compressed_depth_is_refused(pixels: np.ndarray) -> None:
+    data = cv2.imencode('.png', pixels)[1].tobytes()
+    with pytest.raises(DataError, match='compressedDepth'):
+        messages.decode(replace(CAMERA, compressed=True), compressed(data, '16UC1; compressedDepth png'))
+
+
+def test_without_cv_bridge_the_error_names_the_package_and_the_extra(
+    monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    images._bridge.cache_clear()
+    with pytest.raises(ConfigError, match=r'ros-jazzy-cv-bridge.*dp_ros\[ros\]'):
+        messages.decode(CAMERA, image(pixels))
+
+
+# Trajectories and chunks.
+
+
+def test_a_trajectory_survives_the_message(types: messages.MessageTypes) -> None:
+    rng = np.random.default_rng(1)
+    positions, velocities, accelerations = rng.normal(size=(3, 4, 2))
+    plan = Trajectory(
+        stamp=STAMP,
+        joints=('a', 'b'),
+        times=np.array([0, 1, 1_500_000_000, 2_000_000_001]),
+        positions=positions,
+        velocities=velocities,
+        accelerations=accelerations,
+    )
+    back = messages.trajectory_value(messages.to_joint_trajectory(plan, types=types))
+    assert (back.stamp, back.joints, back.times.tolist()) == (plan.stamp, plan.joints, plan.times.tolist())
+    for name in ('positions', 'velocities', 'accelerations'):
+        assert getattr(back, name).tobytes() == getattr(plan, name).tobytes()
+    assert back.effort is None
+
+
+def test_fields_that_no_point_has_are_none(types: messages.MessageTypes) -> None:
+    plan = Trajectory(stamp=0, joints=('a',), times=np.array([0]), positions=np.array([[1.0]]))
+    back = messages.trajectory_value(messages.to_joint_trajectory(plan, types=types))
+    assert back.velocities is None
+    assert back.accelerations is None
+
+
+def test_a_point_with_a_field_of_another_length_is_refused() -> None:
+    plan = Trajectory(stamp=0, joints=('a',), times=np.array([0, 1]), positions=np.array([[1.0], [2.0]]))
+    msg = messages.to_joint_trajectory(plan, types=rosbags_types())
+    msg.points[1].velocities = np.array([1.0])
+    with pytest.raises(DataError, match='velocities: got 0, 1 values on its points, allowed 1 on each'):
+        messages.trajectory_value(msg)
+
+
+def test_a_message_without_points_has_no_rows() -> None:
+    msg = messages.to_joint_trajectory(
+        Trajectory(stamp=0, joints=('a',), times=np.array([0]), positions=np.array([[1.0]])), types=rosbags_types()
+    )
+    msg.points.clear()
+    assert messages.trajectory_value(msg).positions.shape == (0, 1)
+
+
+@given(actions=arrays(np.float64, (3, 2), elements=FINITE), control_dt=st.integers(1_000_000, 10_000_000_000))
+def test_a_chunk_survives_the_message(actions: np.ndarray, control_dt: int) -> None:
+    chunk = Chunk(stamp=STAMP, control_dt=control_dt, joints=('a', 'b'), actions=actions)
+    msg = messages.chunk_to_message(chunk, types=rosbags_types())
+    for back in (messages.chunk_from_message(msg), messages.chunk_from_message(msg, control_dt)):
+        assert (back.stamp, back.control_dt, back.joints) == (STAMP, control_dt, ('a', 'b'))
+        assert back.actions.tobytes() == actions.tobytes()
+
+
+def test_a_chunk_of_another_rate_is_refused() -> None:
+    chunk = Chunk(stamp=STAMP, control_dt=50_000_000, joints=('a',), actions=np.zeros((3, 1)))
+    msg = messages.chunk_to_message(chunk, types=rosbags_types())
+    with pytest.raises(DataError, match=r'point 1: got 0.050000 s, allowed 0.100000 s'):
+        messages.chunk_from_message(msg, 100_000_000)
+
+
+def test_a_chunk_of_one_point_needs_its_rate_given() -> None:
+    chunk = Chunk(stamp=STAMP, control_dt=50_000_000, joints=('a',), actions=np.zeros((1, 1)))
+    msg = messages.chunk_to_message(chunk, types=rosbags_types())
+    assert messages.chunk_from_message(msg, 50_000_000).control_dt == 50_000_000
+    with pytest.raises(DataError, match='got 1 points, allowed 2 or more'):
+        messages.chunk_from_message(msg)
+
+
+def test_both_libraries_decode_the_same_bytes_to_the_same_arrays(pixels: np.ndarray) -> None:
+    serialization = pytest.importorskip('rclpy.serialization', reason='rclpy is not installed')
+    ros = messages.ros_types()
+    made = [
+        (replace(ARM, fields=('position', 'velocity')),
+         messages.to_joint_state(stamp=STAMP, name=['a', 'b'], position=[0.1, 0.2], velocity=[1 / 3, 2 / 3])),
+        (POSE, messages.to_pose(stamp=STAMP, position=(0.1, 0.2, 0.3), orientation=(0.1, 0.2, 0.3, 0.9), frame_id='f')),
+        (CAMERA, messages.to_image(stamp=STAMP, pixels=pixels, frame_id='camera')),
+        (replace(CAMERA, compressed=True),
+         messages.to_compressed_image(stamp=STAMP, pixels=pixels, frame_id='camera', encoding='jpeg', types=ros)),
+    ]  # fmt: skip
+    for stream, msg in made:
+        other = deserialize(serialization.serialize_message(msg), messages.type_of(stream))
+        assert messages.decode(stream, msg).tobytes() == messages.decode(stream, other).tobytes()
+        assert messages.stamp_of(msg) == messages.stamp_of(other) == STAMP

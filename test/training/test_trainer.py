@@ -1,0 +1,156 @@
+"""Training: exact resume, interruption, what a run folder refuses, and export of what was trained."""
+
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+import torch  # noqa: E402
+
+from dp_ros.config import ActionSpec, JointStream, TaskSpec  # noqa: E402
+from dp_ros.errors import BundleError, ConfigError, DataError  # noqa: E402
+from dp_ros.networks.diffusion_network import NetworkSettings  # noqa: E402
+from dp_ros.policy.backends import open_backend  # noqa: E402
+from dp_ros.policy.bundle import load_bundle  # noqa: E402
+from dp_ros.training.episodes import Episode  # noqa: E402
+from dp_ros.training.export import export_run  # noqa: E402
+from dp_ros.training.settings import OptimizerSettings, TrainSettings  # noqa: E402
+from dp_ros.training.trainer import Trainer, load_network, split_episodes  # noqa: E402
+
+TASK = TaskSpec(
+    streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),
+    action=ActionSpec(topic='/command', joints=('a', 'b'), units=('rad', 'm')),
+)
+SETTINGS = TrainSettings(
+    name='tiny',
+    task=TASK,
+    network=NetworkSettings(channels=(16, 32), level_width=16),
+    optimizer=OptimizerSettings(warmup_steps=2),
+    steps=12,
+    batch=8,
+    validation_share=0.2,
+    validate_every=4,
+    checkpoint_every=5,
+    threads=1,
+)
+
+
+def episodes(count: int = 5) -> list[Episode]:
+    made = []
+    for index in range(count):
+        phase = np.linspace(0, 3, 30)[:, None] + index
+        values = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
+        stamps = np.arange(1, 31, dtype=np.int64) * 100_000_000
+        made.append(Episode(name=f'e{index}', stamps=stamps, streams={'joints': values}, actions=values * 0.5))
+    return made
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_network(folder)[1].state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs') / 'whole'
+    assert Trainer(SETTINGS, episodes(), folder).run().finished
+    return folder
+
+
+def test_a_run_leaves_its_record(uninterrupted):
+    present = {p.name for p in uninterrupted.iterdir()}
+    assert {'config.yaml', 'run.json', 'checkpoint.pt', 'curves.csv', 'curves.png'} <= present
+    assert any(name.startswith('events.out.tfevents') for name in present)
+    assert [r.split(',')[0] for r in (uninterrupted / 'curves.csv').read_text().split()] == ['step', '4', '8', '12']
+
+
+def test_a_run_stopped_after_a_checkpoint_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
+    """As after SIGKILL: the process is gone at step 7, and the checkpoint is of step 5."""
+    trainer = Trainer(SETTINGS, episodes(), tmp_path / 'run')
+    step = Trainer._train_step
+
+    def die(self, indices):
+        if self.step == 7:
+            raise MemoryError
+        return step(self, indices)
+
+    monkeypatch.setattr(Trainer, '_train_step', die)
+    with pytest.raises(MemoryError):
+        trainer.run()
+    monkeypatch.undo()
+    resumed = Trainer(SETTINGS, episodes(), tmp_path / 'run')
+    assert resumed.step == 5
+    assert resumed.run().finished
+    assert same(weights(tmp_path / 'run'), weights(uninterrupted))
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on_from_it(uninterrupted, tmp_path, monkeypatch):
+    step = Trainer._train_step
+
+    def interrupt(self, indices):
+        if self.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, indices)
+
+    monkeypatch.setattr(Trainer, '_train_step', interrupt)
+    result = Trainer(SETTINGS, episodes(), tmp_path / 'run').run()
+    assert not result.finished and result.step == 7
+    monkeypatch.undo()
+    resumed = Trainer(SETTINGS, episodes(), tmp_path / 'run')
+    assert resumed.step == 7
+    resumed.run()
+    assert same(weights(tmp_path / 'run'), weights(uninterrupted))
+
+
+def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
+    with pytest.raises(ConfigError, match=r'whose batch differs'):
+        Trainer(dataclasses.replace(SETTINGS, batch=4), episodes(), uninterrupted)
+
+
+def test_other_data_in_the_same_folder_is_refused(uninterrupted):
+    with pytest.raises(ConfigError, match=r'allowed the same recordings'):
+        Trainer(SETTINGS, episodes(6), uninterrupted)
+
+
+def test_a_damaged_checkpoint_is_named(uninterrupted, tmp_path):
+    for name in ('config.yaml', 'run.json'):
+        (tmp_path / name).write_text((uninterrupted / name).read_text())
+    (tmp_path / 'checkpoint.pt').write_bytes(b'not a checkpoint')
+    with pytest.raises(DataError, match=r'checkpoint\.pt: cannot be read'):
+        Trainer(SETTINGS, episodes(), tmp_path)
+
+
+def test_whole_episodes_are_held_out():
+    train, held = split_episodes(episodes(), 0.2, seed=0)
+    assert len(held) == 1 and len(train) == 4
+    assert {e.name for e in train}.isdisjoint(e.name for e in held)
+    with pytest.raises(DataError, match='would hold out 1 of 1'):
+        split_episodes(episodes(1), 0.2, seed=0)
+
+
+@pytest.mark.parametrize('half', [True, False])
+def test_an_exported_bundle_gives_the_networks_numbers(uninterrupted, tmp_path, half):
+    bundle = export_run(
+        uninterrupted, tmp_path / 'bundle', weights='float16' if half else 'float32', torchscript=True
+    )
+    parity = bundle.parity()
+    for name in ('onnxruntime', 'torchscript'):
+        backend = open_backend(load_bundle(bundle.folder), backend=name)
+        cond = backend.encode(parity.inputs)
+        np.testing.assert_allclose(backend.predict(parity.x_k, parity.k, cond), parity.prediction, atol=1e-5)
+    network = load_network(uninterrupted)[1]
+    with torch.no_grad():
+        eager = network.denoiser(*(torch.from_numpy(np.array(a)) for a in (parity.x_k, parity.k, parity.cond)))
+    np.testing.assert_allclose(parity.prediction, eager.numpy(), atol=2e-2 if half else 1e-6)
+
+
+def test_an_existing_bundle_is_not_overwritten(uninterrupted, tmp_path):
+    export_run(uninterrupted, tmp_path / 'bundle')
+    with pytest.raises(BundleError):
+        export_run(uninterrupted, tmp_path / 'bundle')
