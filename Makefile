@@ -45,13 +45,15 @@ clean:
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python $(INSTALL) $(SETUPTOOLS)
-	touch $@
+	@$(VENV)/bin/python $(INSTALL) $(SETUPTOOLS)
+	@touch $@
 
 $(VENV)/.demo: $(VENV)/.made setup.py package.xml
-	$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim]'
-	touch $@
+	@echo 'Installing dp_ros with ROS and the simulation into $(VENV): about 600 MB, a minute or a few.'
+	@$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim]'
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.made setup.py package.xml
-	$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim,train,test]'
-	touch $@
+	@echo 'Installing dp_ros with everything, torch too, into $(VENV): about 2 GB, a few minutes.'
+	@$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim,train,test]'
+	@touch $@

@@ -17,7 +17,7 @@ EXTRAS = {
         'numpy==2.2.6',  # the newest below 2.3, for cv-bridge
         'pyyaml==6.0.3',  # task and parameter files
         'onnxruntime==1.31.1',  # the encoder and the denoiser
-        'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for this distribution, and -headless overwrites its files
+        'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for it too, and -headless overwrites the same files
         'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
     ],
     # ROS 2 Jazzy as wheels, for machines without ROS.
@@ -41,9 +41,11 @@ EXTRAS = {
         'gymnasium==1.4.0',  # gym-pusht's base class
         'pymunk==6.11.1',  # gym-pusht's physics engine; 7 changed its interface
         'imageio==2.38.1',  # writes the GIF
+        'tqdm==4.70.1',  # progress bars
+        'tqdm==4.70.1',  # progress bars
     ],
-    # Recorded demonstrations in, a bundle out. PyPI's torch for x86-64 Linux is the CUDA build: where a CPU is all there
-    # is, install torch's CPU build first, and pip keeps it.
+    # Recorded demonstrations in, a bundle out. PyPI's torch for x86-64 Linux is the CUDA build: where a CPU is all
+    # there is, install torch's CPU build first, and pip keeps it.
     'train': [
         'torch==2.13.0',  # networks
         'diffusers==0.42.1',  # the training noise schedule
@@ -52,7 +54,7 @@ EXTRAS = {
         'rosbags==0.11.9',  # rosbag2 without ROS
         'zarr==3.1.6',  # PushT's human demonstrations
         'tensorboard==2.21.0',  # curves
-        'tqdm==4.70.1',  # the progress bar
+        'tqdm==4.70.1',  # progress bars
         'matplotlib==3.11.2',  # the final plot
     ],
     # Working on dp_ros.
@@ -70,7 +72,7 @@ SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'models/*/*')
 
 
 def data_files() -> list[tuple[str, list[str]]]:
-    """Return what goes below ``share``: the ament marker, and launch files, configuration and bundles as they lie here."""
+    """Return what goes below ``share``: the ament marker; launch files, configuration and bundles as they lie here."""
     folders: dict[str, list[str]] = {'share/ament_index/resource_index/packages': ['dp_ros/resource/dp_ros']}
     for pattern in SHARED:
         for path in sorted(Path().glob(pattern)):

@@ -231,7 +231,7 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
             raise ConfigError(f'{where}: got {raw!r}, allowed a list')
         item = get_args(hint)[0]
         return tuple(_value(item, entry, f'{where}[{i}]') for i, entry in enumerate(raw))
-    if origin is dict:
+    if origin in (dict, Mapping):
         if not isinstance(raw, Mapping):
             raise ConfigError(f'{where}: got {raw!r}, allowed a mapping')
         item = get_args(hint)[1]

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dp_ros import images, messages
-from dp_ros.config import ImageStream, JointStream, PoseStream
+from dp_ros.config import ImageStream, JointStream, PoseStream, Stream
 from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.trajectory import Trajectory
-from dp_ros.training.bags import deserialize, rosbags_types
+from dp_ros.training.bag_types import deserialize, rosbags_types
 
 STAMP = 1_700_000_000_123_456_789
 ARM = JointStream(name='arm', topic='/joint_states', joints=('b', 'a'), units=('rad', 'rad'))
-POSE = PoseStream(name='block', topic='/block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw'))
+POSE = PoseStream(
+    name='block', topic='/block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw')
+)
 CAMERA = ImageStream(name='camera', topic='/camera', height=8, width=12)
 FINITE = st.floats(-1e6, 1e6)
 
@@ -224,7 +226,9 @@ def test_jpeg_is_close_in_colour_and_in_grey(shape: tuple[int, ...]) -> None:
     if smooth.ndim == 3:
         smooth[..., 0] = 250
     data = cv2.imencode('.jpg', smooth if smooth.ndim == 2 else smooth[..., ::-1])[1].tobytes()
-    decoded = messages.decode(replace(CAMERA, compressed=True), compressed(data + bytes(16), 'rgb8; jpeg compressed bgr8'))
+    decoded = messages.decode(
+        replace(CAMERA, compressed=True), compressed(data + bytes(16), 'rgb8; jpeg compressed bgr8')
+    )
     expected = np.repeat(smooth[..., None], 3, axis=2) if smooth.ndim == 2 else smooth
     assert np.abs(decoded.astype(int) - expected).max() < 12
 
@@ -329,7 +333,7 @@ def test_a_chunk_of_one_point_needs_its_rate_given() -> None:
 def test_both_libraries_decode_the_same_bytes_to_the_same_arrays(pixels: np.ndarray) -> None:
     serialization = pytest.importorskip('rclpy.serialization', reason='rclpy is not installed')
     ros = messages.ros_types()
-    made = [
+    made: list[tuple[Stream, Any]] = [
         (replace(ARM, fields=('position', 'velocity')),
          messages.to_joint_state(stamp=STAMP, name=['a', 'b'], position=[0.1, 0.2], velocity=[1 / 3, 2 / 3])),
         (POSE, messages.to_pose(stamp=STAMP, position=(0.1, 0.2, 0.3), orientation=(0.1, 0.2, 0.3, 0.9), frame_id='f')),

@@ -5,8 +5,8 @@ Both samplers, for all three prediction types, are one formula in the denoiser's
     x_0    = clip(gain * (from_x * x_k + from_m * m))
     x_next = to_x_0 * x_0 + to_x * x_k + to_m * m + sigma * z
 
-DDIM is Song et al. 2021 (equation 12) with eta = 0; DDPM is Ho et al. 2020 (equations 6 and 7). Both clip x_0 as diffusers
-does: the noise in DDIM's direction term stays the unclipped one.
+DDIM is Song et al. 2021 (equation 12) with eta = 0; DDPM is Ho et al. 2020 (equations 6 and 7). Both clip x_0
+as diffusers does: the noise in DDIM's direction term stays the unclipped one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.diffusion.schedule import ScheduleSpec, check_choice, alphas_cumprod
+from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod, check_choice
 from dp_ros.errors import ConfigError
 
 Sampler = Literal['ddim', 'ddpm']
@@ -35,8 +35,8 @@ class SamplerSettings:
     sampling_steps
         Network calls per chunk, 1 to the schedule's ``diffusion_steps``.
     spacing
-        Which noise levels are visited: ``trailing`` starts at pure noise, ``leading`` (diffusers' default) ends at level 0
-        and starts where the true signal is still far from noise.
+        Which noise levels are visited: ``trailing`` starts at pure noise, ``leading`` (diffusers' default) ends at
+        level 0 and starts where the true signal is still far from noise.
 
     """
 
@@ -53,7 +53,7 @@ class SamplerSettings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Coefficients:
-    """The table of one setting: noise levels and float32 coefficients, each of shape (sampling_steps,), first step first.
+    """The table of one setting: noise levels and float32 coefficients, each (sampling_steps,), first step first.
 
     The names are those of the formula at the top of this file.
     """
@@ -76,7 +76,7 @@ class Coefficients:
 
     def step(self, i: int, x_k: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Take step ``i`` from ``x_k`` and the denoiser's output for it, both float32 of one shape."""
-        # The order of operations matters: in epsilon's first step gain is about 2000, and the difference must come first.
+        # The difference comes first: for epsilon, gain is about 2000 at the noisiest level.
         x_0 = self.gain[i] * (self.from_x[i] * x_k + self.from_m[i] * prediction)
         if self.clip:
             np.clip(x_0, -1.0, 1.0, out=x_0)
@@ -113,7 +113,8 @@ def noise_levels(diffusion_steps: int, sampling_steps: int, spacing: Spacing) ->
         raise ConfigError(f'sampling_steps: got {sampling_steps}, allowed 1 to diffusion_steps ({diffusion_steps})')
     if spacing == 'leading':
         return np.arange(sampling_steps)[::-1] * (diffusion_steps // sampling_steps)
-    return np.round(diffusion_steps - np.arange(sampling_steps) * (diffusion_steps / sampling_steps)).astype(np.int64) - 1
+    stride = diffusion_steps / sampling_steps
+    return np.round(diffusion_steps - stride * np.arange(sampling_steps)).astype(np.int64) - 1
 
 
 @lru_cache(maxsize=64)
@@ -146,8 +147,8 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings) -> Coeff
 def _alpha_bar_after(alpha_bar: np.ndarray, levels: np.ndarray, sampler: Sampler) -> np.ndarray:
     """Return alpha_bar where each step lands; the last step lands on the clean x_0 (diffusers' ``set_alpha_to_one``).
 
-    DDPM lands on the level visited next. DDIM lands a fixed stride lower, as in diffusers: where ``sampling_steps`` does
-    not divide ``diffusion_steps``, that is up to one level noisier than the level visited next.
+    DDPM lands on the level visited next. DDIM lands a fixed stride lower, as in diffusers: where ``sampling_steps``
+    does not divide ``diffusion_steps``, that is up to one level noisier than the level visited next.
     """
     if sampler == 'ddpm':
         landing = np.append(levels[1:], -1)

@@ -77,7 +77,7 @@ class ObservationBuffer(ManagedNode):
         # Messages of the streams that are sent on as they came, with their stamps.
         self._originals: dict[str, deque[tuple[int, Any]]] = {}
         self._missing: Missing | None = None
-        self._counts = {'observations': 0, 'missing': 0, 'undecodable': 0}
+        self.counts = {'received': 0, 'observations': 0, 'missing': 0, 'undecodable': 0}
 
     # Lifecycle.
 
@@ -130,13 +130,13 @@ class ObservationBuffer(ManagedNode):
         """Forget all messages: stamps from before and after a jump can't be compared."""
         self.get_logger().warning(f'{reason}: observations start anew')
         self._aligner.clear()
-        counts = self._counts
+        counts = self.counts
         self._forget()
-        self._counts = counts
+        self.counts = counts
         self._advance(self.now())
 
     def _topic(self, stream: Stream) -> str:
-        return self.value(TOPICS + stream.name) or below_namespace(stream.topic)
+        return str(self.resolve_topic_name(self.value(TOPICS + stream.name) or below_namespace(stream.topic)))
 
     # Messages in.
 
@@ -146,11 +146,12 @@ class ObservationBuffer(ManagedNode):
     def _receive(self, stream: Stream, message: Any) -> None:
         now = self._clock_now()
         self._advance(now)
+        self.counts['received'] += 1
         try:
             value = messages.decode(stream, message)
         except DataError as error:
             self._faults[stream.name] = f'{self._topic(stream)}: {error}'
-            self._counts['undecodable'] += 1
+            self.counts['undecodable'] += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
         self._faults.pop(stream.name, None)
@@ -191,7 +192,7 @@ class ObservationBuffer(ManagedNode):
         elif now - self._next_tick > CATCH_UP * dt:
             skipped = (now - self._next_tick) // dt
             self._next_tick += skipped * dt
-            self._counts['missing'] += skipped
+            self.counts['missing'] += skipped
             self.get_logger().warning(f'{skipped} ticks skipped: the clock jumped, or this node was held up')
         # A message that arrives exactly when the wait ends still counts, so time must be past that: hence now - 1.
         while self._next_tick <= now and self._aligner.settled(self._next_tick, now - 1):
@@ -208,11 +209,11 @@ class ObservationBuffer(ManagedNode):
             observation = Missing(stamp=tick, reasons=dict(self._faults))
         if isinstance(observation, Missing):
             self._missing = observation
-            self._counts['missing'] += 1
+            self.counts['missing'] += 1
             self.get_logger().warning(f'no observation: {observation}', throttle_duration_sec=WARN_PERIOD)
         else:
             self._missing = None
-            self._counts['observations'] += 1
+            self.counts['observations'] += 1
             self._publish(observation)
         self.refresh()
 
@@ -237,12 +238,12 @@ class ObservationBuffer(ManagedNode):
             level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in self._faults.items())
         elif self._missing is not None:
             level, text = WARN, str(self._missing)
-        elif self._counts['observations']:
+        elif self.counts['observations']:
             level, text = OK, 'observing'
         else:
             level, text = WARN, 'no tick yet: is the clock running?'
         dropped = sum(buffer.dropped for buffer in self._aligner.buffers.values())
-        self.diagnostics.report(STATUS, level, text, {**self._counts, 'out_of_order': dropped})
+        self.diagnostics.report(STATUS, level, text, {**self.counts, 'out_of_order': dropped})
 
 
 def _topic_parameter(stream: Stream) -> Param:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -65,22 +64,36 @@ class Param:
         return descriptor
 
     def check(self, value: object) -> None:
-        """Raise :class:`ConfigError` for a string that is none of the choices; ROS itself checks types and ranges."""
-        if self.choices and value not in self.choices:
-            raise ConfigError(f'{self.name}: got {value!r}, allowed {listed(self.choices)}')
+        """Raise :class:`ConfigError` if the value is not allowed."""
+        if self.default == ():
+            fits, allowed = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value), 'a list of strings'
+        elif self.low is not None and self.high is not None:
+            fits, allowed = type(value) is type(self.default), f'{self._kind()} from {self.low} to {self.high}'
+            fits = fits and self.low <= value <= self.high  # type: ignore[operator]
+        elif self.choices:
+            fits, allowed = value in self.choices, listed(map(repr, self.choices))
+        else:
+            fits, allowed = type(value) is type(self.default), self._kind()
+        if not fits:
+            raise ConfigError(f'{self.name}: got {value!r}, allowed {allowed}')
+
+    def _kind(self) -> str:
+        # With the decimal point: ROS does not take 1 for 1.0.
+        return {bool: 'true or false', int: 'a whole number', float: 'a number with a decimal point'}.get(
+            type(self.default), 'a string'
+        )
 
 
 def declare(node: Node, parameters: Iterable[Param]) -> None:
-    """Declare parameters on a node; a value that is not allowed is a :class:`ConfigError`."""
+    """Declare parameters on a node; an override that is not allowed is a :class:`ConfigError`."""
+    given = overrides(node)
     for parameter in parameters:
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         # rclpy can't tell the type of an empty list, so a list without entries is declared as "typed, not set".
         value = default if default != [] else Parameter.Type.STRING_ARRAY
-        try:
-            node.declare_parameter(parameter.name, value, parameter.descriptor())
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            raise ConfigError(f'{node.get_fully_qualified_name()}: {error}') from error
-        parameter.check(value_of(node, parameter.name))
+        if parameter.name in given:
+            parameter.check(given[parameter.name].value)
+        node.declare_parameter(parameter.name, value, parameter.descriptor())
 
 
 def value_of(node: Node, name: str) -> Any:

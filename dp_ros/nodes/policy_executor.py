@@ -119,7 +119,7 @@ class PolicyExecutor(ManagedNode):
     def _forget_counts(self) -> None:
         self._number = 0
         self._latched = ''
-        self._counts = {'chunks': 0, 'deadline_misses': 0, 'discarded': 0, 'refused_observations': 0}
+        self.counts = {'chunks': 0, 'deadline_misses': 0, 'discarded': 0, 'refused_observations': 0}
         self._timing = {'inference_ms': 0.0, 'inference_ms_max': 0.0, 'latency_ms': 0.0, 'latency_ms_max': 0.0}
         self._missed_since_report = False
 
@@ -243,7 +243,7 @@ class PolicyExecutor(ManagedNode):
         try:
             value = messages.decode(stream, message)
         except DataError as error:
-            self._counts['refused_observations'] += 1
+            self.counts['refused_observations'] += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
         if stamp <= self._newest:
@@ -285,7 +285,7 @@ class PolicyExecutor(ManagedNode):
         took = (time.perf_counter() - began) * 1e3
         with self._lock:
             if job.generation != self._generation:
-                self._counts['discarded'] += 1
+                self.counts['discarded'] += 1
                 return
             self._output.publish(message)
             self._account(job, took)
@@ -295,9 +295,9 @@ class PolicyExecutor(ManagedNode):
         for key, value in (('inference_ms', took), ('latency_ms', latency / 1e6)):
             self._timing[key] = value
             self._timing[f'{key}_max'] = max(value, self._timing[f'{key}_max'])
-        self._counts['chunks'] += 1
+        self.counts['chunks'] += 1
         if latency > job.settings.deadline:
-            self._counts['deadline_misses'] += 1
+            self.counts['deadline_misses'] += 1
             self._missed_since_report = True
             self.get_logger().warning(
                 f'deadline missed: the chunk of {job.window.stamp} was out {latency / 1e6:.1f} ms after its '
@@ -331,7 +331,7 @@ class PolicyExecutor(ManagedNode):
             level, text = OK, 'predicting'
         self._missed_since_report = False
         timing = {key: f'{value:.2f}' for key, value in self._timing.items()}
-        self.diagnostics.report(STATUS, level, text, {**self._counts, 'skipped': self._worker.skipped, **timing})
+        self.diagnostics.report(STATUS, level, text, {**self.counts, 'skipped': self._worker.skipped, **timing})
 
 
 def main(args: Sequence[str] | None = None) -> int:

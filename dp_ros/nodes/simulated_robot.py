@@ -75,7 +75,7 @@ class SimulatedRobotNode(ManagedNode):
         self._publishers_by_kind: dict[str, Any] = {}
         self._entities: list[Any] = []
         self._late = 0
-        self._counts = {'accepted': 0, 'rejected': 0, 'steps': 0}
+        self.counts = {'accepted': 0, 'rejected': 0, 'steps': 0}
         super().__init__('simulated_robot', PARAMETERS, **options)
 
     # Lifecycle.
@@ -106,7 +106,7 @@ class SimulatedRobotNode(ManagedNode):
         start = 0 if self.value('publish_clock') else tick_at_or_after(time.time_ns(), ALIGNED)
         self._robot = SimulatedRobot(self._world, start=start, camera=self.value('camera'))
         self._robot.reset(self.value('seed'))
-        self._counts = dict.fromkeys(self._counts, 0)
+        self.counts = dict.fromkeys(self.counts, 0)
         self._stop.clear()
         self._subscription = self.create_subscription(
             JointTrajectory, self.value('topics.command'), self._on_command, reliable(1)
@@ -147,10 +147,10 @@ class SimulatedRobotNode(ManagedNode):
         if isinstance(verdict, Rejected):
             self._reject(verdict.reason)
         else:
-            self._counts['accepted'] += 1
+            self.counts['accepted'] += 1
 
     def _reject(self, reason: str) -> None:
-        self._counts['rejected'] += 1
+        self.counts['rejected'] += 1
         self.get_logger().error(f'trajectory rejected: {reason}', throttle_duration_sec=WARN_PERIOD)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -192,8 +192,8 @@ class SimulatedRobotNode(ManagedNode):
                 self._publishers_by_kind['clock'].publish(Clock(clock=Time(nanoseconds=self._robot.now).to_msg()))
             for reading in readings:
                 self._publish(reading)
-            self._counts['steps'] += 1
-            if self._counts['steps'] % EPISODE_STEPS == 0:
+            self.counts['steps'] += 1
+            if self.counts['steps'] % EPISODE_STEPS == 0:
                 self._publishers_by_kind['episode'].publish(_episode_message(episode))
 
     def _publish(self, reading: Reading) -> None:
@@ -221,7 +221,7 @@ class SimulatedRobotNode(ManagedNode):
             return
         late, self._late = self._late, 0
         level, text = (WARN, f'{late / 1e6:.0f} ms late') if late > LATE else (OK, 'running')
-        self.diagnostics.report(STATUS, level, text, {**self._counts, 'late_ms_max': f'{late / 1e6:.1f}'})
+        self.diagnostics.report(STATUS, level, text, {**self.counts, 'late_ms_max': f'{late / 1e6:.1f}'})
 
 
 def _episode_message(episode: Any) -> DiagnosticStatus:

@@ -103,7 +103,7 @@ class TrajectoryPublisher(ManagedNode):
         self._stopped = ''
         self._last_chunk: int | None = None
         self._refusal = ''
-        self._counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
+        self.counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
 
     # Lifecycle.
 
@@ -223,7 +223,7 @@ class TrajectoryPublisher(ManagedNode):
     def _on_chunk(self, message: JointTrajectory) -> None:
         assert self._bundle is not None
         received = self.now()
-        self._counts['chunks'] += 1
+        self.counts['chunks'] += 1
         self._last_chunk = received
         stamp = messages.stamp_of(message)
         if self._stopped:
@@ -286,7 +286,7 @@ class TrajectoryPublisher(ManagedNode):
         late = latency > to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
         self._refusal = ''
         for key, happened in (('published', True), ('reseeded', planned.reseeded), ('deadline_misses', late)):
-            self._counts[key] += happened
+            self.counts[key] += happened
         entry = {
             'observation': chunk.stamp,
             'received': received,
@@ -304,7 +304,7 @@ class TrajectoryPublisher(ManagedNode):
         self.refresh()
 
     def _refuse(self, stamp: int, received: int, reason: str) -> None:
-        self._counts['refused'] += 1
+        self.counts['refused'] += 1
         self._refusal = reason
         self.get_logger().error(f'chunk refused: {reason}', throttle_duration_sec=WARN_PERIOD)
         entry = {'observation': stamp, 'received': received, 'refused': reason, **self._totals()}
@@ -312,7 +312,7 @@ class TrajectoryPublisher(ManagedNode):
         self.refresh()
 
     def _totals(self) -> dict[str, int]:
-        return {f'total_{name}': count for name, count in self._counts.items()}
+        return {f'total_{name}': count for name, count in self.counts.items()}
 
     def refresh(self) -> None:
         """Say whether there is a plan, and whether chunks still come."""

@@ -1,8 +1,8 @@
 """A bundle: the folder that holds an exported policy and everything that a robot must know about it.
 
     bundle.json       schema version, task, normalizer, schedule, sampler defaults, SHA-256 of each file, provenance
-    encoder.onnx      one float32 input per stream, by its name: (B, T, C) normalized, images (B, T, 3, H, W) in [-1, 1];
-                      output ``cond`` (B, D)
+    encoder.onnx      one float32 input per stream, by its name: (B, T, C) normalized, images (B, T, 3, H, W) in
+                      [-1, 1]; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, ``k`` (B,) int64, ``cond`` (B, D); output ``prediction`` (B, P, A)
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
@@ -13,53 +13,28 @@ Nothing in it is a pickle.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dp_ros.config import ImageStream, JointStream, PoseStream, TaskSpec, parse, to_plain
+from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec, parse, to_plain
+from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.errors import BundleError, DpRosError, check_finite, check_shape, listed
+from dp_ros.errors import BundleError, DpRosError, listed
+from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.policy.parity import Parity, read_parity, write_parity
+
 
 SCHEMA_VERSION = 1
 MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
-_INPUT = 'input.'  # parity.npz holds the encoder's inputs as input.<stream>
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Parity:
-    """Arrays recorded from the trained network at export; any batch size B.
-
-    Attributes
-    ----------
-    inputs
-        The encoder's inputs by stream name, float32, normalized.
-    cond
-        The encoder's output for them, (B, D) float32.
-    x_k, k, prediction
-        The denoiser's inputs (B, P, A) float32 and (B,) int64, and its output for them and ``cond``.
-
-    """
-
-    inputs: Mapping[str, np.ndarray]
-    cond: np.ndarray
-    x_k: np.ndarray
-    k: np.ndarray
-    prediction: np.ndarray
+RESERVED = (ACTION, 'cond')  # as a stream's name they would clash with the normalizer's action and the encoder's output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +53,8 @@ class Bundle:
 
     def __post_init__(self) -> None:
         coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps
-        _check_normalizer(self.normalizer, self.task)
         _check_files(self.files)
+        _check_normalizer(self.normalizer, self.task)
 
     def path(self, file: str) -> Path:
         """Return the path of one of the bundle's files."""
@@ -88,14 +63,12 @@ class Bundle:
         return self.folder / file
 
     def parity(self) -> Parity:
-        """Read the recorded pair, its shapes checked against the task."""
+        """Read the recorded pair, checked against the task."""
         path = self.path(PARITY)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f'{path}: cannot be read ({error}); allowed an npz file without pickles') from error
-        return _with_path(path, lambda: _parity_from(arrays, self.task))
+        with naming(path):
+            parity = read_parity(path)
+            parity.check(self.task)
+        return parity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +79,7 @@ class _NormalizerJson:
 
 @dataclass(frozen=True, kw_only=True)
 class _Manifest:
-    """bundle.json as it is written; provenance, which is free-form, is read beside it."""
+    """bundle.json, as it is written."""
 
     schema_version: int
     name: str
@@ -115,33 +88,30 @@ class _Manifest:
     schedule: ScheduleSpec
     defaults: SamplerSettings
     files: dict[str, str]
-
-
-def input_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each encoder input without its batch: (T, C), or (T, 3, H, W) for an image."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for stream in task.streams:
-        image = isinstance(stream, ImageStream)
-        one = (3, stream.height, stream.width) if image else stream.shape  # type: ignore[union-attr]
-        shapes[stream.name] = (task.obs_horizon, *one)
-    return shapes
+    provenance: dict  # type: ignore[type-arg]  # free-form: whatever JSON can hold
 
 
 def load_bundle(folder: Path | str) -> Bundle:
-    """Read and check a bundle: every field, every file's SHA-256, the recorded pair. Anything wrong is a BundleError."""
+    """Read and check a bundle: every field, every file's SHA-256, the recorded pair's shapes; or raise a BundleError."""
     folder = Path(folder)
     path = folder / MANIFEST
-    try:
-        text = path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f'bundle {folder}: {MANIFEST} cannot be read ({error}); allowed a folder that has one') from error
-    raw = _with_path(path, lambda: _strict_json(text))
-    version = raw.get('schema_version')
-    if version != SCHEMA_VERSION:  # before the fields: another version has other fields
-        raise BundleError(f'{path}: schema_version: got {version!r}, allowed {SCHEMA_VERSION}')
-    bundle = _with_path(path, lambda: _from_json(folder, raw))
-    for name, expected in bundle.files.items():
-        _check_hash(folder / name, expected)
+    with naming(path):
+        manifest = _read_manifest(path)
+        bundle = Bundle(
+            folder=folder,
+            name=manifest.name,
+            task=manifest.task,
+            normalizer=Normalizer(low=manifest.normalizer.low, high=manifest.normalizer.high),
+            schedule=manifest.schedule,
+            defaults=manifest.defaults,
+            files=manifest.files,
+            provenance=manifest.provenance,
+        )
+    for file, expected in bundle.files.items():
+        with naming(folder / file):
+            got = sha256(folder / file)
+            if got != expected:
+                raise BundleError(f'SHA-256: got {got}, allowed {expected}; the file was altered after export')
     bundle.parity()
     return bundle
 
@@ -166,8 +136,8 @@ def write_bundle(
     folder
         Where to; its parents are made.
     networks
-        ``encoder.onnx`` and ``denoiser.onnx``, and both or none of ``encoder.ts`` and ``denoiser.ts``: by file name,
-        a path to copy or the content.
+        By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx``, and both or none of
+        ``encoder.ts`` and ``denoiser.ts``. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     name
@@ -178,14 +148,14 @@ def write_bundle(
     """
     folder = Path(folder).absolute()
     _check_target(folder, overwrite)
+    _check_names(networks)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as scratch:
-        new = Path(scratch) / 'new'
+        new = Path(scratch) / folder.name
         new.mkdir()
         for file, content in networks.items():
-            _check_file_name(file)
             (new / file).write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())
-        _write_parity(new / PARITY, parity)
+        write_parity(new / PARITY, parity)
         manifest = _Manifest(
             schema_version=SCHEMA_VERSION,
             name=name or folder.name,
@@ -194,17 +164,112 @@ def write_bundle(
             schedule=schedule,
             defaults=defaults,
             files={file: sha256(new / file) for file in (*networks, PARITY)},
+            provenance=dict(provenance or {}),
         )
-        plain = {**to_plain(manifest), 'provenance': to_plain(provenance or {})}
-        (new / MANIFEST).write_text(json.dumps(plain, indent=2, allow_nan=False) + '\n', encoding='utf-8')
+        write_json(new / MANIFEST, to_plain(manifest))
         load_bundle(new)
-        if folder.exists():
-            os.replace(folder, Path(scratch) / 'old')
-        os.replace(new, folder)
+        put_in_place(new, folder, Path(scratch) / 'old')
     return load_bundle(folder)
 
 
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256, in hexadecimal."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+def check_fits(
+    bundle: Bundle,
+    *,
+    joints: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    control_dt: float | None = None,
+    topic_types: Mapping[str, str] | None = None,
+    image_sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> None:
+    """Raise :class:`BundleError`, naming the field, unless the bundle fits what the robot's parameters say.
+
+    Parameters
+    ----------
+    joints, units
+        The robot's joints in the controller's order, and ``m`` or ``rad`` for each.
+    control_dt
+        Time between actions [s].
+    topic_types
+        By stream name, the type of the topic that feeds it, for instance ``sensor_msgs/msg/Image``.
+    image_sizes
+        By stream name, (height, width) [px].
+
+    """
+    task = bundle.task
+
+    def compare(what: str, got: object, allowed: object) -> None:
+        if got != allowed:
+            raise BundleError(
+                f'bundle {bundle.name} does not fit the robot: {what}: got {got} in the bundle, allowed {allowed} '
+                "(the robot's)"
+            )
+
+    if joints is not None:
+        compare('joints', listed(task.action.joints), listed(joints))
+    if units is not None:
+        compare('units', listed(task.action.units), listed(units))
+    if control_dt is not None:
+        compare('control_dt [ns]', to_nanoseconds(task.control_dt), to_nanoseconds(control_dt))
+    for name, kind in (topic_types or {}).items():
+        compare(f'stream {name!r} topic type', topic_type(_stream(bundle, name)), kind)
+    for name, size in (image_sizes or {}).items():
+        stream = _stream(bundle, name)
+        got = f'{stream.height} x {stream.width} px' if isinstance(stream, ImageStream) else f'a {stream.kind} stream'
+        compare(f'stream {name!r} image size', got, '{} x {} px'.format(*size))
+
+
+def topic_type(stream: Stream) -> str:
+    """Return the ROS message type that feeds a stream."""
+    if isinstance(stream, ImageStream):
+        return f'sensor_msgs/msg/{"CompressedImage" if stream.compressed else "Image"}'
+    return 'sensor_msgs/msg/JointState' if isinstance(stream, JointStream) else 'geometry_msgs/msg/PoseStamped'
+
+
+def _stream(bundle: Bundle, name: str) -> Stream:
+    try:
+        return bundle.task.stream(name)
+    except DpRosError as error:
+        raise BundleError(f'bundle {bundle.name} does not fit the robot: {error}') from error
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    raw = read_json(path)
+    # Before the fields, for another version has other fields.
+    version = raw.get('schema_version') if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(f'schema_version: got {version!r}, allowed {SCHEMA_VERSION}')
+    return parse(_Manifest, raw, 'bundle')
+
+
+def _check_names(files: Iterable[str]) -> None:
+    got = set(files) - {PARITY}
+    if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
+        raise BundleError(
+            f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with {listed(TORCHSCRIPT_FILES)}'
+        )
+
+
+def _check_files(files: Mapping[str, str]) -> None:
+    _check_names(files)
+    if PARITY not in files:
+        raise BundleError(f'files: got {listed(files)}, allowed only with {PARITY}')
+
+
+def _check_normalizer(normalizer: Normalizer, task: TaskSpec) -> None:
+    reserved = [s.name for s in task.streams if s.name in RESERVED]
+    if reserved:
+        raise BundleError(f'stream name: got {listed(reserved)}, allowed anything but {listed(RESERVED)}')
+    channels = {s.name: s.shape[0] for s in task.streams if not isinstance(s, ImageStream)}
+    channels[ACTION] = len(task.action.joints)
+    got = {name: len(values) for name, values in normalizer.low.items()}
+    if got != channels:
+        raise BundleError(f'normalizer: got channels {got}, allowed {channels} (vector streams and action)')
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise BundleError(f'bundle {folder}: got a path that exists, allowed a new one (or overwrite=True)')
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f'bundle {folder}: got a path without {MANIFEST}, allowed only a bundle to be overwritten')

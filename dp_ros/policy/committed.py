@@ -53,8 +53,8 @@ def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
     times = due[due > head.times[-1]]
     if len(times) == 0:
         times = head.times[-1:] + control_dt
-    positions, velocities = plan.sample(times - plan.stamp)
-    return joined(head, _continued(head, times, positions, velocities), plan.joints)
+    rest = _known(plan, times)
+    return joined(head, _continued(head, times, rest.positions, rest.velocities), plan.joints)
 
 
 def braked(

@@ -12,57 +12,20 @@ Times are integer nanoseconds of robot time, handed in. Nothing here reads a clo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, Chunk, to_nanoseconds
+from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import ConfigError, check_finite, check_shape, listed
 from dp_ros.policy.committed import braked, braked_in_one_point, committed_head, resumed
-from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.limits import Exceeded, JointLimits, check
+from dp_ros.policy.outcome import Planned as Planned
+from dp_ros.policy.outcome import Refused as Refused
 from dp_ros.policy.seeding import MeasuredState, joining_step, seeded_head
 from dp_ros.policy.splice import Misfit, fit
 from dp_ros.policy.spline import Knots
 from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
 from dp_ros.policy.trajectory import Trajectory
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Planned:
-    """A chunk was taken: ``trajectory`` is to be sent now.
-
-    Attributes
-    ----------
-    first_executed
-        When the chunk says that its first executed step is due [ns].
-    dropped_steps
-        Steps before that one, which were due too early.
-    reseeded
-        Whether the plan starts anew from the measured state.
-    clamped_steps
-        Executed steps that were beyond a position limit by `position_tolerance` or less, and put onto it.
-    delay
-        How much later than due the first executed step is reached, for the sake of limits [ns].
-    stretch
-        How much slower than in the chunk the steps follow each other, for the sake of limits.
-
-    """
-
-    trajectory: Trajectory
-    first_executed: int
-    dropped_steps: int
-    reseeded: bool
-    clamped_steps: int = 0
-    delay: int = 0
-    stretch: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """Nothing was changed and nothing is to be sent. ``stop``: the chunk was dangerous, not merely useless."""
-
-    reason: str
-    stop: bool = False
 
 
 class Planner:
@@ -135,16 +98,19 @@ class Planner:
         self.reset()
 
     def _check_settings(self) -> None:
-        if self.control_dt <= 0:
-            raise ConfigError(f'planner control_dt: got {self.control_dt} ns, allowed more than 0')
-        if self._history < 0 or self._margin < 0 or self._max_age <= 0:
-            got = f'{self._history}, {self._margin}, {self._max_age}'
-            raise ConfigError(f'planner history, splice_margin, max_age: got {got} ns, allowed 0, 0, 1 or more')
-        for name, value in (('far', self._far), ('tail', self._tail), ('lead_in', self._lead_in)):
-            if not 0.0 < value < np.inf:
-                raise ConfigError(f'planner {name}: got {value}, allowed more than 0')
-        if to_nanoseconds(self._tail) < self._closest:
-            raise ConfigError(f'planner tail: got {self._tail} s, allowed {self._closest / NANOSECONDS} s or more')
+        least = (
+            ('control_dt', self.control_dt, 1),
+            ('history_steps', self._history, 0),
+            ('splice_margin', self._margin, 0),
+            ('max_age', self._max_age, 1),
+            ('lead_in', self._lead_in, 1),
+            ('tail', to_nanoseconds(self._tail), self._closest),
+        )
+        for name, time, allowed in least:
+            if time < allowed:
+                raise ConfigError(f'planner {name}: got {time} ns, allowed {allowed} ns or more')
+        if not 0.0 < self._far < np.inf:
+            raise ConfigError(f'planner far: got {self._far}, allowed more than 0')
         if not 0.0 <= self._tolerance < np.inf:
             raise ConfigError(f'planner position_tolerance: got {self._tolerance}, allowed 0 or more')
         if self._continuous.shape != (len(self.joints),):
@@ -248,8 +214,12 @@ class Planner:
         head = self._committed(now)
         least = self._tail if self.limits is None else 0.0
         stopped = braked(head, self._plan, control_dt=self.control_dt, limits=self.limits, least=least)
-        self._plan = stopped or resumed(head, self._plan, self.control_dt)
-        return self._plan
+        trajectory = stopped or resumed(head, self._plan, self.control_dt)
+        exceeded = None if self.limits is None else check(trajectory, self.limits)
+        if isinstance(exceeded, Exceeded):
+            return Refused(reason=str(exceeded), stop=True)
+        self._plan = trajectory
+        return trajectory
 
     def hold(self, now: int) -> Trajectory | Refused:
         """Rest as soon as possible, in one point stamped 0, which any controller takes whatever its clock says.
@@ -258,7 +228,7 @@ class Planner:
         position would give way to gravity a little with every call. Away from the plan it is the measured position.
         A robot in motion gets the time and the way to decelerate: the controller bridges from its own state.
         """
-        known = self._measured if self._blind(now) is None else None
+        known = None if self._blind(now) else self._measured
         splice = now + self._margin
         if self._plan is not None and (known is None or self.on_plan()):
             positions, velocities = (values[0] for values in self._plan.sample(np.array([splice - self._plan.stamp])))
@@ -309,7 +279,8 @@ class Planner:
         if self._now is not None and now < self._now:
             return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'
         if self._newest is not None and chunk.stamp <= self._newest:
-            return f'chunk: got one {(self._newest - chunk.stamp) / 1e9:.3f} s older than the plan, allowed newer ones'
+            behind = (self._newest - chunk.stamp) / 1e9
+            return f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
         return mismatch(chunk, self.joints, self.control_dt, now + self._margin)
 
     def _blind(self, now: int) -> str:

@@ -105,13 +105,9 @@ class Trajectory:
         for coefficient in c[-2::-1]:
             velocities = velocities * x + positions
             positions = positions * x + coefficient
-        velocities = np.where((at == inside)[:, None], velocities, 0.0)
-        return self._exact_at_points(inside, positions), velocities
-
-    def _exact_at_points(self, at: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Return the last point without rounding: it is held for ever."""
-        last = at == self.times[-1]
-        return np.where(last[:, None], self.positions[-1], positions)
+        # The last point is held for ever: without rounding.
+        positions = np.where((inside == self.times[-1])[:, None], self.positions[-1], positions)
+        return positions, np.where((at == inside)[:, None], velocities, 0.0)
 
 
 def segment_coefficients(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import Stream, TaskSpec
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import JOINT_TRAJECTORY, decode, stamp_of, type_of
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.training.bags import BagReader, Stamped, find_bags
@@ -167,7 +167,7 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
     wanted.setdefault(task.action.topic, set()).add(JOINT_TRAJECTORY)
     for topic, types in wanted.items():
         if len(types) > 1:
-            raise DataError(f'topic {topic}: the task wants it as {" and ".join(sorted(types))}, allowed one type')
+            raise ConfigError(f'topic {topic}: the task wants it as {" and ".join(sorted(types))}, allowed one type')
     return wanted
 
 

@@ -19,7 +19,8 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle, Parity, input_shapes, write_bundle
+from dp_ros.policy.bundle import Bundle, write_bundle
+from dp_ros.policy.parity import Parity, input_shapes
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import load_network
 

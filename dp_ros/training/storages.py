@@ -6,11 +6,12 @@ KeyError for the whole bag. Definitions are not needed here (see `dp_ros.trainin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.rosbag2.storage_mcap import McapReader
@@ -38,6 +39,18 @@ class TolerantMcapReader(McapReader):
 class TolerantSqlite3Reader(Sqlite3Reader):
     """Storage reader for sqlite3."""
 
+    def open(self) -> None:
+        """Open the file, unless its end is missing: sqlite reads what is not there as zeros."""
+        with self.path.open('rb') as file:
+            header = file.read(100)
+            size = file.seek(0, os.SEEK_END)
+        page, pages = int.from_bytes(header[16:18], 'big'), int.from_bytes(header[28:32], 'big')
+        whole = (65536 if page == 1 else page) * pages
+        # The count of pages holds if the file's change counter is the one it was written with (sqlite.org/fileformat2).
+        if size < whole and header[24:28] == header[92:96]:
+            raise ReaderError(f'{size} bytes of {whole}')
+        super().open()
+
     def _open(self) -> None:
         try:
             super()._open()
@@ -64,8 +77,16 @@ class TolerantSqlite3Reader(Sqlite3Reader):
             for number, topic, kind, encoding, qos, count in rows
         ]
         first, last, count = next(self.dbconn.execute('SELECT MIN(timestamp), MAX(timestamp), COUNT(*) FROM messages'))
-        span = (last + 1 - first, first, last + 1) if count else (0, 2**63 - 1, 0)
-        self.metadata = ReaderMetadata(*span, count, None, None, None, None)
+        self.metadata = ReaderMetadata(
+            duration=last + 1 - first if count else 0,
+            start_time=first if count else 2**63 - 1,
+            end_time=last + 1 if count else 0,
+            message_count=count,
+            compression_format=None,
+            compression_mode=None,
+            ros_distro=None,
+            custom=None,
+        )
 
 
 class TolerantDirectoryReader(DirectoryReader):

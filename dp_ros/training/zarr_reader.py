@@ -19,7 +19,8 @@ from dp_ros.messages import (
     to_pose,
 )
 from dp_ros.policy.trajectory import Trajectory
-from dp_ros.training.bags import Stamped, rosbags_types
+from dp_ros.training.bag_types import rosbags_types
+from dp_ros.training.bags import Stamped
 from dp_ros.training.episodes import Episode, episodes_from_messages
 
 JOINTS = ('pusher_x', 'pusher_y')

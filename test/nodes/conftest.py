@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -23,7 +24,12 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 
+from dp_ros.config import ImageStream, TaskSpec  # noqa: E402
 from dp_ros.data import NANOSECONDS  # noqa: E402
+from dp_ros.diffusion.samplers import SamplerSettings  # noqa: E402
+from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
+from dp_ros.policy.bundle import Parity, input_shapes, write_bundle  # noqa: E402
+from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
 
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
 N = TypeVar('N', bound=Node)
@@ -151,3 +157,34 @@ def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / 'tiny'
     _load(Path(__file__).parents[1] / 'tiny_bundle.py').write_tiny_bundle(folder)
     return folder
+
+
+def write_described(folder: Path, task: TaskSpec) -> Path:
+    """Write a bundle for nodes that read its description alone: what stands in the networks' place is no network."""
+    vectors = {s.name: s.shape[0] for s in task.streams if not isinstance(s, ImageStream)}
+    columns = vectors | {ACTION: len(task.action.joints)}
+    actions = (1, task.pred_horizon, len(task.action.joints))
+    write_bundle(
+        folder,
+        task=task,
+        normalizer=Normalizer(
+            low={name: (-1.0,) * n for name, n in columns.items()}, high={name: (1.0,) * n for name, n in columns.items()}
+        ),
+        schedule=ScheduleSpec(),
+        defaults=SamplerSettings(),
+        networks={'encoder.onnx': b'none', 'denoiser.onnx': b'none'},
+        parity=Parity(
+            inputs={name: np.zeros((1, *shape), np.float32) for name, shape in input_shapes(task).items()},
+            cond=np.zeros((1, 4), np.float32),
+            x_k=np.zeros(actions, np.float32),
+            k=np.zeros(1, np.int64),
+            prediction=np.zeros(actions, np.float32),
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Callable[[TaskSpec], str]:
+    """Return a function that writes a bundle's description for a task, and returns its folder."""
+    return lambda task: str(write_described(tmp_path / 'described', task))

@@ -60,10 +60,14 @@ def test_an_override_is_taken(ros):
     [
         ({'cuont': 3}, r"/example: got unknown parameter 'cuont', allowed autostart, count, .*item\.<name>\.size"),
         ({'item__a__width': 3}, r"unknown parameter 'item\.a\.width'"),
-        ({'count': 11}, r'count.*11.*Min: 1, Max: 10'),
-        ({'ratio': float('nan')}, r'ratio.*Min: 0.0, Max: 1.0'),
-        ({'count': 'three'}, r"count.*'three'.*expecting type.*INTEGER"),
-        ({'mode': 'medium'}, r"mode: got 'medium', allowed slow, fast"),
+        ({'count': 11}, r'count: got 11, allowed a whole number from 1 to 10'),
+        ({'count': True}, r'count: got True, allowed a whole number from 1 to 10'),
+        ({'count': 'three'}, r"count: got 'three', allowed a whole number from 1 to 10"),
+        ({'ratio': float('nan')}, r'ratio: got nan, allowed a number with a decimal point from 0.0 to 1.0'),
+        ({'ratio': 1}, r'ratio: got 1, allowed a number with a decimal point from 0.0 to 1.0'),
+        ({'mode': 'medium'}, r"mode: got 'medium', allowed 'slow', 'fast'"),
+        ({'names': 'one'}, r"names: got 'one', allowed a list of strings"),
+        ({'autostart': 1}, r'autostart: got 1, allowed true or false'),
     ],
 )
 def test_a_wrong_override_is_refused(ros, parameters, message):
@@ -93,7 +97,7 @@ def test_a_live_parameter_is_set_and_applied(ros):
         ('count', 11, 'Min: 1, Max: 10, value: 11'),
         ('ratio', 1.5, 'Min: 0.0, Max: 1.0, value: 1.5'),
         ('ratio', float('nan'), 'value: nan'),
-        ('mode', 'medium', "mode: got 'medium', allowed slow, fast"),
+        ('mode', 'medium', "mode: got 'medium', allowed 'slow', 'fast'"),
         ('fixed', 2, 'read-only'),
         ('count', 'three', 'INTEGER'),
     ],

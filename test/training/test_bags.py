@@ -13,7 +13,8 @@ from rosbags.typesys import get_types_from_msg
 
 from dp_ros import messages
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.training.bags import STORAGES, BagReader, BagWriter, find_bags, rosbags_types, typestore
+from dp_ros.training.bag_types import rosbags_types, typestore
+from dp_ros.training.bags import STORAGES, BagReader, BagWriter, find_bags
 
 JOINTS = {'/joint_states': [messages.JOINT_STATE]}
 TIMES = [1_700_000_000_000_000_000 + i * 1_000_000 for i in range(300)]
@@ -272,7 +273,7 @@ def test_an_unknown_storage_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_type_that_is_not_jazzy_s_cannot_be_written(tmp_path: Path, storage: str) -> None:
-    with pytest.raises(ConfigError, match='topic /odd: got type vendor/msg/Odd'):
-        with BagWriter(tmp_path / 'bag', storage) as bag:
-            bag.write_raw('/odd', 'vendor/msg/Odd', 1, b'')
+    words = 'topic /odd: got type vendor/msg/Odd'
+    with pytest.raises(ConfigError, match=words), BagWriter(tmp_path / 'bag', storage) as bag:
+        bag.write_raw('/odd', 'vendor/msg/Odd', 1, b'')
     assert list(tmp_path.iterdir()) == []

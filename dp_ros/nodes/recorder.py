@@ -1,0 +1,114 @@
+"""Records topics of the running robot into rosbag2 folders, one for each episode."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.training.bags import BagWriter
+
+# Deep enough that no message is lost while a file is opened.
+DEPTH = 1000
+
+
+class Recorder:
+    """Writes what arrives on some topics to a bag, as it arrives: bytes, with the node's clock as the receive time.
+
+    Parameters
+    ----------
+    node
+        Subscribes; its executor must spin while an episode is recorded.
+    topics
+        Fully qualified names.
+    storage
+        ``mcap`` or ``sqlite3``.
+
+    """
+
+    def __init__(self, node: Node, topics: Sequence[str], storage: str = 'mcap') -> None:
+        self._node = node
+        self._topics = tuple(topics)
+        self._storage = storage
+        self._types: dict[str, str] = {}
+        self._bag: BagWriter | None = None
+        self._counts: dict[str, int] = {}
+        self._error: Exception | None = None
+
+    def missing(self) -> list[str]:
+        """Return the topics that the graph does not know yet; wait until there are none, then `connect`."""
+        known = self._graph()
+        return [topic for topic in self._topics if topic not in known]
+
+    def connect(self) -> None:
+        """Subscribe to the topics, with their types from the graph; raise :class:`ConfigError` if it lacks one."""
+        known = self._graph()
+        absent = self.missing()
+        if absent:
+            raise ConfigError(f'record: nobody offers {listed(absent)}, allowed {listed(sorted(known))}')
+        for topic in self._topics:
+            if len(known[topic]) != 1:
+                raise ConfigError(f'record: topic {topic}: got types {listed(known[topic])}, allowed one')
+            self._types[topic] = known[topic][0]
+            kind = _message_class(topic, known[topic][0])
+            self._node.create_subscription(kind, topic, partial(self._write, topic), self._qos(topic), raw=True)
+
+    @contextmanager
+    def episode(self, path: Path | str) -> Iterator[dict[str, int]]:
+        """Record to the new folder ``path``, until the block ends; gives the messages so far by topic.
+
+        The folder appears at the end. An error in the block, or a topic that sent nothing, and there is none.
+        """
+        if not self._types:
+            raise ConfigError('record: got an episode before connect(), allowed after it')
+        self._counts, self._error = dict.fromkeys(self._topics, 0), None
+        try:
+            with BagWriter(path, self._storage) as self._bag:
+                yield self._counts
+                self._check(path)
+        finally:
+            self._bag = None
+
+    def _check(self, path: Path | str) -> None:
+        if self._error is not None:
+            raise DataError(f'record {path}: {self._error}') from self._error
+        silent = [topic for topic, count in self._counts.items() if not count]
+        if silent:
+            raise DataError(f'record {path}: got no message on {listed(silent)}, allowed 1 or more on each topic')
+
+    def _write(self, topic: str, data: bytes) -> None:
+        if self._bag is None or self._error is not None:
+            return
+        try:
+            self._bag.write_raw(topic, self._types[topic], self._node.get_clock().now().nanoseconds, data)
+        except Exception as error:  # To be raised where the recording is, and not in whatever spins.
+            self._error = error
+            return
+        self._counts[topic] += 1
+
+    def _graph(self) -> dict[str, list[str]]:
+        return dict(self._node.get_topic_names_and_types())
+
+    def _qos(self, topic: str) -> QoSProfile:
+        """Return a profile that matches every publisher there is, and any that comes later if there is none."""
+        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)]
+        reliable = bool(offered) and all(kind == QoSReliabilityPolicy.RELIABLE for kind in offered)
+        kind = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
+        return QoSProfile(depth=DEPTH, reliability=kind)
+
+
+def _message_class(topic: str, kind: str) -> type:
+    package, _, name = kind.split('/')
+    try:
+        found: type = getattr(importlib.import_module(f'{package}.msg'), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f'record: topic {topic}: its type {kind} cannot be imported; allowed installed types'
+        ) from error
+    return found

@@ -1,0 +1,166 @@
+"""What runs a bundle's networks: ONNX Runtime, or TorchScript where torch is installed.
+
+A backend that does not reproduce the pair recorded at export is refused, so a wrong build, a wrong instruction set or a
+wrong file never reaches a robot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from dp_ros.diffusion.schedule import check_choice
+from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.policy.bundle import TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.parity import Parity, input_shapes
+
+BackendName = Literal['onnxruntime', 'torchscript']
+TOLERANCE = 1e-4
+"""Largest difference from the recorded outputs; their values are of the order of 1."""
+MAX_THREADS = 64
+
+
+class Backend(Protocol):
+    """Runs the two networks of a bundle."""
+
+    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return cond (B, D) for normalized streams by name, (B, T, ...) float32."""
+        ...
+
+    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        """Return the prediction (B, P, A) for x_k (B, P, A) float32, k (B,) int64 and cond (B, D) float32."""
+        ...
+
+
+def open_backend(bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1) -> Backend:
+    """Load the bundle's networks, check them against the task, replay the recorded pair, and warm up."""
+    check_choice('backend', backend, get_args(BackendName))
+    if not 1 <= threads <= MAX_THREADS:
+        raise ConfigError(f'threads: got {threads}, allowed 1 to {MAX_THREADS}')
+    opened: Backend = OnnxRuntime(bundle, threads) if backend == 'onnxruntime' else TorchScript(bundle, threads)
+    _replay(opened, bundle, backend)
+    return opened
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+        task = bundle.task
+        chunk = (task.pred_horizon, len(task.action.joints))
+        self._names = [s.name for s in task.streams]
+        self._encoder = _session(bundle, 'encoder.onnx', threads)
+        _check_graph(bundle, 'encoder.onnx', self._encoder, input_shapes(task), 'cond')
+        self._denoiser = _session(bundle, 'denoiser.onnx', threads)
+        width = self._encoder.get_outputs()[0].shape[1:]
+        wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
+        _check_graph(bundle, 'denoiser.onnx', self._denoiser, wanted, 'prediction')
+
+    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the encoder."""
+        cond: np.ndarray = self._encoder.run(None, {name: inputs[name] for name in self._names})[0]
+        return cond
+
+    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        """Run the denoiser."""
+        prediction: np.ndarray = self._denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
+        return prediction
+
+
+class TorchScript:
+    """TorchScript on the CPU, for robots that have torch anyway."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        if TORCHSCRIPT_FILES[0] not in bundle.files:
+            raise BundleError(
+                f"bundle {bundle.name}: backend: got 'torchscript', but the bundle was exported without it; "
+                "allowed onnxruntime, or export with --torchscript"
+            )
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise ConfigError("backend: got 'torchscript', but torch is not installed; allowed onnxruntime") from error
+        self._torch = torch
+        self._threads = threads
+        self._names = [s.name for s in bundle.task.streams]
+        self._encoder, self._denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
+
+    def _load(self, bundle: Bundle, file: str) -> Any:
+        path = bundle.path(file)
+        try:
+            return self._torch.jit.load(str(path), map_location='cpu').eval()
+        except Exception as error:
+            raise BundleError(f'{path}: cannot be loaded ({error})') from error
+
+    def _run(self, network: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        torch = self._torch
+        # torch keeps this count for each thread that calls it, and the caller's thread is not the one that loaded.
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            output: np.ndarray = network(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)).numpy()
+        return output
+
+    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the encoder."""
+        return self._run(self._encoder, [inputs[name] for name in self._names])
+
+    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        """Run the denoiser."""
+        return self._run(self._denoiser, (x_k, k, cond))
+
+
+def _session(bundle: Bundle, file: str, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.log_severity_level = 3
+    path = bundle.path(file)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    except Exception as error:
+        raise BundleError(f'{path}: cannot be loaded ({error})') from error
+
+
+def _check_graph(
+    bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str
+) -> None:
+    path = bundle.path(file)
+    got = {i.name: tuple(i.shape) for i in session.get_inputs()}
+    if set(got) != set(wanted):
+        raise BundleError(f'{path}: got inputs {listed(sorted(got))}, allowed {listed(sorted(wanted))}')
+    for name, shape in wanted.items():
+        if len(got[name]) != len(shape) + 1 or any(
+            isinstance(g, int) and isinstance(w, int) and g != w for g, w in zip(got[name][1:], shape, strict=True)
+        ):
+            raise BundleError(f'{path}: input {name}: got shape {got[name]}, allowed (batch, {listed(shape)})')
+    outputs = [o.name for o in session.get_outputs()]
+    if outputs != [output]:
+        raise BundleError(f'{path}: got outputs {listed(outputs)}, allowed {output}')
+
+
+def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
+    """Refuse a backend that does not reproduce the recorded pair."""
+    parity: Parity = bundle.parity()
+    try:
+        cond = backend.encode(parity.inputs)
+        prediction = backend.predict(parity.x_k, parity.k, parity.cond)
+    except Exception as error:
+        raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
+    for what, got, recorded in (('cond', cond, parity.cond), ('prediction', prediction, parity.prediction)):
+        if got.shape != recorded.shape:
+            raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {recorded.shape}')
+        difference = float(np.abs(got - recorded).max())
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f'bundle {bundle.name}: {what} by {name}: differs from the recorded one by {difference:.3g}, '
+                f'allowed up to {TOLERANCE:g}'
+            )
+    backend.predict(parity.x_k[:1], parity.k[:1], parity.cond[:1])  # the batch that a robot runs, once

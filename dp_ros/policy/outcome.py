@@ -1,0 +1,45 @@
+"""What becomes of a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dp_ros.policy.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planned:
+    """A chunk was taken: ``trajectory`` is to be sent now.
+
+    Attributes
+    ----------
+    first_executed
+        When the chunk says that its first executed step is due [ns].
+    dropped_steps
+        Steps before that one, which were due too early.
+    reseeded
+        Whether the plan starts anew from the measured state.
+    clamped_steps
+        Executed steps that were beyond a position limit by `position_tolerance` or less, and put onto it.
+    delay
+        How much later than due the first executed step is reached, for the sake of limits [ns].
+    stretch
+        How much slower than in the chunk the steps follow each other, for the sake of limits.
+
+    """
+
+    trajectory: Trajectory
+    first_executed: int
+    dropped_steps: int
+    reseeded: bool
+    clamped_steps: int = 0
+    delay: int = 0
+    stretch: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Nothing was changed and nothing is to be sent. ``stop``: the chunk was dangerous, not merely useless."""
+
+    reason: str
+    stop: bool = False

@@ -1,0 +1,90 @@
+"""Inputs and outputs recorded from the trained network at export: a robot's backend must reproduce them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
+
+_INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
+_REST = ('cond', 'x_k', 'k', 'prediction')
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parity:
+    """Recorded arrays, of any batch size B.
+
+    Attributes
+    ----------
+    inputs
+        The encoder's inputs by stream name, float32, normalized.
+    cond
+        The encoder's output for them, (B, D) float32.
+    x_k, k, prediction
+        The denoiser's inputs (B, P, A) float32 and (B,) int64, and its output for them and ``cond``.
+
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    cond: np.ndarray
+    x_k: np.ndarray
+    k: np.ndarray
+    prediction: np.ndarray
+
+    def check(self, task: TaskSpec) -> None:
+        """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite."""
+        shapes = input_shapes(task)
+        if set(self.inputs) != set(shapes):
+            raise DataError(f'recorded inputs: got {listed(self.inputs)}, allowed {listed(shapes)}')
+        batch = len(self.k) if self.k.ndim else 0
+        if batch == 0:
+            raise DataError(f'recorded k: got shape {self.k.shape}, allowed (B,) with B 1 or more')
+        chunk = (batch, task.pred_horizon, len(task.action.joints))
+        for name, shape in shapes.items():
+            _check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
+        _check_array('recorded cond', self.cond, np.float32, (batch, None))
+        _check_array('recorded x_k', self.x_k, np.float32, chunk)
+        _check_array('recorded k', self.k, np.int64, (batch,))
+        _check_array('recorded prediction', self.prediction, np.float32, chunk)
+
+
+def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    if array.dtype != dtype:
+        raise DataError(f'{what}: got {array.dtype}, allowed {np.dtype(dtype)}')
+    check_shape(what, array, shape)
+    check_finite(what, array)
+
+
+def input_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each encoder input without its batch: (T, C), or (T, 3, H, W) for an image."""
+    return {
+        s.name: (task.obs_horizon, *((3, s.height, s.width) if isinstance(s, ImageStream) else s.shape))
+        for s in task.streams
+    }
+
+
+def write_parity(path: Path, parity: Parity) -> None:
+    """Write the arrays as npz."""
+    arrays = {name: getattr(parity, name) for name in _REST}
+    arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
+    np.savez(path, **arrays)
+
+
+def read_parity(path: Path) -> Parity:
+    """Read what `write_parity` wrote; no pickle is ever loaded."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
+    inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
+    rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
+    if set(rest) != set(_REST):
+        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(_REST)}')
+    return Parity(inputs=inputs, **rest)

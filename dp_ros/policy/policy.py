@@ -1,0 +1,81 @@
+"""The policy: a window of observations in, a chunk of actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream
+from dp_ros.data import Chunk, Window, to_nanoseconds
+from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for, sample
+from dp_ros.errors import DataError, check_finite, check_shape, listed
+from dp_ros.policy.backends import Backend
+from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.normalizer import ACTION, normalize_image
+
+
+class DiffusionPolicy:
+    """Samples chunks with a bundle's networks. Immutable: `with_settings` returns another that shares the networks.
+
+    Parameters
+    ----------
+    bundle
+        Says what goes in and out.
+    backend
+        Runs the bundle's networks.
+    settings
+        How to sample; the bundle's own if None.
+
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, settings: SamplerSettings | None = None) -> None:
+        self.bundle = bundle
+        self.settings = settings or bundle.defaults
+        self._backend = backend
+        self._coefficients = coefficients_for(bundle.schedule, self.settings)
+
+    def with_settings(self, **changes: Any) -> DiffusionPolicy:
+        """Return this policy with `sampler`, `sampling_steps` or `spacing` changed."""
+        current = {name: getattr(self.settings, name) for name in ('sampler', 'sampling_steps', 'spacing')}
+        return DiffusionPolicy(self.bundle, self._backend, SamplerSettings(**{**current, **changes}))
+
+    def chunk(self, window: Window, rng: np.random.Generator) -> Chunk:
+        """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise."""
+        task = self.bundle.task
+        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(self._inputs(window), rng)[0])
+        check_finite(f'policy {self.bundle.name} actions', actions)
+        return Chunk(
+            stamp=window.stamp,
+            control_dt=to_nanoseconds(task.control_dt),
+            joints=task.action.joints,
+            actions=actions,
+        )
+
+    def sample(self, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """Return normalized actions (1, P, A) for normalized streams, each (1, T, ...) float32."""
+        task = self.bundle.task
+        cond = self._backend.encode(inputs)
+        noise = rng.standard_normal((1, task.pred_horizon, len(task.action.joints)), dtype=np.float32)
+
+        def predict(x_k: np.ndarray, k: int) -> np.ndarray:
+            return self._backend.predict(x_k, np.array([k], dtype=np.int64), cond)
+
+        return sample(self._coefficients, predict, noise, rng)
+
+    def _inputs(self, window: Window) -> dict[str, np.ndarray]:
+        task = self.bundle.task
+        names = [s.name for s in task.streams]
+        if set(window.streams) != set(names):
+            raise DataError(f'window streams: got {listed(sorted(window.streams))}, allowed {listed(sorted(names))}')
+        inputs = {}
+        for stream in task.streams:
+            values = window.streams[stream.name]
+            check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
+            if isinstance(stream, ImageStream):
+                normalized = normalize_image(values)
+            else:
+                normalized = self.bundle.normalizer.normalize(stream.name, values)
+            inputs[stream.name] = normalized[None]
+        return inputs

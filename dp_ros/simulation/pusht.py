@@ -1,0 +1,109 @@
+"""PushT as a robot: gym-pusht's physics and pictures behind a gantry with two prismatic joints.
+
+One pixel of the benchmark is one millimetre. The axes are the picture's: x to the right, y down, yaw from x to y.
+The pusher follows its set point by the benchmark's own PD law, in the benchmark's own steps of 10 ms.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')  # pygame greets on standard output when it is imported
+
+import numpy as np
+from gym_pusht.envs.pusht import PushTEnv
+
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import check_finite, check_shape
+
+PIXELS_PER_METRE = 1000.0
+WIDTH = 0.512  # [m]
+SUCCESS_COVERAGE = 0.95
+MASS = 1.0  # [kg], for efforts; the benchmark's pusher has none
+
+
+class PushTWorld:
+    """The physics, one step at a time. Positions in [m], angles in [rad]."""
+
+    joints = ('pusher_x', 'pusher_y')
+    lower = (0.0, 0.0)
+    upper = (WIDTH, WIDTH)
+
+    def __init__(self) -> None:
+        self._env = PushTEnv(obs_type='pixels', render_mode='rgb_array')
+        self.step_duration = to_nanoseconds(self._env.dt)
+        self._force = np.zeros(2)
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode at the state that gym-pusht draws for ``seed``."""
+        gym = self._env
+        super(PushTEnv, gym).reset(seed=seed)  # seeds its random numbers
+        gym._setup()
+        draw = gym.np_random
+        pusher = [draw.integers(50, 450), draw.integers(50, 450)]
+        block = [draw.integers(100, 400), draw.integers(100, 400)]
+        # gym-pusht's own order of assignments, whose result is the benchmark's distribution of starts.
+        gym._set_state(np.array([*pusher, *block, draw.uniform(-np.pi, np.pi)]))
+        self._force = np.zeros(2)
+
+    def set_state(self, *, pusher: np.ndarray, block: np.ndarray, yaw: float) -> None:
+        """Put pusher (2,) and block (2,) [m] where they are asked for, at rest."""
+        for what, value in (('pusher', pusher), ('block', block)):
+            check_shape(what, np.asarray(value), (2,))
+            check_finite(what, np.asarray(value))
+        gym = self._env
+        gym.agent.velocity = (0, 0)
+        gym.agent.position = tuple(np.asarray(pusher, dtype=float) * PIXELS_PER_METRE)
+        gym.block.velocity, gym.block.angular_velocity = (0, 0), 0.0
+        # The centre of gravity is off the origin, and setting the angle turns about it: the position must come after.
+        gym.block.angle = float(yaw)
+        gym.block.position = tuple(np.asarray(block, dtype=float) * PIXELS_PER_METRE)
+        gym.space.reindex_shapes_for_body(gym.block)
+        gym.space.reindex_shapes_for_body(gym.agent)
+
+    def step(self, set_point: np.ndarray) -> None:
+        """Advance by one step of 10 ms with the pusher driven towards ``set_point`` (2,) [m]."""
+        gym = self._env
+        target = np.asarray(set_point, dtype=float) * PIXELS_PER_METRE
+        position, velocity = np.array(gym.agent.position), np.array(gym.agent.velocity)
+        acceleration = gym.k_p * (target - position) - gym.k_v * velocity
+        gym.agent.velocity = tuple(velocity + acceleration * gym.dt)
+        gym.space.step(gym.dt)
+        self._force = MASS * acceleration / PIXELS_PER_METRE
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Positions of the joints [m]."""
+        return np.array(self._env.agent.position) / PIXELS_PER_METRE
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """Velocities of the joints [m/s]."""
+        return np.array(self._env.agent.velocity) / PIXELS_PER_METRE
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """Forces of the drives in the last step [N]."""
+        return self._force.copy()
+
+    @property
+    def block_pose(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+        """The block's position [m] and orientation as a quaternion x, y, z, w."""
+        x, y = self._env.block.position
+        half = self._env.block.angle % (2 * np.pi) / 2
+        return (x / PIXELS_PER_METRE, y / PIXELS_PER_METRE, 0.0), (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the goal that the block covers, 0 to 1."""
+        return float(self._env._get_coverage())
+
+    def render(self) -> np.ndarray:
+        """Return the benchmark's observation, (96, 96, 3) uint8 RGB."""
+        return self.render_large(96)
+
+    def render_large(self, size: int) -> np.ndarray:
+        """Return a picture of ``size`` x ``size`` pixels, uint8 RGB."""
+        picture: np.ndarray = self._env._get_img(self._env._draw(), width=size, height=size)
+        return picture

@@ -1,0 +1,29 @@
+"""A ROS domain for this run of the tests: free, on this machine only, and never one that a robot may be in."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+FIRST_PORT = 6000  # DDS uses 7400 and up
+DOMAINS = range(1, 101)  # above 101 DDS's ports meet Linux's outgoing ones
+
+
+def _claim_domain() -> tuple[int, socket.socket]:
+    """Return a domain and a socket whose port says that it is taken, for as long as this process lives."""
+    start = os.getpid() % len(DOMAINS)
+    for domain in (*DOMAINS[start:], *DOMAINS[:start]):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            claim.bind(('127.0.0.1', FIRST_PORT + domain))
+        except OSError:
+            claim.close()
+            continue
+        return domain, claim
+    raise RuntimeError(f'ROS domain: got none free, allowed {DOMAINS[0]} to {DOMAINS[-1]}')
+
+
+# Before anything imports rclpy, and for the node processes that tests start.
+_domain, _claim = _claim_domain()
+os.environ['ROS_DOMAIN_ID'] = str(_domain)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+
+from dp_ros import messages  # noqa: E402
+from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
+from dp_ros.data import Observation  # noqa: E402
+from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
+from dp_ros.policy.alignment import WindowBuffer, stack  # noqa: E402
+from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
+from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402
+from dp_ros.training.bag_types import rosbags_types  # noqa: E402
+
+DT = 100_000_000
+MS = 1_000_000
+T0 = 1_700_000_000_000_000_000
+ARM = JointStream(name='arm', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'), fields=('position', 'velocity'))
+BLOCK = PoseStream(name='block', topic='/block_pose', features=('x', 'y', 'sin_yaw', 'cos_yaw'))
+CAMERA = ImageStream(name='camera', topic='/camera/color/image_raw', height=12, width=16)
+COMMAND = ActionSpec(topic='/arm_controller/joint_trajectory', joints=('a', 'b'), units=('rad', 'm'))
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+def task(*streams: Any) -> TaskSpec:
+    return TaskSpec(streams=streams, action=COMMAND)
+
+
+def joints(stamp: int, a: float = 1.0, b: float = 2.0, types: Any = None) -> Any:
+    # One joint more than the policy wants, and in another order.
+    return messages.to_joint_state(
+        stamp=stamp, name=['b', 'other', 'a'], position=[b, 9.0, a], velocity=[b / 3, 9.0, a / 3], types=types
+    )
+
+
+def pose(stamp: int, x: float = 0.1, types: Any = None) -> Any:
+    angle = x * 7
+    quaternion = (0.0, 0.0, np.sin(angle / 2), np.cos(angle / 2))
+    return messages.to_pose(stamp=stamp, position=(x, 2 * x, 0.0), orientation=quaternion, frame_id='t', types=types)
+
+
+def picture(stamp: int, seed: int = 0, size: tuple[int, int] = (24, 32), types: Any = None) -> Any:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return messages.to_image(stamp=stamp, pixels=pixels, frame_id='camera', types=types)
+
+
+class Live:
+    """An active observation_buffer on a simulated clock, what it is told and what it says."""
+
+    def __init__(self, ros: Any, bundle: str, task: TaskSpec, now: int = T0) -> None:
+        self.ros, self.task = ros, task
+        self.node = ros.create(ObservationBuffer, bundle=bundle, use_sim_time=True)
+        assert self.node.start()
+        kinds = {s.name: Image if isinstance(s, ImageStream) else message_type(s) for s in task.streams}
+        self.heard = {name: ros.listen(kind, f'/observation_buffer/{name}') for name, kind in kinds.items()}
+        self.inputs = {s.topic: ros.talk(message_type(s), s.topic) for s in task.streams}
+        for name in kinds:
+            ros.connected(f'/observation_buffer/{name}')
+        self.sent = 0
+        self.time(now)
+
+    def time(self, now: int) -> None:
+        self.ros.set_clock(now, self.node)
+
+    def send(self, topic: str, message: Any) -> None:
+        """Send a message and wait until the node has handled it."""
+        counts = self.handled()
+        self.inputs[topic].publish(message)
+        expected = sum(s.topic == topic for s in self.task.streams)
+        self.ros.wait(lambda: self.handled() >= counts + expected, f'{topic} to be handled')
+
+    def handled(self) -> int:
+        return int(self.node.counts['received'])
+
+    def ticks(self, name: str) -> list[int]:
+        return [messages.stamp_of(m) for m in self.heard[name]]
+
+
+def test_an_observation_is_published_when_nothing_can_change_it_any_more(ros, described):
+    live = Live(ros, described(task(ARM, BLOCK)), task(ARM, BLOCK))
+    live.time(T0 + 95 * MS)
+    live.send('/joint_states', joints(T0 + 95 * MS))
+    live.send('/block_pose', pose(T0 + 95 * MS))
+    live.time(T0 + 101 * MS)
+    assert live.ticks('arm') == []
+    live.send('/joint_states', joints(T0 + 100 * MS, 3.0))
+    assert live.ticks('arm') == []
+    live.send('/block_pose', pose(T0 + 101 * MS))
+    ros.wait(lambda: live.heard['arm'] and live.heard['block'], 'the observation')
+    assert live.ticks('arm') == live.ticks('block') == [T0 + DT]
+    assert messages.decode(ARM, live.heard['arm'][0]).tolist() == [3.0, 2.0, 1.0, 2.0 / 3]
+
+
+def test_without_newer_messages_an_observation_is_published_when_the_wait_is_over(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.time(T0 + 95 * MS)
+    live.send('/joint_states', joints(T0 + 95 * MS))
+    live.time(T0 + 120 * MS)
+    assert live.ticks('arm') == []
+    live.time(T0 + 121 * MS)
+    ros.wait(lambda: live.heard['arm'], 'the observation')
+    assert live.ticks('arm') == [T0 + DT]
+
+
+def test_a_message_later_than_the_wait_does_not_count(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.time(T0 + 50 * MS)
+    live.send('/joint_states', joints(T0 + 50 * MS, 5.0))
+    live.time(T0 + 125 * MS)
+    live.send('/joint_states', joints(T0 + 99 * MS, 6.0))
+    ros.wait(lambda: live.heard['arm'], 'the observation')
+    assert messages.decode(ARM, live.heard['arm'][0])[0] == 5.0
+
+
+def test_a_missing_topic_gives_no_observation_but_the_reason(ros, described):
+    live = Live(ros, described(task(ARM, BLOCK)), task(ARM, BLOCK))
+    for step in range(5):
+        live.time(T0 + step * DT)
+        live.send('/joint_states', joints(T0 + step * DT))
+    live.time(T0 + 5 * DT)
+    ros.status('observation_buffer: observations', WARN, 'block: no message yet')
+    assert live.ticks('arm') == []
+    assert live.node.counts['observations'] == 0
+
+
+def test_a_source_that_stopped_ages_out(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0))
+    for step in range(1, 4):
+        live.time(T0 + step * DT + 30 * MS)
+    ros.status('observation_buffer: observations', WARN, 'arm: newest message is')
+    assert live.ticks('arm') == [T0, T0 + DT]
+
+
+def bad_joints(**changes: Any) -> Any:
+    message = joints(T0 + 90 * MS)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def bad_picture(**changes: Any) -> Any:
+    message = picture(T0 + 90 * MS)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('stream', 'good', 'bad', 'reason'),
+    [
+        (ARM, joints, lambda: joints(T0 + 90 * MS, float('nan')), 'position of a: got nan'),
+        (ARM, joints, lambda: joints(T0 + 90 * MS, float('inf')), 'position of a: got inf'),
+        (ARM, joints, lambda: bad_joints(name=['b', 'x', 'y']), 'wanted a, which the message lacks'),
+        (ARM, joints, lambda: bad_joints(name=[]), 'no names'),
+        (ARM, joints, lambda: bad_joints(velocity=[1.0]), 'got 1 values for 3 names'),
+        (BLOCK, pose, lambda: pose(T0 + 90 * MS, float('nan')), 'got'),
+        (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1'"),
+        (CAMERA, picture, lambda: bad_picture(height=25), 'data: got'),
+        (CAMERA, picture, lambda: bad_picture(step=10), 'step: got 10'),
+    ],
+)
+def test_a_message_that_cannot_be_decoded_is_never_an_observation(ros, described, stream, good, bad, reason):
+    live = Live(ros, described(task(stream)), task(stream))
+    live.time(T0 + 80 * MS)
+    live.send(stream.topic, good(T0 + 80 * MS))
+    live.time(T0 + 90 * MS)
+    live.send(stream.topic, bad())
+    live.time(T0 + 130 * MS)
+    status = ros.status('observation_buffer: observations', ERROR, reason)
+    assert stream.topic in status.message
+    assert live.ticks(stream.name) == []
+    live.time(T0 + 170 * MS)
+    live.send(stream.topic, good(T0 + 170 * MS))
+    live.time(T0 + 230 * MS)
+    ros.wait(lambda: live.heard[stream.name], 'an observation after a good message')
+    assert live.ticks(stream.name) == [T0 + 2 * DT]
+
+
+def test_images_are_published_decoded_and_resized(ros, described):
+    compressed = replace(CAMERA, name='small', topic='/compressed', compressed=True)
+    live = Live(ros, described(task(CAMERA, compressed)), task(CAMERA, compressed))
+    raw = picture(T0, 3)
+    pixels = np.random.default_rng(4).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    png = messages.to_compressed_image(stamp=T0, pixels=pixels, frame_id='')
+    assert isinstance(png, CompressedImage)
+    live.send(CAMERA.topic, raw)
+    live.send('/compressed', png)
+    ros.wait(lambda: live.heard['camera'] and live.heard['small'], 'the observation')
+    for stream, source in ((CAMERA, raw), (compressed, png)):
+        out = live.heard[stream.name][0]
+        assert (out.height, out.width, out.encoding) == (12, 16, 'rgb8')
+        assert np.array_equal(messages.decode(CAMERA, out), messages.decode(stream, source))
+
+
+def test_a_clock_that_jumps_back_clears_everything(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0))
+    ros.wait(lambda: live.heard['arm'], 'the first observation')
+    live.time(T0 - 1000 * MS)
+    live.time(T0 - 995 * MS)
+    live.send('/joint_states', joints(T0 - 995 * MS, 7.0))
+    live.time(T0 - 870 * MS)
+    ros.wait(lambda: len(live.heard['arm']) > 1, 'an observation after the jump')
+    assert live.ticks('arm')[1] == T0 - 900 * MS
+    assert messages.decode(ARM, live.heard['arm'][1])[0] == 7.0
+
+
+def test_after_a_long_gap_of_the_clock_the_ticks_in_between_are_given_up(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0))
+    later = T0 + 3_600_000 * MS
+    live.time(later)
+    live.send('/joint_states', joints(later))
+    ros.wait(lambda: len(live.heard['arm']) == 2, 'the observation after the gap')
+    assert live.ticks('arm') == [T0, later]
+
+
+def test_deactivated_it_says_nothing_and_activated_it_starts_fresh(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0))
+    ros.wait(lambda: live.heard['arm'], 'the first observation')
+    live.time(T0 + 90 * MS)
+    live.send('/joint_states', joints(T0 + 90 * MS))
+    live.node.trigger_deactivate()
+    live.time(T0 + 150 * MS)
+    live.node.trigger_activate()
+    ros.wait(live.inputs['/joint_states'].get_subscription_count, 'the new subscription')
+    live.time(T0 + 230 * MS)
+    live.send('/joint_states', joints(T0 + 230 * MS))
+    live.time(T0 + 330 * MS)
+    ros.wait(lambda: len(live.heard['arm']) > 1, 'an observation')
+    assert live.ticks('arm') == [T0, T0 + 3 * DT]
+
+
+def test_a_topic_can_be_given(ros, described):
+    node = ros.create(ObservationBuffer, bundle=described(task(ARM)), topics__arm='/robot/joints')
+    assert node.start()
+    ros.talk(JointState, '/robot/joints', qos_profile_sensor_data)
+
+
+def test_the_bundle_s_topics_lie_below_the_namespace(ros, described):
+    from rclpy.parameter import Parameter
+
+    overrides = [Parameter('bundle', value=described(task(BLOCK)))]
+    node = ros.add(ObservationBuffer(context=ros.context, namespace='/left', parameter_overrides=overrides))
+    assert node.start()
+    ros.talk(PoseStamped, '/left/block_pose')
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'reason'),
+    [
+        ({}, "bundle: got '', allowed the path of a bundle folder"),
+        ({'bundle': '/nowhere'}, '/nowhere'),
+        ({'topics__elbow': '/x'}, 'topics.elbow: got a stream that the bundle lacks, allowed arm'),
+    ],
+)
+def test_configure_is_refused(ros, described, parameters, reason):
+    bundle = {} if 'bundle' in parameters or not parameters else {'bundle': described(task(ARM))}
+    node = ros.create(ObservationBuffer, **bundle, **parameters)
+    assert not node.start()
+    ros.status('observation_buffer: lifecycle', ERROR, reason)
+
+
+def write_bag(path: Path) -> None:
+    """A demonstration with what live has too: latency, jitter, dropped messages, messages out of order, a gap."""
+    rng = np.random.default_rng(5)
+    types = rosbags_types()
+    events: list[tuple[int, str, Callable[[], Any]]] = []
+    for i in range(240):
+        stamp = T0 + 3 * MS + i * 10 * MS + int(rng.integers(-2 * MS, 2 * MS))
+        delay = int(rng.integers(0, 15 * MS)) if i % 17 else 60 * MS
+        if not (90 < i < 125) and i % 11:
+            events.append((stamp + delay, ARM.topic, lambda s=stamp, i=i: joints(s, i / 7, i / 3, types)))
+        if i % 3:
+            events.append((stamp + delay // 2, BLOCK.topic, lambda s=stamp, i=i: pose(s, i / 900, types)))
+        if i % 10 == 0:
+            events.append((stamp + delay, CAMERA.topic, lambda s=stamp, i=i: picture(s, i, types=types)))
+        if i % 80 == 0:
+            command = messages.TrajectoryFields(
+                stamp=0, joints=('a', 'b'), times=np.array([DT]), positions=np.array([[i / 7, 1.0]]),
+                velocities=None, accelerations=None, effort=None,
+            )  # fmt: skip
+            # The first one before all, so that every observation has an action.
+            events.append((stamp - 500 * MS, COMMAND.topic, lambda c=command: messages.to_joint_trajectory(c, types=types)))
+    with BagWriter(path) as bag:
+        for received, topic, make in sorted(events, key=lambda event: event[0]):
+            bag.write(topic, received, make())
+
+
+def live_message(message: Any) -> Any:
+    """Turn a message as rosbags has it into ROS's own."""
+    stamp = messages.stamp_of(message)
+    if hasattr(message, 'pose'):
+        p, q = message.pose.position, message.pose.orientation
+        return messages.to_pose(stamp=stamp, position=(p.x, p.y, p.z), orientation=(q.x, q.y, q.z, q.w), frame_id='t')
+    if hasattr(message, 'encoding'):
+        return messages.to_image(
+            stamp=stamp, pixels=np.asarray(message.data).reshape(message.height, message.width, 3), frame_id='camera'
+        )
+    return messages.to_joint_state(
+        stamp=stamp, name=message.name, position=message.position, velocity=message.velocity, effort=message.effort
+    )
+
+
+def windows_of(stamps: np.ndarray, streams: dict[str, np.ndarray], horizon: int) -> list[Any]:
+    buffer = WindowBuffer(horizon, DT)
+    found = []
+    for i, stamp in enumerate(stamps):
+        window = buffer.push(Observation(stamp=int(stamp), streams={name: v[i] for name, v in streams.items()}))
+        found += [] if window is None else [window]
+    return found
+
+
+def test_replaying_a_bag_live_gives_the_same_windows_as_reading_it(ros, described, tmp_path):
+    spec = task(ARM, BLOCK, CAMERA)
+    write_bag(tmp_path / 'bag')
+    episodes = read_episode(tmp_path / 'bag', spec)
+    assert len(episodes) > 1, 'the gap must split the bag'
+    offline = [w for e in episodes for w in windows_of(e.stamps, e.streams, spec.obs_horizon)]
+
+    live = Live(ros, described(spec), spec, now=T0 - 600 * MS)
+    observations: dict[str, list[Any]] = live.heard
+    with BagReader(tmp_path / 'bag') as bag:
+        last = 0
+        for topic, received, message in bag.messages(wanted_topics(spec)):
+            live.time(received)
+            if topic in live.inputs:
+                live.send(topic, live_message(message))
+            last = received
+    live.time(last + 100 * MS)
+    ros.wait(lambda: all(len(v) == live.node.counts['observations'] for v in observations.values()), 'all observations')
+
+    ends = {int(e.stamps[-1]) for e in episodes}
+    live_stamps = np.array(live.ticks('arm'))
+    assert all(live.ticks(s.name) == live.ticks('arm') for s in spec.streams)
+    # After the last message, live goes on for max_age; the reader ends there.
+    keep = live_stamps <= max(ends)
+    streams = {s.name: np.stack([messages.decode(s, m) for m in observations[s.name]])[keep] for s in spec.streams}
+    found = windows_of(live_stamps[keep], streams, spec.obs_horizon)
+    assert [w.stamp for w in found] == [w.stamp for w in offline]
+    for mine, theirs in zip(found, offline, strict=True):
+        assert np.array_equal(mine.stamps, theirs.stamps)
+        for name in theirs.streams:
+            assert mine.streams[name].dtype == theirs.streams[name].dtype
+            assert np.array_equal(mine.streams[name], theirs.streams[name])

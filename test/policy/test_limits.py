@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dp_ros.errors import ConfigError, LimitError
+from dp_ros.policy.extremes import extremes
+from dp_ros.policy.limits import Exceeded, JointLimits, Within, check
+from dp_ros.policy.limits_file import parse_joint_limits, read_joint_limits
+from dp_ros.policy.trajectory import Trajectory
+
+SECOND = 1_000_000_000
+INF = float('inf')
+
+
+def limits(lower=-1.0, upper=1.0, velocity=INF, acceleration=INF):
+    return JointLimits(
+        joints=('a',), lower=(lower,), upper=(upper,), velocity=(velocity,), acceleration=(acceleration,)
+    )
+
+
+def curve(positions, velocities=None, accelerations=None, seconds=(0.0, 1.0)):
+    def column(values):
+        return None if values is None else np.array(values, dtype=float)[:, None]
+
+    return Trajectory(
+        stamp=0,
+        joints=('a',),
+        times=np.rint(np.array(seconds) * SECOND).astype(np.int64),
+        positions=column(positions),
+        velocities=column(velocities),
+        accelerations=column(accelerations),
+    )
+
+
+def test_a_cubic_that_leaves_the_limits_between_its_points_is_found():
+    # 4 x (1 - x)^2 rises to 16/27 at x = 1/3.
+    bump = curve([0.0, 0.0], [4.0, 0.0])
+    assert check(bump, limits(upper=16 / 27 + 1e-12)) == Within()
+    found = check(bump, limits(upper=0.59))
+    assert found == Exceeded(joint='a', quantity='position', value=pytest.approx(16 / 27), limit=0.59, time=333333333)
+    assert str(found) == 'a position: got 0.592593 at 0.333 s, allowed up to 0.59'
+    low = check(curve([0.0, 0.0], [-4.0, 0.0]), limits(lower=-0.5))
+    assert isinstance(low, Exceeded)
+    assert str(low) == 'a position: got -0.592593 at 0.333 s, allowed from -0.5'
+
+
+def test_the_fastest_instant_of_a_cubic_is_inside_it():
+    # 3 x^2 - 2 x^3 is fastest, 1.5, at x = 1/2, where its points say 0.
+    step = curve([0.0, 1.0], [0.0, 0.0])
+    assert check(step, limits(velocity=1.5)) == Within()
+    found = check(step, limits(velocity=1.49))
+    assert found == Exceeded(joint='a', quantity='velocity', value=1.5, limit=1.49, time=SECOND // 2)
+
+
+def test_acceleration_is_taken_at_the_ends_of_a_cubic():
+    step = curve([0.0, 1.0], [0.0, 0.0])
+    assert check(step, limits(acceleration=6.0)) == Within()
+    assert check(step, limits(acceleration=5.9)) == Exceeded(
+        joint='a', quantity='acceleration', value=6.0, limit=5.9, time=0
+    )
+
+
+def test_a_quintic_is_checked_between_its_points():
+    # 10 x^3 - 15 x^4 + 6 x^5: 15/8 at 1/2, and 10/sqrt(3) at (3 - sqrt(3))/6.
+    step = curve([0.0, 1.0], [0.0, 0.0], [0.0, 0.0])
+    assert check(step, limits(velocity=1.8751, acceleration=5.7736)) == Within()
+    assert check(step, limits(velocity=1.8749, acceleration=INF)).quantity == 'velocity'
+    assert check(step, limits(velocity=1.8751, acceleration=5.7734)).quantity == 'acceleration'
+
+
+def test_corners_of_a_positions_only_trajectory_have_no_finite_acceleration():
+    line = curve([0.0, 0.5])
+    assert check(line, limits(velocity=0.5)) == Within()
+    assert check(line, limits(velocity=0.49)).quantity == 'velocity'
+    assert check(line, limits(acceleration=1e9)).value == INF
+    assert check(curve([0.5, 0.5]), limits(acceleration=1e-9)) == Within()
+
+
+def test_a_single_point_is_checked_too():
+    assert check(curve([0.5], seconds=(1.0,)), limits()) == Within()
+    assert check(curve([1.5], seconds=(1.0,)), limits()).value == 1.5
+
+
+def test_an_overflow_is_an_excess():
+    with np.errstate(all='ignore'):
+        assert isinstance(check(curve([-1e308, 1e308], [0.0, 0.0]), limits(-INF, INF, 1.0)), Exceeded)
+
+
+def test_limits_of_other_joints_are_an_error():
+    other = JointLimits(joints=('b',), lower=(-1.0,), upper=(1.0,), velocity=(1.0,), acceleration=(1.0,))
+    with pytest.raises(LimitError, match='got joints a, allowed b'):
+        check(curve([0.0], seconds=(0.0,)), other)
+
+
+NUMBERS = st.floats(-10, 10)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=2, max_size=4), st.booleans(), st.floats(0.01, 2.0))
+def test_extremes_bound_every_sample_and_are_reached(points, quintic, spacing):
+    positions, velocities, accelerations = zip(*points, strict=True)
+    seconds = spacing * np.arange(len(points))
+    trajectory = curve(positions, velocities, accelerations if quintic else None, seconds)
+    found = extremes(trajectory)
+    instants = np.linspace(0, trajectory.times[-1], 2001).astype(np.int64)
+    for samples, (values, _) in zip(trajectory.sample(instants), (found.position, found.velocity), strict=True):
+        scale = 1e-9 * (1 + np.abs(values).max())
+        assert samples.max() <= values.max() + scale
+        assert samples.min() >= values.min() - scale
+        # Sampling comes close to the true extremes, so they are not larger than they need be.
+        assert samples.max() >= values.max() - 0.01 * (1 + np.ptp(values))
+    _, speeds = trajectory.sample(instants)
+    slopes = np.diff(speeds[:, 0]) / np.diff(instants) * SECOND
+    largest = np.abs(found.acceleration[0]).max()
+    assert np.abs(slopes).max() <= largest * (1 + 1e-6) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'joints': ()}, 'allowed one or more different names'),
+        ({'joints': ('a', 'b')}, 'got 1 for 2 joints'),
+        ({'lower': (1.0,)}, "limits of 'a': got positions 1.0 to 1.0, allowed lower < upper"),
+        ({'upper': (float('nan'),)}, 'allowed lower < upper'),
+        ({'velocity': (0.0,)}, "limits of 'a': got velocity 0.0, allowed more than 0"),
+        ({'acceleration': (float('nan'),)}, 'got acceleration nan'),
+    ],
+)
+def test_impossible_limits_are_refused(changes, message):
+    given = {'joints': ('a',), 'lower': (-1.0,), 'upper': (1.0,), 'velocity': (1.0,), 'acceleration': (1.0,)}
+    with pytest.raises(ConfigError, match=message):
+        JointLimits(**{**given, **changes})
+
+
+FILE = """
+default_velocity_scaling_factor: 0.1
+joint_limits:
+  elbow:
+    has_position_limits: true
+    min_position: -1.5
+    max_position: 2
+    has_velocity_limits: true
+    max_velocity: 3.0
+    has_acceleration_limits: true
+    max_acceleration: 5.0
+    has_deceleration_limits: true
+    max_deceleration: 4.0
+    has_jerk_limits: false
+  wheel:
+    has_velocity_limits: false
+    max_velocity: 1.0
+    has_effort_limits: true
+    max_effort: 12.0
+  gripper:
+    has_velocity_limits: false
+"""
+
+
+def test_a_joint_limits_file_is_read_in_the_joints_order(tmp_path):
+    path = tmp_path / 'joint_limits.yaml'
+    path.write_text(FILE)
+    assert read_joint_limits(path, ('wheel', 'elbow')) == JointLimits(
+        joints=('wheel', 'elbow'), lower=(-INF, -1.5), upper=(INF, 2.0), velocity=(INF, 3.0), acceleration=(INF, 4.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ('entry', 'message'),
+    [
+        ({'max_speed': 1.0}, "unknown key 'max_speed', allowed has_position_limits"),
+        ({'max_velocity': 1.0}, 'max_velocity without has_velocity_limits'),
+        ({'has_velocity_limits': 1, 'max_velocity': 1.0}, 'has_velocity_limits: got 1, allowed true or false'),
+        ({'has_velocity_limits': True}, 'max_velocity: got nothing, allowed a finite number'),
+        ({'has_velocity_limits': True, 'max_velocity': '1'}, "max_velocity: got '1'"),
+        ({'has_velocity_limits': True, 'max_velocity': INF}, 'max_velocity: got inf'),
+        ({'has_velocity_limits': True, 'max_velocity': True}, 'max_velocity: got True'),
+        ({'has_velocity_limits': True, 'max_velocity': -1}, 'allowed more than 0'),
+        ({'has_jerk_limits': True, 'max_jerk': 1.0}, 'jerk limits are not enforced'),
+        ([], 'got list, allowed a mapping'),
+    ],
+)
+def test_an_entry_that_is_not_understood_is_refused(entry, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_joint_limits({'joint_limits': {'a': entry}}, ('a',))
+
+
+def test_a_file_without_the_joints_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match='missing joint b; got a'):
+        parse_joint_limits({'joint_limits': {'a': {}}}, ('a', 'b'))
+    with pytest.raises(ConfigError, match="missing key 'joint_limits'"):
+        parse_joint_limits({}, ('a',))
+    with pytest.raises(ConfigError, match="unknown key 'limits'"):
+        parse_joint_limits({'joint_limits': {}, 'limits': {}}, ('a',))
+    with pytest.raises(ConfigError, match='cannot be read'):
+        read_joint_limits(tmp_path / 'none.yaml', ('a',))
+    (tmp_path / 'broken.yaml').write_text('a: [')
+    with pytest.raises(ConfigError, match='not valid YAML'):
+        read_joint_limits(tmp_path / 'broken.yaml', ('a',))
