@@ -38,7 +38,9 @@ install-size:
 	$(PYTHON) -m venv build/robot
 	build/robot/bin/python $(INSTALL) $(SETUPTOOLS)
 	build/robot/bin/python $(INSTALL) $(BUILD) '.[runtime,ros]'
-	@du -sm build/robot/lib/python3*/site-packages | awk '{print "robot installation: " $$1 " MB, allowed less than 700"; exit $$1 >= 700}'
+	@# The whole environment: ROS's wheels put libraries beside site-packages too.
+	@du -sm build/robot/lib/python3*/site-packages
+	@du -sm build/robot | awk '{print "robot installation: " $$1 " MB, allowed less than 700"; exit $$1 >= 700}'
 
 clean:
 	rm -rf $(VENV) build install log *.egg-info

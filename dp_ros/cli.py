@@ -64,7 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
     parser.set_defaults(run=run)
     return parser
 
@@ -86,8 +87,16 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from dp_ros.nodes.demo import run_demo
+    from dp_ros.simulation.scores import EvaluationSettings
 
-    return run_demo(_bundle(options.bundle), options.world, options.episodes, options.seed, options.out)
+    settings = EvaluationSettings(
+        bundle=_bundle(options.bundle),
+        world=options.world,
+        episodes=options.episodes,
+        seed=options.seed,
+        through='ros',
+    )
+    return run_demo(settings, options.out, print)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -110,7 +119,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _add_record(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, 'record', _record, 'Record demonstrations from the running robot into rosbag2 folders.')
+    parser = _command(commands, 'record', _record, 'Record demonstrations from the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
     parser.add_argument('--config', type=Path, default=Path('config/train/pusht_state.yaml'),
                         help='training configuration that names the topics')  # fmt: skip
@@ -124,15 +133,20 @@ def _add_record(commands: argparse._SubParsersAction) -> None:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from dp_ros.nodes.record import run_record
+    from dp_ros.config import read_yaml
+    from dp_ros.nodes.record import RecordSettings, run_record
+    from dp_ros.paths import locate
+    from dp_ros.training.settings import TrainSettings
 
-    return run_record(options)
+    task = read_yaml(locate(options.config), TrainSettings).task
+    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'storage')
+    return run_record(RecordSettings(task=task, **{name: getattr(options, name) for name in names}), print)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'train', _train, 'Train a policy from recordings; the same command resumes a run.')
     parser.add_argument('--config', type=str, required=True, help='training configuration (YAML)')
-    parser.add_argument('--data', type=Path, required=True, help='a rosbag2 recording, or a folder of them, or a zarr')
+    parser.add_argument('--data', type=Path, required=True, help='a recording, a folder of them, or a zarr')
     parser.add_argument('--run', dest='folder', type=Path, required=True, help='run folder; an unfinished run goes on')
 
 
@@ -240,7 +254,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 def _bench(options: argparse.Namespace) -> int:
     from dp_ros.training.bench import run_bench
 
-    return run_bench(_bundle(options.bundle), options.threads, options.rounds, options.json)
+    return run_bench(_bundle(options.bundle), options.threads, options.rounds, options.json, print)
 
 
 if __name__ == '__main__':

@@ -151,7 +151,9 @@ class TaskSpec:
         if not 0.001 <= self.control_dt <= 10.0:
             raise ConfigError(f'control_dt: got {self.control_dt}, allowed 0.001 to 10 s')
         if not 0.0 <= self.arrival_wait < self.control_dt:
-            raise ConfigError(f'arrival_wait: got {self.arrival_wait}, allowed 0 up to control_dt ({self.control_dt} s)')
+            raise ConfigError(
+                f'arrival_wait: got {self.arrival_wait}, allowed 0 up to control_dt ({self.control_dt} s)'
+            )
         if self.obs_horizon < 1:
             raise ConfigError(f'obs_horizon: got {self.obs_horizon}, allowed 1 or more')
         if not 1 <= self.exec_horizon <= self.pred_horizon:

@@ -84,6 +84,7 @@ def test_any_finite_joint_value_is_taken_unchanged(values: np.ndarray) -> None:
         ({'name': ['a', 'x', 'c']}, ['wanted b', 'it has a, x, c']),
         ({'name': ['a', 'b', 'b']}, ['got b more than once']),
         ({'position': [1.0, 2.0]}, ['position: got 2 values for 3 names']),
+        ({'position': [1.0, 2.0, 3.0, 4.0]}, ['position: got 4 values for 3 names']),
         ({'position': []}, ['position: got 0 values for 3 names']),
         ({'position': [1.0, 2.0, math.nan]}, ['position of b: got nan', 'finite']),
         ({'position': [math.inf, 2.0, 0.0]}, ['position of a: got inf', 'finite']),
@@ -177,10 +178,11 @@ def test_grey_becomes_rgb(pixels: np.ndarray) -> None:
     assert np.array_equal(messages.decode(CAMERA, image(grey, 'mono8')), np.repeat(grey[..., None], 3, axis=2))
 
 
-def test_resizing_averages_areas(pixels: np.ndarray) -> None:
+def test_resizing_averages_areas() -> None:
     stream = replace(CAMERA, height=8, width=8)
-    large = np.repeat(np.repeat(pixels[:, :8], 3, axis=0), 3, axis=1)
-    assert np.array_equal(messages.decode(stream, image(large)), pixels[:, :8])
+    large = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    means = large.reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
+    assert np.abs(messages.decode(stream, image(large)) - means).max() <= 0.5
 
 
 def test_a_decoded_image_is_no_view_of_the_message(pixels: np.ndarray) -> None:
@@ -199,6 +201,7 @@ def test_a_decoded_image_is_no_view_of_the_message(pixels: np.ndarray) -> None:
         ({'step': 35}, ['step: got 35', '36 or more']),
         ({'step': 40}, ['data: got 288 bytes', '320']),
         ({'height': 9}, ['data: got 288 bytes', '324']),
+        ({'height': 7}, ['data: got 288 bytes', '252']),
         ({'data': b''}, ['data: got 0 bytes', '288']),
         ({'height': 0, 'data': b''}, ['size: got 12 x 0']),
     ],
@@ -243,6 +246,17 @@ def test_a_compressed_image_that_cannot_be_decoded_is_refused(pixels: np.ndarray
     data = cv2.imencode(extension, pixels)[1].tobytes()
     with pytest.raises(DataError, match=r"stream 'camera'.*allowed"):
         messages.decode(replace(CAMERA, compressed=True), compressed(damage(data), 'jpeg'))
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('lost', [2, 10, 400])
+def test_a_compressed_image_without_its_end_is_refused(extension: str, lost: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = cv2.imencode(extension, noise)[1].tobytes()
+    # A PNG's last 8 bytes are the end marker's name and checksum.
+    cut = data[: -max(lost, 8)] if extension == '.png' else data[:-lost]
+    with pytest.raises(DataError, match='without an end marker, allowed whole files only'):
+        messages.decode(replace(CAMERA, compressed=True), compressed(cut, 'jpeg'))
 
 
 def test_compressed_depth_is_refused(pixels: np.ndarray) -> None:

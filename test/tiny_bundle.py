@@ -1,4 +1,111 @@
-"""A real bundle, made in a second: small networks with random weights, a task of PushT's shape. For tests of what loads it.
+"""A real bundle, made in seconds: small networks with random weights for a task of PushT's shape. Needs torch."""
 
-A test imports it as a plain module (``pytest.importorskip('torch')`` first: the networks are exported by torch).
-"""
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
+from dp_ros.policy.bundle import Parity, input_shapes, write_bundle
+from dp_ros.policy.normalizer import ACTION, Normalizer
+
+JOINTS = ('pusher_x', 'pusher_y')
+WIDTH = 8
+TASK = TaskSpec(
+    streams=(
+        JointStream(name='joint_states', topic='/joint_states', joints=JOINTS, units=('m', 'm')),
+        PoseStream(name='block_pose', topic='/block_pose', features=('x', 'y', 'sin_yaw', 'cos_yaw')),
+    ),
+    action=ActionSpec(topic='/arm_controller/joint_trajectory', joints=JOINTS, units=('m', 'm')),
+)
+NORMALIZER = Normalizer(
+    low={'joint_states': (0.0, 0.0), 'block_pose': (0.0, 0.0, -1.0, -1.0), ACTION: (0.0, 0.0)},
+    high={'joint_states': (0.512, 0.512), 'block_pose': (0.512, 0.512, 1.0, 1.0), ACTION: (0.512, 0.512)},
+)
+
+
+def write_tiny_bundle(folder: Path, *, torchscript: bool = False, **changes: Any) -> Path:
+    """Write the bundle to ``folder`` and return it; ``changes`` replace arguments of `write_bundle`."""
+    inputs, networks, parity = _networks(torchscript)
+    arguments = {
+        'task': TASK,
+        'normalizer': NORMALIZER,
+        'schedule': ScheduleSpec(),
+        'defaults': SamplerSettings(),
+        'networks': networks,
+        'parity': Parity(inputs=inputs, **parity),
+        'provenance': {'weights': 'random'},
+    }
+    write_bundle(folder, **(arguments | changes))
+    return folder
+
+
+def _networks(torchscript: bool) -> tuple[dict[str, np.ndarray], dict[str, bytes], dict[str, np.ndarray]]:
+    import torch
+    from torch import Tensor, nn
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(sum(int(np.prod(shape)) for shape in shapes.values()), WIDTH)
+
+        def forward(self, *streams: Tensor) -> Tensor:
+            return torch.tanh(self.layer(torch.cat([s.flatten(1) for s in streams], dim=1)))
+
+    class Denoiser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.from_cond = nn.Linear(WIDTH, len(JOINTS))
+            self.from_x = nn.Conv1d(len(JOINTS), len(JOINTS), 3, padding=1)
+
+        def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
+            share = (k.to(torch.float32) / 100)[:, None, None]
+            return share * x_k + self.from_x(x_k.transpose(1, 2)).transpose(1, 2) + self.from_cond(cond)[:, None, :]
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the tracing exporter, the lighter one, says that it is the older one
+        torch.manual_seed(0)
+        shapes = input_shapes(TASK)
+        encoder, denoiser = Encoder().eval(), Denoiser().eval()
+        streams = tuple(torch.rand(2, *shape) * 2 - 1 for shape in shapes.values())
+        x_k, k = torch.randn(2, TASK.pred_horizon, len(JOINTS)), torch.tensor([0, 99])
+        cond = encoder(*streams)
+        prediction = denoiser(x_k, k, cond)
+        networks = {
+            'encoder.onnx': _export('onnx', encoder, streams, list(shapes), 'cond'),
+            'denoiser.onnx': _export('onnx', denoiser, (x_k, k, cond), ['x_k', 'k', 'cond'], 'prediction'),
+        }
+        if torchscript:
+            networks['encoder.ts'] = _export('torchscript', encoder, streams, [], '')
+            networks['denoiser.ts'] = _export('torchscript', denoiser, (x_k, k, cond), [], '')
+    inputs = {name: stream.numpy() for name, stream in zip(shapes, streams, strict=True)}
+    rest = {'cond': cond, 'x_k': x_k, 'k': k, 'prediction': prediction}
+    return inputs, networks, {name: value.numpy() for name, value in rest.items()}
+
+
+def _export(
+    kind: Literal['onnx', 'torchscript'], module: Any, inputs: tuple[Any, ...], names: list[str], output: str
+) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    if kind == 'torchscript':
+        torch.jit.save(torch.jit.trace(module, inputs), buffer)
+    else:
+        torch.onnx.export(
+            module,
+            inputs,
+            buffer,
+            input_names=names,
+            output_names=[output],
+            dynamic_axes={name: {0: 'batch'} for name in (*names, output)},
+            opset_version=17,
+            dynamo=False,
+        )
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The denoiser: a U-Net over the chunk's time axis, conditioned by FiLM (Chi et al. 2023, Diffusion Policy, section IV-A).
+"""The denoiser: a U-Net over the chunk's time axis, conditioned by FiLM (Chi et al. 2023, section IV-A).
 
 Symbols: B batch, P pred_horizon, A action channels, D conditioning width, C feature channels, `k` noise level index.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,19 @@ class FilmResidual(nn.Module):
         return self.second(self.first(x) * scale + bias) + self.shortcut(x)
 
 
+class FilmPair(nn.ModuleList):
+    """Two residual blocks, one after the other, with the same conditioning."""
+
+    def __init__(self, first: FilmResidual, second: FilmResidual) -> None:
+        super().__init__((first, second))
+
+    def forward(self, x: Tensor, film_input: Tensor) -> Tensor:
+        """Apply both."""
+        for block in self:
+            x = block(x, film_input)
+        return x
+
+
 class Unet1d(nn.Module):
     """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
 
@@ -100,14 +114,12 @@ class Unet1d(nn.Module):
             return FilmResidual(channels_in, channels_out, film, kernel_size, groups)
 
         ins = [actions, *channels[:-1]]
-        self.down = nn.ModuleList(
-            nn.ModuleList((residual(a, b), residual(b, b))) for a, b in zip(ins, channels, strict=True)
-        )
+        self.down = nn.ModuleList(FilmPair(residual(a, b), residual(b, b)) for a, b in zip(ins, channels, strict=True))
         self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
-        self.middle = nn.ModuleList((residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1])))
+        self.middle = FilmPair(residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1]))
         wide = list(reversed(channels))
         self.up = nn.ModuleList(
-            nn.ModuleList((residual(a * 2, b), residual(b, b))) for a, b in zip(wide[:-1], wide[1:], strict=True)
+            FilmPair(residual(a * 2, b), residual(b, b)) for a, b in pairwise(wide)
         )
         self.upsample = nn.ModuleList(nn.ConvTranspose1d(c, c, 4, stride=2, padding=1) for c in wide[1:])
         self.last = ConvBlock(channels[0], channels[0], kernel_size, groups)
@@ -118,13 +130,12 @@ class Unet1d(nn.Module):
         film = nn.functional.mish(torch.cat((self.level(k), cond), dim=-1))
         x = x_k.transpose(1, 2)
         skips = []
-        for level, (first, second) in enumerate(self.down):
-            x = second(first(x, film), film)
+        for level, pair in enumerate(self.down):
+            x = pair(x, film)
             skips.append(x)
             if level < self.last_level:
                 x = self.downsample[level](x)
-        for block in self.middle:
-            x = block(x, film)
-        for (first, second), upsample in zip(self.up, self.upsample, strict=True):
-            x = upsample(second(first(torch.cat((x, skips.pop()), dim=1), film), film))
+        x = self.middle(x, film)
+        for pair, upsample in zip(self.up, self.upsample, strict=True):
+            x = upsample(pair(torch.cat((x, skips.pop()), dim=1), film))
         return self.project(self.last(x)).transpose(1, 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,6 @@ from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.film import Frame, write_gif
 from dp_ros.simulation.scores import EvaluationSettings, summarize, table
-
-SECONDS = 30.0
 
 
 class Film:
@@ -51,32 +51,29 @@ class Film:
             self.frames.append(frame)
 
 
-def run_demo(folder: Path, world: str, episodes: int, seed: int, out: Path) -> int:
+def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]) -> int:
     """Run the demo; return the exit code: 0 only if chunks were executed and every node lived."""
-    settings = EvaluationSettings(
-        bundle=folder, world=world, episodes=episodes, seed=seed, through='ros', seconds=SECONDS
-    )
-    bundle = load_bundle(folder)
+    bundle = load_bundle(settings.bundle)
     out.mkdir(parents=True, exist_ok=True)
-    print(f'{bundle.name} on {world}: starting four nodes, logs in {out / "logs"}')
+    say(f'{bundle.name} on {settings.world}: starting four nodes, logs in {out / "logs"}')
     results = []
     with running(settings, bundle, out / 'logs') as session:
         runner, film = RosRunner(session, bundle, settings), Film(session)
-        for number in range(episodes):
-            film.seed = seed + number
-            bar = tqdm(total=SECONDS, desc=f'episode {number + 1}/{episodes}', bar_format=BAR, leave=True)
-            results.append(runner.run(seed + number, lambda bar=bar: _watch(session, film, bar)))  # type: ignore[misc]
+        for number in range(settings.episodes):
+            film.seed = settings.seed + number
+            bar = tqdm(total=settings.seconds, desc=f'episode {number + 1}/{settings.episodes}', bar_format=BAR, leave=True)
+            results.append(runner.run(settings.seed + number, partial(_watch, session, film, bar)))
             bar.set_postfix(score=f'{results[-1].score:.3f}')
             bar.close()
         findings = runner.findings()
     summary: dict[str, Any] = summarize(results, **settings.about(bundle), **findings)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-    print('\n' + table(summary))
-    print('memory            ' + ', '.join(f'{name} {mb:.0f} MB' for name, mb in findings['memory_mb_last'].items()))
+    say('\n' + table(summary))
+    say('memory            ' + ', '.join(f'{name} {mb:.0f} MB' for name, mb in findings['memory_mb_last'].items()))
     gif = write_gif(out / 'demo.gif', film.frames)
-    print(f'\nwhat happened     {gif.absolute()}')
+    say(f'\nwhat happened     {gif.absolute()}')
     if not sum(r.chunks for r in results):
-        print('error: no chunk was executed')
+        say('error: no chunk was executed')
         return 1
     return 0
 

@@ -66,7 +66,8 @@ class Param:
     def check(self, value: object) -> None:
         """Raise :class:`ConfigError` if the value is not allowed."""
         if self.default == ():
-            fits, allowed = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value), 'a list of strings'
+            fits = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+            allowed = 'a list of strings'
         elif self.low is not None and self.high is not None:
             fits, allowed = type(value) is type(self.default), f'{self._kind()} from {self.low} to {self.high}'
             fits = fits and self.low <= value <= self.high  # type: ignore[operator]

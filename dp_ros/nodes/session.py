@@ -93,16 +93,20 @@ class Session:
 
     def begin(self, seed: int) -> None:
         """Reset the robot with a seed, and start the policy. Its nodes must be inactive."""
+        self.reset(seed)
+        self.ledger = Ledger()
+        # The sink first, so that nothing that is sent is missed.
+        for name in reversed(POLICY_NODES):
+            self.transition(name, 'activate')
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode of the robot with a seed."""
         self.set_parameter(ROBOT, 'seed', seed)
         reset = self._call(Trigger, f'{ROBOT}/reset', Trigger.Request())
         if not reset.success:
             raise SessionError(f'{ROBOT}: refused to reset: {reset.message}')
         self.episode = {}
         self.wait(lambda: self.episode.get('seed') == str(seed), f'an episode with seed {seed}')
-        self.ledger = Ledger()
-        # The sink first, so that nothing that is sent is missed.
-        for name in reversed(POLICY_NODES):
-            self.transition(name, 'activate')
 
     def end(self) -> None:
         """Stop the policy; the publisher tells the robot to hold."""

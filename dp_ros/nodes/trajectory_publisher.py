@@ -19,16 +19,17 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros import messages
 from dp_ros.config import JointStream
 from dp_ros.data import Chunk, to_nanoseconds
-from dp_ros.errors import BundleError, ConfigError, DataError, DpRosError, listed
+from dp_ros.errors import ConfigError, DataError, DpRosError, listed
 from dp_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import BUNDLE, below_namespace, read_bundle
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.paths import locate
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle import Bundle, check_fits
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.limits_file import read_joint_limits
-from dp_ros.policy.planner import Planned, Planner, Refused
+from dp_ros.policy.outcome import Planned, Refused
+from dp_ros.policy.planner import Planner
 from dp_ros.policy.trajectory import Trajectory
 
 INFINITE = float('inf')
@@ -36,11 +37,11 @@ PARAMETERS = [
     BUNDLE,
     Param(
         name='joints', default=(),
-        description="The robot's joints that the policy moves; a bundle for others is refused. Empty: not checked.",
+        description="The robot's joints that the policy moves, in order; no other bundle fits. Empty: not checked.",
     ),
     Param(
         name='units', default=(),
-        description='Unit of each of the joints, m or rad; a bundle with others is refused. Empty: not checked.',
+        description='Unit of each of the joints, m or rad; no other bundle fits. Empty: not checked.',
     ),
     Param(name='continuous', default=(), description='Those of the joints that turn without end.'),
     Param(name='topics.joint_states', default='joint_states', description='Measured joint states come from here.'),
@@ -111,15 +112,13 @@ class TrajectoryPublisher(ManagedNode):
         """Check that the bundle is for this robot, and that the limits are whole."""
         bundle = read_bundle(self.value('bundle'))
         action = bundle.task.action
-        _check_fits('joints', action.joints, self.value('joints'))
-        joints, units = self.value('joints'), self.value('units')
-        if len(units) not in (0, len(joints)):
-            raise ConfigError(f'units: got {len(units)}, allowed one for each of {len(joints)} joints')
-        unit_of = dict(zip(joints, units, strict=False))
-        _check_fits('units', action.units, [unit_of[joint] for joint in action.joints] if units else [])
+        check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)
         self._limits = self._read_limits(action.joints)
         self._stream = JointStream(
-            name='joint_states', topic=self.value('topics.joint_states'), joints=action.joints, units=action.units
+            name='joint_states',
+            topic=self.resolve_topic_name(self.value('topics.joint_states')),
+            joints=action.joints,
+            units=action.units,
         )
         self._bundle = bundle
         self._planner = self._make_planner(bundle)
@@ -341,12 +340,6 @@ class TrajectoryPublisher(ManagedNode):
 
 def _speeds(stream: JointStream) -> JointStream:
     return replace(stream, fields=('velocity',))
-
-
-def _check_fits(what: str, bundle: Sequence[str], robot: Sequence[str]) -> None:
-    same = sorted(bundle) == sorted(robot) if what == 'joints' else tuple(bundle) == tuple(robot)
-    if robot and not same:
-        raise BundleError(f"bundle action {what}: got {listed(bundle)}, allowed this robot's: {listed(robot)}")
 
 
 def _limit_parameter(joint: str, quantity: str) -> Param:

@@ -1,1 +1,1 @@
-"""What the robot runs: alignment, bundle, network backends, sampling, the committed plan and limits. NumPy, no torch."""
+"""What the robot runs: alignment, bundle, backends, sampling, the committed plan and limits. NumPy, no torch."""

@@ -15,12 +15,14 @@ import numpy as np
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.policy.bundle import TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.parity import Parity, input_shapes
+from dp_ros.policy.parity import input_shapes
 
 BackendName = Literal['onnxruntime', 'torchscript']
 TOLERANCE = 1e-4
 """Largest difference from the recorded outputs; their values are of the order of 1."""
 MAX_THREADS = 64
+WARM_UP = 3  # runs; TorchScript compiles in the first two
+_ONNX_TYPES = {'k': 'tensor(int64)'}  # all others are tensor(float)
 
 
 class Backend(Protocol):
@@ -49,7 +51,6 @@ class OnnxRuntime:
     """ONNX Runtime on the CPU. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints))
         self._names = [s.name for s in task.streams]
@@ -80,6 +81,8 @@ class TorchScript:
                 f"bundle {bundle.name}: backend: got 'torchscript', but the bundle was exported without it; "
                 "allowed onnxruntime, or export with --torchscript"
             )
+        # Read when torch is first imported: its threads must not spin on cores that the robot's nodes need.
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
         try:
             import torch
         except ModuleNotFoundError as error:
@@ -129,38 +132,47 @@ def _session(bundle: Bundle, file: str, threads: int) -> Any:
         raise BundleError(f'{path}: cannot be loaded ({error})') from error
 
 
-def _check_graph(
-    bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str
-) -> None:
+def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str) -> None:
     path = bundle.path(file)
-    got = {i.name: tuple(i.shape) for i in session.get_inputs()}
+    got = {i.name: i for i in session.get_inputs()}
     if set(got) != set(wanted):
         raise BundleError(f'{path}: got inputs {listed(sorted(got))}, allowed {listed(sorted(wanted))}')
     for name, shape in wanted.items():
-        if len(got[name]) != len(shape) + 1 or any(
-            isinstance(g, int) and isinstance(w, int) and g != w for g, w in zip(got[name][1:], shape, strict=True)
-        ):
-            raise BundleError(f'{path}: input {name}: got shape {got[name]}, allowed (batch, {listed(shape)})')
+        if not _shape_fits(got[name].shape, shape):
+            allowed = listed(('batch', *shape))
+            raise BundleError(f'{path}: input {name!r}: got shape ({listed(got[name].shape)}), allowed ({allowed})')
+        kind = _ONNX_TYPES.get(name, 'tensor(float)')
+        if got[name].type != kind:
+            raise BundleError(f'{path}: input {name!r}: got {got[name].type}, allowed {kind}')
     outputs = [o.name for o in session.get_outputs()]
     if outputs != [output]:
         raise BundleError(f'{path}: got outputs {listed(outputs)}, allowed {output}')
 
 
+def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:
+    """Whether a graph's shape has a batch and then ``wanted``; a name stands for any length."""
+    if len(got) != len(wanted) + 1:
+        return False
+    return all(g == w for g, w in zip(got[1:], wanted, strict=True) if isinstance(g, int) and isinstance(w, int))
+
+
 def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
-    """Refuse a backend that does not reproduce the recorded pair."""
-    parity: Parity = bundle.parity()
+    """Refuse a backend that does not reproduce the recorded pair; then run the batch of one that a robot runs."""
+    parity = bundle.parity()
     try:
         cond = backend.encode(parity.inputs)
         prediction = backend.predict(parity.x_k, parity.k, parity.cond)
+        for _ in range(WARM_UP):
+            backend.encode({stream: values[:1] for stream, values in parity.inputs.items()})
+            backend.predict(parity.x_k[:1], parity.k[:1], parity.cond[:1])
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
     for what, got, recorded in (('cond', cond, parity.cond), ('prediction', prediction, parity.prediction)):
         if got.shape != recorded.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {recorded.shape}')
         difference = float(np.abs(got - recorded).max())
-        if not difference <= TOLERANCE:
+        if not difference <= TOLERANCE:  # a NaN is refused too
             raise BundleError(
-                f'bundle {bundle.name}: {what} by {name}: differs from the recorded one by {difference:.3g}, '
-                f'allowed up to {TOLERANCE:g}'
+                f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded at '
+                f'export, allowed up to {TOLERANCE:g}'
             )
-    backend.predict(parity.x_k[:1], parity.k[:1], parity.cond[:1])  # the batch that a robot runs, once

@@ -26,8 +26,9 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DpRosError, listed
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.policy.parity import Parity, read_parity, write_parity
-
+from dp_ros.policy.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
+from dp_ros.policy.parity import input_shapes as input_shapes
+from dp_ros.policy.parity import read_parity, write_parity
 
 SCHEMA_VERSION = 1
 MANIFEST = 'bundle.json'
@@ -88,11 +89,11 @@ class _Manifest:
     schedule: ScheduleSpec
     defaults: SamplerSettings
     files: dict[str, str]
-    provenance: dict  # type: ignore[type-arg]  # free-form: whatever JSON can hold
+    provenance: dict  # free-form: whatever JSON can hold
 
 
 def load_bundle(folder: Path | str) -> Bundle:
-    """Read and check a bundle: every field, every file's SHA-256, the recorded pair's shapes; or raise a BundleError."""
+    """Read and check a bundle: every field, every file's SHA-256, the recorded pair's shapes; or raise BundleError."""
     folder = Path(folder)
     path = folder / MANIFEST
     with naming(path):

@@ -21,7 +21,7 @@ from dp_ros.policy.committed import braked, braked_in_one_point, committed_head,
 from dp_ros.policy.limits import Exceeded, JointLimits, check
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
-from dp_ros.policy.seeding import MeasuredState, joining_step, seeded_head
+from dp_ros.policy.seeding import MeasuredState, seeded_head
 from dp_ros.policy.splice import Misfit, fit
 from dp_ros.policy.spline import Knots
 from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
@@ -171,19 +171,18 @@ class Planner:
         if isinstance(head, Excess):
             return Refused(reason=f'measured {head}', stop=True)
         actions = unwrapped(chunk.actions, head, chunk.due, self._continuous)
-        if reseeded:
-            first, lead = joining_step(chunk.due, actions, head, self.limits, self._lead_in)
-        else:
-            first, lead = self._next_step(chunk.due, int(head.times[-1]))
+        first, lead = self._next_step(chunk.due, int(head.times[-1]), reseeded)
         if first == len(actions):
             return Refused(reason=stale(chunk, int(head.times[-1])))
-        steps = clamped(actions[first:], self.limits, self._tolerance)
+        steps, due = clamped(actions[first:], self.limits, self._tolerance), chunk.due[first:]
         if isinstance(steps, Excess):
             return Refused(reason=f'chunk step {first + steps.step} {steps}', stop=True)
-        due = chunk.due[first:]
-        fitted = fit(head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead)
+        fitted = fit(
+            head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead, afresh=reseeded
+        )
         if isinstance(fitted, Misfit):
             return Refused(reason=fitted.reason, stop=True)
+        first, steps, due = first + fitted.first, steps[fitted.first :], due[fitted.first :]
         self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
         if reseeded:
             self._joins = fitted.joins
@@ -197,15 +196,15 @@ class Planner:
             stretch=fitted.stretch,
         )
 
-    def _next_step(self, due: np.ndarray, splice: int) -> tuple[int, int]:
-        """Return the first step to execute after ``splice`` [ns] and the least time to it [ns]."""
+    def _next_step(self, due: np.ndarray, splice: int, reseeded: bool) -> tuple[int, int]:
+        """Return the first step due after ``splice`` [ns], if any is left to go to, and the least time to any [ns]."""
         # A step closer than half a control step behind the splice would make a jerk of any disagreement.
         soonest = splice + (self.control_dt + 1) // 2
         if due[-1] < soonest:
             return len(due), 0
         # A lead-in that is under way keeps its time, however many chunks arrive meanwhile.
-        earliest = max(soonest, self._joins)
-        return min(int(np.searchsorted(due, earliest)), len(due) - 1), earliest - splice
+        lead = self._lead_in if reseeded else max(soonest, self._joins) - splice
+        return int(np.searchsorted(due, splice, side='right')), lead
 
     def stop(self, now: int) -> Trajectory | Refused:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,19 @@ class DiffusionPolicy:
 
     def with_settings(self, **changes: Any) -> DiffusionPolicy:
         """Return this policy with `sampler`, `sampling_steps` or `spacing` changed."""
-        current = {name: getattr(self.settings, name) for name in ('sampler', 'sampling_steps', 'spacing')}
-        return DiffusionPolicy(self.bundle, self._backend, SamplerSettings(**{**current, **changes}))
+        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes))
 
     def chunk(self, window: Window, rng: np.random.Generator) -> Chunk:
-        """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise."""
+        """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
+
+        Raises
+        ------
+        DataError
+            If the window is not of the bundle's task, or a network gave a number that is not finite.
+
+        """
         task = self.bundle.task
         actions = self.bundle.normalizer.denormalize(ACTION, self.sample(self._inputs(window), rng)[0])
-        check_finite(f'policy {self.bundle.name} actions', actions)
         return Chunk(
             stamp=window.stamp,
             control_dt=to_nanoseconds(task.control_dt),
@@ -57,10 +63,14 @@ class DiffusionPolicy:
         """Return normalized actions (1, P, A) for normalized streams, each (1, T, ...) float32."""
         task = self.bundle.task
         cond = self._backend.encode(inputs)
+        check_finite(f'policy {self.bundle.name} cond', cond)
         noise = rng.standard_normal((1, task.pred_horizon, len(task.action.joints)), dtype=np.float32)
 
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
-            return self._backend.predict(x_k, np.array([k], dtype=np.int64), cond)
+            prediction = self._backend.predict(x_k, np.array([k], dtype=np.int64), cond)
+            # Here, before x_0 is clipped: that would make an infinity look like an action.
+            check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
+            return prediction
 
         return sample(self._coefficients, predict, noise, rng)
 
@@ -73,9 +83,12 @@ class DiffusionPolicy:
         for stream in task.streams:
             values = window.streams[stream.name]
             check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
+            dtype = np.dtype(np.uint8 if isinstance(stream, ImageStream) else np.float64)
+            if values.dtype != dtype:
+                raise DataError(f'window stream {stream.name!r}: got {values.dtype}, allowed {dtype}')
             if isinstance(stream, ImageStream):
                 normalized = normalize_image(values)
             else:
                 normalized = self.bundle.normalizer.normalize(stream.name, values)
-            inputs[stream.name] = normalized[None]
+            inputs[stream.name] = np.ascontiguousarray(normalized[None])
         return inputs

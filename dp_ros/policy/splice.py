@@ -1,9 +1,14 @@
 """Fitting new steps behind committed ones, within the limits.
 
-The committed knots are never changed. Behind them the time of the new steps may be: `stretch` scales their spacing
-uniformly, so that their path is kept, and `lead` is the way from the last committed knot to the first step, which no
-scaling of the steps can help when the robot moves elsewhere than they begin. Where the curve between two steps would
-leave a position limit it is softened. Every round ends in the check of the trajectory that will be sent.
+The committed knots are never changed. What is too much for the limits behind them has one of two causes:
+
+- The steps themselves are too fast. Their time is stretched uniformly, from the splice on; their path is kept.
+- They begin elsewhere than the plan is. More time does not help a robot that is in motion there: it goes farther
+  astray, and the next chunk finds it farther behind. The plan joins the steps later instead, at one that it can reach,
+  and is on the chunk's time again from there.
+
+Where the curve leaves a position limit between two steps it is softened. Every round ends in the check of the
+trajectory that will be sent.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.policy.extremes import Extremes, extremes
 from dp_ros.policy.limits import (
     ROUNDING,
@@ -23,7 +28,7 @@ from dp_ros.policy.limits import (
     speed_ratio,
     verdict,
 )
-from dp_ros.policy.spline import Knots, draw
+from dp_ros.policy.spline import Knots, draw, reachable, travel_time
 from dp_ros.policy.trajectory import Trajectory
 
 ROUNDS = 24
@@ -33,11 +38,12 @@ GREATEST_STRETCH = 20.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
-    """A trajectory within the limits; the steps' spacing times ``stretch``, the first at ``joins`` [ns]."""
+    """A trajectory within the limits: it joins step ``first`` at ``joins`` [ns], and goes ``stretch`` times slower."""
 
     trajectory: Trajectory
-    stretch: float
+    first: int
     joins: int
+    stretch: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,38 +61,34 @@ def fit(
     joints: tuple[str, ...],
     limits: JointLimits | None,
     tail: float,
-    lead: int = 0,
+    lead: int,
+    afresh: bool,
 ) -> Fitted | Misfit:
-    """Append ``steps`` (n, A), due at ``due`` (n,) [ns], to ``head``; ``lead`` is the least time to the first [ns]."""
-    start = int(head.times[-1])
-    gap = int(due[0]) - start
-    spacing, stretch, lead = due - due[0], 1.0, max(lead, gap)
-    soft = np.zeros((len(steps) + 1, len(joints)), dtype=bool)
-    seam = len(head.times) - 1
-    if lead > LONGEST_LEAD:
-        return Misfit(reason=f'lead-in: got {lead / 1e9:.1f} s, allowed up to {LONGEST_LEAD / 1e9:.0f} s')
-    reason = ''
+    """Append ``steps`` (n, A), due at ``due`` (n,) [ns], later than the end of ``head``, to ``head``.
+
+    ``lead`` is the least time to the step that is joined [ns]; ``afresh`` says that the plan begins with ``head``.
+    """
+    attempt = _Attempt(head, due, steps, lead, len(joints))
+    if limits is not None and afresh:
+        attempt.stretch_for(limits, tail)
+        attempt.join_within_reach(limits)
     for _ in range(ROUNDS):
-        times = start + lead + np.rint(spacing * stretch).astype(np.int64)
-        trajectory = joined(head, draw(head, times, steps, soft=soft, tail=tail, limits=limits), joints)
+        if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
+            return Misfit(reason=attempt.too_slow())
+        times = attempt.times()
+        curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, tail=tail, limits=limits)
+        trajectory = joined(head, curve, joints)
+        fitted = Fitted(trajectory=trajectory, first=attempt.first, joins=int(times[0]), stretch=attempt.stretch)
         if limits is None:
-            return Fitted(trajectory=trajectory, stretch=stretch, joins=start + lead)
+            return fitted
         found = extremes(trajectory)
         result = verdict(trajectory, found, limits)
         if isinstance(result, Within):
-            return Fitted(trajectory=trajectory, stretch=stretch, joins=start + lead)
-        reason = str(result)
-        if result.quantity == 'position':
-            softer = _soften_where_outside(soft, found, limits, seam)
-            if (softer == soft).all():
-                return Misfit(reason=reason)
-            soft = softer
-            continue
-        slower = _slower(stretch, lead, gap, found, limits, seam)
-        if slower is None:
-            break
-        stretch, lead = slower
-    return Misfit(reason=f'{reason}; and slowing down does not help')
+            return fitted
+        helped = attempt.soften if result.quantity == 'position' else attempt.slow_down
+        if not helped(found, limits, tail):
+            return Misfit(reason=f'{result}; no later or slower way was found')
+    return Misfit(reason=f'no way within the limits was found in {ROUNDS} rounds')
 
 
 def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:
@@ -101,30 +103,92 @@ def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:
     )
 
 
-def _soften_where_outside(soft: np.ndarray, found: Extremes, limits: JointLimits, seam: int) -> np.ndarray:
-    """Mark both knots of every new segment that leaves a position limit; the tail has been drawn inside."""
-    left = outside(found, limits).max(axis=0)[seam:-1] > ROUNDING
-    softer = soft.copy()
-    softer[:-1] |= left
-    softer[1:] |= left
-    softer[0] = soft[0]
-    return softer
+class _Attempt:
+    """What is tried: the step joined first, the least time to it [ns], the stretch, and where the curve is softened."""
+
+    def __init__(self, head: Knots, due: np.ndarray, steps: np.ndarray, lead: int, joints: int) -> None:
+        self.head, self.due, self.steps, self.lead = head, due, steps, lead
+        self.start = int(head.times[-1])
+        self.seam = len(head.times) - 1
+        self.stretch = 1.0
+        self.stretched = False
+        self.soft = np.zeros((len(steps) + 1, joints), dtype=bool)
+        self.first = 0
+        self.join(self.left() >= lead)
+
+    def left(self) -> np.ndarray:
+        """Return the time from the splice to each step [ns]."""
+        return np.rint((self.due - self.start) * self.stretch).astype(np.int64)
+
+    def times(self) -> np.ndarray:
+        """Return when the steps from the first joined one on are reached [ns]."""
+        left = self.left()[self.first :]
+        return np.asarray(self.start + left + max(0, self.lead - int(left[0])))
+
+    def join(self, possible: np.ndarray) -> None:
+        """Join the first possible step (n,), or the last step of all."""
+        self.first = int(possible.argmax()) if possible.any() else len(self.steps) - 1
+        self.soft = np.zeros((len(self.steps) - self.first + 1, self.soft.shape[1]), dtype=bool)
+
+    def join_within_reach(self, limits: JointLimits, after: int = -1) -> None:
+        """Join a step behind ``after`` that can be reached in time, or the last one as soon as it can be."""
+        left = self.left()
+        near = reachable(self.head, self.start + left, self.steps, limits) & (left >= self.lead)
+        near[: after + 1] = False
+        self.join(near)
+        if not near.any():
+            way = self.steps[-1] - self.head.positions[-1]
+            self.lead = max(self.lead, to_nanoseconds(travel_time(way, self.head.velocities[-1], limits)))
+
+    def stretch_for(self, limits: JointLimits, tail: float) -> None:
+        """Stretch the steps as much as they need by themselves, without a splice."""
+        self.stretched = True
+        if len(self.steps) < 3:
+            return
+        speeds = (self.steps[1] - self.steps[0]) / (self.due[1] - self.due[0]) * NANOSECONDS
+        alone = Knots(times=self.due[:1], positions=self.steps[:1], velocities=speeds[None])
+        soft = np.zeros((len(self.steps), self.soft.shape[1]), dtype=bool)
+        curve = draw(alone, self.due[1:], self.steps[1:], soft=soft, tail=tail, limits=limits)
+        # The first segment shows the guess of its speed, the last is the tail.
+        self.stretch = max(1.0, 1.005 * float(_pace(extremes(joined(alone, curve, limits.joints)), limits)[1:-1].max()))
+
+    def too_slow(self) -> str:
+        """Say by how much the steps would have to wait for the limits."""
+        return (
+            f'chunk: got steps {self.stretch:.1f} times too fast, the first {self.lead / 1e9:.1f} s away, '
+            f'allowed {GREATEST_STRETCH:.0f} times and {LONGEST_LEAD / 1e9:.0f} s'
+        )
+
+    def soften(self, found: Extremes, limits: JointLimits, tail: float) -> bool:
+        """Soften both knots of every new segment that leaves a position limit; the tail has been drawn inside."""
+        left = outside(found, limits).max(axis=0)[self.seam : -1] > ROUNDING
+        before = self.soft.sum()
+        self.soft[1:] |= left
+        self.soft[1:-1] |= left[1:]
+        return bool(self.soft.sum() > before)
+
+    def slow_down(self, found: Extremes, limits: JointLimits, tail: float) -> bool:
+        """Stretch the steps, join them later, or, where none is left to join, reach the last one later than due."""
+        pace = _pace(found, limits)[self.seam :]
+        if not 1.0 < pace.max() < np.inf:
+            return False
+        if not self.stretched:
+            self.stretch_for(limits, tail)
+            if self.stretch > 1.0:
+                self.join(self.left() >= self.lead)
+                return True
+        # A splice disturbs the segments at both sides of the first step the most.
+        if pace[2:].max(initial=0.0) >= pace[:2].max():
+            self.stretch *= 1.005 * float(pace[2:].max())
+        elif self.first < len(self.steps) - 1:
+            self.join_within_reach(limits, after=self.first)
+        else:
+            # Acceleration falls with 1 / T^2 from rest and with 1 / T in motion: this converges for both.
+            self.lead = round(1.01 * int(self.times()[0] - self.start) * float(pace.max()) ** 1.5)
+        return True
 
 
-def _slower(
-    stretch: float, lead: int, gap: int, found: Extremes, limits: JointLimits, seam: int
-) -> tuple[float, int] | None:
-    """Lengthen the lead if the worst excess is there, else stretch the steps; None if that is out of proportion."""
-    speed = speed_ratio(found, limits).max(axis=(0, 2))[seam:]
-    acceleration = acceleration_ratio(found, limits).max(axis=(0, 2))[seam:]
-    pace = np.maximum(speed, np.sqrt(acceleration))
-    if not 1.0 < pace.max() < np.inf:
-        return None
-    # The spline is smooth where the lead ends, so an excess there shows in both segments: it is the lead's.
-    if pace[0] >= 0.999999 * pace[1:].max():
-        # Acceleration falls with 1/T^2 from rest and with 1/T from speed: between the two it converges for both.
-        lead = round(1.01 * lead * max(float(speed[0]), float(acceleration[0]) ** 0.75))
-    else:
-        stretch *= 1.005 * float(pace[1:].max())
-        lead = max(lead, round(gap * stretch))
-    return None if stretch > GREATEST_STRETCH or lead > LONGEST_LEAD else (stretch, lead)
+def _pace(found: Extremes, limits: JointLimits) -> np.ndarray:
+    """Return how many times too fast each segment is, (S,)."""
+    speed = speed_ratio(found, limits).max(axis=(0, 2))
+    return np.asarray(np.maximum(speed, np.sqrt(acceleration_ratio(found, limits).max(axis=(0, 2)))))

@@ -108,12 +108,23 @@ def stopping_time(velocities: np.ndarray, limits: JointLimits | None, least: flo
     return max(least, min(needed, LONGEST_TAIL))
 
 
-def travel_time(distances: np.ndarray, velocities: np.ndarray, limits: JointLimits) -> np.ndarray:
-    """Estimate how long a cubic needs over ``distances`` (n, A), from ``velocities`` (A,) to rest [s], (n,).
+def reachable(head: Knots, due: np.ndarray, steps: np.ndarray, limits: JointLimits) -> np.ndarray:
+    """Estimate which steps (n, A), due at ``due`` (n,) [ns], one cubic from the end of ``head`` reaches within limits.
 
-    From |6 d / T^2| + |4 v / T| <= acceleration limit, and a peak speed of 1.5 d / T.
+    It arrives with the velocity that the steps have there: with h the duration, d the secant, the accelerations at its
+    ends are (6 d - 4 v0 - 2 v1) / h and (2 v0 + 4 v1 - 6 d) / h, the speed in the middle (6 d - v0 - v1) / 4.
     """
-    far, fast = np.abs(distances), np.abs(velocities)
-    brake = 2 * fast / limits.top_acceleration
-    by_acceleration = brake + np.sqrt(brake**2 + 6 * far / limits.top_acceleration)
-    return np.asarray(np.maximum(by_acceleration, 1.5 * far / limits.top_speed).max(axis=1))
+    h = np.maximum((due - head.times[-1])[:, None] / NANOSECONDS, 1e-9)
+    v0 = head.velocities[-1]
+    v1 = np.gradient(steps, due / NANOSECONDS, axis=0) if len(due) > 1 else np.zeros_like(steps)
+    d = (steps - head.positions[-1]) / h
+    accelerations = np.maximum(np.abs(6 * d - 4 * v0 - 2 * v1), np.abs(2 * v0 + 4 * v1 - 6 * d)) / h
+    slow = (accelerations <= limits.top_acceleration) & (np.abs(6 * d - v0 - v1) <= 4 * limits.top_speed)
+    return np.asarray(slow.all(axis=1) & (due > head.times[-1]))
+
+
+def travel_time(distance: np.ndarray, velocity: np.ndarray, limits: JointLimits) -> float:
+    """Estimate how long a cubic needs over ``distance`` (A,), from ``velocity`` (A,) to rest [s]."""
+    brake = 2 * np.abs(velocity) / limits.top_acceleration
+    by_acceleration = brake + np.sqrt(brake**2 + 6 * np.abs(distance) / limits.top_acceleration)
+    return float(np.maximum(by_acceleration, 1.5 * np.abs(distance) / limits.top_speed).max())

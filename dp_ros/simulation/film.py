@@ -47,7 +47,7 @@ def write_gif(path: Path, frames: Sequence[Frame]) -> Path:
 def _draw(world: PushTWorld, frame: Frame) -> np.ndarray:
     position, (_, _, z, w) = frame.block
     yaw = 2.0 * np.arctan2(z, w)
-    world.set_state(pusher=np.array(frame.pusher), block=np.array(position[:2]), yaw=float(yaw))
+    world.set_state(pusher=frame.pusher, block=position[:2], yaw=float(yaw))
     picture = np.full((SIZE + BANNER, SIZE, 3), 255, dtype=np.uint8)
     picture[BANNER:] = world.render_large(SIZE)
     text = f'seed {frame.seed}   {frame.elapsed:4.1f} s   score {frame.score:.3f}'

@@ -46,7 +46,7 @@ class EvaluationSettings:
     latency: float = 0.05
     rate: float = 1.0
     threads: int = 2
-    backend: str = 'onnxruntime'
+    backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
     seconds: float = 30.0
 
     def __post_init__(self) -> None:

@@ -27,16 +27,18 @@ from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.settings import TrainSettings
 
 
-def run_bench(folder: Path, threads: Sequence[int], rounds: int, out: Path | None) -> int:
-    """Measure, print a table, and write ``out`` if given."""
+def run_bench(
+    folder: Path, threads: Sequence[int], rounds: int, out: Path | None, say: Callable[[str], None]
+) -> int:
+    """Measure, say a table, and write ``out`` if given."""
     bundle = load_bundle(folder)
     rows = [row for count in threads for row in measure(bundle, count, rounds)]
     report = {'bundle': bundle.name, 'rounds': rounds, 'machine': machine(), 'rows': rows}
-    print(f'{bundle.name}, {rounds} rounds, {report["machine"]}')
-    print(f'{"what":<10} {"threads":>7}  {"ONNX Runtime p50 / p99":>24}  {"eager torch p50 / p99":>24}  {"ratio":>6}')
+    say(f'{bundle.name}, {rounds} rounds, {report["machine"]}')
+    say(f'{"what":<10} {"threads":>7}  {"ONNX Runtime p50 / p99":>24}  {"eager torch p50 / p99":>24}  {"ratio":>6}')
     for row in rows:
         ours, eager = row['onnxruntime_ms'], row['torch_ms']
-        print(
+        say(
             f'{row["what"]:<10} {row["threads"]:>7}  {ours["p50"]:>12.2f} / {ours["p99"]:>6.2f} ms'
             f'  {eager["p50"]:>12.2f} / {eager["p99"]:>6.2f} ms  {row["ratio"]:>6.2f}'
         )

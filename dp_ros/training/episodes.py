@@ -96,7 +96,8 @@ class _Collector:
     def _advance(self, now: int) -> None:
         dt, wait = self._aligner.control_dt, self._aligner.wait
         if self._tick is None:
-            self._tick = tick_at_or_after(now - wait, dt)
+            # An earlier tick has no command: none was received before the first message.
+            self._tick = tick_at_or_after(now, dt)
         while self._tick + wait < now:
             if not self._observe(self._tick) and self._tick > self._covered():
                 # Nothing can be found before the next message: a gap of days costs no more than one of a second.

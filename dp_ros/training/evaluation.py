@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import yaml
@@ -42,7 +43,7 @@ def make_planner(world: str, task: TaskSpec) -> Planner:
     parameters = yaml.safe_load(path.read_text())['/**/trajectory_publisher']['ros__parameters']
     joints, limits = task.action.joints, parameters['limits']
     columns = {q: tuple(limits[j][q] for j in joints) for q in ('lower', 'upper', 'velocity', 'acceleration')}
-    options = {
+    options: dict[str, Any] = {
         PLANNER_NAMES.get(name, name): to_nanoseconds(value) if name in SECONDS_TO_NANOSECONDS else value
         for name, value in parameters.items()
         if name in PLANNER_PARAMETERS

@@ -83,7 +83,7 @@ def export_run(
         overwrite=overwrite,
     )
     for backend in ('onnxruntime', 'torchscript') if torchscript else ('onnxruntime',):
-        open_backend(bundle, backend=backend)  # type: ignore[arg-type]  # replays the recorded pair, refuses a mismatch
+        open_backend(bundle, backend=backend)  # replays the recorded pair, refuses a mismatch
     return bundle
 
 
@@ -141,7 +141,7 @@ def _onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outpu
         torch.onnx.export(
             module,
             inputs,
-            buffer,
+            buffer,  # type: ignore[arg-type]  # it writes to files too, says torch's documentation
             input_names=names,
             output_names=[output],
             dynamic_axes={name: {0: 'batch'} for name in (*names, output)},

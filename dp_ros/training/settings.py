@@ -7,7 +7,7 @@ from typing import Literal
 
 from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
-from dp_ros.networks.diffusion_network import NetworkSettings
+from dp_ros.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True, kw_only=True)

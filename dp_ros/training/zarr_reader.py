@@ -87,14 +87,13 @@ class PushtZarr:
             t = _START + index * _SPACING + i * _CONTROL_DT
             position = state / _PIXELS_PER_METRE
             yield JOINT_STATES, t, to_joint_state(stamp=t, name=JOINTS, position=position[:2], types=types)
-            half = float(state[4]) / 2.0
             yield (
                 BLOCK_POSE,
                 t,
                 to_pose(
                     stamp=t,
                     position=(position[2], position[3], 0.0),
-                    orientation=(0.0, 0.0, math.sin(half), math.cos(half)),
+                    orientation=_quaternion(float(state[4])),
                     frame_id='pusht',
                     types=types,
                 ),
@@ -112,6 +111,12 @@ class PushtZarr:
         if self._images is None:
             raise DataError(f'zarr {self.path}: lacks data/img, allowed a store with it, or no camera')
         return np.asarray(self._images[rows]).round().clip(0, 255).astype(np.uint8)
+
+
+def _quaternion(yaw: float) -> tuple[float, float, float, float]:
+    """Return the rotation by ``yaw`` [rad] about z; of the two quaternions for it, that with w not negative."""
+    z, w = math.sin(yaw / 2.0), math.cos(yaw / 2.0)
+    return (0.0, 0.0, -z, -w) if w < 0.0 else (0.0, 0.0, z, w)
 
 
 def _step(set_point: np.ndarray) -> Trajectory:

@@ -1,10 +1,8 @@
-"""Real rclpy over real DDS, each test in a domain of its own; waiting is for messages, with a limit, never for time."""
+"""Real rclpy over real DDS, in the domain that this run has claimed. Waiting is for messages, never for time."""
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
@@ -33,12 +30,6 @@ from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
 
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
 N = TypeVar('N', bound=Node)
-_count = itertools.count(os.getpid() * 17)
-
-
-def next_domain() -> int:
-    """Return a ROS_DOMAIN_ID, 10 to 100, that the last ninety tests of this process did not have."""
-    return 10 + next(_count) % 91
 
 
 class Ros:
@@ -46,7 +37,7 @@ class Ros:
 
     def __init__(self) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=next_domain())
+        rclpy.init(context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.nodes: list[Node] = []
         self.statuses: list[DiagnosticStatus] = []
@@ -107,7 +98,8 @@ class Ros:
             return next((s for s in matching if text in s.message), None)
 
         def what() -> str:
-            return f'{name} at level {level!r} with {text!r}; got {[(s.name, s.level, s.message) for s in self.statuses]}'
+            said = sorted({(s.name, s.level, s.message) for s in self.statuses})
+            return f'waited {LIMIT} s for {name} at level {level!r} with {text!r}; got {said}'
 
         end = time.monotonic() + LIMIT
         while (result := found()) is None:
@@ -143,7 +135,10 @@ def ros() -> Iterator[Ros]:
     session.close()
 
 
-def _load(path: Path) -> ModuleType:
+def load_tiny() -> ModuleType:
+    """Return test/tiny_bundle.py, which needs torch."""
+    pytest.importorskip('torch', reason='the tiny bundle is exported from torch, which is not installed')
+    path = Path(__file__).parents[1] / 'tiny_bundle.py'
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -151,12 +146,11 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """Return the folder of a tiny bundle."""
-    folder = tmp_path / 'tiny'
-    _load(Path(__file__).parents[1] / 'tiny_bundle.py').write_tiny_bundle(folder)
-    return folder
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a tiny bundle that runs; shared, so it must not be changed."""
+    folder: Path = load_tiny().write_tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
+    return str(folder)
 
 
 def write_described(folder: Path, task: TaskSpec) -> Path:
@@ -168,7 +162,8 @@ def write_described(folder: Path, task: TaskSpec) -> Path:
         folder,
         task=task,
         normalizer=Normalizer(
-            low={name: (-1.0,) * n for name, n in columns.items()}, high={name: (1.0,) * n for name, n in columns.items()}
+            low={name: (-1.0,) * n for name, n in columns.items()},
+            high={name: (1.0,) * n for name, n in columns.items()},
         ),
         schedule=ScheduleSpec(),
         defaults=SamplerSettings(),

@@ -12,23 +12,24 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
+from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
 from dp_ros.data import Observation  # noqa: E402
 from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
-from dp_ros.policy.alignment import WindowBuffer, stack  # noqa: E402
+from dp_ros.policy.alignment import WindowBuffer  # noqa: E402
+from dp_ros.training.bag_types import rosbags_types  # noqa: E402
 from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
 from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402
-from dp_ros.training.bag_types import rosbags_types  # noqa: E402
 
 DT = 100_000_000
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
-ARM = JointStream(name='arm', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'), fields=('position', 'velocity'))
+ARM = JointStream(
+    name='arm', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'), fields=('position', 'velocity')
+)
 BLOCK = PoseStream(name='block', topic='/block_pose', features=('x', 'y', 'sin_yaw', 'cos_yaw'))
 CAMERA = ImageStream(name='camera', topic='/camera/color/image_raw', height=12, width=16)
 COMMAND = ActionSpec(topic='/arm_controller/joint_trajectory', joints=('a', 'b'), units=('rad', 'm'))
@@ -296,7 +297,8 @@ def write_bag(path: Path) -> None:
                 velocities=None, accelerations=None, effort=None,
             )  # fmt: skip
             # The first one before all, so that every observation has an action.
-            events.append((stamp - 500 * MS, COMMAND.topic, lambda c=command: messages.to_joint_trajectory(c, types=types)))
+            make = lambda c=command: messages.to_joint_trajectory(c, types=types)  # noqa: E731
+            events.append((stamp - 500 * MS, COMMAND.topic, make))
     with BagWriter(path) as bag:
         for received, topic, make in sorted(events, key=lambda event: event[0]):
             bag.write(topic, received, make())

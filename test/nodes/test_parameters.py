@@ -43,7 +43,7 @@ def test_declared_parameters_have_defaults_ranges_and_descriptions(ros):
     assert node.values() == {'autostart': True, 'count': 3, 'ratio': 0.5, 'mode': 'slow', 'fixed': 1, 'names': ()}
     names = ['count', 'ratio', 'mode', 'fixed']
     response = ros.call(DescribeParameters, '/example/describe_parameters', DescribeParameters.Request(names=names))
-    count, ratio, mode, fixed = response.descriptors
+    count, ratio, mode, _ = response.descriptors
     assert (count.integer_range[0].from_value, count.integer_range[0].to_value) == (1, 10)
     assert (ratio.floating_point_range[0].from_value, ratio.floating_point_range[0].to_value) == (0.0, 1.0)
     assert mode.additional_constraints == 'one of: slow, fast'
@@ -80,7 +80,8 @@ def test_a_name_that_fits_a_pattern_and_what_ros_itself_reads_are_no_unknown_nam
 
 
 def set_live(ros: Any, **parameters: Any) -> Any:
-    request = SetParameters.Request(parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in parameters.items()])
+    messages = [Parameter(k, value=v).to_parameter_msg() for k, v in parameters.items()]
+    request = SetParameters.Request(parameters=messages)
     return ros.call(SetParameters, '/example/set_parameters', request).results[0]
 
 

@@ -79,7 +79,7 @@ def test_a_bag_without_metadata_can_be_read(tmp_path: Path, storage: str) -> Non
 def test_several_files_without_metadata_are_one_bag_in_order_of_time(tmp_path: Path, storage: str) -> None:
     folder = tmp_path / 'bag'
     folder.mkdir()
-    for part, chosen in (('later', TIMES[100:]), ('earlier', TIMES[:100])):
+    for part, chosen in (('a_later', TIMES[100:]), ('b_earlier', TIMES[:100])):
         with BagWriter(tmp_path / part, storage) as bag:
             for t in chosen:
                 bag.write('/joint_states', t, joint_state(t, TIMES.index(t) / 7))

@@ -135,6 +135,17 @@ def test_messages_are_as_the_robot_would_send_them(store: Path) -> None:
     assert (command.points[0].time_from_start.sec, command.points[0].time_from_start.nanosec) == (0, 0)
 
 
+def test_quaternions_are_of_length_one_with_w_not_negative(tmp_path: Path) -> None:
+    state = np.zeros((8, 5), np.float32)
+    state[:, 4] = np.linspace(0.0, 6.2, 8)
+    store = PushtZarr(make_store(tmp_path / 'turning.zarr', **{'data/state': state}))
+    poses = [m.pose.orientation for i in range(2) for topic, _, m in store.messages(i) if topic == BLOCK_POSE]
+    for q, yaw in zip(poses, state[:, 4], strict=True):
+        assert q.w >= 0.0
+        assert q.w**2 + q.z**2 == pytest.approx(1.0)
+        assert np.cos(2 * np.arctan2(q.z, q.w) - yaw) == pytest.approx(1.0)
+
+
 def test_nothing_is_overwritten(tmp_path: Path, store: Path) -> None:
     (tmp_path / 'bags').mkdir()
     with pytest.raises(ConfigError, match='bags: exists already; allowed a new folder'):

@@ -117,11 +117,26 @@ def test_a_clock_that_jumps_by_years_costs_no_time() -> None:
 
 
 def test_a_header_stamp_of_zero_means_the_receive_time() -> None:
-    zero = [
-        state(t, v.position[1], stamp=0) if topic == '/joint_states' else (topic, t, v) for topic, t, v in steady(4)
-    ]
+    zero = []
+    for i, t in enumerate(range(T0, T0 + 4 * DT, DT)):
+        zero += [state(t, i, stamp=0), pose(t, 100 + i, stamp=0), command(t, [200.0 + i])]
     (episode,), (expected,) = episodes(zero), episodes(steady(4))
+    assert episode.stamps.tolist() == expected.stamps.tolist()
     assert episode.streams['arm'].tobytes() == expected.streams['arm'].tobytes()
+
+
+def test_a_message_too_late_for_its_tick_counts_at_those_after() -> None:
+    slow = replace(TASK, streams=(replace(ARM, max_age=0.35), replace(BLOCK, max_age=0.35)))
+    made = [command(T0, [0.0]), state(T0 + 50 * MS, 1.0, stamp=T0), pose(T0 + 50 * MS, 2.0, stamp=T0)]
+    (episode,) = episodes([*made, state(T0 + 400 * MS, 3.0)], slow)
+    assert episode.stamps.tolist() == [T0 + DT, T0 + 2 * DT, T0 + 3 * DT]
+
+
+def test_what_is_held_counts_between_two_messages_that_are_far_apart() -> None:
+    slow = replace(TASK, streams=(replace(ARM, max_age=0.25), replace(BLOCK, max_age=0.25)))
+    made = [state(T0, 1.0), pose(T0, 2.0), command(T0, [0.0], times=[150 * MS])]
+    (episode,) = episodes([*made, state(T0 + 400 * MS, 3.0)], slow)
+    assert episode.stamps.tolist() == [T0 + 2 * DT]
 
 
 def test_stamps_of_another_clock_are_refused_and_say_how_old() -> None:

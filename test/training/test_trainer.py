@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
-import torch  # noqa: E402
+import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec  # noqa: E402
-from dp_ros.errors import BundleError, ConfigError, DataError  # noqa: E402
-from dp_ros.networks.diffusion_network import NetworkSettings  # noqa: E402
-from dp_ros.policy.backends import open_backend  # noqa: E402
-from dp_ros.policy.bundle import load_bundle  # noqa: E402
-from dp_ros.training.episodes import Episode  # noqa: E402
-from dp_ros.training.export import export_run  # noqa: E402
-from dp_ros.training.settings import OptimizerSettings, TrainSettings  # noqa: E402
-from dp_ros.training.trainer import Trainer, load_network, split_episodes  # noqa: E402
+from dp_ros.config import ActionSpec, JointStream, TaskSpec
+from dp_ros.errors import BundleError, ConfigError, DataError
+from dp_ros.networks.settings import NetworkSettings
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.training.episodes import Episode
+from dp_ros.training.export import export_run
+from dp_ros.training.settings import OptimizerSettings, TrainSettings
+from dp_ros.training.trainer import Trainer, load_network, split_episodes
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
-import torch  # noqa: E402
+import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec  # noqa: E402
-from dp_ros.errors import DataError  # noqa: E402
-from dp_ros.training.episodes import Episode  # noqa: E402
-from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, window_indices  # noqa: E402
+from dp_ros.config import ActionSpec, JointStream, TaskSpec
+from dp_ros.errors import DataError
+from dp_ros.training.episodes import Episode
+from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, window_indices
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),

@@ -1,0 +1,101 @@
+"""`dp_ros record`: demonstrations of the running robot, one rosbag2 folder for each episode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.nodes.evaluation import isolate
+from dp_ros.nodes.processes import ROBOT, NodeProcesses, NodeSpec
+from dp_ros.nodes.recorder import Recorder
+from dp_ros.nodes.session import Session
+from dp_ros.paths import share_folder
+
+DEMONSTRATOR = 'demonstrator'
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings:
+    """What to record.
+
+    Attributes
+    ----------
+    out
+        New folder, which gets one bag for each episode.
+    task
+        Names the topics: those of its streams, and that of its commands.
+    source
+        ``scripted``: starts the simulated robot and a demonstrator, and resets it for each episode. ``external``: the
+        robot runs already, and whatever commands it is recorded as it is.
+    seconds
+        Longest episode [s]; with ``external``, the length of each.
+
+    """
+
+    out: Path
+    task: TaskSpec
+    world: str = 'pusht'
+    source: Literal['scripted', 'external'] = 'scripted'
+    episodes: int = 1
+    seed: int = 0
+    seconds: float = 30.0
+    storage: Literal['mcap', 'sqlite3'] = 'mcap'
+
+    def __post_init__(self) -> None:
+        if self.out.exists():
+            raise ConfigError(f'record: {self.out} exists, allowed a new folder')
+        if not 1 <= self.episodes <= 100_000:
+            raise ConfigError(f'episodes: got {self.episodes}, allowed 1 to 100000')
+        if not 1.0 <= self.seconds <= 3600.0:
+            raise ConfigError(f'seconds: got {self.seconds}, allowed 1 to 3600')
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that are recorded."""
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), self.task.action.topic]))
+
+
+def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
+    """Record the episodes; Ctrl-C ends with the episodes that are complete."""
+    specs = []
+    if settings.source == 'scripted':
+        isolate()
+        specs = [
+            NodeSpec(name=ROBOT, parameters={'world': settings.world, 'camera': _has_camera(settings.task)}),
+            NodeSpec(name=DEMONSTRATOR),
+        ]
+    settings.out.mkdir(parents=True)
+    params = share_folder() / 'config' / f'{settings.world}.yaml'
+    with NodeProcesses(specs, params, settings.out / 'logs') as processes:
+        session = Session(processes)
+        try:
+            recorder = Recorder(session.node, settings.topics, settings.storage)
+            session.wait(lambda: not recorder.missing(), f'publishers of {", ".join(settings.topics)}')
+            recorder.connect()
+            for number in tqdm(range(settings.episodes), unit='episode', desc='record'):
+                _episode(session, recorder, settings, number)
+        finally:
+            session.close()
+    say(f'{settings.episodes} episodes in {settings.out}')
+    return 0
+
+
+def _episode(session: Session, recorder: Recorder, settings: RecordSettings, number: int) -> None:
+    seed = settings.seed + number
+    if settings.source == 'scripted':
+        session.reset(seed)
+    with recorder.episode(settings.out / f'episode_{number:04d}'):
+        until = time.monotonic() + settings.seconds
+        while time.monotonic() < until and session.episode.get('success') != 'True':
+            session.spin()
+
+
+def _has_camera(task: TaskSpec) -> bool:
+    return any(stream.kind == 'image' for stream in task.streams)

@@ -1,0 +1,185 @@
+"""Oracles: diffusers, step by step, and the closed-form denoiser of Gaussian data."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for, noise_levels, sample
+from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod
+from dp_ros.errors import ConfigError
+
+STEPS = (1, 2, 4, 8, 10, 16, 50, 100)
+PREDICTION_TYPES = ('epsilon', 'sample', 'velocity')
+SHAPE = (3, 16, 2)
+
+
+def settings_grid():
+    return itertools.product(('ddim', 'ddpm'), ('trailing', 'leading'), PREDICTION_TYPES, STEPS)
+
+
+def network(x_k, k):
+    """Stand in for a denoiser: bounded, smooth, and different at each level and channel."""
+    mixed = x_k @ np.array([[0.5, -0.8], [0.6, 0.3]], np.float32)
+    return np.tanh(mixed + np.float32(k / 50))
+
+
+def diffusers_steps(monkeypatch, sampler, spacing, prediction_type, sampling_steps, seed):
+    """Return diffusers' noise levels and its step (prediction, k, x_k), fed with our random numbers."""
+    torch = pytest.importorskip('torch', reason='torch is needed by diffusers, the oracle')
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    options = {
+        'num_train_timesteps': 100,
+        'beta_schedule': 'squaredcos_cap_v2',
+        'clip_sample': True,
+        'timestep_spacing': spacing,
+        'prediction_type': 'v_prediction' if prediction_type == 'velocity' else prediction_type,
+    }
+    if sampler == 'ddim':
+        scheduler = diffusers.DDIMScheduler(**options, set_alpha_to_one=True)
+    else:
+        scheduler = diffusers.DDPMScheduler(**options)
+        rng = np.random.default_rng(seed)
+        monkeypatch.setattr(
+            'diffusers.schedulers.scheduling_ddpm.randn_tensor',
+            lambda shape, **_: torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32)),
+        )
+    scheduler.set_timesteps(sampling_steps)
+
+    def step(prediction, k, x_k):
+        return scheduler.step(torch.from_numpy(prediction), k, torch.from_numpy(x_k)).prev_sample.numpy()
+
+    return scheduler.timesteps.numpy(), step
+
+
+@pytest.mark.parametrize(('sampler', 'spacing', 'prediction_type', 'sampling_steps'), settings_grid())
+def test_every_step_of_a_trajectory_is_diffusers(monkeypatch, sampler, spacing, prediction_type, sampling_steps):
+    levels, oracle_step = diffusers_steps(monkeypatch, sampler, spacing, prediction_type, sampling_steps, seed=1)
+    settings = SamplerSettings(sampler=sampler, sampling_steps=sampling_steps, spacing=spacing)
+    coefficients = coefficients_for(ScheduleSpec(prediction_type=prediction_type), settings)
+    np.testing.assert_array_equal(coefficients.levels, levels)
+    rng = np.random.default_rng(1)
+    ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    for i, k in enumerate(levels.tolist()):
+        ours = coefficients.step(i, ours, network(ours, k), rng)
+        theirs = oracle_step(network(theirs, k), k, theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert ours.dtype == np.float32
+
+
+@pytest.mark.parametrize('spacing', ['trailing', 'leading'])
+def test_noise_levels_are_diffusers_for_every_count(spacing):
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    oracle = diffusers.DDIMScheduler(num_train_timesteps=100, timestep_spacing=spacing)
+    for sampling_steps in range(1, 101):
+        oracle.set_timesteps(sampling_steps)
+        levels = noise_levels(100, sampling_steps, spacing)
+        np.testing.assert_array_equal(levels, oracle.timesteps.numpy()[:sampling_steps])
+        assert len(levels) == sampling_steps
+
+
+def gaussian_denoiser(mean, deviation, prediction_type):
+    """Return the exact denoiser of data N(mean, deviation ** 2): E[x_0 | x_k] is linear in x_k."""
+    alpha_bar = alphas_cumprod()
+
+    def predict(x_k, k):
+        signal, noise = math.sqrt(alpha_bar[k]), math.sqrt(1 - alpha_bar[k])
+        x_0 = mean + signal * deviation**2 / ((signal * deviation) ** 2 + noise**2) * (x_k - signal * mean)
+        epsilon = (x_k - signal * x_0) / noise
+        outputs = {'epsilon': epsilon, 'sample': x_0, 'velocity': signal * epsilon - noise * x_0}
+        return outputs[prediction_type].astype(np.float32)
+
+    return predict
+
+
+@pytest.mark.parametrize('prediction_type', PREDICTION_TYPES)
+@pytest.mark.parametrize('sampler', ['ddim', 'ddpm'])
+def test_the_exact_denoiser_of_gaussian_data_gives_that_gaussian(sampler, prediction_type):
+    mean, deviation = 0.2, 0.15
+    schedule = ScheduleSpec(prediction_type=prediction_type)
+    coefficients = coefficients_for(schedule, SamplerSettings(sampler=sampler, sampling_steps=100))
+    rng = np.random.default_rng(0)
+    predict = gaussian_denoiser(mean, deviation, prediction_type)
+    x_0 = sample(coefficients, predict, rng.standard_normal(40_000), rng)
+    assert x_0.mean() == pytest.approx(mean, abs=0.01)
+    assert x_0.std() == pytest.approx(deviation, rel=0.05)
+
+
+def test_ddim_follows_the_exact_flow_of_a_gaussian():
+    # The probability flow keeps a sample's place in the distribution: noise z becomes mean + deviation * z.
+    noise = np.linspace(-2, 2, 9)
+    coefficients = coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=100))
+    x_0 = sample(coefficients, gaussian_denoiser(0.1, 0.3, 'epsilon'), noise, np.random.default_rng(0))
+    np.testing.assert_allclose(x_0, 0.1 + 0.3 * noise, atol=0.02)
+
+
+@pytest.mark.parametrize('sampling_steps', [3, 6, 7, 13, 60, 99])
+def test_the_last_step_lands_on_the_clean_clipped_x_0(sampling_steps):
+    for sampler, spacing in itertools.product(('ddim', 'ddpm'), ('trailing', 'leading')):
+        settings = SamplerSettings(sampler=sampler, spacing=spacing, sampling_steps=sampling_steps)
+        coefficients = coefficients_for(ScheduleSpec(prediction_type='sample'), settings)
+        x_0 = sample(coefficients, lambda x, k: np.full_like(x, 3.0), np.zeros(4), np.random.default_rng(0))
+        np.testing.assert_array_equal(x_0, np.ones(4))
+
+
+def test_without_clipping_x_0_is_left_alone():
+    coefficients = coefficients_for(ScheduleSpec(prediction_type='sample', clip=False), SamplerSettings())
+    x_0 = sample(coefficients, lambda x, k: np.full_like(x, 3.0), np.zeros(4), np.random.default_rng(0))
+    np.testing.assert_allclose(x_0, 3.0)
+
+
+def test_the_denoiser_is_called_once_per_level_and_the_noise_is_left_as_it_was():
+    called = []
+    noise = np.ones(SHAPE, np.float32)
+
+    def predict(x_k, k):
+        called.append(k)
+        return network(x_k, k)
+
+    sample(coefficients_for(ScheduleSpec(), SamplerSettings()), predict, noise, np.random.default_rng(0))
+    assert called == [99, 89, 79, 69, 59, 49, 39, 29, 19, 9]
+    assert (noise == 1).all()
+
+
+def test_ddim_draws_nothing_and_ddpm_is_repeated_by_its_seed():
+    noise = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+
+    def run(sampler, seed):
+        coefficients = coefficients_for(ScheduleSpec(), SamplerSettings(sampler=sampler))
+        return sample(coefficients, network, noise, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(run('ddim', 1), run('ddim', 2))
+    np.testing.assert_array_equal(run('ddpm', 1), run('ddpm', 1))
+    assert np.abs(run('ddpm', 1) - run('ddpm', 2)).max() > 0.01
+
+
+def test_coefficients_are_computed_once_per_setting_and_cannot_be_changed():
+    first = coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=7))
+    assert coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=7)) is first
+    assert coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=9)) is not first
+    with pytest.raises(ValueError, match='read-only'):
+        first.gain[0] = 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.clip = False
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ({'sampler': 'euler'}, "sampler: got 'euler', allowed ddim, ddpm"),
+        ({'spacing': 'linspace'}, "spacing: got 'linspace', allowed trailing, leading"),
+        ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 or more'),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        SamplerSettings(**wrong)
+
+
+def test_more_sampling_steps_than_diffusion_steps_are_refused():
+    with pytest.raises(ConfigError, match=r'sampling_steps: got 101, allowed 1 to diffusion_steps \(100\)'):
+        coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=101))

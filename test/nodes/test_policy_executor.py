@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from dp_ros import messages  # noqa: E402
+from dp_ros.data import Chunk, Observation, Window  # noqa: E402
+from dp_ros.errors import DataError  # noqa: E402
+from dp_ros.nodes.observation_buffer import aligned_type  # noqa: E402
+from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
+from dp_ros.policy.alignment import stack  # noqa: E402
+from dp_ros.policy.backends import open_backend  # noqa: E402
+from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
+from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+
+DT = 100_000_000
+T0 = 1_700_000_000_000_000_000
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Policy:
+    """Stands in for a policy, to inject faults: it does what it is told."""
+
+    def __init__(self, bundle: Bundle, act: Callable[[Window], None]) -> None:
+        self.bundle, self.act = bundle, act
+
+    def with_settings(self, **_: Any) -> Policy:
+        return self
+
+    def chunk(self, window: Window, rng: np.random.Generator) -> Chunk:
+        self.act(window)
+        task = self.bundle.task
+        actions = rng.random((task.pred_horizon, len(task.action.joints)))
+        return Chunk(stamp=window.stamp, control_dt=DT, joints=task.action.joints, actions=actions)
+
+
+class Live:
+    """An active policy_executor on a simulated clock, fed with aligned observations."""
+
+    def __init__(self, ros: Any, folder: str, **parameters: Any) -> None:
+        self.ros = ros
+        self.bundle = load_bundle(folder)
+        self.node = ros.create(PolicyExecutor, bundle=folder, use_sim_time=True, **parameters)
+        assert self.node.start()
+        self.chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
+        ros.connected('/policy_executor/action_chunk')
+        self.connect()
+
+    def connect(self) -> None:
+        streams = self.bundle.task.streams
+        self.inputs = {s.name: self.ros.talk(aligned_type(s), f'/observation_buffer/{s.name}') for s in streams}
+
+    def inject(self, act: Callable[[Window], None]) -> None:
+        self.node._settings = replace(self.node._settings, policy=Policy(self.bundle, act))
+
+    def messages(self, tick: int) -> dict[str, Any]:
+        stamp = T0 + tick * DT
+        x, y = 0.2 + 0.01 * np.sin(tick), 0.3 + 0.002 * tick
+        return {
+            'joint_states': messages.to_joint_state(stamp=stamp, name=['pusher_x', 'pusher_y'], position=[x, y]),
+            'block_pose': messages.to_pose(stamp=stamp, position=(y, x, 0), orientation=(0, 0, 0.6, 0.8), frame_id='t'),
+        }
+
+    def send(self, tick: int, *, only: tuple[str, ...] = ('joint_states', 'block_pose')) -> None:
+        """Let it be this control tick, and send its observation."""
+        self.ros.set_clock(T0 + tick * DT, self.node)
+        for name in only:
+            self.inputs[name].publish(self.messages(tick)[name])
+        if len(only) == 2:
+            self.ros.wait(lambda: self.node._newest == T0 + tick * DT, f'observation {tick} to be taken')
+
+    def window(self, tick: int) -> Window:
+        streams = {s.name: s for s in self.bundle.task.streams}
+        return stack(
+            [
+                Observation(
+                    stamp=T0 + t * DT,
+                    streams={name: messages.decode(streams[name], m) for name, m in self.messages(t).items()},
+                )
+                for t in (tick - 1, tick)
+            ]
+        )
+
+    def wait_for(self, count: int) -> list[Chunk]:
+        self.ros.wait(lambda: len(self.chunks) >= count, f'chunk {count}')
+        return [messages.chunk_from_message(m) for m in self.chunks]
+
+    def set(self, **parameters: Any) -> Any:
+        values = [Parameter(k, value=v).to_parameter_msg() for k, v in parameters.items()]
+        request = SetParameters.Request(parameters=values)
+        return self.ros.call(SetParameters, '/policy_executor/set_parameters', request).results
+
+
+def expected(live: Live, tick: int, seed: list[int], **settings: Any) -> np.ndarray:
+    policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(**settings)
+    return policy.chunk(live.window(tick), np.random.default_rng(seed)).actions
+
+
+def test_a_chunk_is_the_policy_s_for_the_window_stamped_with_the_newest_observation(ros, tiny):
+    live = Live(ros, tiny, seed=7)
+    for tick in range(2):
+        live.send(tick)
+    (chunk,) = live.wait_for(1)
+    assert chunk.stamp == T0 + DT
+    assert chunk.control_dt == DT
+    assert chunk.joints == ('pusher_x', 'pusher_y')
+    assert np.array_equal(chunk.actions, expected(live, 1, [7, 0]))
+
+
+def test_the_next_chunk_is_made_exec_horizon_ticks_later(ros, tiny):
+    live = Live(ros, tiny)
+    for tick in range(19):
+        live.send(tick)
+        if tick in (1, 9, 17):
+            live.wait_for((tick - 1) // 8 + 1)
+    assert [(c.stamp - T0) // DT for c in live.wait_for(3)] == [1, 9, 17]
+    assert np.array_equal(live.wait_for(3)[2].actions, expected(live, 17, [0, 2]))
+    assert live.node._number == 3
+
+
+def test_after_a_missing_observation_a_whole_window_is_collected_anew(ros, tiny):
+    live = Live(ros, tiny)
+    live.send(0)
+    live.send(1, only=('joint_states',))
+    live.send(2)
+    live.send(3)
+    (chunk,) = live.wait_for(1)
+    assert chunk.stamp == T0 + 3 * DT
+
+
+def test_without_one_of_the_streams_nothing_is_predicted_and_the_diagnostics_say_so(ros, tiny):
+    live = Live(ros, tiny)
+    for tick in range(4):
+        live.send(tick, only=('joint_states',))
+    ros.status('policy_executor: inference', WARN, 'no complete observation yet')
+    assert live.node._number == 0
+
+
+def test_an_observation_that_cannot_be_decoded_is_refused(ros, tiny):
+    live = Live(ros, tiny)
+    live.send(0)
+    bad = live.messages(1)['joint_states']
+    bad.position[0] = float('nan')
+    live.inputs['joint_states'].publish(bad)
+    ros.wait(lambda: live.node.counts['refused_observations'], 'the refusal')
+    live.send(2)
+    assert live.node._number == 0
+
+
+def test_sampler_settings_and_exec_horizon_change_live(ros, tiny):
+    live = Live(ros, tiny)
+    results = live.set(sampling_steps=3, spacing='leading', exec_horizon=2, sampler='ddpm')
+    assert all(r.successful for r in results)
+    for tick in range(4):
+        live.send(tick)
+        if tick in (1, 3):
+            live.wait_for((tick + 1) // 2)
+    chunks = live.wait_for(2)
+    assert [(c.stamp - T0) // DT for c in chunks] == [1, 3]
+    settings = {'sampling_steps': 3, 'spacing': 'leading', 'sampler': 'ddpm'}
+    assert np.array_equal(chunks[1].actions, expected(live, 3, [0, 1], **settings))
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'reason'),
+    [
+        ({'sampling_steps': 101}, 'sampling_steps: got 101, allowed 1 to diffusion_steps (100)'),
+        ({'exec_horizon': 16}, 'exec_horizon + inference_delay: got 16 + 1, allowed up to pred_horizon (16)'),
+        ({'inference_delay': 9}, 'exec_horizon + inference_delay: got 8 + 9, allowed up to pred_horizon (16)'),
+        ({'sampler': 'euler'}, "sampler: got 'euler', allowed '', 'ddim', 'ddpm'"),
+        ({'seed': -1}, 'Min: 0'),
+        ({'backend': 'torchscript'}, 'read-only'),
+    ],
+)
+def test_a_live_change_that_does_not_fit_is_refused_with_the_reason(ros, tiny, parameters, reason):
+    live = Live(ros, tiny)
+    before = live.node._settings
+    (result,) = live.set(**parameters)
+    assert not result.successful
+    assert reason in result.reason
+    assert live.node._settings is before
+
+
+def broken(tiny: str, folder: Path, change: Callable[[Path], None]) -> str:
+    shutil.copytree(tiny, folder)
+    change(folder)
+    return str(folder)
+
+
+def alter(folder: Path) -> None:
+    path = folder / 'denoiser.onnx'
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def unknown_field(folder: Path) -> None:
+    path = folder / 'bundle.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'colour': 'red'}))
+
+
+@pytest.mark.parametrize(
+    ('change', 'parameters', 'reason'),
+    [
+        (alter, {}, 'denoiser.onnx'),
+        (lambda folder: (folder / 'encoder.onnx').unlink(), {}, 'encoder.onnx'),
+        (unknown_field, {}, 'colour'),
+        (lambda _: None, {'backend': 'torchscript'}, "backend: got 'torchscript'"),
+        (lambda _: None, {'sampling_steps': 101}, 'sampling_steps: got 101'),
+        (lambda _: None, {'exec_horizon': 16}, 'allowed up to pred_horizon (16)'),
+    ],
+)
+def test_configure_is_refused_with_the_reason(ros, tiny, tmp_path, change, parameters, reason):
+    node = ros.create(PolicyExecutor, bundle=broken(tiny, tmp_path / 'broken', change), **parameters)
+    assert not node.start()
+    ros.status('policy_executor: lifecycle', ERROR, reason)
+    assert ros.tester.count_publishers('/policy_executor/action_chunk') == 0
+
+
+def test_a_network_that_fails_latches_and_activation_clears_it(ros, tiny):
+    live = Live(ros, tiny)
+
+    def fail(_: Window) -> None:
+        raise DataError('policy tiny actions: got nan at index (0, 0), allowed finite numbers only')
+
+    healthy = live.node._settings
+    live.inject(fail)
+    for tick in range(2):
+        live.send(tick)
+    ros.status('policy_executor: inference', ERROR, 'stopped: policy tiny actions: got nan')
+    live.node._settings = healthy
+    for tick in range(2, 20):
+        live.send(tick)
+    assert live.node._number == 1
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    live.connect()
+    for tick in range(20, 22):
+        live.send(tick)
+    (chunk,) = live.wait_for(1)
+    assert chunk.stamp == T0 + 21 * DT
+
+
+class Gate:
+    """Holds inference up until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, _: Window) -> None:
+        self.reached.set()
+        assert self.open.wait(20)
+
+
+def test_a_chunk_begun_before_deactivation_is_discarded(ros, tiny):
+    live = Live(ros, tiny)
+    gate = Gate()
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    live.connect()
+    gate.open.set()
+    ros.wait(lambda: live.node.counts['discarded'], 'the discarded chunk')
+    for tick in range(10, 12):
+        live.send(tick)
+    (chunk,) = live.wait_for(1)
+    assert chunk.stamp == T0 + 11 * DT
+
+
+def test_while_inference_is_slow_the_newest_window_wins_and_callbacks_go_on(ros, tiny):
+    live = Live(ros, tiny, exec_horizon=1)
+    gate = Gate()
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    for tick in range(2, 7):
+        live.send(tick)
+    gate.open.set()
+    assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 6]
+    assert live.node._worker.skipped == 4
+
+
+def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny):
+    live = Live(ros, tiny, deadline=0.05)
+    gate = Gate()
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    ros.set_clock(T0 + DT + 60_000_000, live.node)
+    gate.open.set()
+    live.wait_for(1)
+    status = ros.status('policy_executor: inference', WARN, 'deadline missed')
+    values = {v.key: v.value for v in status.values}
+    assert values['deadline_misses'] == '1'
+    assert float(values['latency_ms']) == pytest.approx(60.0)
+
+
+def test_when_the_clock_jumps_back_windows_start_anew(ros, tiny):
+    live = Live(ros, tiny)
+    for tick in range(2):
+        live.send(tick)
+    live.wait_for(1)
+    for tick in range(-50, -48):
+        live.send(tick)
+    assert live.wait_for(2)[1].stamp == T0 - 49 * DT

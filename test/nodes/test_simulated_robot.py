@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from dp_ros import messages  # noqa: E402
+from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
+from dp_ros.policy.trajectory import Trajectory  # noqa: E402
+from dp_ros.simulation.pusht import PushTWorld  # noqa: E402
+
+MS = 1_000_000
+JOINTS = ('pusher_x', 'pusher_y')
+OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+
+
+class Live:
+    """A running simulated robot, and what it says."""
+
+    def __init__(self, ros: Any, **parameters: Any) -> None:
+        self.ros = ros
+        self.node = ros.create(SimulatedRobotNode, **parameters)
+        self.joints = ros.listen(JointState, '/joint_states')
+        self.poses = ros.listen(PoseStamped, '/block_pose')
+        self.images = ros.listen(Image, '/camera/color/image_raw')
+        self.clock = ros.listen(Clock, '/clock')
+        self.episodes = ros.listen(DiagnosticStatus, '/simulated_robot/episode')
+        assert self.node.start()
+        ros.wait(lambda: len(self.joints) > 3, 'joint states')
+
+    def episode(self) -> dict[str, str]:
+        return {v.key: v.value for v in self.episodes[-1].values} if self.episodes else {}
+
+    def reset(self, seed: int) -> Any:
+        value = Parameter('seed', value=seed).to_parameter_msg()
+        request = SetParameters.Request(parameters=[value])
+        assert self.ros.call(SetParameters, '/simulated_robot/set_parameters', request).results[0].successful
+        return self.ros.call(Trigger, '/simulated_robot/reset', Trigger.Request())
+
+
+def trajectory(x: float, y: float, joints: tuple[str, ...] = JOINTS) -> JointTrajectory:
+    return messages.to_joint_trajectory(
+        Trajectory(
+            stamp=0,
+            joints=joints,
+            times=np.array([500 * MS]),
+            positions=np.array([[x, y]]),
+            velocities=np.zeros((1, 2)),
+        )
+    )
+
+
+def test_readings_fall_on_control_ticks_at_their_rates(ros):
+    live = Live(ros)
+    ros.wait(lambda: len(live.images) > 3, 'images')
+    stamps = [messages.stamp_of(m) for m in live.joints]
+    assert set(np.diff(stamps)) == {10 * MS}
+    assert all(stamp % (10 * MS) == 0 for stamp in stamps)
+    assert set(np.diff([messages.stamp_of(m) for m in live.poses])) == {10 * MS}
+    images = [messages.stamp_of(m) for m in live.images]
+    assert all(stamp % (100 * MS) == 0 for stamp in images)
+    assert set(np.diff(images)) == {100 * MS}
+    assert set(images) & set(stamps)
+    now = live.node.now()
+    assert abs(now - messages.stamp_of(live.joints[-1])) < 10_000 * MS, 'stamps are the system clock, but for a late test'
+
+
+def test_messages_say_joints_units_frame_and_pixels(ros):
+    live = Live(ros)
+    ros.wait(lambda: live.images and live.poses, 'messages')
+    assert live.joints[0].name == list(JOINTS)
+    assert len(live.joints[0].velocity) == len(live.joints[0].effort) == 2
+    assert live.poses[0].header.frame_id == 'pusht'
+    image = live.images[0]
+    assert (image.height, image.width, image.encoding, image.step) == (96, 96, 'rgb8', 288)
+
+
+def test_it_follows_a_trajectory(ros):
+    live = Live(ros)
+    commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
+    start = np.array(live.joints[-1].position)
+    goal = np.clip(start + [0.03, 0.03], 0.02, 0.49)
+    commands.publish(trajectory(*goal))
+    ros.wait(lambda: np.allclose(live.joints[-1].position, goal, atol=2e-3), 'the goal')
+    assert live.node.counts['accepted'] == 1
+
+
+def test_a_trajectory_that_the_controller_rejects_moves_nothing(ros):
+    live = Live(ros)
+    commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
+    start = live.joints[-1].position
+    commands.publish(trajectory(0.4, 0.4, joints=('pusher_x', 'elbow')))
+    uneven = trajectory(0.4, 0.4)
+    uneven.points[0].velocities = [0.0]
+    commands.publish(uneven)
+    ros.wait(lambda: live.node.counts['rejected'] == 2, 'the rejections')
+    count = len(live.joints)
+    ros.wait(lambda: len(live.joints) > count + 20, 'more joint states')
+    assert live.joints[-1].position == start
+
+
+def test_reset_begins_an_episode_with_the_seed_while_time_goes_on(ros):
+    live = Live(ros, seed=1)
+    response = live.reset(42)
+    assert response.success
+    assert 'seed 42' in response.message
+    ros.wait(lambda: live.episode().get('seed') == '42', 'the new episode')
+    world = PushTWorld()
+    world.reset(42)
+    assert np.allclose(live.joints[-1].position, world.joint_positions)
+    assert float(live.episode()['elapsed']) < 5.0
+    assert live.episode()['success'] == 'False'
+    assert set(np.diff([messages.stamp_of(m) for m in live.joints])) == {10 * MS}
+
+
+def test_as_fast_as_it_computes_it_makes_its_own_time_from_zero(ros):
+    live = Live(ros, publish_clock=True, rate=0.0, camera=False)
+    ros.wait(lambda: live.clock and live.clock[-1].clock.sec >= 2, 'two seconds of the clock')
+    assert messages.stamp_of(live.joints[0]) < 2_000 * MS
+    assert messages.stamp_of(live.joints[0]) % (10 * MS) == 0
+    assert live.images == []
+
+
+def test_deactivated_its_time_stands_still(ros):
+    live = Live(ros)
+    live.node.trigger_deactivate()
+    steps = live.node.counts['steps']
+    assert live.node._thread is None
+    live.node.trigger_activate()
+    ros.wait(lambda: live.node.counts['steps'] > 3, 'steps')
+    assert steps > 3
+
+
+def test_a_rate_needs_a_clock_of_its_own(ros):
+    node = ros.create(SimulatedRobotNode, rate=2.0)
+    assert not node.start()
+    ros.status('simulated_robot: lifecycle', ERROR, 'rate: got 2.0, allowed 1.0 unless publish_clock is true')
+
+
+def test_it_says_whether_time_keeps_up(ros):
+    live = Live(ros)
+    status = ros.status('simulated_robot: simulation', live.node and OK)
+    assert {'accepted', 'rejected', 'steps', 'late_ms_max'} == {v.key for v in status.values}
