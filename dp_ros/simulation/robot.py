@@ -11,7 +11,7 @@ import numpy as np
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected
-from dp_ros.simulation.pusht import PushTWorld
+from dp_ros.simulation.pusht import SUCCESS_COVERAGE, PushTWorld
 
 SCORE_PERIOD = NANOSECONDS // 10  # the benchmark looks at coverage ten times a second
 
@@ -27,13 +27,13 @@ class JointReading:
     effort: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class PoseReading:
     """The block's pose: position [m] and quaternion x, y, z, w."""
 
     stamp: int
-    position: np.ndarray
-    orientation: np.ndarray
+    position: tuple[float, float, float]
+    orientation: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +88,7 @@ class SimulatedRobot:
         controller: JointTrajectoryController | None = None,
     ) -> None:
         self.world = world
-        self.step_duration = world.period
+        self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
         self.now = start
@@ -119,7 +119,6 @@ class SimulatedRobot:
         self._seed = seed
         self._coverage = self.world.coverage
         self._best = self._coverage
-        self._succeeded = self.world.success
 
     def command(self, trajectory: Any) -> Accepted | Rejected:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
@@ -133,7 +132,6 @@ class SimulatedRobot:
         if self.now % SCORE_PERIOD == 0:
             self._coverage = world.coverage
             self._best = max(self._best, self._coverage)
-            self._succeeded |= self.world.success_at(self._coverage)
         return list(self._readings())
 
     @property
@@ -142,8 +140,8 @@ class SimulatedRobot:
         return EpisodeStatus(
             seed=self._seed,
             elapsed=(self.now - self._began) / NANOSECONDS,
-            score=self.world.score_of(self._best),
-            success=self._succeeded,
+            score=min(1.0, self._best / SUCCESS_COVERAGE),
+            success=self._best > SUCCESS_COVERAGE,
             coverage=self._coverage,
         )
 

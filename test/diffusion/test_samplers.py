@@ -19,7 +19,7 @@ SHAPE = (3, 16, 2)
 
 
 def settings_grid():
-    return itertools.product(('ddim', 'ddpm'), ('trailing', 'leading'), PREDICTION_TYPES, STEPS)
+    return list(itertools.product(('ddim', 'ddpm'), ('trailing', 'leading'), PREDICTION_TYPES, STEPS))
 
 
 def network(x_k, k):
@@ -78,20 +78,24 @@ def test_noise_levels_are_diffusers_for_every_count(spacing):
     for sampling_steps in range(1, 101):
         oracle.set_timesteps(sampling_steps)
         levels = noise_levels(100, sampling_steps, spacing)
-        np.testing.assert_array_equal(levels, oracle.timesteps.numpy()[:sampling_steps])
+        # diffusers adds up floating-point strides: exact halves round either way, and a level -1 may follow the last.
+        allowed = 1 if spacing == 'trailing' else 0
+        np.testing.assert_allclose(levels, oracle.timesteps.numpy()[:sampling_steps], rtol=0, atol=allowed)
         assert len(levels) == sampling_steps
+        assert (np.diff(levels) < 0).all()
+        assert levels[-1] >= 0
 
 
-def gaussian_denoiser(mean, deviation, prediction_type):
+def gaussian_denoiser(mean, deviation, schedule):
     """Return the exact denoiser of data N(mean, deviation ** 2): E[x_0 | x_k] is linear in x_k."""
-    alpha_bar = alphas_cumprod()
+    alpha_bar = alphas_cumprod(schedule.name, schedule.diffusion_steps)
 
     def predict(x_k, k):
         signal, noise = math.sqrt(alpha_bar[k]), math.sqrt(1 - alpha_bar[k])
         x_0 = mean + signal * deviation**2 / ((signal * deviation) ** 2 + noise**2) * (x_k - signal * mean)
         epsilon = (x_k - signal * x_0) / noise
         outputs = {'epsilon': epsilon, 'sample': x_0, 'velocity': signal * epsilon - noise * x_0}
-        return outputs[prediction_type].astype(np.float32)
+        return outputs[schedule.prediction_type].astype(np.float32)
 
     return predict
 
@@ -100,20 +104,20 @@ def gaussian_denoiser(mean, deviation, prediction_type):
 @pytest.mark.parametrize('sampler', ['ddim', 'ddpm'])
 def test_the_exact_denoiser_of_gaussian_data_gives_that_gaussian(sampler, prediction_type):
     mean, deviation = 0.2, 0.15
-    schedule = ScheduleSpec(prediction_type=prediction_type)
-    coefficients = coefficients_for(schedule, SamplerSettings(sampler=sampler, sampling_steps=100))
+    # DDPM's variance is that of data known exactly, so it falls short by a share that shrinks with the steps.
+    schedule = ScheduleSpec(prediction_type=prediction_type, diffusion_steps=1000)
+    coefficients = coefficients_for(schedule, SamplerSettings(sampler=sampler, sampling_steps=1000))
     rng = np.random.default_rng(0)
-    predict = gaussian_denoiser(mean, deviation, prediction_type)
-    x_0 = sample(coefficients, predict, rng.standard_normal(40_000), rng)
+    x_0 = sample(coefficients, gaussian_denoiser(mean, deviation, schedule), rng.standard_normal(20_000), rng)
     assert x_0.mean() == pytest.approx(mean, abs=0.01)
-    assert x_0.std() == pytest.approx(deviation, rel=0.05)
+    assert x_0.std() == pytest.approx(deviation, rel=0.03)
 
 
 def test_ddim_follows_the_exact_flow_of_a_gaussian():
     # The probability flow keeps a sample's place in the distribution: noise z becomes mean + deviation * z.
     noise = np.linspace(-2, 2, 9)
     coefficients = coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=100))
-    x_0 = sample(coefficients, gaussian_denoiser(0.1, 0.3, 'epsilon'), noise, np.random.default_rng(0))
+    x_0 = sample(coefficients, gaussian_denoiser(0.1, 0.3, ScheduleSpec()), noise, np.random.default_rng(0))
     np.testing.assert_allclose(x_0, 0.1 + 0.3 * noise, atol=0.02)
 
 

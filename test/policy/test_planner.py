@@ -563,8 +563,8 @@ def test_nothing_outside_the_limits_is_ever_sent(events, position, margin):
             outcome = planner.accept(chunk_of(actions, now - age), now)
             sent = outcome.trajectory if isinstance(outcome, Planned) else None
         else:
-            outcome = planner.stop(now) if kind == 'stop' else planner.hold(now)
-            sent = outcome if isinstance(outcome, Trajectory) else None
+            answer = planner.stop(now) if kind == 'stop' else planner.hold(now)
+            sent = answer if isinstance(answer, Trajectory) else None
         if sent is None:
             assert planner.plan is old
         elif kind == 'hold':
