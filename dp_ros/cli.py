@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dp_ros import __version__
@@ -28,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
         extra = MISSING.get((error.name or '').split('.')[0])
         if extra is None:
             raise
-        print(f"error: {error.name} is not installed; `pip install 'dp_ros[{extra}]'` has it", file=sys.stderr)
+        print(f"error: {error.name} is not installed; `pip install '.[{extra}]'` has it", file=sys.stderr)
         return 1
 
 
@@ -136,11 +137,13 @@ def _record(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.nodes.record import RecordSettings, run_record
     from dp_ros.paths import locate
+    from dp_ros.training.bags import BagWriter
     from dp_ros.training.settings import TrainSettings
 
     task = read_yaml(locate(options.config), TrainSettings).task
-    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'storage')
-    return run_record(RecordSettings(task=task, **{name: getattr(options, name) for name in names}), print)
+    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds')
+    settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
+    return run_record(settings, partial(BagWriter, storage=options.storage), print)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:

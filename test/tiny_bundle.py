@@ -32,21 +32,22 @@ NORMALIZER = Normalizer(
 
 def write_tiny_bundle(folder: Path, *, torchscript: bool = False, **changes: Any) -> Path:
     """Write the bundle to ``folder`` and return it; ``changes`` replace arguments of `write_bundle`."""
-    inputs, networks, parity = _networks(torchscript)
-    arguments = {
+    networks, parity = tiny_networks(changes.get('task', TASK), torchscript=torchscript)
+    arguments: dict[str, Any] = {
         'task': TASK,
         'normalizer': NORMALIZER,
         'schedule': ScheduleSpec(),
         'defaults': SamplerSettings(),
         'networks': networks,
-        'parity': Parity(inputs=inputs, **parity),
+        'parity': parity,
         'provenance': {'weights': 'random'},
     }
     write_bundle(folder, **(arguments | changes))
     return folder
 
 
-def _networks(torchscript: bool) -> tuple[dict[str, np.ndarray], dict[str, bytes], dict[str, np.ndarray]]:
+def tiny_networks(task: TaskSpec, *, torchscript: bool = False) -> tuple[dict[str, bytes], Parity]:
+    """Return a task's networks by file name, and what eager torch gives for them; the same each time."""
     import torch
     from torch import Tensor, nn
 
@@ -61,20 +62,20 @@ def _networks(torchscript: bool) -> tuple[dict[str, np.ndarray], dict[str, bytes
     class Denoiser(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.from_cond = nn.Linear(WIDTH, len(JOINTS))
-            self.from_x = nn.Conv1d(len(JOINTS), len(JOINTS), 3, padding=1)
+            self.from_cond = nn.Linear(WIDTH, channels)
+            self.from_x = nn.Conv1d(channels, channels, 3, padding=1)
 
         def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
             share = (k.to(torch.float32) / 100)[:, None, None]
             return share * x_k + self.from_x(x_k.transpose(1, 2)).transpose(1, 2) + self.from_cond(cond)[:, None, :]
 
+    shapes, channels = input_shapes(task), len(task.action.joints)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the tracing exporter, the lighter one, says that it is the older one
         torch.manual_seed(0)
-        shapes = input_shapes(TASK)
         encoder, denoiser = Encoder().eval(), Denoiser().eval()
         streams = tuple(torch.rand(2, *shape) * 2 - 1 for shape in shapes.values())
-        x_k, k = torch.randn(2, TASK.pred_horizon, len(JOINTS)), torch.tensor([0, 99])
+        x_k, k = torch.randn(2, task.pred_horizon, channels), torch.tensor([0, 99])
         cond = encoder(*streams)
         prediction = denoiser(x_k, k, cond)
         networks = {
@@ -85,8 +86,8 @@ def _networks(torchscript: bool) -> tuple[dict[str, np.ndarray], dict[str, bytes
             networks['encoder.ts'] = _export('torchscript', encoder, streams, [], '')
             networks['denoiser.ts'] = _export('torchscript', denoiser, (x_k, k, cond), [], '')
     inputs = {name: stream.numpy() for name, stream in zip(shapes, streams, strict=True)}
-    rest = {'cond': cond, 'x_k': x_k, 'k': k, 'prediction': prediction}
-    return inputs, networks, {name: value.numpy() for name, value in rest.items()}
+    recorded = {'cond': cond, 'x_k': x_k, 'k': k, 'prediction': prediction}
+    return networks, Parity(inputs=inputs, **{name: value.numpy() for name, value in recorded.items()})
 
 
 def _export(

@@ -14,7 +14,7 @@ from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.evaluation import isolate
 from dp_ros.nodes.processes import ROBOT, NodeProcesses, NodeSpec
-from dp_ros.nodes.recorder import Recorder
+from dp_ros.nodes.recorder import NewBag, Recorder
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 
@@ -46,7 +46,6 @@ class RecordSettings:
     episodes: int = 1
     seed: int = 0
     seconds: float = 30.0
-    storage: Literal['mcap', 'sqlite3'] = 'mcap'
 
     def __post_init__(self) -> None:
         if self.out.exists():
@@ -62,8 +61,8 @@ class RecordSettings:
         return list(dict.fromkeys([*(s.topic for s in self.task.streams), self.task.action.topic]))
 
 
-def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
-    """Record the episodes; Ctrl-C ends with the episodes that are complete."""
+def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], None]) -> int:
+    """Record the episodes into bags opened by ``new_bag``; Ctrl-C leaves the episodes that are complete."""
     specs = []
     if settings.source == 'scripted':
         isolate()
@@ -76,7 +75,7 @@ def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
     with NodeProcesses(specs, params, settings.out / 'logs') as processes:
         session = Session(processes)
         try:
-            recorder = Recorder(session.node, settings.topics, settings.storage)
+            recorder = Recorder(session.node, settings.topics, new_bag)
             session.wait(lambda: not recorder.missing(), f'publishers of {", ".join(settings.topics)}')
             recorder.connect()
             for number in tqdm(range(settings.episodes), unit='episode', desc='record'):

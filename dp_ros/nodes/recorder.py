@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.training.bags import BagWriter
 
 # Deep enough that no message is lost while a file is opened.
 DEPTH = 1000
+
+
+class Bag(Protocol):
+    """An open recording."""
+
+    def write_raw(self, topic: str, kind: str, received: int, data: bytes) -> None:
+        """Add a serialized message of a type, received at a time [ns]."""
+
+
+NewBag = Callable[[Path | str], AbstractContextManager[Bag]]
 
 
 class Recorder:
@@ -27,17 +37,17 @@ class Recorder:
         Subscribes; its executor must spin while an episode is recorded.
     topics
         Fully qualified names.
-    storage
-        ``mcap`` or ``sqlite3``.
+    new_bag
+        Opens a new recording at a path, as :class:`dp_ros.training.bags.BagWriter` does.
 
     """
 
-    def __init__(self, node: Node, topics: Sequence[str], storage: str = 'mcap') -> None:
+    def __init__(self, node: Node, topics: Sequence[str], new_bag: NewBag) -> None:
         self._node = node
         self._topics = tuple(topics)
-        self._storage = storage
+        self._new_bag = new_bag
         self._types: dict[str, str] = {}
-        self._bag: BagWriter | None = None
+        self._bag: Bag | None = None
         self._counts: dict[str, int] = {}
         self._error: Exception | None = None
 
@@ -69,7 +79,7 @@ class Recorder:
             raise ConfigError('record: got an episode before connect(), allowed after it')
         self._counts, self._error = dict.fromkeys(self._topics, 0), None
         try:
-            with BagWriter(path, self._storage) as self._bag:
+            with self._new_bag(path) as self._bag:
                 yield self._counts
                 self._check(path)
         finally:

@@ -7,9 +7,11 @@ The pusher follows its set point by the benchmark's own PD law, in the benchmark
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')  # pygame greets on standard output when it is imported
 
+import gymnasium
 import numpy as np
 from gym_pusht.envs.pusht import PushTEnv
 
@@ -38,7 +40,7 @@ class PushTWorld:
     def reset(self, seed: int) -> None:
         """Begin an episode at the state that gym-pusht draws for ``seed``."""
         gym = self._env
-        super(PushTEnv, gym).reset(seed=seed)  # seeds its random numbers
+        gymnasium.Env.reset(gym, seed=seed)  # seeds its random numbers
         gym._setup()
         draw = gym.np_random
         pusher = [draw.integers(50, 450), draw.integers(50, 450)]
@@ -47,7 +49,9 @@ class PushTWorld:
         gym._set_state(np.array([*pusher, *block, draw.uniform(-np.pi, np.pi)]))
         self._force = np.zeros(2)
 
-    def set_state(self, *, pusher: np.ndarray, block: np.ndarray, yaw: float) -> None:
+    def set_state(
+        self, *, pusher: Sequence[float] | np.ndarray, block: Sequence[float] | np.ndarray, yaw: float
+    ) -> None:
         """Put pusher (2,) and block (2,) [m] where they are asked for, at rest."""
         for what, value in (('pusher', pusher), ('block', block)):
             check_shape(what, np.asarray(value), (2,))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from std_msgs.msg import Header
 from dp_ros import messages
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.nodes.recorder import Recorder
-from dp_ros.training.bags import BagReader
+from dp_ros.training.bags import BagReader, BagWriter
 
 pytestmark = pytest.mark.ros
 TOPICS = ('/joint_states', '/note')
@@ -25,7 +26,7 @@ def connected(ros: Any, storage: str = 'mcap') -> tuple[Recorder, Any, Any]:
     """Return a recorder of a reliable and a best-effort topic, and their publishers."""
     states = ros.tester.create_publisher(JointState, '/joint_states', 50)
     notes = ros.tester.create_publisher(Header, '/note', qos_profile_sensor_data)
-    recorder = Recorder(ros.tester, TOPICS, storage)
+    recorder = Recorder(ros.tester, TOPICS, partial(BagWriter, storage=storage))
     ros.wait(lambda: not recorder.missing(), 'the topics')
     recorder.connect()
     ros.wait(lambda: states.get_subscription_count() and notes.get_subscription_count(), 'the recorder')
@@ -73,7 +74,7 @@ def test_an_interrupted_episode_leaves_no_bag(ros: Any, tmp_path: Path) -> None:
 
 
 def test_a_topic_that_nobody_offers_is_refused_with_those_that_exist(ros: Any) -> None:
-    recorder = Recorder(ros.tester, ['/camera'])
+    recorder = Recorder(ros.tester, ['/camera'], BagWriter)
     assert recorder.missing() == ['/camera']
     with pytest.raises(ConfigError, match=r'nobody offers /camera, allowed .*/diagnostics'):
         recorder.connect()
@@ -82,6 +83,6 @@ def test_a_topic_that_nobody_offers_is_refused_with_those_that_exist(ros: Any) -
 def test_recording_before_connecting_is_refused(ros: Any, tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match=r'before connect\(\)'),
-        Recorder(ros.tester, TOPICS).episode(tmp_path / 'bag'),
+        Recorder(ros.tester, TOPICS, BagWriter).episode(tmp_path / 'bag'),
     ):
         pass

@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -36,7 +37,7 @@ class Live:
         self.joints = ros.listen(JointState, '/joint_states')
         self.poses = ros.listen(PoseStamped, '/block_pose')
         self.images = ros.listen(Image, '/camera/color/image_raw')
-        self.clock = ros.listen(Clock, '/clock')
+        self.clock = ros.listen(Clock, '/clock', qos_profile_sensor_data)
         self.episodes = ros.listen(DiagnosticStatus, '/simulated_robot/episode')
         assert self.node.start()
         ros.wait(lambda: len(self.joints) > 3, 'joint states')
@@ -103,10 +104,11 @@ def test_a_trajectory_that_the_controller_rejects_moves_nothing(ros):
     commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
     start = live.joints[-1].position
     commands.publish(trajectory(0.4, 0.4, joints=('pusher_x', 'elbow')))
+    ros.wait(lambda: live.node.counts['rejected'] == 1, 'the rejection of unknown joints')
     uneven = trajectory(0.4, 0.4)
     uneven.points[0].velocities = [0.0]
     commands.publish(uneven)
-    ros.wait(lambda: live.node.counts['rejected'] == 2, 'the rejections')
+    ros.wait(lambda: live.node.counts['rejected'] == 2, 'the rejection of points with too few velocities')
     count = len(live.joints)
     ros.wait(lambda: len(live.joints) > count + 20, 'more joint states')
     assert live.joints[-1].position == start
@@ -151,6 +153,6 @@ def test_a_rate_needs_a_clock_of_its_own(ros):
 
 
 def test_it_says_whether_time_keeps_up(ros):
-    live = Live(ros)
-    status = ros.status('simulated_robot: simulation', live.node and OK)
+    Live(ros)
+    status = ros.status('simulated_robot: simulation', OK)
     assert {'accepted', 'rejected', 'steps', 'late_ms_max'} == {v.key for v in status.values}

@@ -1,0 +1,138 @@
+"""A scripted demonstrator: watches the simulated robot and commands it, for recordings that need no person.
+
+Each command is a single point, due when it is received: a step of the set point, as the person's mouse made it in the
+benchmark's demonstrations. It is paced by the robot's stamps, so it keeps step with a robot of any speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros import messages
+from dp_ros.config import JointStream, PoseStream
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import DataError
+from dp_ros.nodes.diagnostics import ERROR, OK
+from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.nodes.parameters import Param
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.expert import PushTExpert
+
+JOINTS = ('pusher_x', 'pusher_y')
+PUSHER = JointStream(name='pusher', topic='joint_states', joints=JOINTS, units=('m', 'm'))
+BLOCK = PoseStream(name='block', topic='block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
+PARAMETERS = [
+    Param(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
+    Param(
+        name='seed', default=0, low=0, high=2**31 - 1,
+        description="Decides, with the episode's own seed, which way is taken where several are as good.",
+    ),
+    Param(name='topics.joint_states', default='joint_states', description='Joint states of the robot.'),
+    Param(name='topics.pose', default='block_pose', description="The block's pose."),
+    Param(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
+    Param(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
+]  # fmt: skip
+STATUS = 'demonstration'
+
+
+class Demonstrator(ManagedNode):
+    """The node `demonstrator`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._inputs: list[Any] = []
+        self._publisher: Any = None
+        super().__init__('demonstrator', PARAMETERS, **options)
+
+    def configure(self) -> None:
+        """Make the output."""
+        self._control_dt = to_nanoseconds(self.value('control_dt'))
+        self._publisher = self.create_lifecycle_publisher(JointTrajectory, self.value('topics.command'), reliable(1))
+
+    def activate(self) -> None:
+        """Begin to watch, and to command from the next episode message on."""
+        self._newest: dict[str, tuple[int, np.ndarray]] = {}
+        self._expert: PushTExpert | None = None
+        self._elapsed = 0.0
+        self._tick = -1
+        self._commands = 0
+        sensor = qos_profile_sensor_data
+        self._inputs = [
+            self.create_subscription(JointState, self.value('topics.joint_states'), self._on_joints, sensor),
+            self.create_subscription(PoseStamped, self.value('topics.pose'), self._on_pose, sensor),
+            self.create_subscription(DiagnosticStatus, self.value('topics.episode'), self._on_episode, reliable(10)),
+        ]
+
+    def deactivate(self) -> None:
+        """Stop watching. The robot stays at its last set point."""
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        self.diagnostics.forget(STATUS)
+
+    def cleanup(self) -> None:
+        """Remove the output."""
+        if self._publisher is not None:
+            self.destroy_lifecycle_publisher(self._publisher)
+            self._publisher = None
+
+    def restart(self, reason: str) -> None:
+        """Forget what was seen before the clock jumped."""
+        self._newest, self._expert, self._tick = {}, None, -1
+
+    def refresh(self) -> None:
+        """Say how many commands went out."""
+        if self.active:
+            text = 'demonstrating' if self._expert else 'waiting for an episode'
+            self.diagnostics.report(STATUS, OK, text, {'commands': self._commands})
+
+    def _on_joints(self, message: JointState) -> None:
+        self._see(PUSHER, message)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        self._see(BLOCK, message)
+
+    def _on_episode(self, message: DiagnosticStatus) -> None:
+        values = {v.key: v.value for v in message.values}
+        elapsed = float(values['elapsed'])
+        if self._expert is None or elapsed < self._elapsed:
+            rng = np.random.default_rng([self.value('seed'), int(values['seed'])])
+            self._expert = PushTExpert(rng, control_dt=self.value('control_dt'))
+        self._elapsed = elapsed
+
+    def _see(self, stream: JointStream | PoseStream, message: Any) -> None:
+        try:
+            self._newest[stream.name] = messages.stamp_of(message), messages.decode(stream, message)
+        except DataError as error:
+            self.get_logger().error(str(error), throttle_duration_sec=WARN_PERIOD)
+            self.diagnostics.report(STATUS, ERROR, str(error))
+            return
+        if len(self._newest) < 2 or self._expert is None:
+            return
+        tick = min(stamp for stamp, _ in self._newest.values()) // self._control_dt
+        if tick == self._tick:
+            return
+        self._tick = tick
+        pusher, block = (self._newest[name][1].tolist() for name in ('pusher', 'block'))
+        self._command(self._expert.target(pusher, block[:3], block[3:]))
+
+    def _command(self, target: np.ndarray) -> None:
+        step = Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, dtype=np.int64), positions=target[np.newaxis])
+        self._publisher.publish(messages.to_joint_trajectory(step))
+        self._commands += 1
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `demonstrator`."""
+    return run(Demonstrator, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
