@@ -122,7 +122,7 @@ def _convert(options: argparse.Namespace) -> int:
 def _add_record(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'record', _record, 'Record demonstrations from the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
-    parser.add_argument('--config', type=Path, default=Path('config/train/pusht_state.yaml'),
+    parser.add_argument('--config', default='config/train/pusht_state.yaml',
                         help='training configuration that names the topics')  # fmt: skip
     parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
                         help='who commands: the scripted demonstrator, or whatever else publishes commands')  # fmt: skip
@@ -247,17 +247,20 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, 'bench', _bench, 'Measure the network: ONNX Runtime and eager torch, side by side.')
+    parser = _command(commands, 'bench', _bench, 'Measure the network, beside eager torch, and the reading of recordings.')
     parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose network is measured')
     parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads to measure')
     parser.add_argument('--rounds', type=int, default=200, help='forwards of each, in turn')
+    parser.add_argument('--messages', type=int, default=200_000, help='joint states in the bags that are read')
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from dp_ros.training.bench import run_bench
+    from dp_ros.training.bench import BenchSettings, run_bench
 
-    return run_bench(_bundle(options.bundle), options.threads, options.rounds, options.json, print)
+    names = ('threads', 'rounds', 'messages', 'json')
+    chosen = {name: getattr(options, name) for name in names}
+    return run_bench(BenchSettings(**{**chosen, 'bundle': _bundle(options.bundle)}), print)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,6 @@ from dp_ros.policy.bundle import Parity, input_shapes, write_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 
 JOINTS = ('pusher_x', 'pusher_y')
-WIDTH = 8
 TASK = TaskSpec(
     streams=(
         JointStream(name='joint_states', topic='/joint_states', joints=JOINTS, units=('m', 'm')),
@@ -46,7 +45,7 @@ def write_tiny_bundle(folder: Path, *, torchscript: bool = False, **changes: Any
     return folder
 
 
-def tiny_networks(task: TaskSpec, *, torchscript: bool = False) -> tuple[dict[str, bytes], Parity]:
+def tiny_networks(task: TaskSpec, *, torchscript: bool = False, width: int = 8) -> tuple[dict[str, bytes], Parity]:
     """Return a task's networks by file name, and what eager torch gives for them; the same each time."""
     import torch
     from torch import Tensor, nn
@@ -54,7 +53,7 @@ def tiny_networks(task: TaskSpec, *, torchscript: bool = False) -> tuple[dict[st
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = nn.Linear(sum(int(np.prod(shape)) for shape in shapes.values()), WIDTH)
+            self.layer = nn.Linear(sum(int(np.prod(shape)) for shape in shapes.values()), width)
 
         def forward(self, *streams: Tensor) -> Tensor:
             return torch.tanh(self.layer(torch.cat([s.flatten(1) for s in streams], dim=1)))
@@ -62,7 +61,7 @@ def tiny_networks(task: TaskSpec, *, torchscript: bool = False) -> tuple[dict[st
     class Denoiser(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.from_cond = nn.Linear(WIDTH, channels)
+            self.from_cond = nn.Linear(width, channels)
             self.from_x = nn.Conv1d(channels, channels, 3, padding=1)
 
         def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:

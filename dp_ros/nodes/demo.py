@@ -61,7 +61,8 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
         runner, film = RosRunner(session, bundle, settings), Film(session)
         for number in range(settings.episodes):
             film.seed = settings.seed + number
-            bar = tqdm(total=settings.seconds, desc=f'episode {number + 1}/{settings.episodes}', bar_format=BAR, leave=True)
+            title = f'episode {number + 1}/{settings.episodes}'
+            bar = tqdm(total=settings.seconds, desc=title, bar_format=BAR)
             results.append(runner.run(settings.seed + number, partial(_watch, session, film, bar)))
             bar.set_postfix(score=f'{results[-1].score:.3f}')
             bar.close()
@@ -84,6 +85,6 @@ BAR = '{desc} |{bar}| {n:.1f}/{total:.0f} s robot time {postfix}'
 def _watch(session: Session, film: Film, bar: Any) -> None:
     film.take()
     elapsed = float(session.episode.get('elapsed', 0.0))
-    bar.update(max(0.0, elapsed - bar.n))
+    bar.update(max(0.0, min(elapsed, bar.total) - bar.n))
     if np.isfinite(elapsed):
         bar.set_postfix(score=session.episode.get('score', '')[:5], refresh=False)

@@ -12,68 +12,22 @@ import numpy as np
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
-from dp_ros.config import ImageStream, Stream, TaskSpec
+from dp_ros.config import ImageStream, Stream
 from dp_ros.data import Observation, Window, to_nanoseconds
-from dp_ros.errors import ConfigError, DataError, DpRosError
+from dp_ros.errors import DataError, DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
+from dp_ros.nodes.inference_settings import PARAMETERS, Settings, make_settings
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.nodes.observation_buffer import BUNDLE, aligned_type, read_bundle
-from dp_ros.nodes.parameters import Param
+from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.worker import Worker
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
-PARAMETERS = [
-    BUNDLE,
-    Param(
-        name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
-        description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
-    ),
-    Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
-    Param(
-        name='sampler', default='', choices=('', 'ddim', 'ddpm'), live=True,
-        description="How noise becomes actions; empty: the bundle's own.",
-    ),
-    Param(
-        name='sampling_steps', default=0, low=0, high=1000, live=True,
-        description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
-    ),
-    Param(
-        name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
-        description="Which noise levels are visited; empty: the bundle's own.",
-    ),
-    Param(
-        name='exec_horizon', default=0, low=0, high=1000, live=True,
-        description="Control steps from one chunk to the next; 0: the bundle's own.",
-    ),
-    Param(
-        name='inference_delay', default=1, low=0, high=1000, live=True,
-        description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon.',
-    ),
-    Param(
-        name='deadline', default=0.0, low=0.0, high=60.0, live=True,
-        description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
-    ),
-    Param(
-        name='seed', default=0, low=0, high=2**31 - 1, live=True,
-        description='Chunk number n since activation is drawn with the seed [seed, n].',
-    ),
-]  # fmt: skip
 STATUS = 'inference'
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What may change while running; callbacks swap the whole."""
-
-    policy: DiffusionPolicy
-    exec_horizon: int
-    deadline: int  # [ns]
-    seed: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,15 +38,6 @@ class Job:
     settings: Settings
     number: int
     generation: int
-
-
-def check_horizons(exec_horizon: int, inference_delay: int, pred_horizon: int) -> None:
-    """Raise :class:`ConfigError` unless a chunk lasts until the next one can take over."""
-    if inference_delay + exec_horizon > pred_horizon:
-        raise ConfigError(
-            f'exec_horizon + inference_delay: got {exec_horizon} + {inference_delay}, '
-            f'allowed up to pred_horizon ({pred_horizon})'
-        )
 
 
 class PolicyExecutor(ManagedNode):
@@ -128,11 +73,9 @@ class PolicyExecutor(ManagedNode):
     def configure(self) -> None:
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
         bundle = read_bundle(self.value('bundle'))
-        check_horizons(*self._horizons(self.values(), bundle.task), bundle.task.pred_horizon)
         backend = open_backend(bundle, backend=self.value('backend'), threads=self.value('threads'))
-        policy = DiffusionPolicy(bundle, backend)
-        self._bundle = bundle
-        self._settings = self._make_settings(policy, self.values())
+        settings = make_settings(DiffusionPolicy(bundle, backend), self.values())
+        self._bundle, self._settings = bundle, settings
         self._warm_up()
         self._output = self.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1))
         self._worker = Worker(self._infer, 'inference')
@@ -200,33 +143,15 @@ class PolicyExecutor(ManagedNode):
 
     # Parameters.
 
-    def _horizons(self, values: Mapping[str, Any], task: TaskSpec) -> tuple[int, int]:
-        return values['exec_horizon'] or task.exec_horizon, values['inference_delay']
-
-    def _make_settings(self, policy: DiffusionPolicy, values: Mapping[str, Any]) -> Settings:
-        assert self._bundle is not None
-        task, defaults = self._bundle.task, self._bundle.defaults
-        return Settings(
-            policy=policy.with_settings(
-                sampler=values['sampler'] or defaults.sampler,
-                sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
-                spacing=values['spacing'] or defaults.spacing,
-            ),
-            exec_horizon=self._horizons(values, task)[0],
-            deadline=to_nanoseconds(values['deadline'] or task.control_dt),
-            seed=values['seed'],
-        )
-
     def check(self, values: Mapping[str, Any]) -> None:
         """Refuse what does not fit the bundle, once there is one."""
-        if self._bundle is not None and self._settings is not None:
-            check_horizons(*self._horizons(values, self._bundle.task), self._bundle.task.pred_horizon)
-            self._make_settings(self._settings.policy, values)
+        if self._settings is not None:
+            make_settings(self._settings.policy, values)
 
     def apply(self, values: Mapping[str, Any]) -> None:
         """Use changed parameters from the next chunk on."""
         if self._settings is not None:
-            self._settings = self._make_settings(self._settings.policy, values)
+            self._settings = make_settings(self._settings.policy, values)
 
     # Observations in.
 

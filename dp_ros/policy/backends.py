@@ -79,7 +79,7 @@ class TorchScript:
         if TORCHSCRIPT_FILES[0] not in bundle.files:
             raise BundleError(
                 f"bundle {bundle.name}: backend: got 'torchscript', but the bundle was exported without it; "
-                "allowed onnxruntime, or export with --torchscript"
+                'allowed onnxruntime, or export with --torchscript'
             )
         # Read when torch is first imported: its threads must not spin on cores that the robot's nodes need.
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -173,6 +173,6 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         difference = float(np.abs(got - recorded).max())
         if not difference <= TOLERANCE:  # a NaN is refused too
             raise BundleError(
-                f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded at '
-                f'export, allowed up to {TOLERANCE:g}'
+                f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded, '
+                f'allowed up to {TOLERANCE:g}'
             )

@@ -49,7 +49,8 @@ def _contacts(spacing: float = 7.5, margin: float = 4.0) -> list[Contact]:
         inward = np.array([-along[1], along[0]])
         for way in np.arange(margin, np.linalg.norm(b - a), spacing):
             point = a + way * along
-            if _distance(point - RADIUS * inward) > RADIUS - 0.5:  # the pusher fits: not in an inner corner
+            fits = _distance(point - RADIUS * inward) > RADIUS - 0.5  # not in an inner corner
+            if fits and _distance(point - STANDOFF * inward) > CLEAR + 1.0:
                 found.append(Contact(point=point, normal=inward))
     return found
 
@@ -71,12 +72,14 @@ _GOAL_CORNERS = OUTLINE @ _rotation(GOAL[2]).T + GOAL[:2]
 
 
 class PushTExpert:
-    """Gives the pusher's next target from what is seen; ask it every ``control_dt`` [s]. One for each episode."""
+    """Gives the pusher's next target from what is seen; ask it ten times a second. One for each episode."""
 
-    def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
+    def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._step = rng.uniform(200.0, 320.0) * control_dt  # [mm]
+        # The pusher follows 0.2 s late, so this is a speed of 0.2 to 0.32 m/s.
+        self._reach = rng.uniform(40.0, 64.0)
         self._contact: Contact | None = None
+        self._barred: list[Contact] = []  # no way to them, where the block lies now
         self._pushing = 0
         self._retreat: np.ndarray | None = None
 
@@ -87,8 +90,7 @@ class PushTExpert:
         yaw = 2.0 * np.arctan2(orientation[2], orientation[3])
         wanted = self._wanted(here, origin, float(yaw))
         step = wanted - here
-        lag = max(LEAD, 2.0 * self._step)  # the pusher follows its target about 0.2 s late
-        step *= min(1.0, lag / max(float(np.linalg.norm(step)), 1e-9))
+        step *= min(1.0, self._reach / max(float(np.linalg.norm(step)), 1e-9))
         return np.clip(here + step, *AREA) / 1e3
 
     def _wanted(self, here: np.ndarray, origin: np.ndarray, yaw: float) -> np.ndarray:
@@ -101,12 +103,17 @@ class PushTExpert:
         if self._contact is None:
             self._contact, self._pushing = self._choose(here, origin, yaw), 0
         if self._contact is None:
+            self._barred.clear()
             return here
         surface = turn @ self._contact.point + origin
         inward = turn @ self._contact.normal
         start = surface - STANDOFF * inward
         if not self._pushing and np.linalg.norm(start - here) > 5.0:
-            return self._way_to(start, here, origin, turn)
+            way = self._way_to(start, here, origin, turn)
+            if way is None:
+                self._barred.append(self._contact)
+                self._contact = None
+            return here if way is None else way
         return self._push(here, origin, yaw, surface, inward)
 
     def _push(
@@ -114,6 +121,7 @@ class PushTExpert:
     ) -> np.ndarray:
         """Return a target further in, or begin the retreat when the push has done its work or slipped."""
         assert self._contact is not None
+        self._barred.clear()
         self._pushing += 1
         gap = float((surface - here) @ inward) - RADIUS
         aside = surface - here - ((surface - here) @ inward) * inward
@@ -131,27 +139,29 @@ class PushTExpert:
         points = np.stack([c.point for c in CONTACTS]) @ turn.T + origin
         starts = points - STANDOFF * np.stack([c.normal for c in CONTACTS]) @ turn.T
         reachable = ((starts > AREA[0]) & (starts < AREA[1])).all(axis=1)
+        reachable &= [contact not in self._barred for contact in CONTACTS]
         gains = _error(origin, yaw) - _errors(CONTACTS, origin, yaw).min(axis=1)
         if not (reachable & (gains > GAIN_MIN)).any():
             return None
         taste = self._rng.uniform(0.85, 1.0, size=len(gains)) / (1.0 + np.linalg.norm(starts - here, axis=1) / 500.0)
         return CONTACTS[int(np.argmax(np.where(reachable, gains * taste, -np.inf)))]
 
-    def _way_to(self, start: np.ndarray, here: np.ndarray, origin: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """Return ``start`` if the way there is free, else the next point of the shortest way around the block."""
+    def _way_to(self, start: np.ndarray, here: np.ndarray, origin: np.ndarray, turn: np.ndarray) -> np.ndarray | None:
+        """Return ``start`` if the way there is free, else the next point of the shortest way around the block, if any."""
         line = here + np.linspace(0.0, 1.0, 24)[1:, None] * (start - here)
-        if (_distance((line - origin) @ turn) > CLEAR).all():
+        room = min(CLEAR, float(_distance((here - origin) @ turn))) - 1.0
+        if (_distance((line - origin) @ turn) > room).all():
             return start
         free = _distance((GRID - origin) @ turn) > CLEAR
         near = np.linalg.norm(GRID - here, axis=-1)
         ways = _ways(free, start) + near
-        room = min(CLEAR, float(_distance((here - origin) @ turn))) - 1.0
         legs = here + np.linspace(0.2, 1.0, 8)[:, None, None, None] * (GRID - here)
         seen = (_distance((legs - origin) @ turn) > room).all(axis=0) & (near < 45.0)
         ways = np.where(seen & free, ways, np.inf)
         if not np.isfinite(ways).any():
-            return here
-        return GRID[np.unravel_index(int(np.argmin(ways)), free.shape)]
+            return None
+        following: np.ndarray = GRID[np.unravel_index(int(np.argmin(ways)), free.shape)]
+        return following
 
 
 def _ways(free: np.ndarray, end: np.ndarray) -> np.ndarray:

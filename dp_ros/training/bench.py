@@ -6,9 +6,11 @@ The rounds alternate between the two, so that whatever else the machine does fal
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +19,45 @@ import torch
 from diffusers import DDIMScheduler
 
 from dp_ros.config import parse
-from dp_ros.errors import BundleError
+from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.scores import percentiles
+from dp_ros.training.bench_bags import measure_bags
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.settings import TrainSettings
 
 
-def run_bench(
-    folder: Path, threads: Sequence[int], rounds: int, out: Path | None, say: Callable[[str], None]
-) -> int:
-    """Measure, say a table, and write ``out`` if given."""
-    bundle = load_bundle(folder)
-    rows = [row for count in threads for row in measure(bundle, count, rounds)]
-    report = {'bundle': bundle.name, 'rounds': rounds, 'machine': machine(), 'rows': rows}
-    say(f'{bundle.name}, {rounds} rounds, {report["machine"]}')
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What to measure: a bundle's network with so many threads and rounds, and bags of so many messages."""
+
+    bundle: Path
+    threads: Sequence[int] = (1, 2)
+    rounds: int = 200
+    messages: int = 200_000
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high, values in (
+            ('threads', 1, 64, self.threads),
+            ('rounds', 1, 1_000_000, (self.rounds,)),
+            ('messages', 1000, 100_000_000, (self.messages,)),
+        ):
+            for value in values:
+                if not low <= value <= high:
+                    raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+
+
+def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
+    """Measure, say tables, and write the numbers if asked."""
+    bags = measure_bags(settings.messages)  # first, while the process is small: peak memory never goes down
+    bundle = load_bundle(settings.bundle)
+    rows = [row for count in settings.threads for row in measure(bundle, count, settings.rounds)]
+    report = {'bundle': bundle.name, 'rounds': settings.rounds, 'machine': machine(), 'network': rows, 'bags': bags}
+    say(f'{bundle.name}, {settings.rounds} rounds, {report["machine"]}')
     say(f'{"what":<10} {"threads":>7}  {"ONNX Runtime p50 / p99":>24}  {"eager torch p50 / p99":>24}  {"ratio":>6}')
     for row in rows:
         ours, eager = row['onnxruntime_ms'], row['torch_ms']
@@ -42,9 +65,15 @@ def run_bench(
             f'{row["what"]:<10} {row["threads"]:>7}  {ours["p50"]:>12.2f} / {ours["p99"]:>6.2f} ms'
             f'  {eager["p50"]:>12.2f} / {eager["p99"]:>6.2f} ms  {row["ratio"]:>6.2f}'
         )
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=2) + '\n')
+    for row in bags:
+        say(
+            f'{row["storage"]:<10} {row["messages"]} JointStates in {row["size_mb"]} MB: '
+            f'{row["messages_per_second"]} messages/s, peak memory {row["peak_memory_mb_before"]} -> '
+            f'{row["peak_memory_mb"]} MB'
+        )
+    if settings.json:
+        settings.json.parent.mkdir(parents=True, exist_ok=True)
+        settings.json.write_text(json.dumps(report, indent=2) + '\n')
     return 0
 
 
@@ -75,7 +104,7 @@ def machine() -> str:
                 break
     except OSError:
         pass  # not Linux: the short name has to do
-    return f'{name}, {torch.get_num_threads()} threads for torch, {platform.system()}'
+    return f'{name}, {os.cpu_count()} processors, {platform.system()}'
 
 
 def _network(bundle: Bundle) -> tuple[DiffusionNetwork, TrainSettings]:

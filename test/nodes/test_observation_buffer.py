@@ -24,6 +24,8 @@ from dp_ros.training.bag_types import rosbags_types  # noqa: E402
 from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
 from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402
 
+pytestmark = pytest.mark.ros
+
 DT = 100_000_000
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

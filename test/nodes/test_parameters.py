@@ -16,6 +16,8 @@ from dp_ros.nodes import observation_buffer, policy_executor, simulated_robot, t
 from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
 from dp_ros.nodes.parameters import Param  # noqa: E402
 
+pytestmark = pytest.mark.ros
+
 CONFIG = Path(__file__).parents[2] / 'config'
 COUNT = Param(name='count', default=3, low=1, high=10, description='How many.', live=True)
 RATIO = Param(name='ratio', default=0.5, low=0.0, high=1.0, description='Part of the whole.', live=True)

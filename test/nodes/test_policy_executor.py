@@ -28,6 +28,8 @@ from dp_ros.policy.backends import open_backend  # noqa: E402
 from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 
+pytestmark = pytest.mark.ros
+
 DT = 100_000_000
 T0 = 1_700_000_000_000_000_000
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR

@@ -19,6 +19,8 @@ from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from dp_ros.policy.limits import Within, check  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402
 
+pytestmark = pytest.mark.ros
+
 DT = 100_000_000
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
@@ -105,7 +107,7 @@ def test_the_first_chunk_is_led_in_from_the_measured_state_within_the_limits(ros
     assert velocity[0] == pytest.approx([0.0, 0.0])
     assert first.velocities is not None
     assert first.velocities[-1].tolist() == [0.0, 0.0]
-    assert isinstance(check(first, live.node._limits), Within)
+    assert isinstance(check(first, live.node._planner.limits), Within)
 
 
 def test_the_next_chunk_is_spliced_into_the_plan(ros, tiny):
@@ -214,7 +216,7 @@ def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny):
     stop = live.trajectory(2)
     assert stop.velocities is not None
     assert stop.velocities[-1].tolist() == [0.0, 0.0]
-    assert isinstance(check(stop, live.node._limits), Within)
+    assert isinstance(check(stop, live.node._planner.limits), Within)
     assert stop.end < T0 + 2000 * MS
     ros.status('trajectory_publisher: plan', ERROR, 'stopped: ')
 
@@ -290,7 +292,7 @@ def test_limits_can_come_from_a_joint_limits_file(ros, tiny, tmp_path: Path):
     path.write_text(LIMITS_FILE)
     node = ros.create(TrajectoryPublisher, bundle=tiny, limits_file=str(path))
     assert node.start()
-    assert node._limits.velocity == (1.0, 2.0)
+    assert node._planner.limits.velocity == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Parameters of the policy_executor, and what they amount to with a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import ConfigError
+from dp_ros.nodes.observation_buffer import BUNDLE
+from dp_ros.nodes.parameters import Param
+from dp_ros.policy.policy import DiffusionPolicy
+
+PARAMETERS = [
+    BUNDLE,
+    Param(
+        name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
+        description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
+    ),
+    Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
+    Param(
+        name='sampler', default='', choices=('', 'ddim', 'ddpm'), live=True,
+        description="How noise becomes actions; empty: the bundle's own.",
+    ),
+    Param(
+        name='sampling_steps', default=0, low=0, high=1000, live=True,
+        description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
+    ),
+    Param(
+        name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
+        description="Which noise levels are visited; empty: the bundle's own.",
+    ),
+    Param(
+        name='exec_horizon', default=0, low=0, high=1000, live=True,
+        description="Control steps from one chunk to the next; 0: the bundle's own.",
+    ),
+    Param(
+        name='inference_delay', default=1, low=0, high=1000, live=True,
+        description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon.',
+    ),
+    Param(
+        name='deadline', default=0.0, low=0.0, high=60.0, live=True,
+        description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
+    ),
+    Param(
+        name='seed', default=0, low=0, high=2**31 - 1, live=True,
+        description='Chunk number n since activation is drawn with the seed [seed, n].',
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may change while running; callbacks swap the whole."""
+
+    policy: DiffusionPolicy
+    exec_horizon: int
+    deadline: int  # [ns]
+    seed: int
+
+
+def make_settings(policy: DiffusionPolicy, values: Mapping[str, Any]) -> Settings:
+    """Return what the parameters ``values`` make of a policy; those left at 0 or '' are the bundle's own.
+
+    Raises
+    ------
+    ConfigError
+        If they don't fit the bundle, or a chunk would not last until the next one can take over.
+
+    """
+    task, defaults = policy.bundle.task, policy.bundle.defaults
+    exec_horizon, delay = values['exec_horizon'] or task.exec_horizon, values['inference_delay']
+    if delay + exec_horizon > task.pred_horizon:
+        raise ConfigError(
+            f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, '
+            f'allowed up to pred_horizon ({task.pred_horizon})'
+        )
+    return Settings(
+        policy=policy.with_settings(
+            sampler=values['sampler'] or defaults.sampler,
+            sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
+            spacing=values['spacing'] or defaults.spacing,
+        ),
+        exec_horizon=exec_horizon,
+        deadline=to_nanoseconds(values['deadline'] or task.control_dt),
+        seed=values['seed'],
+    )

@@ -1,0 +1,225 @@
+"""The nodes as processes: parameters from YAML, exit codes, signals, and all four together."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from dp_ros import messages  # noqa: E402
+
+PUSHT = Path(__file__).parents[2] / 'config' / 'pusht.yaml'
+NODES = ('simulated_robot', 'observation_buffer', 'policy_executor', 'trajectory_publisher')
+OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+LIMIT = 60.0  # [s]
+# The tiny bundle's random network asks for more than a robot may do.
+NO_LIMITS = [
+    f'limits.pusher_{axis}.{side}:={value}' for axis in 'xy' for side, value in (('lower', -9.0), ('upper', 9.0))
+]
+
+pytestmark = pytest.mark.ros
+
+Start = Callable[..., 'Process']
+
+
+class Process:
+    """A node in a process of its own."""
+
+    def __init__(
+        self, node: str, log: Path, *arguments: str, params: Path = PUSHT, set: list[str] | None = None
+    ) -> None:
+        self.log = log
+        command = [sys.executable, '-m', f'dp_ros.nodes.{node}', '--ros-args', '--params-file', str(params), *arguments]
+        command += [word for setting in set or [] for word in ('-p', setting)]
+        with log.open('wb') as file:
+            self.popen = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+
+    def end(self, number: int) -> int:
+        self.popen.send_signal(number)
+        return self.popen.wait(LIMIT)
+
+    def ended(self) -> tuple[int, str]:
+        """Return the exit code and the log of a node that ends by itself."""
+        return self.popen.wait(LIMIT), self.log.read_text()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    processes: list[Process] = []
+
+    def begin(node: str, *arguments: str, **options: Any) -> Process:
+        processes.append(Process(node, tmp_path / f'{len(processes)}_{node}.log', *arguments, **options))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        if process.popen.poll() is None:
+            process.popen.kill()
+            process.popen.wait()
+
+
+def params(path: Path, node: str, **values: Any) -> Path:
+    path.write_text(yaml.safe_dump({f'/**/{node}': {'ros__parameters': values}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('node', 'values', 'reason'),
+    [
+        ('policy_executor', {'sampling_step': 3}, "got unknown parameter 'sampling_step', allowed autostart, backend"),
+        ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
+        ('trajectory_publisher', {'limits': {'pusher_x': {'jerk': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
+        ('policy_executor', {'threads': 0}, 'threads: got 0, allowed a whole number from 1 to 64'),
+        ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'pusht'"),
+        ('policy_executor', {'bundle': '/nowhere'}, '/nowhere'),
+    ],
+)
+def test_a_wrong_yaml_file_ends_the_node_with_the_reason(start, tmp_path, node, values, reason):
+    code, log = start(node, params=params(tmp_path / 'wrong.yaml', node, **values)).ended()
+    assert code == 1
+    assert reason in log
+
+
+@pytest.mark.parametrize('node', ['observation_buffer', 'policy_executor', 'trajectory_publisher'])
+def test_a_bundle_with_a_wrong_hash_ends_the_node_and_nothing_is_published(start, ros, tiny, tmp_path, node):
+    broken = tmp_path / 'broken'
+    shutil.copytree(tiny, broken)
+    (broken / 'encoder.onnx').write_bytes(b'something else')
+    heard = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
+    heard += ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    code, log = start(node, set=[f'bundle:={broken}']).ended()
+    assert code == 1
+    assert 'encoder.onnx' in log
+    assert heard == []
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('node', NODES)
+def test_a_node_ends_cleanly_when_it_is_told_to(start, ros, tiny, node, number):
+    process = start(node, set=[] if node == 'simulated_robot' else [f'bundle:={tiny}'])
+    ros.status(f'{node}: lifecycle', OK, 'active')
+    assert process.end(number) == 0
+    assert 'Traceback' not in process.log.read_text()
+
+
+def test_without_autostart_a_lifecycle_manager_takes_the_node_through_its_states(start, ros, tiny):
+    start('policy_executor', set=[f'bundle:={tiny}', 'autostart:=false'])
+
+    def state() -> int:
+        return int(ros.call(GetState, '/policy_executor/get_state', GetState.Request()).current_state.id)
+
+    def change(transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(ros.call(ChangeState, '/policy_executor/change_state', request).success)
+
+    assert state() == State.PRIMARY_STATE_UNCONFIGURED
+    for transition, then in (
+        (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+        (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        (Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE),
+        (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        (Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE),
+        (Transition.TRANSITION_CLEANUP, State.PRIMARY_STATE_UNCONFIGURED),
+        (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+        (Transition.TRANSITION_INACTIVE_SHUTDOWN, State.PRIMARY_STATE_FINALIZED),
+    ):
+        assert change(transition)
+        assert state() == then
+
+
+def start_all(start: Start, tiny: str, *arguments: str, but: tuple[str, ...] = (), set: tuple[str, ...] = ()) -> Any:
+    settings = {
+        'simulated_robot': ['camera:=false'],
+        'observation_buffer': [f'bundle:={tiny}'],
+        'policy_executor': [f'bundle:={tiny}'],
+        'trajectory_publisher': [f'bundle:={tiny}', *NO_LIMITS],
+    }
+    return {n: start(n, *arguments, set=[*v, *set]) for n, v in settings.items() if n not in but}
+
+
+def ledger(ros: Any) -> list[dict[str, str]]:
+    entries = {}
+    for status in ros.statuses:
+        values = {v.key: v.value for v in status.values}
+        if status.name.endswith('trajectory_publisher: chunk') and 'latency_ms' in values:
+            entries[values['observation']] = values
+    return list(entries.values())
+
+
+def test_the_four_nodes_move_the_robot_and_it_comes_to_rest_when_the_executor_dies(start, ros, tiny):
+    nodes = start_all(start, tiny)
+    joints = ros.listen(JointState, '/joint_states')
+    ros.wait(lambda: len(ledger(ros)) >= 4, 'four chunks')
+    for entry in ledger(ros):
+        assert int(entry['observation']) % 100_000_000 == 0
+        assert int(entry['observation']) < int(entry['received']) <= int(entry['published'])
+    assert joints[-1].position != joints[0].position
+    assert nodes['policy_executor'].end(signal.SIGKILL) == -signal.SIGKILL
+    ros.status('trajectory_publisher: plan', STALE, 'the robot holds at the end of the plan')
+    ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
+    assert all(nodes[n].popen.poll() is None for n in NODES if n != 'policy_executor')
+
+
+def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(start, ros, tiny):
+    commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    start_all(start, tiny, but=('simulated_robot',))
+    ros.status('observation_buffer: observations', WARN, 'joint_states: no message yet; block_pose: no message yet')
+    ros.status('policy_executor: inference', WARN, 'no complete observation yet')
+    ros.status('trajectory_publisher: plan', WARN, 'no chunk yet')
+    assert commands == []
+
+
+def test_joint_states_with_nan_move_nothing(start, ros, tiny):
+    commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    # The robot's own joint states go elsewhere, and what stands in for them is broken.
+    start_all(start, tiny, set=(), but=('simulated_robot',))
+    start('simulated_robot', set=['camera:=false', 'topics.joint_states:=elsewhere'])
+    broken = ros.talk(JointState, '/joint_states')
+    elsewhere: list[Any] = []
+
+    def relay(message: JointState) -> None:
+        message.position[1] = float('nan')
+        elsewhere.append(message)
+        broken.publish(message)
+
+    ros.tester.create_subscription(JointState, '/elsewhere', relay, 10)
+    ros.status('observation_buffer: observations', ERROR, 'position of pusher_y: got nan')
+    ros.wait(lambda: len(elsewhere) > 50, 'half a second of joint states')
+    assert commands == []
+    assert ledger(ros) == []
+
+
+def test_in_a_namespace_the_same_files_serve(start, ros, tiny):
+    start_all(start, tiny, '-r', '__ns:=/left')
+    ros.status('left/trajectory_publisher: chunk', OK)
+    assert ros.tester.count_publishers('/left/arm_controller/joint_trajectory') == 1
+    assert ros.tester.count_publishers('/arm_controller/joint_trajectory') == 0
+
+
+def test_on_a_simulated_clock_the_nodes_run_faster_than_time(start, ros, tiny):
+    start_all(start, tiny, but=('simulated_robot',), set=('use_sim_time:=true',))
+    for node in ('observation_buffer', 'policy_executor', 'trajectory_publisher'):
+        ros.status(f'{node}: lifecycle', OK, 'active')
+    start('simulated_robot', set=['camera:=false', 'publish_clock:=true', 'rate:=3.0'])
+    chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
+    ros.wait(lambda: len(chunks) >= 5, 'chunks')
+    stamps = [messages.stamp_of(c) for c in chunks]
+    assert stamps[0] < 20_000_000_000, 'time began at 0'
+    assert all(stamp % 100_000_000 == 0 for stamp in stamps)
+    ros.status('trajectory_publisher: chunk', OK)
