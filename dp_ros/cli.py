@@ -120,12 +120,12 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _add_record(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, 'record', _record, 'Record demonstrations from the running robot as rosbag2.')
+    parser = _command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
     parser.add_argument('--config', default='config/train/pusht_state.yaml',
                         help='training configuration that names the topics')  # fmt: skip
     parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
-                        help='who commands: the scripted demonstrator, or whatever else publishes commands')  # fmt: skip
+                        help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
     parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
     parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
@@ -247,11 +247,11 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, 'bench', _bench, 'Measure the network, beside eager torch, and the reading of recordings.')
+    parser = _command(commands, 'bench', _bench, 'Measure the network beside eager torch, and reading recordings.')
     parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose network is measured')
     parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads to measure')
     parser.add_argument('--rounds', type=int, default=200, help='forwards of each, in turn')
-    parser.add_argument('--messages', type=int, default=200_000, help='joint states in the bags that are read')
+    parser.add_argument('--messages', type=int, default=200_000, help='joint states in each bag')
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
 
 

@@ -1,7 +1,7 @@
 """A scripted demonstrator for PushT: go around the block, push where that helps most, back off, look again.
 
 The block stops as soon as nothing pushes it and its sides are smooth, so a push at a point p with inward normal n turns
-and shifts it by a known twist. With the centre of mass at c, r = p - c, mass m and inertia I about c, for a unit of way:
+and shifts it by a known twist. With the centre of mass c, r = p - c, mass m and inertia I about c, for a unit of way:
 
     v = n / (1 + m (r x n)^2 / I)          w = (r x n) m / I / (1 + m (r x n)^2 / I)
 
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from dp_ros.errors import ConfigError
 
 GOAL = (256.0, 256.0, np.pi / 4)  # x, y, yaw of the block's origin
 RADIUS = 15.0  # of the pusher
@@ -29,7 +31,8 @@ AREA = (22.0, 490.0)  # where the pusher may go: inside the walls
 SPACING = 13.0  # of the grid of ways
 LEAD = 25.0  # how far ahead of the pusher the set point is while pushing
 GAIN_MIN = 0.1  # smallest improvement that is worth a push [mm, mean over the corners]
-PUSH_STEPS = 40
+PUSH_SECONDS = 4.0  # longest push
+RETREAT_SECONDS = 0.6
 
 GRID = np.stack(np.meshgrid(*[np.arange(*AREA, SPACING)] * 2, indexing='ij'), axis=-1)
 
@@ -72,10 +75,14 @@ _GOAL_CORNERS = OUTLINE @ _rotation(GOAL[2]).T + GOAL[:2]
 
 
 class PushTExpert:
-    """Gives the pusher's next target from what is seen; ask it ten times a second. One for each episode."""
+    """Gives the pusher's next target from what is seen; ask it every ``control_dt`` [s]. One for each episode."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
+        if not 0.02 <= control_dt <= 0.2:
+            raise ConfigError(f'expert control_dt: got {control_dt}, allowed 0.02 to 0.2 s')
         self._rng = rng
+        self._push_steps = round(PUSH_SECONDS / control_dt)
+        self._retreat_steps = round(RETREAT_SECONDS / control_dt)
         # The pusher follows 0.2 s late, so this is a speed of 0.2 to 0.32 m/s.
         self._reach = rng.uniform(40.0, 64.0)
         self._contact: Contact | None = None
@@ -96,7 +103,7 @@ class PushTExpert:
     def _wanted(self, here: np.ndarray, origin: np.ndarray, yaw: float) -> np.ndarray:
         turn = _rotation(yaw)
         if self._retreat is not None:
-            if np.linalg.norm(self._retreat - here) > 4.0 and self._pushing < PUSH_STEPS:
+            if np.linalg.norm(self._retreat - here) > 4.0 and self._pushing < self._push_steps:
                 self._pushing += 1
                 return self._retreat
             self._retreat, self._contact = None, None
@@ -128,8 +135,8 @@ class PushTExpert:
         after = _errors([self._contact], origin, yaw)[0]
         best = int(np.argmin(after))
         worth = after[best] < _error(origin, yaw) - 0.05
-        if not worth or np.linalg.norm(aside) > 12.0 or self._pushing > PUSH_STEPS:
-            self._retreat, self._pushing = here - 20.0 * inward, PUSH_STEPS - 6
+        if not worth or np.linalg.norm(aside) > 12.0 or self._pushing > self._push_steps:
+            self._retreat, self._pushing = here - 20.0 * inward, self._push_steps - self._retreat_steps
             return self._retreat
         return here + 0.5 * aside + np.clip(gap + PUSHES[best], 4.0, LEAD) * inward
 
@@ -147,7 +154,7 @@ class PushTExpert:
         return CONTACTS[int(np.argmax(np.where(reachable, gains * taste, -np.inf)))]
 
     def _way_to(self, start: np.ndarray, here: np.ndarray, origin: np.ndarray, turn: np.ndarray) -> np.ndarray | None:
-        """Return ``start`` if the way there is free, else the next point of the shortest way around the block, if any."""
+        """Return ``start`` if the way there is free, else the next point of the shortest way around, if any."""
         line = here + np.linspace(0.0, 1.0, 24)[1:, None] * (start - here)
         room = min(CLEAR, float(_distance((here - origin) @ turn))) - 1.0
         if (_distance((line - origin) @ turn) > room).all():

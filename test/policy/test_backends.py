@@ -187,3 +187,12 @@ def test_onnx_runtime_has_the_threads_asked_for_and_they_do_not_spin(original):
         options = session.get_session_options()
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
         assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'
+
+
+def test_an_output_of_another_shape_is_refused(tiny, tmp_path):
+    networks, parity = tiny.tiny_networks(tiny.TASK, torchscript=True)
+    wide, _ = tiny.tiny_networks(tiny.TASK, torchscript=True, width=9)
+    mixed = {**networks, 'encoder.ts': wide['encoder.ts']}
+    bundle = load_bundle(tiny.write_tiny_bundle(tmp_path / 'tiny', networks=mixed, parity=parity))
+    with pytest.raises(BundleError, match=r'bundle tiny: cond: got shape \(2, 9\), allowed \(2, 8\)'):
+        open_backend(bundle, backend='torchscript')

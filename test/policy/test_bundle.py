@@ -240,9 +240,11 @@ def test_a_failed_write_leaves_what_was_there(folder, provenance):
     assert [p.name for p in folder.parent.iterdir()] == ['tiny']
 
 
-def test_networks_must_be_the_known_files(original, tmp_path):
-    with pytest.raises(BundleError, match=r'files: got encoder.onnx, evil.py, allowed encoder.onnx, denoiser.onnx'):
-        again(load_bundle(original), tmp_path / 'new', networks={'encoder.onnx': b'', 'evil.py': b''})
+@pytest.mark.parametrize('file', ['evil.py', '../../evil.py'])
+def test_networks_must_be_the_known_files(original, tmp_path, file):
+    with pytest.raises(BundleError, match=f'files: got .*{file}.*, allowed encoder.onnx, denoiser.onnx'):
+        again(load_bundle(original), tmp_path / 'new', networks={'encoder.onnx': b'', file: b''})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bundle_that_fits_the_robot_is_let_pass(original):

@@ -1,0 +1,147 @@
+"""The launch file, where launch and launch_ros are installed. Running it needs dp_ros installed for ROS too."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+# Not `launch` itself: the repository's own folder of that name would do for that.
+pytest.importorskip('launch.actions', reason='launch is not installed; it comes with ROS')
+pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed; it comes with ROS')
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription, LaunchService
+
+PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
+ARGUMENTS = ('params_file', 'bundle', 'world', 'sim', 'namespace', 'use_sim_time', 'log_level')
+LIMIT = 60.0  # [s]
+
+pytestmark = pytest.mark.ros
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location('policy_launch', PATH)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def nodes(**arguments: str) -> list[Node]:
+    """Return the nodes that these launch arguments would start."""
+    description = load().generate_launch_description()
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    (actions,) = [e for e in description.entities if isinstance(e, OpaqueFunction)]
+    for argument in description.entities:
+        if isinstance(argument, DeclareLaunchArgument) and argument.name != 'params_file':
+            argument.visit(context)
+    found = actions.execute(context)
+    return [n for n in found or [] if n.condition is None or n.condition.evaluate(context)]
+
+
+def test_every_argument_has_a_description_and_a_default():
+    description = load().generate_launch_description()
+    arguments = {a.name: a for a in description.get_launch_arguments()}
+    assert tuple(arguments) == ARGUMENTS
+    for argument in arguments.values():
+        assert '.' in argument.description
+        assert argument.default_value is not None
+
+
+@pytest.mark.parametrize(
+    ('sim', 'executables'),
+    [
+        ('true', {'observation_buffer', 'policy_executor', 'trajectory_publisher', 'simulated_robot'}),
+        ('false', {'observation_buffer', 'policy_executor', 'trajectory_publisher'}),
+    ],
+)
+def test_the_simulated_robot_is_started_only_for_a_simulation(sim, executables):
+    assert {n.node_executable for n in nodes(sim=sim, params_file='x.yaml')} == executables
+
+
+@pytest.mark.parametrize('argument', [{'sim': 'maybe'}, {'world': 'kitchen'}, {'log_level': 'loud'}])
+def test_an_argument_that_is_not_allowed_is_refused(argument):
+    with pytest.raises(RuntimeError, match=next(iter(argument))):
+        nodes(params_file='x.yaml', **argument)
+
+
+def launch_until(done: Callable[[], bool], **arguments: str) -> int:
+    """Run the launch file until ``done`` or ``LIMIT``, and shut it down; return its exit code."""
+    include = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(PATH)), launch_arguments=list(arguments.items())
+    )
+    service = LaunchService(noninteractive=True)
+    service.include_launch_description(LaunchDescription([include]))
+
+    def watch() -> None:
+        end = time.monotonic() + LIMIT
+        while not done() and time.monotonic() < end:
+            pass  # `done` waits
+        service.shutdown()
+
+    # The service insists on the main thread.
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    code = service.run()
+    watcher.join(LIMIT)
+    return int(code)
+
+
+@pytest.fixture
+def installed() -> None:
+    packages = pytest.importorskip('ament_index_python.packages', reason='ament_index_python is not installed')
+    try:
+        prefix = Path(packages.get_package_prefix('dp_ros'))
+    except packages.PackageNotFoundError:
+        pytest.skip('dp_ros is not installed for ROS (colcon build, then source install/setup.bash)')
+    if not (prefix / 'lib' / 'dp_ros' / 'policy_executor').exists():
+        pytest.skip(f'dp_ros in {prefix} has no executables')
+
+
+@pytest.mark.parametrize(('namespace', 'use_sim_time'), [('', 'false'), ('left', 'true')])
+def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, namespace, use_sim_time):
+    rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+    pytest.importorskip('torch', reason='the tiny bundle is exported from torch, which is not installed')
+    from trajectory_msgs.msg import JointTrajectory
+
+    bundle = _tiny().write_tiny_bundle(tmp_path / 'tiny')
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('tester', namespace=namespace, context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    heard: list[Any] = []
+    node.create_subscription(JointTrajectory, 'arm_controller/joint_trajectory', heard.append, 10)
+
+    def moved() -> bool:
+        executor.spin_once(timeout_sec=0.1)
+        return bool(heard)
+
+    code = launch_until(moved, bundle=str(bundle), namespace=namespace, use_sim_time=use_sim_time, log_level='warn')
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()
+    assert heard, f'waited {LIMIT} s for a trajectory'
+    assert code == 0
+    assert heard[0].joint_names == ['pusher_x', 'pusher_y']
+    assert (heard[0].header.stamp.sec < 1_000_000) == (use_sim_time == 'true')
+
+
+def _tiny() -> ModuleType:
+    path = Path(__file__).parents[1] / 'tiny_bundle.py'
+    spec = importlib.util.spec_from_file_location('tiny_bundle', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

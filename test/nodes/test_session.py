@@ -1,0 +1,86 @@
+"""Sessions: real node processes, driven as `dp_ros demo` and `dp_ros evaluate --through ros` do."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
+pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+
+from dp_ros.nodes.demo import run_demo
+from dp_ros.nodes.evaluation import evaluate_ros, running
+from dp_ros.nodes.processes import NodeDiedError
+from dp_ros.nodes.session import SessionError
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.simulation.scores import EvaluationSettings
+from test.tiny_bundle import write_tiny_bundle
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp('bundles') / 'tiny')
+
+
+def test_an_evaluation_through_ros_executes_chunks_and_says_everything(tiny: Path) -> None:
+    summary = evaluate_ros(EvaluationSettings(bundle=tiny, through='ros', episodes=2, seed=7, seconds=4.0))
+    assert summary['seeds'] == [7, 8]
+    assert summary['chunks'] >= 2
+    assert summary['through'] == 'ros' and len(summary['scores']) == 2
+    assert summary['latency_ms']['p50'] > 0
+    assert set(summary['memory_mb_last']) == {
+        'simulated_robot', 'observation_buffer', 'policy_executor', 'trajectory_publisher'
+    }  # fmt: skip
+
+
+def test_simulated_time_runs_at_the_rate_asked_for(tiny: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, through='ros', episodes=1, seconds=4.0, rate=2.0)
+    summary = evaluate_ros(settings)
+    assert summary['chunks'] >= 1
+    assert summary['seconds'][0] >= 4.0
+
+
+def test_a_killed_node_ends_the_session_and_is_named(tiny: Path, tmp_path: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, through='ros')
+    with (
+        pytest.raises(NodeDiedError, match=r'policy_executor: ended with exit code -9'),
+        running(settings, load_bundle(tiny), tmp_path) as session,
+    ):
+        session.begin(1)
+        os.kill(session.processes.pid('policy_executor'), signal.SIGKILL)
+        session.wait(lambda: False, 'the death')
+
+
+def test_processes_are_gone_after_the_session(tiny: Path, tmp_path: Path) -> None:
+    with running(EvaluationSettings(bundle=tiny, through='ros'), load_bundle(tiny), tmp_path) as session:
+        pids = [session.processes.pid(n) for n in ('simulated_robot', 'policy_executor')]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_bundle_altered_after_loading_is_refused_at_configure(tiny: Path, tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / 'altered')
+    bundle = load_bundle(folder)
+    data = bytearray((folder / 'denoiser.onnx').read_bytes())
+    data[-1] ^= 1
+    (folder / 'denoiser.onnx').write_bytes(bytes(data))
+    settings = EvaluationSettings(bundle=folder, through='ros')
+    with (
+        pytest.raises(SessionError, match='refused to configure'),
+        running(settings, bundle, tmp_path / 'logs'),
+    ):
+        pass
+    assert 'SHA-256' in (tmp_path / 'logs/observation_buffer.log').read_text()
+
+
+def test_the_demo_ends_with_a_table_and_a_gif(tiny: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = EvaluationSettings(bundle=tiny, through='ros', episodes=1, seconds=3.0)
+    assert run_demo(settings, tmp_path / 'out', said.append) == 0
+    assert (tmp_path / 'out/demo.gif').read_bytes()[:4] == b'GIF8'
+    assert 'mean score' in ''.join(said) and 'demo.gif' in ''.join(said)

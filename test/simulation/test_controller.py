@@ -1,0 +1,258 @@
+"""The facts of ros2_controllers' sources, one by one, and what they do to a stream of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp_ros.errors import ConfigError
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected, TrajectoryCommand
+
+MS = 1_000_000
+PERIOD = 10 * MS
+NOW = 5_000 * MS
+STILL = np.zeros(2)
+
+
+def _controller(**options: Any) -> JointTrajectoryController:
+    controller = JointTrajectoryController(('a', 'b'), **options)
+    controller.reset(np.zeros(2))
+    return controller
+
+
+def _command(**changes: Any) -> TrajectoryCommand:
+    fields: dict[str, Any] = {
+        'stamp': 0,
+        'joints': ('a', 'b'),
+        'times': np.array([100, 200]) * MS,
+        'positions': np.array([[1.0, 10.0], [2.0, 20.0]]),
+    }
+    return TrajectoryCommand(**(fields | changes))
+
+
+def _cycles(controller: JointTrajectoryController, count: int, now: int = NOW) -> np.ndarray:
+    """Return the set points of consecutive cycles on a robot that stays at 0."""
+    return np.array([controller.update(now + i * PERIOD, STILL, STILL) for i in range(count)])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'joints': ('a',), 'positions': np.zeros((2, 1))}, 'joints: got 1, allowed 2'),
+        ({'joints': (), 'positions': np.zeros((2, 0))}, 'joints'),
+        ({'joints': ('a', 'c')}, 'joints: got a, c, allowed a, b'),
+        ({'joints': ('a', 'a')}, 'joints: got a, a'),
+        ({'times': np.zeros(0, dtype=np.int64), 'positions': np.zeros((0, 2))}, 'points: got none'),
+        ({'times': np.array([100, 100]) * MS}, 'strictly'),
+        ({'times': np.array([200, 100]) * MS}, 'strictly'),
+        ({'positions': None}, 'positions'),
+        ({'positions': np.zeros((1, 2))}, 'positions'),
+        ({'positions': np.zeros((2, 3))}, 'positions'),
+        ({'velocities': np.zeros((1, 2))}, 'velocities'),
+        ({'velocities': np.zeros((2, 1))}, 'velocities'),
+        ({'velocities': np.zeros((2, 2)), 'accelerations': np.zeros((1, 2))}, 'accelerations'),
+        ({'velocities': np.array([[0.0, 0.0], [0.0, 0.1]])}, 'velocities of the last point'),
+        ({'effort': np.zeros((2, 2))}, 'effort'),
+        ({'stamp': NOW - 201 * MS}, 'ends in the past'),
+    ],
+)
+def test_a_bad_message_is_rejected_with_its_reason_and_changes_nothing(changes: dict[str, Any], reason: str) -> None:
+    controller = _controller()
+    assert isinstance(controller.command(_command(), NOW), Accepted)
+    answer = controller.command(_command(**changes), NOW)
+    assert isinstance(answer, Rejected)
+    assert reason in answer.reason
+    np.testing.assert_allclose(_cycles(controller, 10)[-1], [1.0, 10.0])  # the one before is followed
+
+
+def test_an_end_exactly_now_and_a_first_point_at_0_are_accepted() -> None:
+    assert isinstance(_controller().command(_command(stamp=NOW - 200 * MS), NOW), Accepted)
+    assert isinstance(_controller().command(_command(times=np.array([0, 200]) * MS), NOW), Accepted)
+
+
+def test_the_order_of_joints_is_free() -> None:
+    controller = _controller()
+    controller.command(_command(joints=('b', 'a'), positions=np.array([[10.0, 1.0], [20.0, 2.0]])), NOW)
+    np.testing.assert_allclose(_cycles(controller, 20)[-1], [2.0, 20.0])
+
+
+def test_joints_left_out_stay_where_they_were_commanded_last() -> None:
+    controller = _controller(allow_partial_joints_goal=True)
+    controller.reset(np.array([3.0, 4.0]))
+    partial = _command(joints=('b',), positions=np.array([[10.0], [20.0]]))
+    assert isinstance(controller.command(partial, NOW), Accepted)
+    np.testing.assert_allclose(_cycles(controller, 20)[-1], [3.0, 20.0])
+
+
+def test_no_joints_at_all_are_rejected_even_where_some_may_be_left_out() -> None:
+    answer = _controller(allow_partial_joints_goal=True).command(_command(joints=(), positions=np.zeros((2, 0))), NOW)
+    assert isinstance(answer, Rejected)
+    assert answer.reason.startswith('joints: got none')
+
+
+def test_a_last_velocity_is_allowed_by_the_parameter() -> None:
+    controller = _controller(allow_nonzero_velocity_at_trajectory_end=True)
+    assert isinstance(controller.command(_command(velocities=np.ones((2, 2))), NOW), Accepted)
+
+
+def test_each_cycle_commands_one_period_ahead_and_the_end_is_held() -> None:
+    controller = _controller()
+    controller.command(_command(times=np.array([0, 100]) * MS, positions=np.array([[0.0, 0.0], [1.0, 10.0]])), NOW)
+    np.testing.assert_allclose(_cycles(controller, 15)[:, 0], np.minimum(np.arange(1, 16) / 10.0, 1.0))
+
+
+def test_a_stamp_of_0_starts_at_the_first_cycle_however_late() -> None:
+    controller = _controller()
+    controller.command(_command(times=np.array([0, 100]) * MS, positions=np.array([[0.0, 0.0], [1.0, 10.0]])), NOW)
+    assert controller.update(NOW + 500 * MS, STILL, STILL)[0] == pytest.approx(0.1)
+
+
+def test_a_stamp_in_the_future_does_not_wait() -> None:
+    controller = _controller()
+    controller.command(_command(stamp=NOW + 100 * MS), NOW)  # first point due in 200 ms
+    np.testing.assert_allclose(_cycles(controller, 20)[:, 0], np.arange(1, 21) / 20.0)
+
+
+def test_a_stamp_in_the_past_squeezes_the_bridge() -> None:
+    controller = _controller()
+    controller.command(_command(stamp=NOW - 50 * MS), NOW)  # first point due in 50 ms
+    np.testing.assert_allclose(_cycles(controller, 5)[:, 0], np.arange(1, 6) / 5.0)
+
+
+def test_past_points_are_skipped_without_a_bridge() -> None:
+    controller = _controller()
+    controller.command(_command(stamp=NOW - 150 * MS), NOW)
+    assert controller.update(NOW, STILL, STILL)[0] == pytest.approx(1.6)
+
+
+def test_a_message_replaces_the_old_trajectory_whole_and_only_the_newest_counts() -> None:
+    controller = _controller()
+    controller.command(_command(positions=np.full((2, 2), 50.0)), NOW)
+    controller.command(_command(positions=np.full((2, 2), 3.0)), NOW)
+    assert _cycles(controller, 11)[-1, 0] == pytest.approx(3.0)
+    controller.command(_command(times=np.array([50, 60]) * MS, positions=np.full((2, 2), 7.0)), NOW)
+    assert _cycles(controller, 40, NOW + 200 * MS)[-1, 0] == pytest.approx(7.0)
+
+
+def test_the_bridge_starts_at_the_measured_state_or_at_the_last_command() -> None:
+    for from_desired, expected in ((False, 0.1 * 1.0), (True, 4.0 + 2 / 11 * (1.0 - 4.0))):
+        controller = _controller(interpolate_from_desired_state=from_desired)
+        controller.command(_command(times=np.array([0, 10]) * MS, positions=np.full((2, 2), 4.0)), NOW)
+        controller.update(NOW, STILL, STILL)
+        controller.command(_command(), NOW)
+        # The last command is saved one period earlier than it is due, so the bridge has 110 ms and two are behind it.
+        assert controller.update(NOW + PERIOD, STILL, STILL)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('given', [(), ('velocities',), ('velocities', 'accelerations')])
+def test_what_the_points_have_sets_the_degree(given: tuple[str, ...]) -> None:
+    """Points of a polynomial of degree 1, 3 or 5 give it back."""
+    polynomial = np.polynomial.Polynomial([1.0, 2.0, -3.0, 4.0, -2.0, 5.0][: 2 + 2 * len(given)])
+    times = np.array([0, 70, 200, 450]) * MS
+    seconds = times / 1e9
+
+    def rows(order: int) -> np.ndarray:
+        values = polynomial.deriv(order)(seconds) if order else polynomial(seconds)
+        return np.repeat(values[:, None], 2, axis=1)
+
+    derivatives = {name: rows(order + 1) for order, name in enumerate(given)}
+    controller = _controller(allow_nonzero_velocity_at_trajectory_end=True)
+    controller.command(_command(times=times, positions=rows(0), **derivatives), NOW)
+    expected = polynomial(np.arange(1, 46) * 0.01)
+    np.testing.assert_allclose(_cycles(controller, 45)[:, 1], expected, atol=1e-9)
+
+
+def test_accelerations_without_velocities_are_ignored() -> None:
+    controller = _controller()
+    controller.command(_command(accelerations=np.full((2, 2), 30.0)), NOW)
+    np.testing.assert_allclose(_cycles(controller, 10)[:, 0], np.arange(1, 11) / 10.0)
+
+
+def test_it_holds_before_the_first_message() -> None:
+    controller = _controller()
+    controller.reset(np.array([0.3, 0.4]))
+    np.testing.assert_allclose(_cycles(controller, 3), [[0.3, 0.4]] * 3)
+
+
+@pytest.mark.parametrize(('joints', 'rate'), [((), 100.0), (('a', 'a'), 100.0), (('a',), 0.0), (('a',), np.nan)])
+def test_a_controller_without_joints_or_an_impossible_rate_is_refused(joints: tuple[str, ...], rate: float) -> None:
+    with pytest.raises(ConfigError, match=r'got .*, allowed'):
+        JointTrajectoryController(joints, rate=rate)
+
+
+# What streaming patterns do to a robot: 0.3 Hz sine, 250 Hz loop, 40 ms lag, 30-50 ms latency, a message every 100 ms.
+OMEGA = 2.0 * np.pi * 0.3
+AMPLITUDE = 0.5
+IDEAL_ACCELERATION = AMPLITUDE * OMEGA**2
+RATE = 250
+STEP = 100 * MS
+
+
+def _sine(times: np.ndarray, order: int = 0) -> np.ndarray:
+    return np.asarray(AMPLITUDE * OMEGA**order * np.sin(OMEGA * times / 1e9 + order * np.pi / 2.0))[:, None]
+
+
+def _trajectory(sent: int, stamp: int, first: int, points: int, *, velocities: bool) -> Trajectory:
+    """Return the sine's points from ``first`` on [ns from the plan's time ``sent``]."""
+    due = sent + first + STEP * np.arange(points)
+    speeds = _sine(due, 1)
+    speeds[-1] = 0.0
+    return Trajectory(
+        stamp=stamp,
+        joints=('a',),
+        times=due - (stamp or sent),
+        positions=_sine(due),
+        velocities=speeds if velocities else None,
+    )
+
+
+PATTERNS: dict[str, tuple[dict[str, bool], Callable[[int], Trajectory]]] = {
+    'one point': ({}, lambda t: _trajectory(t, 0, STEP, 1, velocities=False)),
+    'stamp 0': ({}, lambda t: _trajectory(t, 0, STEP, 8, velocities=False)),
+    'stamp 0, desired': (
+        {'interpolate_from_desired_state': True},
+        lambda t: _trajectory(t, 0, STEP, 16, velocities=True),
+    ),
+    'anchored': ({}, lambda t: _trajectory(t, t - 2 * STEP, -2 * STEP, 16, velocities=True)),
+    'anchored, desired': (
+        {'interpolate_from_desired_state': True},
+        lambda t: _trajectory(t, t - 2 * STEP, -2 * STEP, 16, velocities=True),
+    ),
+    'anchored, positions': ({}, lambda t: _trajectory(t, t - 2 * STEP, -2 * STEP, 16, velocities=False)),
+}
+
+
+def _peak_acceleration(pattern: str) -> float:
+    """Return the set points' peak acceleration, from differences, after a start of 2 s."""
+    options, plan = PATTERNS[pattern]
+    controller = JointTrajectoryController(('a',), rate=RATE, **options)
+    rng = np.random.default_rng(0)
+    period = controller.period
+    arrivals = {t: t + int(rng.uniform(30, 50) * MS) for t in range(10 * STEP, 100 * STEP, STEP)}
+    waiting = sorted((arrival, sent) for sent, arrival in arrivals.items())
+    measured, velocity, commands = _sine(np.array([10 * STEP]))[0], np.zeros(1), []
+    controller.reset(measured)
+    for now in range(10 * STEP, 100 * STEP, period):
+        while waiting and waiting[0][0] <= now:
+            assert isinstance(controller.command(plan(waiting.pop(0)[1]), now), Accepted)
+        commands.append(controller.update(now, measured, velocity))
+        following = measured + (commands[-1] - measured) * (period / (40 * MS))
+        velocity, measured = (following - measured) * RATE, following
+    settled = np.array(commands)[2 * RATE :, 0]
+    return float(np.abs(np.diff(settled, n=2)).max() * RATE**2)
+
+
+@pytest.mark.parametrize('pattern', ['anchored', 'anchored, desired'])
+def test_an_anchored_plan_with_velocities_streams_as_smoothly_as_its_curve(pattern: str) -> None:
+    assert _peak_acceleration(pattern) < 1.1 * IDEAL_ACCELERATION
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'times'), [('one point', 100), ('stamp 0', 100), ('stamp 0, desired', 10), ('anchored, positions', 5)]
+)
+def test_other_patterns_jerk(pattern: str, times: float) -> None:
+    assert _peak_acceleration(pattern) > times * IDEAL_ACCELERATION

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp_ros.errors import ConfigError
+
+pytest.importorskip('gym_pusht', reason='the simulation is not installed')
+
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected
+from dp_ros.simulation.pusht import PushTWorld
+from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+
+MS = 1_000_000
+START = 1_700_000_000_000 * MS + 30 * MS  # not on a tick of 100 ms
+
+
+def _hold(position: tuple[float, float], stamp: int = 0) -> Trajectory:
+    return Trajectory(
+        stamp=stamp,
+        joints=('pusher_x', 'pusher_y'),
+        times=np.array([100 * MS]),
+        positions=np.array([position]),
+    )
+
+
+def _run(robot: SimulatedRobot, steps: int) -> list[Reading]:
+    return [reading for _ in range(steps) for reading in robot.step()]
+
+
+def _stamps(readings: list[Reading], kind: type) -> list[int]:
+    return [reading.stamp for reading in readings if isinstance(reading, kind)]
+
+
+def test_readings_fall_on_whole_multiples_of_their_period() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START)
+    readings = _run(robot, 30)
+    assert _stamps(readings, JointReading) == [START + 10 * MS * i for i in range(1, 31)]
+    assert _stamps(readings, PoseReading) == _stamps(readings, JointReading)
+    images = _stamps(readings, ImageReading)
+    assert images == [START + 70 * MS + 100 * MS * i for i in range(3)]
+    assert all(stamp % (100 * MS) == 0 for stamp in images)
+    assert robot.now == START + 300 * MS
+
+
+def test_rates_can_be_changed_and_the_camera_left_out() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=0, camera=False, joint_rate=50.0, pose_rate=20.0)
+    readings = _run(robot, 20)
+    assert (len(_stamps(readings, JointReading)), len(_stamps(readings, PoseReading))) == (10, 4)
+    assert not _stamps(readings, ImageReading)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'start': 5}, 'start: got 5 ns, allowed'),
+        ({'camera_rate': 30.0}, 'camera rate: got 30.0 Hz, allowed'),
+        ({'joint_rate': 500.0}, 'joints rate: got 500.0 Hz, allowed'),
+        ({'controller': JointTrajectoryController(('pusher_x', 'pusher_y'), rate=250.0)}, 'controller period: got'),
+    ],
+)
+def test_times_that_do_not_fit_the_physics_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SimulatedRobot(PushTWorld(), **{'start': 0, **options})
+
+
+def test_it_holds_until_commanded_and_then_goes_there() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    robot.reset(4)
+    before = robot.world.joint_positions
+    _run(robot, 50)
+    np.testing.assert_allclose(robot.world.joint_positions, before)
+    goal = (0.03, 0.03)
+    assert isinstance(robot.command(_hold(goal)), Accepted)
+    _run(robot, 300)
+    np.testing.assert_allclose(robot.world.joint_positions, goal, atol=1e-4)
+
+
+def test_a_rejected_trajectory_moves_nothing_and_says_why() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    before = robot.world.joint_positions
+    answer = robot.command(_hold((0.1, 0.1), stamp=START - 200 * MS))
+    assert isinstance(answer, Rejected) and 'ends in the past' in answer.reason
+    _run(robot, 50)
+    np.testing.assert_array_equal(robot.world.joint_positions, before)
+
+
+def test_a_reset_forgets_the_trajectory_and_the_score_while_time_goes_on() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    robot.command(_hold((0.03, 0.03)))
+    _run(robot, 20)
+    robot.command(_hold((0.4, 0.03)))  # not applied yet: it must not survive either
+    robot.reset(9)
+    start = robot.world.joint_positions
+    _run(robot, 40)
+    np.testing.assert_allclose(robot.world.joint_positions, start)
+    assert robot.now == START + 600 * MS
+    assert robot.episode.seed == 9
+    assert robot.episode.elapsed == pytest.approx(0.4)
+
+
+def test_the_score_is_the_best_so_far_and_success_stays() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=0, camera=False)
+    assert not robot.episode.success
+    robot.world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.256, 0.256]), yaw=np.pi / 4)
+    _run(robot, 10)
+    assert (robot.episode.score, robot.episode.success) == (1.0, True)
+    robot.world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.4, 0.4]), yaw=0.0)
+    _run(robot, 10)
+    assert robot.episode.coverage < 0.1
+    assert (robot.episode.score, robot.episode.success) == (1.0, True)
+
+
+def test_the_same_seed_and_commands_give_the_same_readings() -> None:
+    def readings() -> list[np.ndarray]:
+        robot = SimulatedRobot(PushTWorld(), start=START)
+        robot.reset(11)
+        robot.command(_hold((0.3, 0.35)))
+        found = _run(robot, 150)
+        joints = [np.concatenate([r.position, r.velocity, r.effort]) for r in found if isinstance(r, JointReading)]
+        return [*joints, *(r.pixels for r in found if isinstance(r, ImageReading))]
+
+    for first, again in zip(readings(), readings(), strict=True):
+        np.testing.assert_array_equal(first, again)

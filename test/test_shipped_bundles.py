@@ -1,0 +1,32 @@
+"""The bundles in models/: whole, small, and as good as they are said to be."""
+
+from pathlib import Path
+
+import pytest
+
+from dp_ros.paths import share_folder
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.simulation.scores import EvaluationSettings
+
+BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
+
+
+def test_there_is_a_bundle_for_the_demo() -> None:
+    assert 'pusht_state' in [p.name for p in BUNDLES]
+
+
+@pytest.mark.parametrize('folder', BUNDLES, ids=lambda p: p.name)
+def test_a_shipped_bundle_is_whole_and_small(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.name == folder.name
+    assert sum(bundle.path(f).stat().st_size for f in bundle.files) <= 10_000_000
+
+
+def test_the_pusht_policy_solves_the_benchmark() -> None:
+    """On ten of the seeds that it is evaluated on, with a wide margin: what is tested is the way, not the score."""
+    pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
+    from dp_ros.training.evaluation import evaluate_direct
+
+    summary = evaluate_direct(EvaluationSettings(bundle=share_folder() / 'models/pusht_state', episodes=10))
+    assert isinstance(summary['mean_score'], float)
+    assert summary['mean_score'] > 0.85
