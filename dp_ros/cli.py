@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +23,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except DpRosError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `dp_ros inspect ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

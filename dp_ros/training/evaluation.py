@@ -56,7 +56,7 @@ PLANNER_PARAMETERS = (
 )  # fmt: skip
 
 
-def evaluate_direct(settings: EvaluationSettings) -> dict[str, object]:
+def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)

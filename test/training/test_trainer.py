@@ -10,11 +10,13 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec
+from dp_ros.config import ActionSpec, ImageStream, JointStream, TaskSpec
+from dp_ros.data import Window
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
@@ -154,3 +156,23 @@ def test_an_existing_bundle_is_not_overwritten(uninterrupted, tmp_path):
     export_run(uninterrupted, tmp_path / 'bundle')
     with pytest.raises(BundleError):
         export_run(uninterrupted, tmp_path / 'bundle')
+
+
+def test_a_camera_goes_all_the_way_from_episodes_to_a_bundle(tmp_path):
+    rng = np.random.default_rng(0)
+    camera = ImageStream(name='camera', topic='/camera/color/image_raw', height=24, width=32)
+    task = dataclasses.replace(TASK, streams=(*TASK.streams, camera))
+    seen = [
+        dataclasses.replace(e, streams={**e.streams, 'camera': rng.integers(0, 255, (30, 24, 32, 3), np.uint8)})
+        for e in episodes(3)
+    ]
+    settings = dataclasses.replace(SETTINGS, task=task, steps=2)
+    assert Trainer(settings, seen, tmp_path / 'run').run().finished
+    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', torchscript=True)
+    window = Window(stamps=seen[0].stamps[:2], streams={n: v[:2] for n, v in seen[0].streams.items()})
+    chunks = [
+        DiffusionPolicy(bundle, open_backend(bundle, backend=name)).chunk(window, np.random.default_rng(0))
+        for name in ('onnxruntime', 'torchscript')
+    ]
+    np.testing.assert_allclose(chunks[0].actions, chunks[1].actions, atol=1e-3)
+    assert chunks[0].stamp == window.stamp
