@@ -20,6 +20,10 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.trajectory import Trajectory
 
 
+STILL = float(np.finfo(np.float32).eps)
+"""What the controller takes for a velocity of 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """The trajectory will be followed from the next cycle."""
@@ -171,17 +175,19 @@ class JointTrajectoryController:
         if len(times) == 0:
             return 'points: got none, allowed one or more (to stop, send one point to hold)'
         return (
-            self._fault_of_end(command, now, times)
+            self._fault_of_points(command, len(joints), len(times))
+            or self._fault_of_end(command, now, times)
             or self._fault_of_times(times)
-            or self._fault_of_points(command, len(joints), len(times))
         )
 
     def _fault_of_end(self, command: Any, now: int, times: np.ndarray) -> str:
+        if command.stamp < 0:
+            return f'stamp: got {command.stamp} ns, allowed 0 or more'
         end = int(command.stamp) + int(times[-1])
         if command.stamp != 0 and end < now:
             return f'ends in the past: at {end} ns, {(now - end) / 1e9:.3f} s before now'
         speeds = command.velocities
-        if speeds is not None and not self._moving_end and np.any(np.abs(np.asarray(speeds)[-1]) > 1e-9):
+        if speeds is not None and not self._moving_end and np.any(np.abs(np.asarray(speeds)[-1]) > STILL):
             return f'velocities of the last point: got {np.asarray(speeds)[-1].tolist()}, allowed 0'
         return ''
 
@@ -199,8 +205,12 @@ class JointTrajectoryController:
             values = getattr(command, name)
             if values is None and name != 'positions':
                 continue
-            if values is None or np.shape(values) != (points, joints):
-                return f'{name}: got shape {np.shape(values)}, allowed ({points}, {joints})'
+            lengths = [] if values is None else [len(row) for row in values]
+            if lengths != [joints] * points:
+                return f'{name}: got {lengths} values at the points, allowed {joints} at each of {points}'
+            # The real controller has no such check, and would move by them.
+            if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
+                return f'{name}: got NaN or infinity, allowed finite numbers'
         return ''
 
     def _in_own_order(self, command: Any) -> Trajectory:

@@ -62,8 +62,7 @@ def _contacts(spacing: float = 7.5, margin: float = 4.0) -> list[Contact]:
 def _distance(points: np.ndarray) -> np.ndarray:
     """Distance of points (..., 2) in the block's frame from the block."""
     outside = np.maximum(np.maximum(BOXES[:, 0] - points[..., None, :], points[..., None, :] - BOXES[:, 1]), 0.0)
-    nearest: np.ndarray = np.linalg.norm(outside, axis=-1).min(axis=-1)
-    return nearest
+    return np.linalg.norm(outside, axis=-1).min(axis=-1)
 
 
 def _rotation(yaw: float | np.ndarray) -> np.ndarray:
@@ -135,8 +134,8 @@ class PushTExpert:
         aside = surface - here - ((surface - here) @ inward) * inward
         after = _errors([self._contact], origin, yaw)[0]
         best = int(np.argmin(after))
-        worth = after[best] < _error(origin, yaw) - 0.05
-        if not worth or np.linalg.norm(aside) > 12.0 or self._pushing > self._push_steps:
+        helps = after[best] < _error(origin, yaw) - 0.05
+        if not helps or np.linalg.norm(aside) > 12.0 or self._pushing > self._push_steps:
             self._retreat, self._pushing = here - 20.0 * inward, self._push_steps - self._retreat_steps
             return self._retreat
         return here + 0.5 * aside + np.clip(gap + PUSHES[best], 4.0, LEAD) * inward
@@ -147,9 +146,9 @@ class PushTExpert:
         points = np.stack([c.point for c in CONTACTS]) @ turn.T + origin
         starts = points - STANDOFF * np.stack([c.normal for c in CONTACTS]) @ turn.T
         reachable = ((starts > AREA[0]) & (starts < AREA[1])).all(axis=1)
-        reachable &= [contact not in self._barred for contact in CONTACTS]
         gains = _error(origin, yaw) - _errors(CONTACTS, origin, yaw).min(axis=1)
-        if not (reachable & (gains > GAIN_MIN)).any():
+        reachable &= np.array([contact not in self._barred for contact in CONTACTS]) & (gains > GAIN_MIN)
+        if not reachable.any():
             return None
         taste = self._rng.uniform(0.85, 1.0, size=len(gains)) / (1.0 + np.linalg.norm(starts - here, axis=1) / 500.0)
         return CONTACTS[int(np.argmax(np.where(reachable, gains * taste, -np.inf)))]
@@ -169,8 +168,7 @@ class PushTExpert:
         ways = np.where(seen & free, ways, np.inf)
         if not np.isfinite(ways).any():
             return None
-        following: np.ndarray = GRID[np.unravel_index(int(np.argmin(ways)), free.shape)]
-        return following
+        return GRID[np.unravel_index(int(np.argmin(ways)), free.shape)]
 
 
 def _ways(free: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -192,13 +190,11 @@ def _error(origin: np.ndarray, yaw: float) -> float:
 
 def _errors(contacts: Sequence[Contact], origin: np.ndarray, yaw: float) -> np.ndarray:
     """Return the error after each push of each contact, (contacts, pushes)."""
-    points = np.stack([c.point for c in contacts]) - CENTRE
-    normals = np.stack([c.normal for c in contacts])
+    points, normals = np.stack([c.point for c in contacts]) - CENTRE, np.stack([c.normal for c in contacts])
     lever = points[:, 0] * normals[:, 1] - points[:, 1] * normals[:, 0]
     give = 1.0 / (1.0 + lever**2 / GYRATION)
     turned = _rotation(yaw + PUSHES * (lever * give / GYRATION)[:, None])
     moved = PUSHES[:, None] * (give[:, None] * (normals @ _rotation(yaw).T))[:, None, :]
     centre = _rotation(yaw) @ CENTRE + origin
     corners = np.einsum('mpij,kj->mpki', turned, OUTLINE - CENTRE) + (centre + moved)[:, :, None, :]
-    errors: np.ndarray = np.linalg.norm(corners - _GOAL_CORNERS, axis=-1).mean(axis=-1)
-    return errors
+    return np.linalg.norm(corners - _GOAL_CORNERS, axis=-1).mean(axis=-1)

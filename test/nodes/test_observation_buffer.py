@@ -299,8 +299,8 @@ def write_bag(path: Path) -> None:
                 velocities=None, accelerations=None, effort=None,
             )  # fmt: skip
             # The first one before all, so that every observation has an action.
-            make = lambda c=command: messages.to_joint_trajectory(c, types=types)  # noqa: E731
-            events.append((stamp - 500 * MS, COMMAND.topic, make))
+            message = messages.to_joint_trajectory(command, types=types)
+            events.append((stamp - 500 * MS, COMMAND.topic, lambda m=message: m))
     with BagWriter(path) as bag:
         for received, topic, make in sorted(events, key=lambda event: event[0]):
             bag.write(topic, received, make())

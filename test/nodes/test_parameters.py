@@ -12,7 +12,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.nodes import observation_buffer, policy_executor, simulated_robot, trajectory_publisher  # noqa: E402
+from dp_ros.nodes import inference_settings, observation_buffer, plan_settings, simulated_robot  # noqa: E402
 from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
 from dp_ros.nodes.parameters import Param  # noqa: E402
 
@@ -127,8 +127,8 @@ def test_a_number_needs_a_range():
 
 SHIPPED = {
     'observation_buffer': [observation_buffer.BUNDLE],
-    'policy_executor': policy_executor.PARAMETERS,
-    'trajectory_publisher': trajectory_publisher.PARAMETERS,
+    'policy_executor': inference_settings.PARAMETERS,
+    'trajectory_publisher': plan_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,
 }
 

@@ -256,3 +256,28 @@ def test_an_anchored_plan_with_velocities_streams_as_smoothly_as_its_curve(patte
 )
 def test_other_patterns_jerk(pattern: str, times: float) -> None:
     assert _peak_acceleration(pattern) > times * IDEAL_ACCELERATION
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'velocities': [[0.0], [0.0, 0.0]]}, 'velocities: got'),
+        ({'velocities': []}, 'velocities: got'),
+        ({'positions': [[0.1, np.nan], [0.2, 0.2]]}, 'positions: got NaN'),
+        ({'stamp': -5}, 'stamp: got -5'),
+        ({'positions': None}, 'positions: got'),
+    ],
+)
+def test_a_malformed_command_is_rejected_and_not_raised(changes: dict[str, object], words: str) -> None:
+    command = {
+        'stamp': 0,
+        'joints': ('x', 'y'),
+        'times': np.array([1, 2]),
+        'positions': [[0.1, 0.1], [0.2, 0.2]],
+        'velocities': [[0.0, 0.0], [0.0, 0.0]],
+        **changes,
+    }
+    controller = JointTrajectoryController(('x', 'y'))
+    verdict = controller.command(TrajectoryCommand(**command), now=10)
+    assert isinstance(verdict, Rejected) and words in verdict.reason
+    assert (controller.update(10, np.zeros(2), np.zeros(2)) == 0).all()
