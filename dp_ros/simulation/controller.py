@@ -19,7 +19,6 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.trajectory import Trajectory
 
-
 STILL = float(np.finfo(np.float32).eps)
 """What the controller takes for a velocity of 0."""
 
