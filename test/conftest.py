@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+
+import pytest
 
 FIRST_PORT = 6000  # DDS uses 7400 and up
 DOMAINS = range(1, 101)  # above 101 DDS's ports meet Linux's outgoing ones
@@ -27,3 +30,14 @@ def _claim_domain() -> tuple[int, socket.socket]:
 _domain, _claim = _claim_domain()
 os.environ['ROS_DOMAIN_ID'] = str(_domain)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+@pytest.fixture(scope='module')
+def own_domain() -> Iterator[int]:
+    """Put a module's tests in a domain of their own: nodes that share names with others' would answer for them."""
+    before = os.environ['ROS_DOMAIN_ID']
+    domain, claim = _claim_domain()
+    os.environ['ROS_DOMAIN_ID'] = str(domain)
+    yield domain
+    os.environ['ROS_DOMAIN_ID'] = before
+    claim.close()

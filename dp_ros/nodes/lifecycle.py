@@ -8,7 +8,7 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -58,6 +58,7 @@ class ManagedNode(LifecycleNode):
     def __init__(
         self, name: str, parameters: Sequence[Param], *, patterns: Mapping[str, str] | None = None, **options: Any
     ) -> None:
+        self._jump: JumpHandle | None = None
         super().__init__(name, **options)
         self._known = {parameter.name: parameter for parameter in (AUTOSTART, *parameters)}
         try:
@@ -172,6 +173,13 @@ class ManagedNode(LifecycleNode):
         """Go back to unconfigured after an unexpected error, with nothing running."""
         self.close()
         return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """Destroy the node. The clock would keep it alive for ever, with its services, by the jump callback."""
+        if self._jump is not None:
+            self._jump.unregister()
+            self._jump = None
+        super().destroy_node()
 
     def close(self) -> None:
         """Deactivate and clean up, whatever the state."""

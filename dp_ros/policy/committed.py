@@ -35,16 +35,8 @@ def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) 
 
 def _known(plan: Trajectory, times: np.ndarray) -> Knots:
     """Return the plan at ``times`` [ns]; where it has a knot, exactly that knot."""
-    assert plan.velocities is not None
-    due = plan.stamp + plan.times
     positions, velocities = plan.sample(times - plan.stamp)
-    at = np.minimum(np.searchsorted(due, times), len(due) - 1)
-    knot = (due[at] == times)[:, None]
-    return Knots(
-        times=times,
-        positions=np.where(knot, plan.positions[at], positions),
-        velocities=np.where(knot, plan.velocities[at], velocities),
-    )
+    return Knots(times=times, positions=positions, velocities=velocities)
 
 
 def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:

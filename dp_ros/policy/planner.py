@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, to_nanoseconds
 from dp_ros.errors import ConfigError, check_finite, check_shape, listed
 from dp_ros.policy.committed import braked, braked_in_one_point, committed_head, resumed
 from dp_ros.policy.limits import Exceeded, JointLimits, check
@@ -177,9 +177,7 @@ class Planner:
         steps, due = clamped(actions[first:], self.limits, self._tolerance), chunk.due[first:]
         if isinstance(steps, Excess):
             return Refused(reason=f'chunk step {first + steps.step} {steps}', stop=True)
-        fitted = fit(
-            head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead, afresh=reseeded
-        )
+        fitted = fit(head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead)
         if isinstance(fitted, Misfit):
             return Refused(reason=fitted.reason, stop=True)
         first, steps, due = first + fitted.first, steps[fitted.first :], due[fitted.first :]
@@ -241,12 +239,13 @@ class Planner:
         if isinstance(held, Excess):
             return Refused(reason=f'measured {held}', stop=True)
         # Kept as a plan, so that the next chunk starts from what is held.
+        wait = max(self._margin, self._closest)
         self._plan = Trajectory(
             stamp=max(now, 1),
             joints=self.joints,
-            times=np.append(0, held.times + self._margin),
-            positions=np.concatenate([positions[None], held.positions]),
-            velocities=np.stack([velocities, np.zeros_like(velocities)]),
+            times=np.array([0, wait, wait + held.times[0]]),
+            positions=np.stack([positions - velocities * wait / NANOSECONDS, positions, held.positions[0]]),
+            velocities=np.stack([velocities, velocities, np.zeros_like(velocities)]),
         )
         return held
 

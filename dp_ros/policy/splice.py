@@ -5,7 +5,7 @@ The committed knots are never changed. What is too much for the limits behind th
 - The steps themselves are too fast. Their time is stretched uniformly, from the splice on; their path is kept.
 - They begin elsewhere than the plan is. More time does not help a robot that is in motion there: it goes farther
   astray, and the next chunk finds it farther behind. The plan joins the steps later instead, at one that it can reach,
-  and is on the chunk's time again from there.
+  and is on the chunk's time again from there; late only where no step can be reached in time.
 
 Where the curve leaves a position limit between two steps it is softened. Every round ends in the check of the
 trajectory that will be sent.
@@ -34,6 +34,8 @@ from dp_ros.policy.trajectory import Trajectory
 ROUNDS = 24
 LONGEST_LEAD = 60 * NANOSECONDS
 GREATEST_STRETCH = 20.0
+DELAYS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+"""Times of a step that joining may wait, where a chunk at full speed cannot be caught up with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,16 +64,12 @@ def fit(
     limits: JointLimits | None,
     tail: float,
     lead: int,
-    afresh: bool,
 ) -> Fitted | Misfit:
     """Append ``steps`` (n, A), due at ``due`` (n,) [ns], later than the end of ``head``, to ``head``.
 
-    ``lead`` is the least time to the step that is joined [ns]; ``afresh`` says that the plan begins with ``head``.
+    ``lead`` is the least time to the step that is joined [ns].
     """
     attempt = _Attempt(head, due, steps, lead, len(joints))
-    if limits is not None and afresh:
-        attempt.stretch_for(limits, tail)
-        attempt.join_within_reach(limits)
     for _ in range(ROUNDS):
         if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
             return Misfit(reason=attempt.too_slow())
@@ -130,15 +128,21 @@ class _Attempt:
         self.first = int(possible.argmax()) if possible.any() else len(self.steps) - 1
         self.soft = np.zeros((len(self.steps) - self.first + 1, self.soft.shape[1]), dtype=bool)
 
-    def join_within_reach(self, limits: JointLimits, after: int = -1) -> None:
-        """Join a step behind ``after`` that can be reached in time, or the last one as soon as it can be."""
+    def join_within_reach(self, limits: JointLimits, after: int) -> None:
+        """Join a step behind ``after`` that can be reached in time; if none can, with the least delay of all steps."""
         left = self.left()
-        near = reachable(self.head, self.start + left, self.steps, limits) & (left >= self.lead)
-        near[: after + 1] = False
+        spacing = int(left[-1] - left[0]) // max(1, len(left) - 1)
+        for delay in DELAYS:
+            arrival = left + round(delay * spacing)
+            near = reachable(self.head, self.start + arrival, self.steps, limits) & (arrival >= self.lead)
+            near[: after + 1] = False
+            if near.any():
+                self.join(near)
+                self.lead = max(self.lead, int(arrival[self.first]))
+                return
         self.join(near)
-        if not near.any():
-            way = self.steps[-1] - self.head.positions[-1]
-            self.lead = max(self.lead, to_nanoseconds(travel_time(way, self.head.velocities[-1], limits)))
+        way = self.steps[-1] - self.head.positions[-1]
+        self.lead = max(self.lead, to_nanoseconds(travel_time(way, self.head.velocities[-1], limits)))
 
     def stretch_for(self, limits: JointLimits, tail: float) -> None:
         """Stretch the steps as much as they need by themselves, without a splice."""

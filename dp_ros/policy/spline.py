@@ -81,10 +81,13 @@ def draw(
     knots = np.concatenate([start.times[-1:], times])
     positions = np.concatenate([start.positions[-1:], steps])
     durations = np.diff(knots) / NANOSECONDS
-    velocities = spline_velocities(durations, positions, start.velocities[-1], tail)
-    longer = stopping_time(velocities[-1], limits, tail)
-    if longer > tail:
+    longer = stopping_time((positions[-1] - positions[-2]) / durations[-1], limits, tail)
+    for _ in range(3):
         velocities = spline_velocities(durations, positions, start.velocities[-1], longer)
+        # The curve's last acceleration is the tail's: it must be known how long the tail is, to what it may spare.
+        if stopping_time(velocities[-1], limits, tail) <= (1 + (1 - TAIL_EFFORT) / 2) * longer:
+            break
+        longer = stopping_time(velocities[-1], limits, tail)
     if soft.any():
         velocities = soften(velocities, durations, positions, soft)
     longer = stopping_time(velocities[-1], limits, tail)

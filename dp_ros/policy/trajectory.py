@@ -105,8 +105,11 @@ class Trajectory:
         for coefficient in c[-2::-1]:
             velocities = velocities * x + positions
             positions = positions * x + coefficient
-        # The last point is held for ever: without rounding.
-        positions = np.where((inside == self.times[-1])[:, None], self.positions[-1], positions)
+        # At the last point, which is held for ever, nothing may be left of rounding.
+        last = (inside == self.times[-1])[:, None]
+        positions = np.where(last, self.positions[-1], positions)
+        if self.velocities is not None:
+            velocities = np.where(last, self.velocities[-1], velocities)
         return positions, np.where((at == inside)[:, None], velocities, 0.0)
 
 

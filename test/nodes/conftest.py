@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
@@ -125,6 +126,10 @@ class Ros:
         for node in self.nodes:
             node.destroy_node()
         self.context.try_shutdown()
+        # rclpy frees a lifecycle node's services with its state machine, and that with the node: until then the dead
+        # node would still take requests meant for a later one of the same name.
+        self.nodes.clear()
+        gc.collect()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings
 from test.tiny_bundle import write_tiny_bundle
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('own_domain')]
 
 
 @pytest.fixture(scope='module')

@@ -265,6 +265,36 @@ def test_too_fast_a_chunk_keeps_its_way_and_takes_longer():
     assert check(outcome.trajectory, scaled(LIMITS, 0.85)) != Within()
 
 
+def test_too_fast_a_chunk_keeps_its_way_when_it_is_spliced_too():
+    planner, now = running()
+    place, speed = at(planner.plan, now + 50 * MS)
+    way = place + np.arange(10)[:, None] * np.sign(speed) * [0.03, 0.18]
+    outcome = planner.accept(chunk_of(way, now + 1), now + 1)
+    assert_sendable(outcome.trajectory, now + 1)
+    assert outcome.stretch > 1.3
+    assert outcome.dropped_steps <= 4
+    known = outcome.trajectory.positions
+    for step in way[outcome.dropped_steps :]:
+        assert np.abs(known - step).max(axis=1).min() < 1e-12
+
+
+def test_a_tail_longer_than_asked_does_not_slow_the_steps():
+    planner = resting_at([-0.6, 0.0], tail=0.05)
+    way = np.stack([-0.6 + 0.004 * np.arange(16) ** 2, np.zeros(16)], axis=1)
+    outcome = planner.accept(chunk_of(way), START)
+    assert_sendable(outcome.trajectory, START)
+    assert outcome.stretch == 1.0
+    assert outcome.trajectory.durations[-1] > 0.05
+
+
+def test_a_chunk_that_ends_in_motion_next_to_a_limit_is_taken():
+    planner = resting_at([0.0, 0.0])
+    way = np.stack([np.linspace(0.0, 0.99, 16), np.zeros(16)], axis=1)
+    outcome = planner.accept(chunk_of(way), START)
+    assert_sendable(outcome.trajectory, START)
+    assert outcome.trajectory.positions[-2, 0] == 0.99
+
+
 def test_a_chunk_that_begins_elsewhere_is_joined_later_and_on_time():
     planner, now = running()
     offset = np.array([0.3, -0.3])
@@ -510,6 +540,35 @@ def test_hold_in_motion_gives_the_way_to_stop():
     assert not planner.accept(sine_chunk(now + SECOND), now + SECOND).reseeded
 
 
+def test_stop_after_hold_in_motion_stops():
+    planner, now = running(splice_margin=100 * MS)
+    planner.hold(now)
+    stopped = planner.stop(now + 20 * MS)
+    assert_sendable(stopped, now + 20 * MS)
+
+
+def test_stop_is_found_where_the_limits_are_almost_used_up():
+    slow = replace(LIMITS, velocity=(1.0, 0.6), acceleration=(1.8, 1.1))
+    for start in range(0, 1500, 100):
+        planner, now = running(slow)
+        stopped = planner.stop(now + start * MS)
+        assert_sendable(stopped, now + start * MS, slow)
+
+
+def test_hold_next_to_a_limit_does_not_ask_for_more_than_the_limit():
+    planner = Planner(JOINTS, DT, LIMITS)
+    planner.measured(START, np.array([0.95, 0.0]), np.array([1.5, 0.0]))
+    assert planner.hold(START).positions[0, 0] == 1.0
+    # What the robot does meanwhile is not within the limits; no stop along it is made up.
+    refused = planner.stop(START)
+    assert refused.stop
+    assert 'a ' in refused.reason
+
+
+def test_a_chunk_from_before_all_time_is_stale():
+    assert 'stale' in resting_at([0.0, 0.0]).accept(chunk_of(np.zeros((16, 2)), -(2**70)), START).reason
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -553,7 +612,7 @@ EVENTS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(EVENTS, st.tuples(st.floats(-1.01, 1.01), st.floats(-2.0, 2.0)), st.integers(0, 200 * MS))
 def test_nothing_outside_the_limits_is_ever_sent(events, position, margin):
-    planner, now = Planner(JOINTS, DT, LIMITS, splice_margin=margin), START
+    planner, now, held = Planner(JOINTS, DT, LIMITS, splice_margin=margin), START, False
     for kind, actions, passed, age, distance in events:
         now += passed
         old = planner.plan
@@ -567,6 +626,8 @@ def test_nothing_outside_the_limits_is_ever_sent(events, position, margin):
             sent = answer if isinstance(answer, Trajectory) else None
         if sent is None:
             assert planner.plan is old
+            # A plan that was checked can always be stopped.
+            assert kind != 'stop' or old is None or held
         elif kind == 'hold':
             assert check(sent, LIMITS) == Within()
             assert not sent.velocities.any()
@@ -574,6 +635,7 @@ def test_nothing_outside_the_limits_is_ever_sent(events, position, margin):
             assert_sendable(sent, now)
             if old is not None and (on_plan or kind == 'stop'):
                 assert_continues(old, sent, now, margin)
+        held = held if sent is None else kind == 'hold'
 
 
 def test_a_chunk_costs_less_than_two_milliseconds():
