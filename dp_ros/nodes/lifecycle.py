@@ -16,7 +16,7 @@ from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
+from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, Diagnostics
@@ -194,6 +194,8 @@ class ManagedNode(LifecycleNode):
             self.diagnostics.report(STATE, ERROR, f'{what} refused: {error}', now=True)
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it without a word
+            if not self.context.ok():
+                return TransitionCallbackReturn.FAILURE  # interrupted half-way
             self.get_logger().error(f'{what} failed: {error}\n{traceback.format_exc()}')
             self.diagnostics.report(STATE, ERROR, f'{what} failed: {error}', now=True)
             return TransitionCallbackReturn.ERROR
@@ -226,6 +228,10 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
     except DpRosError as error:
         get_logger('dp_ros').fatal(str(error))
         return 1
+    except Exception:
+        if ok():
+            raise
+        return 0  # the signal came while something was being published
     finally:
         try_shutdown()
 
@@ -236,7 +242,7 @@ def _run(node: ManagedNode) -> int:
     executor.add_node(node)
     try:
         if node.value('autostart') and not node.start():
-            return 1
+            return 1 if node.context.ok() else 0
         executor.spin_until_future_complete(node.died)
         if node.died.done():
             get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')

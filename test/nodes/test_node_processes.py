@@ -113,8 +113,8 @@ def test_a_bundle_with_a_wrong_hash_ends_the_node_and_nothing_is_published(start
 @pytest.mark.parametrize('node', NODES)
 def test_a_node_ends_cleanly_when_it_is_told_to(start, ros, tiny, node, number):
     process = start(node, set=[] if node == 'simulated_robot' else [f'bundle:={tiny}'])
-    ros.status(f'{node}: lifecycle', OK, 'active')
-    assert process.end(number) == 0
+    ros.wait(lambda: any(s.name == f'{node}: lifecycle' for s in ros.statuses), 'the node')
+    assert process.end(number) == 0, process.log.read_text()
     assert 'Traceback' not in process.log.read_text()
 
 
@@ -215,7 +215,8 @@ def test_in_a_namespace_the_same_files_serve(start, ros, tiny):
 def test_on_a_simulated_clock_the_nodes_run_faster_than_time(start, ros, tiny):
     start_all(start, tiny, but=('simulated_robot',), set=('use_sim_time:=true',))
     for node in ('observation_buffer', 'policy_executor', 'trajectory_publisher'):
-        ros.status(f'{node}: lifecycle', OK, 'active')
+        said = (f'{node}: lifecycle', 'active')
+        ros.wait(lambda said=said: said in [(s.name, s.message) for s in ros.statuses], f'{node} to be active')
     start('simulated_robot', set=['camera:=false', 'publish_clock:=true', 'rate:=3.0'])
     chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
     ros.wait(lambda: len(chunks) >= 5, 'chunks')
