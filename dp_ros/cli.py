@@ -162,12 +162,12 @@ def _train(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
     from dp_ros.training.episodes import read_episodes
     from dp_ros.training.settings import TrainSettings
-    from dp_ros.training.trainer import Trainer
+    from dp_ros.training.trainer import Trainer, collected
     from dp_ros.training.zarr_reader import read_pusht_zarr
 
     settings = read_yaml(locate(options.config), TrainSettings)
     read = read_pusht_zarr if (options.data / '.zgroup').is_file() else read_episodes
-    result = Trainer(settings, list(read(options.data, settings.task)), options.folder).run()
+    result = Trainer(settings, collected(read(options.data, settings.task)), options.folder).run()
     state = 'finished' if result.finished else 'stopped'
     print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
     return 0 if result.finished else 130

@@ -10,7 +10,7 @@ import csv
 import json
 import platform
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -48,6 +48,11 @@ class TrainResult:
     step: int
     finished: bool
     validation_loss: float
+
+
+def collected(episodes: Iterable[Episode]) -> list[Episode]:
+    """Return all episodes as they are read, showing how far that is."""
+    return list(tqdm(episodes, unit=' episodes', desc='read', dynamic_ncols=True))
 
 
 def split_episodes(episodes: Sequence[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:
