@@ -6,12 +6,9 @@ A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes 
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
-import signal
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,12 +28,14 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from dp_ros.training.curves import add_row, drop_rows_after, plot_curves
 from dp_ros.training.episodes import Episode
+from dp_ros.training.interrupt import interruptible
 from dp_ros.training.objective import diffusion_loss, make_noise_scheduler
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer
 
-CHECKPOINT, CONFIG, RUN, CURVES = 'checkpoint.pt', 'config.yaml', 'run.json', 'curves.csv'
+CHECKPOINT, CONFIG, RUN = 'checkpoint.pt', 'config.yaml', 'run.json'
 VALIDATION_BATCHES = 8
 
 
@@ -122,7 +121,7 @@ class Trainer:
         writer = SummaryWriter(str(self.folder))
         bar = tqdm(total=settings.steps, initial=self.step, unit='step', desc=settings.name, dynamic_ncols=True)
         losses: list[float] = []
-        with _interruptible() as interrupted, bar, writer:
+        with interruptible() as interrupted, bar, writer:
             for batch in self._batches():
                 losses.append(self._train_step(batch))
                 bar.update()
@@ -203,13 +202,7 @@ class Trainer:
         row = {'step': self.step, 'loss': loss, 'validation_loss': self.validation_loss, 'learning_rate': rate}
         for name, value in list(row.items())[1:]:
             writer.add_scalar(name, value, self.step)
-        path = self.folder / CURVES
-        new = not path.exists()
-        with path.open('a', newline='') as file:
-            table = csv.DictWriter(file, list(row))
-            if new:
-                table.writeheader()
-            table.writerow(row)
+        add_row(self.folder, row)
 
     def _save(self) -> None:
         state = {
@@ -264,14 +257,8 @@ class Trainer:
         self.rate.load_state_dict(state['rate'])
         self.step = state['step']
         self.validation_loss = state['validation_loss']
-        self._drop_later_rows()
+        drop_rows_after(self.folder, self.step)
 
-    def _drop_later_rows(self) -> None:
-        """Forget rows of the curves that a killed run wrote after its last checkpoint."""
-        path = self.folder / CURVES
-        if path.exists():
-            head, *rows = path.read_text().splitlines(keepends=True)
-            path.write_text(head + ''.join(r for r in rows if int(r.split(',')[0]) <= self.step))
 
 
 def load_network(folder: Path) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
@@ -293,48 +280,7 @@ def versions() -> dict[str, str]:
     return {'dp_ros': dp_ros.__version__, 'python': platform.python_version(), **found}
 
 
-def plot_curves(folder: Path) -> None:
-    """Draw ``curves.png`` from ``curves.csv``."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    path = folder / CURVES
-    if not path.exists():
-        return
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    steps = [int(r['step']) for r in rows]
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
-    for name, label in (('loss', 'training'), ('validation_loss', 'validation (EMA)')):
-        axes.plot(steps, [float(r[name]) for r in rows], label=label)
-    axes.set(xlabel='step', ylabel='loss (mean squared error)', yscale='log', title=folder.name)
-    axes.grid(True, which='both', alpha=0.3)
-    axes.legend()
-    figure.savefig(folder / 'curves.png', dpi=120)
-    pyplot.close(figure)
-
-
 def _generator(seed: int, index: int, purpose: int) -> torch.Generator:
     """Return a generator that depends on its three numbers alone."""
     word = np.random.SeedSequence((seed, index, purpose)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
-
-
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Turn Ctrl-C and SIGTERM into a flag, so that a step is never cut in half. A second one interrupts at once."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
