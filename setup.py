@@ -68,7 +68,7 @@ EXTRAS = {
     ],
 }
 
-SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'models/*/*')
+SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'models/**/*')
 
 
 def data_files() -> list[tuple[str, list[str]]]:

@@ -243,7 +243,10 @@ def _run(node: ManagedNode) -> int:
     try:
         if node.value('autostart') and not node.start():
             return 1 if node.context.ok() else 0
-        executor.spin_until_future_complete(node.died)
+        # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
+        node.died.add_done_callback(lambda _: executor.wake())
+        while node.context.ok() and not node.died.done():
+            executor.spin_once()
         if node.died.done():
             get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
             return 1
