@@ -179,7 +179,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('bundle', type=Path, help='folder to write')
     parser.add_argument('--weights', default='float16', choices=['float16', 'float32'], help='how weights are stored')
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
-    parser.add_argument('--sampling-steps', type=int, default=10, help='the default number of sampling steps')
+    parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 

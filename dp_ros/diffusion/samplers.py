@@ -126,11 +126,12 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings) -> Coeff
     signal, noise = np.sqrt(now), np.sqrt(1 - now)
     zero, one = np.zeros_like(now), np.ones_like(now)
     # Per prediction type: x_0 = gain * (from_x * x_k + from_m * m) and noise = noise_x * x_k + noise_m * m.
-    gain, from_x, from_m, noise_x, noise_m = {
-        'epsilon': (1 / signal, one, -noise, zero, one),
-        'sample': (one, zero, one, 1 / noise, -signal / noise),
-        'velocity': (one, signal, -noise, noise, signal),
-    }[schedule.prediction_type]
+    with np.errstate(divide='ignore'):  # without any signal, as in regression, only `sample` makes sense
+        gain, from_x, from_m, noise_x, noise_m = {
+            'epsilon': (1 / signal, one, -noise, zero, one),
+            'sample': (one, zero, one, 1 / noise, -signal / noise),
+            'velocity': (one, signal, -noise, noise, signal),
+        }[schedule.prediction_type]
     if settings.sampler == 'ddim':
         direction = np.sqrt(1 - after)
         to_x_0, to_x, to_m, sigma = np.sqrt(after), direction * noise_x, direction * noise_m, zero

@@ -9,6 +9,8 @@ alpha_bar_k    product of 1 - beta_i for i <= k: the share of the signal's varia
 =============  ==============================================================================
 
 ``x_k = sqrt(alpha_bar_k) x_0 + sqrt(1 - alpha_bar_k) noise``.
+
+The schedule ``none`` is plain regression (behaviour cloning): one level without signal, and no noise: x_k is 0.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 
-ScheduleName = Literal['squaredcos_cap_v2']
+ScheduleName = Literal['squaredcos_cap_v2', 'none']
 PredictionType = Literal['epsilon', 'sample', 'velocity']
 MAX_DIFFUSION_STEPS = 1000
 MAX_BETA = 0.999
@@ -34,7 +36,7 @@ class ScheduleSpec:
     Attributes
     ----------
     name
-        The schedule, by its name in diffusers.
+        The schedule, by its name in diffusers; ``none`` for regression, with one level and prediction type ``sample``.
     diffusion_steps
         Training noise levels K.
     prediction_type
@@ -55,6 +57,16 @@ class ScheduleSpec:
         check_choice('prediction_type', self.prediction_type, get_args(PredictionType))
         if not 1 <= self.diffusion_steps <= MAX_DIFFUSION_STEPS:
             raise ConfigError(f'diffusion_steps: got {self.diffusion_steps}, allowed 1 to {MAX_DIFFUSION_STEPS}')
+        if not self.noisy and (self.diffusion_steps, self.prediction_type) != (1, 'sample'):
+            raise ConfigError(
+                f"schedule 'none': got diffusion_steps {self.diffusion_steps} and prediction_type "
+                f'{self.prediction_type!r}, allowed 1 and sample'
+            )
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a chunk starts as noise; regression starts from zeros."""
+        return self.name != 'none'
 
 
 def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
@@ -68,7 +80,11 @@ def alphas_cumprod(name: str = 'squaredcos_cap_v2', diffusion_steps: int = 100) 
 
     The squared cosine of Nichol and Dhariwal 2021 (section 3.2, equation 17), beta capped at 0.999.
     """
-    ScheduleSpec(name=name, diffusion_steps=diffusion_steps)  # type: ignore[arg-type]  # refuses what it does not know
+    prediction_type: PredictionType = 'sample' if name == 'none' else 'epsilon'
+    # Refuses what it does not know.
+    spec = ScheduleSpec(name=name, diffusion_steps=diffusion_steps, prediction_type=prediction_type)  # type: ignore[arg-type]
+    if not spec.noisy:
+        return np.zeros(1)
 
     def alpha_bar(s: float) -> float:
         return math.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2

@@ -64,7 +64,9 @@ class DiffusionPolicy:
         task = self.bundle.task
         cond = self._backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
-        noise = rng.standard_normal((1, task.pred_horizon, len(task.action.joints)), dtype=np.float32)
+        shape = (1, task.pred_horizon, len(task.action.joints))
+        noisy = self.bundle.schedule.noisy
+        noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
 
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
             prediction = self._backend.predict(x_k, np.array([k], dtype=np.int64), cond)

@@ -119,9 +119,12 @@ def _torch_loop(
     network: DiffusionNetwork, settings: TrainSettings, streams: list[torch.Tensor], steps: int
 ) -> Callable[[], object]:
     """Return the same chunk made by eager torch and diffusers' loop."""
-    config = dict(make_noise_scheduler(settings.objective).config)
-    scheduler = DDIMScheduler.from_config(config, timestep_spacing='trailing')
+    trained = make_noise_scheduler(settings.objective)
     shape = (1, settings.task.pred_horizon, len(settings.task.action.joints))
+    if trained is None:
+        x_k, k = torch.zeros(shape), torch.zeros(1, dtype=torch.int64)
+        return lambda: network.denoiser(x_k, k, network.encoder(*streams))
+    scheduler = DDIMScheduler.from_config(dict(trained.config), timestep_spacing='trailing')
 
     def run() -> object:
         cond = network.encoder(*streams)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from dp_ros.config import to_plain
 from dp_ros.diffusion.samplers import SamplerSettings
-from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, write_bundle
@@ -37,7 +36,7 @@ def export_run(
     *,
     weights: Weights = 'float16',
     torchscript: bool = False,
-    sampling_steps: int = 10,
+    sampling_steps: int | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a run's EMA network.
@@ -50,10 +49,11 @@ def export_run(
     torchscript
         Also write TorchScript twins.
     sampling_steps
-        The sampler's default.
+        The sampler's default; None for 10, or 1 where the objective is regression.
 
     """
     settings, network, normalizer, record = load_network(run)
+    schedule = settings.objective.spec
     if weights == 'float16':
         round_to_half(network)
     parity = record_parity(network, settings)
@@ -70,12 +70,8 @@ def export_run(
         folder,
         task=settings.task,
         normalizer=normalizer,
-        schedule=ScheduleSpec(
-            name=settings.objective.schedule,
-            diffusion_steps=settings.objective.diffusion_steps,
-            prediction_type=settings.objective.prediction_type,
-        ),
-        defaults=SamplerSettings(sampling_steps=sampling_steps),
+        schedule=schedule,
+        defaults=SamplerSettings(sampling_steps=sampling_steps or min(10, schedule.diffusion_steps)),
         networks=networks,
         parity=parity,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},

@@ -1,4 +1,4 @@
-"""The diffusion objective: add noise at a random level, predict what the setting asks for, mean squared error."""
+"""The objective: add noise at a random level, predict what the setting asks for, mean squared error; or regression."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from dp_ros.training.settings import ObjectiveSettings
 DIFFUSERS_NAMES = {'epsilon': 'epsilon', 'sample': 'sample', 'velocity': 'v_prediction'}
 
 
-def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler:
-    """Return diffusers' DDPM scheduler for the settings."""
+def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
+    """Return diffusers' DDPM scheduler for the settings; None for regression."""
+    if not settings.spec.noisy:
+        return None
     return DDPMScheduler(
         num_train_timesteps=settings.diffusion_steps,
         beta_schedule=settings.schedule,
@@ -24,7 +26,7 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler:
 
 def diffusion_loss(
     network: DiffusionNetwork,
-    scheduler: DDPMScheduler,
+    scheduler: DDPMScheduler | None,
     streams: tuple[Tensor, ...],
     actions: Tensor,
     generator: torch.Generator,
@@ -37,6 +39,9 @@ def diffusion_loss(
         Normalized: (B, T, ...) each, and (B, P, A).
 
     """
+    if scheduler is None:  # regression: from nothing, in one step
+        levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
+        return torch.nn.functional.mse_loss(network(torch.zeros_like(actions), levels, *streams), actions)
     noise = torch.randn(actions.shape, generator=generator).to(actions.device)
     levels = torch.randint(0, len(scheduler.betas), (len(actions),), generator=generator).to(actions.device)
     x_k = scheduler.add_noise(actions, noise, levels)

@@ -6,20 +6,33 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dp_ros.config import TaskSpec
+from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings:
-    """The diffusion objective (Ho et al. 2020; squared-cosine schedule of Nichol and Dhariwal 2021)."""
+    """The objective: diffusion (Ho et al. 2020; squared-cosine schedule of Nichol and Dhariwal 2021), or regression.
+
+    The schedule ``none`` is regression, behaviour cloning with the same network: diffusion_steps 1, prediction_type
+    sample.
+    """
 
     diffusion_steps: int = 100
-    schedule: Literal['squaredcos_cap_v2'] = 'squaredcos_cap_v2'
-    prediction_type: Literal['epsilon', 'sample', 'velocity'] = 'epsilon'
+    schedule: ScheduleName = 'squaredcos_cap_v2'
+    prediction_type: PredictionType = 'epsilon'
 
     def __post_init__(self) -> None:
-        _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
+        if self.spec.noisy:
+            _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
+
+    @property
+    def spec(self) -> ScheduleSpec:
+        """The schedule as a bundle describes it."""
+        return ScheduleSpec(
+            name=self.schedule, diffusion_steps=self.diffusion_steps, prediction_type=self.prediction_type
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

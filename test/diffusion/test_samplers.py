@@ -136,6 +136,27 @@ def test_without_clipping_x_0_is_left_alone():
     np.testing.assert_allclose(x_0, 3.0)
 
 
+def test_regression_is_one_call_on_zeros_whose_answer_is_clipped():
+    spec = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
+    coefficients = coefficients_for(spec, SamplerSettings(sampling_steps=1))
+    seen = []
+
+    def predict(x_k, k):
+        seen.append((x_k.copy(), k))
+        return np.array([[-3.0, 0.25]], dtype=np.float32)
+
+    x_0 = sample(coefficients, predict, np.zeros((1, 2)), np.random.default_rng(0))
+    assert len(seen) == 1 and seen[0][1] == 0
+    np.testing.assert_array_equal(seen[0][0], 0.0)
+    np.testing.assert_array_equal(x_0, [[-1.0, 0.25]])
+
+
+@pytest.mark.parametrize('changes', [{'diffusion_steps': 2}, {'prediction_type': 'epsilon'}])
+def test_regression_has_one_level_and_predicts_the_sample(changes):
+    with pytest.raises(ConfigError, match="schedule 'none': got .*, allowed 1 and sample"):
+        ScheduleSpec(**({'name': 'none', 'diffusion_steps': 1, 'prediction_type': 'sample'} | changes))
+
+
 def test_the_denoiser_is_called_once_per_level_and_the_noise_is_left_as_it_was():
     called = []
     noise = np.ones(SHAPE, np.float32)

@@ -19,7 +19,7 @@ from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
-from dp_ros.training.settings import OptimizerSettings, TrainSettings
+from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, TrainSettings
 from dp_ros.training.trainer import Trainer, load_network, split_episodes
 
 TASK = TaskSpec(
@@ -176,3 +176,19 @@ def test_a_camera_goes_all_the_way_from_episodes_to_a_bundle(tmp_path):
     ]
     np.testing.assert_allclose(chunks[0].actions, chunks[1].actions, atol=1e-3)
     assert chunks[0].stamp == window.stamp
+
+
+def test_regression_is_trained_and_run_by_the_same_code(tmp_path):
+    objective = ObjectiveSettings(schedule='none', diffusion_steps=1, prediction_type='sample')
+    network = NetworkSettings(channels=(16, 32), level_width=16)
+    settings = dataclasses.replace(SETTINGS, objective=objective, network=network, steps=150, validate_every=150)
+    trainer = Trainer(settings, episodes(), tmp_path / 'run')
+    assert trainer.run().validation_loss < 0.1
+    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle')
+    assert bundle.defaults.sampling_steps == 1 and not bundle.schedule.noisy
+    policy = DiffusionPolicy(bundle, open_backend(bundle))
+    made = episodes(1)[0]
+    window = Window(stamps=made.stamps[8:10], streams={'joints': made.streams['joints'][8:10]})
+    first, second = (policy.chunk(window, np.random.default_rng(seed)).actions for seed in (0, 1))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first[:8], made.actions[9:17], atol=0.2)
