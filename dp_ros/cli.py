@@ -180,6 +180,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--weights', default='float16', choices=['float16', 'float32'], help='how weights are stored')
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
     parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
+    parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 
@@ -192,6 +193,7 @@ def _export(options: argparse.Namespace) -> int:
         weights=options.weights,
         torchscript=options.torchscript,
         sampling_steps=options.sampling_steps,
+        checkpoint=options.checkpoint,
         overwrite=options.overwrite,
     )
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())

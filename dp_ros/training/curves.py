@@ -9,20 +9,20 @@ from pathlib import Path
 CURVES = 'curves.csv'
 
 
-def add_row(folder: Path, row: Mapping[str, float]) -> None:
-    """Append a row to ``curves.csv``; its first column is the step."""
-    path = folder / CURVES
+def add_row(folder: Path, row: Mapping[str, float], table: str = CURVES) -> None:
+    """Append a row to a table, which is made if it is missing; its first column is the step."""
+    path = folder / table
     new = not path.exists()
     with path.open('a', newline='') as file:
-        table = csv.DictWriter(file, list(row), lineterminator='\n')
+        writer = csv.DictWriter(file, list(row), lineterminator='\n')
         if new:
-            table.writeheader()
-        table.writerow(row)
+            writer.writeheader()
+        writer.writerow(row)
 
 
-def drop_rows_after(folder: Path, step: int) -> None:
+def drop_rows_after(folder: Path, step: int, table: str = CURVES) -> None:
     """Forget rows that a killed run wrote after its last checkpoint."""
-    path = folder / CURVES
+    path = folder / table
     if path.exists():
         head, *rows = path.read_text().splitlines(keepends=True)
         path.write_text(head + ''.join(row for row in rows if int(row.split(',')[0]) <= step))

@@ -19,6 +19,7 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, write_bundle
+from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import load_network
@@ -38,6 +39,7 @@ def export_run(
     torchscript: bool = False,
     sampling_steps: int | None = None,
     overwrite: bool = False,
+    checkpoint: Literal['best', 'last'] | None = None,
 ) -> Bundle:
     """Write the bundle of a run's EMA network.
 
@@ -50,9 +52,37 @@ def export_run(
         Also write TorchScript twins.
     sampling_steps
         The sampler's default; None for 10, or 1 where the objective is regression.
+    checkpoint
+        The last, or the best by its rollouts; None for the best where there were rollouts.
 
     """
-    settings, network, normalizer, record = load_network(run)
+    settings, network, normalizer, record = load_network(run, checkpoint)
+    return export_network(
+        settings,
+        network,
+        normalizer,
+        folder,
+        weights=weights,
+        torchscript=torchscript,
+        sampling_steps=sampling_steps,
+        overwrite=overwrite,
+        provenance={**record, 'weights': weights, 'config': to_plain(settings)},
+    )
+
+
+def export_network(
+    settings: TrainSettings,
+    network: DiffusionNetwork,
+    normalizer: Normalizer,
+    folder: Path,
+    *,
+    provenance: Mapping[str, Any],
+    weights: Weights = 'float16',
+    torchscript: bool = False,
+    sampling_steps: int | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write the bundle of a network in evaluation mode; see `export_run`. ``float16`` rounds its weights in place."""
     schedule = settings.objective.spec
     if weights == 'float16':
         round_to_half(network)
@@ -74,7 +104,7 @@ def export_run(
         defaults=SamplerSettings(sampling_steps=sampling_steps or min(10, schedule.diffusion_steps)),
         networks=networks,
         parity=parity,
-        provenance={**record, 'weights': weights, 'config': to_plain(settings)},
+        provenance=provenance,
         name=settings.name,
         overwrite=overwrite,
     )

@@ -56,6 +56,34 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutSettings:
+    """Episodes in a simulated world while training; the best checkpoint by them is kept.
+
+    Attributes
+    ----------
+    world
+        Empty: no rollouts.
+    every
+        Optimizer steps between two looks.
+    episodes, seed, seconds
+        Episodes on consecutive seeds, which no evaluation should use again, and their greatest length [s].
+
+    """
+
+    world: str = ''
+    every: int = 2000
+    episodes: int = 25
+    seed: int = 50_000
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        _check('rollouts.every', self.every, 1, 100_000_000)
+        _check('rollouts.episodes', self.episodes, 1, 100_000)
+        _check('rollouts.seed', self.seed, 0, 2**31 - 1)
+        _check('rollouts.seconds', self.seconds, 1.0, 3600.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """Everything `dp_ros train` needs but the recordings.
 
@@ -77,6 +105,7 @@ class TrainSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     steps: int
     batch: int = 128
     validation_share: float = 0.05

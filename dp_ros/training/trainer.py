@@ -1,7 +1,7 @@
 """The one trainer. Every random draw is a function of (seed, step), so a resumed run goes on exactly as it would have.
 
 A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes held out), ``checkpoint.pt``,
-``curves.csv``, TensorBoard events, and at the end ``curves.png``.
+``curves.csv``, TensorBoard events, at the end ``curves.png``, and with rollouts ``best.pt`` and ``rollouts.csv``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,14 +28,15 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
-from dp_ros.training.curves import add_row, drop_rows_after, plot_curves
+from dp_ros.training.curves import CURVES, add_row, drop_rows_after, plot_curves
 from dp_ros.training.episodes import Episode
 from dp_ros.training.interrupt import interruptible
 from dp_ros.training.objective import diffusion_loss, make_noise_scheduler
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer
 
-CHECKPOINT, CONFIG, RUN = 'checkpoint.pt', 'config.yaml', 'run.json'
+CHECKPOINT, BEST, CONFIG, RUN = 'checkpoint.pt', 'best.pt', 'config.yaml', 'run.json'
+ROLLOUTS = 'rollouts.csv'
 VALIDATION_BATCHES = 8
 
 
@@ -129,6 +130,8 @@ class Trainer:
                 if self.step % settings.validate_every == 0 or last:
                     self._report(writer, bar, float(np.mean(losses)))
                     losses.clear()
+                if settings.rollouts.world and (self.step % settings.rollouts.every == 0 or last):
+                    self._look(writer, bar)
                 if self.step % settings.checkpoint_every == 0 or last:
                     self._save()
                 if interrupted():
@@ -204,6 +207,31 @@ class Trainer:
             writer.add_scalar(name, value, self.step)
         add_row(self.folder, row)
 
+    def _look(self, writer: SummaryWriter, bar: tqdm) -> None:
+        """Run episodes with the EMA network, and keep it if it is the best so far: by score, then by success."""
+        from dp_ros.training.rollouts import roll_out  # it evaluates, which imports export, which imports this
+
+        self.ema.store(self.network.parameters())
+        self.ema.copy_to(self.network.parameters())
+        self.network.eval()
+        try:
+            summary = roll_out(self.settings, self.network, self.normalizer)
+            reached = [summary['mean_score'], summary['success_rate']]
+            best = self.folder / BEST
+            if not best.exists() or reached > load_checkpoint(best)['reached']:
+                network = {name: value.clone() for name, value in self.network.state_dict().items()}
+                normalizer = to_plain(self.normalizer)
+                state = {'step': self.step, 'network': network, 'normalizer': normalizer, 'reached': reached}
+                save_checkpoint(best, state)
+        finally:
+            self.network.train()
+            self.ema.restore(self.network.parameters())
+        row = {'step': self.step, 'mean_score': reached[0], 'success_rate': reached[1]}
+        add_row(self.folder, row, ROLLOUTS)
+        for name in ('mean_score', 'success_rate'):
+            writer.add_scalar(name, row[name], self.step)
+        bar.write(f'step {self.step}: mean score {reached[0]:.3f}, success {reached[1]:.0%}')
+
     def _save(self) -> None:
         state = {
             'step': self.step,
@@ -257,21 +285,31 @@ class Trainer:
         self.rate.load_state_dict(state['rate'])
         self.step = state['step']
         self.validation_loss = state['validation_loss']
-        drop_rows_after(self.folder, self.step)
+        for table in (CURVES, ROLLOUTS):
+            drop_rows_after(self.folder, self.step, table)
 
 
+def load_network(
+    folder: Path, checkpoint: Literal['best', 'last'] | None = None
+) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+    """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record.
 
-def load_network(folder: Path) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
-    """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record."""
+    Without a choice of ``checkpoint`` it is the best by rollouts, or the last where there were none.
+    """
     settings = read_yaml(folder / CONFIG, TrainSettings)
-    state = load_checkpoint(folder / CHECKPOINT)
+    best = checkpoint == 'best' or (checkpoint is None and (folder / BEST).exists())
+    path = folder / (BEST if best else CHECKPOINT)
+    state = load_checkpoint(path)
     network = DiffusionNetwork(settings.task, settings.network)
     network.load_state_dict(state['network'])
-    ema = EMAModel(network.parameters())
-    ema.load_state_dict(state['ema'])
-    ema.copy_to(network.parameters())
+    if not best:
+        ema = EMAModel(network.parameters())
+        ema.load_state_dict(state['ema'])
+        ema.copy_to(network.parameters())
     record = {**json.loads((folder / RUN).read_text()), 'step': state['step']}
-    return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{folder / CHECKPOINT}.normalizer'), record
+    if best:
+        record['rollouts'] = dict(zip(('mean_score', 'success_rate'), state['reached'], strict=True))
+    return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{path}.normalizer'), record
 
 
 def versions() -> dict[str, str]:

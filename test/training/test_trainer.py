@@ -19,7 +19,7 @@ from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
-from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, TrainSettings
+from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer, load_network, split_episodes
 
 TASK = TaskSpec(
@@ -192,3 +192,32 @@ def test_regression_is_trained_and_run_by_the_same_code(tmp_path):
     first, second = (policy.chunk(window, np.random.default_rng(seed)).actions for seed in (0, 1))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first[:8], made.actions[9:17], atol=0.2)
+
+
+def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypatch):
+    scores = iter([(0.5, 0.1), (0.9, 0.2), (0.7, 0.9)])
+    networks = []
+
+    def roll_out(settings, network, normalizer):
+        networks.append({name: value.clone() for name, value in network.state_dict().items()})
+        score, success = next(scores)
+        return {'mean_score': score, 'success_rate': success}
+
+    monkeypatch.setattr('dp_ros.training.rollouts.roll_out', roll_out)
+    settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=4))
+    Trainer(settings, episodes(), tmp_path / 'run').run()
+    _, network, _, record = load_network(tmp_path / 'run')
+    assert record['step'] == 8 and record['rollouts'] == {'mean_score': 0.9, 'success_rate': 0.2}
+    assert same(network.state_dict(), networks[1])
+    last = load_network(tmp_path / 'run', 'last')[1]
+    assert same(last.state_dict(), networks[2]) and not same(last.state_dict(), networks[1])
+    assert export_run(tmp_path / 'run', tmp_path / 'bundle').provenance['step'] == 8
+
+
+def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        'dp_ros.training.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0}
+    )
+    settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
+    Trainer(settings, episodes(), tmp_path / 'run').run()
+    assert same(load_network(tmp_path / 'run', 'last')[1].state_dict(), weights(uninterrupted))

@@ -1,0 +1,37 @@
+"""A look at the policy while it trains: episodes in a world, on seeds kept for that. The best checkpoint is kept.
+
+The validation loss does not choose it: it rises while success still grows, because several ways to go are right and the
+loss knows one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.normalizer import Normalizer
+from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.training.evaluation import evaluate_direct
+from dp_ros.training.export import export_network
+from dp_ros.training.settings import TrainSettings
+
+
+def roll_out(settings: TrainSettings, network: DiffusionNetwork, normalizer: Normalizer) -> dict[str, Any]:
+    """Return the summary of a network's episodes, run as `dp_ros evaluate` runs them; the network is left as it is."""
+    asked = settings.rollouts
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
+        bundle = export_network(
+            settings, network, normalizer, Path(scratch) / settings.name, weights='float32', provenance={}
+        )
+        return evaluate_direct(
+            EvaluationSettings(
+                bundle=bundle.folder,
+                world=asked.world,
+                episodes=asked.episodes,
+                seed=asked.seed,
+                seconds=asked.seconds,
+                threads=1,
+            )
+        )
