@@ -37,6 +37,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
 
 
+# Written out, for this module imports nothing that needs NumPy.
+SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 MISSING = {
     'torch': 'train',
     'diffusers': 'train',
@@ -209,7 +211,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
                         help='direct: in this process; ros: the node processes over DDS')  # fmt: skip
-    parser.add_argument('--sampler', default=None, choices=['ddim', 'ddpm'], help="instead of the bundle's")
+    parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--latency', type=float, default=0.05,

@@ -1,27 +1,27 @@
-"""DDIM and DDPM as tables of coefficients, computed once per setting; a step is a few multiply-adds.
+"""Samplers as tables of coefficients, computed once per setting; a step is a few multiply-adds.
 
-Both samplers, for all three prediction types, are one formula in the denoiser's output m, with z fresh noise:
+Every sampler, for every prediction type, is one formula in the denoiser's output m, with z fresh noise. At step i, with
+D_i the estimate of x_0 there, D_-1 and D_-2 those of the two steps before, and x_-1 the step before's x_k:
 
-    x_0    = clip(gain * (from_x * x_k + from_m * m))
-    x_next = to_x_0 * x_0 + to_x * x_k + to_m * m + sigma * z
+    D_i    = clip(gain * (from_x * x_k + from_m * m))
+    x_k    = fix_x * x_-1 + fix_0 * D_i + fix_1 * D_-1 + fix_2 * D_-2                  where the sampler corrects
+    x_next = to_x_0 * D_i + (to_x * x_k + to_m * m) + to_1 * D_-1 + sigma * z
 
-DDIM is Song et al. 2021 (equation 12) with eta = 0; DDPM is Ho et al. 2020 (equations 6 and 7). Both clip x_0
-as diffusers does: the noise in DDIM's direction term stays the unclipped one.
+`dp_ros.diffusion.coefficients` fills the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod, check_choice
+from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import ConfigError
 
-Sampler = Literal['ddim', 'ddpm']
+Sampler = Literal['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 Spacing = Literal['trailing', 'leading']
 Predict = Callable[[np.ndarray, int], np.ndarray]
 
@@ -32,23 +32,32 @@ class SamplerSettings:
 
     Attributes
     ----------
+    sampler
+        ``ddim``, ``ddpm``, ``dpmsolver++`` and ``unipc`` (both multistep, second order) for diffusion, ``euler`` for
+        flow matching, ``regression`` for a network that needs one call.
     sampling_steps
         Network calls per chunk, 1 to the schedule's ``diffusion_steps``.
     spacing
         Which noise levels are visited: ``trailing`` starts at pure noise, ``leading`` (diffusers' default) ends at
         level 0 and starts where the true signal is still far from noise.
+    eta
+        Share of DDPM's noise that DDIM adds, 0 to 1; 0 for the other samplers.
 
     """
 
     sampler: Sampler = 'ddim'
     sampling_steps: int = 10
     spacing: Spacing = 'trailing'
+    eta: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice('sampler', self.sampler, get_args(Sampler))
         check_choice('spacing', self.spacing, get_args(Spacing))
         if self.sampling_steps < 1:
             raise ConfigError(f'sampling_steps: got {self.sampling_steps}, allowed 1 or more')
+        highest = 1.0 if self.sampler == 'ddim' else 0.0
+        if not 0.0 <= self.eta <= highest:
+            raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0 to {highest:.0f}')
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,24 +74,52 @@ class Coefficients:
     to_x_0: np.ndarray
     to_x: np.ndarray
     to_m: np.ndarray
+    to_1: np.ndarray
+    fix_x: np.ndarray
+    fix_0: np.ndarray
+    fix_1: np.ndarray
+    fix_2: np.ndarray
     sigma: np.ndarray
+    corrects: np.ndarray
     clip: bool
 
     def __post_init__(self) -> None:
-        for name in ('levels', 'gain', 'from_x', 'from_m', 'to_x_0', 'to_x', 'to_m', 'sigma'):
-            array = getattr(self, name).astype(np.int64 if name == 'levels' else np.float32)
+        types = {'levels': np.int64, 'corrects': np.bool_}
+        for name in (f.name for f in fields(self) if f.name != 'clip'):
+            array = getattr(self, name).astype(types.get(name, np.float32))
             array.flags.writeable = False  # cached, and shared by every policy with this setting
             object.__setattr__(self, name, array)
 
-    def step(self, i: int, x_k: np.ndarray, prediction: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Take step ``i`` from ``x_k`` and the denoiser's output for it, both float32 of one shape."""
+
+class Walk:
+    """One chunk's way from noise to x_0: remembers what multistep samplers need."""
+
+    def __init__(self, coefficients: Coefficients, rng: np.random.Generator) -> None:
+        self._table = coefficients
+        self._rng = rng
+        self._i = 0
+        self._x: np.ndarray | None = None
+        self._estimates: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+
+    def step(self, x_k: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        """Take the next step from ``x_k`` and the denoiser's output for it, both float32 of one shape."""
+        table, i = self._table, self._i
         # The difference comes first: for epsilon, gain is about 2000 at the noisiest level.
-        x_0 = self.gain[i] * (self.from_x[i] * x_k + self.from_m[i] * prediction)
-        if self.clip:
+        x_0 = table.gain[i] * (table.from_x[i] * x_k + table.from_m[i] * prediction)
+        if table.clip:
             np.clip(x_0, -1.0, 1.0, out=x_0)
-        x_next: np.ndarray = self.to_x_0[i] * x_0 + (self.to_x[i] * x_k + self.to_m[i] * prediction)
-        if self.sigma[i] > 0:
-            x_next += self.sigma[i] * rng.standard_normal(x_k.shape, dtype=np.float32)
+        one, two = self._estimates
+        if table.corrects[i]:
+            assert self._x is not None and one is not None
+            x_k = table.fix_x[i] * self._x + table.fix_0[i] * x_0 + table.fix_1[i] * one
+            if two is not None:
+                x_k = x_k + table.fix_2[i] * two
+        x_next: np.ndarray = table.to_x_0[i] * x_0 + (table.to_x[i] * x_k + table.to_m[i] * prediction)
+        if one is not None and table.to_1[i] != 0:
+            x_next += table.to_1[i] * one
+        if table.sigma[i] > 0:
+            x_next += table.sigma[i] * self._rng.standard_normal(x_k.shape, dtype=np.float32)
+        self._i, self._x, self._estimates = i + 1, x_k, (x_0, one)
         return x_next
 
 
@@ -96,65 +133,13 @@ def sample(coefficients: Coefficients, predict: Predict, noise: np.ndarray, rng:
     predict
         The denoiser: x_k and noise level to a prediction of x_k's shape.
     noise
-        Standard normal, any shape, for instance (B, T, A). It is left as it is.
+        Standard normal, any shape, for instance (B, T, A); zeros for regression. It is left as it is.
     rng
-        Source of DDPM's noise; DDIM draws nothing from it.
+        Source of the noise that DDPM, or DDIM with eta, adds; the others draw nothing from it.
 
     """
     x_k = noise.astype(np.float32)
-    for i, k in enumerate(coefficients.levels.tolist()):
-        x_k = coefficients.step(i, x_k, predict(x_k, k), rng)
+    walk = Walk(coefficients, rng)
+    for k in coefficients.levels.tolist():
+        x_k = walk.step(x_k, predict(x_k, k))
     return x_k
-
-
-def noise_levels(diffusion_steps: int, sampling_steps: int, spacing: Spacing) -> np.ndarray:
-    """Return the noise levels that are visited, noisiest first (table 2 of Lin et al. 2024)."""
-    if not 1 <= sampling_steps <= diffusion_steps:
-        raise ConfigError(f'sampling_steps: got {sampling_steps}, allowed 1 to diffusion_steps ({diffusion_steps})')
-    if spacing == 'leading':
-        return np.arange(sampling_steps)[::-1] * (diffusion_steps // sampling_steps)
-    stride = diffusion_steps / sampling_steps
-    return np.round(diffusion_steps - stride * np.arange(sampling_steps)).astype(np.int64) - 1
-
-
-@lru_cache(maxsize=64)
-def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings) -> Coefficients:
-    """Return the table for a setting. It is computed once, in float64."""
-    levels = noise_levels(schedule.diffusion_steps, settings.sampling_steps, settings.spacing)
-    alpha_bar = alphas_cumprod(schedule.name, schedule.diffusion_steps)
-    now, after = alpha_bar[levels], _alpha_bar_after(alpha_bar, levels, settings.sampler)
-    signal, noise = np.sqrt(now), np.sqrt(1 - now)
-    zero, one = np.zeros_like(now), np.ones_like(now)
-    # Per prediction type: x_0 = gain * (from_x * x_k + from_m * m) and noise = noise_x * x_k + noise_m * m.
-    with np.errstate(divide='ignore'):  # without any signal, as in regression, only `sample` makes sense
-        gain, from_x, from_m, noise_x, noise_m = {
-            'epsilon': (1 / signal, one, -noise, zero, one),
-            'sample': (one, zero, one, 1 / noise, -signal / noise),
-            'velocity': (one, signal, -noise, noise, signal),
-        }[schedule.prediction_type]
-    if settings.sampler == 'ddim':
-        direction = np.sqrt(1 - after)
-        to_x_0, to_x, to_m, sigma = np.sqrt(after), direction * noise_x, direction * noise_m, zero
-    else:
-        alpha = now / after
-        to_x_0, to_x = np.sqrt(after) * (1 - alpha) / (1 - now), np.sqrt(alpha) * (1 - after) / (1 - now)
-        to_m, sigma = zero, np.sqrt((1 - after) / (1 - now) * (1 - alpha))
-    return Coefficients(
-        levels=levels, gain=gain, from_x=from_x, from_m=from_m, clip=schedule.clip,
-        to_x_0=to_x_0, to_x=to_x, to_m=to_m, sigma=sigma,
-    )  # fmt: skip
-
-
-def _alpha_bar_after(alpha_bar: np.ndarray, levels: np.ndarray, sampler: Sampler) -> np.ndarray:
-    """Return alpha_bar where each step lands; the last step lands on the clean x_0 (diffusers' ``set_alpha_to_one``).
-
-    DDPM lands on the level visited next. DDIM lands a fixed stride lower, as in diffusers: where ``sampling_steps``
-    does not divide ``diffusion_steps``, that is up to one level noisier than the level visited next.
-    """
-    if sampler == 'ddpm':
-        landing = np.append(levels[1:], -1)
-    else:
-        landing = levels - len(alpha_bar) // len(levels)
-        # diffusers stops at level 0 if its last level was rounded up (6 of 100 steps, say): that leaves noise in x_0.
-        landing[-1] = -1
-    return np.where(landing >= 0, alpha_bar[landing], 1.0)

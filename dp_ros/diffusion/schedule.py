@@ -6,27 +6,33 @@ symbol         meaning
 k              noise level, 0 (cleanest that is trained on) to K - 1, K = ``diffusion_steps``
 beta_k         variance added from level k - 1 to level k
 alpha_bar_k    product of 1 - beta_i for i <= k: the share of the signal's variance left at k
+signal, noise  amplitudes at a level: ``x_k = signal_k x_0 + noise_k noise``
 =============  ==============================================================================
 
-``x_k = sqrt(alpha_bar_k) x_0 + sqrt(1 - alpha_bar_k) noise``.
-
-The schedule ``none`` is plain regression (behaviour cloning): one level without signal, and no noise: x_k is 0.
+Diffusion: signal = sqrt(alpha_bar_k), noise = sqrt(1 - alpha_bar_k). The schedule ``flow`` is flow matching along
+straight lines (Lipman et al. 2023; Liu et al. 2023): noise = (k + 1) / K, signal = 1 - noise. The schedule ``none`` is
+plain regression (behaviour cloning): one level without signal, and no noise: x_k is 0.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 
-ScheduleName = Literal['squaredcos_cap_v2', 'none']
+ScheduleName = Literal['squaredcos_cap_v2', 'linear', 'scaled_linear', 'flow', 'none']
 PredictionType = Literal['epsilon', 'sample', 'velocity']
 MAX_DIFFUSION_STEPS = 1000
 MAX_BETA = 0.999
+BETA_RANGE = (0.1, 20.0)
+"""First and last beta of the linear schedules, times K: Ho et al.'s of 2020 at K = 1000, as much noise at any K."""
+PREDICTION_TYPES: dict[str, tuple[str, ...]] = {'flow': ('velocity',), 'none': ('sample',)}
+"""What may be predicted; anything where a schedule is not listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +42,12 @@ class ScheduleSpec:
     Attributes
     ----------
     name
-        The schedule, by its name in diffusers; ``none`` for regression, with one level and prediction type ``sample``.
+        The schedule, by its name in diffusers; ``flow`` for flow matching, ``none`` for regression, with one level.
     diffusion_steps
         Training noise levels K.
     prediction_type
-        What the denoiser predicts: the noise, x_0, or ``sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x_0`` (Salimans
-        and Ho 2022).
+        What the denoiser predicts: the noise, x_0, or the velocity: ``signal noise - noise x_0`` of diffusion (Salimans
+        and Ho 2022), ``noise - x_0`` of flow matching.
     clip
         Whether x_0 is clipped to [-1, 1], the normalized actions' range, at every step.
 
@@ -57,11 +63,13 @@ class ScheduleSpec:
         check_choice('prediction_type', self.prediction_type, get_args(PredictionType))
         if not 1 <= self.diffusion_steps <= MAX_DIFFUSION_STEPS:
             raise ConfigError(f'diffusion_steps: got {self.diffusion_steps}, allowed 1 to {MAX_DIFFUSION_STEPS}')
-        if not self.noisy and (self.diffusion_steps, self.prediction_type) != (1, 'sample'):
-            raise ConfigError(
-                f"schedule 'none': got diffusion_steps {self.diffusion_steps} and prediction_type "
-                f'{self.prediction_type!r}, allowed 1 and sample'
-            )
+        check_choice(
+            f'prediction_type with schedule {self.name!r}',
+            self.prediction_type,
+            PREDICTION_TYPES.get(self.name, get_args(PredictionType)),
+        )
+        if not self.noisy and self.diffusion_steps != 1:
+            raise ConfigError(f"diffusion_steps with schedule 'none': got {self.diffusion_steps}, allowed 1")
 
     @property
     def noisy(self) -> bool:
@@ -75,22 +83,40 @@ def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f'{what}: got {got!r}, allowed {listed(allowed)}')
 
 
-def alphas_cumprod(name: str = 'squaredcos_cap_v2', diffusion_steps: int = 100) -> np.ndarray:
-    """Return alpha_bar, shape (K,) float64, for noise levels 0 to K - 1: the same numbers as diffusers'.
+def amplitudes(spec: ScheduleSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return signal and noise amplitude of each level, (K,) float64 each."""
+    if spec.name == 'flow':
+        noise = np.arange(1, spec.diffusion_steps + 1) / spec.diffusion_steps
+        return 1.0 - noise, noise
+    alpha_bar = alphas_cumprod(spec.name, spec.diffusion_steps) if spec.noisy else np.zeros(1)
+    return np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar)
 
-    The squared cosine of Nichol and Dhariwal 2021 (section 3.2, equation 17), beta capped at 0.999.
+
+def alphas_cumprod(name: str = 'squaredcos_cap_v2', diffusion_steps: int = 100) -> np.ndarray:
+    """Return alpha_bar, shape (K,) float64, of a diffusion schedule's levels 0 to K - 1: diffusers' numbers.
+
+    The squared cosine is Nichol and Dhariwal's of 2021 (section 3.2, equation 17), beta capped at 0.999; ``linear`` is
+    Ho et al.'s of 2020, ``scaled_linear`` is linear in the root of beta (latent diffusion; "quadratic" in Song et al.).
     """
-    prediction_type: PredictionType = 'sample' if name == 'none' else 'epsilon'
-    # Refuses what it does not know.
-    spec = ScheduleSpec(name=name, diffusion_steps=diffusion_steps, prediction_type=prediction_type)  # type: ignore[arg-type]
-    if not spec.noisy:
-        return np.zeros(1)
+    check_choice('schedule name', name, ('squaredcos_cap_v2', 'linear', 'scaled_linear'))
+    ScheduleSpec(diffusion_steps=diffusion_steps)  # refuses what it does not know
 
     def alpha_bar(s: float) -> float:
         return math.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2
 
-    levels = range(diffusion_steps)
-    betas = [min(1 - alpha_bar((k + 1) / diffusion_steps) / alpha_bar(k / diffusion_steps), MAX_BETA) for k in levels]
+    if name == 'squaredcos_cap_v2':
+        ends = [alpha_bar(k / diffusion_steps) for k in range(diffusion_steps + 1)]
+        betas = np.array([min(1 - after / before, MAX_BETA) for before, after in pairwise(ends)])
+    else:
+        first, last = beta_range(diffusion_steps)
+        power = 1 if name == 'linear' else 2
+        betas = np.linspace(first ** (1 / power), last ** (1 / power), diffusion_steps) ** power
     # Rounded to float32 where diffusers does: alpha_bar at the last level is 2.4e-7, which feels every rounding.
-    alphas = np.float32(1.0) - np.array(betas, dtype=np.float32)
+    alphas = np.float32(1.0) - betas.astype(np.float32)
     return np.cumprod(alphas.astype(np.float64)).astype(np.float32).astype(np.float64)
+
+
+def beta_range(diffusion_steps: int) -> tuple[float, float]:
+    """Return the first and the last beta of the linear schedules."""
+    first, last = (min(beta / diffusion_steps, MAX_BETA) for beta in BETA_RANGE)
+    return first, last

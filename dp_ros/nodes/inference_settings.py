@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from dp_ros.data import to_nanoseconds
+from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
@@ -20,7 +21,7 @@ PARAMETERS = [
     ),
     Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
     Param(
-        name='sampler', default='', choices=('', 'ddim', 'ddpm'), live=True,
+        name='sampler', default='', choices=('', *get_args(Sampler)), live=True,
         description="How noise becomes actions; empty: the bundle's own.",
     ),
     Param(

@@ -21,7 +21,8 @@ from typing import Any
 
 from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec, parse, to_plain
 from dp_ros.data import to_nanoseconds
-from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for
+from dp_ros.diffusion.coefficients import coefficients_for
+from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DpRosError, listed
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json

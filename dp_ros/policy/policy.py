@@ -10,7 +10,8 @@ import numpy as np
 
 from dp_ros.config import ImageStream
 from dp_ros.data import Chunk, Window, to_nanoseconds
-from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for, sample
+from dp_ros.diffusion.coefficients import coefficients_for
+from dp_ros.diffusion.samplers import SamplerSettings, sample
 from dp_ros.errors import DataError, check_finite, check_shape, listed
 from dp_ros.policy.backends import Backend
 from dp_ros.policy.bundle import Bundle

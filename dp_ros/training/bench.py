@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,8 @@ def _torch_loop(
     trained = make_noise_scheduler(settings.objective)
     shape = (1, settings.task.pred_horizon, len(settings.task.action.joints))
     if trained is None:
-        x_k, k = torch.zeros(shape), torch.zeros(1, dtype=torch.int64)
-        return lambda: network.denoiser(x_k, k, network.encoder(*streams))
+        levels = np.linspace(settings.objective.diffusion_steps - 1, 0, steps)
+        return partial(_euler_loop, network, streams, shape, levels)
     scheduler = DDIMScheduler.from_config(dict(trained.config), timestep_spacing='trailing')
 
     def run() -> object:
@@ -135,6 +136,16 @@ def _torch_loop(
         return x_k
 
     return run
+
+
+def _euler_loop(
+    network: DiffusionNetwork, streams: list[torch.Tensor], shape: tuple[int, ...], levels: np.ndarray
+) -> object:
+    """Run flow matching's loop, or regression's one step."""
+    cond, x_k = network.encoder(*streams), torch.randn(shape)
+    for k in levels.astype(np.int64):
+        x_k = x_k - network.denoiser(x_k, torch.tensor([k]), cond) / len(levels)
+    return x_k
 
 
 @torch.no_grad()

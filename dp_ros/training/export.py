@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from dp_ros.config import to_plain
-from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, write_bundle
@@ -101,7 +101,7 @@ def export_network(
         task=settings.task,
         normalizer=normalizer,
         schedule=schedule,
-        defaults=SamplerSettings(sampling_steps=sampling_steps or min(10, schedule.diffusion_steps)),
+        defaults=default_settings(schedule, sampling_steps),
         networks=networks,
         parity=parity,
         provenance=provenance,

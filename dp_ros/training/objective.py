@@ -6,6 +6,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from dp_ros.diffusion.schedule import amplitudes, beta_range
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.training.settings import ObjectiveSettings
 
@@ -13,43 +14,64 @@ DIFFUSERS_NAMES = {'epsilon': 'epsilon', 'sample': 'sample', 'velocity': 'v_pred
 
 
 def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
-    """Return diffusers' DDPM scheduler for the settings; None for regression."""
-    if not settings.spec.noisy:
+    """Return diffusers' DDPM scheduler for the settings; None for flow matching and regression."""
+    if settings.schedule in ('flow', 'none'):
         return None
+    first, last = beta_range(settings.diffusion_steps)
     return DDPMScheduler(
         num_train_timesteps=settings.diffusion_steps,
         beta_schedule=settings.schedule,
+        beta_start=first,
+        beta_end=last,
         prediction_type=DIFFUSERS_NAMES[settings.prediction_type],
         clip_sample=True,
     )
 
 
-def diffusion_loss(
-    network: DiffusionNetwork,
-    scheduler: DDPMScheduler | None,
-    streams: tuple[Tensor, ...],
-    actions: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return the loss of a batch; ``generator`` draws the levels and the noise.
+class Objective:
+    """The loss that ``settings`` ask for. Calling it needs nothing but a network, a batch and a generator."""
 
-    Parameters
-    ----------
-    streams, actions
-        Normalized: (B, T, ...) each, and (B, P, A).
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+        self._scheduler = make_noise_scheduler(settings)
+        self._signal, self._noise = (torch.from_numpy(a).to(torch.float32) for a in amplitudes(settings.spec))
 
-    """
-    if scheduler is None:  # regression: from nothing, in one step
-        levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
-        return torch.nn.functional.mse_loss(network(torch.zeros_like(actions), levels, *streams), actions)
-    noise = torch.randn(actions.shape, generator=generator).to(actions.device)
-    levels = torch.randint(0, len(scheduler.betas), (len(actions),), generator=generator).to(actions.device)
-    x_k = scheduler.add_noise(actions, noise, levels)
-    kind = scheduler.config.prediction_type
-    if kind == 'epsilon':
-        target = noise
-    elif kind == 'sample':
-        target = actions
-    else:
-        target = scheduler.get_velocity(actions, noise, levels)
-    return torch.nn.functional.mse_loss(network(x_k, levels, *streams), target)
+    def __call__(
+        self, network: DiffusionNetwork, streams: tuple[Tensor, ...], actions: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the loss of a batch; ``generator`` draws the levels and the noise.
+
+        Parameters
+        ----------
+        streams, actions
+            Normalized: (B, T, ...) each, and (B, P, A).
+
+        """
+        if not self.settings.spec.noisy:  # regression: from nothing, in one step
+            levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
+            return torch.nn.functional.mse_loss(network(torch.zeros_like(actions), levels, *streams), actions)
+        noise = torch.randn(actions.shape, generator=generator).to(actions.device)
+        levels = self._levels(len(actions), generator).to(actions.device)
+        x_k, target = self._noised(actions, noise, levels)
+        return torch.nn.functional.mse_loss(network(x_k, levels, *streams), target)
+
+    def _levels(self, count: int, generator: torch.Generator) -> Tensor:
+        steps = self.settings.diffusion_steps
+        if self.settings.level_sampling == 'uniform':
+            return torch.randint(0, steps, (count,), generator=generator)
+        share = torch.sigmoid(torch.randn(count, generator=generator))
+        return (share * steps).to(torch.int64).clamp(max=steps - 1)
+
+    def _noised(self, actions: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_k, and what the network is to predict from it."""
+        scheduler = self._scheduler
+        if scheduler is None:  # flow matching
+            column = levels.cpu()[:, None, None]
+            signal = self._signal[column].to(actions.device)
+            amount = self._noise[column].to(actions.device)
+            return signal * actions + amount * noise, noise - actions
+        x_k = scheduler.add_noise(actions, noise, levels)
+        kind = self.settings.prediction_type
+        if kind == 'velocity':
+            return x_k, scheduler.get_velocity(actions, noise, levels)
+        return x_k, noise if kind == 'epsilon' else actions

@@ -13,15 +13,23 @@ from dp_ros.networks.settings import NetworkSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings:
-    """The objective: diffusion (Ho et al. 2020; squared-cosine schedule of Nichol and Dhariwal 2021), or regression.
+    """The objective: diffusion (Ho et al. 2020), flow matching (Lipman et al. 2023), or regression.
 
-    The schedule ``none`` is regression, behaviour cloning with the same network: diffusion_steps 1, prediction_type
-    sample.
+    Attributes
+    ----------
+    schedule
+        ``flow`` is flow matching (prediction_type velocity); ``none`` is regression, behaviour cloning with the same
+        network (diffusion_steps 1, prediction_type sample).
+    level_sampling
+        How noise levels are drawn: ``uniform``, or ``middle``: the logistic function of a standard normal (Esser et al.
+        2024), so that most are neither almost clean nor almost noise.
+
     """
 
     diffusion_steps: int = 100
     schedule: ScheduleName = 'squaredcos_cap_v2'
     prediction_type: PredictionType = 'epsilon'
+    level_sampling: Literal['uniform', 'middle'] = 'uniform'
 
     def __post_init__(self) -> None:
         if self.spec.noisy:

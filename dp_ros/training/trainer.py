@@ -31,7 +31,7 @@ from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, add_row, drop_rows_after, plot_curves
 from dp_ros.training.episodes import Episode
 from dp_ros.training.interrupt import interruptible
-from dp_ros.training.objective import diffusion_loss, make_noise_scheduler
+from dp_ros.training.objective import Objective
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer
 
@@ -98,7 +98,7 @@ class Trainer:
         self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None
         torch.manual_seed(settings.seed)
         self.network = DiffusionNetwork(settings.task, settings.network).to(settings.device)
-        self.scheduler = make_noise_scheduler(settings.objective)
+        self.objective = Objective(settings.objective)
         chosen = settings.optimizer
         parameters = list(self.network.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -161,9 +161,8 @@ class Trainer:
     def _train_step(self, indices: torch.Tensor) -> float:
         streams, actions = self.train_set.batch(indices)
         device = self.settings.device
-        loss = diffusion_loss(
+        loss = self.objective(
             self.network,
-            self.scheduler,
             tuple(s.to(device) for s in streams),
             actions.to(device),
             _generator(self.settings.seed, self.step, 2),
@@ -192,9 +191,7 @@ class Trainer:
             streams, actions = self.validation_set.batch(indices)
             streams = tuple(s.to(self.settings.device) for s in streams)
             generator = _generator(self.settings.seed, i, 3)
-            losses.append(
-                diffusion_loss(self.network, self.scheduler, streams, actions.to(self.settings.device), generator)
-            )
+            losses.append(self.objective(self.network, streams, actions.to(self.settings.device), generator))
         self.ema.restore(self.network.parameters())
         return float(torch.stack(losses).mean())
 

@@ -9,8 +9,9 @@ import math
 import numpy as np
 import pytest
 
-from dp_ros.diffusion.samplers import SamplerSettings, coefficients_for, noise_levels, sample
-from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod
+from dp_ros.diffusion.coefficients import coefficients_for, default_settings, noise_levels
+from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
+from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod, amplitudes, beta_range
 from dp_ros.errors import ConfigError
 
 STEPS = (1, 2, 4, 8, 10, 16, 50, 100)
@@ -62,13 +63,107 @@ def test_every_step_of_a_trajectory_is_diffusers(monkeypatch, sampler, spacing, 
     settings = SamplerSettings(sampler=sampler, sampling_steps=sampling_steps, spacing=spacing)
     coefficients = coefficients_for(ScheduleSpec(prediction_type=prediction_type), settings)
     np.testing.assert_array_equal(coefficients.levels, levels)
-    rng = np.random.default_rng(1)
+    walk = Walk(coefficients, np.random.default_rng(1))
     ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
-    for i, k in enumerate(levels.tolist()):
-        ours = coefficients.step(i, ours, network(ours, k), rng)
+    for k in levels.tolist():
+        ours = walk.step(ours, network(ours, k))
         theirs = oracle_step(network(theirs, k), k, theirs)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     assert ours.dtype == np.float32
+
+
+MULTISTEP = {
+    'dpmsolver++': ('DPMSolverMultistepScheduler', {'algorithm_type': 'dpmsolver++'}),
+    'unipc': ('UniPCMultistepScheduler', {}),
+}
+
+
+@pytest.mark.parametrize('schedule', ['squaredcos_cap_v2', 'linear', 'scaled_linear'])
+@pytest.mark.parametrize('prediction_type', PREDICTION_TYPES)
+@pytest.mark.parametrize('sampling_steps', [1, 2, 3, 4, 10, 20])
+@pytest.mark.parametrize('sampler', list(MULTISTEP))
+def test_every_step_of_a_multistep_sampler_is_diffusers(sampler, sampling_steps, prediction_type, schedule):
+    torch = pytest.importorskip('torch', reason='torch is needed by diffusers, the oracle')
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    name, options = MULTISTEP[sampler]
+    first, last = beta_range(100)
+    oracle = getattr(diffusers, name)(
+        num_train_timesteps=100, beta_schedule=schedule, beta_start=first, beta_end=last, timestep_spacing='trailing',
+        prediction_type='v_prediction' if prediction_type == 'velocity' else prediction_type,
+        thresholding=True, sample_max_value=1.0, **options,
+    )  # fmt: skip
+    oracle.set_timesteps(sampling_steps)
+    spec = ScheduleSpec(name=schedule, prediction_type=prediction_type)
+    coefficients = coefficients_for(spec, SamplerSettings(sampler=sampler, sampling_steps=sampling_steps))
+    np.testing.assert_array_equal(coefficients.levels, oracle.timesteps.numpy())
+    walk = Walk(coefficients, np.random.default_rng(0))
+    ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    for k in coefficients.levels.tolist():
+        ours = walk.step(ours, network(ours, k))
+        theirs = oracle.step(torch.from_numpy(network(theirs, k)), k, torch.from_numpy(theirs)).prev_sample.numpy()
+        # diffusers computes its coefficients in float32: alpha_bar is 2.4e-7 at the noisiest level.
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-3)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('eta', [0.3, 1.0])
+@pytest.mark.parametrize('sampling_steps', [2, 10])
+def test_ddim_with_noise_is_diffusers(eta, sampling_steps):
+    torch = pytest.importorskip('torch', reason='torch is needed by diffusers, the oracle')
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    oracle = diffusers.DDIMScheduler(
+        num_train_timesteps=100, beta_schedule='squaredcos_cap_v2', timestep_spacing='trailing'
+    )
+    oracle.set_timesteps(sampling_steps)
+    coefficients = coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=sampling_steps, eta=eta))
+    walk, rng = Walk(coefficients, np.random.default_rng(3)), np.random.default_rng(3)
+    ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    for k in coefficients.levels.tolist():
+        ours = walk.step(ours, network(ours, k))
+        noise = torch.from_numpy(rng.standard_normal(SHAPE, dtype=np.float32)) if k != coefficients.levels[-1] else 0.0
+        prediction = torch.from_numpy(network(theirs, k))
+        theirs = oracle.step(prediction, k, torch.from_numpy(theirs), eta=eta, variance_noise=noise).prev_sample.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)  # diffusers computes in float32
+
+
+@pytest.mark.parametrize('sampling_steps', [1, 2, 4, 10, 100])
+def test_every_step_of_flow_matching_is_diffusers(sampling_steps):
+    torch = pytest.importorskip('torch', reason='torch is needed by diffusers, the oracle')
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    spec = ScheduleSpec(name='flow', prediction_type='velocity', clip=False)
+    coefficients = coefficients_for(spec, default_settings(spec, sampling_steps))
+    oracle = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=100)
+    oracle.set_timesteps(sigmas=amplitudes(spec)[1][coefficients.levels].tolist())
+    walk = Walk(coefficients, np.random.default_rng(0))
+    ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    for k, t in zip(coefficients.levels.tolist(), oracle.timesteps, strict=True):
+        ours = walk.step(ours, network(ours, k))
+        theirs = oracle.step(torch.from_numpy(network(theirs, k)), t, torch.from_numpy(theirs)).prev_sample.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('sampler', ['dpmsolver++', 'unipc'])
+def test_second_order_samplers_need_fewer_steps_than_ddim(sampler):
+    noise = np.linspace(-2, 2, 9)
+
+    def error(sampler):
+        settings = SamplerSettings(sampler=sampler, sampling_steps=10)
+        predict = gaussian_denoiser(0.1, 0.3, ScheduleSpec())
+        x_0 = sample(coefficients_for(ScheduleSpec(), settings), predict, noise, np.random.default_rng(0))
+        return np.abs(x_0 - (0.1 + 0.3 * noise)).max()
+
+    assert error(sampler) < 0.7 * error('ddim')
+
+
+def test_euler_reaches_a_point_in_one_step_along_its_straight_line():
+    spec = ScheduleSpec(name='flow', prediction_type='velocity')
+    noise, target = np.array([0.7, -1.2], dtype=np.float32), np.array([0.3, 0.4], dtype=np.float32)
+    for sampling_steps in (1, 3):
+        x_0 = sample(
+            coefficients_for(spec, default_settings(spec, sampling_steps)),
+            lambda x_k, k: noise - target, noise, np.random.default_rng(0),
+        )  # fmt: skip
+        np.testing.assert_allclose(x_0, target, atol=1e-6)
 
 
 @pytest.mark.parametrize('spacing', ['trailing', 'leading'])
@@ -138,7 +233,7 @@ def test_without_clipping_x_0_is_left_alone():
 
 def test_regression_is_one_call_on_zeros_whose_answer_is_clipped():
     spec = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
-    coefficients = coefficients_for(spec, SamplerSettings(sampling_steps=1))
+    coefficients = coefficients_for(spec, default_settings(spec))
     seen = []
 
     def predict(x_k, k):
@@ -153,7 +248,7 @@ def test_regression_is_one_call_on_zeros_whose_answer_is_clipped():
 
 @pytest.mark.parametrize('changes', [{'diffusion_steps': 2}, {'prediction_type': 'epsilon'}])
 def test_regression_has_one_level_and_predicts_the_sample(changes):
-    with pytest.raises(ConfigError, match="schedule 'none': got .*, allowed 1 and sample"):
+    with pytest.raises(ConfigError, match=r"schedule 'none'.*: got .*, allowed (1|sample)"):
         ScheduleSpec(**({'name': 'none', 'diffusion_steps': 1, 'prediction_type': 'sample'} | changes))
 
 
@@ -195,7 +290,9 @@ def test_coefficients_are_computed_once_per_setting_and_cannot_be_changed():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ({'sampler': 'euler'}, "sampler: got 'euler', allowed ddim, ddpm"),
+        ({'sampler': 'heun'}, "sampler: got 'heun', allowed ddim, ddpm, dpmsolver\\+\\+, unipc, euler, regression"),
+        ({'eta': 1.5}, 'eta with sampler ddim: got 1.5, allowed 0 to 1'),
+        ({'sampler': 'unipc', 'eta': 0.5}, 'eta with sampler unipc: got 0.5, allowed 0 to 0'),
         ({'spacing': 'linspace'}, "spacing: got 'linspace', allowed trailing, leading"),
         ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 or more'),
     ],

@@ -3,8 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod
+from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod, beta_range
 from dp_ros.errors import ConfigError
+
+
+@pytest.mark.parametrize('name', ['linear', 'scaled_linear'])
+@pytest.mark.parametrize('diffusion_steps', [20, 100, 1000])
+def test_linear_schedules_are_diffusers_and_end_in_noise(name, diffusion_steps):
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    first, last = beta_range(diffusion_steps)
+    oracle = diffusers.DDPMScheduler(
+        num_train_timesteps=diffusion_steps, beta_schedule=name, beta_start=first, beta_end=last
+    )
+    got = alphas_cumprod(name, diffusion_steps)
+    np.testing.assert_allclose(got, oracle.alphas_cumprod.numpy(), rtol=1e-4)
+    assert got[-1] < 2e-3 and (np.diff(got) < 0).all()
 
 
 @pytest.mark.parametrize('diffusion_steps', [1, 10, 100, 1000])
@@ -26,7 +39,8 @@ def test_signal_falls_from_almost_all_to_almost_none():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ({'name': 'linear'}, "schedule name: got 'linear', allowed squaredcos_cap_v2"),
+        ({'name': 'cosine'}, "schedule name: got 'cosine', allowed squaredcos_cap_v2, linear"),
+        ({'name': 'flow'}, "prediction_type with schedule 'flow': got 'epsilon', allowed velocity"),
         ({'prediction_type': 'noise'}, "prediction_type: got 'noise', allowed epsilon, sample, velocity"),
         ({'diffusion_steps': 0}, 'diffusion_steps: got 0, allowed 1 to 1000'),
         ({'diffusion_steps': 1001}, 'diffusion_steps: got 1001, allowed 1 to 1000'),

@@ -75,7 +75,7 @@ def test_its_name_is_the_folders_unless_given(original):
         (('task', 'action'), {'joints': ['a', 'b', 'c']}, 'action units: got 2 for 3 joints'),
         (('task',), {'pred_horizon': 8}, r'parity.npz: recorded x_k: got shape \(2, 16, 2\), allowed \(2, 8, 2\)'),
         (('task',), {'obs_horizon': 3}, r"recorded input 'joint_states': got shape \(2, 2, 2\), allowed \(2, 3, 2\)"),
-        (('schedule',), {'name': 'linear'}, "schedule.name: got 'linear', allowed squaredcos_cap_v2"),
+        (('schedule',), {'name': 'cosine'}, "schedule.name: got 'cosine', allowed squaredcos_cap_v2"),
         (('defaults',), {'sampling_steps': 101}, r'sampling_steps: got 101, allowed 1 to diffusion_steps \(100\)'),
         (('normalizer', 'low'), {'action': [0.0]}, r'normalizer action high: got shape \(2,\), allowed \(1\)'),
         (('normalizer', 'low'), {'action': [9.0, 0.0]}, 'normalizer action: got low .* above high'),

@@ -143,7 +143,7 @@ def test_changed_settings_make_a_policy_that_shares_the_networks(policy, recorde
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ({'sampler': 'euler'}, "sampler: got 'euler', allowed ddim, ddpm"),
+        ({'sampler': 'euler'}, "sampler with schedule 'squaredcos_cap_v2': got 'euler', allowed ddim, ddpm"),
         ({'sampling_steps': 0}, 'sampling_steps: got 0'),
         ({'sampling_steps': 101}, r'sampling_steps: got 101, allowed 1 to diffusion_steps \(100\)'),
         ({'spacing': 'linspace'}, "spacing: got 'linspace', allowed trailing, leading"),

@@ -12,6 +12,9 @@ import torch
 
 from dp_ros.config import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.data import Window
+from dp_ros.diffusion.coefficients import coefficients_for
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends import open_backend
@@ -19,6 +22,7 @@ from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
+from dp_ros.training.objective import Objective
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer, load_network, split_episodes
 
@@ -221,3 +225,46 @@ def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeyp
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
     Trainer(settings, episodes(), tmp_path / 'run').run()
     assert same(load_network(tmp_path / 'run', 'last')[1].state_dict(), weights(uninterrupted))
+
+
+@pytest.mark.parametrize('level_sampling', ['uniform', 'middle'])
+def test_flow_matching_is_trained_and_sampled_in_two_steps(tmp_path, level_sampling):
+    objective = ObjectiveSettings(schedule='flow', prediction_type='velocity', level_sampling=level_sampling)
+    network = NetworkSettings(channels=(16, 32), level_width=16)
+    settings = dataclasses.replace(SETTINGS, objective=objective, network=network, steps=300, validate_every=300)
+    Trainer(settings, episodes(), tmp_path / 'run').run()
+    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', sampling_steps=2)
+    assert (bundle.defaults.sampler, bundle.defaults.sampling_steps) == ('euler', 2)
+    policy = DiffusionPolicy(bundle, open_backend(bundle))
+    made = episodes(1)[0]
+    window = Window(stamps=made.stamps[8:10], streams={'joints': made.streams['joints'][8:10]})
+    chunks = np.array([policy.chunk(window, np.random.default_rng(seed)).actions for seed in range(20)])
+    # The data has one way to go; what noise leaves of it is small.
+    error = np.abs(chunks.mean(axis=0)[:8] - made.actions[9:17]).mean()
+    assert error < 0.12 < np.abs(made.actions[9:17]).mean() / 2
+
+
+def test_levels_are_drawn_uniformly_or_from_the_middle():
+    def share_of_the_middle_half(level_sampling):
+        objective = Objective(ObjectiveSettings(level_sampling=level_sampling))
+        levels = objective._levels(4000, torch.Generator().manual_seed(0))
+        assert levels.min() >= 0 and levels.max() <= 99
+        return float(((levels >= 25) & (levels < 75)).float().mean())
+
+    assert share_of_the_middle_half('uniform') == pytest.approx(0.5, abs=0.05)
+    assert share_of_the_middle_half('middle') == pytest.approx(0.73, abs=0.05)
+
+
+@pytest.mark.parametrize('prediction_type', ['epsilon', 'sample', 'velocity'])
+def test_the_networks_target_gives_back_the_actions(prediction_type):
+    objective = Objective(ObjectiveSettings(prediction_type=prediction_type))
+    generator = torch.Generator().manual_seed(0)
+    actions, noise = (torch.randn((6, 4, 2), generator=generator).clamp(-1, 1) for _ in range(2))
+    levels = torch.tensor([0, 10, 30, 50, 70, 80])
+    x_k, target = objective._noised(actions, noise, levels)
+    spec = ScheduleSpec(prediction_type=prediction_type)
+    table = coefficients_for(spec, SamplerSettings(sampling_steps=100))
+    for row, k in enumerate(levels.tolist()):
+        i = table.levels.tolist().index(k)
+        x_0 = table.gain[i] * (table.from_x[i] * x_k[row].numpy() + table.from_m[i] * target[row].numpy())
+        np.testing.assert_allclose(x_0, actions[row].numpy(), atol=1e-4)
