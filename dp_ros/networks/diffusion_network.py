@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.encoder import ObservationEncoder
+from dp_ros.networks.mlp import ChunkMlp
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.networks.transformer import ChunkTransformer
 from dp_ros.networks.unet1d import Unet1d
 
 
@@ -16,22 +18,47 @@ class DiffusionNetwork(nn.Module):
 
     def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
         super().__init__()
-        halvings = 2 ** (len(settings.channels) - 1)
-        if task.pred_horizon % halvings:
-            raise ConfigError(
-                f'pred_horizon: got {task.pred_horizon}, allowed multiples of {halvings} '
-                f'(the network halves time {len(settings.channels) - 1} times)'
-            )
-        self.encoder = ObservationEncoder(task, camera_width=settings.camera_width)
-        self.denoiser = Unet1d(
-            actions=len(task.action.joints),
-            cond_width=self.encoder.width,
-            channels=settings.channels,
-            level_width=settings.level_width,
-            kernel_size=settings.kernel_size,
-            groups=settings.groups,
-        )
+        self.encoder = ObservationEncoder(task, settings)
+        self.denoiser = make_denoiser(task, settings, self.encoder)
 
     def forward(self, x_k: Tensor, k: Tensor, *streams: Tensor) -> Tensor:
         """Predict for a noisy chunk x_k (B, P, A) at levels k (B,), given normalized streams."""
         return self.denoiser(x_k, k, self.encoder(*streams))
+
+
+def make_denoiser(task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder) -> nn.Module:
+    """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A), k (B,) and cond (B, D)."""
+    actions = len(task.action.joints)
+    if settings.denoiser == 'transformer':
+        return ChunkTransformer(
+            actions=actions,
+            pred_horizon=task.pred_horizon,
+            columns=encoder.columns,
+            width=settings.width,
+            layers=settings.layers,
+            heads=settings.heads,
+            dropout=settings.dropout,
+        )
+    if settings.denoiser == 'mlp':
+        return ChunkMlp(
+            actions=actions,
+            pred_horizon=task.pred_horizon,
+            cond_width=encoder.width,
+            width=settings.width,
+            layers=settings.layers,
+            level_width=settings.level_width,
+        )
+    halvings = 2 ** (len(settings.channels) - 1)
+    if task.pred_horizon % halvings:
+        raise ConfigError(
+            f'pred_horizon: got {task.pred_horizon}, allowed multiples of {halvings} '
+            f'(the network halves time {len(settings.channels) - 1} times)'
+        )
+    return Unet1d(
+        actions=actions,
+        cond_width=encoder.width,
+        channels=settings.channels,
+        level_width=settings.level_width,
+        kernel_size=settings.kernel_size,
+        groups=settings.groups,
+    )

@@ -1,28 +1,20 @@
 """The observation encoder: a window's streams in, one conditioning vector out. Run once a chunk.
 
-Vector streams are flattened over time. Each camera has a small convolutional network with group normalization (batch
+Vector streams are flattened over time. Each camera has a convolutional network with group normalization (batch
 statistics do not survive EMA, Chi et al. 2023 section VI) that ends in a spatial softmax (Finn et al. 2016): where each
 feature is, not how much of it.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from dp_ros.config import ImageStream, TaskSpec
-
-
-class SpatialSoftmax(nn.Module):
-    """Expected image coordinates of each feature map: (B, C, H, W) -> (B, 2 C), in [-1, 1]."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Reduce feature maps to keypoints."""
-        _, _, height, width = features.shape
-        weights = features.flatten(2).softmax(dim=-1).view_as(features)
-        xs = torch.linspace(-1.0, 1.0, width, device=features.device)
-        ys = torch.linspace(-1.0, 1.0, height, device=features.device)
-        return torch.cat(((weights.sum(2) * xs).sum(-1), (weights.sum(3) * ys).sum(-1)), dim=-1)
+from dp_ros.networks.resnet import ResNet18, SpatialSoftmax, load_weights
+from dp_ros.networks.settings import NetworkSettings
 
 
 class CameraEncoder(nn.Module):
@@ -47,17 +39,28 @@ class CameraEncoder(nn.Module):
         return self.layers(images)
 
 
+def make_camera(settings: NetworkSettings) -> nn.Module:
+    """Return an encoder for pictures (B, 3, H, W) -> (B, camera_width)."""
+    if settings.camera == 'light':
+        return CameraEncoder(width=settings.camera_width)
+    encoder = ResNet18(width=settings.camera_width)
+    if settings.camera_weights:
+        load_weights(encoder, Path(settings.camera_weights))
+    return encoder
+
+
 class ObservationEncoder(nn.Module):
     """All streams of a task, in the task's order: (B, T, C) and (B, T, 3, H, W) -> cond (B, D)."""
 
-    def __init__(self, task: TaskSpec, *, camera_width: int = 64) -> None:
+    def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
         super().__init__()
         self.names = tuple(s.name for s in task.streams)
-        self.cameras = nn.ModuleDict(
-            {s.name: CameraEncoder(width=camera_width) for s in task.streams if isinstance(s, ImageStream)}
-        )
-        per_tick = sum(camera_width if isinstance(s, ImageStream) else s.shape[0] for s in task.streams)
-        self.width = per_tick * task.obs_horizon
+        cameras = [s.name for s in task.streams if isinstance(s, ImageStream)]
+        shared = make_camera(settings) if settings.camera_shared and cameras else None
+        self.cameras = nn.ModuleDict({name: shared or make_camera(settings) for name in cameras})
+        widths = [settings.camera_width if s.name in cameras else s.shape[0] for s in task.streams]
+        self.width = sum(widths) * task.obs_horizon
+        self.columns = _columns_by_time(widths, task.obs_horizon)
 
     def forward(self, *streams: Tensor) -> Tensor:
         """Encode normalized streams, given in the task's order."""
@@ -69,3 +72,12 @@ class ObservationEncoder(nn.Module):
             else:
                 parts.append(values.flatten(1))
         return torch.cat(parts, dim=-1)
+
+
+def _columns_by_time(widths: list[int], times: int) -> Tensor:
+    """Return which columns of cond belong to each observation, (T, D / T); cond has one stream after the other."""
+    columns, start = [], 0
+    for width in widths:
+        columns.append(torch.arange(start, start + width * times).view(times, width))
+        start += width * times
+    return torch.cat(columns, dim=1)

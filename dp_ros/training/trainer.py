@@ -161,6 +161,7 @@ class Trainer:
     def _train_step(self, indices: torch.Tensor) -> float:
         streams, actions = self.train_set.batch(indices)
         device = self.settings.device
+        torch.manual_seed(_word(self.settings.seed, self.step, 4))  # of dropout
         loss = self.objective(
             self.network,
             tuple(s.to(device) for s in streams),
@@ -186,12 +187,14 @@ class Trainer:
             return float('nan')
         self.ema.store(self.network.parameters())
         self.ema.copy_to(self.network.parameters())
+        self.network.eval()
         losses = []
         for i, indices in enumerate(torch.arange(len(self.validation_set)).chunk(VALIDATION_BATCHES)):
             streams, actions = self.validation_set.batch(indices)
             streams = tuple(s.to(self.settings.device) for s in streams)
             generator = _generator(self.settings.seed, i, 3)
             losses.append(self.objective(self.network, streams, actions.to(self.settings.device), generator))
+        self.network.train()
         self.ema.restore(self.network.parameters())
         return float(torch.stack(losses).mean())
 
@@ -317,5 +320,9 @@ def versions() -> dict[str, str]:
 
 def _generator(seed: int, index: int, purpose: int) -> torch.Generator:
     """Return a generator that depends on its three numbers alone."""
+    return torch.Generator().manual_seed(_word(seed, index, purpose))
+
+
+def _word(seed: int, index: int, purpose: int) -> int:
     word = np.random.SeedSequence((seed, index, purpose)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+    return int(word >> np.uint64(1))

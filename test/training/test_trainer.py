@@ -268,3 +268,33 @@ def test_the_networks_target_gives_back_the_actions(prediction_type):
         i = table.levels.tolist().index(k)
         x_0 = table.gain[i] * (table.from_x[i] * x_k[row].numpy() + table.from_m[i] * target[row].numpy())
         np.testing.assert_allclose(x_0, actions[row].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', ['transformer', 'mlp'])
+def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeypatch, kind):
+    network = NetworkSettings(denoiser=kind, width=32, layers=2, heads=2, level_width=16)
+    settings = dataclasses.replace(SETTINGS, network=network)
+    Trainer(settings, episodes(), tmp_path / 'whole').run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_report', _stop_after(7))
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(settings, episodes(), tmp_path / 'parted').run()
+    Trainer(settings, episodes(), tmp_path / 'parted').run()
+    assert same(weights(tmp_path / 'parted'), weights(tmp_path / 'whole'))
+    bundle = export_run(tmp_path / 'whole', tmp_path / 'bundle', torchscript=True)
+    parity = bundle.parity()
+    for name in ('onnxruntime', 'torchscript'):
+        backend = open_backend(bundle, backend=name)
+        predicted = backend.predict(parity.x_k, parity.k, backend.encode(parity.inputs))
+        np.testing.assert_allclose(predicted, parity.prediction, atol=1e-5)
+
+
+def _stop_after(step):
+    original = Trainer._report
+
+    def report(self, *arguments):
+        original(self, *arguments)
+        if self.step > step:
+            raise KeyboardInterrupt
+
+    return report

@@ -1,0 +1,41 @@
+"""The denoiser as a plain network: the smallest start, for tasks of few channels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dp_ros.networks.level import LevelEmbedding
+
+
+class ChunkMlp(nn.Module):
+    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
+
+    Parameters
+    ----------
+    actions, pred_horizon
+        Shape of a chunk.
+    cond_width
+        Conditioning width D.
+    width, layers
+        Of the hidden layers (ReLU).
+    level_width
+        Width of the noise level's embedding.
+
+    """
+
+    def __init__(
+        self, *, actions: int, pred_horizon: int, cond_width: int, width: int, layers: int, level_width: int
+    ) -> None:
+        super().__init__()
+        self.level = LevelEmbedding(level_width)
+        flat = actions * pred_horizon
+        widths = [flat + level_width + cond_width, *[width] * layers]
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, flat))
+
+    def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
+        """Predict for x_k (B, P, A), k (B,) int64, cond (B, D)."""
+        return self.layers(torch.cat((x_k.flatten(1), self.level(k), cond), dim=-1)).view_as(x_k)
