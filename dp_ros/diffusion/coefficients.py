@@ -53,8 +53,8 @@ def noise_levels(diffusion_steps: int, sampling_steps: int, spacing: Spacing) ->
 
 
 @lru_cache(maxsize=64)
-def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings) -> Coefficients:
-    """Return the table for a setting. It is computed once, in float64."""
+def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steered: bool = False) -> Coefficients:
+    """Return the table for a setting, computed once in float64; ``steered``: for an estimate of x_0 that is moved."""
     check_choice(f'sampler with schedule {schedule.name!r}', settings.sampler, samplers_for(schedule))
     levels = noise_levels(schedule.diffusion_steps, settings.sampling_steps, settings.spacing)
     signal, noise = amplitudes(schedule)
@@ -71,7 +71,11 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings) -> Coeff
         table |= _ddpm(a, s, *after)
     else:
         table |= _ddim(a, s, *after, direction, settings.eta)
-    return Coefficients(levels=levels, clip=schedule.clip, **estimate, **table)
+        if steered:
+            # The noise of x_k, given the moved estimate: (x_k - a x_0) / s.
+            share = np.sqrt(np.maximum(after[1] ** 2 - table['sigma'] ** 2, 0.0)) / s
+            table |= {'to_x_0': after[0] - share * a, 'to_x': share, 'to_m': zero}
+    return Coefficients(levels=levels, clip=schedule.clip, steered=steered, **estimate, **table)
 
 
 def _estimates(schedule: ScheduleSpec, a: np.ndarray, s: np.ndarray) -> tuple[Table, tuple[np.ndarray, np.ndarray]]:

@@ -3,11 +3,12 @@
 Every sampler, for every prediction type, is one formula in the denoiser's output m, with z fresh noise. At step i, with
 D_i the estimate of x_0 there, D_-1 and D_-2 those of the two steps before, and x_-1 the step before's x_k:
 
-    D_i    = clip(gain * (from_x * x_k + from_m * m))
+    D_i    = steer(clip(gain * (from_x * x_k + from_m * m)))
     x_k    = fix_x * x_-1 + fix_0 * D_i + fix_1 * D_-1 + fix_2 * D_-2                  where the sampler corrects
     x_next = to_x_0 * D_i + (to_x * x_k + to_m * m) + to_1 * D_-1 + sigma * z
 
-`dp_ros.diffusion.coefficients` fills the table.
+`dp_ros.diffusion.coefficients` fills the table. ``steer`` may move the estimate, towards what is known of x_0 already;
+the noise in DDIM's step must then follow from the moved estimate, which the table for ``steered`` sampling does.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dp_ros.errors import ConfigError
 Sampler = Literal['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 Spacing = Literal['trailing', 'leading']
 Predict = Callable[[np.ndarray, int], np.ndarray]
+Steer = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +84,11 @@ class Coefficients:
     sigma: np.ndarray
     corrects: np.ndarray
     clip: bool
+    steered: bool = False
 
     def __post_init__(self) -> None:
         types = {'levels': np.int64, 'corrects': np.bool_}
-        for name in (f.name for f in fields(self) if f.name != 'clip'):
+        for name in (f.name for f in fields(self) if f.name not in ('clip', 'steered')):
             array = getattr(self, name).astype(types.get(name, np.float32))
             array.flags.writeable = False  # cached, and shared by every policy with this setting
             object.__setattr__(self, name, array)
@@ -94,9 +97,12 @@ class Coefficients:
 class Walk:
     """One chunk's way from noise to x_0: remembers what multistep samplers need."""
 
-    def __init__(self, coefficients: Coefficients, rng: np.random.Generator) -> None:
+    def __init__(self, coefficients: Coefficients, rng: np.random.Generator, steer: Steer | None = None) -> None:
+        if steer is not None and not coefficients.steered:
+            raise ConfigError('steer: got coefficients made without steered, allowed those made with it')
         self._table = coefficients
         self._rng = rng
+        self._steer = steer
         self._i = 0
         self._x: np.ndarray | None = None
         self._estimates: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
@@ -108,6 +114,8 @@ class Walk:
         x_0 = table.gain[i] * (table.from_x[i] * x_k + table.from_m[i] * prediction)
         if table.clip:
             np.clip(x_0, -1.0, 1.0, out=x_0)
+        if self._steer is not None:
+            x_0 = self._steer(x_0)
         one, two = self._estimates
         if table.corrects[i]:
             assert self._x is not None and one is not None
@@ -123,7 +131,14 @@ class Walk:
         return x_next
 
 
-def sample(coefficients: Coefficients, predict: Predict, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def sample(
+    coefficients: Coefficients,
+    predict: Predict,
+    noise: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    steer: Steer | None = None,
+) -> np.ndarray:
     """Turn ``noise`` into x_0 by calling ``predict(x_k, k)`` once per step.
 
     Parameters
@@ -136,10 +151,12 @@ def sample(coefficients: Coefficients, predict: Predict, noise: np.ndarray, rng:
         Standard normal, any shape, for instance (B, T, A); zeros for regression. It is left as it is.
     rng
         Source of the noise that DDPM, or DDIM with eta, adds; the others draw nothing from it.
+    steer
+        Moves the estimate of x_0 at every step; needs coefficients that are ``steered``.
 
     """
     x_k = noise.astype(np.float32)
-    walk = Walk(coefficients, rng)
+    walk = Walk(coefficients, rng, steer)
     for k in coefficients.levels.tolist():
         x_k = walk.step(x_k, predict(x_k, k))
     return x_k

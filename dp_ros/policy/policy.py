@@ -11,10 +11,11 @@ import numpy as np
 from dp_ros.config import ImageStream
 from dp_ros.data import Chunk, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import SamplerSettings, sample
+from dp_ros.diffusion.samplers import SamplerSettings, Steer, sample
 from dp_ros.errors import DataError, check_finite, check_shape, listed
 from dp_ros.policy.backends import Backend
 from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.normalizer import ACTION, normalize_image
 
 
@@ -37,13 +38,16 @@ class DiffusionPolicy:
         self.settings = settings or bundle.defaults
         self._backend = backend
         self._coefficients = coefficients_for(bundle.schedule, self.settings)
+        self._steered = coefficients_for(bundle.schedule, self.settings, steered=True)
 
     def with_settings(self, **changes: Any) -> DiffusionPolicy:
         """Return this policy with `sampler`, `sampling_steps` or `spacing` changed."""
         return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes))
 
-    def chunk(self, window: Window, rng: np.random.Generator) -> Chunk:
+    def chunk(self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None) -> Chunk:
         """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
+
+        With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`.
 
         Raises
         ------
@@ -52,7 +56,7 @@ class DiffusionPolicy:
 
         """
         task = self.bundle.task
-        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(self._inputs(window), rng)[0])
+        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(self._inputs(window), rng, overlap)[0])
         return Chunk(
             stamp=window.stamp,
             control_dt=to_nanoseconds(task.control_dt),
@@ -60,7 +64,9 @@ class DiffusionPolicy:
             actions=actions,
         )
 
-    def sample(self, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def sample(
+        self, inputs: Mapping[str, np.ndarray], rng: np.random.Generator, overlap: Overlap | None = None
+    ) -> np.ndarray:
         """Return normalized actions (1, P, A) for normalized streams, each (1, T, ...) float32."""
         task = self.bundle.task
         cond = self._backend.encode(inputs)
@@ -75,7 +81,19 @@ class DiffusionPolicy:
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
             return prediction
 
-        return sample(self._coefficients, predict, noise, rng)
+        if overlap is None:
+            return sample(self._coefficients, predict, noise, rng)
+        return sample(self._steered, predict, noise, rng, steer=self._steer(overlap))
+
+    def _steer(self, overlap: Overlap) -> Steer:
+        """Return what draws an estimate of x_0 (1, P, A) towards the last chunk, as far as its weights say."""
+        if not self.bundle.schedule.noisy:
+            raise DataError(f'policy {self.bundle.name}: got an overlap, allowed none: regression samples nothing')
+        task = self.bundle.task
+        check_shape('overlap actions', overlap.actions, (task.pred_horizon, len(task.action.joints)))
+        target = self.bundle.normalizer.normalize(ACTION, overlap.actions)[None]
+        weights = overlap.weights.astype(np.float32)[None, :, None]
+        return lambda x_0: x_0 + weights * (target - x_0)
 
     def _inputs(self, window: Window) -> dict[str, np.ndarray]:
         task = self.bundle.task

@@ -1,0 +1,92 @@
+"""How a new chunk is made to go on from the last one.
+
+While a chunk is predicted, steps of the last one are executed: those can't be changed any more. Real-time chunking
+(Black et al. 2025, arXiv 2506.07339) fixes them inside the sampler, and draws the steps after them softly towards the
+last chunk. Here the estimate of x_0 is moved at each noise level, which needs no Jacobian of the network and so runs
+where there is only a forward pass.
+
+=====  ===========================================================================================
+d      steps that will be executed while predicting
+n      steps of the new chunk that the last one has too: the overlap
+w_i    weight of the last chunk at step i: 1 for i < d, then c (e^c - 1) / (e - 1) with
+       c = (n - i) / (n - d + 1), and 0 from n on (equation 5)
+=====  ===========================================================================================
+
+Temporal ensembling (Zhao et al. 2023, section IV) is here for comparison: it averages what several chunks say of a
+step, and so lags behind, most of all under delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dp_ros.data import Chunk
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
+
+Continuity = Literal['none', 'rtc', 'ensemble']
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Overlap:
+    """What the last chunk says of the new one's steps: actions (P, A) [rad or m] and their weights (P,), 0 to 1."""
+
+    actions: np.ndarray
+    weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_shape('overlap actions', self.actions, (len(self.weights), None))
+        check_finite('overlap actions', self.actions)
+        if not ((self.weights >= 0.0) & (self.weights <= 1.0)).all():
+            raise DataError(f'overlap weights: got {self.weights}, allowed 0 to 1')
+
+
+def soft_weights(delay: int, overlap: int, pred_horizon: int) -> np.ndarray:
+    """Return the weights w (P,) for ``delay`` d and ``overlap`` n, both in control steps."""
+    if not 0 <= delay <= pred_horizon or not 0 <= overlap <= pred_horizon:
+        raise ConfigError(f'overlap: got delay {delay} and overlap {overlap}, allowed 0 to {pred_horizon} each')
+    i = np.arange(pred_horizon)
+    c = np.clip((overlap - i) / max(1, overlap - delay + 1), 0.0, 1.0)
+    soft = c * np.expm1(c) / np.expm1(1.0)
+    return np.where(i >= overlap, 0.0, np.where(i < delay, 1.0, soft))
+
+
+def overlap_with(previous: Chunk, stamp: int, delay: int) -> Overlap | None:
+    """Return what ``previous`` says of a chunk that starts at ``stamp`` [ns]; None where they have no step in common.
+
+    The stamps lie on the same control ticks, so steps correspond one to one.
+    """
+    steps, rest = divmod(stamp - previous.stamp, previous.control_dt)
+    horizon = len(previous.actions)
+    if rest or not 0 <= steps < horizon:
+        return None
+    common = horizon - steps
+    actions = np.concatenate([previous.actions[steps:], np.repeat(previous.actions[-1:], steps, axis=0)])
+    return Overlap(actions=actions, weights=soft_weights(min(delay, common), common, horizon))
+
+
+def ensembled(chunks: Sequence[Chunk], decay: float = 0.01) -> Chunk:
+    """Average what ``chunks``, oldest first, say of the newest one's steps, with weights exp(-decay * age in chunks).
+
+    As in the original, the oldest has the largest weight.
+    """
+    if not chunks:
+        raise DataError('ensemble: got 0 chunks, allowed 1 or more')
+    newest = chunks[-1]
+    if any(chunk.joints != newest.joints for chunk in chunks):
+        raise DataError(f'ensemble: got joints {listed({str(c.joints) for c in chunks})}, allowed the same in all')
+    total, weights = np.zeros_like(newest.actions), np.zeros((len(newest.actions), 1))
+    for number, chunk in enumerate(chunks):
+        weight = float(np.exp(-decay * number))
+        steps, rest = divmod(newest.stamp - chunk.stamp, newest.control_dt)
+        common = len(chunk.actions) - steps
+        if rest or steps < 0 or common <= 0:
+            continue
+        total[:common] += weight * chunk.actions[steps:]
+        weights[:common] += weight
+    return Chunk(
+        stamp=newest.stamp, control_dt=newest.control_dt, joints=newest.joints, actions=total / weights
+    )

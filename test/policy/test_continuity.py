@@ -1,0 +1,108 @@
+"""Real-time chunking: weights, what is fixed, and the sampler's table for an estimate that is moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp_ros.data import Chunk
+from dp_ros.diffusion.coefficients import coefficients_for
+from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
+from dp_ros.diffusion.schedule import ScheduleSpec
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.continuity import Overlap, ensembled, overlap_with, soft_weights
+from dp_ros.policy.policy import DiffusionPolicy
+from test.policy.test_policy import DT, window
+
+JOINTS = ('pusher_x', 'pusher_y')
+
+
+def chunk(stamp, actions):
+    return Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=np.asarray(actions, dtype=float))
+
+
+def test_weights_are_those_of_the_paper():
+    w = soft_weights(3, 8, 16)
+    np.testing.assert_array_equal(w[:3], 1.0)
+    np.testing.assert_array_equal(w[8:], 0.0)
+    for i in range(3, 8):
+        c = (8 - i) / (8 - 3 + 1)
+        assert w[i] == pytest.approx(c * (np.e**c - 1) / (np.e - 1))
+    assert (np.diff(w[2:9]) < 0).all()
+
+
+@pytest.mark.parametrize('wrong', [(-1, 8), (3, 17), (17, 8)])
+def test_weights_beyond_the_chunk_are_refused(wrong):
+    with pytest.raises(ConfigError, match=r'overlap: got delay .* allowed 0 to 16'):
+        soft_weights(*wrong, 16)
+
+
+def test_steps_correspond_by_their_time():
+    previous = chunk(10 * DT, np.arange(32).reshape(16, 2))
+    overlap = overlap_with(previous, 18 * DT, delay=2)
+    assert overlap is not None
+    np.testing.assert_array_equal(overlap.actions[:8], previous.actions[8:])
+    np.testing.assert_array_equal(overlap.weights, soft_weights(2, 8, 16))
+    assert overlap_with(previous, 26 * DT, delay=2) is None  # all executed
+    assert overlap_with(previous, 9 * DT, delay=2) is None  # from the future
+    assert overlap_with(previous, 18 * DT + 1, delay=2) is None  # between the ticks
+
+
+@pytest.mark.parametrize('sampler', ['ddim', 'ddpm', 'dpmsolver++', 'unipc'])
+@pytest.mark.parametrize('sampling_steps', [2, 10])
+def test_fixed_steps_come_out_as_they_were_and_free_ones_close_to_the_data(original, sampler, sampling_steps):
+    bundle = load_bundle(original)
+    settings = SamplerSettings(sampler=sampler, sampling_steps=sampling_steps)
+    policy = DiffusionPolicy(bundle, open_backend(bundle), settings)
+    now = window()
+    previous = chunk(now.stamp - 8 * DT, np.linspace([0.1, 0.4], [0.2, 0.3], 16))
+    overlap = overlap_with(previous, now.stamp, delay=3)
+    made = policy.chunk(now, np.random.default_rng(0), overlap)
+    np.testing.assert_allclose(made.actions[:3], previous.actions[8:11], atol=1e-5)
+    unbound = Overlap(actions=overlap.actions, weights=np.zeros(16))
+    free = policy.chunk(now, np.random.default_rng(0), unbound)
+    assert np.abs(made.actions[3] - previous.actions[11]).sum() < np.abs(free.actions[3] - previous.actions[11]).sum()
+    assert np.abs(made.actions[:3] - free.actions[:3]).max() > 1e-3
+
+
+def test_without_weights_steering_is_ddim_whose_noise_follows_from_the_clipped_estimate():
+    diffusers = pytest.importorskip('diffusers', reason='diffusers is the oracle')
+    torch = pytest.importorskip('torch', reason='torch is needed by diffusers')
+    oracle = diffusers.DDIMScheduler(
+        num_train_timesteps=100, beta_schedule='squaredcos_cap_v2', timestep_spacing='trailing'
+    )
+    oracle.set_timesteps(10)
+    table = coefficients_for(ScheduleSpec(), SamplerSettings(), steered=True)
+    walk = Walk(table, np.random.default_rng(0), lambda x_0: x_0)
+    ours = theirs = np.random.default_rng(0).standard_normal((2, 16, 3), dtype=np.float32)
+    for k in table.levels.tolist():
+        ours = walk.step(ours, np.tanh(ours))
+        theirs = oracle.step(
+            torch.from_numpy(np.tanh(theirs)), k, torch.from_numpy(theirs), use_clipped_model_output=True
+        ).prev_sample.numpy()
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_table_that_was_not_made_for_it_is_not_steered():
+    table = coefficients_for(ScheduleSpec(), SamplerSettings())
+    with pytest.raises(ConfigError, match='steer: got coefficients made without steered'):
+        sample(table, lambda x, k: x, np.zeros(3), np.random.default_rng(0), steer=lambda x_0: x_0)
+
+
+@pytest.mark.parametrize('wrong', [{'weights': np.full(16, 1.5)}, {'actions': np.full((16, 2), np.nan)}])
+def test_an_overlap_that_is_none_is_refused(wrong):
+    with pytest.raises(DataError, match='overlap'):
+        Overlap(**({'actions': np.zeros((16, 2)), 'weights': np.zeros(16)} | wrong))
+
+
+def test_ensembling_averages_what_chunks_say_of_the_same_time():
+    old, new = chunk(10 * DT, np.zeros((16, 2))), chunk(14 * DT, np.ones((16, 2)))
+    mixed = ensembled([old, new], decay=0.0)
+    assert mixed.stamp == new.stamp
+    np.testing.assert_allclose(mixed.actions[:12], 0.5)
+    np.testing.assert_allclose(mixed.actions[12:], 1.0)
+    older_first = ensembled([old, new], decay=1.0)
+    assert older_first.actions[0, 0] < 0.5
