@@ -9,6 +9,7 @@ from dp_ros.config import TaskSpec
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.training.augment import AugmentSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ class TrainSettings:
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     steps: int
     batch: int = 128
     validation_share: float = 0.05

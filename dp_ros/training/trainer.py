@@ -27,6 +27,7 @@ from dp_ros.config import parse, read_yaml, to_plain
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.training.augment import augment
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, add_row, drop_rows_after, plot_curves
 from dp_ros.training.episodes import Episode
@@ -164,7 +165,7 @@ class Trainer:
         torch.manual_seed(_word(self.settings.seed, self.step, 4))  # of dropout
         loss = self.objective(
             self.network,
-            tuple(s.to(device) for s in streams),
+            tuple(self._augmented(s.to(device)) for s in streams),
             actions.to(device),
             _generator(self.settings.seed, self.step, 2),
         )
@@ -179,6 +180,12 @@ class Trainer:
         self.ema.step(self.network.parameters())
         self.step += 1
         return value
+
+    def _augmented(self, values: torch.Tensor) -> torch.Tensor:
+        """Change pictures (B, T, 3, H, W) at random; the same draw for all cameras of a step."""
+        if values.dim() != 5:
+            return values
+        return augment(values, self.settings.augment, _generator(self.settings.seed, self.step, 5))
 
     @torch.no_grad()
     def _validate(self) -> float:

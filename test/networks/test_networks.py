@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
-import torch  # noqa: E402
+import torch
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.networks.diffusion_network import DiffusionNetwork  # noqa: E402
-from dp_ros.networks.resnet import ResNet18, load_weights  # noqa: E402
-from dp_ros.networks.settings import PRESETS, NetworkSettings  # noqa: E402
+from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.resnet import ResNet18, load_weights
+from dp_ros.networks.settings import PRESETS, NetworkSettings
 
 JOINTS = JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'))
 POSE = PoseStream(name='pose', topic='/pose', features=('x', 'y', 'z'))
