@@ -19,6 +19,7 @@ EXTRAS = {
         'onnxruntime==1.31.1',  # the encoder and the denoiser
         'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for it too, and -headless overwrites the same files
         'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
+        'urdf-parser-py==0.0.4',  # limits from /robot_description; what ROS calls urdfdom_py
     ],
     # ROS 2 Jazzy as wheels, for machines without ROS.
     'ros': [
@@ -40,6 +41,7 @@ EXTRAS = {
         'gym-pusht==0.1.8',  # PushT's physics and pictures
         'gymnasium==1.4.0',  # gym-pusht's base class
         'pymunk==6.11.1',  # gym-pusht's physics engine; 7 changed its interface
+        'mujoco==3.17.0',  # the arm's physics, and the rays of its cameras; 4 changes the interface
         'imageio==2.38.1',  # writes the GIF
         'tqdm==4.70.1',  # progress bars
         'tqdm==4.70.1',  # progress bars
@@ -56,6 +58,12 @@ EXTRAS = {
         'tensorboard==2.21.0',  # curves
         'tqdm==4.70.1',  # progress bars
         'matplotlib==3.11.2',  # the final plot
+    ],
+    # Demonstrations of other projects, LeRobot's and robomimic's; beside 'train'.
+    'datasets': [
+        'pyarrow==26.0.1',  # LeRobot's tables
+        'av==18.1.0',  # LeRobot's videos, AV1 too
+        'h5py==3.16.0',  # robomimic's files
     ],
     # Working on dp_ros.
     'test': [
@@ -94,6 +102,7 @@ setup(
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.11',
     packages=find_packages(include=['dp_ros', 'dp_ros.*']),
+    package_data={'dp_ros.simulation': ['*.xml']},
     data_files=data_files(),
     zip_safe=False,
     install_requires=BASE,

@@ -9,9 +9,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dp_ros import __version__
-from dp_ros.errors import DpRosError
+from dp_ros.errors import ConfigError, DpRosError
+
+if TYPE_CHECKING:
+    from dp_ros.config import TaskSpec
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -39,6 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 # Written out, for this module imports nothing that needs NumPy.
 SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
+WORLDS = ('push_block', 'pusht')
 MISSING = {
     'torch': 'train',
     'diffusers': 'train',
@@ -48,7 +53,11 @@ MISSING = {
     'zarr': 'train',
     'tqdm': 'train',
     'matplotlib': 'train',
+    'pyarrow': 'datasets',
+    'av': 'datasets',
+    'h5py': 'datasets',
     'gym_pusht': 'sim',
+    'mujoco': 'sim',
     'pymunk': 'sim',
     'imageio': 'sim',
     'onnxruntime': 'runtime',
@@ -65,7 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='dp_ros', description='Diffusion policies for ROS 2 arms.')
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    for add in (_add_demo, _add_convert, _add_record, _add_train, _add_export, _add_evaluate, _add_inspect, _add_bench):
+    for add in (
+        _add_demo, _add_convert, _add_record, _add_check_bag, _add_train, _add_export, _add_evaluate, _add_soak,
+        _add_inspect, _add_bench,
+    ):  # fmt: skip
         add(commands)
     return parser
 
@@ -83,10 +95,18 @@ def _bundle(path: str) -> Path:
     return locate(path)
 
 
+def _bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
+    from dp_ros.policy.bundle import load_bundle
+    from dp_ros.simulation.worlds import world_with
+
+    folder = _bundle(options.bundle)
+    return {'bundle': folder, 'world': options.world or world_with(load_bundle(folder).task.action.joints)}
+
+
 def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
-    parser.add_argument('--bundle', default='models/pusht_state', help='policy to run')
-    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--bundle', default=None, help='policy to run; without it, models/<world>_state')
+    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
     parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
@@ -97,7 +117,7 @@ def _demo(options: argparse.Namespace) -> int:
     from dp_ros.simulation.scores import EvaluationSettings
 
     settings = EvaluationSettings(
-        bundle=_bundle(options.bundle),
+        bundle=_bundle(options.bundle or f'models/{options.world}_state'),
         world=options.world,
         episodes=options.episodes,
         seed=options.seed,
@@ -128,11 +148,15 @@ def _convert(options: argparse.Namespace) -> int:
 def _add_record(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
-    parser.add_argument('--config', default='config/train/pusht_state.yaml',
-                        help='training configuration that names the topics')  # fmt: skip
+    parser.add_argument('--config', default=None, help='training configuration that names the topics; '
+                        'without it, config/train/<world>_state.yaml')  # fmt: skip
     parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
                         help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
-    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
+                        help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
+    parser.add_argument('--disturbance', type=float, default=0.0,
+                        help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
+    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
     parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
@@ -146,10 +170,47 @@ def _record(options: argparse.Namespace) -> int:
     from dp_ros.training.bags import BagWriter
     from dp_ros.training.settings import TrainSettings
 
-    task = read_yaml(locate(options.config), TrainSettings).task
-    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds')
+    task = read_yaml(locate(options.config or f'config/train/{options.world}_state.yaml'), TrainSettings).task
+    if options.through == 'direct':
+        return _record_direct(options, task)
+    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')
     settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
     return run_record(settings, partial(BagWriter, storage=options.storage), print)
+
+
+def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
+    from dp_ros.training.demonstrations import DemonstrationSettings, write_demonstrations
+
+    if options.source != 'scripted':
+        raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
+    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'storage')
+    settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
+    return write_demonstrations(settings, print)
+
+
+def _add_check_bag(commands: argparse._SubParsersAction) -> None:
+    text = 'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.'
+    parser = _command(commands, 'check-bag', _check_bag, text)
+    parser.add_argument('bags', type=Path, help='a recording, or a folder of them')
+    parser.add_argument('--config', default=None, help='training configuration; without it, what the topics suggest')
+    parser.add_argument('--out', type=Path, default=None, help='folder for the report and the plots')
+    parser.add_argument('--json', type=Path, default=None, help='write the outcome here')
+    parser.add_argument('--strict', action='store_true', help='warnings fail too')
+
+
+def _check_bag(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.paths import locate
+    from dp_ros.training.check_bag import CheckSettings, check_bags
+    from dp_ros.training.cuts import BY_FILE
+    from dp_ros.training.settings import TrainSettings
+
+    train = read_yaml(locate(options.config), TrainSettings) if options.config else None
+    chosen = {name: getattr(options, name) for name in ('out', 'json', 'strict')}
+    settings = CheckSettings(
+        path=options.bags, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE), **chosen
+    )
+    return check_bags(settings, print)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -206,7 +267,8 @@ def _export(options: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
     parser.add_argument('bundle', help='bundle, as models/pusht_state')
-    parser.add_argument('--world', default='pusht', choices=['pusht'], help='simulated robot')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
@@ -234,12 +296,41 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         from dp_ros.training.evaluation import evaluate_direct as evaluate
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(EvaluationSettings)}
-    summary = evaluate(EvaluationSettings(**{**chosen, 'bundle': _bundle(options.bundle)}))
+    summary = evaluate(EvaluationSettings(**{**chosen, **_bundle_and_world(options)}))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(summary, indent=2) + '\n')
     print(table(summary))
     return 0
+
+
+def _add_soak(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, 'soak', _soak, 'Run the nodes for long, and write down memory, latency and limits.')
+    parser.add_argument('bundle', help='bundle, as models/push_block_state')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    parser.add_argument('--minutes', type=float, default=60.0, help='how long, in wall time')
+    parser.add_argument('--seed', type=int, default=200_000, help='seed of the first episode')
+    parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
+    parser.add_argument('--json', type=Path, default=None, help='write the summary here')
+    parser.add_argument('--plot', type=Path, default=None, help='draw memory and latency here (PNG)')
+
+
+def _soak(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.nodes.soak import plot_soak, run_soak
+    from dp_ros.simulation.scores import EvaluationSettings
+
+    chosen = {name: getattr(options, name) for name in ('seed', 'threads')}
+    settings = EvaluationSettings(through='ros', **chosen, **_bundle_and_world(options))
+    summary = run_soak(settings, options.minutes, print)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=1) + '\n')
+    if options.plot:
+        plot_soak(summary, options.plot)
+    return 1 if summary['limit_violations'] or summary['rejected_by_the_controller'] else 0
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:

@@ -19,6 +19,7 @@ T = TypeVar('T')
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
 Unit = Literal['m', 'rad']
+ActionSource = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
 
 
 def _check_names(what: str, names: tuple[str, ...]) -> None:
@@ -110,11 +111,29 @@ Stream = JointStream | PoseStream | ImageStream
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic."""
+    """What the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic.
+
+    Attributes
+    ----------
+    topic
+        Where the robot takes commands.
+    source
+        Where recordings have the set points from: ``joint_trajectory``, commands to a trajectory controller;
+        ``joint_state``, a leader arm's joint states; ``float64_multi_array``, commands to a group of forwarded joints,
+        in the order of `joints`; ``next_state``, where the robot itself was a control step later.
+    source_topic
+        Of that source in the recordings. Empty: `topic`, or for ``next_state`` the stream that observes the joints.
+    source_joints
+        What the source calls the joints, in the order of `joints`. Empty: the same.
+
+    """
 
     topic: str
     joints: tuple[str, ...]
     units: tuple[Unit, ...]
+    source: ActionSource = 'joint_trajectory'
+    source_topic: str = ''
+    source_joints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_names('action joints', self.joints)
@@ -122,6 +141,23 @@ class ActionSpec:
             raise ConfigError(
                 f'action units: got {len(self.units)} for {len(self.joints)} joints, '
                 'allowed one (m or rad) for each joint'
+            )
+        if self.source == 'joint_state' and not self.source_topic:
+            raise ConfigError("action source_topic: got none, allowed the leader's JointState topic")
+        if self.source_joints:
+            self._check_source_joints()
+
+    def _check_source_joints(self) -> None:
+        _check_names('action source_joints', self.source_joints)
+        if self.source == 'float64_multi_array':
+            raise ConfigError(
+                f'action source_joints: got {listed(self.source_joints)}, allowed none with float64_multi_array, '
+                'whose numbers have no names and are taken in the order of joints'
+            )
+        if len(self.source_joints) != len(self.joints):
+            raise ConfigError(
+                f'action source_joints: got {len(self.source_joints)} for {len(self.joints)} joints, '
+                'allowed one for each joint, or none'
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -18,22 +18,25 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare('dp_ros')
+RESPAWN_DELAY = 1.0  # [s]
 POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
 
 ARGUMENTS = [
+    # Before params_file, whose default needs it.
+    DeclareLaunchArgument(
+        'world', default_value='push_block', description='World of the simulated robot.', choices=['push_block', 'pusht']
+    ),
     DeclareLaunchArgument(
         'params_file',
-        default_value=PathJoinSubstitution([SHARE, 'config', 'pusht.yaml']),
-        description='YAML file with the parameters of all nodes; policy.yaml lists and explains every one.',
+        default_value=[SHARE, '/config/', LaunchConfiguration('world'), '.yaml'],
+        description='YAML file with the parameters of all nodes; policy.yaml lists and explains every one. Without it, '
+        "the world's.",
     ),
     DeclareLaunchArgument(
         'bundle',
         default_value='',
         description='Folder of the policy bundle; empty: the one that params_file names. A relative path is looked for '
         'in the current folder, then among the bundles that came with dp_ros.',
-    ),
-    DeclareLaunchArgument(
-        'world', default_value='pusht', description='World of the simulated robot.', choices=['pusht']
     ),
     DeclareLaunchArgument(
         'sim',
@@ -46,6 +49,13 @@ ARGUMENTS = [
         'use_sim_time',
         default_value='false',
         description='Take time from /clock, on every node; with sim:=true the simulated robot publishes it.',
+        choices=['true', 'false'],
+    ),
+    DeclareLaunchArgument(
+        'respawn',
+        default_value='false',
+        description='Start a policy node again when it ends, whatever ended it; false: the rest is shut down with it. '
+        'The robot stays at rest until ~/reset where that is what the ladder says.',
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
@@ -66,10 +76,15 @@ def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
         parameters=[LaunchConfiguration('params_file'), *parameters],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         output='screen',
-        # A robot whose policy has lost a part must not go on with the rest.
-        on_exit=Shutdown(reason=f'{executable} ended'),
         **options,
     )
+
+
+def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
+    """Return what happens when a node ends. Without it, the others come to rest; they don't go on with the rest."""
+    if executable in POLICY_NODES and LaunchConfiguration('respawn').perform(context) == 'true':
+        return {'respawn': True, 'respawn_delay': RESPAWN_DELAY}
+    return {'on_exit': Shutdown(reason=f'{executable} ended')}
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
@@ -79,8 +94,11 @@ def _nodes(context: LaunchContext) -> list[Node]:
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
     return [
-        *(_node(executable, policy) for executable in POLICY_NODES),
-        _node('simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim'))),
+        *(_node(executable, policy, **_ending(context, executable)) for executable in POLICY_NODES),
+        _node(
+            'simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim')),
+            **_ending(context, 'simulated_robot'),
+        ),
     ]
 
 

@@ -13,52 +13,83 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from tqdm import tqdm
+from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros import messages
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.film import Frame, write_gif
 from dp_ros.simulation.scores import EvaluationSettings, summarize, table
+from dp_ros.simulation.world import Pose, Scene
+from dp_ros.simulation.worlds import POSE_TOPICS, make_world
 
 
 class Film:
     """What an observer of the topics saw, ten times a second."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, joints: tuple[str, ...], command: str) -> None:
         self._session = session
-        self._pusher: tuple[float, float] | None = None
-        self._block: tuple[tuple[float, float, float], tuple[float, float, float, float]] | None = None
+        self._names = joints
+        self._joints: tuple[float, ...] | None = None
+        self._poses: dict[str, Pose] = {}
+        self._command: messages.TrajectoryFields | None = None
+        self._now = 0
         self.frames: list[Frame] = []
         self.seed = 0
-        node = session.node
-        node.create_subscription(JointState, 'joint_states', self._on_joints, qos_profile_sensor_data, raw=False)
-        node.create_subscription(PoseStamped, 'block_pose', self._on_pose, qos_profile_sensor_data)
+        node, sensor = session.node, qos_profile_sensor_data
+        node.create_subscription(JointState, 'joint_states', self._on_joints, sensor)
+        for name, topic in POSE_TOPICS.items():
+            node.create_subscription(PoseStamped, topic, partial(self._on_pose, name), sensor)
+        node.create_subscription(JointTrajectory, command, self._on_command, sensor)
 
     def _on_joints(self, message: JointState) -> None:
-        self._pusher = (message.position[0], message.position[1])
+        by_name = dict(zip(message.name, message.position, strict=True))
+        self._joints = tuple(by_name[name] for name in self._names)
+        self._now = messages.stamp_of(message)
 
-    def _on_pose(self, message: PoseStamped) -> None:
+    def _on_pose(self, name: str, message: PoseStamped) -> None:
         p, q = message.pose.position, message.pose.orientation
-        self._block = ((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+        self._poses[name] = Pose(position=(p.x, p.y, p.z), orientation=(q.x, q.y, q.z, q.w))
+
+    def _on_command(self, message: JointTrajectory) -> None:
+        self._command = messages.trajectory_value(message)
 
     def take(self) -> None:
         """Take a picture if the last one is a tenth of a second old."""
         elapsed = float(self._session.episode.get('elapsed', 0.0))
         new = not self.frames or self.frames[-1].seed != self.seed or elapsed - self.frames[-1].elapsed >= 0.1
-        if new and self._pusher is not None and self._block is not None:
-            score = float(self._session.episode.get('score', 0.0))
-            frame = Frame(seed=self.seed, elapsed=elapsed, score=score, pusher=self._pusher, block=self._block)
-            self.frames.append(frame)
+        if not new or self._joints is None or not self._poses:
+            return
+        self.frames.append(
+            Frame(
+                seed=self.seed,
+                elapsed=elapsed,
+                score=float(self._session.episode.get('score', 0.0)),
+                scene=Scene(joints=self._joints, poses=dict(self._poses)),
+                ahead=self._ahead(),
+            )
+        )
+
+    def _ahead(self) -> np.ndarray:
+        """Return the joint positions that are commanded from now on, (N, A)."""
+        command = self._command
+        if command is None or not command.stamp or set(command.joints) != set(self._names):
+            return np.zeros((0, len(self._names)))
+        columns = [command.joints.index(name) for name in self._names]
+        return np.asarray(command.positions[command.stamp + command.times >= self._now][:, columns])
 
 
 def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]) -> int:
     """Run the demo; return the exit code: 0 only if chunks were executed and every node lived."""
     bundle = load_bundle(settings.bundle)
+    world = make_world(settings.world)
     out.mkdir(parents=True, exist_ok=True)
     say(f'{bundle.name} on {settings.world}: starting four nodes, logs in {out / "logs"}')
     results = []
     with running(settings, bundle, out / 'logs') as session:
-        runner, film = RosRunner(session, bundle, settings), Film(session)
+        runner = RosRunner(session, bundle, settings)
+        film = Film(session, world.joints, bundle.task.action.topic)
         for number in range(settings.episodes):
             film.seed = settings.seed + number
             title = f'episode {number + 1}/{settings.episodes}'
@@ -71,7 +102,7 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     say('\n' + table(summary))
     say('memory            ' + ', '.join(f'{name} {mb:.0f} MB' for name, mb in findings['memory_mb_last'].items()))
-    gif = write_gif(out / 'demo.gif', film.frames)
+    gif = write_gif(out / 'demo.gif', film.frames, world)
     say(f'\nwhat happened     {gif.absolute()}')
     if not sum(r.chunks for r in results):
         say('error: no chunk was executed')

@@ -1,7 +1,7 @@
 """A scripted demonstrator: watches the simulated robot and commands it, for recordings that need no person.
 
-Each command is a single point, due when it is received: a step of the set point, as the person's mouse made it in the
-benchmark's demonstrations. It is paced by the robot's stamps, so it keeps step with a robot of any speed.
+The expert of the world decides; what its commands look like is said there. It is paced by the robot's stamps, so it
+keeps step with a robot of any speed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
-from dp_ros.config import JointStream, PoseStream
+from dp_ros.config import JointStream, PoseStream, Unit
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.nodes.diagnostics import ERROR, OK
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
-from dp_ros.policy.trajectory import Trajectory
-from dp_ros.simulation.expert import PushTExpert
+from dp_ros.simulation.world import Expert, Pose
+from dp_ros.simulation.worlds import JOINTS, WORLDS, make_expert
 
-JOINTS = ('pusher_x', 'pusher_y')
-PUSHER = JointStream(name='pusher', topic='joint_states', joints=JOINTS, units=('m', 'm'))
 BLOCK = PoseStream(name='block', topic='block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
 PARAMETERS = [
+    Param(name='world', default='pusht', choices=WORLDS, description='The world whose task is demonstrated.'),
     Param(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
     Param(
         name='seed', default=0, low=0, high=2**31 - 1,
@@ -53,13 +52,17 @@ class Demonstrator(ManagedNode):
 
     def configure(self) -> None:
         """Make the output."""
+        self._world = self.value('world')
+        joints = JOINTS[self._world]
+        unit: Unit = 'rad' if self._world == 'push_block' else 'm'
+        self._robot = JointStream(name='robot', topic='joint_states', joints=joints, units=(unit,) * len(joints))
         self._control_dt = to_nanoseconds(self.value('control_dt'))
         self._publisher = self.create_lifecycle_publisher(JointTrajectory, self.value('topics.command'), reliable(1))
 
     def activate(self) -> None:
         """Begin to watch, and to command from the next episode message on."""
         self._newest: dict[str, tuple[int, np.ndarray]] = {}
-        self._expert: PushTExpert | None = None
+        self._expert: Expert | None = None
         self._elapsed = 0.0
         self._tick = -1
         self._commands = 0
@@ -94,7 +97,7 @@ class Demonstrator(ManagedNode):
             self.diagnostics.report(STATUS, OK, text, {'commands': self._commands})
 
     def _on_joints(self, message: JointState) -> None:
-        self._see(PUSHER, message)
+        self._see(self._robot, message)
 
     def _on_pose(self, message: PoseStamped) -> None:
         self._see(BLOCK, message)
@@ -104,7 +107,7 @@ class Demonstrator(ManagedNode):
         elapsed = float(values['elapsed'])
         if self._expert is None or elapsed < self._elapsed:
             rng = np.random.default_rng([self.value('seed'), int(values['seed'])])
-            self._expert = PushTExpert(rng, control_dt=self.value('control_dt'))
+            self._expert = make_expert(self._world, rng, control_dt=self.value('control_dt'))
         self._elapsed = elapsed
 
     def _see(self, stream: JointStream | PoseStream, message: Any) -> None:
@@ -120,12 +123,11 @@ class Demonstrator(ManagedNode):
         if tick == self._tick:
             return
         self._tick = tick
-        pusher, block = (self._newest[name][1].tolist() for name in ('pusher', 'block'))
-        self._command(self._expert.target(pusher, block[:3], block[3:]))
-
-    def _command(self, target: np.ndarray) -> None:
-        step = Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, dtype=np.int64), positions=target[np.newaxis])
-        self._publisher.publish(messages.to_joint_trajectory(step))
+        joints = self._newest['robot'][1]
+        block = self._newest['block'][1].tolist()
+        pose = Pose(position=tuple(block[:3]), orientation=tuple(block[3:]))
+        command = self._expert.trajectory(tick * self._control_dt, joints, {'block': pose})
+        self._publisher.publish(messages.to_joint_trajectory(command))
         self._commands += 1
 
 

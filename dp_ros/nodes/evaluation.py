@@ -118,6 +118,7 @@ class RosRunner:
             chunks=len(ledger.latency),
             latency=tuple(ledger.latency),
             deadline_misses=ledger.late,
+            side=episode.get('side', ''),
         )
 
     def findings(self) -> dict[str, Any]:

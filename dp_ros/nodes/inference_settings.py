@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
-from dp_ros.errors import ConfigError
+from dp_ros.errors import BundleError, ConfigError
 from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
+from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
 PARAMETERS = [
@@ -45,6 +46,15 @@ PARAMETERS = [
         description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
     ),
     Param(
+        name='fallback_bundle', default='',
+        description='A simpler policy of the same task, that takes over until the next activation where the first '
+        'gives no finite numbers, or is late; empty: none.',
+    ),
+    Param(
+        name='fallback_after', default=3, low=1, high=1000,
+        description='Chunks late in a row after which fallback_bundle takes over.',
+    ),
+    Param(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,
         description='Chunk number n since activation is drawn with the seed [seed, n].',
     ),
@@ -59,10 +69,16 @@ class Settings:
     exec_horizon: int
     deadline: int  # [ns]
     seed: int
+    fallback: DiffusionPolicy | None = None
+    fallback_after: int = 1
 
 
-def make_settings(policy: DiffusionPolicy, values: Mapping[str, Any]) -> Settings:
+def make_settings(
+    policy: DiffusionPolicy, values: Mapping[str, Any], fallback: DiffusionPolicy | None = None
+) -> Settings:
     """Return what the parameters ``values`` make of a policy; those left at 0 or '' are the bundle's own.
+
+    ``fallback`` samples as its own bundle says.
 
     Raises
     ------
@@ -72,10 +88,10 @@ def make_settings(policy: DiffusionPolicy, values: Mapping[str, Any]) -> Setting
     """
     task, defaults = policy.bundle.task, policy.bundle.defaults
     exec_horizon, delay = values['exec_horizon'] or task.exec_horizon, values['inference_delay']
-    if delay + exec_horizon > task.pred_horizon:
+    shortest = min(p.bundle.task.pred_horizon for p in (policy, fallback) if p is not None)
+    if delay + exec_horizon > shortest:
         raise ConfigError(
-            f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, '
-            f'allowed up to pred_horizon ({task.pred_horizon})'
+            f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
     return Settings(
         policy=policy.with_settings(
@@ -86,4 +102,14 @@ def make_settings(policy: DiffusionPolicy, values: Mapping[str, Any]) -> Setting
         exec_horizon=exec_horizon,
         deadline=to_nanoseconds(values['deadline'] or task.control_dt),
         seed=values['seed'],
+        fallback=fallback,
+        fallback_after=values['fallback_after'],
     )
+
+
+def check_same_task(bundle: Bundle, fallback: Bundle) -> None:
+    """Raise BundleError unless ``fallback`` takes the same observations, and moves the same joints as often."""
+    for field in ('streams', 'obs_horizon', 'control_dt', 'action'):
+        first, other = getattr(bundle.task, field), getattr(fallback.task, field)
+        if first != other:
+            raise BundleError(f'fallback_bundle {fallback.name} {field}: got {other}, allowed {first}')

@@ -1,26 +1,24 @@
-"""What all nodes share: the lifecycle with `autostart`, checked parameters, diagnostics, and the main function."""
+"""What all nodes share: the lifecycle with `autostart`, checked parameters, and diagnostics."""
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
+from rclpy.clock import JumpHandle, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
-from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, Diagnostics
 from dp_ros.nodes.parameters import Param, declare, refuse_unknown, value_of
+from dp_ros.nodes.running import run as run
 
 AUTOSTART = Param(
     name='autostart',
@@ -123,6 +121,16 @@ class ManagedNode(LifecycleNode):
         """Return robot time [ns]: the ROS clock, or 0 while a simulated clock has not begun."""
         return int(self.get_clock().now().nanoseconds)
 
+    def steady(self) -> int:
+        """Return steady time [ns], which nothing but its passing changes: for how long ago something was heard."""
+        return time.monotonic_ns()
+
+    @property
+    def simulated_time(self) -> bool:
+        """Whether robot time comes from /clock."""
+        clock = self.get_clock()
+        return isinstance(clock, ROSClock) and bool(clock.ros_time_is_active)
+
     @property
     def active(self) -> bool:
         """Whether the node is in its active state."""
@@ -180,6 +188,8 @@ class ManagedNode(LifecycleNode):
             self._jump.unregister()
             self._jump = None
         super().destroy_node()
+        # Its services go with the state machine, and until then would take requests meant for the next of this name.
+        self._state_machine.destroy_when_not_in_use()
 
     def close(self) -> None:
         """Deactivate and clean up, whatever the state."""
@@ -204,6 +214,9 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _check_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        if self.active and any(p.name == 'use_sim_time' for p in parameters):
+            reason = 'use_sim_time: got a change while active, allowed before'
+            return SetParametersResult(successful=False, reason=reason)
         proposed = {p.name: p.value for p in parameters if p.name in self._known}
         try:
             for name, value in proposed.items():
@@ -216,42 +229,3 @@ class ManagedNode(LifecycleNode):
     def _on_jump(self, jump: TimeJump) -> None:
         if self.active:
             self.restart(f'the clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s')
-
-
-def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
-    """Run a node until it is interrupted or dies; return the process's exit code."""
-    try:
-        rclpy.init(args=list(args) if args is not None else None)
-        return _run(create())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except DpRosError as error:
-        get_logger('dp_ros').fatal(str(error))
-        return 1
-    except Exception:
-        if ok():
-            raise
-        return 0  # the signal came while something was being published
-    finally:
-        try_shutdown()
-
-
-def _run(node: ManagedNode) -> int:
-    # rclpy's multi-threaded executor takes several times the processor time of this one for the same messages.
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if node.value('autostart') and not node.start():
-            return 1 if node.context.ok() else 0
-        # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
-        node.died.add_done_callback(lambda _: executor.wake())
-        while node.context.ok() and not node.died.done():
-            executor.spin_once()
-        if node.died.done():
-            get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
-            return 1
-        return 0
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()

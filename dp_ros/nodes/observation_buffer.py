@@ -18,16 +18,17 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from dp_ros import messages
 from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
 from dp_ros.data import Observation
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.nodes.parameters import Param, overrides
+from dp_ros.nodes.parameters import Param
+from dp_ros.nodes.stream_health import StreamHealth, report_streams, status_of
+from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_streams, make_strictness
 from dp_ros.paths import locate
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle import Bundle, load_bundle
 
 BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
-TOPICS = 'topics.'
 STATUS = 'observations'
 CATCH_UP = 10  # ticks; further behind than this, ticks are given up
 
@@ -60,19 +61,17 @@ class ObservationBuffer(ManagedNode):
     """The node `observation_buffer`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            'observation_buffer', [BUNDLE], patterns={r'topics\.[^.]+': 'topics.<stream of the bundle>'}, **options
-        )
+        super().__init__('observation_buffer', [BUNDLE, *PARAMETERS], patterns=PATTERNS, **options)
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
         self._timer: Any = None
+        self._health: dict[str, StreamHealth] = {}
         self._forget()
 
     def _forget(self) -> None:
         self._next_tick: int | None = None
         self._last_now = 0
-        self._faults: dict[str, str] = {}
         self._armed: int | None = None
         # Messages of the streams that are sent on as they came, with their stamps.
         self._originals: dict[str, deque[tuple[int, Any]]] = {}
@@ -84,11 +83,8 @@ class ObservationBuffer(ManagedNode):
     def configure(self) -> None:
         """Read the task from the bundle, and make the outputs."""
         task = read_bundle(self.value('bundle')).task
-        names = [stream.name for stream in task.streams]
-        unknown = [n for n in overrides(self) if n.startswith(TOPICS) and n.removeprefix(TOPICS) not in names]
-        if unknown:
-            raise ConfigError(f'{listed(unknown)}: got a stream that the bundle lacks, allowed {listed(names)}')
-        self.declare_more([_topic_parameter(stream) for stream in task.streams])
+        declare_streams(self, task.streams)
+        self._aligner = Aligner(task, make_strictness(self, task.streams))
         self._task = task
         self._outputs = {
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
@@ -99,7 +95,8 @@ class ObservationBuffer(ManagedNode):
         """Listen, from the next tick on."""
         assert self._task is not None
         self._forget()
-        self._aligner = Aligner(self._task)
+        self._aligner = Aligner(self._task, make_strictness(self, self._task.streams))
+        self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
         self._inputs = [
             self.create_subscription(
                 message_type(stream), self._topic(stream), self._receiver(stream), qos_profile_sensor_data
@@ -117,7 +114,8 @@ class ObservationBuffer(ManagedNode):
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
-        self.diagnostics.forget(STATUS)
+        for name in (STATUS, *map(status_of, self._health)):
+            self.diagnostics.forget(name)
 
     def cleanup(self) -> None:
         """Remove the outputs."""
@@ -133,6 +131,8 @@ class ObservationBuffer(ManagedNode):
         counts = self.counts
         self._forget()
         self.counts = counts
+        for health in self._health.values():
+            health.clear()
         self._advance(self.now())
 
     def _topic(self, stream: Stream) -> str:
@@ -144,17 +144,18 @@ class ObservationBuffer(ManagedNode):
         return lambda message: self._receive(stream, message)
 
     def _receive(self, stream: Stream, message: Any) -> None:
-        now = self._clock_now()
+        now, health = self._clock_now(), self._health[stream.name]
         self._advance(now)
         self.counts['received'] += 1
+        health.arrived(now)
         try:
             value = messages.decode(stream, message)
         except DataError as error:
-            self._faults[stream.name] = f'{self._topic(stream)}: {error}'
+            health.decoded(f'{health.topic}: {error}')
             self.counts['undecodable'] += 1
-            self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
+            self.get_logger().error(health.fault, throttle_duration_sec=WARN_PERIOD)
             return
-        self._faults.pop(stream.name, None)
+        health.decoded('')
         stamp = messages.stamp_of(message) or now
         if self._aligner.push(stream.name, stamp, now, value):
             self._remember(stream, stamp, now, message)
@@ -205,17 +206,26 @@ class ObservationBuffer(ManagedNode):
 
     def _settle(self, tick: int) -> None:
         observation = self._aligner.observe(tick)
-        if self._faults:
-            observation = Missing(stamp=tick, reasons=dict(self._faults))
+        faults = self._faults()
+        if faults:
+            observation = Missing(stamp=tick, reasons=faults)
+        before = self._missing.reasons if self._missing else {}
         if isinstance(observation, Missing):
             self._missing = observation
             self.counts['missing'] += 1
+            for name in observation.reasons:
+                self._health[name].missing += 1
             self.get_logger().warning(f'no observation: {observation}', throttle_duration_sec=WARN_PERIOD)
         else:
             self._missing = None
             self.counts['observations'] += 1
             self._publish(observation)
-        self.refresh()
+        # Streams are reported once a second, and when another one fails.
+        same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
+        (self._report if same else self.refresh)()
+
+    def _faults(self) -> dict[str, str]:
+        return {name: health.fault for name, health in self._health.items() if health.fault}
 
     def _publish(self, observation: Observation) -> None:
         assert self._task is not None
@@ -231,11 +241,15 @@ class ObservationBuffer(ManagedNode):
             self._outputs[stream.name].publish(message)
 
     def refresh(self) -> None:
-        """Say whether the newest tick had an observation, and if not, why."""
-        if not self.active:
-            return
-        if self._faults:
-            level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in self._faults.items())
+        """Say how each stream does, and whether the newest tick had an observation; if not, why."""
+        if self.active:
+            self._report()
+            report_streams(self.diagnostics, self._health, self._aligner, self._missing, self.now())
+
+    def _report(self) -> None:
+        faults = self._faults()
+        if faults:
+            level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in faults.items())
         elif self._missing is not None:
             level, text = WARN, str(self._missing)
         elif self.counts['observations']:
@@ -244,14 +258,6 @@ class ObservationBuffer(ManagedNode):
             level, text = WARN, 'no tick yet: is the clock running?'
         dropped = sum(buffer.dropped for buffer in self._aligner.buffers.values())
         self.diagnostics.report(STATUS, level, text, {**self.counts, 'out_of_order': dropped})
-
-
-def _topic_parameter(stream: Stream) -> Param:
-    return Param(
-        name=TOPICS + stream.name,
-        default='',
-        description=f"Topic of the stream {stream.name}; empty: the bundle's, {stream.topic}, below the namespace.",
-    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from dp_ros.errors import DpRosError
 
-POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
+EXECUTOR = 'policy_executor'
+POLICY_NODES = ('observation_buffer', EXECUTOR, 'trajectory_publisher')
 ROBOT = 'simulated_robot'
 STOP_SECONDS = 10.0
 
@@ -57,12 +58,12 @@ class NodeProcesses:
     ) -> None:
         self.stop()
 
-    def _start(self, spec: NodeSpec) -> None:
+    def _start(self, spec: NodeSpec, *, again: bool = False) -> None:
         command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args', '-r', f'__node:={spec.name}']
         command += ['--params-file', str(self._params_file)]
         for name, value in spec.parameters.items():
             command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
-        file = self.log(spec.name).open('wb')
+        file = self.log(spec.name).open('ab' if again else 'wb')
         self._files.append(file)
         # A process group of its own: Ctrl-C reaches this process first, which then stops the nodes in order.
         self._processes[spec.name] = subprocess.Popen(
@@ -81,6 +82,22 @@ class NodeProcesses:
     def pid(self, name: str) -> int:
         """Return a node's process id."""
         return self._processes[name].pid
+
+    def kill(self, name: str) -> None:
+        """End a node as a crash would, with no chance to say goodbye; from then on it may be missing."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def running(self, name: str) -> bool:
+        """Whether a node was started and not killed."""
+        return name in self._processes
+
+    def start(self, name: str) -> None:
+        """Start a node that was killed, with the parameters that it had; it goes on in its log."""
+        if name in self._processes:
+            raise DpRosError(f'node {name}: got a start while it runs, allowed after kill')
+        self._start(next(spec for spec in self._specs if spec.name == name), again=True)
 
     def check(self) -> None:
         """Raise :class:`NodeDiedError`, with the end of its log, if a node has ended."""

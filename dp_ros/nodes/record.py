@@ -19,6 +19,7 @@ from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 
 DEMONSTRATOR = 'demonstrator'
+AFTER_SUCCESS = {'push_block': 2.0}  # [s] in which it goes on to the middle of the goal, and backs off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class RecordSettings:
         robot runs already, and whatever commands it is recorded as it is.
     seconds
         Longest episode [s]; with ``external``, the length of each.
+    disturbance
+        With ``scripted``: the simulated robot's parameter.
 
     """
 
@@ -46,6 +49,7 @@ class RecordSettings:
     episodes: int = 1
     seed: int = 0
     seconds: float = 30.0
+    disturbance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.out.exists():
@@ -67,8 +71,15 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     if settings.source == 'scripted':
         isolate()
         specs = [
-            NodeSpec(name=ROBOT, parameters={'world': settings.world, 'camera': _has_camera(settings.task)}),
-            NodeSpec(name=DEMONSTRATOR),
+            NodeSpec(
+                name=ROBOT,
+                parameters={
+                    'world': settings.world,
+                    'camera': _has_camera(settings.task),
+                    'disturbance': settings.disturbance,
+                },
+            ),
+            NodeSpec(name=DEMONSTRATOR, parameters={'world': settings.world}),
         ]
     settings.out.mkdir(parents=True)
     params = share_folder() / 'config' / f'{settings.world}.yaml'
@@ -94,6 +105,10 @@ def _episode(session: Session, recorder: Recorder, settings: RecordSettings, num
         until = time.monotonic() + settings.seconds
         while time.monotonic() < until and session.episode.get('success') != 'True':
             session.spin()
+        if settings.source == 'scripted':
+            until = min(until, time.monotonic() + AFTER_SUCCESS.get(settings.world, 0.0))
+            while time.monotonic() < until:
+                session.spin()
 
 
 def _has_camera(task: TaskSpec) -> bool:

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from dp_ros.errors import DpRosError
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses
+from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, ROBOT, NodeProcesses
 
 TRANSITIONS = {
     'configure': Transition.TRANSITION_CONFIGURE,
@@ -92,8 +92,9 @@ class Session:
             self.transition(name, 'configure')
 
     def begin(self, seed: int) -> None:
-        """Reset the robot with a seed, and start the policy. Its nodes must be inactive."""
+        """Reset the robot with a seed, which draws the policy's noise too, and start the policy from inactive."""
         self.reset(seed)
+        self.set_parameter(EXECUTOR, 'seed', seed)
         self.ledger = Ledger()
         # The sink first, so that nothing that is sent is missed.
         for name in reversed(POLICY_NODES):

@@ -8,33 +8,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseStamped
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from rclpy.time import Time
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import ConfigError, DpRosError
+from dp_ros.errors import ConfigError
+from dp_ros.nodes import robot_outputs, simulated_controller
+from dp_ros.nodes.controller_parameters import ControllerParameters
 from dp_ros.nodes.diagnostics import OK, WARN
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
+from dp_ros.nodes.robot_outputs import RobotOutputs
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.simulation.controller import Rejected
-from dp_ros.simulation.pusht import PushTWorld
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.worlds import WORLDS, make_world
 
-WORLDS = {'pusht': PushTWorld}
 PARAMETERS = [
-    Param(name='world', default='pusht', choices=tuple(WORLDS), description='The world to simulate.'),
-    Param(name='camera', default=True, description='Render and publish the camera; false saves processor time.'),
+    Param(name='world', default='pusht', choices=WORLDS, description='The world to simulate.'),
+    Param(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
+    Param(
+        name='camera_rate', default=10.0, low=0.1, high=100.0,
+        description='Pictures of each camera a second [Hz], each at the first physics step that is due.',
+    ),
+    Param(
+        name='disturbance', default=0.0, low=0.0, high=2.0,
+        description='How much the drives are disturbed and starts vary, for demonstrations of how to recover; '
+        '1 is about 6 mm at the tool. The world pusht knows only 0.',
+    ),
     Param(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,
         description='Decides the start of an episode; used at activation and by the service ~/reset.',
@@ -47,14 +51,12 @@ PARAMETERS = [
         name='publish_clock', default=False,
         description='Count time from 0 and publish it on /clock; the other nodes then need use_sim_time.',
     ),
-    Param(name='frame_id', default='pusht', description="Coordinate frame of the block's pose and the camera."),
-    Param(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
-    Param(name='topics.pose', default='block_pose', description="The block's pose goes out here, 100 Hz."),
-    Param(name='topics.image', default='camera/color/image_raw', description='Images go out here, 10 Hz.'),
     Param(
         name='topics.command', default='arm_controller/joint_trajectory',
         description='The controller takes trajectories from here.',
     ),
+    *robot_outputs.PARAMETERS,
+    *simulated_controller.PARAMETERS,
 ]  # fmt: skip
 STATUS = 'simulation'
 ALIGNED = NANOSECONDS // 10  # the slowest reading's period, and a whole number of every faster one's
@@ -72,9 +74,10 @@ class SimulatedRobotNode(ManagedNode):
         self._robot: SimulatedRobot | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._publishers_by_kind: dict[str, Any] = {}
-        self._entities: list[Any] = []
+        self._outputs: RobotOutputs | None = None
         self._late = 0
+        self._controller_node: ControllerParameters | None = None
+        self._last_rejection = ''
         self.counts = {'accepted': 0, 'rejected': 0, 'steps': 0}
         super().__init__('simulated_robot', PARAMETERS, **options)
 
@@ -84,30 +87,29 @@ class SimulatedRobotNode(ManagedNode):
         """Make the world and the outputs."""
         if self.value('rate') != 1.0 and not self.value('publish_clock'):
             raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
-        self._frame_id = self.value('frame_id')
-        self._world = WORLDS[self.value('world')]()
-        kinds = {
-            'joints': (JointState, self.value('topics.joint_states'), reliable(10)),
-            'pose': (PoseStamped, self.value('topics.pose'), reliable(10)),
-            'image': (Image, self.value('topics.image'), reliable(2)),
-            'episode': (DiagnosticStatus, '~/episode', reliable(10)),
-            'clock': (Clock, '/clock', QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)),
-        }
-        if not self.value('publish_clock'):
-            del kinds['clock']
-        if not self.value('camera'):
-            del kinds['image']
-        self._publishers_by_kind = {
-            kind: self.create_lifecycle_publisher(cls, topic, qos) for kind, (cls, topic, qos) in kinds.items()
-        }
+        self._world = make_world(self.value('world'), disturbance=self.value('disturbance'))
+        self._controller_node = simulated_controller.serve(self, self._world.joints)
+        self._outputs = RobotOutputs(
+            self, self._world, camera=self.value('camera'), clock=self.value('publish_clock')
+        )
 
     def activate(self) -> None:
         """Begin an episode with the parameter `seed`, and let time run."""
         start = 0 if self.value('publish_clock') else tick_at_or_after(time.time_ns(), ALIGNED)
-        self._robot = SimulatedRobot(self._world, start=start, camera=self.value('camera'))
+        controller = simulated_controller.make_controller(self, self._world.joints)
+        self._robot = SimulatedRobot(
+            self._world,
+            start=start,
+            camera=self.value('camera'),
+            camera_rate=self.value('camera_rate'),
+            controller=controller,
+        )
         self._robot.reset(self.value('seed'))
         self.counts = dict.fromkeys(self.counts, 0)
+        self._last_rejection = ''
         self._stop.clear()
+        assert self._outputs is not None
+        self._outputs.describe()
         self._subscription = self.create_subscription(
             JointTrajectory, self.value('topics.command'), self._on_command, reliable(1)
         )
@@ -128,30 +130,31 @@ class SimulatedRobotNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Remove the outputs."""
-        for publisher in self._publishers_by_kind.values():
-            self.destroy_lifecycle_publisher(publisher)
-        self._publishers_by_kind = {}
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
         self._robot = None
+        if self._controller_node is not None:
+            self._controller_node.close()
+            self._controller_node = None
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Take over the controller's speed."""
+        if self._robot is not None:
+            self._robot.controller.set_speed_scaling(values[simulated_controller.SCALING])
 
     # Callbacks.
 
     def _on_command(self, message: JointTrajectory) -> None:
         assert self._robot is not None
-        try:
-            command = messages.trajectory_value(message)
-        except DpRosError as error:
-            self._reject(str(error))
-            return
         with self._lock:
-            verdict = self._robot.command(command)
-        if isinstance(verdict, Rejected):
-            self._reject(verdict.reason)
-        else:
+            verdict = self._robot.command(simulated_controller.command_of(message))
+        if not isinstance(verdict, Rejected):
             self.counts['accepted'] += 1
-
-    def _reject(self, reason: str) -> None:
+            return
         self.counts['rejected'] += 1
-        self.get_logger().error(f'trajectory rejected: {reason}', throttle_duration_sec=WARN_PERIOD)
+        self._last_rejection = verdict.reason
+        self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._robot is not None
@@ -177,7 +180,7 @@ class SimulatedRobotNode(ManagedNode):
 
     def _run_by(self, clock: Any, began: int, start: int, rate: float) -> None:
         """Step when ``clock`` [ns] says so; at ``began`` on it the robot's time was ``start``."""
-        assert self._robot is not None
+        assert self._robot is not None and self._outputs is not None
         step = self._robot.step_duration
         while not self._stop.is_set():
             if rate > 0:
@@ -188,32 +191,12 @@ class SimulatedRobotNode(ManagedNode):
             with self._lock:
                 readings = self._robot.step()
                 episode = self._robot.episode
-            if 'clock' in self._publishers_by_kind:
-                self._publishers_by_kind['clock'].publish(Clock(clock=Time(nanoseconds=self._robot.now).to_msg()))
+            self._outputs.tell_time(self._robot.now)
             for reading in readings:
-                self._publish(reading)
+                self._outputs.tell_reading(reading)
             self.counts['steps'] += 1
             if self.counts['steps'] % EPISODE_STEPS == 0:
-                self._publishers_by_kind['episode'].publish(_episode_message(episode))
-
-    def _publish(self, reading: Reading) -> None:
-        if isinstance(reading, JointReading):
-            message = messages.to_joint_state(
-                stamp=reading.stamp,
-                name=reading.name,
-                position=reading.position,
-                velocity=reading.velocity,
-                effort=reading.effort,
-            )
-            self._publishers_by_kind['joints'].publish(message)
-        elif isinstance(reading, PoseReading):
-            message = messages.to_pose(
-                stamp=reading.stamp, position=reading.position, orientation=reading.orientation, frame_id=self._frame_id
-            )
-            self._publishers_by_kind['pose'].publish(message)
-        elif isinstance(reading, ImageReading):
-            message = messages.to_image(stamp=reading.stamp, pixels=reading.pixels, frame_id=self._frame_id)
-            self._publishers_by_kind['image'].publish(message)
+                self._outputs.tell_episode(episode)
 
     def refresh(self) -> None:
         """Say whether time keeps up."""
@@ -221,23 +204,12 @@ class SimulatedRobotNode(ManagedNode):
             return
         late, self._late = self._late, 0
         level, text = (WARN, f'{late / 1e6:.0f} ms late') if late > LATE else (OK, 'running')
-        self.diagnostics.report(STATUS, level, text, {**self.counts, 'late_ms_max': f'{late / 1e6:.1f}'})
-
-
-def _episode_message(episode: Any) -> DiagnosticStatus:
-    values = {
-        'seed': episode.seed,
-        'elapsed': episode.elapsed,
-        'score': episode.score,
-        'coverage': episode.coverage,
-        'success': episode.success,
-    }
-    return DiagnosticStatus(
-        level=OK,
-        name='episode',
-        message='success' if episode.success else 'running',
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
+        assert self._robot is not None
+        controller = self._robot.controller
+        if controller.reason:
+            level, text = WARN, f'the controller holds, {controller.reason}'
+        values = {**self.counts, **controller.held_up, 'last_rejection': self._last_rejection}
+        self.diagnostics.report(STATUS, level, text, {**values, 'late_ms_max': f'{late / 1e6:.1f}'})
 
 
 def main(args: Sequence[str] | None = None) -> int:

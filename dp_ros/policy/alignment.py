@@ -1,21 +1,23 @@
 """Alignment of streams in time: one rule for live topics and for bags.
 
 The rule, for a tick `t` and an `arrival_wait` `w`: of each stream's messages that arrived by `t + w`, the newest one
-stamped at or before `t` counts, if it is no older than the stream's `max_age`. The outcome depends on stamps and
-arrival times alone, never on when it is asked for, so a bag replayed with its receive times gives the same windows.
+stamped at or before `t` counts, if it is no older than the stream's `max_age`. :class:`Strictness` can ask for more.
+The outcome depends on messages, their stamps and arrival times alone, never on when it is asked for, so a bag replayed
+with its receive times gives the same windows.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from dp_ros.config import TaskSpec
+from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.policy.stream_buffer import Entry, StreamBuffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +31,34 @@ class Missing:
         return '; '.join(f'{name}: {reason}' for name, reason in self.reasons.items())
 
 
-@dataclass(frozen=True)
-class _Entry:
-    stamp: int
-    arrival: int
-    value: np.ndarray
+@dataclass(frozen=True, kw_only=True)
+class Strictness:
+    """What an observation must fulfil beyond the task's own rule. Times in [ns]; 0 asks for nothing.
+
+    Attributes
+    ----------
+    max_age
+        By stream: in place of the stream's own where that is longer. The policy learnt with the stream's own, so a
+        longer one is refused.
+    max_skew
+        Largest difference between the stamps of an observation's streams.
+    max_frozen
+        How long a camera may go on sending one picture under new stamps. Only cameras: a robot at rest may well
+        repeat its joint states. A rendered camera repeats its picture too, since it has no noise.
+
+    """
+
+    max_age: Mapping[str, int] = field(default_factory=dict)
+    max_skew: int = 0
+    max_frozen: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.max_age.items(), ('max_skew', self.max_skew), ('max_frozen', self.max_frozen)):
+            if value < 0:
+                raise ConfigError(f'{name}: got {value} ns, allowed 0 or more')
+
+
+AS_LEARNT = Strictness()
 
 
 def tick_at_or_after(t: int, control_dt: int) -> int:
@@ -41,58 +66,36 @@ def tick_at_or_after(t: int, control_dt: int) -> int:
     return -(-t // control_dt) * control_dt
 
 
-class StreamBuffer:
-    """Recent messages of one stream, in order of arrival.
+class Aligner:
+    """All streams of a task, aligned at control ticks.
 
-    A message stamped at or before the newest one is dropped, and counted in `dropped`: time does not run backwards
-    within a stream. A stamp of zero means that the source has no clock, and the arrival time stands for it.
+    Raises
+    ------
+    ConfigError
+        If ``strictness`` names a stream that the task lacks, or allows a longer age than the task does.
+
     """
 
-    def __init__(self, name: str, max_age: float, keep: int) -> None:
-        self.name = name
-        self.max_age = to_nanoseconds(max_age)
-        self.dropped = 0
-        self._keep = keep
-        self._entries: deque[_Entry] = deque()
-
-    def push(self, stamp: int, arrival: int, value: np.ndarray) -> bool:
-        """Add a message; return whether it was taken. Stamps and arrival in [ns]."""
-        stamp = stamp or arrival
-        if self._entries and stamp <= self._entries[-1].stamp:
-            self.dropped += 1
-            return False
-        self._entries.append(_Entry(stamp, arrival, value))
-        while len(self._entries) > 1 and self._entries[1].stamp < arrival - self._keep:
-            self._entries.popleft()
-        return True
-
-    @property
-    def newest(self) -> int | None:
-        """Stamp of the newest message [ns], or None before the first."""
-        return self._entries[-1].stamp if self._entries else None
-
-    def find(self, tick: int, wait: int) -> _Entry | str:
-        """Return the entry that counts at ``tick``, or why there is none."""
-        if not self._entries:
-            return 'no message yet'
-        for entry in reversed(self._entries):
-            if entry.stamp <= tick and entry.arrival <= tick + wait:
-                age = tick - entry.stamp
-                if age > self.max_age:
-                    return f'newest message is {age / 1e9:.3f} s old, allowed {self.max_age / 1e9:.3f} s'
-                return entry
-        return 'no message stamped at or before the tick arrived in time'
-
-
-class Aligner:
-    """All streams of a task, aligned at control ticks."""
-
-    def __init__(self, task: TaskSpec) -> None:
+    def __init__(self, task: TaskSpec, strictness: Strictness = AS_LEARNT) -> None:
         self.control_dt = to_nanoseconds(task.control_dt)
         self.wait = to_nanoseconds(task.arrival_wait)
-        longest = max(to_nanoseconds(s.max_age) for s in task.streams)
-        keep = longest + self.wait + 10 * self.control_dt
-        self.buffers = {s.name: StreamBuffer(s.name, s.max_age, keep) for s in task.streams}
+        self.max_skew = strictness.max_skew
+        ages = {s.name: to_nanoseconds(s.max_age) for s in task.streams}
+        for name, age in strictness.max_age.items():
+            if name not in ages:
+                raise ConfigError(f'max_age.{name}: got a stream that the task lacks, allowed {listed(ages)}')
+            if age > ages[name]:
+                raise ConfigError(
+                    f'max_age.{name}: got {age / 1e9} s, allowed up to {ages[name] / 1e9} s, as the policy learnt'
+                )
+            ages[name] = age or ages[name]
+        keep = max(ages.values()) + self.wait + 10 * self.control_dt
+        self.buffers = {
+            s.name: StreamBuffer(
+                s.name, ages[s.name], keep, strictness.max_frozen if isinstance(s, ImageStream) else 0
+            )
+            for s in task.streams
+        }
 
     def push(self, name: str, stamp: int, arrival: int, value: np.ndarray) -> bool:
         """Add a decoded message of the stream ``name``; return whether it was taken."""
@@ -103,7 +106,7 @@ class Aligner:
     def clear(self) -> None:
         """Forget everything, as when the clock jumped."""
         for buffer in self.buffers.values():
-            buffer._entries.clear()
+            buffer.clear()
 
     def settled(self, tick: int, now: int) -> bool:
         """Whether no message that may still arrive can change the observation at ``tick``."""
@@ -117,7 +120,12 @@ class Aligner:
         reasons = {name: entry for name, entry in found.items() if isinstance(entry, str)}
         if reasons:
             return Missing(stamp=tick, reasons=reasons)
-        entries = {name: entry for name, entry in found.items() if isinstance(entry, _Entry)}
+        entries = {name: entry for name, entry in found.items() if isinstance(entry, Entry)}
+        oldest, newest = (choose(entries, key=lambda n: entries[n].stamp) for choose in (min, max))
+        skew = entries[newest].stamp - entries[oldest].stamp
+        if skew > self.max_skew > 0:
+            reason = f'stamped {skew / 1e9:.3f} s before {newest}, allowed {self.max_skew / 1e9:.3f} s'
+            return Missing(stamp=tick, reasons={oldest: reason})
         return Observation(
             stamp=tick,
             streams={name: entry.value for name, entry in entries.items()},

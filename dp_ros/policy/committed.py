@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.policy.limits import JointLimits, Within, check
+from dp_ros.policy.limits import Within, check
 from dp_ros.policy.splice import joined
-from dp_ros.policy.spline import Knots, stopping_time
-from dp_ros.policy.steps import Excess, clamped
+from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.trajectory import Trajectory
 
 
@@ -35,8 +34,13 @@ def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) 
 
 def _known(plan: Trajectory, times: np.ndarray) -> Knots:
     """Return the plan at ``times`` [ns]; where it has a knot, exactly that knot."""
-    positions, velocities = plan.sample(times - plan.stamp)
-    return Knots(times=times, positions=positions, velocities=velocities)
+    positions, velocities, bends = plan.states(times - plan.stamp)
+    return Knots(
+        times=times,
+        positions=positions,
+        velocities=velocities,
+        accelerations=None if plan.accelerations is None else bends,
+    )
 
 
 def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
@@ -45,57 +49,50 @@ def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
     times = due[due > head.times[-1]]
     if len(times) == 0:
         times = head.times[-1:] + control_dt
-    rest = _known(plan, times)
-    return joined(head, _continued(head, times, rest.positions, rest.velocities), plan.joints)
+    return joined(head, behind(head, _known(plan, times)), plan.joints)
 
 
-def braked(
-    head: Knots, plan: Trajectory, *, control_dt: int, limits: JointLimits | None, least: float
-) -> Trajectory | None:
+def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending) -> Trajectory | None:
     """Decelerate along the plan's path behind ``head``; None where the plan's own end is the better stop.
 
-    Its time runs slower evenly, from full speed to none in T: plan time passed is t - t^2 / 2T. T is the shortest found
-    that keeps within the limits, ``least`` [s] or more.
+    The plan's time p runs slower, from full speed to none in T, with u = t / T. For cubics evenly, p = T (u - u^2 / 2).
+    For quintics by 1 - 3 u^2 + 2 u^3, which has no corner, p = T (u - u^3 + u^4 / 2). Both go T / 2 along the plan. T
+    is the shortest found that keeps within the limits, the ending's least or more.
     """
-    start = int(head.times[-1])
-    duration = stopping_time(head.velocities[-1], limits, max(least, 2 * control_dt / NANOSECONDS))
+    start, limits = int(head.times[-1]), ending.limits
+    duration = max(ending.duration(head.velocities[-1]), 2 * control_dt / NANOSECONDS)
     while duration / 2 < (plan.end - start) / NANOSECONDS:
         count = max(4, round(2 * duration * NANOSECONDS / control_dt))
-        passed = np.arange(1, count + 1) / count
-        times = start + np.rint(passed * to_nanoseconds(duration)).astype(np.int64)
-        along = start + np.rint((passed - passed**2 / 2) * to_nanoseconds(duration)).astype(np.int64)
-        positions, velocities = plan.sample(along - plan.stamp)
-        trajectory = joined(head, _continued(head, times, positions, velocities * (1 - passed)[:, None]), plan.joints)
+        u = (np.arange(1, count + 1) / count)[:, None]
+        if ending.quintic:
+            along, rate, slowing = u - u**3 + u**4 / 2, 1 - 3 * u**2 + 2 * u**3, 6 * (u**2 - u) / duration
+        else:
+            along, rate, slowing = u - u**2 / 2, 1 - u, np.full_like(u, -1 / duration)
+        times = start + np.rint(u[:, 0] * to_nanoseconds(duration)).astype(np.int64)
+        path = _known(plan, start + np.rint(along[:, 0] * to_nanoseconds(duration)).astype(np.int64))
+        bends = path.accelerations
+        slower = Knots(
+            times=times,
+            positions=path.positions,
+            velocities=path.velocities * rate,
+            accelerations=None if bends is None else bends * rate**2 + path.velocities * slowing,
+        )
+        trajectory = joined(head, behind(head, slower), plan.joints)
         if limits is None or isinstance(check(trajectory, limits), Within):
             return trajectory
         duration *= 1.3
     return None
 
 
-def braked_in_one_point(
-    positions: np.ndarray,
-    velocities: np.ndarray,
-    joints: tuple[str, ...],
-    *,
-    limits: JointLimits | None,
-    tolerance: float,
-    least: int,
-) -> Trajectory | Excess:
-    """Return the point where a robot with this state (A,) comes to rest, in ``least`` [ns] or more after receipt."""
-    inside = clamped(positions[None], limits, tolerance)
-    if isinstance(inside, Excess):
-        return inside
-    duration = stopping_time(velocities, limits, least / NANOSECONDS)
-    target = inside + velocities * duration / 2
-    if limits is not None:
-        target = np.clip(target, limits.lowest, limits.highest)
-    wait = np.array([to_nanoseconds(duration)], dtype=np.int64)
-    return Trajectory(stamp=0, joints=joints, times=wait, positions=target, velocities=np.zeros_like(target))
-
-
-def _continued(head: Knots, times: np.ndarray, positions: np.ndarray, velocities: np.ndarray) -> Knots:
+def behind(head: Knots, knots: Knots) -> Knots:
+    """Return ``knots`` with the last of ``head`` before them."""
+    last = head[-1:]
+    bends = None
+    if last.accelerations is not None and knots.accelerations is not None:
+        bends = np.concatenate([last.accelerations, knots.accelerations])
     return Knots(
-        times=np.concatenate([head.times[-1:], times]),
-        positions=np.concatenate([head.positions[-1:], positions]),
-        velocities=np.concatenate([head.velocities[-1:], velocities]),
+        times=np.concatenate([last.times, knots.times]),
+        positions=np.concatenate([last.positions, knots.positions]),
+        velocities=np.concatenate([last.velocities, knots.velocities]),
+        accelerations=bends,
     )

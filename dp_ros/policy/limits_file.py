@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.limits import MAGNITUDES, JointLimits
 
 KNOWN_KEYS = tuple(
     f'{prefix}{quantity}'
@@ -38,8 +38,8 @@ def parse_joint_limits(raw: object, joints: Sequence[str], where: str = 'joint l
     """Build the limits of ``joints`` from the mapping ``{joint_limits: {joint: {has_velocity_limits: ...}}}``.
 
     Joints that the policy does not move may be there too. Effort limits do not bear on position commands. MoveIt's
-    default scaling factors are its planner's, not the robot's, and are not applied. Deceleration limits count as
-    acceleration limits, the stricter of the two. Jerk limits are refused: nothing here would hold them.
+    default scaling factors are its planner's, not the robot's, and are not applied. A joint without deceleration
+    limits decelerates as it may accelerate.
     """
     top = _mapping(raw, where, ('joint_limits', *_SCALING_KEYS))
     if 'joint_limits' not in top:
@@ -49,8 +49,8 @@ def parse_joint_limits(raw: object, joints: Sequence[str], where: str = 'joint l
     if missing:
         raise ConfigError(f'{where}.joint_limits: missing joint {listed(missing)}; got {listed(table)}')
     found = [_one_joint(table[joint], f'{where}.joint_limits.{joint}') for joint in joints]
-    lower, upper, velocity, acceleration = zip(*found, strict=True) if found else ((), (), (), ())
-    return JointLimits(joints=tuple(joints), lower=lower, upper=upper, velocity=velocity, acceleration=acceleration)
+    columns = {quantity: tuple(limit[quantity] for limit in found) for quantity in ('lower', 'upper', *MAGNITUDES)}
+    return JointLimits(joints=tuple(joints), **columns)
 
 
 def _mapping(raw: object, where: str, known: Sequence[str] | None) -> Mapping[str, object]:
@@ -62,19 +62,17 @@ def _mapping(raw: object, where: str, known: Sequence[str] | None) -> Mapping[st
     return raw
 
 
-def _one_joint(raw: object, where: str) -> tuple[float, float, float, float]:
+def _one_joint(raw: object, where: str) -> dict[str, float]:
     entry = _mapping(raw, where, KNOWN_KEYS)
-    if _switched_on(entry, 'jerk', where):
-        raise ConfigError(f'{where}.has_jerk_limits: got true, allowed false: jerk limits are not enforced')
-    lower, upper = -np.inf, np.inf
+    found = {'lower': -np.inf, 'upper': np.inf}
     if _switched_on(entry, 'position', where):
-        lower, upper = _number(entry, 'min_position', where), _number(entry, 'max_position', where)
-    velocity = _number(entry, 'max_velocity', where) if _switched_on(entry, 'velocity', where) else np.inf
-    accelerations = [np.inf]
-    for quantity in ('acceleration', 'deceleration'):
-        if _switched_on(entry, quantity, where):
-            accelerations.append(_number(entry, f'max_{quantity}', where))
-    return lower, upper, velocity, min(accelerations)
+        found = {'lower': _number(entry, 'min_position', where), 'upper': _number(entry, 'max_position', where)}
+    for quantity in MAGNITUDES:
+        on = _switched_on(entry, quantity, where)
+        found[quantity] = _number(entry, f'max_{quantity}', where) if on else np.inf
+    if not entry.get('has_deceleration_limits'):
+        found['deceleration'] = found['acceleration']
+    return found
 
 
 def _switched_on(entry: Mapping[str, object], quantity: str, where: str) -> bool:

@@ -3,8 +3,8 @@
 A controller forgets the old trajectory whole when a new one arrives, and where the new one is stamped in the past with
 its first point already due, the commands lie on its own curve from the first cycle. So each trajectory starts with
 what was committed before, unchanged up to `splice_margin` after now: whenever it arrives within that time, nothing
-jumps. The new steps are spliced in behind, and after the last one the plan decelerates to rest: if nothing else ever
-comes, the robot stops by itself.
+jumps. The new steps are spliced in behind, cross-faded where asked for, and after the last one the plan decelerates to
+rest: if nothing else ever comes, the robot stops by itself.
 
 Times are integer nanoseconds of robot time, handed in. Nothing here reads a clock.
 """
@@ -12,18 +12,23 @@ Times are integer nanoseconds of robot time, handed in. Nothing here reads a clo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, Chunk, to_nanoseconds
-from dp_ros.errors import ConfigError, check_finite, check_shape, listed
-from dp_ros.policy.committed import braked, braked_in_one_point, committed_head, resumed
+from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.errors import check_finite, check_shape
+from dp_ros.policy.blend import CrossFade, chunk_curve, cross_faded
+from dp_ros.policy.committed import braked, committed_head, resumed
+from dp_ros.policy.halting import as_plan, held_point, homeward, resting
 from dp_ros.policy.limits import Exceeded, JointLimits, check
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
-from dp_ros.policy.seeding import MeasuredState, seeded_head
+from dp_ros.policy.plan_options import PlanOptions
+from dp_ros.policy.seeding import Whereabouts, seeded_head
 from dp_ros.policy.splice import Misfit, fit
-from dp_ros.policy.spline import Knots
+from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
 from dp_ros.policy.trajectory import Trajectory
 
@@ -31,13 +36,7 @@ from dp_ros.policy.trajectory import Trajectory
 class Planner:
     """Keep the committed plan and splice chunks into it.
 
-    The start is a plan as well. On the first chunk, after `reset`, or when the robot is farther than `far` from the
-    plan, the plan begins anew at the measured state and the measurement's stamp, which is past, so its first point is
-    already due. Until `splice_margin` after now it goes on as the robot does (it rests, or keeps its measured
-    velocity), then a timed lead-in joins the chunk at a later step. A trajectory stamped 0 would start whenever it
-    arrives: then neither side knows the other's time, and the next, anchored trajectory makes the robot jump by latency
-    times velocity. This way both know it, and no command depends on when within the margin the message arrives: at
-    rest it is the measured position, in motion the position where the robot is expected.
+    The start is a plan as well: see `dp_ros.policy.seeding`.
 
     Parameters
     ----------
@@ -47,82 +46,37 @@ class Planner:
         Time between steps [ns]; chunks must have the same.
     limits
         What every trajectory is checked against; None checks nothing.
-    history_steps
-        How many control steps back the sent trajectory starts.
-    splice_margin
-        Longest time from `accept` to the controller's first command from the result, its own period included [ns].
-    lead_in
-        Least duration of the lead-in from a measured state [s].
-    far
-        Largest distance of any joint from the plan before it begins anew [rad or m].
-    tail
-        Least duration of the deceleration after the last step [s].
-    continuous
-        For each joint, whether it turns without end: positions a whole turn apart are the same.
-    position_tolerance
-        Steps beyond a position limit by no more than this are put onto it [rad or m].
-    max_age
-        Oldest measurement that counts [ns].
+    options
+        The fields of `PlanOptions`.
 
     """
 
-    def __init__(
-        self,
-        joints: Sequence[str],
-        control_dt: int,
-        limits: JointLimits | None,
-        *,
-        history_steps: int = 3,
-        splice_margin: int = 50_000_000,
-        lead_in: float = 0.5,
-        far: float = 0.2,
-        tail: float = 0.5,
-        continuous: Sequence[bool] | None = None,
-        position_tolerance: float = 0.005,
-        max_age: int = 250_000_000,
-    ) -> None:
+    def __init__(self, joints: Sequence[str], control_dt: int, limits: JointLimits | None, **options: Any) -> None:
         self.joints = tuple(joints)
         self.control_dt = control_dt
         self.limits = limits
-        self._history = history_steps * control_dt
-        self._margin = splice_margin
-        self._lead_in = to_nanoseconds(lead_in)
-        self._far = far
-        self._tail = tail
-        self._tolerance = position_tolerance
-        self._max_age = max_age
-        self._continuous = np.array([False] * len(self.joints) if continuous is None else continuous, dtype=bool)
         # Knots closer than this would turn rounding of positions into acceleration.
         self._closest = max(1, control_dt // 20)
-        self._check_settings()
+        self._set(PlanOptions(**options))
         self.reset()
 
-    def _check_settings(self) -> None:
-        least = (
-            ('control_dt', self.control_dt, 1),
-            ('history_steps', self._history, 0),
-            ('splice_margin', self._margin, 0),
-            ('max_age', self._max_age, 1),
-            ('lead_in', self._lead_in, 1),
-            ('tail', to_nanoseconds(self._tail), self._closest),
-        )
-        for name, time, allowed in least:
-            if time < allowed:
-                raise ConfigError(f'planner {name}: got {time} ns, allowed {allowed} ns or more')
-        if not 0.0 < self._far < np.inf:
-            raise ConfigError(f'planner far: got {self._far}, allowed more than 0')
-        if not 0.0 <= self._tolerance < np.inf:
-            raise ConfigError(f'planner position_tolerance: got {self._tolerance}, allowed 0 or more')
-        if self._continuous.shape != (len(self.joints),):
-            raise ConfigError(f'planner continuous: got {len(self._continuous)}, allowed one for each joint')
-        if self.limits is None:
-            return
-        if self.limits.joints != self.joints:
-            raise ConfigError(f'planner limits: got {listed(self.limits.joints)}, allowed {listed(self.joints)}')
-        bounded = np.isfinite(self.limits.lowest) | np.isfinite(self.limits.highest)
-        for joint, wrong in zip(self.joints, bounded & self._continuous, strict=True):
-            if wrong:
-                raise ConfigError(f'planner limits: got position limits for continuous joint {joint!r}, allowed none')
+    def _set(self, options: PlanOptions) -> None:
+        options.check(self.joints, self.control_dt, self.limits, self._closest)
+        self.options = options
+        self._history = options.history_steps * self.control_dt
+        self._margin = options.splice_margin
+        self._lead_in = to_nanoseconds(options.lead_in)
+        self._continuous = options.turning(self.joints)
+        self._quintic = options.accelerations
+
+    @property
+    def blend_steps(self) -> int:
+        """Control steps that the cross-fade into a new chunk may take at most; may be changed at any time."""
+        return self.options.blend_steps
+
+    @blend_steps.setter
+    def blend_steps(self, steps: int) -> None:
+        self._set(replace(self.options, blend_steps=steps))
 
     @property
     def plan(self) -> Trajectory | None:
@@ -132,38 +86,34 @@ class Planner:
     def reset(self) -> None:
         """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
         self._plan: Trajectory | None = None
-        self._measured: MeasuredState | None = None
+        self._whereabouts = Whereabouts(self._continuous, self.options.max_age)
         self._newest: int | None = None
         self._now: int | None = None
         self._joins = 0
+        self._fade = CrossFade()
+
+    def checkpoint(self) -> tuple[Trajectory | None, int | None, int | None, int]:
+        """Return what a chunk or a stop changes, for `rollback`."""
+        return self._plan, self._newest, self._now, self._joins
+
+    def rollback(self, state: tuple[Trajectory | None, int | None, int | None, int]) -> None:
+        """Take back what was planned since a `checkpoint`, because it was not sent."""
+        self._plan, self._newest, self._now, self._joins = state
 
     def measured(self, stamp: int, positions: np.ndarray, velocities: np.ndarray | None = None) -> None:
         """Take a joint state (A,), unless it is older than the last; without velocities the robot counts as resting.
 
         Raises DataError for a wrong shape or a number that is not finite; the last good joint state remains.
         """
-        speeds = np.zeros(len(self.joints)) if velocities is None else velocities
-        for what, array in (('measured positions', positions), ('measured velocities', speeds)):
-            check_shape(what, np.asarray(array), (len(self.joints),))
-            check_finite(what, np.asarray(array))
-        if self._measured is None or stamp > self._measured.stamp:
-            self._measured = MeasuredState(
-                stamp=stamp,
-                positions=np.array(positions, dtype=np.float64),
-                velocities=np.array(speeds, dtype=np.float64),
-            )
+        self._whereabouts.take(stamp, positions, velocities)
 
     def on_plan(self) -> bool:
         """Whether there is a plan, and the last measured position is within `far` of it."""
-        if self._plan is None or self._measured is None:
-            return False
-        planned = self._plan.sample(np.array([self._measured.stamp - self._plan.stamp]))[0][0]
-        actual = beside(self._measured.positions, planned, self._continuous)
-        return float(np.abs(actual - planned).max()) <= self._far
+        return self._whereabouts.distance(self._plan) <= self.options.far
 
     def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits."""
-        reason = self._unusable(chunk, now) or self._blind(now)
+        reason = self._unusable(chunk, now) or self._whereabouts.blind(now)
         if reason:
             return Refused(reason=reason)
         reseeded = not self.on_plan()
@@ -171,52 +121,57 @@ class Planner:
         if isinstance(head, Excess):
             return Refused(reason=f'measured {head}', stop=True)
         actions = unwrapped(chunk.actions, head, chunk.due, self._continuous)
-        first, lead = self._next_step(chunk.due, int(head.times[-1]), reseeded)
-        if first == len(actions):
-            return Refused(reason=stale(chunk, int(head.times[-1])))
-        steps, due = clamped(actions[first:], self.limits, self._tolerance), chunk.due[first:]
-        if isinstance(steps, Excess):
-            return Refused(reason=f'chunk step {first + steps.step} {steps}', stop=True)
-        fitted = fit(head, due, steps, joints=self.joints, limits=self.limits, tail=self._tail, lead=lead)
+        splice = int(head.times[-1])
+        if chunk.due[-1] < splice + (self.control_dt + 1) // 2:
+            return Refused(reason=stale(chunk, splice))
+        first = int(np.searchsorted(chunk.due, splice, side='right'))
+        inside, due = clamped(actions[first:], self.limits, self.options.position_tolerance), chunk.due[first:]
+        if isinstance(inside, Excess):
+            return Refused(reason=f'chunk step {first + inside.step} {inside}', stop=True)
+        curve = chunk_curve(chunk.due, actions, self.joints) if self.blend_steps else None
+        steps = inside if reseeded or curve is None else self._faded(inside, due, curve, splice)
+        lead, ending = self._soonest(splice, reseeded) - splice, self._ending(self.options.tail)
+        fitted = fit(head, due, steps, joints=self.joints, ending=ending, lead=lead)
         if isinstance(fitted, Misfit):
             return Refused(reason=fitted.reason, stop=True)
-        first, steps, due = first + fitted.first, steps[fitted.first :], due[fitted.first :]
+        left = self._left(fitted.trajectory)
+        if left:
+            return Refused(reason=str(left), stop=True)
         self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
+        if curve is not None:
+            self._fade.learn(curve)
         if reseeded:
             self._joins = fitted.joins
         return Planned(
-            trajectory=fitted.trajectory,
-            first_executed=int(due[0]),
-            dropped_steps=first,
+            trajectory=self._outgoing(fitted.trajectory, head),
+            first_executed=int(due[fitted.first]),
+            dropped_steps=first + fitted.first,
             reseeded=reseeded,
-            clamped_steps=int((steps != actions[first:]).any(axis=1).sum()),
-            delay=fitted.joins - int(due[0]),
+            clamped_steps=int((inside != actions[first:])[fitted.first :].any(axis=1).sum()),
+            delay=fitted.joins - int(due[fitted.first]),
             stretch=fitted.stretch,
         )
 
-    def _next_step(self, due: np.ndarray, splice: int, reseeded: bool) -> tuple[int, int]:
-        """Return the first step due after ``splice`` [ns], if any is left to go to, and the least time to any [ns]."""
-        # A step closer than half a control step behind the splice would make a jerk of any disagreement.
-        soonest = splice + (self.control_dt + 1) // 2
-        if due[-1] < soonest:
-            return len(due), 0
+    def _faded(self, steps: np.ndarray, due: np.ndarray, curve: Trajectory, splice: int) -> np.ndarray:
+        assert self._plan is not None
+        window = self._fade.window(self._plan, curve, splice, control_dt=self.control_dt, most=self.blend_steps)
+        return cross_faded(self._plan, due, steps, begin=splice, window=window)
+
+    def _soonest(self, splice: int, reseeded: bool) -> int:
+        """Return when a chunk may be joined at the soonest [ns]."""
+        if reseeded:
+            return splice + self._lead_in
+        # Without a cross-fade, a step right behind the splice would make a jerk of any disagreement.
+        behind = self._closest if self.blend_steps else (self.control_dt + 1) // 2
         # A lead-in that is under way keeps its time, however many chunks arrive meanwhile.
-        lead = self._lead_in if reseeded else max(soonest, self._joins) - splice
-        return int(np.searchsorted(due, splice, side='right')), lead
+        return max(splice + behind, self._joins)
 
     def stop(self, now: int) -> Trajectory | Refused:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""
         if self._plan is None:
             return Refused(reason='no plan to stop on; hold instead')
         head = self._committed(now)
-        least = self._tail if self.limits is None else 0.0
-        stopped = braked(head, self._plan, control_dt=self.control_dt, limits=self.limits, least=least)
-        trajectory = stopped or resumed(head, self._plan, self.control_dt)
-        exceeded = None if self.limits is None else check(trajectory, self.limits)
-        if isinstance(exceeded, Exceeded):
-            return Refused(reason=str(exceeded), stop=True)
-        self._plan = trajectory
-        return trajectory
+        return self._taken(self._stopped(head, self._plan), head)
 
     def hold(self, now: int) -> Trajectory | Refused:
         """Rest as soon as possible, in one point stamped 0, which any controller takes whatever its clock says.
@@ -225,29 +180,72 @@ class Planner:
         position would give way to gravity a little with every call. Away from the plan it is the measured position.
         A robot in motion gets the time and the way to decelerate: the controller bridges from its own state.
         """
-        known = None if self._blind(now) else self._measured
-        splice = now + self._margin
-        if self._plan is not None and (known is None or self.on_plan()):
-            positions, velocities = (values[0] for values in self._plan.sample(np.array([splice - self._plan.stamp])))
-        elif known is not None:
-            positions, velocities = self._same_turn(known), known.velocities
+        blind = self._whereabouts.blind(now)
+        if self._plan is not None and (blind or self.on_plan()):
+            at = np.array([now + self._margin - self._plan.stamp])
+            positions, velocities = (values[0] for values in self._plan.sample(at))
+        elif blind:
+            return Refused(reason=f'no plan to hold, and {blind}', stop=True)
         else:
-            return Refused(reason=f'no plan to hold, and {self._blind(now)}', stop=True)
-        held = braked_in_one_point(
-            positions, velocities, self.joints, limits=self.limits, tolerance=self._tolerance, least=self.control_dt
-        )
-        if isinstance(held, Excess):
-            return Refused(reason=f'measured {held}', stop=True)
+            known = self._whereabouts.beside(self._plan)
+            positions, velocities = known.positions, known.velocities
+        inside = clamped(positions[None], self.limits, self.options.position_tolerance)
+        if isinstance(inside, Excess):
+            return Refused(reason=f'measured {inside}', stop=True)
+        # The point has no accelerations, so the controller's way to it is a cubic.
+        ending = Ending(limits=self.limits, least=self.control_dt / 1e9)
+        point = held_point(inside[0], velocities, self.joints, ending, self.options.workspace)
+        if isinstance(point, Exceeded):
+            return Refused(reason=f'measured {point}', stop=True)
         # Kept as a plan, so that the next chunk starts from what is held.
-        wait = max(self._margin, self._closest)
-        self._plan = Trajectory(
-            stamp=max(now, 1),
-            joints=self.joints,
-            times=np.array([0, wait, wait + held.times[0]]),
-            positions=np.stack([positions - velocities * wait / NANOSECONDS, positions, held.positions[0]]),
-            velocities=np.stack([velocities, velocities, np.zeros_like(velocities)]),
-        )
-        return held
+        self._plan = as_plan(point, positions, velocities, now, max(self._margin, self._closest), self._quintic)
+        return point
+
+    def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refused:
+        """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.
+
+        The way becomes the plan. A home that cannot be reached within limits and workspace is refused.
+        """
+        check_shape('home positions', np.asarray(positions), (len(self.joints),))
+        check_finite('home positions', np.asarray(positions))
+        blind = self._whereabouts.blind(now)
+        if blind:
+            return Refused(reason=blind)
+        on_plan = self.on_plan()
+        head = self._committed(now) if on_plan else self._seeded(now)
+        goal = clamped(np.asarray(positions, dtype=np.float64)[None], self.limits, self.options.position_tolerance)
+        for what, place in (('measured', head), ('home', goal)):
+            if isinstance(place, Excess):
+                return Refused(reason=f'{what} {place}', stop=what == 'measured')
+        assert isinstance(head, Knots) and isinstance(goal, np.ndarray)
+        ending = self._ending(0.0)
+        rest = self._stopped(head, self._plan) if on_plan and self._plan else resting(head, ending, self.joints)
+        goal = beside(goal[0], rest.positions[-1], self._continuous)
+        return self._taken(homeward(rest, goal, duration, ending), head)
+
+    def _stopped(self, head: Knots, plan: Trajectory) -> Trajectory:
+        ending = self._ending(self.options.tail if self.limits is None else 0.0)
+        return braked(head, plan, control_dt=self.control_dt, ending=ending) or resumed(head, plan, self.control_dt)
+
+    def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refused:
+        """Make a trajectory the plan, if it is within the limits, and return what is to be sent of it."""
+        found = None if self.limits is None else check(trajectory, self.limits)
+        exceeded = found if isinstance(found, Exceeded) else self._left(trajectory)
+        if exceeded:
+            return Refused(reason=str(exceeded), stop=True)
+        self._plan = trajectory
+        return self._outgoing(trajectory, head)
+
+    def _left(self, trajectory: Trajectory) -> Exceeded | None:
+        """Return where a trajectory leaves the workspace."""
+        return None if self.options.workspace is None else self.options.workspace.left(trajectory)
+
+    def _outgoing(self, trajectory: Trajectory, head: Knots) -> Trajectory:
+        """Return what the controller needs of a plan: one that keeps the old trajectory wants it from the splice on."""
+        return trajectory if self.options.controller_mode == 'jazzy' else trajectory.after(len(head.times) - 1)
+
+    def _ending(self, least: float) -> Ending:
+        return Ending(limits=self.limits, least=max(least, self._closest / 1e9), quintic=self._quintic)
 
     def _committed(self, now: int) -> Knots:
         assert self._plan is not None
@@ -255,22 +253,11 @@ class Planner:
         return committed_head(self._plan, oldest=oldest, splice=splice, closest=self._closest)
 
     def _seeded(self, now: int) -> Knots | Excess:
-        assert self._measured is not None
-        state = MeasuredState(
-            stamp=self._measured.stamp,
-            positions=self._same_turn(self._measured),
-            velocities=self._measured.velocities,
-        )
+        state = self._whereabouts.beside(self._plan)
         begin = max(min(state.stamp, now - self._closest), 1)
         splice = max(now + self._margin, begin + self._closest)
-        return seeded_head(state, begin, splice, self.limits, self._tolerance)
-
-    def _same_turn(self, state: MeasuredState) -> np.ndarray:
-        """Return measured positions in the turn of the commands so far: a new plan must not unwind a joint."""
-        if self._plan is None:
-            return state.positions
-        planned = self._plan.sample(np.array([state.stamp - self._plan.stamp]))[0][0]
-        return beside(state.positions, planned, self._continuous)
+        tolerance = self.options.position_tolerance
+        return seeded_head(state, begin, splice, limits=self.limits, tolerance=tolerance, quintic=self._quintic)
 
     def _unusable(self, chunk: Chunk, now: int) -> str:
         """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
@@ -280,12 +267,3 @@ class Planner:
             behind = (self._newest - chunk.stamp) / 1e9
             return f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
         return mismatch(chunk, self.joints, self.control_dt, now + self._margin)
-
-    def _blind(self, now: int) -> str:
-        """Return why it is not known where the robot is; nothing if it is."""
-        if self._measured is None:
-            return 'joint state: got none, allowed one before a chunk'
-        age = abs(now - self._measured.stamp)
-        if age > self._max_age:
-            return f'joint state: got one {age / 1e9:.3f} s from now, allowed {self._max_age / 1e9:.3f} s'
-        return ''

@@ -13,22 +13,14 @@ trajectory that will be sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.policy.extremes import Extremes, extremes
-from dp_ros.policy.limits import (
-    ROUNDING,
-    JointLimits,
-    Within,
-    acceleration_ratio,
-    outside,
-    speed_ratio,
-    verdict,
-)
-from dp_ros.policy.spline import Knots, draw, reachable, travel_time
+from dp_ros.policy.limits import ROUNDING, JointLimits, Within, outside, pace, verdict
+from dp_ros.policy.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
 from dp_ros.policy.trajectory import Trajectory
 
 ROUNDS = 24
@@ -61,30 +53,34 @@ def fit(
     steps: np.ndarray,
     *,
     joints: tuple[str, ...],
-    limits: JointLimits | None,
-    tail: float,
+    ending: Ending,
     lead: int,
 ) -> Fitted | Misfit:
     """Append ``steps`` (n, A), due at ``due`` (n,) [ns], later than the end of ``head``, to ``head``.
 
     ``lead`` is the least time to the step that is joined [ns].
     """
-    attempt = _Attempt(head, due, steps, lead, len(joints))
+    attempt, limits = _Attempt(head, due, steps, lead, len(joints)), ending.limits
+    # Cubics are judged faster, and between the steps quintics are the same curves.
+    rough = ending.quintic and limits is not None
     for _ in range(ROUNDS):
         if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
             return Misfit(reason=attempt.too_slow())
         times = attempt.times()
-        curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, tail=tail, limits=limits)
-        trajectory = joined(head, curve, joints)
-        fitted = Fitted(trajectory=trajectory, first=attempt.first, joins=int(times[0]), stretch=attempt.stretch)
-        if limits is None:
-            return fitted
-        found = extremes(trajectory)
-        result = verdict(trajectory, found, limits)
+        curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
+        while True:
+            trajectory = joined(head, replace(curve, accelerations=None) if rough else curve, joints)
+            found = None if limits is None else extremes(trajectory, limits.hull)
+            result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
+            if not (rough and isinstance(result, Within)):
+                break
+            rough = False
         if isinstance(result, Within):
-            return fitted
+            joins = int(times[0])
+            return Fitted(trajectory=trajectory, first=attempt.first, joins=joins, stretch=attempt.stretch)
+        assert limits is not None and found is not None
         helped = attempt.soften if result.quantity == 'position' else attempt.slow_down
-        if not helped(found, limits, tail):
+        if not helped(found, limits, ending):
             return Misfit(reason=f'{result}; no later or slower way was found')
     return Misfit(reason=f'no way within the limits was found in {ROUNDS} rounds')
 
@@ -92,12 +88,16 @@ def fit(
 def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:
     """Return the trajectory of ``head`` and ``curve``, which starts with the last knot of ``head``."""
     stamp = int(head.times[0])
+    bends = None
+    if head.accelerations is not None and curve.accelerations is not None:
+        bends = np.concatenate([head.accelerations[:-1], curve.accelerations])
     return Trajectory(
         stamp=stamp,
         joints=joints,
         times=np.concatenate([head.times[:-1], curve.times]) - stamp,
         positions=np.concatenate([head.positions[:-1], curve.positions]),
         velocities=np.concatenate([head.velocities[:-1], curve.velocities]),
+        accelerations=bends,
     )
 
 
@@ -144,17 +144,19 @@ class _Attempt:
         way = self.steps[-1] - self.head.positions[-1]
         self.lead = max(self.lead, to_nanoseconds(travel_time(way, self.head.velocities[-1], limits)))
 
-    def stretch_for(self, limits: JointLimits, tail: float) -> None:
+    def stretch_for(self, limits: JointLimits, ending: Ending) -> None:
         """Stretch the steps as much as they need by themselves, without a splice."""
         self.stretched = True
         if len(self.steps) < 3:
             return
-        speeds = (self.steps[1] - self.steps[0]) / (self.due[1] - self.due[0]) * NANOSECONDS
+        speeds = first_velocity(self.due, self.steps)
+        # Between the steps a quintic is the cubic too.
         alone = Knots(times=self.due[:1], positions=self.steps[:1], velocities=speeds[None])
         soft = np.zeros((len(self.steps), self.soft.shape[1]), dtype=bool)
-        curve = draw(alone, self.due[1:], self.steps[1:], soft=soft, tail=tail, limits=limits)
+        curve = draw(alone, self.due[1:], self.steps[1:], soft=soft, ending=replace(ending, quintic=False))
         # The first segment shows the guess of its speed, the last is the tail.
-        self.stretch = max(1.0, 1.005 * float(_pace(extremes(joined(alone, curve, limits.joints)), limits)[1:-1].max()))
+        found = extremes(joined(alone, curve, limits.joints), limits.hull)
+        self.stretch = max(1.0, 1.005 * float(pace(found, limits)[1:-1].max()))
 
     def too_slow(self) -> str:
         """Say by how much the steps would have to wait for the limits."""
@@ -163,7 +165,7 @@ class _Attempt:
             f'allowed {GREATEST_STRETCH:.0f} times and {LONGEST_LEAD / 1e9:.0f} s'
         )
 
-    def soften(self, found: Extremes, limits: JointLimits, tail: float) -> bool:
+    def soften(self, found: Extremes, limits: JointLimits, ending: Ending) -> bool:
         """Soften both knots of every new segment that leaves a position limit; the tail has been drawn inside."""
         left = outside(found, limits).max(axis=0)[self.seam : -1] > ROUNDING
         before = self.soft.sum()
@@ -171,28 +173,23 @@ class _Attempt:
         self.soft[1:-1] |= left[1:]
         return bool(self.soft.sum() > before)
 
-    def slow_down(self, found: Extremes, limits: JointLimits, tail: float) -> bool:
+    def slow_down(self, found: Extremes, limits: JointLimits, ending: Ending) -> bool:
         """Stretch the steps, join them later, or, where none is left to join, reach the last one later than due."""
-        pace = _pace(found, limits)[self.seam :]
-        if not 1.0 < pace.max() < np.inf:
+        faster = pace(found, limits)[self.seam :]
+        if not 1.0 < faster.max() < np.inf:
             return False
         if not self.stretched:
-            self.stretch_for(limits, tail)
+            self.stretch_for(limits, ending)
             if self.stretch > 1.0:
                 self.join(self.left() >= self.lead)
                 return True
         # A splice disturbs the segments at both sides of the first step the most.
-        if pace[2:].max(initial=0.0) >= pace[:2].max():
-            self.stretch *= 1.005 * float(pace[2:].max())
+        if faster[2:].max(initial=0.0) >= faster[:2].max():
+            self.stretch *= 1.005 * float(faster[2:].max())
         elif self.first < len(self.steps) - 1:
             self.join_within_reach(limits, after=self.first)
         else:
             # Acceleration falls with 1 / T^2 from rest and with 1 / T in motion: this converges for both.
-            self.lead = round(1.01 * int(self.times()[0] - self.start) * float(pace.max()) ** 1.5)
+            self.lead = round(1.01 * int(self.times()[0] - self.start) * float(faster.max()) ** 1.5)
         return True
 
-
-def _pace(found: Extremes, limits: JointLimits) -> np.ndarray:
-    """Return how many times too fast each segment is, (S,)."""
-    speed = speed_ratio(found, limits).max(axis=(0, 2))
-    return np.asarray(np.maximum(speed, np.sqrt(acceleration_ratio(found, limits).max(axis=(0, 2)))))

@@ -4,8 +4,10 @@
     v_i   velocity at knot i               T     duration of the tail [s]
 
 Interior knots are twice continuously differentiable, h_i v_{i-1} + 2 (h_{i-1} + h_i) v_i + h_{i-1} v_{i+1} =
-3 (h_i d_{i-1} + h_{i-1} d_i) (de Boor, A Practical Guide to Splines, chapter IV). The start's velocity is given. At the
-last step the acceleration is the tail's: the tail decelerates evenly, -v_n / T, straight on, and ends at rest.
+3 (h_i d_{i-1} + h_{i-1} d_i) (de Boor, A Practical Guide to Splines, chapter IV). The start's velocity is given. At
+the last step the acceleration is the tail's, which goes straight on to rest. A cubic tail decelerates evenly, -v_n / T
+over v_n T / 2. A quintic one lets go of its deceleration evenly, from -2 v_n / T to 0 over v_n T / 3, so that none is
+left at the end. Quintic points have the cubic spline's accelerations, so between the steps both are the same curve.
 """
 
 from __future__ import annotations
@@ -21,19 +23,65 @@ TAIL_EFFORT = 0.95
 """Part of the acceleration limit that the tail uses: the rest is for rounding."""
 LONGEST_TAIL = 60.0
 """Seconds; what would take longer to stop is too fast, and the check says so."""
+FORWARD = (np.array([-1.0, 1.0]), np.array([-3.0, 4.0, -1.0]) / 2, np.array([-11.0, 18.0, -9.0, 2.0]) / 6)
+"""Weights of the first two, three and four steps in the derivative at the first."""
+CUBIC_SLOPE, QUINTIC_SLOPE = 3.0, 5.0 / 3.0
+"""How many times the secant a softened velocity may be: a quintic without acceleration at its ends bulges earlier."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Knots:
-    """Points of a plan: times (N,) int64 [ns], absolute; positions and velocities (N, A)."""
+    """Points of a plan: times (N,) int64 [ns], absolute; positions, velocities, for quintics accelerations (N, A)."""
 
     times: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
+    accelerations: np.ndarray | None = None
+
+    def __getitem__(self, part: slice) -> Knots:
+        bends = None if self.accelerations is None else self.accelerations[part]
+        return Knots(
+            times=self.times[part],
+            positions=self.positions[part],
+            velocities=self.velocities[part],
+            accelerations=bends,
+        )
 
 
-def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.ndarray, tail: float) -> np.ndarray:
-    """Return velocities (N, A) at knots ``positions`` (N, A), the first as given; durations (N - 1,) in [s]."""
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a curve comes to rest: within ``limits``, in ``least`` [s] or more, by a cubic or by a quintic."""
+
+    limits: JointLimits | None
+    least: float
+    quintic: bool = False
+
+    @property
+    def bend(self) -> float:
+        """The deceleration where the tail begins, as a multiple of v / T."""
+        return 2.0 if self.quintic else 1.0
+
+    @property
+    def reach(self) -> float:
+        """How far the tail goes, as a part of v T."""
+        return 1.0 / (1.0 + self.bend)
+
+    def duration(self, velocities: np.ndarray) -> float:
+        """Return how long it takes to stop all joints (A,) [s]."""
+        if self.limits is None:
+            return self.least
+        speeds = self.bend * np.abs(velocities)
+        needed = float((speeds / self.limits.top_deceleration).max())
+        if self.quintic:
+            needed = max(needed, float(np.sqrt(speeds / self.limits.top_jerk).max()))
+        return max(self.least, min(needed / TAIL_EFFORT, LONGEST_TAIL))
+
+
+def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.ndarray, bend: float) -> np.ndarray:
+    """Return velocities (N, A) at knots ``positions`` (N, A), the first as given; durations (N - 1,) in [s].
+
+    At the last knot the acceleration is -``bend`` [1/s] times the velocity there.
+    """
     n = len(durations)
     secants = np.diff(positions, axis=0) / durations[:, None]
     matrix = np.zeros((n, n))
@@ -44,7 +92,7 @@ def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.nd
     matrix[i, i + 1] = before
     matrix[i[1:], i[1:] - 1] = after[1:]
     right[:-1] = 3 * (after[:, None] * secants[:-1] + before[:, None] * secants[1:])
-    matrix[-1, -1] = 4 + durations[-1] / tail
+    matrix[-1, -1] = 4 + durations[-1] * bend
     right[-1] = 6 * secants[-1]
     if n > 1:
         matrix[-1, -2] = 2.0
@@ -54,61 +102,81 @@ def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.nd
     return np.concatenate([first[None], np.linalg.solve(matrix, right)])
 
 
-def soften(velocities: np.ndarray, durations: np.ndarray, positions: np.ndarray, where: np.ndarray) -> np.ndarray:
+def first_velocity(times: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Guess the velocity (A,) with which evenly spaced ``steps`` (n, A), at ``times`` (n,) [ns], begin.
+
+    That of the polynomial through the first of them, up to four.
+    """
+    weights = FORWARD[min(len(steps), len(FORWARD) + 1) - 2]
+    return np.asarray(weights @ steps[: len(weights)] / ((times[1] - times[0]) / NANOSECONDS))
+
+
+def spline_accelerations(
+    durations: np.ndarray, positions: np.ndarray, velocities: np.ndarray, first: np.ndarray
+) -> np.ndarray:
+    """Return accelerations (N, A) at the knots of cubics, the first as given; elsewhere those before each knot."""
+    h = durations[:, None]
+    secants = np.diff(positions, axis=0) / h
+    return np.concatenate([first[None], (2 * velocities[:-1] + 4 * velocities[1:] - 6 * secants) / h])
+
+
+def soften(
+    velocities: np.ndarray, durations: np.ndarray, positions: np.ndarray, where: np.ndarray, steepest: float
+) -> np.ndarray:
     """Limit velocities ``where`` (N, A) is true so that the curve does not leave the range of its knots.
 
-    A velocity between 0 and three times both neighbouring secants suffices for a monotone cubic (Fritsch and Carlson
-    1980). The first knot is never changed, the last has one neighbour.
+    A velocity between 0 and ``steepest`` times both neighbouring secants: 3 suffices for a monotone cubic (Fritsch and
+    Carlson 1980). The first knot is never changed, the last has one neighbour.
     """
     secants = np.diff(positions, axis=0) / durations[:, None]
     left, right = secants, np.concatenate([secants[1:], secants[-1:]])
     turning = left * right <= 0.0
-    most = np.where(turning, 0.0, 3.0 * np.minimum(np.abs(left), np.abs(right)))
+    most = np.where(turning, 0.0, steepest * np.minimum(np.abs(left), np.abs(right)))
     given = velocities[1:]
     along = np.where(given * left > 0.0, given, 0.0)
     limited = np.clip(along, -most, most)
     return np.concatenate([velocities[:1], np.where(where[1:], limited, given)])
 
 
-def draw(
-    start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray, tail: float, limits: JointLimits | None
-) -> Knots:
+def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray, ending: Ending) -> Knots:
     """Draw the curve from the last knot of ``start`` through ``steps`` (n, A) at ``times`` (n,) [ns], to rest.
 
     Returns n + 2 knots: the start's last, unchanged; the steps; the end, at rest. ``soft`` (n + 1, A) says at which
-    knots, the start's among them, the curve must not overshoot. ``tail`` is the least duration of the tail [s].
+    knots, the start's among them, the curve must not overshoot.
     """
     knots = np.concatenate([start.times[-1:], times])
     positions = np.concatenate([start.positions[-1:], steps])
     durations = np.diff(knots) / NANOSECONDS
-    longer = stopping_time((positions[-1] - positions[-2]) / durations[-1], limits, tail)
+    tail = ending.duration((positions[-1] - positions[-2]) / durations[-1])
     for _ in range(3):
-        velocities = spline_velocities(durations, positions, start.velocities[-1], longer)
+        velocities = spline_velocities(durations, positions, start.velocities[-1], ending.bend / tail)
         # The curve's last acceleration is the tail's: it must be known how long the tail is, to what it may spare.
-        if stopping_time(velocities[-1], limits, tail) <= (1 + (1 - TAIL_EFFORT) / 2) * longer:
+        if ending.duration(velocities[-1]) <= (1 + (1 - TAIL_EFFORT) / 2) * tail:
             break
-        longer = stopping_time(velocities[-1], limits, tail)
+        tail = ending.duration(velocities[-1])
     if soft.any():
-        velocities = soften(velocities, durations, positions, soft)
-    longer = stopping_time(velocities[-1], limits, tail)
-    rest = positions[-1] + velocities[-1] * longer / 2
-    if limits is not None:
+        velocities = soften(velocities, durations, positions, soft, QUINTIC_SLOPE if ending.quintic else CUBIC_SLOPE)
+    tail = ending.duration(velocities[-1])
+    rest = positions[-1] + velocities[-1] * tail * ending.reach
+    if ending.limits is not None:
         # Where there is no room for the tail, the last step is reached slower.
-        rest = np.clip(rest, np.minimum(limits.lowest, positions[-1]), np.maximum(limits.highest, positions[-1]))
-        velocities[-1] = (rest - positions[-1]) * 2 / longer
+        low, high = ending.limits.lowest, ending.limits.highest
+        rest = np.clip(rest, np.minimum(low, positions[-1]), np.maximum(high, positions[-1]))
+        velocities[-1] = (rest - positions[-1]) / (tail * ending.reach)
+    still = np.zeros((1, positions.shape[1]))
+    bends = None
+    if ending.quintic:
+        assert start.accelerations is not None
+        bends = spline_accelerations(durations, positions, velocities, start.accelerations[-1])
+        bends[1:][soft[1:]] = 0.0
+        bends[-1] = velocities[-1] * (-ending.bend / tail)
+        bends = np.concatenate([bends, still])
     return Knots(
-        times=np.append(knots, knots[-1] + to_nanoseconds(longer)),
+        times=np.append(knots, knots[-1] + to_nanoseconds(tail)),
         positions=np.concatenate([positions, rest[None]]),
-        velocities=np.concatenate([velocities, np.zeros((1, positions.shape[1]))]),
+        velocities=np.concatenate([velocities, still]),
+        accelerations=bends,
     )
-
-
-def stopping_time(velocities: np.ndarray, limits: JointLimits | None, least: float) -> float:
-    """Return how long an even deceleration of all joints (A,) takes [s], ``least`` or more."""
-    if limits is None:
-        return least
-    needed = float((np.abs(velocities) / limits.top_acceleration).max()) / TAIL_EFFORT
-    return max(least, min(needed, LONGEST_TAIL))
 
 
 def reachable(head: Knots, due: np.ndarray, steps: np.ndarray, limits: JointLimits) -> np.ndarray:
@@ -122,12 +190,15 @@ def reachable(head: Knots, due: np.ndarray, steps: np.ndarray, limits: JointLimi
     v1 = np.gradient(steps, due / NANOSECONDS, axis=0) if len(due) > 1 else np.zeros_like(steps)
     d = (steps - head.positions[-1]) / h
     accelerations = np.maximum(np.abs(6 * d - 4 * v0 - 2 * v1), np.abs(2 * v0 + 4 * v1 - 6 * d)) / h
-    slow = (accelerations <= limits.top_acceleration) & (np.abs(6 * d - v0 - v1) <= 4 * limits.top_speed)
+    slow = (accelerations <= limits.weakest) & (np.abs(6 * d - v0 - v1) <= 4 * limits.top_speed)
+    slow &= 6 * np.abs(v0 + v1 - 2 * d) <= limits.top_jerk * h**2
     return np.asarray(slow.all(axis=1) & (due > head.times[-1]))
 
 
 def travel_time(distance: np.ndarray, velocity: np.ndarray, limits: JointLimits) -> float:
     """Estimate how long a cubic needs over ``distance`` (A,), from ``velocity`` (A,) to rest [s]."""
-    brake = 2 * np.abs(velocity) / limits.top_acceleration
-    by_acceleration = brake + np.sqrt(brake**2 + 6 * np.abs(distance) / limits.top_acceleration)
-    return float(np.maximum(by_acceleration, 1.5 * np.abs(distance) / limits.top_speed).max())
+    brake = 2 * np.abs(velocity) / limits.weakest
+    by_acceleration = brake + np.sqrt(brake**2 + 6 * np.abs(distance) / limits.weakest)
+    by_jerk = np.sqrt(12 * np.abs(velocity) / limits.top_jerk) + np.cbrt(24 * np.abs(distance) / limits.top_jerk)
+    by_speed = 1.5 * np.abs(distance) / limits.top_speed
+    return float(np.maximum(np.maximum(by_acceleration, by_jerk), by_speed).max())

@@ -76,6 +76,20 @@ class Trajectory:
         array.flags.writeable = False
         object.__setattr__(self, name, array)
 
+    def after(self, first: int) -> Trajectory:
+        """Return the points from the one with the index ``first`` on, with the stamp of that one."""
+        parts = (self.positions, self.velocities, self.accelerations)
+        positions, velocities, accelerations = (None if part is None else part[first:] for part in parts)
+        assert positions is not None
+        return Trajectory(
+            stamp=self.stamp + int(self.times[first]),
+            joints=self.joints,
+            times=self.times[first:] - self.times[first],
+            positions=positions,
+            velocities=velocities,
+            accelerations=accelerations,
+        )
+
     @property
     def end(self) -> int:
         """When the last point is due, on the stamp's time axis [ns]."""
@@ -93,24 +107,35 @@ class Trajectory:
 
     def sample(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return positions and velocities (M, A) at ``times`` (M,) [ns from the start]; beyond the ends they rest."""
+        return self.states(times)[:2]
+
+    def states(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return positions, velocities and accelerations (M, A) at ``times`` (M,) [ns from the start].
+
+        Beyond the ends they rest. Where segments meet with different accelerations, the later one's counts.
+        """
         at = np.asarray(times, dtype=np.int64)
         inside = np.clip(at, self.times[0], self.times[-1])
         if len(self.times) == 1:
             positions = np.repeat(self.positions, len(at), axis=0)
-            return positions, np.zeros_like(positions)
+            return positions, np.zeros_like(positions), np.zeros_like(positions)
         segment = np.clip(np.searchsorted(self.times, inside, side='right') - 1, 0, len(self.times) - 2)
         x = ((inside - self.times[segment]) / NANOSECONDS)[:, None]
         c = self.coefficients[:, segment]
-        positions, velocities = c[-1], np.zeros_like(c[-1])
+        positions, velocities, halves = c[-1], np.zeros_like(c[-1]), np.zeros_like(c[-1])
         for coefficient in c[-2::-1]:
+            halves = halves * x + velocities
             velocities = velocities * x + positions
             positions = positions * x + coefficient
         # At the last point, which is held for ever, nothing may be left of rounding.
-        last = (inside == self.times[-1])[:, None]
+        last, away = (inside == self.times[-1])[:, None], (at != inside)[:, None]
         positions = np.where(last, self.positions[-1], positions)
         if self.velocities is not None:
             velocities = np.where(last, self.velocities[-1], velocities)
-        return positions, np.where((at == inside)[:, None], velocities, 0.0)
+        accelerations = 2.0 * halves
+        if self.accelerations is not None:
+            accelerations = np.where(last, self.accelerations[-1], accelerations)
+        return positions, np.where(away, 0.0, velocities), np.where(away, 0.0, accelerations)
 
 
 def segment_coefficients(

@@ -1,71 +1,34 @@
-"""A model of ros2_controllers' joint_trajectory_controller (Jazzy, 4.42), from its sources.
+"""A model of ros2_controllers' joint_trajectory_controller with position commands, from its sources.
 
 Symbols: `now` is the time of a control cycle, `period` the time between two; all times in [ns].
 
-A message that passes validation waits for the next cycle, where the newest one replaces the old trajectory whole. Each
-cycle commands the trajectory one period ahead. While the first point is not yet due, the command is on a bridge to it
-from the start state: the measured state, or with ``interpolate_from_desired_state`` the last command, which is saved
-with the time at which it was given although it is one period ahead, so that a replacement steps twice in one cycle.
+A message that passes validation waits for the next cycle, where the newest one replaces the old trajectory whole, or is
+spliced into it by the newer version. Each cycle commands the trajectory one period ahead. While the first point is not
+yet due, the command is on a bridge to it from the start state: the measured state, or with
+``interpolate_from_desired_state`` the last command, which is saved with the time at which it was given although it is
+one period ahead, so that a replacement steps twice in one cycle.
+
+Not modelled: actions, PID gains, ``decelerate_on_cancel``, ``allow_integration_in_goal_trajectories``, effort.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
-from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.errors import ConfigError
+from dp_ros.simulation.controller_spec import DEFERRAL, REPLACEMENT, SPLINES, ControllerSpec
+from dp_ros.simulation.playback import Playback, Point, Sample, shortest_turn
+from dp_ros.simulation.replacement import splice
+from dp_ros.simulation.validation import STILL, Accepted, Rejected, Rows, TrajectoryCommand, fault
 
-STILL = float(np.finfo(np.float32).eps)
-"""What the controller takes for a velocity of 0."""
+__all__ = ['STILL', 'Accepted', 'ControllerSpec', 'JointTrajectoryController', 'Rejected', 'TrajectoryCommand']
 
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """The trajectory will be followed from the next cycle."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """The trajectory is ignored; what was followed before goes on."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrajectoryCommand:
-    """A trajectory as it arrives, not yet judged.
-
-    Attributes
-    ----------
-    stamp
-        When ``times`` are counted from [ns]; 0 from the first cycle.
-    joints
-        Names of the columns.
-    times
-        Time from start of each point [ns], (N,).
-    positions, velocities, accelerations, effort
-        (N, A), or None where the points have none.
-
-    """
-
-    stamp: int
-    joints: tuple[str, ...]
-    times: np.ndarray
-    positions: np.ndarray
-    velocities: np.ndarray | None = None
-    accelerations: np.ndarray | None = None
-    effort: np.ndarray | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _State:
-    time: int
-    positions: np.ndarray
-    velocities: np.ndarray
+PATH, GOAL, TIMEOUT = 'path_tolerance', 'goal_tolerance', 'timeout'
+"""Why a controller gives a trajectory up and holds the measured position."""
 
 
 class JointTrajectoryController:
@@ -75,164 +38,208 @@ class JointTrajectoryController:
     ----------
     joints
         Names in the order of the set points.
-    rate
-        Control cycles a second [Hz].
+    spec
+        Its settings.
+    changes
+        Settings of :class:`ControllerSpec` that differ from ``spec``, by name.
+
+    Attributes
+    ----------
+    held_up
+        How often it gave a trajectory up, by `PATH`, `GOAL` and `TIMEOUT`.
+    reason
+        Why it holds instead of following, in words; empty while it follows.
 
     """
 
-    def __init__(
-        self,
-        joints: tuple[str, ...],
-        *,
-        rate: float = 100.0,
-        interpolate_from_desired_state: bool = False,
-        allow_nonzero_velocity_at_trajectory_end: bool = False,
-        allow_partial_joints_goal: bool = False,
-    ) -> None:
-        if not joints or len(set(joints)) != len(joints):
-            raise ConfigError(f'controller joints: got {listed(joints)}, allowed one or more different names')
-        if not 1.0 <= rate <= 10_000.0:
-            raise ConfigError(f'controller rate: got {rate}, allowed 1 to 10000 Hz')
+    def __init__(self, joints: tuple[str, ...], *, spec: ControllerSpec | None = None, **changes: Any) -> None:
         self.joints = tuple(joints)
-        self.period = round(NANOSECONDS / rate)
-        self._from_desired = interpolate_from_desired_state
-        self._moving_end = allow_nonzero_velocity_at_trajectory_end
-        self._partial = allow_partial_joints_goal
-        self.reset(np.zeros(len(joints)))
+        self.spec = replace(spec or ControllerSpec(), **changes)
+        self.spec.check_joints(self.joints)
+        self.period = round(NANOSECONDS / self.spec.rate)
+        count = len(self.joints)
+        self._path = np.broadcast_to(np.asarray(self.spec.trajectory_tolerance, dtype=np.float64), count)
+        self._goal = np.broadcast_to(np.asarray(self.spec.goal_tolerance, dtype=np.float64), count)
+        self._continuous = np.array([joint in self.spec.continuous for joint in self.joints])
+        # The real one warns, and goes on without.
+        in_use = self.spec.cmd_timeout > self.spec.goal_time
+        self._timeout = to_nanoseconds(self.spec.cmd_timeout) if in_use else 0
+        self._scales = self.spec.command_interfaces == ('position',)
+        self._scaling = self.spec.initial_scaling_factor if self._scales else 1.0
+        self._measures_speed = 'velocity' in self.spec.state_interfaces
+        self._judges_speed = self._measures_speed and 'velocity' in self.spec.command_interfaces
+        self.held_up = dict.fromkeys((PATH, GOAL, TIMEOUT), 0)
+        self.reset(np.zeros(count))
 
     def reset(self, positions: np.ndarray) -> None:
         """Hold ``positions`` (A,), as after activation."""
-        self._held = np.array(positions, dtype=np.float64)
-        self._pending: Trajectory | None = None
-        self._followed: Trajectory | None = None
-        self._bridge: Trajectory | None = None
-        self._start = 0
-        self._last: _State | None = None
+        self._set_point = np.array(positions, dtype=np.float64)
+        self._last = Point(positions=self._set_point, velocities=np.zeros(len(self.joints)))
+        self._saved: int | None = None
+        self._cycle: int | None = None
+        self._time = 0
+        self._pending: TrajectoryCommand | None = None
+        self._deferred: TrajectoryCommand | None = None
+        self._playback = self._hold(self._set_point)
+        self._next: Playback | None = None
+        self._holding = True
+        self.reason = ''
+
+    @property
+    def set_point(self) -> np.ndarray:
+        """What the last cycle commanded, (A,)."""
+        return self._set_point.copy()
+
+    def set_speed_scaling(self, factor: float) -> None:
+        """Run trajectories at ``factor`` times their speed, as a message on ``~/speed_scaling_input`` does.
+
+        Each message that arrives starts on the true time again, so scaling and stamps don't go together. With a
+        velocity interface the real controller does not scale, and takes 1.
+        """
+        if not 0.0 <= factor < np.inf:
+            raise ConfigError(f'speed scaling: got {factor}, allowed finite numbers from 0 up')
+        self._scaling = factor if self._scales else 1.0
 
     def command(self, trajectory: Any, now: int) -> Accepted | Rejected:
         """Judge a trajectory that arrives at ``now``; it needs the attributes of :class:`TrajectoryCommand`."""
-        reason = self._fault(trajectory, now)
+        reason = fault(trajectory, now, self.joints, self.spec)
         if reason:
             return Rejected(reason=reason)
-        self._pending = self._in_own_order(trajectory)
+        self._pending = trajectory
+        self._holding = False
+        self.reason = ''
         return Accepted()
 
-    def update(self, now: int, measured: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-        """Run the control cycle at ``now``; return the set point (A,) that the robot gets for it."""
-        if self._pending is not None:
-            self._take(self._pending, now, measured, velocities)
-            self._pending = None
-        if self._followed is None:
-            return self._held.copy()
-        positions, speeds = self._sample(now + self.period)
-        self._last = _State(time=now, positions=positions, velocities=speeds)
-        self._held = positions
-        return positions.copy()
-
-    def _take(self, trajectory: Trajectory, now: int, measured: np.ndarray, velocities: np.ndarray) -> None:
-        self._followed = trajectory
-        self._start = trajectory.stamp or now
-        before = _State(time=now, positions=np.array(measured), velocities=np.array(velocities))
-        if self._from_desired:
-            before = self._last or _State(time=now, positions=self._held, velocities=np.zeros(len(self.joints)))
-        due = self._start + int(trajectory.times[0])
-        self._bridge = None
-        if due > before.time:
-            self._bridge = self._bridge_to(trajectory, before, due)
-
-    def _bridge_to(self, trajectory: Trajectory, before: _State, due: int) -> Trajectory:
-        """Return the segment from the start state to the first point; accelerations of the start count as 0."""
-        point = trajectory.positions[0]
-        speeds, bends = trajectory.velocities, trajectory.accelerations
-        return Trajectory(
-            stamp=max(before.time, 1),
-            joints=self.joints,
-            times=np.array([0, due - before.time], dtype=np.int64),
-            positions=np.stack([before.positions, point]),
-            velocities=None if speeds is None else np.stack([before.velocities, speeds[0]]),
-            accelerations=None if bends is None else np.stack([np.zeros_like(point), bends[0]]),
+    def update(self, now: int, measured: np.ndarray, velocities: np.ndarray | None = None) -> np.ndarray:
+        """Run the control cycle at ``now`` with the measured state; return the set point (A,) for the robot."""
+        elapsed = self.period if self._cycle is None else now - self._cycle
+        self._cycle = now
+        self._take(now)
+        state = Point(
+            positions=np.array(measured, dtype=np.float64),
+            velocities=np.array(velocities) if self._measures_speed and velocities is not None else None,
         )
-
-    def _sample(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        assert self._followed is not None
-        if self._bridge is not None and t < self._start + int(self._followed.times[0]):
-            positions, speeds = self._bridge.sample(np.array([t - self._bridge.stamp]))
+        playback, first = self._playback, not self._playback.begun
+        if first:
+            self._begin(now, state)
         else:
-            positions, speeds = self._followed.sample(np.array([t - self._start]))
-        return positions[0], speeds[0]
+            self._time += elapsed if self._scaling == 1.0 else round(elapsed * self._scaling)
+        desired = playback.sample(self._time) if self._judged() else None
+        command = playback.sample(self._time + self.period)
+        if command is None:
+            return self._set_point.copy()
+        if self._may_write(state, desired, command, first):
+            self._set_point = command.state.positions
+            # The quirk: it is one period ahead of the time that it is saved with.
+            self._last, self._saved = command.state, now
+        return self._set_point.copy()
 
-    def _fault(self, command: Any, now: int) -> str:
-        """Return why a trajectory is rejected, or nothing. The order is the controller's."""
-        joints, times = tuple(command.joints), np.asarray(command.times)
-        if len(joints) != len(self.joints) and not self._partial:
-            return f'joints: got {len(joints)}, allowed {len(self.joints)} (allow_partial_joints_goal is false)'
-        if not joints:
-            return 'joints: got none'
-        unknown = [joint for joint in joints if joint not in self.joints]
-        if unknown or len(set(joints)) != len(joints):
-            return f'joints: got {listed(joints)}, allowed {listed(self.joints)}'
-        if len(times) == 0:
-            return 'points: got none, allowed one or more (to stop, send one point to hold)'
-        return (
-            self._fault_of_points(command, len(joints), len(times))
-            or self._fault_of_end(command, now, times)
-            or self._fault_of_times(times)
+    def _judged(self) -> bool:
+        return not self._holding and bool(self._path.any() or self._goal.any() or self._judges_speed)
+
+    def _begin(self, now: int, state: Point) -> None:
+        self._time = now
+        time = now
+        if self.spec.interpolate_from_desired_state:
+            time, state = (now if self._saved is None else self._saved), self._last
+        self._playback.begin(now, time, state, self._continuous)
+
+    def _take(self, now: int) -> None:
+        """Replace what is followed by the newest message, or by the hold that a violation asked for."""
+        arrived, self._pending = self._pending, None
+        hold, self._next = self._next, None
+        if arrived is not None and self.spec.version == DEFERRAL and arrived.stamp > now:
+            self._deferred = arrived
+        elif arrived is not None:
+            self._playback, self._deferred = self._from(arrived, now), None
+        elif hold is not None:
+            self._playback = hold
+        if self._deferred is not None and now >= self._deferred.stamp:
+            self._playback, self._deferred = self._from(self._deferred, now), None
+            self.reason = ''
+
+    def _from(self, command: TrajectoryCommand, now: int) -> Playback:
+        new = self._new(command.stamp, [int(t) for t in command.times], self._in_own_order(command))
+        old = self._playback
+        if self.spec.version != REPLACEMENT or not old.begun or len(old.points) < 2:
+            return new
+        times, points = splice(
+            old,
+            new,
+            commanded=np.array([joint in command.joints for joint in self.joints]),
+            held=self._set_point,
+            cursor=self._time,
+            delay=round(max(0, command.stamp - now) * self._scaling),
         )
+        return self._new(0, times, points)
 
-    def _fault_of_end(self, command: Any, now: int, times: np.ndarray) -> str:
-        if command.stamp < 0:
-            return f'stamp: got {command.stamp} ns, allowed 0 or more'
-        end = int(command.stamp) + int(times[-1])
-        if command.stamp != 0 and end < now:
-            return f'ends in the past: at {end} ns, {(now - end) / 1e9:.3f} s before now'
-        speeds = command.velocities
-        if speeds is not None and not self._moving_end and np.any(np.abs(np.asarray(speeds)[-1]) > STILL):
-            return f'velocities of the last point: got {np.asarray(speeds)[-1].tolist()}, allowed 0'
-        return ''
+    def _new(self, stamp: int, times: list[int], points: list[Point]) -> Playback:
+        splines, sticky = self.spec.interpolation_method == SPLINES, self.spec.version != REPLACEMENT
+        return Playback(stamp, times, points, splines=splines, sticky_end=sticky)
 
-    @staticmethod
-    def _fault_of_times(times: np.ndarray) -> str:
-        if times[0] < 0 or np.any(np.diff(times) <= 0):
-            return 'time_from_start: got times that do not increase strictly from 0 or more'
-        return ''
+    def _hold(self, positions: np.ndarray) -> Playback:
+        return self._new(0, [0], [Point(positions=np.array(positions, dtype=np.float64))])
 
-    @staticmethod
-    def _fault_of_points(command: Any, joints: int, points: int) -> str:
-        if getattr(command, 'effort', None) is not None:
-            return 'effort: got some, allowed none without an effort interface'
-        for name in ('positions', 'velocities', 'accelerations'):
-            values = getattr(command, name)
-            if values is None and name != 'positions':
-                continue
-            lengths = [] if values is None else [len(row) for row in values]
-            if lengths != [joints] * points:
-                return f'{name}: got {lengths} values at the points, allowed {joints} at each of {points}'
-            # The real controller has no such check, and would move by them.
-            if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
-                return f'{name}: got NaN or infinity, allowed finite numbers'
-        return ''
-
-    def _in_own_order(self, command: Any) -> Trajectory:
-        """Return the trajectory over this controller's joints; those it leaves out rest where they are commanded."""
-        places = [command.joints.index(j) if j in command.joints else None for j in self.joints]
-
-        def columns(values: np.ndarray | None, rest: np.ndarray) -> np.ndarray | None:
-            if values is None:
-                return None
-            held = np.broadcast_to(rest, (len(values), len(rest)))
-            return np.stack([held[:, i] if p is None else values[:, p] for i, p in enumerate(places)], axis=1)
-
+    def _in_own_order(self, command: TrajectoryCommand) -> list[Point]:
+        """Return the points over this controller's joints; those it leaves out rest where they are commanded."""
+        places = [command.joints.index(j) if j in command.joints else -1 for j in self.joints]
+        missing = np.array([place < 0 for place in places])
         still = np.zeros(len(self.joints))
-        velocities = columns(command.velocities, still)
-        # The controller ignores accelerations that come without velocities.
-        accelerations = None if velocities is None else columns(command.accelerations, still)
-        positions = columns(np.asarray(command.positions, dtype=np.float64), self._held)
-        assert positions is not None
-        return Trajectory(
-            stamp=int(command.stamp),
-            joints=self.joints,
-            times=np.asarray(command.times, dtype=np.int64),
-            positions=positions,
-            velocities=velocities,
-            accelerations=accelerations,
+
+        def column(rows: Rows | None, rest: np.ndarray) -> list[np.ndarray | None] | np.ndarray:
+            if rows is None:
+                return [None] * len(command.times)
+            if isinstance(rows, np.ndarray):
+                return np.where(missing, rest, np.asarray(rows, dtype=np.float64)[:, places])
+            given = [np.asarray(row, dtype=np.float64) for row in rows]
+            return [np.where(missing, rest, row[places]) if len(row) else None for row in given]
+
+        columns = column(command.positions, self._set_point), *(
+            column(rows, still) for rows in (command.velocities, command.accelerations)
         )
+        return [Point(positions=p, velocities=v, accelerations=a) for p, v, a in zip(*columns, strict=True)]
+
+    # Giving up.
+
+    def _may_write(self, state: Point, desired: Sample | None, command: Sample, first: bool) -> bool:
+        """Check time-out and tolerances; return whether this cycle's command goes out."""
+        if self._holding:
+            return True
+        since = self._time - self._playback.due(command.point)
+        if command.last and self._timeout and since > self._timeout:
+            # The command still goes out; the hold follows in the next cycle, and nothing else is checked any more.
+            self._give_up(TIMEOUT, state, f'no new trajectory for {since / NANOSECONDS:.3f} s after the last point')
+            return True
+        if desired is None:
+            return True
+        error = desired.state.positions - state.positions
+        if self._continuous.any():
+            turned = shortest_turn(state.positions, desired.state.positions)
+            error = np.where(self._continuous, turned, error)
+        outside = (self._path > 0.0) & (np.abs(error) > self._path)
+        if (not command.last or first) and outside.any():
+            self._give_up(PATH, state, self._words(error, outside, self._path))
+            return False
+        if command.last and 0.0 < self.spec.goal_time < since / NANOSECONDS:
+            outside, fast = (self._goal > 0.0) & (np.abs(error) > self._goal), self._too_fast(desired, state)
+            if outside.any() or fast.any():
+                words = self._words(error, outside, self._goal) if outside.any() else 'not at rest'
+                self._give_up(GOAL, state, words)
+                return False
+        return True
+
+    def _too_fast(self, desired: Sample, state: Point) -> np.ndarray:
+        if not self._judges_speed or state.velocities is None or self.spec.stopped_velocity_tolerance == 0.0:
+            return np.zeros(len(self.joints), dtype=bool)
+        assert desired.state.velocities is not None
+        return np.abs(desired.state.velocities - state.velocities) > self.spec.stopped_velocity_tolerance
+
+    def _words(self, error: np.ndarray, outside: np.ndarray, allowed: np.ndarray) -> str:
+        worst = int(np.argmax(np.where(outside, np.abs(error), -1.0)))
+        return f'{self.joints[worst]} is {abs(error[worst]):.4g} off, allowed {allowed[worst]:.4g}'
+
+    def _give_up(self, kind: str, state: Point, words: str) -> None:
+        self.held_up[kind] += 1
+        self.reason = f'{kind}: {words}'
+        self._next = self._hold(state.positions)
+        self._holding = True

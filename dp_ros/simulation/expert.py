@@ -10,13 +10,16 @@ Inside this module lengths are in [mm], the benchmark's pixels; the frame is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dp_ros.errors import ConfigError
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.world import Pose
 
+JOINTS = ('pusher_x', 'pusher_y')
 GOAL = (256.0, 256.0, np.pi / 4)  # x, y, yaw of the block's origin
 RADIUS = 15.0  # of the pusher
 CENTRE = np.array([0.0, 45.0])  # of mass, in the block's frame
@@ -77,6 +80,8 @@ _GOAL_CORNERS = OUTLINE @ _rotation(GOAL[2]).T + GOAL[:2]
 class PushTExpert:
     """Gives the pusher's next target from what is seen; ask it every ``control_dt`` [s]. One for each episode."""
 
+    finishes = False
+
     def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
         if not 0.01 <= control_dt <= 1.0:
             raise ConfigError(f'expert control_dt: got {control_dt}, allowed 0.01 to 1 s')
@@ -89,6 +94,20 @@ class PushTExpert:
         self._barred: list[Contact] = []  # no way to them, where the block lies now
         self._pushing = 0
         self._retreat: np.ndarray | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Never."""
+        return False
+
+    def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:
+        """Return the command that answers what was seen at ``stamp``: one point, due when it is received.
+
+        That is a step of the set point, as the person's mouse made it in the benchmark's demonstrations.
+        """
+        block = poses['block']
+        target = self.target(tuple(joints), block.position, block.orientation)
+        return Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, dtype=np.int64), positions=target[np.newaxis])
 
     def target(self, pusher: Sequence[float], block: Sequence[float], orientation: Sequence[float]) -> np.ndarray:
         """Return the target (2,) [m], given the pusher's and the block's position [m] and the quaternion x, y, z, w."""

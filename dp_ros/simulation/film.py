@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -11,45 +11,56 @@ import imageio.v3 as imageio
 import numpy as np
 
 from dp_ros.errors import DataError
-from dp_ros.simulation.pusht import PushTWorld
+from dp_ros.simulation.world import Scene, World
 
-SIZE = 320  # pixels
+HEIGHT = 320  # pixels
 BANNER = 26  # pixels above the picture
 FRAME_MS = 100
 REST_FRAMES = 8  # the last picture of an episode stays for so long
+TRAIL = 40  # frames that the way behind stays
+BEHIND, AHEAD = (150, 150, 150), (255, 140, 0)  # RGB
+INK = (40, 40, 40)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One picture: the pusher [m], the block's position [m] and orientation (x, y, z, w), and what to write above."""
+    """One picture: the scene, what to write above it, and the joint positions commanded from now on, (N, A)."""
 
     seed: int
     elapsed: float
     score: float
-    pusher: tuple[float, float]
-    block: tuple[tuple[float, float, float], tuple[float, float, float, float]]
+    scene: Scene
+    ahead: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
-def write_gif(path: Path, frames: Sequence[Frame]) -> Path:
-    """Draw the frames at ten a second, and return ``path``."""
+def write_gif(path: Path, frames: Sequence[Frame], world: World) -> Path:
+    """Draw the frames at ten a second, and return ``path``; ``world`` is used for drawing."""
     if not frames:
         raise DataError('film: got 0 frames, allowed 1 or more')
-    world = PushTWorld()
     pictures: list[np.ndarray] = []
-    for frame, following in zip(frames, [*frames[1:], None], strict=True):
-        picture = _draw(world, frame)
-        last = following is None or following.seed != frame.seed
-        pictures += [picture] * (REST_FRAMES if last else 1)
+    trail: list[np.ndarray] = []
+    for number, frame in enumerate(frames):
+        trail = trail[-TRAIL:] if number and frames[number - 1].seed == frame.seed else []
+        trail.append(np.asarray(frame.scene.joints))
+        last = number + 1 == len(frames) or frames[number + 1].seed != frame.seed
+        pictures += [_draw(world, frame, np.stack(trail))] * (REST_FRAMES if last else 1)
     imageio.imwrite(path, np.stack(pictures), extension='.gif', duration=FRAME_MS, loop=0)
     return path
 
 
-def _draw(world: PushTWorld, frame: Frame) -> np.ndarray:
-    position, (_, _, z, w) = frame.block
-    yaw = 2.0 * np.arctan2(z, w)
-    world.set_state(pusher=frame.pusher, block=position[:2], yaw=float(yaw))
-    picture = np.full((SIZE + BANNER, SIZE, 3), 255, dtype=np.uint8)
-    picture[BANNER:] = world.render_large(SIZE)
+def _draw(world: World, frame: Frame, trail: np.ndarray) -> np.ndarray:
+    world.set_scene(frame.scene)
+    scene = world.render_large(HEIGHT)
+    _draw_way(scene, world, trail, BEHIND)
+    _draw_way(scene, world, frame.ahead, AHEAD)
+    picture = np.full((HEIGHT + BANNER, scene.shape[1], 3), 255, dtype=np.uint8)
+    picture[BANNER:] = scene
     text = f'seed {frame.seed}   {frame.elapsed:4.1f} s   score {frame.score:.3f}'
-    cv2.putText(picture, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
     return picture
+
+
+def _draw_way(picture: np.ndarray, world: World, joints: np.ndarray, colour: tuple[int, int, int]) -> None:
+    if len(joints) > 1:
+        pixels = np.round(world.tool_pixels(joints, HEIGHT) * 8).astype(np.int32)  # in eighths of a pixel
+        cv2.polylines(picture, [pixels], False, colour, 2, cv2.LINE_AA, shift=3)

@@ -16,7 +16,8 @@ import numpy as np
 from gym_pusht.envs.pusht import PushTEnv
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.errors import check_finite, check_shape
+from dp_ros.errors import ConfigError, check_finite, check_shape, listed
+from dp_ros.simulation.world import Pose, Progress, Scene
 
 PIXELS_PER_METRE = 1000.0
 WIDTH = 0.512  # [m]
@@ -27,9 +28,13 @@ MASS = 1.0  # [kg], for efforts; the benchmark's pusher has none
 class PushTWorld:
     """The physics, one step at a time. Positions in [m], angles in [rad]."""
 
-    joints = ('pusher_x', 'pusher_y')
-    lower = (0.0, 0.0)
-    upper = (WIDTH, WIDTH)
+    joints: tuple[str, ...] = ('pusher_x', 'pusher_y')
+    units: tuple[str, ...] = ('m', 'm')
+    cameras: tuple[str, ...] = ('camera',)
+    tracked: tuple[str, ...] = ('block',)
+    robot_description = ''  # no arm
+    lower: tuple[float, ...] = (0.0, 0.0)
+    upper: tuple[float, ...] = (WIDTH, WIDTH)
 
     def __init__(self) -> None:
         self._env = PushTEnv(obs_type='pixels', render_mode='rgb_array')
@@ -66,6 +71,11 @@ class PushTWorld:
         gym.space.reindex_shapes_for_body(gym.block)
         gym.space.reindex_shapes_for_body(gym.agent)
 
+    def set_scene(self, scene: Scene) -> None:
+        """Put pusher and block where they are asked for, at rest."""
+        block = scene.poses['block']
+        self.set_state(pusher=scene.joints, block=block.position[:2], yaw=block.yaw)
+
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the pusher driven towards ``set_point`` (2,) [m]."""
         gym = self._env
@@ -92,22 +102,39 @@ class PushTWorld:
         return self._force.copy()
 
     @property
-    def block_pose(self) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-        """The block's position [m] and orientation as a quaternion x, y, z, w."""
+    def poses(self) -> dict[str, Pose]:
+        """The block's pose."""
         x, y = self._env.block.position
         half = self._env.block.angle % (2 * np.pi) / 2
-        return (x / PIXELS_PER_METRE, y / PIXELS_PER_METRE, 0.0), (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
+        turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
+        return {'block': Pose(position=(x / PIXELS_PER_METRE, y / PIXELS_PER_METRE, 0.0), orientation=turn)}
 
     @property
     def coverage(self) -> float:
         """Share of the goal that the block covers, 0 to 1."""
         return float(self._env._get_coverage())
 
-    def render(self) -> np.ndarray:
+    @property
+    def progress(self) -> Progress:
+        """The benchmark's: coverage, as a share of what counts as success."""
+        coverage = self.coverage
+        return Progress(
+            score=min(1.0, coverage / SUCCESS_COVERAGE),
+            success=coverage > SUCCESS_COVERAGE,
+            details={'coverage': coverage},
+        )
+
+    def render(self, camera: str = 'camera') -> np.ndarray:
         """Return the benchmark's observation, (96, 96, 3) uint8 RGB."""
+        if camera not in self.cameras:
+            raise ConfigError(f'camera: got {camera!r}, allowed {listed(self.cameras)}')
         return self.render_large(96)
 
-    def render_large(self, size: int) -> np.ndarray:
-        """Return a picture of ``size`` x ``size`` pixels, uint8 RGB."""
-        picture: np.ndarray = self._env._get_img(self._env._draw(), width=size, height=size)
+    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
+        """Return where the pusher at ``joints`` (N, 2) [m] is in such a picture: column, row (N, 2) [pixels]."""
+        return np.asarray(joints) * (height / WIDTH)
+
+    def render_large(self, height: int) -> np.ndarray:
+        """Return a picture of ``height`` x ``height`` pixels, uint8 RGB."""
+        picture: np.ndarray = self._env._get_img(self._env._draw(), width=height, height=height)
         return picture

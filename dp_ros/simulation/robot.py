@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
+from dp_ros.simulation.control_loop import run_cycles
 from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected
-from dp_ros.simulation.pusht import SUCCESS_COVERAGE, PushTWorld
+from dp_ros.simulation.world import Pose, World
 
-SCORE_PERIOD = NANOSECONDS // 10  # the benchmark looks at coverage ten times a second
+SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointReading:
-    """A joint state; attributes as in ``sensor_msgs/JointState``. Units [m], [m/s], [N]."""
+    """A joint state; attributes as in ``sensor_msgs/JointState``. Units [rad] or [m], per second, [Nm] or [N]."""
 
     stamp: int
     name: tuple[str, ...]
@@ -29,18 +30,19 @@ class JointReading:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseReading:
-    """The block's pose: position [m] and quaternion x, y, z, w."""
+    """The pose of what is called ``name``."""
 
     stamp: int
-    position: tuple[float, float, float]
-    orientation: tuple[float, float, float, float]
+    name: str
+    pose: Pose
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageReading:
-    """A camera's picture, (H, W, 3) uint8 RGB."""
+    """The picture of a camera, (H, W, 3) uint8 RGB."""
 
     stamp: int
+    camera: str
     pixels: np.ndarray
 
 
@@ -49,17 +51,17 @@ Reading = JointReading | PoseReading | ImageReading
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeStatus:
-    """How the episode goes: the score is the best so far, and success stays."""
+    """How the episode goes: the score is the best so far, and success stays; details are the world's, as of now."""
 
     seed: int
     elapsed: float
     score: float
     success: bool
-    coverage: float
+    details: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class SimulatedRobot:
-    """A PushT world behind a joint_trajectory_controller.
+    """A world behind a joint_trajectory_controller.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class SimulatedRobot:
     camera
         Whether to render.
     joint_rate, pose_rate, camera_rate
-        Readings a second [Hz]; each falls on whole multiples of its period.
+        Readings a second [Hz], at most one each physics step. Each falls on the first step at or after a whole
+        multiple of its period.
     controller
         Instead of one with the default settings at the rate of the physics.
 
@@ -78,7 +81,7 @@ class SimulatedRobot:
 
     def __init__(
         self,
-        world: PushTWorld,
+        world: World,
         *,
         start: int,
         camera: bool = True,
@@ -93,23 +96,20 @@ class SimulatedRobot:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
         self.now = start
         rates = {'joints': joint_rate, 'pose': pose_rate, 'camera': camera_rate if camera else 0.0}
-        self._periods = {name: self._period(name, rate) for name, rate in rates.items() if rate}
+        self._rates = {name: self._checked(name, rate) for name, rate in rates.items() if rate}
         rate = NANOSECONDS / self.step_duration
         self.controller = controller or JointTrajectoryController(world.joints, rate=rate)
-        if self.controller.period != self.step_duration:
+        if self.controller.joints != tuple(world.joints):
             raise ConfigError(
-                f'controller period: got {self.controller.period} ns, allowed the physics step {self.step_duration}'
+                f'controller joints: got {listed(self.controller.joints)}, allowed {listed(world.joints)}'
             )
         self.reset(0)
 
-    def _period(self, name: str, rate: float) -> int:
-        period = round(NANOSECONDS / rate)
-        if period <= 0 or period % self.step_duration:
-            raise ConfigError(
-                f'{name} rate: got {rate} Hz, allowed those whose period is a whole number of physics steps '
-                f'({self.step_duration} ns)'
-            )
-        return period
+    def _checked(self, name: str, rate: float) -> float:
+        fastest = NANOSECONDS / self.step_duration
+        if not 0.0 < rate <= fastest:
+            raise ConfigError(f'{name} rate: got {rate} Hz, allowed up to that of the physics, {fastest:g} Hz')
+        return rate
 
     def reset(self, seed: int) -> None:
         """Begin an episode: the robot rests where it is put, and forgets what it was commanded. Time goes on."""
@@ -117,8 +117,8 @@ class SimulatedRobot:
         self.controller.reset(self.world.joint_positions)
         self._began = self.now
         self._seed = seed
-        self._coverage = self.world.coverage
-        self._best = self._coverage
+        self._progress = self.world.progress
+        self._best, self._success = self._progress.score, self._progress.success
 
     def command(self, trajectory: Any) -> Accepted | Rejected:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
@@ -127,11 +127,13 @@ class SimulatedRobot:
     def step(self) -> list[Reading]:
         """Advance by one physics step; return what the sensors read at the new time."""
         world = self.world
-        world.step(self.controller.update(self.now, world.joint_positions, world.joint_velocities))
-        self.now += self.step_duration
+        then = self.now + self.step_duration
+        world.step(run_cycles(self.controller, self.now, then, world.joint_positions, world.joint_velocities))
+        self.now = then
         if self.now % SCORE_PERIOD == 0:
-            self._coverage = world.coverage
-            self._best = max(self._best, self._coverage)
+            self._progress = world.progress
+            self._best = max(self._best, self._progress.score)
+            self._success = self._success or self._progress.success
         return list(self._readings())
 
     @property
@@ -140,15 +142,22 @@ class SimulatedRobot:
         return EpisodeStatus(
             seed=self._seed,
             elapsed=(self.now - self._began) / NANOSECONDS,
-            score=min(1.0, self._best / SUCCESS_COVERAGE),
-            success=self._best > SUCCESS_COVERAGE,
-            coverage=self._coverage,
+            score=self._best,
+            success=self._success,
+            details=self._progress.details,
         )
 
+    def _due(self, name: str) -> bool:
+        rate = self._rates.get(name)
+        if rate is None:
+            return False
+        # Whole numbers of thousandths of a period, so that multiples of it are exact.
+        thousandths, period = round(rate * 1000), NANOSECONDS * 1000
+        return self.now * thousandths // period > (self.now - self.step_duration) * thousandths // period
+
     def _readings(self) -> Iterator[Reading]:
-        due = {name for name, period in self._periods.items() if self.now % period == 0}
         world = self.world
-        if 'joints' in due:
+        if self._due('joints'):
             yield JointReading(
                 stamp=self.now,
                 name=world.joints,
@@ -156,8 +165,9 @@ class SimulatedRobot:
                 velocity=world.joint_velocities,
                 effort=world.joint_efforts,
             )
-        if 'pose' in due:
-            position, orientation = world.block_pose
-            yield PoseReading(stamp=self.now, position=position, orientation=orientation)
-        if 'camera' in due:
-            yield ImageReading(stamp=self.now, pixels=world.render())
+        if self._due('pose'):
+            for name, pose in world.poses.items():
+                yield PoseReading(stamp=self.now, name=name, pose=pose)
+        if self._due('camera'):
+            for camera in world.cameras:
+                yield ImageReading(stamp=self.now, camera=camera, pixels=world.render(camera))

@@ -13,6 +13,7 @@ import numpy as np
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.bundle import Bundle
 
+SIDES = ('left', 'right')
 Z_95 = 1.959963984540054
 
 
@@ -101,6 +102,8 @@ class EpisodeResult:
         From an observation's stamp to the command that answers it, each chunk [s].
     deadline_misses
         Chunks later than their deadline.
+    side
+        Which of a task's two ways was taken, ``left`` or ``right``; empty if the task has none, or neither was.
 
     """
 
@@ -111,6 +114,7 @@ class EpisodeResult:
     chunks: int
     latency: Sequence[float] = field(default_factory=tuple)
     deadline_misses: int = 0
+    side: str = ''
 
 
 def wilson95(successes: int, trials: int) -> tuple[float, float]:
@@ -135,6 +139,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
     if not results:
         raise DataError('evaluation: got 0 episodes, allowed 1 or more')
     successes = sum(r.success for r in results)
+    sides = {'sides': {side: sum(r.side == side for r in results) for side in SIDES}}
     return {
         **about,
         'episodes': len(results),
@@ -148,6 +153,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'scores': [round(r.score, 6) for r in results],
         'successes': [r.success for r in results],
         'seconds': [round(r.seconds, 3) for r in results],
+        **(sides if any(sides['sides'].values()) else {}),
     }
 
 
@@ -164,6 +170,10 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
     low, high = summary['success_wilson95']
     lines.append(f'mean score        {summary["mean_score"]:.3f} over {summary["episodes"]} episodes')
     lines.append(f'success rate      {summary["success_rate"]:.1%} (95 % interval {low:.1%} to {high:.1%})')
+    if 'sides' in summary:
+        counts = summary['sides']
+        shares = (f'{side} {count / sum(counts.values()):.0%} ({count})' for side, count in counts.items())
+        lines.append('ways taken        ' + ', '.join(shares))
     latency = summary['latency_ms']
     if latency['p50'] is not None:
         lines.append('latency           ' + ', '.join(f'{q} {value:.1f} ms' for q, value in latency.items()))

@@ -112,7 +112,10 @@ class BagReader:
         return DataError(f'bag {self.path}: damaged, cut short or of no known format ({reason}); allowed a whole bag')
 
     def messages(self, wanted: Mapping[str, Collection[str]]) -> Iterator[Stamped]:
-        """Yield the messages of the ``wanted`` topics (each with the types it may have), in order of receive time."""
+        """Yield the messages of the ``wanted`` topics (each with the types it may have), in order of receive time.
+
+        Events of services stay serialized: their definitions come with the service's package, which is not here.
+        """
         self.check(wanted)
         return self._decoded(wanted)
 
@@ -131,9 +134,9 @@ class BagReader:
 
     def _decoded(self, wanted: Collection[str]) -> Iterator[Stamped]:
         read = 0
-        for topic, received, kind, data in self._raw(wanted):
+        for topic, received, kind, data in self.raw(wanted):
             try:
-                message = deserialize(data, kind)
+                message = data if kind.endswith('_Event') else deserialize(data, kind)
             except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
                 raise DataError(
                     f'bag {self.path} topic {topic} at {received} ns: {len(data)} bytes are no {kind} '
@@ -148,7 +151,8 @@ class BagReader:
                 'allowed a whole bag (without metadata.yaml, what the files hold counts)'
             )
 
-    def _raw(self, wanted: Collection[str]) -> Iterator[tuple[str, int, str, bytes]]:
+    def raw(self, wanted: Collection[str]) -> Iterator[tuple[str, int, str, bytes]]:
+        """Yield topic, receive time [ns], ROS type and bytes of what the ``wanted`` topics have, in order of time."""
         streams = []
         for reader in self._readers:
             connections = [c for c in reader.connections if c.topic in wanted]

@@ -43,6 +43,7 @@ class CommandTrack:
 
     def __init__(self, action: ActionSpec) -> None:
         self._joints = action.joints
+        self._recorded = action.source_joints or action.joints
         self._commands: deque[_Command] = deque()
         self.rejected = 0
 
@@ -68,14 +69,18 @@ class CommandTrack:
             return None
         return self._commands[0].set_point(t)
 
+    def missing(self) -> str:
+        """Return why there is no set point yet."""
+        return 'no command yet' + (f' ({self.rejected} ended before they were received)' if self.rejected else '')
+
     def _trajectory(self, msg: Any) -> Trajectory:
         fields = trajectory_value(msg)
-        absent = [joint for joint in self._joints if joint not in fields.joints]
+        absent = [joint for joint in self._recorded if joint not in fields.joints]
         if absent:
             raise DataError(
                 f'action joints: wanted {listed(absent)}, which the message lacks; it has {listed(fields.joints)}'
             )
-        columns = [fields.joints.index(joint) for joint in self._joints]
+        columns = [fields.joints.index(joint) for joint in self._recorded]
         velocities = None if fields.velocities is None else fields.velocities[:, columns]
         # A controller that gets accelerations without velocities interpolates linearly.
         smooth = velocities is not None and fields.accelerations is not None

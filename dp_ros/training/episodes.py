@@ -2,137 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dp_ros.config import Stream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages import JOINT_TRAJECTORY, decode, stamp_of, type_of
-from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
+from dp_ros.messages import type_of
+from dp_ros.policy.alignment import AS_LEARNT, Strictness
+from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
-from dp_ros.training.commands import CommandTrack
+from dp_ros.training.collector import Collector, Episode, FrameStore, InMemory, Run
+from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
+
+__all__ = ['Episode', 'episodes_from_messages', 'read_episode', 'read_episodes', 'wanted_topics']
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Episode:
-    """One demonstration, at consecutive control ticks.
+def episodes_from_messages(
+    name: str,
+    messages: Iterable[Stamped],
+    task: TaskSpec,
+    strictness: Strictness = AS_LEARNT,
+    *,
+    cut: CutSettings = BY_FILE,
+    cut_by: Mapping[str, str] | None = None,
+    frames: FrameStore | None = None,
+) -> list[Episode]:
+    """Return the episodes in ``messages``, which come in order of receive time; a gap splits them, and ``cut`` does.
 
-    Attributes
-    ----------
-    name
-        Of the recording it is from, with a number behind it if a gap splits that in several.
-    stamps
-        Ticks [ns], (N,) int64, whole multiples of ``control_dt``.
-    streams
-        By stream name: (N, C) float64, or (N, H, W, 3) uint8.
-    actions
-        The set point commanded at each tick [rad or m], (N, A) float64.
-
-    """
-
-    name: str
-    stamps: np.ndarray
-    streams: dict[str, np.ndarray]
-    actions: np.ndarray
-
-
-@dataclass
-class _Run:
-    """Consecutive ticks that have everything."""
-
-    stamps: list[int] = field(default_factory=list)
-    streams: list[dict[str, np.ndarray]] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-
-    def drop_last(self) -> None:
-        for values in (self.stamps, self.streams, self.actions):
-            values.pop()
-
-    def episode(self, name: str) -> Episode:
-        return Episode(
-            name=name,
-            stamps=np.array(self.stamps, dtype=np.int64),
-            streams={key: np.stack([values[key] for values in self.streams]) for key in self.streams[0]},
-            actions=np.stack(self.actions),
-        )
-
-
-class _Collector:
-    """Feeds messages to the aligner, and asks it at each tick as soon as no later message can count there."""
-
-    def __init__(self, task: TaskSpec) -> None:
-        self._aligner = Aligner(task)
-        self._commands = CommandTrack(task.action)
-        self._tick: int | None = None
-        self._newest = 0
-        self.runs: list[_Run] = []
-        self.missing: Missing | None = None
-
-    def observation(self, stream: Stream, received: int, msg: Any) -> None:
-        """Add a message of a stream."""
-        self._advance(received)
-        stamp = stamp_of(msg) or received
-        self._aligner.push(stream.name, stamp, received, decode(stream, msg))
-        self._newest = max(self._newest, stamp)
-
-    def command(self, received: int, msg: Any) -> None:
-        """Add a command."""
-        self._advance(received)
-        self._commands.push(received, msg)
-
-    def finish(self) -> None:
-        """Ask for the ticks up to the last message of the streams."""
-        self._advance(self._newest + self._aligner.wait + 1)
-        # Commands may have gone on after the streams ended; what was held over there was not observed.
-        while self.runs and self.runs[-1].stamps[-1] > self._newest:
-            self.runs[-1].drop_last()
-            if not self.runs[-1].stamps:
-                self.runs.pop()
-
-    def _advance(self, now: int) -> None:
-        dt, wait = self._aligner.control_dt, self._aligner.wait
-        if self._tick is None:
-            # An earlier tick has no command: none was received before the first message.
-            self._tick = tick_at_or_after(now, dt)
-        while self._tick + wait < now:
-            if not self._observe(self._tick) and self._tick > self._covered():
-                # Nothing can be found before the next message: a gap of days costs no more than one of a second.
-                self._tick = max(self._tick + dt, tick_at_or_after(now - wait, dt))
-            else:
-                self._tick += dt
-
-    def _covered(self) -> int:
-        """Return the last time at which the messages so far may still count [ns]."""
-        return min((b.newest or 0) + b.max_age for b in self._aligner.buffers.values())
-
-    def _observe(self, tick: int) -> bool:
-        found = self._aligner.observe(tick)
-        if isinstance(found, Missing):
-            self.missing = found
-            return False
-        action = self._commands.at(tick)
-        if action is None:
-            self.missing = Missing(stamp=tick, reasons={'action': self._no_action()})
-            return False
-        if not self.runs or self.runs[-1].stamps[-1] != tick - self._aligner.control_dt:
-            self.runs.append(_Run())
-        run = self.runs[-1]
-        run.stamps.append(tick)
-        run.streams.append(dict(found.streams))
-        run.actions.append(action)
-        return True
-
-    def _no_action(self) -> str:
-        rejected = self._commands.rejected
-        return 'no command yet' + (f' ({rejected} ended before they were received)' if rejected else '')
-
-
-def episodes_from_messages(name: str, messages: Iterable[Stamped], task: TaskSpec) -> list[Episode]:
-    """Return the episodes in ``messages``, which come in order of receive time; a gap splits them.
+    ``strictness`` is what a robot's `observation_buffer` would ask for: this shows what it would have left out.
+    ``cut_by`` is the topics that cut, with their ROS types; ``frames`` is where pictures go (None: in memory).
 
     Raises
     ------
@@ -140,24 +40,52 @@ def episodes_from_messages(name: str, messages: Iterable[Stamped], task: TaskSpe
         If a message does not hold what its stream needs, or no tick has every stream and a command.
 
     """
+    frames = frames or InMemory()
+    cutter = Cutter(cut, cut_by or {})
+    collector = Collector(task, strictness=strictness, cut=cut, cutter=cutter, frames=frames)
+    feed(collector, name, messages, task, cut_by or {})
+    try:
+        runs = collector.finish()
+    except DataError as error:
+        raise DataError(f'{name}: {error}') from error
+    if not runs:
+        if collector.found:
+            raise DataError(f'{name}: {collector.found} ticks, all idle or in episodes too short; allowed one or more')
+        why = collector.missing or 'no messages'
+        raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
+    many = len(runs) > 1
+    return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+
+
+def feed(
+    collector: Collector, name: str, messages: Iterable[Stamped], task: TaskSpec, cut_by: Mapping[str, str]
+) -> None:
+    """Hand messages to a collector; an error names ``name``, the topic and the time."""
     streams: dict[str, list[Stream]] = {}
     for stream in task.streams:
         streams.setdefault(stream.topic, []).append(stream)
-    collector = _Collector(task)
+    commands, _ = action_topic(task)
     for topic, received, msg in messages:
         try:
             for stream in streams.get(topic, ()):
                 collector.observation(stream, received, msg)
-            if topic == task.action.topic:
+            if topic == commands:
                 collector.command(received, msg)
+            if topic in cut_by:
+                collector.mark(topic, received, msg)
         except DataError as error:
             raise DataError(f'{name}, topic {topic}, received at {received} ns: {error}') from error
-    collector.finish()
-    if not collector.runs:
-        why = collector.missing or 'no messages'
-        raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
-    many = len(collector.runs) > 1
-    return [run.episode(f'{name}.{i}' if many else name) for i, run in enumerate(collector.runs)]
+
+
+def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
+    cameras = {stream.name for stream in task.streams if stream.kind == 'image'}
+    columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
+    return Episode(
+        name=name,
+        stamps=np.array(run.stamps, dtype=np.int64),
+        streams={key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()},
+        actions=np.stack(run.actions),
+    )
 
 
 def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
@@ -165,25 +93,37 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
     wanted: dict[str, set[str]] = {}
     for stream in task.streams:
         wanted.setdefault(stream.topic, set()).add(type_of(stream))
-    wanted.setdefault(task.action.topic, set()).add(JOINT_TRAJECTORY)
+    topic, kind = action_topic(task)
+    wanted.setdefault(topic, set()).add(kind)
     for topic, types in wanted.items():
         if len(types) > 1:
             raise ConfigError(f'topic {topic}: the task wants it as {" and ".join(sorted(types))}, allowed one type')
     return wanted
 
 
-def read_episode(path: Path | str, task: TaskSpec) -> list[Episode]:
-    """Return the episodes of one bag: one, or several if a gap splits it. Named after the bag's folder or file."""
+def read_episode(
+    path: Path | str,
+    task: TaskSpec,
+    strictness: Strictness = AS_LEARNT,
+    *,
+    cut: CutSettings = BY_FILE,
+    frames: FrameStore | None = None,
+) -> list[Episode]:
+    """Return the episodes of one bag: one, or several if a gap or ``cut`` splits it. Named after its folder or file."""
     with BagReader(path) as bag:
-        messages = bag.messages(wanted_topics(task))
+        cut_by = {t: bag.topics[t].type for t in cut_topics(cut) if t in bag.topics}
+        marks = {t: set(cut_types(cut, t, cut_by.get(t, ''))) for t in cut_topics(cut)}
+        messages = bag.messages({**wanted_topics(task), **marks})
         try:
-            return episodes_from_messages(bag.path.stem, messages, task)
+            return episodes_from_messages(
+                bag.path.stem, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames
+            )
         except DataError as error:
             where = f'bag {bag.path}'
             raise error if where in str(error) else DataError(f'{where}: {error}') from error
 
 
-def read_episodes(path: Path | str, task: TaskSpec) -> Iterator[Episode]:
+def read_episodes(path: Path | str, task: TaskSpec, *, cut: CutSettings = BY_FILE) -> Iterator[Episode]:
     """Yield the episodes of every bag at or under ``path``, in order of name."""
     for bag in find_bags(path):
-        yield from read_episode(bag, task)
+        yield from read_episode(bag, task, cut=cut)

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.config import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import joint_vector, pose_features, resize_rgb
@@ -27,12 +27,11 @@ from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.planner import Planned, Planner
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected
-from dp_ros.simulation.pusht import PushTWorld
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_world
 
 START = 1_700_000_000 * NANOSECONDS
-WORLDS = {'pusht': PushTWorld}
 SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}
 
@@ -42,7 +41,8 @@ def make_planner(world: str, task: TaskSpec) -> Planner:
     path = share_folder() / 'config' / f'{world}.yaml'
     parameters = yaml.safe_load(path.read_text())['/**/trajectory_publisher']['ros__parameters']
     joints, limits = task.action.joints, parameters['limits']
-    columns = {q: tuple(limits[j][q] for j in joints) for q in ('lower', 'upper', 'velocity', 'acceleration')}
+    given = [q for q in LIMITS if all(q in limits[joint] for joint in joints)]
+    columns = {q: tuple(limits[joint][q] for joint in joints) for q in given}
     options: dict[str, Any] = {
         PLANNER_NAMES.get(name, name): to_nanoseconds(value) if name in SECONDS_TO_NANOSECONDS else value
         for name, value in parameters.items()
@@ -52,8 +52,10 @@ def make_planner(world: str, task: TaskSpec) -> Planner:
 
 
 PLANNER_PARAMETERS = (
-    'history_steps', 'splice_margin', 'lead_in', 'far', 'tail', 'position_tolerance', 'max_joint_age'
+    'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'far', 'tail',
+    'position_tolerance', 'max_joint_age',
 )  # fmt: skip
+LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
@@ -91,7 +93,7 @@ class DirectRunner:
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.task.pred_horizon})'
             )
         self.latency = to_nanoseconds(settings.latency)
-        self.world = WORLDS[settings.world]()
+        self.world = make_world(settings.world)
         self.camera = any(isinstance(s, ImageStream) for s in self.task.streams)
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
@@ -132,6 +134,7 @@ class DirectRunner:
             chunks=chunks,
             latency=latency,
             deadline_misses=sum(taken * NANOSECONDS > self.control_dt for taken in latency),
+            side=str(status.details.get('side', '')),
         )
 
     def _sense(self, reading: Reading, now: int, aligner: Aligner, planner: Planner) -> None:
@@ -147,8 +150,13 @@ class DirectRunner:
                 vector = joint_vector(stream, reading.name, reading.position, reading.velocity, reading.effort)
                 yield stream.name, vector
             elif isinstance(stream, PoseStream) and isinstance(reading, PoseReading):
-                yield stream.name, pose_features(stream, reading.position, reading.orientation)
-            elif isinstance(stream, ImageStream) and isinstance(reading, ImageReading):
+                if _from(stream, POSE_TOPICS[reading.name]):
+                    yield stream.name, pose_features(stream, reading.pose.position, reading.pose.orientation)
+            elif (
+                isinstance(stream, ImageStream)
+                and isinstance(reading, ImageReading)
+                and _from(stream, CAMERA_TOPICS[reading.camera])
+            ):
                 yield stream.name, resize_rgb(stream, reading.pixels)
 
     @staticmethod
@@ -160,3 +168,7 @@ class DirectRunner:
         if isinstance(verdict, Rejected):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
         return 1
+
+
+def _from(stream: Stream, topic: str) -> bool:
+    return stream.topic.removesuffix('/compressed').removeprefix('/') == topic

@@ -1,7 +1,8 @@
-"""rosbags' readers, made to bear message types whose definition a recorder did not have.
+"""rosbags' readers, made to bear message types without a definition, and metadata that disagrees with its storage.
 
-rosbag2 then writes the definition's encoding as 'unknown' or as nothing at all, which rosbags 0.11 answers with a
-KeyError for the whole bag. Definitions are not needed here (see `dp_ros.training.bags`), so these readers go on.
+Of a type that it lacks, rosbag2 writes the definition's encoding as 'unknown' or as nothing at all, which rosbags 0.11
+answers with a KeyError for the whole bag. Definitions are not needed here (see `dp_ros.training.bags`), so these
+readers go on.
 """
 
 from __future__ import annotations
@@ -89,10 +90,31 @@ class TolerantSqlite3Reader(Sqlite3Reader):
         )
 
 
+class _AnyQos(ConnectionExtRosbag2):
+    """What metadata.yaml says of a topic beside its name and type: taken to agree with what the storage says."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class TolerantDirectoryReader(DirectoryReader):
-    """Reader of a folder with metadata.yaml."""
+    """Reader of a folder with metadata.yaml.
+
+    rosbags gives no message of a topic whose quality of service reads otherwise in metadata.yaml than in the storage,
+    as it does in bags of ROS before Humble. Name and type are enough.
+    """
 
     STORAGE_PLUGINS: Mapping[str, Any] = {'mcap': TolerantMcapReader, 'sqlite3': TolerantSqlite3Reader}
+
+    def open(self) -> None:
+        """Open the bag."""
+        super().open()
+        self.connections = [c._replace(ext=_AnyQos(*c.ext), digest='') for c in self.connections]
 
 
 class TolerantReader(Reader):

@@ -23,7 +23,7 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
-ARGUMENTS = ('params_file', 'bundle', 'world', 'sim', 'namespace', 'use_sim_time', 'log_level')
+ARGUMENTS = ('world', 'params_file', 'bundle', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level')
 LIMIT = 60.0  # [s]
 
 pytestmark = pytest.mark.ros
@@ -76,6 +76,14 @@ def test_an_argument_that_is_not_allowed_is_refused(argument):
         nodes(params_file='x.yaml', **argument)
 
 
+@pytest.mark.parametrize('respawn', ['true', 'false'])
+def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn):
+    for node in nodes(sim='true', params_file='x.yaml', respawn=respawn):
+        again = respawn == 'true' and node.node_executable != 'simulated_robot'
+        assert node._ExecuteLocal__respawn == again
+        assert bool(node._ExecuteLocal__on_exit) != again
+
+
 def launch_until(done: Callable[[], bool], **arguments: str) -> int:
     """Run the launch file until ``done`` or ``LIMIT``, and shut it down; return its exit code."""
     include = IncludeLaunchDescription(
@@ -96,17 +104,6 @@ def launch_until(done: Callable[[], bool], **arguments: str) -> int:
     code = service.run()
     watcher.join(LIMIT)
     return int(code)
-
-
-@pytest.fixture
-def installed() -> None:
-    packages = pytest.importorskip('ament_index_python.packages', reason='ament_index_python is not installed')
-    try:
-        prefix = Path(packages.get_package_prefix('dp_ros'))
-    except packages.PackageNotFoundError:
-        pytest.skip('dp_ros is not installed for ROS (colcon build, then source install/setup.bash)')
-    if not (prefix / 'lib' / 'dp_ros' / 'policy_executor').exists():
-        pytest.skip(f'dp_ros in {prefix} has no executables')
 
 
 @pytest.mark.parametrize(('namespace', 'use_sim_time'), [('', 'false'), ('left', 'true')])
@@ -145,3 +142,14 @@ def _tiny() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_world_chooses_the_parameter_file_unless_one_is_given():
+    description = load().generate_launch_description()
+    names = [a.name for a in description.get_launch_arguments()]
+    assert names.index('world') < names.index('params_file'), 'its default needs the world'
+    (default,) = [a.default_value for a in description.get_launch_arguments() if a.name == 'params_file']
+    context = LaunchContext()
+    context.launch_configurations['world'] = 'push_block'
+    performed = [part.perform(context) for part in default[1:]]
+    assert (PATH.parents[1] / ''.join(performed).removeprefix('/')).is_file()

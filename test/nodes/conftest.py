@@ -67,6 +67,12 @@ class Ros:
             self.executor.spin_once(timeout_sec=0.05)
         return result
 
+    def spin(self, seconds: float) -> None:
+        """Let callbacks run for a while, to see that nothing happens."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+
     def call(self, kind: type, service: str, request: Any) -> Any:
         """Call a service; return the response."""
         client = self.tester.create_client(kind, service)

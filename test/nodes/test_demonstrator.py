@@ -17,10 +17,10 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
 from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
-from dp_ros.nodes.demonstrator import JOINTS, Demonstrator
+from dp_ros.nodes.demonstrator import Demonstrator
 from dp_ros.nodes.recorder import Recorder
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode
-from dp_ros.simulation.expert import PushTExpert
+from dp_ros.simulation.expert import JOINTS, PushTExpert
 from dp_ros.training.bags import BagWriter
 from dp_ros.training.episodes import read_episode
 
@@ -34,9 +34,9 @@ TURN = (0.0, 0.0, math.sin(0.4), math.cos(0.4))
 class Stage:
     """Plays the robot to a demonstrator."""
 
-    def __init__(self, ros: Any) -> None:
+    def __init__(self, ros: Any, **parameters: Any) -> None:
         self.ros = ros
-        self.node = ros.create(Demonstrator)
+        self.node = ros.create(Demonstrator, **parameters)
         self.commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
         assert self.node.start()
         self.joints = ros.talk(JointState, '/joint_states')
@@ -93,6 +93,26 @@ def test_a_message_that_cannot_be_read_gives_no_command(ros: Any) -> None:
     stage.show(DT, position=(0.1, math.nan))
     ros.status('demonstration', DiagnosticStatus.ERROR, 'got nan')
     assert stage.commands == []
+
+
+def test_it_demonstrates_the_arm_s_task_too(ros: Any) -> None:
+    pytest.importorskip('mujoco', reason='mujoco is not installed')
+    from dp_ros.simulation.push_block import PushBlockWorld
+
+    world = PushBlockWorld()
+    world.reset(3)
+    stage = Stage(ros, world='push_block')
+    stage.begin(seed=3, elapsed=0.0)
+    block = world.poses['block']
+    stage.joints.publish(messages.to_joint_state(stamp=DT, name=world.joints, position=world.joint_positions))
+    stage.pose.publish(
+        messages.to_pose(stamp=DT, position=block.position, orientation=block.orientation, frame_id='table')
+    )
+    ros.wait(lambda: stage.commands, 'a command')
+    command = messages.trajectory_value(stage.commands[0])
+    assert (command.joints, command.stamp, command.times.tolist()) == (world.joints, DT, [0, DT])
+    np.testing.assert_allclose(command.positions[0], world.joint_positions)
+    assert 0.0 < np.abs(command.positions[1] - command.positions[0]).max() < 0.1
 
 
 @pytest.mark.slow

@@ -7,6 +7,10 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
@@ -132,3 +136,30 @@ def test_a_node_whose_thread_dies_ends_with_exit_code_1():
 
     assert run(create) == 1
     assert nodes[0].done[-2:] == ['deactivate', 'cleanup'], 'it stopped what it had started'
+
+
+def test_a_destroyed_node_leaves_its_services_to_the_next_of_its_name(ros):
+    first = make(ros)
+    ros.executor.remove_node(first)
+    ros.nodes.remove(first)
+    first.destroy_node()
+    ros.wait(lambda: ros.tester.count_services('/example/change_state') == 0, 'its services to be gone')
+    second = make(ros)
+    request = ChangeState.Request()
+    request.transition.id = Transition.TRANSITION_CONFIGURE
+    assert ros.call(ChangeState, '/example/change_state', request).success
+    assert state(second) == 'inactive'
+    assert first.done == []
+
+
+def test_an_active_node_does_not_change_its_clock(ros):
+    node = make(ros)
+    node.start()
+    request = SetParameters.Request(parameters=[Parameter('use_sim_time', value=True).to_parameter_msg()])
+    (refused,) = ros.call(SetParameters, '/example/set_parameters', request).results
+    assert not refused.successful
+    assert 'use_sim_time: got a change while active' in refused.reason
+    assert not node.simulated_time
+    node.trigger_deactivate()
+    (allowed,) = ros.call(SetParameters, '/example/set_parameters', request).results
+    assert allowed.successful

@@ -84,9 +84,9 @@ def params(path: Path, node: str, **values: Any) -> Path:
     [
         ('policy_executor', {'sampling_step': 3}, "got unknown parameter 'sampling_step', allowed autostart, backend"),
         ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
-        ('trajectory_publisher', {'limits': {'pusher_x': {'jerk': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
+        ('trajectory_publisher', {'limits': {'pusher_x': {'snap': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
         ('policy_executor', {'threads': 0}, 'threads: got 0, allowed a whole number from 1 to 64'),
-        ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'pusht'"),
+        ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'push_block', 'pusht'"),
         ('policy_executor', {'bundle': '/nowhere'}, '/nowhere'),
     ],
 )
@@ -172,7 +172,7 @@ def test_the_four_nodes_move_the_robot_and_it_comes_to_rest_when_the_executor_di
     # The tester's own subscription may be matched later than those of the nodes.
     ros.wait(lambda: joints and joints[-1].position != joints[0].position, 'the robot to move')
     assert nodes['policy_executor'].end(signal.SIGKILL) == -signal.SIGKILL
-    ros.status('trajectory_publisher: plan', STALE, 'the robot holds at the end of the plan')
+    ros.status('trajectory_publisher: ladder', STALE, 'the robot holds')
     ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
     assert all(nodes[n].popen.poll() is None for n in NODES if n != 'policy_executor')
 
@@ -182,7 +182,7 @@ def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(
     start_all(start, tiny, but=('simulated_robot',))
     ros.status('observation_buffer: observations', WARN, 'joint_states: no message yet; block_pose: no message yet')
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
-    ros.status('trajectory_publisher: plan', WARN, 'no chunk yet')
+    ros.status('trajectory_publisher: ladder', WARN, 'no chunk yet')
     assert commands == []
 
 

@@ -19,7 +19,7 @@ from dp_ros import messages  # noqa: E402
 from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
 from dp_ros.data import Observation  # noqa: E402
 from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
-from dp_ros.policy.alignment import WindowBuffer  # noqa: E402
+from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer  # noqa: E402
 from dp_ros.training.bag_types import rosbags_types  # noqa: E402
 from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
 from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402
@@ -63,9 +63,9 @@ def picture(stamp: int, seed: int = 0, size: tuple[int, int] = (24, 32), types: 
 class Live:
     """An active observation_buffer on a simulated clock, what it is told and what it says."""
 
-    def __init__(self, ros: Any, bundle: str, task: TaskSpec, now: int = T0) -> None:
+    def __init__(self, ros: Any, bundle: str, task: TaskSpec, now: int = T0, **parameters: Any) -> None:
         self.ros, self.task = ros, task
-        self.node = ros.create(ObservationBuffer, bundle=bundle, use_sim_time=True)
+        self.node = ros.create(ObservationBuffer, bundle=bundle, use_sim_time=True, **parameters)
         assert self.node.start()
         kinds = {s.name: Image if isinstance(s, ImageStream) else message_type(s) for s in task.streams}
         self.heard = {name: ros.listen(kind, f'/observation_buffer/{name}') for name, kind in kinds.items()}
@@ -146,6 +146,55 @@ def test_a_source_that_stopped_ages_out(ros, described):
         live.time(T0 + step * DT + 30 * MS)
     ros.status('observation_buffer: observations', WARN, 'arm: newest message is')
     assert live.ticks('arm') == [T0, T0 + DT]
+
+
+def test_streams_too_far_apart_give_no_observation_but_the_reason(ros, described):
+    live = Live(ros, described(task(ARM, BLOCK)), task(ARM, BLOCK), max_skew=0.03)
+    live.time(T0 + 60 * MS)
+    live.send('/block_pose', pose(T0 + 60 * MS))
+    live.time(T0 + 100 * MS)
+    live.send('/joint_states', joints(T0 + 100 * MS))
+    live.time(T0 + 130 * MS)
+    ros.status('observation_buffer: observations', WARN, 'block: stamped 0.040 s before arm, allowed 0.030 s')
+    ros.status('observation_buffer: stream block', WARN, 'stamped 0.040 s before arm')
+    assert live.ticks('arm') == []
+
+
+def test_a_frozen_camera_gives_no_observation_but_the_reason(ros, described):
+    live = Live(ros, described(task(CAMERA)), task(CAMERA), max_frozen=0.15)
+    for step, seed in enumerate((0, 1, 1, 1, 2)):
+        live.time(T0 + step * DT)
+        live.send(CAMERA.topic, picture(T0 + step * DT, seed))
+    ros.wait(lambda: len(live.heard['camera']) == 4, 'the observations')
+    status = ros.status('observation_buffer: stream camera', WARN, 'frozen: one picture for 0.200 s, allowed 0.150 s')
+    assert live.ticks('camera') == [T0, T0 + DT, T0 + 2 * DT, T0 + 4 * DT]
+    assert {v.key: v.value for v in status.values}['frozen_ms'] == '200.0'
+
+
+def test_each_stream_s_rate_age_and_drops_are_said(ros, described):
+    live = Live(ros, described(task(ARM, BLOCK)), task(ARM, BLOCK), max_age__arm=0.05)
+    for step in range(1, 101):
+        live.time(T0 + step * 10 * MS)
+        live.send('/joint_states', joints(T0 + step * 10 * MS))
+        if step % 10 == 0:
+            live.send('/block_pose', pose(T0 + step * 10 * MS))
+            live.send('/block_pose', pose(T0 + step * 10 * MS - 30 * MS))
+    live.send('/block_pose', pose(T0 + 7000 * MS))
+    live.time(T0 + 1030 * MS)
+    live.node.refresh()
+    said = {name: live.node.diagnostics._statuses[f'stream {name}'] for name in ('arm', 'block')}
+    values = {name: {v.key: v.value for v in status.values} for name, status in said.items()}
+    assert said['arm'].message == said['block'].message == 'arriving'
+    assert values['arm']['topic'] == '/joint_states'
+    assert 90.0 < float(values['arm']['rate_hz']) < 105.0
+    assert 15.0 < float(values['block']['rate_hz']) < 25.0
+    assert values['arm']['gap_ms_max'] == '30.0' and values['block']['gap_ms_max'] == '100.0'
+    assert values['arm']['age_ms'] == values['block']['age_ms'] == '30.0'
+    assert values['arm']['max_age_ms'] == '50.0' and values['block']['max_age_ms'] == '100.0'
+    assert values['arm']['out_of_order'] == '0' and values['block']['out_of_order'] == '10'
+    assert values['block']['ahead'] == '1' and values['block']['received'] == '21'
+    live.time(T0 + 1200 * MS)
+    ros.status('observation_buffer: stream arm', WARN, 'newest message is')
 
 
 def bad_joints(**changes: Any) -> Any:
@@ -270,6 +319,8 @@ def test_the_bundle_s_topics_lie_below_the_namespace(ros, described):
         ({}, "bundle: got '', allowed the path of a bundle folder"),
         ({'bundle': '/nowhere'}, '/nowhere'),
         ({'topics__elbow': '/x'}, 'topics.elbow: got a stream that the bundle lacks, allowed arm'),
+        ({'max_age__elbow': 0.1}, 'max_age.elbow: got a stream that the bundle lacks, allowed arm'),
+        ({'max_age__arm': 0.2}, 'max_age.arm: got 0.2 s, allowed up to 0.1 s, as the policy learnt'),
     ],
 )
 def test_configure_is_refused(ros, described, parameters, reason):
@@ -292,7 +343,8 @@ def write_bag(path: Path) -> None:
         if i % 3:
             events.append((stamp + delay // 2, BLOCK.topic, lambda s=stamp, i=i: pose(s, i / 900, types)))
         if i % 10 == 0:
-            events.append((stamp + delay, CAMERA.topic, lambda s=stamp, i=i: picture(s, i, types=types)))
+            seed = i if i < 180 else 180  # frozen towards the end
+            events.append((stamp + delay, CAMERA.topic, lambda s=stamp, i=seed: picture(s, i, types=types)))
         if i % 80 == 0:
             command = messages.TrajectoryFields(
                 stamp=0, joints=('a', 'b'), times=np.array([DT]), positions=np.array([[i / 7, 1.0]]),
@@ -330,14 +382,21 @@ def windows_of(stamps: np.ndarray, streams: dict[str, np.ndarray], horizon: int)
     return found
 
 
-def test_replaying_a_bag_live_gives_the_same_windows_as_reading_it(ros, described, tmp_path):
+STRICT = {'max_skew': 0.098, 'max_frozen': 0.35, 'max_age__arm': 0.03}
+STRICTNESS = Strictness(max_skew=98 * MS, max_frozen=350 * MS, max_age={'arm': 30 * MS})
+
+
+@pytest.mark.parametrize(('parameters', 'strictness'), [({}, AS_LEARNT), (STRICT, STRICTNESS)], ids=['own', 'strict'])
+def test_replaying_a_bag_live_gives_the_same_windows_as_reading_it(ros, described, tmp_path, parameters, strictness):
     spec = task(ARM, BLOCK, CAMERA)
     write_bag(tmp_path / 'bag')
-    episodes = read_episode(tmp_path / 'bag', spec)
+    episodes = read_episode(tmp_path / 'bag', spec, strictness)
     assert len(episodes) > 1, 'the gap must split the bag'
+    learnt = sum(len(e.stamps) for e in read_episode(tmp_path / 'bag', spec))
+    assert (sum(len(e.stamps) for e in episodes) < learnt) == bool(parameters)
     offline = [w for e in episodes for w in windows_of(e.stamps, e.streams, spec.obs_horizon)]
 
-    live = Live(ros, described(spec), spec, now=T0 - 600 * MS)
+    live = Live(ros, described(spec), spec, now=T0 - 600 * MS, **parameters)
     observations: dict[str, list[Any]] = live.heard
     with BagReader(tmp_path / 'bag') as bag:
         last = 0

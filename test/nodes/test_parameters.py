@@ -12,7 +12,13 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.nodes import inference_settings, observation_buffer, plan_settings, simulated_robot  # noqa: E402
+from dp_ros.nodes import (  # noqa: E402
+    inference_settings,
+    observation_buffer,
+    publisher_settings,
+    simulated_robot,
+    stream_settings,
+)
 from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
 from dp_ros.nodes.parameters import Param  # noqa: E402
 
@@ -126,9 +132,9 @@ def test_a_number_needs_a_range():
 
 
 SHIPPED = {
-    'observation_buffer': [observation_buffer.BUNDLE],
+    'observation_buffer': [observation_buffer.BUNDLE, *stream_settings.PARAMETERS],
     'policy_executor': inference_settings.PARAMETERS,
-    'trajectory_publisher': plan_settings.PARAMETERS,
+    'trajectory_publisher': publisher_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,
 }
 
@@ -149,7 +155,7 @@ def test_policy_yaml_has_every_parameter_with_its_default_and_a_comment(node):
     assert set(values) <= set(own)
     for name, parameter in own.items():
         if parameter.default == ():
-            assert f'# {name}: [' in block
+            assert f'# {name.rpartition(".")[2]}: [' in block
         elif name not in ('bundle', 'topics.command'):
             assert values[name] == parameter.default, name
     lines = block.splitlines()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,18 @@ from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 
 pytestmark = pytest.mark.ros
+
+
+
+def load_tiny() -> ModuleType:
+    """Return test/tiny_bundle.py."""
+    path = Path(__file__).parents[1] / 'tiny_bundle.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 DT = 100_000_000
 T0 = 1_700_000_000_000_000_000
@@ -132,7 +146,7 @@ def test_the_next_chunk_is_made_exec_horizon_ticks_later(ros, tiny):
             live.wait_for((tick - 1) // 8 + 1)
     assert [(c.stamp - T0) // DT for c in live.wait_for(3)] == [1, 9, 17]
     assert np.array_equal(live.wait_for(3)[2].actions, expected(live, 17, [0, 2]))
-    assert live.node._number == 3
+    assert live.node._inference.number == 3
 
 
 def test_after_a_missing_observation_a_whole_window_is_collected_anew(ros, tiny):
@@ -150,7 +164,7 @@ def test_without_one_of_the_streams_nothing_is_predicted_and_the_diagnostics_say
     for tick in range(4):
         live.send(tick, only=('joint_states',))
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
-    assert live.node._number == 0
+    assert live.node._inference.number == 0
 
 
 def test_an_observation_that_cannot_be_decoded_is_refused(ros, tiny):
@@ -161,7 +175,7 @@ def test_an_observation_that_cannot_be_decoded_is_refused(ros, tiny):
     live.inputs['joint_states'].publish(bad)
     ros.wait(lambda: live.node.counts['refused_observations'], 'the refusal')
     live.send(2)
-    assert live.node._number == 0
+    assert live.node._inference.number == 0
 
 
 def test_sampler_settings_and_exec_horizon_change_live(ros, tiny):
@@ -184,7 +198,7 @@ def test_sampler_settings_and_exec_horizon_change_live(ros, tiny):
         ({'sampling_steps': 101}, 'sampling_steps: got 101, allowed 1 to diffusion_steps (100)'),
         ({'exec_horizon': 16}, 'exec_horizon + inference_delay: got 16 + 1, allowed up to pred_horizon (16)'),
         ({'inference_delay': 9}, 'exec_horizon + inference_delay: got 8 + 9, allowed up to pred_horizon (16)'),
-        ({'sampler': 'euler'}, "sampler: got 'euler', allowed '', 'ddim', 'ddpm'"),
+        ({'sampler': 'heun'}, "sampler: got 'heun', allowed '', 'ddim', 'ddpm'"),
         ({'seed': -1}, 'Min: 0'),
         ({'backend': 'torchscript'}, 'read-only'),
     ],
@@ -248,7 +262,7 @@ def test_a_network_that_fails_latches_and_activation_clears_it(ros, tiny):
     live.node._settings = healthy
     for tick in range(2, 20):
         live.send(tick)
-    assert live.node._number == 1
+    assert live.node._inference.number == 1
     live.node.trigger_deactivate()
     live.node.trigger_activate()
     live.connect()
@@ -298,7 +312,7 @@ def test_while_inference_is_slow_the_newest_window_wins_and_callbacks_go_on(ros,
         live.send(tick)
     gate.open.set()
     assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 6]
-    assert live.node._worker.skipped == 4
+    assert live.node._inference.skipped == 4
 
 
 def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny):
@@ -325,3 +339,145 @@ def test_when_the_clock_jumps_back_windows_start_anew(ros, tiny):
     for tick in range(-50, -48):
         live.send(tick)
     assert live.wait_for(2)[1].stamp == T0 - 49 * DT
+
+
+def nan(_: Window) -> None:
+    raise DataError('policy tiny prediction at k = 3: got nan at index (0, 0), allowed finite numbers only')
+
+
+def test_a_network_that_gives_nan_makes_no_chunk_and_is_counted(ros, tiny):
+    live = Live(ros, tiny)
+    live.inject(nan)
+    for tick in range(2):
+        live.send(tick)
+    status = ros.status('policy_executor: inference', ERROR, 'got nan')
+    assert {v.key: v.value for v in status.values}['failed'] == '1'
+    assert live.chunks == []
+
+
+def test_each_chunk_has_an_entry_with_the_times_of_its_inference(ros, tiny):
+    live = Live(ros, tiny)
+    heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
+    ros.connected('/policy_executor/ledger')
+    gate = Gate()
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    ros.set_clock(T0 + DT + 30_000_000, live.node)
+    gate.open.set()
+    live.wait_for(1)
+    ros.wait(lambda: heard, 'the entry')
+    entry = {v.key: v.value for v in heard[0].values}
+    assert int(entry['observation']) == T0 + DT
+    assert int(entry['inference_start']) == T0 + DT
+    assert int(entry['inference_end']) == T0 + DT + 30_000_000
+    assert entry['policy'] == live.bundle.name
+    said = {v.key: v.value for v in ros.status('policy_executor: chunk', OK, 'predicted').values}
+    assert said == entry
+
+
+def test_inference_that_stalls_is_said_while_it_does(ros, tiny):
+    live = Live(ros, tiny, deadline=0.05)
+    gate = Gate()
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    ros.status('policy_executor: inference', ERROR, 'inference has taken')
+    gate.open.set()
+    live.wait_for(1)
+
+
+def with_fallback(live: Live, act: Callable[[Window], None], after: int = 2) -> None:
+    """Let the policy do something, with a fallback that works."""
+    works = Policy(live.bundle, lambda _: None)
+    live.inject(act)
+    live.node._settings = replace(live.node._settings, fallback=works, fallback_after=after)
+
+
+def test_the_fallback_takes_over_where_the_policy_fails_until_it_is_activated_again(ros, tiny):
+    live = Live(ros, tiny)
+    with_fallback(live, nan)
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 9]
+    status = ros.status('policy_executor: inference', WARN, 'predicts: policy tiny prediction at k = 3: got nan')
+    assert 'predicts' in status.message
+    assert live.node.counts['failed'] == 1, 'the one that fails is not asked again'
+    assert live.node.counts['fallback_chunks'] == 2
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    assert not live.node._inference.switched
+
+
+def test_the_fallback_takes_over_after_deadlines_missed_in_a_row(ros, tiny):
+    live = Live(ros, tiny, deadline=0.05, exec_horizon=1)
+    gates = [Gate() for _ in range(2)]
+    asked: list[int] = []
+
+    def slow(window: Window) -> None:
+        asked.append(window.stamp)
+        gates[len(asked) - 1](window)
+
+    with_fallback(live, slow)
+    live.send(0)
+    for number, gate in enumerate(gates):
+        live.send(2 * number + 1)
+        assert gate.reached.wait(10)
+        live.send(2 * number + 2)
+        gate.open.set()
+        live.wait_for(2 * number + 1)
+        live.node._inference._worker.forget()
+    ros.wait(lambda: live.node._inference.switched, 'the fallback')
+    assert 'deadlines missed in a row' in live.node._inference.switched
+    assert len(asked) == 2
+
+
+def test_a_fallback_that_fails_too_latches(ros, tiny):
+    live = Live(ros, tiny)
+    live.inject(nan)
+    live.node._settings = replace(live.node._settings, fallback=Policy(live.bundle, nan))
+    for tick in range(2):
+        live.send(tick)
+    ros.status('policy_executor: inference', ERROR, 'stopped: policy tiny prediction')
+    assert live.chunks == []
+
+
+def test_a_fallback_bundle_is_opened_and_checked_at_configure(ros, tiny, tmp_path):
+    node = ros.create(PolicyExecutor, bundle=tiny, fallback_bundle=tiny)
+    assert node.start()
+    assert node._settings.fallback is not None
+    other = load_tiny().write_tiny_bundle(tmp_path / 'other', task=replace(load_tiny().TASK, obs_horizon=3))
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    wrong = ros.create(PolicyExecutor, bundle=tiny, fallback_bundle=str(other))
+    assert not wrong.start()
+    ros.status('policy_executor: lifecycle', ERROR, 'obs_horizon: got 3, allowed 2')
+
+
+def test_a_bundle_that_is_swapped_on_disk_changes_nothing_until_configure_which_checks_it(ros, tiny, tmp_path):
+    folder = tmp_path / 'bundle'
+    shutil.copytree(tiny, folder)
+    live = Live(ros, str(folder))
+    alter(folder)
+    for tick in range(2):
+        live.send(tick)
+    live.wait_for(1)
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    live.connect()
+    for tick in range(2, 4):
+        live.send(tick)
+    assert np.array_equal(live.wait_for(2)[1].actions, expected_of(tiny, live, 3))
+    live.node.trigger_deactivate()
+    live.node.trigger_cleanup()
+    live.node.trigger_configure()
+    ros.status('policy_executor: lifecycle', ERROR, 'SHA-256')
+
+
+def expected_of(folder: str, live: Live, tick: int) -> np.ndarray:
+    bundle = load_bundle(folder)
+    return DiffusionPolicy(bundle, open_backend(bundle)).chunk(live.window(tick), np.random.default_rng([0, 0])).actions

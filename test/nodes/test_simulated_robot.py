@@ -12,16 +12,19 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402
+from dp_ros.policy.urdf import parse_urdf  # noqa: E402
 from dp_ros.simulation.pusht import PushTWorld  # noqa: E402
+from dp_ros.simulation.worlds import JOINTS as WORLD_JOINTS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -154,7 +157,31 @@ def test_a_rate_needs_a_clock_of_its_own(ros):
     ros.status('simulated_robot: lifecycle', ERROR, 'rate: got 2.0, allowed 1.0 unless publish_clock is true')
 
 
+# The arm.
+
+
+def test_the_arm_has_two_cameras_and_says_what_it_looks_like_to_whoever_comes_later(ros):
+    pytest.importorskip('mujoco', reason='mujoco is not installed')
+    live = Live(ros, world='push_block', camera_rate=20.0)
+    wrist = ros.listen(Image, '/wrist_camera/color/image_raw')
+    late = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    described = ros.listen(String, '/robot_description', late)
+    ros.wait(lambda: len(live.images) > 3 and len(wrist) > 3 and described, 'images and the description')
+    assert live.joints[0].name == list(WORLD_JOINTS['push_block'])
+    assert live.poses[0].header.frame_id == 'push_block'
+    assert (live.images[0].header.frame_id, wrist[0].header.frame_id) == ('camera', 'wrist_camera')
+    assert set(np.diff([messages.stamp_of(m) for m in wrist])) == {50 * MS}
+    assert parse_urdf(described[0].data).limits(WORLD_JOINTS['push_block'])
+    assert {'side', 'distance', 'collided'} <= set(live.episode())
+
+
+def test_a_disturbance_that_the_world_does_not_know_is_refused(ros):
+    node = ros.create(SimulatedRobotNode, disturbance=1.0)
+    assert not node.start()
+    ros.status('simulated_robot: lifecycle', ERROR, 'disturbance: got 1.0, allowed 0 in the world pusht')
+
+
 def test_it_says_whether_time_keeps_up(ros):
     Live(ros)
     status = ros.status('simulated_robot: simulation', OK)
-    assert {'accepted', 'rejected', 'steps', 'late_ms_max'} == {v.key for v in status.values}
+    assert {'accepted', 'rejected', 'steps', 'late_ms_max', 'last_rejection'} <= {v.key for v in status.values}

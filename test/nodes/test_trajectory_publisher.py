@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,18 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
+from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from dp_ros.policy.limits import Within, check  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402
@@ -50,13 +56,27 @@ class Live:
 
     def time(self, now: int) -> None:
         self.ros.set_clock(now, self.node)
+        self.now = now
 
     def measure(self, stamp: int, x: float = 0.2, y: float = 0.3, name: tuple[str, ...] = JOINTS) -> None:
-        before = self.node._joint_state
+        before = self.node._motion.joint_states.received
         self.joints.publish(
             messages.to_joint_state(stamp=stamp, name=name, position=[x, y], velocity=[0.0, 0.0], effort=[])
         )
-        self.ros.wait(lambda: self.node._joint_state is not before, 'the joint state')
+        self.ros.wait(lambda: self.node._motion.joint_states.received > before, 'the joint state')
+
+    def advance(self, to: int, x: float = 0.2) -> None:
+        """Let time pass, with a joint state twice a control step."""
+        for now in (*range(self.now + DT // 2, to, DT // 2), to):
+            self.time(now)
+            self.measure(now, x)
+
+    @property
+    def rung(self) -> str:
+        return str(self.node._motion.ladder.rung.name)
+
+    def reach(self, rung: str) -> None:
+        self.ros.wait(lambda: self.rung == rung, f'rung {rung}, not {self.rung}')
 
     def chunk(self, stamp: int, x: float = 0.2, slope: float = 0.01, joints: tuple[str, ...] = JOINTS) -> Any:
         ramp = x + slope * np.arange(16)
@@ -113,8 +133,7 @@ def test_the_first_chunk_is_led_in_from_the_measured_state_within_the_limits(ros
 def test_the_next_chunk_is_spliced_into_the_plan(ros, tiny):
     live = started(ros, tiny)
     first = live.trajectory(1)
-    live.time(T0 + 800 * MS)
-    live.measure(T0 + 795 * MS, 0.275)
+    live.advance(T0 + 800 * MS, 0.275)
     live.time(T0 + 840 * MS)
     live.send(live.chunk(T0 + 800 * MS, 0.28, 0.012))
     second = live.trajectory(2)
@@ -136,8 +155,7 @@ def test_each_chunk_has_an_entry_in_the_ledger(ros, tiny):
     assert float(values['latency_ms']) == 40.0
     assert values['reseeded'] == 'True'
     assert values['total_deadline_misses'] == '0'
-    live.time(T0 + 910 * MS)
-    live.measure(T0 + 900 * MS, 0.28)
+    live.advance(T0 + 910 * MS, 0.28)
     live.send(live.chunk(T0 + 800 * MS, 0.28))
     late = {v.key: v.value for v in ros.status('trajectory_publisher: chunk', WARN, 'late').values}
     assert float(late['latency_ms']) == 110.0
@@ -198,7 +216,7 @@ def empty(live: Live) -> Any:
         (uneven, 'time_from_start of point 5'),
         (empty, 'chunk'),
         (lambda live: live.chunk(T0, joints=('pusher_y', 'pusher_x')), 'joints'),
-        (lambda live: live.chunk(T0 - 1600 * MS), 'chunk is stale'),
+        (lambda live: live.chunk(T0 - 1600 * MS), 'made from an observation 1.600 s old, allowed 1.300 s'),
     ],
 )
 def test_a_chunk_that_cannot_be_followed_is_refused(ros, tiny, make, reason):
@@ -210,18 +228,17 @@ def test_a_chunk_that_cannot_be_followed_is_refused(ros, tiny, make, reason):
 
 def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny):
     live = started(ros, tiny)
-    live.time(T0 + 840 * MS)
-    live.measure(T0 + 840 * MS, 0.28)
+    live.advance(T0 + 840 * MS, 0.28)
     live.send(live.chunk(T0 + 800 * MS, 0.28, 0.05))
     stop = live.trajectory(2)
-    assert stop.velocities is not None
-    assert stop.velocities[-1].tolist() == [0.0, 0.0]
+    assert ends_at_rest(stop)
     assert isinstance(check(stop, live.node._planner.limits), Within)
     assert stop.end < T0 + 2000 * MS
-    ros.status('trajectory_publisher: plan', ERROR, 'stopped: ')
+    ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: ')
+    early = ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
+    assert not early.success and 'comes to rest in' in early.message
 
-    live.time(T0 + 1600 * MS)
-    live.measure(T0 + 1600 * MS, 0.3)
+    live.advance(T0 + 1600 * MS, 0.3)
     live.send(live.chunk(T0 + 1600 * MS, 0.3))
     ros.status('trajectory_publisher: chunk', ERROR, 'stopped until ~/reset is called')
     assert len(live.sent) == 2
@@ -233,26 +250,239 @@ def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny):
     assert live.trajectory(3).positions[0].tolist() == [0.3, 0.3]
 
 
-def test_when_chunks_stop_coming_the_diagnostics_say_how_long_the_plan_goes_on(ros, tiny):
+def ends_at_rest(trajectory: Trajectory) -> bool:
+    return trajectory.velocities is not None and trajectory.velocities[-1].tolist() == [0.0, 0.0]
+
+
+def continues(before: Trajectory, after: Trajectory, now: int) -> bool:
+    """Whether the arm goes on as before at ``now``."""
+    (p0, v0), (p1, v1) = (t.sample(np.array([now - t.stamp])) for t in (before, after))
+    return bool(np.allclose(p0, p1, atol=1e-9) and np.allclose(v0, v1, atol=1e-6))
+
+
+def test_without_chunks_the_ladder_is_climbed_and_only_reset_leads_down_from_its_end(ros, tiny):
     live = started(ros, tiny)
-    ros.status('trajectory_publisher: plan', OK, 'following chunks')
-    live.time(T0 + 1300 * MS)
-    live.node.refresh()
-    ros.status('trajectory_publisher: plan', WARN, 'the plan ends in')
-    live.time(T0 + 5000 * MS)
-    live.node.refresh()
-    ros.status('trajectory_publisher: plan', STALE, 'the robot holds at the end of the plan')
-    assert len(live.sent) == 1
+    ros.status('trajectory_publisher: ladder', OK, 'following chunks')
+    live.advance(T0 + 950 * MS)
+    assert live.rung == 'RUN'
+    live.advance(T0 + 1050 * MS)
+    live.reach('TAIL')
+    assert len(live.sent) == 1, 'the tail was sent with the chunk'
+    ros.status('trajectory_publisher: ladder', WARN, 'the plan is finished as it was sent: no chunk for')
+    live.advance(T0 + 1350 * MS)
+    live.reach('DECELERATE')
+    first, stop = live.trajectory(1), live.trajectory(2)
+    assert continues(first, stop, T0 + 1360 * MS)
+    assert stop.end < first.end
+    assert ends_at_rest(stop)
+    ros.status('trajectory_publisher: ladder', WARN, 'slows down along its path')
+    live.advance(T0 + 2150 * MS)
+    live.reach('HOLD')
+    ros.status('trajectory_publisher: ladder', STALE, 'the robot holds: no chunk for')
+    live.advance(T0 + 5150 * MS)
+    live.reach('LATCHED')
+    ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: no chunk for')
+    assert len(live.sent) == 2
+
+    response = ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
+    assert not response.success
+    assert 'observation behind the newest chunk: got one 5.' in response.message
+    live.send(live.chunk(T0 + 5100 * MS))
+    assert len(live.sent) == 2
+    assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+    live.measure(T0 + 5150 * MS + 1, 0.25)
+    live.send(live.chunk(T0 + 5150 * MS, 0.25))
+    assert live.trajectory(3).positions[0].tolist() == [0.25, 0.3]
+    assert live.rung == 'RUN'
+
+
+@pytest.mark.parametrize('late', [1200, 1500, 2500])
+def test_a_late_chunk_makes_the_arm_go_on_without_a_jerk(ros, tiny, late):
+    live = started(ros, tiny)
+    live.advance(T0 + late * MS, 0.3)
+    count = 1 if late < 1300 else 2
+    before = live.trajectory(count)
+    live.send(live.chunk(T0 + (late - 50) * MS, 0.32))
+    after = live.trajectory(count + 1)
+    assert continues(before, after, T0 + late * MS)
+    assert isinstance(check(after, live.node._planner.limits), Within)
+    assert live.rung == 'RUN'
+
+
+def test_a_chunk_from_an_old_observation_is_refused(ros, tiny):
+    live = Live(ros, tiny)
+    live.advance(T0 + 1350 * MS)
+    live.send(live.chunk(T0))
+    live.refused('made from an observation 1.350 s old, allowed 1.300 s')
+
+
+def test_without_joint_states_a_moving_arm_slows_down_on_its_plan(ros, tiny):
+    live = started(ros, tiny)
+    live.time(T0 + 300 * MS)
+    live.reach('TAIL')
+    live.time(T0 + 550 * MS)
+    live.reach('DECELERATE')
+    assert continues(live.trajectory(1), live.trajectory(2), T0 + 560 * MS), 'on the plan, not on a guess'
+    ros.status('trajectory_publisher: ladder', WARN, 'the newest good joint state is 0.550 s old')
+    live.send(live.chunk(T0 + 500 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'joint state: got one')
+    live.measure(T0 + 600 * MS, 0.2)
+    live.time(T0 + 600 * MS)
+    live.send(live.chunk(T0 + 600 * MS))
+    assert live.trajectory(3).end > T0 + 2000 * MS
+    assert live.rung == 'RUN'
+
+
+def test_after_a_stop_for_lack_of_joint_states_the_arm_starts_from_where_it_is_measured(ros, tiny):
+    live = started(ros, tiny)
+    live.time(T0 + 300 * MS)
+    live.time(T0 + 550 * MS)
+    live.reach('DECELERATE')
+    live.trajectory(2)
+    live.time(T0 + 1800 * MS)
+    live.measure(T0 + 1800 * MS, 0.22)
+    live.send(live.chunk(T0 + 1800 * MS, 0.22))
+    assert live.trajectory(3).positions[0].tolist() == [0.22, 0.3]
+
+
+def test_a_joint_state_with_a_wild_stamp_or_number_does_not_blind_for_long(ros, tiny):
+    live = started(ros, tiny)
+    live.measure(T0 + 60_000 * MS, 0.1)
+    live.time(T0 + 100 * MS)
+    live.send(live.chunk(T0 + 100 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'got a stamp 59.900 s ahead')
+    live.measure(T0 + 100 * MS)
+    live.send(live.chunk(T0 + 100 * MS, 0.201))
+    assert live.trajectory(2).stamp < T0 + 200 * MS
+
+
+def test_hold_brings_the_arm_to_rest_along_its_path_until_reset(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 600 * MS, 0.25)
+    response = ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request())
+    assert response.success and 'at rest in' in response.message
+    stop = live.trajectory(2)
+    assert continues(live.trajectory(1), stop, T0 + 610 * MS)
+    assert stop.end < T0 + 1400 * MS and ends_at_rest(stop)
+    ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: ~/hold was called')
+    live.advance(T0 + 1700 * MS, 0.25)
+    live.send(live.chunk(T0 + 1700 * MS, 0.25))
+    assert len(live.sent) == 2
+    assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+
+
+def test_hold_before_anything_moved_sends_nothing_and_lets_nothing_move(ros, tiny):
+    live = Live(ros, tiny)
+    live.measure(T0)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    live.send(live.chunk(T0))
+    live.refused('~/hold was called')
+
+
+def test_another_publisher_of_the_command_latches_and_is_named(ros, tiny):
+    live = started(ros, tiny)
+    other = ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+    live.advance(T0 + 400 * MS)
+    live.reach('LATCHED')
+    assert ends_at_rest(live.trajectory(2))
+    ros.status('trajectory_publisher: ladder', ERROR, 'got a second publisher, /tester, allowed none but this node')
+    live.advance(T0 + 1600 * MS)
+    response = ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
+    assert not response.success and '/tester' in response.message
+    ros.tester.destroy_publisher(other)
+    ros.wait(lambda: ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success, 'the reset')
+
+
+def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny):
+    live = Live(ros, tiny)
+    other = ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+    ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') > 1, 'the other publisher')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.refused('got a second publisher, /tester')
+    ros.tester.destroy_publisher(other)
+    ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') == 1, 'the other to be gone')
+    live.send(live.chunk(T0))
+    live.trajectory(1)
+
+
+def controller(ros: Any) -> Any:
+    """Return a node named as the controller that listens, as ros2_control's does."""
+    node = ros.add(Node('arm_controller', context=ros.context))
+    node.create_subscription(JointTrajectory, '/arm_controller/joint_trajectory', lambda _: None, 1)
+    return node
+
+
+def test_without_a_controller_nothing_is_pretended(ros, tiny):
+    live = Live(ros, tiny)
+    for subscription in list(ros.tester.subscriptions):
+        if subscription.topic_name == '/arm_controller/joint_trajectory':
+            ros.tester.destroy_subscription(subscription)
+    ros.wait(lambda: not live.node.count_subscribers('/arm_controller/joint_trajectory'), 'nobody to listen')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    ros.status('trajectory_publisher: chunk', ERROR, 'got nobody who listens')
+    assert live.node.counts['published'] == 0
+    controller(ros)
+    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
+    live.send(live.chunk(T0))
+    assert live.node.counts['published'] == 1
+
+
+def test_a_controller_that_is_restarted_gets_a_plan_from_the_measured_state(ros, tiny):
+    live = Live(ros, tiny)
+    first = controller(ros)
+    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory') == 2, 'the controller')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.trajectory(1)
+    live.advance(T0 + 800 * MS, 0.25)
+    ros.executor.remove_node(first)
+    ros.nodes.remove(first)
+    first.destroy_node()
+    controller(ros)
+    live.advance(T0 + 900 * MS, 0.25)
+    live.reach('WAIT')
+    ros.status('trajectory_publisher: ladder', ERROR, '/arm_controller was restarted')
+    live.send(live.chunk(T0 + 850 * MS, 0.3))
+    again = live.trajectory(2)
+    assert again.positions[0].tolist() == [0.25, 0.3], 'within far of the old plan, which is void all the same'
+
+
+def test_a_listener_without_a_name_yet_gets_no_plan_that_goes_on(ros, tiny):
+    live = started(ros, tiny)
+    infos = live.node.get_subscriptions_info_by_topic
+    stranger = SimpleNamespace(node_name=UNKNOWN, node_namespace='', endpoint_gid=[1] * 16)
+    live.node.get_subscriptions_info_by_topic = lambda topic: [*infos(topic), stranger]
+    live.advance(T0 + 400 * MS)
+    live.send(live.chunk(T0 + 400 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'someone listens who is not known yet')
+    assert live.rung == 'RUN' and len(live.sent) == 1
+    live.node.get_subscriptions_info_by_topic = infos
+    live.send(live.chunk(T0 + 400 * MS))
+    live.trajectory(2)
+
+
+def test_what_only_watches_the_command_is_no_controller(ros, tiny):
+    live = Live(ros, tiny)
+    first = controller(ros)
+    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory') == 2, 'the controller')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+    live.advance(T0 + 400 * MS)
+    assert live.rung == 'RUN'
+    assert live.node.counts['reseeded'] == 1
+    assert first is not None
 
 
 def test_deactivation_brings_the_robot_to_rest_and_activation_starts_without_a_plan(ros, tiny):
     live = started(ros, tiny)
-    live.time(T0 + 800 * MS)
+    live.advance(T0 + 800 * MS)
     live.node.trigger_deactivate()
     stop = live.trajectory(2)
     assert stop.end < live.trajectory(1).end
-    assert stop.velocities is not None
-    assert stop.velocities[-1].tolist() == [0.0, 0.0]
+    assert ends_at_rest(stop)
     live.node.trigger_activate()
     ros.wait(lambda: live.chunks.get_subscription_count() and live.joints.get_subscription_count(), 'subscriptions')
     live.time(T0 + 3000 * MS)
@@ -270,14 +500,249 @@ def test_deactivated_before_any_chunk_it_sends_nothing(ros, tiny):
     live.refused('no joint state yet')
 
 
-def test_a_clock_that_jumps_back_starts_a_new_plan(ros, tiny):
+def test_a_clock_that_jumps_back_gets_a_hold_without_a_stamp_and_a_new_plan(ros, tiny):
     live = started(ros, tiny)
+    live.advance(T0 + 500 * MS, 0.25)
     live.time(T0 - 10_000 * MS)
-    live.measure(T0 - 10_000 * MS, 0.4)
-    live.send(live.chunk(T0 - 10_000 * MS, 0.4, 0.001))
+    live.send(live.chunk(T0 - 10_000 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'the clock jumped, and no joint state came since')
+    live.measure(T0 - 10_000 * MS, 0.26)
+    held = live.trajectory(2)
+    assert held.stamp == 0
+    assert held.positions.tolist() == [[0.26, 0.3]], 'where it is, not where a plan of another time was'
+    ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by -10.')
+    live.send(live.chunk(T0 - 10_000 * MS, 0.26, 0.001))
+    third = live.trajectory(3)
+    assert 0 < third.stamp <= T0 - 10_000 * MS
+    assert live.rung == 'RUN'
+
+
+def test_without_a_joint_state_after_the_jump_the_hold_is_on_the_plan(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 500 * MS, 0.25)
+    live.time(T0 - 10_000 * MS)
+    live.reach('WAIT')
+    while len(live.sent) < 2:
+        live.time(live.now + 10 * MS)
+        ros.spin(0.02)
+    held = live.trajectory(2)
+    assert held.stamp == 0
+    first = live.trajectory(1)
+    near = first.sample(np.array([T0 + 600 * MS - first.stamp]))[0][0]
+    assert np.abs(held.positions[0] - near).max() < 0.03
+
+
+def test_a_system_clock_that_is_set_is_noticed(ros, tiny):
+    node = ros.create(TrajectoryPublisher, bundle=tiny, **LIMITS)
+    assert node.start()
+    offset = [0]
+    clock = node.get_clock()
+    node.now = lambda: int(clock.now().nanoseconds) + offset[0]
+    node._motion.parts.sender.now = node.now
+    ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+    ros.spin(0.3)
+    assert node._motion.ladder.reason is None or 'clock' not in str(node._motion.ladder.reason)
+    offset[0] = 3600 * 1_000 * MS
+    ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by 3600.')
+
+
+def test_dry_run_computes_everything_and_makes_no_command_publisher(ros, tiny):
+    node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, dry_run=True, **LIMITS)
+    assert node.start()
+    live = Live.__new__(Live)
+    live.ros, live.node, live.sent = ros, node, []
+    live.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
+    ros.connected('/trajectory_publisher/plan')
+    live.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
+    live.joints = ros.talk(JointState, '/joint_states')
+    live.time(T0)
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    ros.wait(lambda: live.plans, 'the plan')
+    assert node.counts['published'] == 1
+    assert ros.tester.count_publishers('/arm_controller/joint_trajectory') == 0
+    live.advance(T0 + 1400 * MS)
+    live.reach('DECELERATE')
+    ros.wait(lambda: len(live.plans) == 2, 'the stop, for viewing')
+
+
+def test_an_arm_that_needs_permission_moves_only_with_it(ros, tiny):
+    live = Live(ros, tiny, heartbeat_timeout=0.2)
+    permit = ros.talk(Bool, '/trajectory_publisher/enable')
+    steady = [1_000 * MS]
+    live.node.steady = lambda: steady[0]
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.refused('/trajectory_publisher/enable: got nothing yet, allowed true every 0.200 s')
+
+    def say(permitted: bool) -> None:
+        before = live.node._permission._said
+        permit.publish(Bool(data=permitted))
+        ros.wait(lambda: live.node._permission._said is not before, 'the permission')
+
+    say(True)
+    live.send(live.chunk(T0))
+    live.trajectory(1)
+    live.advance(T0 + 200 * MS)
+    assert live.rung == 'RUN'
+    steady[0] += 201 * MS
+    live.advance(T0 + 300 * MS)
+    live.reach('LATCHED')
+    assert ends_at_rest(live.trajectory(2))
+    ros.status('trajectory_publisher: ladder', ERROR, 'got nothing for 0.201 s')
+    live.advance(T0 + 1500 * MS)
+    assert not ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+    say(False)
+    response = ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
+    assert not response.success and 'got false' in response.message
+    say(True)
+    assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+
+
+def test_each_controller_gets_its_joints_and_all_must_listen(ros, tiny):
+    outputs = {
+        'outputs__arm__topic': 'arm/joint_trajectory', 'outputs__arm__joints': ['pusher_y'],
+        'outputs__hand__topic': 'hand/joint_trajectory', 'outputs__hand__joints': ['pusher_x'],
+    }  # fmt: skip
+    node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **outputs)
+    assert node.start()
+    live = Live.__new__(Live)
+    live.ros, live.node, live.sent = ros, node, []
+    live.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
+    live.joints = ros.talk(JointState, '/joint_states')
+    arm = ros.listen(JointTrajectory, '/arm/joint_trajectory', 1)
+    ros.wait(lambda: node.count_subscribers('/arm/joint_trajectory'), 'the arm')
+    live.time(T0)
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.refused('/hand/joint_trajectory: got nobody who listens')
+    hand = ros.listen(JointTrajectory, '/hand/joint_trajectory', 1)
+    ros.wait(lambda: node.count_subscribers('/hand/joint_trajectory'), 'the hand')
+    live.send(live.chunk(T0))
+    ros.wait(lambda: arm and hand, 'both trajectories')
+    assert arm[0].joint_names == ['pusher_y'] and hand[0].joint_names == ['pusher_x']
+    assert arm[0].header == hand[0].header
+    assert [p.time_from_start for p in arm[0].points] == [p.time_from_start for p in hand[0].points]
+
+
+def slowly(live: Live, times: list[int]) -> None:
+    """Let making messages take so long [ns], one time after the other, and then no time."""
+    sender, passed = live.node._motion.parts.sender, [0]
+    prepare, now = sender._prepare, sender.now
+
+    def slow(trajectory: Trajectory) -> Any:
+        passed[0] += times.pop(0) if times else 0
+        return prepare(trajectory)
+
+    sender._prepare, sender.now = slow, lambda: now() + passed[0]
+
+
+def test_what_took_too_long_to_plan_is_planned_again_and_not_sent_late(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 440 * MS)
+    slowly(live, [40 * MS, 45 * MS])
+    live.send(live.chunk(T0 + 400 * MS))
     second = live.trajectory(2)
-    assert second.stamp <= T0 - 10_000 * MS
-    assert second.positions[0].tolist() == [0.4, 0.3]
+    knots = second.stamp + second.times
+    assert T0 + 480 * MS + 30 * MS < knots[knots > T0 + 440 * MS][0] <= T0 + 600 * MS
+    assert continues(live.trajectory(1), second, T0 + 510 * MS)
+
+
+def test_what_never_is_planned_in_time_is_refused_and_the_plan_stays(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 440 * MS)
+    plan = live.node._motion.planner.plan
+    slowly(live, [20 * MS, 50 * MS, 110 * MS])
+    live.send(live.chunk(T0 + 400 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'planning: took 110.0 ms, allowed 100.0 ms')
+    assert live.node._motion.planner.plan is plan
+    assert len(live.sent) == 1
+
+
+def test_a_stop_is_sent_however_long_it_took(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 440 * MS)
+    slowly(live, [200 * MS, 450 * MS, 950 * MS])
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    assert ends_at_rest(live.trajectory(2))
+
+
+def test_the_heartbeat_says_the_rung_every_half_control_step(ros, tiny):
+    live = Live(ros, tiny)
+    beats = ros.listen(DiagnosticStatus, '/trajectory_publisher/heartbeat')
+    ros.connected('/trajectory_publisher/heartbeat')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    for now in range(T0 + 50 * MS, T0 + 500 * MS, 50 * MS):
+        before = len(beats)
+        live.time(now)
+        ros.wait(lambda before=before: len(beats) > before, 'a heartbeat')
+    assert beats[-1].message in ('run', 'tail')
+    live.node.trigger_deactivate()
+    count = len(beats)
+    live.time(T0 + 1000 * MS)
+    ros.spin(0.2)
+    assert len(beats) == count
+
+
+HOME = {'fallback': 'home', 'home__pusher_x': 0.1, 'home__pusher_y': 0.2, 'home_duration': 1.0}
+
+
+def test_without_observations_the_arm_goes_home_and_is_latched_there(ros, tiny):
+    live = started(ros, tiny, **HOME)
+    live.advance(T0 + 2150 * MS, 0.3)
+    live.reach('HOME')
+    way = live.trajectory(3)
+    assert way.positions[-1].tolist() == [0.1, 0.2]
+    assert ends_at_rest(way)
+    assert isinstance(check(way, live.node._planner.limits), Within)
+    assert continues(live.trajectory(2), way, T0 + 2160 * MS)
+    ros.status('trajectory_publisher: ladder', ERROR, 'the robot goes home')
+    live.advance(way.end + 50 * MS, 0.2)
+    live.reach('LATCHED')
+    ros.status('trajectory_publisher: ladder', ERROR, 'at home: no chunk for')
+    assert len(live.sent) == 3
+
+
+def test_each_chunk_s_entry_has_the_times_of_its_inference(ros, tiny):
+    live = Live(ros, tiny)
+    ledger = ros.talk(DiagnosticStatus, '/policy_executor/ledger')
+    values = {'observation': T0, 'inference_start': T0 + 2 * MS, 'inference_end': T0 + 9 * MS, 'policy': 'tiny'}
+    ledger.publish(DiagnosticStatus(values=[KeyValue(key=k, value=str(v)) for k, v in values.items()]))
+    ros.wait(lambda: live.node._ledger._unread, 'the entry')
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    entry = {v.key: v.value for v in ros.status('trajectory_publisher: chunk', OK, 'published').values}
+    assert {key: entry[key] for key in values} == {key: str(value) for key, value in values.items()}
+    assert 0 <= float(entry['cost_ms']) < 1000
+
+
+def test_limits_and_joint_states_have_a_status_of_their_own(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 840 * MS, 0.28)
+    live.send(live.chunk(T0 + 800 * MS, 0.28, 0.05))
+    live.node.refresh()
+    limits = {v.key: v.value for v in ros.status('trajectory_publisher: limits', ERROR, 'pusher_x position').values}
+    assert limits['stops'] == '1'
+    joints = {v.key: v.value for v in ros.status('trajectory_publisher: joint states', OK, 'arriving').values}
+    assert float(joints['age_ms']) == 0.0
+
+
+def test_parameters_set_wildly_while_moving_are_refused_with_the_reason(ros, tiny):
+    live = started(ros, tiny)
+    names = list(live.node._known)
+    wild = (float('nan'), float('inf'), -1.0, 1e300, 2**62, -1, '', 'nowhere', True, ['x'])
+    for name in (*names, 'use_sim_time', 'nonsense'):
+        for value in wild:
+            request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+            (result,) = ros.call(SetParameters, '/trajectory_publisher/set_parameters', request).results
+            changeable = name in ('deadline', 'blend_steps')
+            assert result.successful is False or changeable, (name, value)
+            assert result.successful or result.reason
+    live.advance(T0 + 400 * MS)
+    live.send(live.chunk(T0 + 400 * MS))
+    assert continues(live.trajectory(1), live.trajectory(2), T0 + 410 * MS)
+    assert live.rung == 'RUN'
 
 
 LIMITS_FILE = """
@@ -307,6 +772,14 @@ def test_limits_can_come_from_a_joint_limits_file(ros, tiny, tmp_path: Path):
         ({'limits__pusher_x__lower': 0.6}, "'pusher_x': got positions 0.6 to 0.5, allowed lower < upper"),
         ({'limits__pusher_x__velocity': -1.0}, "'pusher_x': got velocity -1.0, allowed more than 0"),
         ({'limits_file': '/nowhere.yaml'}, 'allowed one or the other'),
+        ({'tail_after': 2.0, 'decelerate_after': 1.0}, 'ladder: got tail_after 2.000 s, decelerate_after 1.000 s'),
+        ({'fallback': 'home'}, "fallback: got 'home' without home.pusher_x, home.pusher_y"),
+        ({**HOME, 'home__pusher_x': 0.7}, 'home.pusher_x: got 0.7, allowed 0.0 to 0.5'),
+        ({**HOME, 'home__elbow': 0.7}, 'home: got'),
+        (
+            {'controller': 'nobody', 'require_controller': True, 'controller_wait': 0.1},
+            'controller /nobody: got no answer within 0.1 s',
+        ),
     ],
 )
 def test_configure_is_refused_with_the_reason(ros, tiny, parameters, reason):
@@ -319,4 +792,4 @@ def test_configure_is_refused_with_the_reason(ros, tiny, parameters, reason):
 def test_without_limits_configure_is_refused(ros, tiny):
     node = ros.create(TrajectoryPublisher, bundle=tiny)
     assert not node.start()
-    ros.status('trajectory_publisher: lifecycle', ERROR, 'one or more for each joint, or limits_file')
+    ros.status('trajectory_publisher: lifecycle', ERROR, 'one or more for each joint, limits_file or a URDF')

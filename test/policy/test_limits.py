@@ -15,10 +15,9 @@ SECOND = 1_000_000_000
 INF = float('inf')
 
 
-def limits(lower=-1.0, upper=1.0, velocity=INF, acceleration=INF):
-    return JointLimits(
-        joints=('a',), lower=(lower,), upper=(upper,), velocity=(velocity,), acceleration=(acceleration,)
-    )
+def limits(lower=-1.0, upper=1.0, velocity=INF, acceleration=INF, **others):
+    given = {'lower': lower, 'upper': upper, 'velocity': velocity, 'acceleration': acceleration, **others}
+    return JointLimits(joints=('a',), **{name: (value,) for name, value in given.items()})
 
 
 def curve(positions, velocities=None, accelerations=None, seconds=(0.0, 1.0)):
@@ -71,6 +70,40 @@ def test_a_quintic_is_checked_between_its_points():
     assert check(step, limits(velocity=1.8751, acceleration=5.7734)).quantity == 'acceleration'
 
 
+def test_jerk_is_taken_inside_segments():
+    # 3 x^2 - 2 x^3 has the third derivative -12; 10 x^3 - 15 x^4 + 6 x^5 has 60 at its ends and -30 in the middle.
+    step = curve([0.0, 1.0], [0.0, 0.0])
+    assert check(step, limits(jerk=12.0)) == Within()
+    assert check(step, limits(jerk=11.9)) == Exceeded(joint='a', quantity='jerk', value=12.0, limit=11.9, time=0)
+    smooth = curve([0.0, 1.0], [0.0, 0.0], [0.0, 0.0])
+    assert check(smooth, limits(jerk=60.001)) == Within()
+    found = check(smooth, limits(jerk=59.9))
+    assert (found.quantity, found.value, found.limit) == ('jerk', pytest.approx(60.0), 59.9)
+
+
+@pytest.mark.parametrize('quintic', [False, True])
+def test_braking_has_its_own_limit(quintic):
+    # There and back: 4 x (1 - x), scaled. It brakes with 8 until x = 1/2 and speeds up with 8 from there.
+    hill = curve([0.0, 0.0], [4.0, -4.0], [-8.0, -8.0] if quintic else None)
+    assert check(hill, limits(upper=1.1, acceleration=8.1, deceleration=8.1)) == Within()
+    assert str(check(hill, limits(upper=1.1, acceleration=9.0, deceleration=7.5))).startswith('a deceleration: got 8 ')
+    assert check(hill, limits(upper=1.1, acceleration=7.5, deceleration=9.0)).quantity == 'acceleration'
+    # The first half alone only brakes.
+    half = curve([0.0, 1.0], [4.0, 0.0], [-8.0, -8.0] if quintic else None, (0.0, 0.5))
+    assert check(half, limits(upper=1.1, acceleration=1.0, deceleration=8.1)) == Within()
+    assert check(half, limits(upper=1.1, acceleration=9.0, deceleration=7.9)).quantity == 'deceleration'
+    back = curve([1.0, 0.0], [0.0, -4.0], [-8.0, -8.0] if quintic else None, (0.0, 0.5))
+    assert check(back, limits(upper=1.1, acceleration=8.1, deceleration=1.0)) == Within()
+
+
+def test_where_braking_turns_into_speeding_up_between_points_both_count():
+    # q = x^3 - 0.3 x has q'' = 6 x, and turns at x = 0.316, where the acceleration is 1.897.
+    bowl = curve([0.0, 0.7], [-0.3, 2.7])
+    assert check(bowl, limits(acceleration=6.1, deceleration=1.9)) == Within()
+    found = check(bowl, limits(acceleration=6.1, deceleration=1.89))
+    assert (found.quantity, found.value) == ('deceleration', pytest.approx(1.8974, abs=1e-4))
+
+
 def test_corners_of_a_positions_only_trajectory_have_no_finite_acceleration():
     line = curve([0.0, 0.5])
     assert check(line, limits(velocity=0.5)) == Within()
@@ -112,6 +145,11 @@ def test_extremes_bound_every_sample_and_are_reached(points, quintic, spacing):
         assert samples.min() >= values.min() - scale
         # Sampling comes close to the true extremes, so they are not larger than they need be.
         assert samples.max() >= values.max() - 0.01 * (1 + np.ptp(values))
+    rough = extremes(trajectory, limits(-100.0, 100.0, 100.0, 1000.0).hull)
+    for name in ('position', 'velocity', 'acceleration', 'jerk'):
+        # Where bounds suffice they are bounds, and not far from the extremes that they stand for.
+        exact, bound = (np.abs(getattr(f, name)[0]).max() for f in (found, rough))
+        assert exact <= bound * (1 + 1e-9) + 1e-9
     _, speeds = trajectory.sample(instants)
     slopes = np.diff(speeds[:, 0]) / np.diff(instants) * SECOND
     largest = np.abs(found.acceleration[0]).max()
@@ -148,7 +186,8 @@ joint_limits:
     max_acceleration: 5.0
     has_deceleration_limits: true
     max_deceleration: 4.0
-    has_jerk_limits: false
+    has_jerk_limits: true
+    max_jerk: 50.0
   wheel:
     has_velocity_limits: false
     max_velocity: 1.0
@@ -163,8 +202,20 @@ def test_a_joint_limits_file_is_read_in_the_joints_order(tmp_path):
     path = tmp_path / 'joint_limits.yaml'
     path.write_text(FILE)
     assert read_joint_limits(path, ('wheel', 'elbow')) == JointLimits(
-        joints=('wheel', 'elbow'), lower=(-INF, -1.5), upper=(INF, 2.0), velocity=(INF, 3.0), acceleration=(INF, 4.0)
+        joints=('wheel', 'elbow'),
+        lower=(-INF, -1.5),
+        upper=(INF, 2.0),
+        velocity=(INF, 3.0),
+        acceleration=(INF, 5.0),
+        deceleration=(INF, 4.0),
+        jerk=(INF, 50.0),
     )
+
+
+def test_whoever_gives_no_deceleration_brakes_as_he_may_accelerate():
+    entry = {'has_acceleration_limits': True, 'max_acceleration': 5.0}
+    found = parse_joint_limits({'joint_limits': {'a': entry}}, ('a',))
+    assert (found.top_deceleration[0], found.brakes_alike) == (5.0, True)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +229,8 @@ def test_a_joint_limits_file_is_read_in_the_joints_order(tmp_path):
         ({'has_velocity_limits': True, 'max_velocity': INF}, 'max_velocity: got inf'),
         ({'has_velocity_limits': True, 'max_velocity': True}, 'max_velocity: got True'),
         ({'has_velocity_limits': True, 'max_velocity': -1}, 'allowed more than 0'),
-        ({'has_jerk_limits': True, 'max_jerk': 1.0}, 'jerk limits are not enforced'),
+        ({'has_jerk_limits': True, 'max_jerk': 0.0}, 'got jerk 0.0, allowed more than 0'),
+        ({'has_deceleration_limits': True, 'max_deceleration': -1.0}, 'got deceleration -1.0, allowed more than 0'),
         ([], 'got list, allowed a mapping'),
     ],
 )

@@ -12,6 +12,7 @@ from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.limits import JointLimits, Within, check
 from dp_ros.policy.planner import Planned, Planner, Refused
+from dp_ros.policy.spline import Ending
 from dp_ros.policy.trajectory import Trajectory
 
 MS = 1_000_000
@@ -46,7 +47,8 @@ def scaled(limits, factor):
 
 
 def resting_at(positions, limits=LIMITS, now=START, **changes):
-    planner = Planner(JOINTS, DT, limits, **changes)
+    # Without a cross-fade, where a test does not ask for one: it is then exact which step is where.
+    planner = Planner(JOINTS, DT, limits, **{'blend_steps': 0, **changes})
     planner.measured(now, np.array(positions, dtype=float))
     return planner
 
@@ -215,6 +217,143 @@ def test_steps_due_within_the_margin_are_dropped_and_later_ones_executed():
     known = points(outcome.trajectory)
     for i in range(3, 16):
         np.testing.assert_allclose(known[stamp + i * DT][0], sine((stamp - START) / SECOND + 0.1 * i)[0] + 0.01)
+
+
+@pytest.mark.parametrize(('blend', 'first'), [(0, 2), (1, 1), (4, 1)])
+def test_with_a_cross_fade_a_step_right_behind_the_splice_counts(blend, first):
+    planner, now = running(splice_margin=50 * MS, blend_steps=blend)
+    now += 30 * MS
+    # Observed 30 ms ago; its second step is due 20 ms behind the splice, and 5 mm off the plan.
+    stamp = now - 30 * MS + 1
+    planner.measured(now, at(planner.plan, now)[0])
+    steps = sine((stamp - START) / SECOND + 0.1 * np.arange(16)) + 0.005
+    outcome = planner.accept(chunk_of(steps, stamp), now)
+    assert (outcome.first_executed, outcome.dropped_steps) == (stamp + first * DT, first)
+    plan = outcome.trajectory
+    instants = np.arange(now + 50 * MS, now + 250 * MS, MS)
+    # The step, taken at once, would need 5 mm in 20 ms, with 75 m/s^2.
+    assert np.abs(plan.states(instants - plan.stamp)[2]).max() < 6.0
+    # From the end of the window on, the chunk is executed as it is.
+    for i in range(first + blend, 16):
+        np.testing.assert_allclose(at(plan, stamp + i * DT)[0], steps[i], atol=1e-9)
+
+
+def test_a_chunk_that_agrees_is_not_faded():
+    bare, faded = (running(blend_steps=blend)[0].plan for blend in (0, 5))
+    instants = np.arange(START + 12 * DT, START + 20 * DT, 10 * MS)
+    np.testing.assert_allclose(
+        faded.sample(instants - faded.stamp)[0], bare.sample(instants - bare.stamp)[0], atol=2e-4
+    )
+
+
+def test_the_cross_fade_is_no_longer_than_it_must_be():
+    """A small disagreement is over in one step, a large one takes all that it may."""
+    for offset, faded in ((1e-4, 1), (0.1, 6)):
+        planner, now = running(limits=None, blend_steps=6)
+        steps = sine((now + MS - START) / SECOND + 0.1 * np.arange(16)) + offset
+        planner.measured(now + MS, at(planner.plan, now + MS)[0])
+        plan = planner.accept(chunk_of(steps, now + MS), now + MS).trajectory
+        full = [np.allclose(at(plan, now + MS + i * DT)[0], steps[i], atol=1e-9) for i in range(1, 16)]
+        assert full.index(True) == faded
+
+
+def test_blend_steps_may_be_changed_while_running():
+    planner, _ = running()
+    planner.blend_steps = 3
+    assert planner.blend_steps == planner.options.blend_steps == 3
+    with pytest.raises(ConfigError, match='blend_steps: got -1, allowed 0 or more'):
+        planner.blend_steps = -1
+    assert planner.blend_steps == 3
+
+
+def test_quintic_points_have_no_steps_in_their_acceleration():
+    planner, now = running(accelerations=True, blend_steps=3)
+    planner.measured(now + 30 * MS, at(planner.plan, now + 30 * MS)[0])
+    steps = sine((now - START) / SECOND + 0.1 * np.arange(16)) + 0.03
+    planner.accept(chunk_of(steps, now + 1), now + 30 * MS)
+    plan = planner.plan
+    c, h = plan.coefficients, plan.durations[:, None]
+    ends = sum(k * (k - 1) * c[k] * h ** (k - 2) for k in range(2, 6))
+    np.testing.assert_allclose(ends, plan.accelerations[1:], atol=1e-9)
+    assert not plan.accelerations[-1].any()
+    assert check(plan, LIMITS) == Within()
+
+
+def test_a_controller_that_keeps_the_old_trajectory_gets_the_new_part_alone():
+    planner, now = running(controller_mode='replacement')
+    planner.measured(now + MS, at(planner.plan, now + MS)[0])
+    old = planner.plan
+    outcome = planner.accept(sine_chunk(now + DT), now + MS)
+    sent = outcome.trajectory
+    assert now + 51 * MS <= sent.stamp < now + 60 * MS
+    assert sent.times[0] == 0
+    np.testing.assert_allclose(sent.positions[0], at(old, sent.stamp)[0], atol=1e-12)
+    # The planner itself remembers the whole.
+    assert planner.plan.stamp <= now + MS
+    assert planner.on_plan()
+    assert planner.stop(now + 2 * MS).stamp >= now + 52 * MS
+
+
+@pytest.mark.parametrize('accelerations', [False, True])
+@pytest.mark.parametrize('limits', [LIMITS, None])
+def test_home_is_reached_from_motion_and_held(limits, accelerations):
+    planner, now = running(limits, accelerations=accelerations)
+    old = planner.plan
+    way = planner.home(now, np.array([-0.3, 0.4]), duration=1.0)
+    assert planner.plan is way
+    assert_continues(old, way, now, 50 * MS)
+    np.testing.assert_array_equal(way.positions[-1], [-0.3, 0.4])
+    assert not way.velocities[-1].any()
+    assert check(way, LIMITS) == Within()
+    # Straight in joint space once it rests: no joint goes past its goal.
+    for column, goal in enumerate((-0.3, 0.4)):
+        rest = way.positions[-25, column]
+        assert ((way.positions[-25:, column] - min(rest, goal)) >= -1e-12).all()
+        assert ((max(rest, goal) - way.positions[-25:, column]) >= -1e-12).all()
+
+
+def test_home_takes_as_long_as_the_limits_want():
+    planner = resting_at([-0.9, 0.0])
+    way = planner.home(START, np.array([0.9, 0.0]), duration=0.1)
+    assert check(way, LIMITS) == Within()
+    assert check(way, scaled(LIMITS, 0.9)) != Within()
+    np.testing.assert_array_equal(way.positions[0], [-0.9, 0.0])
+
+
+def test_a_home_that_cannot_be_is_refused():
+    planner, now = running()
+    before = planner.plan
+    assert planner.home(now, np.array([3.0, 0.0])).reason == 'home a position: got 3, allowed -1 to 1'
+    assert planner.plan is before
+    with pytest.raises(DataError, match='home positions: got nan'):
+        planner.home(now, np.array([np.nan, 0.0]))
+    with pytest.raises(DataError, match=r'home positions: got shape \(3,\)'):
+        planner.home(now, np.zeros(3))
+    assert 'joint state: got one' in planner.home(now + SECOND, np.zeros(2)).reason
+
+
+def test_jerk_is_kept_by_slowing_down():
+    jerk = replace(LIMITS, velocity=(20.0, 20.0), acceleration=(80.0, 80.0), jerk=(60.0, 60.0))
+    planner = resting_at([0.0, 0.0], limits=jerk)
+    way = np.stack([0.5 * np.sin(np.arange(16) * 0.9), np.zeros(16)], axis=1)
+    outcome = planner.accept(chunk_of(way), START)
+    assert outcome.stretch > 1.3
+    assert check(outcome.trajectory, jerk) == Within()
+    assert check(outcome.trajectory, replace(jerk, jerk=(40.0, 40.0))).quantity == 'jerk'
+    np.testing.assert_allclose(outcome.trajectory.positions[2:-1], way[outcome.dropped_steps :], atol=1e-12)
+
+
+def test_a_quintic_tail_takes_the_time_that_jerk_wants():
+    # A deceleration that falls evenly from 2 v / T to 0 has the jerk 2 v / T^2.
+    ending = Ending(limits=replace(LIMITS, jerk=(6.0, 6.0)), least=0.05, quintic=True)
+    assert ending.duration(np.array([0.2, 0.1])) == pytest.approx(np.sqrt(0.4 / 6.0) / 0.95)
+
+
+def test_the_tail_keeps_the_limit_of_deceleration():
+    slow = replace(LIMITS, deceleration=(0.8, 0.8))
+    planner, _ = running(slow, tail=0.05)
+    assert check(planner.plan, slow) == Within()
+    assert planner.plan.durations[-1] > 0.3
 
 
 def test_the_tail_comes_to_rest_evenly():
@@ -578,6 +717,8 @@ def test_a_chunk_from_before_all_time_is_stale():
         ({'lead_in': 0.0}, 'lead_in: got 0 ns'),
         ({'tail': 0.001}, 'tail: got 1000000 ns, allowed 5000000 ns or more'),
         ({'max_age': 0}, 'max_age: got 0 ns'),
+        ({'blend_steps': -1}, 'blend_steps: got -1'),
+        ({'controller_mode': 'humble'}, "controller_mode: got 'humble', allowed jazzy, replacement"),
         ({'far': 0.0}, 'far: got 0.0'),
         ({'far': float('nan')}, 'far: got nan'),
         ({'position_tolerance': -1.0}, 'position_tolerance: got -1.0'),

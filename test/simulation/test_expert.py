@@ -16,7 +16,8 @@ def _demonstrate(seed: int, steps: int = 250) -> tuple[float, np.ndarray]:
     world.reset(seed)
     best, targets = 0.0, []
     for _ in range(steps):
-        targets.append(expert.target(world.joint_positions, *world.block_pose))
+        block = world.poses['block']
+        targets.append(expert.target(world.joint_positions, block.position, block.orientation))
         for _ in range(10):
             world.step(targets[-1])
         best = max(best, world.coverage)

@@ -22,7 +22,8 @@ ZARR = Path(
 
 
 def _world_state(world: PushTWorld) -> np.ndarray:
-    (x, y, _), (_, _, z, w) = world.block_pose
+    block = world.poses['block']
+    (x, y, _), (_, _, z, w) = block.position, block.orientation
     return np.array([*world.joint_positions * 1e3, x * 1e3, y * 1e3, 2.0 * np.arctan2(z, w) % (2.0 * np.pi)])
 
 

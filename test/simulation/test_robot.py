@@ -53,13 +53,18 @@ def test_rates_can_be_changed_and_the_camera_left_out() -> None:
     assert not _stamps(readings, ImageReading)
 
 
+def test_readings_of_a_period_that_is_no_whole_number_of_steps_come_at_the_next_step() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=0, joint_rate=30.0, camera=False)
+    assert _stamps(_run(robot, 20), JointReading) == [MS * t for t in (40, 70, 100, 140, 170, 200)]
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         ({'start': 5}, 'start: got 5 ns, allowed'),
-        ({'camera_rate': 30.0}, 'camera rate: got 30.0 Hz, allowed'),
+        ({'camera_rate': -1.0}, 'camera rate: got -1.0 Hz, allowed up to that of the physics, 100 Hz'),
         ({'joint_rate': 500.0}, 'joints rate: got 500.0 Hz, allowed'),
-        ({'controller': JointTrajectoryController(('pusher_x', 'pusher_y'), rate=250.0)}, 'controller period: got'),
+        ({'controller': JointTrajectoryController(('pusher_y', 'pusher_x'))}, 'controller joints: got'),
     ],
 )
 def test_times_that_do_not_fit_the_physics_are_refused(options: dict[str, Any], message: str) -> None:
@@ -103,14 +108,15 @@ def test_a_reset_forgets_the_trajectory_and_the_score_while_time_goes_on() -> No
 
 
 def test_the_score_is_the_best_so_far_and_success_stays() -> None:
-    robot = SimulatedRobot(PushTWorld(), start=0, camera=False)
+    world = PushTWorld()
+    robot = SimulatedRobot(world, start=0, camera=False)
     assert not robot.episode.success
-    robot.world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.256, 0.256]), yaw=np.pi / 4)
+    world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.256, 0.256]), yaw=np.pi / 4)
     _run(robot, 10)
     assert (robot.episode.score, robot.episode.success) == (1.0, True)
-    robot.world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.4, 0.4]), yaw=0.0)
+    world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.4, 0.4]), yaw=0.0)
     _run(robot, 10)
-    assert robot.episode.coverage < 0.1
+    assert float(robot.episode.details['coverage']) < 0.1
     assert (robot.episode.score, robot.episode.success) == (1.0, True)
 
 

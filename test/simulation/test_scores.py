@@ -39,6 +39,16 @@ def test_a_summary_holds_plain_values_and_every_episode():
     assert '0.750' in table(summary) and '1 of 7 chunks' in table(summary)
 
 
+def test_the_ways_that_were_taken_are_counted_where_a_task_has_two():
+    def result(side: str) -> EpisodeResult:
+        return EpisodeResult(seed=1, score=1.0, success=True, seconds=6.0, chunks=8, side=side)
+
+    summary = summarize([result('left'), result('right'), result('left'), result('')])
+    assert summary['sides'] == {'left': 2, 'right': 1}
+    assert 'ways taken        left 67% (2), right 33% (1)' in table(summary)
+    assert 'sides' not in summarize([result('')])
+
+
 def test_no_episodes_are_refused():
     with pytest.raises(DataError, match='got 0 episodes'):
         summarize([])

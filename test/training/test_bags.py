@@ -112,6 +112,17 @@ def test_bags_as_rosbag2_py_writes_them_can_be_read(tmp_path: Path, storage: str
     assert list(values(tmp_path / 'bag')) == EXPECTED
 
 
+def test_quality_of_service_may_read_otherwise_in_the_metadata(tmp_path: Path, storage: str) -> None:
+    metadata = write(tmp_path / 'bag', storage) / 'metadata.yaml'
+    text = metadata.read_text()
+    assert 'offered_qos_profiles: []' in text
+    profile = '[{history: keep_last, depth: 5, reliability: reliable, durability: volatile, '
+    times = ', '.join(f'{name}: {{sec: 1, nsec: 0}}' for name in ('deadline', 'lifespan', 'liveliness_lease_duration'))
+    other = f'{profile}{times}, liveliness: automatic, avoid_ros_namespace_conventions: false}}]'
+    metadata.write_text(text.replace('offered_qos_profiles: []', f'offered_qos_profiles: {other}'))
+    assert list(values(tmp_path / 'bag')) == EXPECTED
+
+
 # Finding.
 
 

@@ -1,0 +1,149 @@
+"""The controllers' topics: what goes out, who listens, and who else sends there.
+
+A joint_trajectory_controller takes what comes last, whoever sent it, and forgets everything when it is restarted. So
+the graph is looked at before each chunk and twice a control step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.serialization import serialize_message
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros import messages
+from dp_ros.nodes.lifecycle import ManagedNode, reliable
+from dp_ros.policy.outputs import Output, split
+from dp_ros.policy.rungs import Cause, Reason
+from dp_ros.policy.trajectory import Trajectory
+
+UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
+NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What the graph shows.
+
+    Attributes
+    ----------
+    faults
+        What forbids motion.
+    restarted
+        Which controller was restarted since the last look, or ''.
+    newcomer
+        The topic on which someone has begun to listen whose name has not come through yet, or ''. It may be a
+        controller that was restarted: nothing that goes on from an old plan may reach it.
+
+    """
+
+    faults: tuple[Reason, ...] = ()
+    restarted: str = ''
+    newcomer: str = ''
+
+
+class CommandTopics:
+    """Sends trajectories to the controllers, and watches their topics.
+
+    Parameters
+    ----------
+    node
+        The node that sends.
+    outputs
+        The controllers; each gets its joints of every trajectory.
+    dry_run
+        Whether to send nothing: then no publisher is made, and who is on the topics does not matter.
+
+    """
+
+    def __init__(self, node: ManagedNode, outputs: Sequence[Output], *, dry_run: bool) -> None:
+        self._node = node
+        self._outputs = tuple(outputs)
+        self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
+        self._publishers: list[Any] = []
+        if not dry_run:
+            self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget who listened: whoever does so next is not restarted."""
+        self._known: list[dict[str, frozenset[bytes]]] = [{} for _ in self._topics]
+        self._strangers: dict[bytes, int] = {}
+
+    def close(self) -> None:
+        """Remove the publishers."""
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
+
+    def prepare(self, trajectory: Trajectory, serialized: bytes) -> list[bytes]:
+        """Return each controller's part of a trajectory as a message; ``serialized`` is that of the whole."""
+        if not self._publishers:
+            return []
+        return [
+            serialized if part is trajectory else serialize_message(messages.to_joint_trajectory(part))
+            for part in split(trajectory, self._outputs)
+        ]
+
+    def send(self, parts: Sequence[bytes]) -> None:
+        """Send each controller its part."""
+        for part, publisher in zip(parts, self._publishers, strict=True):
+            publisher.publish(part)
+
+    def look(self) -> Around:
+        """Return what the graph shows now."""
+        faults, restarted, newcomers = [], [], []
+        for number, topic in enumerate(self._topics if self._publishers else []):
+            others = self._others(topic)
+            if others:
+                text = f'{topic}: got a second publisher, {", ".join(others)}, allowed none but this node'
+                faults.append(Reason(cause=Cause.PUBLISHER, text=text))
+            listeners, unknown = _controllers(topic, self._node.get_subscriptions_info_by_topic(topic))
+            newcomers += [topic] if self._new(unknown) else []
+            if not listeners and not unknown:
+                text = f'{topic}: got nobody who listens, allowed an active joint_trajectory_controller'
+                faults.append(Reason(cause=Cause.CONTROLLER, text=text))
+            known = self._known[number]
+            restarted += [name for name, gids in listeners.items() if name in known and gids - known[name]]
+            self._known[number] = known | listeners
+        return Around(faults=tuple(faults), restarted=', '.join(restarted), newcomer=', '.join(newcomers))
+
+    def _new(self, unknown: frozenset[bytes]) -> bool:
+        """Whether one of those without a name is new enough to get one yet."""
+        now = self._node.steady()
+        return any(now - self._strangers.setdefault(gid, now) < NAMELESS for gid in unknown)
+
+    def _others(self, topic: str) -> list[str]:
+        """Return the names of the nodes that publish on a topic besides this one."""
+        names = [_full_name(info) for info in self._node.get_publishers_info_by_topic(topic)]
+        own = self._node.get_fully_qualified_name()
+        if own in names:
+            names.remove(own)  # once: another node of the same name is another one
+        return sorted(names)
+
+
+def _full_name(info: TopicEndpointInfo) -> str:
+    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+
+
+def _controllers(
+    topic: str, infos: Iterable[TopicEndpointInfo]
+) -> tuple[dict[str, frozenset[bytes]], frozenset[bytes]]:
+    """Return who listens, by name, with the ids of their subscriptions; and the ids of those without a name.
+
+    Someone who only records or shows the topic is no controller, so where the topic's own node listens, as with every
+    ros2_control controller, no other counts.
+    """
+    found: dict[str, frozenset[bytes]] = {}
+    unknown: frozenset[bytes] = frozenset()
+    for info in infos:
+        if info.node_name == UNKNOWN:
+            unknown |= {bytes(info.endpoint_gid)}
+            continue
+        name = _full_name(info)
+        found[name] = found.get(name, frozenset()) | {bytes(info.endpoint_gid)}
+    named = {n: gids for n, gids in found.items() if n == topic.rsplit('/', 1)[0]}
+    return named or found, unknown

@@ -1,0 +1,227 @@
+"""What moves the robot: the planner, the ladder that stops it, and all that the two have to see.
+
+Every callback of the trajectory_publisher that matters ends here, in one thread. `look` comes first, so that nothing is
+decided on what was true half a control step ago.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dp_ros.data import Chunk
+from dp_ros.nodes.command_topics import CommandTopics
+from dp_ros.nodes.heartbeat import Permission
+from dp_ros.nodes.joint_states import JointStates
+from dp_ros.nodes.sender import Sender
+from dp_ros.policy.clock_watch import ClockWatch, Jump
+from dp_ros.policy.ladder import Ladder
+from dp_ros.policy.outcome import Planned, Refused
+from dp_ros.policy.planner import Planner
+from dp_ros.policy.rungs import Act, Cause, Reason, Seen
+from dp_ros.policy.trajectory import Trajectory
+
+UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What motion is made of; ``say`` logs an error."""
+
+    planner: Planner
+    ladder: Ladder
+    joint_states: JointStates
+    command: CommandTopics
+    permission: Permission
+    watch: ClockWatch
+    sender: Sender
+    say: Callable[[str], None]
+
+
+class Motion:
+    """Follows chunks as long as it may; see the module's text.
+
+    Parameters
+    ----------
+    parts
+        What it works with.
+    home
+        Where to go when observations stay away (A,) [rad or m]; None to hold.
+    home_duration
+        Least time of the way there [s].
+    patience
+        How long after a jump of the clock to wait for a joint state [ns].
+
+    """
+
+    def __init__(self, parts: Parts, *, home: np.ndarray | None, home_duration: float, patience: int) -> None:
+        self.parts = parts
+        self.planner, self.ladder, self.joint_states = parts.planner, parts.ladder, parts.joint_states
+        self._home, self._home_duration = home, home_duration
+        self._patience = patience
+        self._jump: tuple[int, int] | None = None
+        self._newcomer = ''
+        self.planner.reset()
+        self.ladder.clear()
+
+    @property
+    def rests_at(self) -> int | None:
+        """When the arm comes to rest if nothing else is sent [ns]; None without a plan."""
+        return None if self.planner.plan is None else self.planner.plan.end
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the clock jumped, and a joint state is waited for."""
+        return self._jump is not None
+
+    # What happens.
+
+    def look(self) -> int:
+        """See what there is to see, and do what the ladder says; return robot time [ns]."""
+        now = self.time()
+        around = self.parts.command.look()
+        self._newcomer = around.newcomer
+        if around.restarted:
+            self._void(f'{around.restarted} was restarted, and knows nothing of the plan')
+        self._do(self.ladder.step(self._seen(now, around.faults)), now)
+        if not any(fault.cause is Cause.CONTROLLER for fault in around.faults):
+            return now
+        if self.rests_at is not None and self.rests_at <= now:
+            self.planner.reset()  # whoever listens next knows nothing of the plan
+        return now
+
+    def take(self, chunk: Chunk, now: int) -> Planned | Refused:
+        """Follow a chunk, or say why not. `look` was called just before."""
+        self.ladder.offered(chunk.stamp)
+        objection = self.ladder.objection(chunk.stamp, now)
+        if objection is not None:
+            return Refused(reason=str(objection))
+        if self.unsettled:
+            return Refused(reason='the clock jumped, and no joint state came since')
+        if self._newcomer:
+            return Refused(reason=f'{self._newcomer}: someone listens who is not known yet, maybe a new controller')
+        if self.joint_states.fault:
+            return Refused(reason=self.joint_states.fault)
+        if self.ladder.was_blind and (self.rests_at or 0) <= now:
+            self._from_measured()  # nobody knows what happened to the robot meanwhile
+        verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+        if isinstance(verdict, Planned):
+            self.ladder.accepted(chunk.stamp)
+        elif isinstance(verdict, Refused) and verdict.stop:
+            self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
+        return verdict
+
+    def latch(self, reason: Reason) -> None:
+        """Come to rest along the path, and stay there until `reset`."""
+        self._do(self.ladder.latch(reason), self.time())
+
+    def reset(self) -> str:
+        """Let chunks move the arm again; return why not, while what stopped it persists."""
+        now = self.time()
+        latched = self.ladder.latched
+        objection = self.ladder.reset(self._seen(now, self.parts.command.look().faults))
+        if latched and not objection:
+            self.planner.reset()
+        return objection
+
+    def end(self) -> None:
+        """Come to rest if the robot was ever told to move, and forget the plan."""
+        if self.planner.plan is not None:
+            self.brake(self.time())
+        self.planner.reset()
+
+    def brake(self, now: int) -> None:
+        """Come to rest along the plan's path; hold where that is not possible."""
+        if self.planner.plan is None:
+            return
+        stopped = self.parts.sender.in_time(self.planner.stop, must=True)
+        if isinstance(stopped, Refused):
+            self._hold(self.planner.hold(now), 'no way to stop but the end of the plan')
+
+    def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
+        if isinstance(held, Trajectory):
+            self.parts.sender.send(held)
+        else:
+            self.parts.say(f'{otherwise}: {held.reason}')
+
+    def _from_measured(self) -> None:
+        """Forget the plan, so that the next one begins where the robot is measured."""
+        self.planner.reset()
+        state = self.joint_states.state
+        if state is not None:
+            self.planner.measured(state.stamp, state.positions, state.velocities)
+
+    # Time.
+
+    def time(self) -> int:
+        """Return robot time [ns], having dealt with a jump of it."""
+        before = time.monotonic_ns()
+        now = self.parts.sender.now()
+        after = time.monotonic_ns()
+        if after - before < UNEVEN:
+            jump = self.parts.watch.look(now, after)
+            if jump is not None:
+                self._on_jump(jump, now)
+        self._settle(now)
+        return now
+
+    def _on_jump(self, jump: Jump, now: int) -> None:
+        """Forget what has a stamp. The controller's clock jumped as well: it must get a hold that needs no clock."""
+        self.ladder.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
+        self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
+        self.joint_states.forget()
+        if self.planner.plan is None:
+            self.planner.reset()
+        else:
+            self._jump = (jump.unjumped, now)
+
+    def _settle(self, now: int) -> None:
+        """After a jump, hold where the robot is measured, or, if that stays unknown, where the plan would be."""
+        if self._jump is None:
+            return
+        unjumped, since = self._jump
+        state = self.joint_states.read(now)
+        if state is not None and not self.joint_states.fault:
+            self.planner.reset()
+            self.planner.measured(state.stamp, state.positions, state.velocities)
+            held = self.planner.hold(now)
+        elif now - since >= self._patience:
+            held = self.planner.hold(unjumped + now - since)
+            self.planner.reset()
+        else:
+            return
+        self._jump = None
+        self._hold(held, 'no hold after the jump of the clock')
+
+    # What the ladder sees and wants.
+
+    def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
+        permission = self.parts.permission.fault()
+        state = self.joint_states.read(now)
+        if state is not None:
+            self.planner.measured(state.stamp, state.positions, state.velocities)
+        return Seen(
+            now=now,
+            joint_state=None if state is None else state.stamp,
+            rests_at=self.rests_at,
+            faults=faults if permission is None else (*faults, permission),
+        )
+
+    def _do(self, act: Act, now: int) -> None:
+        if act is Act.STOP:
+            self.brake(now)
+        elif act is Act.HOME:
+            assert self._home is not None
+            home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
+            way = self.parts.sender.in_time(home, must=False)
+            if isinstance(way, Refused):
+                self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
+
+    def _void(self, text: str) -> None:
+        self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
+        self.parts.say(f'{text}: the plan starts anew from the measured state')
+        self.planner.reset()

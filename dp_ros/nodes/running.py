@@ -1,0 +1,55 @@
+"""The main function that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.utilities import ok, try_shutdown
+
+from dp_ros.errors import DpRosError
+
+if TYPE_CHECKING:
+    from dp_ros.nodes.lifecycle import ManagedNode
+
+
+def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+    """Run a node until it is interrupted or dies; return the process's exit code."""
+    try:
+        rclpy.init(args=list(args) if args is not None else None)
+        return _run(create())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except DpRosError as error:
+        get_logger('dp_ros').fatal(str(error))
+        return 1
+    except Exception:
+        if ok():
+            raise
+        return 0  # the signal came while something was being published
+    finally:
+        try_shutdown()
+
+
+def _run(node: ManagedNode) -> int:
+    # rclpy's multi-threaded executor takes several times the processor time of this one for the same messages.
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.value('autostart') and not node.start():
+            return 1 if node.context.ok() else 0
+        # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
+        node.died.add_done_callback(lambda _: executor.wake())
+        while node.context.ok() and not node.died.done():
+            executor.spin_once()
+        if node.died.done():
+            get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
+            return 1
+        return 0
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()

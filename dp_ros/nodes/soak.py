@@ -1,0 +1,122 @@
+"""`dp_ros soak`: the nodes run for an hour, and every minute is written down: memory, latency, limits, stops."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from dp_ros.nodes.evaluation import RosRunner, running
+from dp_ros.nodes.witness import Minute, Witness
+from dp_ros.paths import share_folder
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.simulation.scores import EvaluationSettings, summarize
+from dp_ros.simulation.scores import table as score_table
+
+MINUTE = 60.0
+
+
+def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run episodes for ``minutes`` of wall time, and return what was seen."""
+    bundle = load_bundle(settings.bundle)
+    limits = _limits(settings.world)
+    rows, results = [], []
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
+        runner, witness = RosRunner(session, bundle, settings), Witness(session, bundle, limits)
+        began = until = time.monotonic()
+        bar = tqdm(total=minutes, unit='min', desc=f'soak {bundle.name}', bar_format=BAR, dynamic_ncols=True)
+
+        def watch() -> None:
+            nonlocal until
+            bar.update(min(minutes, (time.monotonic() - began) / MINUTE) - bar.n)
+            if time.monotonic() >= until + MINUTE:
+                until += MINUTE
+                witness.minute.memory_mb = session.processes.memory()
+                rows.append(witness.minute.plain())
+                witness.minute = Minute()
+
+        with bar:
+            while time.monotonic() - began < minutes * MINUTE:
+                results.append(runner.run(settings.seed + len(results), watch))
+                bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}', excesses=witness.excess_count)
+        summary = summarize(results, **settings.about(bundle), **runner.findings()) | _account(witness, rows)
+        summary['minutes'] = round((time.monotonic() - began) / MINUTE, 2)
+    say(table(summary))
+    return summary
+
+
+BAR = '{desc} |{bar}| {n:.1f}/{total:.0f} min {postfix}'
+
+
+def _limits(world: str) -> dict[str, dict[str, float]]:
+    raw = yaml.safe_load((share_folder() / 'config' / f'{world}.yaml').read_text())
+    limits: dict[str, dict[str, float]] = raw['/**/trajectory_publisher']['ros__parameters']['limits']
+    return limits
+
+
+def _account(witness: Witness, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        'trajectories': witness.trajectories,
+        'rejected_by_the_controller': witness.rejected,
+        'limit_violations': witness.excess_count,
+        'violations': witness.excesses,
+        'worst_share_of_limit': {name: round(value, 4) for name, value in witness.worst.items()},
+        'ladder': dict(witness.rungs),
+        'stops': witness.stops,
+        'late_chunks': witness.late,
+        'by_minute': rows,
+    }
+
+
+def growth(rows: list[dict[str, Any]], skip: int = 5) -> dict[str, float]:
+    """Return how much memory each node gained from minute ``skip`` to the last [MB]; nothing for shorter runs."""
+    if len(rows) <= skip + 1:
+        return {}
+    first, last = rows[skip]['memory_mb'], rows[-1]['memory_mb']
+    return {name: round(last[name] - first[name], 1) for name in first if name in last}
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Return the summary as a short table for people."""
+    rows = summary['by_minute']
+    grown = ', '.join(f'{name} {mb:+.1f} MB' for name, mb in growth(rows).items()) or 'too short to say'
+    worst = ', '.join(f'{name} {share:.0%}' for name, share in summary['worst_share_of_limit'].items())
+    return '\n'.join(
+        [
+            score_table(summary),
+            f'ran               {summary["minutes"]:.1f} min, refused {sum(row["refused"] for row in rows)} chunks',
+            f'limit violations  {summary["limit_violations"]} in {summary["trajectories"]} trajectories; most {worst}',
+            f'controller        rejected {summary["rejected_by_the_controller"]}',
+            f'memory            {grown} since minute 5',
+        ]
+    )
+
+
+def plot_soak(summary: dict[str, Any], path: Path) -> None:
+    """Draw memory and latency over time."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    rows = summary['by_minute']
+    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
+    minutes = np.arange(1, len(rows) + 1)
+    for name in rows[0]['memory_mb']:
+        upper.plot(minutes, [row['memory_mb'][name] for row in rows], label=name)
+    upper.set(ylabel='resident memory [MB]', ylim=(0, None), title=f'{summary["bundle"]} on {summary["world"]}')
+    upper.legend(loc='lower right')
+    for key in ('p50', 'p95', 'p99'):
+        lower.plot(minutes, [row['latency_ms'][key] for row in rows], label=key)
+    lower.set(xlabel='minute', ylabel='observation to command [ms]', ylim=(0, None))
+    lower.legend(loc='lower right')
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,146 @@
+"""A witness of running nodes: listens from outside to what is commanded, measured and reported, and keeps account.
+
+What was sent is sampled every millisecond, and measured joints are compared with the positions they may have. Nothing
+of the planner's own check is used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros import messages
+from dp_ros.nodes.observation_buffer import below_namespace
+from dp_ros.nodes.session import Session
+from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.scores import percentiles
+
+SAMPLE = 1_000_000  # [ns]
+ROUNDING = 1e-6
+MEASURED_SLACK = 0.02  # [rad or m]: what a plant may add to a set point at its limit
+KEPT = 50  # late chunks, stops and excesses that are written down one by one
+STOPPED = ('hold', 'home', 'latched')
+
+
+@dataclass
+class Minute:
+    """What happened in one minute of wall time."""
+
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    latency: list[float] = field(default_factory=list)
+    late: int = 0
+    refused: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            'chunks': len(self.latency),
+            'late': self.late,
+            'refused': self.refused,
+            'latency_ms': percentiles(self.latency),
+            'memory_mb': self.memory_mb,
+        }
+
+
+class Witness:
+    """Listens to commands, joint states and diagnostics, and keeps account."""
+
+    def __init__(self, session: Session, bundle: Bundle, limits: Mapping[str, Mapping[str, float]]) -> None:
+        action = bundle.task.action
+        self._joints = action.joints
+        columns = {q: np.array([limits[j].get(q, np.inf) for j in self._joints]) for q in ('velocity', 'acceleration')}
+        self._speed, self._acceleration = columns['velocity'], columns['acceleration']
+        self._lower = np.array([limits[j].get('lower', -np.inf) for j in self._joints])
+        self._upper = np.array([limits[j].get('upper', np.inf) for j in self._joints])
+        self.minute = Minute()
+        self.trajectories = 0
+        self.excesses: list[str] = []
+        self.excess_count = 0
+        self.worst = {'velocity': 0.0, 'acceleration': 0.0}
+        self.late: list[dict[str, str]] = []
+        self.rungs: Counter[str] = Counter()
+        self.stops: list[str] = []
+        self.rejected = 0
+        node = session.node
+        node.create_subscription(JointTrajectory, below_namespace(action.topic), self._on_command, 10)
+        node.create_subscription(JointState, 'joint_states', self._on_joints, qos_profile_sensor_data)
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 50)
+
+    def _on_command(self, message: JointTrajectory) -> None:
+        self.trajectories += 1
+        fields = messages.trajectory_value(message)
+        order = [fields.joints.index(joint) for joint in self._joints]
+        sent = Trajectory(
+            stamp=fields.stamp,
+            joints=fields.joints,
+            times=fields.times,
+            positions=fields.positions,
+            velocities=fields.velocities,
+            accelerations=fields.accelerations,
+        )
+        at = np.arange(int(sent.times[0]), int(sent.times[-1]), SAMPLE)
+        if len(at) < 2:
+            at = np.array([int(sent.times[-1])])
+        positions, speeds = (values[:, order] for values in sent.sample(at))
+        self._compare('position above', (positions - self._upper).max(axis=0), 0.0)
+        self._compare('position below', (self._lower - positions).max(axis=0), 0.0)
+        self._compare('velocity', np.abs(speeds).max(axis=0), self._speed)
+        bends = np.abs(np.diff(speeds, axis=0)) / (SAMPLE / 1e9)
+        if len(bends):
+            self._compare('acceleration', bends.max(axis=0), self._acceleration)
+
+    def _compare(self, what: str, got: np.ndarray, allowed: np.ndarray | float) -> None:
+        if what in self.worst:
+            self.worst[what] = max(self.worst[what], float((got / allowed).max()))
+        room = ROUNDING * np.maximum(1.0, np.abs(allowed))
+        # Asked as "not at most", so that NaN is an excess too.
+        for joint, value, over in zip(self._joints, got, ~(got <= allowed + room), strict=True):
+            if over:
+                self._excess(f'sent {joint}: {what} {value:.6g}')
+
+    def _excess(self, text: str) -> None:
+        self.excess_count += 1
+        if len(self.excesses) < KEPT:
+            self.excesses.append(text)
+
+    def _on_joints(self, message: JointState) -> None:
+        places = {name: i for i, name in enumerate(message.name)}
+        for joint, lower, upper in zip(self._joints, self._lower, self._upper, strict=True):
+            if joint not in places:
+                continue  # a gripper's joint states, say, come in messages of their own
+            value = message.position[places[joint]]
+            if not lower - MEASURED_SLACK <= value <= upper + MEASURED_SLACK:
+                self._excess(f'measured {joint}: position {value:.6g}')
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            node, _, name = status.name.partition(': ')
+            values = {v.key: v.value for v in status.values}
+            if node.endswith('trajectory_publisher') and name == 'chunk' and len(message.status) == 1:
+                self._chunk(status, values)
+            elif node.endswith('trajectory_publisher') and name == 'ladder' and len(message.status) == 1:
+                self.rungs[values.get('rung', '') + (f' ({values["cause"]})' if values.get('cause') else '')] += 1
+                if values.get('rung') in STOPPED and len(self.stops) < KEPT:
+                    self.stops.append(status.message)
+            elif node.endswith('simulated_robot') and 'rejected' in values:
+                self.rejected = max(self.rejected, int(values['rejected']))
+
+    def _chunk(self, status: DiagnosticStatus, values: dict[str, str]) -> None:
+        if 'latency_ms' not in values:
+            self.minute.refused += 1
+            return
+        self.minute.latency.append(float(values['latency_ms']) / 1e3)
+        if status.message == 'late':
+            self.minute.late += 1
+            keys = ('observation', 'inference_start', 'inference_end', 'received', 'published', 'latency_ms')
+            if len(self.late) < KEPT:
+                self.late.append({key: values[key] for key in keys if key in values})

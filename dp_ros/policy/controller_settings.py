@@ -1,0 +1,249 @@
+"""Whether a joint_trajectory_controller's settings suit what will be sent to it, in plain words.
+
+The settings are the controller's own parameters by name, as read from it; one that is missing is not judged, unless
+without it the controller can't be what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.plan_options import ControllerMode
+
+FINEST = {'rad': 0.001, 'm': 0.0001}
+"""No robot in motion stays closer than this to what it is commanded."""
+NAMES = (
+    'joints',
+    'command_joints',
+    'command_interfaces',
+    'state_interfaces',
+    'interpolation_method',
+    'interpolate_from_desired_state',
+    'open_loop_control',
+    'allow_nonzero_velocity_at_trajectory_end',
+    'allow_partial_joints_goal',
+    'allow_trajectory_replacement',
+    'cmd_timeout',
+    'constraints.goal_time',
+    'speed_scaling.initial_scaling_factor',
+    'speed_scaling.state_interface',
+    'update_rate', 'use_sim_time',
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A difference between what a controller has and what is needed.
+
+    Attributes
+    ----------
+    what
+        The parameter.
+    got, allowed
+        Its value, and what would suit.
+    because
+        What happens otherwise.
+    fatal
+        Whether the robot must not be moved so.
+
+    """
+
+    what: str
+    got: object
+    allowed: str
+    because: str
+    fatal: bool
+
+    def __str__(self) -> str:
+        got = listed(self.got) if isinstance(self.got, tuple) else repr(self.got)
+        return f'{self.what}: got {got}, allowed {self.allowed} ({self.because})'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What will be sent to a controller.
+
+    Attributes
+    ----------
+    joints, units
+        Joints that the messages have, and the unit of each, ``rad`` or ``m``.
+    controller_mode
+        ``jazzy``: stamps in the past, whose first points are due already; ``replacement``: stamps in the future, to
+        be spliced in.
+    control_dt
+        Between two points [s].
+    splice_margin, tail
+        From sending to the first command [s]; from the last step to rest [s].
+    ends_at_rest
+        Whether the velocity of the last point is 0.
+    use_sim_time
+        Whether stamps are in simulated time.
+    far
+        A joint farther than this from the plan [rad or m] makes the plan start anew; 0 is not known.
+
+    """
+
+    joints: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    controller_mode: ControllerMode = 'jazzy'
+    control_dt: float
+    splice_margin: float
+    tail: float
+    ends_at_rest: bool = True
+    use_sim_time: bool = False
+    far: float = 0.0
+
+    def __post_init__(self) -> None:
+        modes = get_args(ControllerMode)
+        if self.controller_mode not in modes:
+            raise ConfigError(f'controller_mode: got {self.controller_mode!r}, allowed {listed(map(repr, modes))}')
+        if self.units and len(self.units) != len(self.joints):
+            raise ConfigError(f'units: got {len(self.units)}, allowed one for each of {len(self.joints)} joints')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters worth reading from the controller."""
+        return (*NAMES, *(f'constraints.{joint}.{kind}' for joint in self.joints for kind in ('trajectory', 'goal')))
+
+
+Settings = Mapping[str, Any]
+
+
+def compare(settings: Settings, expected: Expected) -> list[Finding]:
+    """Return what in a controller's ``settings`` does not suit what is ``expected`` to be sent; fatal ones first."""
+    rules = (_joints, _interfaces, _ends, _replacement, _timing, _tolerances)
+    findings = [finding for rule in rules for finding in rule(settings, expected)]
+    return sorted(findings, key=lambda finding: not finding.fatal)
+
+
+def refuse_fatal(controller: str, findings: list[Finding]) -> None:
+    """Raise :class:`ConfigError` that names every fatal finding."""
+    fatal = [str(finding) for finding in findings if finding.fatal]
+    if fatal:
+        raise ConfigError(f'controller {controller}: ' + '; '.join(fatal))
+
+
+def _joints(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    if 'joints' not in settings:
+        why = 'it is no joint_trajectory_controller, or not configured'
+        yield Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=True)
+        return
+    joints = tuple(settings['joints'])
+    if not set(expected.joints) <= set(joints):
+        why = 'it rejects every message with a joint that it does not know'
+        yield Finding(what='joints', got=joints, allowed=listed(expected.joints), because=why, fatal=True)
+    elif len(joints) > len(expected.joints) and not settings.get('allow_partial_joints_goal', False):
+        why = 'with allow_partial_joints_goal false it rejects every message that leaves some of its joints out'
+        yield Finding(what='joints', got=joints, allowed=listed(expected.joints), because=why, fatal=True)
+    elif len(joints) > len(expected.joints):
+        why = 'the others stay where they were commanded last'
+        yield Finding(what='joints', got=joints, allowed=listed(expected.joints), because=why, fatal=False)
+    commanded = tuple(settings.get('command_joints', ()))
+    passive = [joint for joint in expected.joints if commanded and joint not in commanded]
+    if passive:
+        why = f'whether {listed(passive)} will move can not be told from here'
+        yield Finding(what='command_joints', got=commanded, allowed='all joints', because=why, fatal=False)
+
+
+def _interfaces(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    commands = tuple(settings.get('command_interfaces', ('position',)))
+    if 'position' not in commands:
+        why = 'the limits are those of commanded positions; other commands come out of a feedback loop'
+        yield Finding(what='command_interfaces', got=commands, allowed='position among them', because=why, fatal=True)
+    states = tuple(settings.get('state_interfaces', ('velocity',)))
+    if 'velocity' not in states:
+        why = 'the way from the measured state begins at speed 0, even in motion'
+        yield Finding(what='state_interfaces', got=states, allowed='velocity among them', because=why, fatal=False)
+    method = settings.get('interpolation_method', 'splines')
+    if method != 'splines':
+        why = 'it jumps from point to point'
+        yield Finding(what='interpolation_method', got=method, allowed="'splines'", because=why, fatal=True)
+
+
+def _ends(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    name = 'allow_nonzero_velocity_at_trajectory_end'
+    moving = settings.get(name)
+    if moving is False and not expected.ends_at_rest:
+        why = 'it rejects every message whose last point is not at rest'
+        yield Finding(what=name, got=moving, allowed='True', because=why, fatal=True)
+    if moving is True and expected.ends_at_rest:
+        why = 'ours end at rest, but nothing keeps another node from a trajectory that ends in full motion'
+        yield Finding(what=name, got=moving, allowed='False', because=why, fatal=False)
+
+
+def _replacement(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    name, replaces = 'allow_trajectory_replacement', bool(settings.get('allow_trajectory_replacement', False))
+    if replaces and expected.controller_mode == 'jazzy':
+        why = 'it puts a plan with a stamp in the past off until now, each time; or set controller_mode to replacement'
+        yield Finding(what=name, got=True, allowed='False', because=why, fatal=True)
+    if not replaces and expected.controller_mode == 'replacement':
+        why = 'it drops the plan and makes for the first future point at once; or set controller_mode to jazzy'
+        yield Finding(what=name, got=settings.get(name), allowed='True', because=why, fatal=True)
+    if replaces and expected.controller_mode == 'replacement':
+        why = 'after 6.9.0 each message sets out from the measured state, with a jerk; False and jazzy has none'
+        yield Finding(what=name, got=True, allowed='True or False', because=why, fatal=False)
+    desired = any(settings.get(name) is True for name in ('interpolate_from_desired_state', 'open_loop_control'))
+    if desired:
+        why = 'a way in starts at the last command, twice as fast in its first cycle; a plan that is followed does not'
+        yield Finding(
+            what='interpolate_from_desired_state', got=True, allowed='False or True', because=why, fatal=False
+        )
+
+
+def _timing(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    simulated = settings.get('use_sim_time')
+    if simulated is not None and simulated != expected.use_sim_time:
+        why = 'stamps of one clock mean nothing on another'
+        yield Finding(what='use_sim_time', got=simulated, allowed=str(expected.use_sim_time), because=why, fatal=True)
+    rate = settings.get('update_rate', 0)
+    least = 1.0 / min(expected.control_dt, expected.splice_margin or expected.control_dt)
+    if 0 < rate < least:
+        why = 'a period must fit into control_dt and into splice_margin'
+        yield Finding(what='update_rate', got=rate, allowed=f'{least:.6g} Hz or more', because=why, fatal=True)
+    yield from _timeout(settings, expected)
+    factor = settings.get('speed_scaling.initial_scaling_factor', 1.0)
+    if factor != 1.0:
+        why = 'every message starts on the true time again, with a jump'
+        yield Finding(
+            what='speed_scaling.initial_scaling_factor', got=factor, allowed='1.0', because=why, fatal=True
+        )
+    interface = settings.get('speed_scaling.state_interface', '')
+    if interface:
+        why = 'keep the speed at 100 %: below, every message starts on the true time again, with a jump'
+        yield Finding(what='speed_scaling.state_interface', got=interface, allowed="''", because=why, fatal=False)
+
+
+def _timeout(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    timeout, goal_time = settings.get('cmd_timeout', 0.0), settings.get('constraints.goal_time', 0.0)
+    if timeout <= 0.0:
+        return
+    if timeout <= goal_time:
+        why = 'it ignores a cmd_timeout that is not longer than constraints.goal_time'
+        yield Finding(what='cmd_timeout', got=timeout, allowed=f'over {goal_time} s', because=why, fatal=False)
+        return
+    # It counts from the last point, which is the tail's; the next message is due before the last step.
+    needed = max(expected.control_dt, expected.splice_margin - expected.tail)
+    if timeout < needed:
+        why = 'it holds the measured position before a message that is a step late can come, and then jumps'
+        yield Finding(
+            what='cmd_timeout', got=timeout, allowed=f'0 or {needed:.6g} s or more', because=why, fatal=True
+        )
+
+
+def _tolerances(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    units = expected.units or ('rad',) * len(expected.joints)
+    for joint, unit in zip(expected.joints, units, strict=True):
+        what = f'constraints.{joint}.trajectory'
+        tolerance = settings.get(what, 0.0)
+        finest = FINEST.get(unit, 0.0)
+        if 0.0 < tolerance < finest:
+            why = 'every drive is farther behind than that, so it would stop at once, and start again with each message'
+            allowed = f'0 or {finest} {unit} or more'
+            yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=True)
+        elif 0.0 < tolerance < expected.far:
+            why = 'it holds at a smaller distance from the plan than makes the plan start anew'
+            allowed = f'0 or {expected.far} {unit} or more'
+            yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=False)

@@ -1,0 +1,96 @@
+"""Where a chain of joints puts a point of its last link, and how strongly that point can accelerate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Turn:
+    """A moving joint of a chain.
+
+    Attributes
+    ----------
+    column
+        Which of the robot's positions moves it: by ``multiplier`` times that, plus ``offset`` [rad or m].
+    sliding
+        Whether it moves along ``axis`` (3,), a unit vector in its own frame, or turns about it.
+    rotation, place
+        Its frame in that of the joint before, when it is at 0: (3, 3) and (3,) [m].
+
+    """
+
+    column: int
+    sliding: bool
+    axis: np.ndarray
+    rotation: np.ndarray
+    place: np.ndarray
+    multiplier: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chain:
+    """Moving joints from a base to ``link``, and the point (3,) [m] in the frame of the last of them.
+
+    ``joints`` are the names that the columns of positions have.
+    """
+
+    joints: tuple[str, ...]
+    link: str
+    turns: tuple[Turn, ...]
+    point: np.ndarray
+
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Return where the point is (M, 3) [m] in the base's frame, at joint positions (M, A)."""
+        at = np.broadcast_to(self.point, (len(positions), 3))
+        for turn in reversed(self.turns):
+            moved = turn.multiplier * positions[:, turn.column, None] + turn.offset
+            if turn.sliding:
+                at = at + turn.axis * moved
+            else:
+                # Rodrigues: the part along the axis stays, the rest turns.
+                along = (at @ turn.axis)[:, None] * turn.axis
+                at = along + (at - along) * np.cos(moved) + at @ _crossing(turn.axis) * np.sin(moved)
+            at = at @ turn.rotation.T + turn.place
+        return np.asarray(at)
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        columns = np.array([turn.column for turn in self.turns], dtype=np.int64)
+        factors = np.array([abs(turn.multiplier) for turn in self.turns])
+        sliding = np.array([turn.sliding for turn in self.turns], dtype=bool)
+        return columns, factors, sliding
+
+    def levers(self, places: np.ndarray) -> np.ndarray:
+        """Return the longest lever of each moving joint [m per unit], no joint being farther than ``places`` (A,)."""
+        reach, levers = float(np.linalg.norm(self.point)), []
+        for turn in reversed(self.turns):
+            levers.append(1.0 if turn.sliding else reach)
+            if turn.sliding:
+                reach += abs(turn.multiplier) * float(places[turn.column]) + abs(turn.offset)
+            reach += float(np.linalg.norm(turn.place))
+        return np.array(levers[::-1])
+
+    def acceleration_bound(self, speeds: np.ndarray, bends: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return what the point's acceleration cannot exceed [m/s^2], (S,), from magnitudes of the joints.
+
+        Velocities and accelerations (S, A), positions (A,).
+        """
+        if not self.turns:
+            return np.zeros(len(speeds))
+        columns, factors, sliding = self._columns
+        levers = self.levers(places)
+        speed, bend = speeds[:, columns] * factors, bends[:, columns] * factors
+        turning = np.where(sliding, 0.0, speed)
+        before = np.cumsum(turning, axis=1) - turning
+        return np.asarray((levers * (bend + speed * (2.0 * before + turning))).sum(axis=1))
+
+
+def _crossing(axis: np.ndarray) -> np.ndarray:
+    """Return the matrix K with v K = axis x v for row vectors v."""
+    x, y, z = axis
+    return np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])

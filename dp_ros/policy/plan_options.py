@@ -1,0 +1,110 @@
+"""What a planner can be told, checked where it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.workspace import Workspace
+
+ControllerMode = Literal['jazzy', 'replacement']
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Settings of a planner.
+
+    Attributes
+    ----------
+    history_steps
+        How many control steps back the sent trajectory starts.
+    splice_margin
+        Longest time from `accept` to the controller's first command from the result, its own period included [ns]. What
+        passes before `accept` needs no margin: it is known from the chunk's stamp.
+    blend_steps
+        Control steps that the cross-fade from the committed plan into a new chunk may take at most; 0 executes the
+        chunk as it is.
+    lead_in
+        Least duration of the lead-in from a measured state [s].
+    far
+        Largest distance of any joint from the plan before it begins anew [rad or m].
+    tail
+        Least duration of the deceleration after the last step [s].
+    continuous
+        For each joint, whether it turns without end: positions a whole turn apart are the same.
+    position_tolerance
+        Steps beyond a position limit by no more than this are put onto it [rad or m].
+    max_age
+        Oldest measurement that counts [ns].
+    accelerations
+        Whether points carry accelerations, so that the controller follows quintics.
+    controller_mode
+        `jazzy`: stamps in the past, for a controller that forgets the old trajectory whole. `replacement`: stamps at
+        the splice, for one with `allow_trajectory_replacement`, which keeps the old trajectory until then.
+    workspace
+        What the tool point must not leave; None checks nothing.
+
+    """
+
+    history_steps: int = 3
+    splice_margin: int = 50_000_000
+    blend_steps: int = 4
+    lead_in: float = 0.5
+    far: float = 0.2
+    tail: float = 0.5
+    continuous: Sequence[bool] | None = None
+    position_tolerance: float = 0.005
+    max_age: int = 250_000_000
+    accelerations: bool = False
+    controller_mode: ControllerMode = 'jazzy'
+    workspace: Workspace | None = None
+
+    def turning(self, joints: Sequence[str]) -> np.ndarray:
+        """Return which of the joints turn without end, (A,) bool."""
+        return np.array([False] * len(joints) if self.continuous is None else self.continuous, dtype=bool)
+
+    def check(self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, closest: int) -> None:
+        """Raise ConfigError for what cannot be meant, or does not fit the joints and limits."""
+        least = (
+            ('control_dt', control_dt, 1),
+            ('history_steps', self.history_steps * control_dt, 0),
+            ('splice_margin', self.splice_margin, 0),
+            ('max_age', self.max_age, 1),
+            ('lead_in', to_nanoseconds(self.lead_in), 1),
+            ('tail', to_nanoseconds(self.tail), closest),
+        )
+        for name, time, allowed in least:
+            if time < allowed:
+                raise ConfigError(f'planner {name}: got {time} ns, allowed {allowed} ns or more')
+        if self.blend_steps < 0:
+            raise ConfigError(f'planner blend_steps: got {self.blend_steps}, allowed 0 or more')
+        if not 0.0 < self.far < np.inf:
+            raise ConfigError(f'planner far: got {self.far}, allowed more than 0')
+        if not 0.0 <= self.position_tolerance < np.inf:
+            raise ConfigError(f'planner position_tolerance: got {self.position_tolerance}, allowed 0 or more')
+        if self.controller_mode not in get_args(ControllerMode):
+            raise ConfigError(
+                f'planner controller_mode: got {self.controller_mode!r}, allowed {listed(get_args(ControllerMode))}'
+            )
+        self._check_joints(joints, limits)
+
+    def _check_joints(self, joints: tuple[str, ...], limits: JointLimits | None) -> None:
+        turning = self.turning(joints)
+        if turning.shape != (len(joints),):
+            raise ConfigError(f'planner continuous: got {len(turning)}, allowed one for each joint')
+        if self.workspace is not None and self.workspace.joints != joints:
+            raise ConfigError(f'planner workspace: got {listed(self.workspace.joints)}, allowed {listed(joints)}')
+        if limits is None:
+            return
+        if limits.joints != joints:
+            raise ConfigError(f'planner limits: got {listed(limits.joints)}, allowed {listed(joints)}')
+        bounded = np.isfinite(limits.lowest) | np.isfinite(limits.highest)
+        for joint, wrong in zip(joints, bounded & turning, strict=True):
+            if wrong:
+                raise ConfigError(f'planner limits: got position limits for continuous joint {joint!r}, allowed none')

@@ -1,0 +1,69 @@
+"""How episodes of the world push_block begin, and what disturbs its arm if it is asked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp_ros.simulation.push_block_arm import ToolPose
+from dp_ros.simulation.push_block_layout import GOAL, HOME, POST, START
+from dp_ros.simulation.push_block_way import make_arc
+
+CORRELATION = 0.5  # of a disturbance [s]
+SHIFT = np.array([0.006, 0.006, 0.06])  # standard deviation of a disturbance: x, y [m], yaw [rad]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How an episode begins: the block's middle [m] and yaw [rad], and the tool."""
+
+    block: tuple[float, float]
+    yaw: float
+    tool: ToolPose
+
+
+def draw_start(draw: np.random.Generator) -> Start:
+    """Return a start near the middle, where left and right are as good."""
+    x, y = np.array(START) + draw.uniform((-0.015, -0.025), (0.015, 0.025))
+    tool = ToolPose(
+        x=HOME[0] + draw.uniform(-0.015, 0.010), y=HOME[1] + draw.uniform(-0.030, 0.030), yaw=draw.uniform(-0.2, 0.2)
+    )
+    return Start(block=(float(x), float(y)), yaw=float(draw.uniform(-0.35, 0.35)), tool=tool)
+
+
+def draw_wide_start(draw: np.random.Generator) -> Start:
+    """Return a start from somewhere near the way, for demonstrations of how to get back onto it."""
+    arc = make_arc(1.0 if draw.random() < 0.5 else -1.0, 0.114)
+    while True:
+        angle = arc.angle(draw.uniform(0.06, 0.36))
+        block = arc.centre + (arc.radius + draw.uniform(-0.03, 0.04)) * np.array([np.cos(angle), np.sin(angle)])
+        bearing = arc.heading(block) + draw.uniform(-0.9, 0.9)
+        tool = block - draw.uniform(0.080, 0.115) * np.array([np.cos(bearing), np.sin(bearing)])
+        clear = np.hypot(*(block - POST)) > 0.09 and np.hypot(*(tool - POST)) > 0.105
+        if clear and np.hypot(*(block - GOAL)) > 0.05 and 0.29 < tool[0] < 0.74 and abs(tool[1]) < 0.2:
+            break
+    yaw = float(np.clip(bearing + draw.uniform(-0.4, 0.4), -2.0, 2.0))
+    pose = ToolPose(x=float(tool[0]), y=float(tool[1]), yaw=yaw)
+    # The block's faces, in any quarter turn.
+    turned = bearing + draw.uniform(-0.6, 0.6) + draw.integers(4) * np.pi / 2
+    return Start(block=(float(block[0]), float(block[1])), yaw=float(turned), tool=pose)
+
+
+class Disturbance:
+    """A random shift of where the drives take the tool: noise through two first-order filters, so it is smooth."""
+
+    def __init__(self, draw: np.random.Generator, strength: float, dt: float) -> None:
+        self._draw = draw
+        self._keep = float(np.exp(-dt / CORRELATION))
+        # The second filter's output then has the standard deviation SHIFT: sum of (n + 1)^2 q^n = (1 + q) / (1 - q)^3.
+        square = self._keep**2
+        self._scale = strength * SHIFT * np.sqrt((1.0 - square) ** 3 / (1.0 + square))
+        self._first: np.ndarray = np.zeros(3)
+        self._second: np.ndarray = np.zeros(3)
+
+    def next(self) -> np.ndarray:
+        """Return the shift (3,) of the next step: x, y [m], yaw [rad]."""
+        self._first = self._keep * self._first + self._scale * self._draw.standard_normal(3)
+        self._second = self._keep * self._second + self._first
+        return self._second

@@ -1,0 +1,142 @@
+"""What a simulated world offers to the robot in front of it. Positions in [m], angles in [rad], times in [ns]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from dp_ros.policy.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """A position [m] and an orientation as a quaternion x, y, z, w."""
+
+    position: tuple[float, float, float]
+    orientation: tuple[float, float, float, float]
+
+    @property
+    def yaw(self) -> float:
+        """The turn about z [rad], for a body that lies flat."""
+        return float(2.0 * np.arctan2(self.orientation[2], self.orientation[3]))
+
+
+def flat_pose(x: float, y: float, yaw: float, z: float = 0.0) -> Pose:
+    """Return the pose of a body that lies flat; of the two quaternions for it, that with w not negative."""
+    half = (yaw + np.pi) % (2.0 * np.pi) / 2.0 - np.pi / 2.0
+    return Pose(position=(x, y, z), orientation=(0.0, 0.0, float(np.sin(half)), float(np.cos(half))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Enough to draw a world: joint positions, and the poses of what it tracks by name."""
+
+    joints: tuple[float, ...]
+    poses: Mapping[str, Pose]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a task is.
+
+    Attributes
+    ----------
+    score
+        0 to 1, now; 1 is what counts as success.
+    success
+        Whether the world's criterion is met now.
+    details
+        The world's own findings, for people and summaries.
+
+    """
+
+    score: float
+    success: bool
+    details: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class World(Protocol):
+    """Physics, one step at a time, with sensors that may be read at any time.
+
+    Attributes
+    ----------
+    joints, units, lower, upper
+        Names in the order of a set point; ``m`` or ``rad``; the range of each.
+    step_duration
+        Of one call of `step` [ns].
+    cameras
+        Names that `render` takes.
+    tracked
+        Names of what `poses` holds.
+
+    """
+
+    joints: tuple[str, ...]
+    units: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    step_duration: int
+    cameras: tuple[str, ...]
+    tracked: tuple[str, ...]
+    robot_description: str
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode at the state that belongs to ``seed``, at rest."""
+
+    def set_scene(self, scene: Scene) -> None:
+        """Put everything where it is asked for, at rest."""
+
+    def step(self, set_point: np.ndarray) -> None:
+        """Advance by one step with the joints driven towards ``set_point`` (A,)."""
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Measured positions (A,)."""
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """Measured velocities (A,)."""
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """Forces [N] or torques [Nm] of the drives in the last step (A,)."""
+
+    @property
+    def poses(self) -> dict[str, Pose]:
+        """Poses of what is tracked, by name."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far the task is."""
+
+    def render(self, camera: str) -> np.ndarray:
+        """Return what a camera sees, (H, W, 3) uint8 RGB."""
+
+    def render_large(self, height: int) -> np.ndarray:
+        """Return a picture for people, ``height`` pixels high, (H, W, 3) uint8 RGB."""
+
+    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
+        """Return where in such a picture the tool is for joint positions (N, A): column, row (N, 2) [pixels]."""
+
+
+class Expert(Protocol):
+    """A scripted demonstrator of a world's task; ask it every ``control_dt``. One for each episode.
+
+    Attributes
+    ----------
+    finishes
+        Whether it knows when it is done; if not, it goes on for as long as it is asked.
+
+    """
+
+    finishes: bool
+
+    def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:
+        """Return the command that answers what was seen at ``stamp`` [ns]."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do; never where ``finishes`` is false."""

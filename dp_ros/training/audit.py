@@ -1,0 +1,237 @@
+"""Recordings measured before training, in one pass and little memory: topics one by one, and all at control ticks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dp_ros.config import ImageStream, Stream, TaskSpec
+from dp_ros.data import NANOSECONDS
+from dp_ros.errors import DataError
+from dp_ros.images import decode_compressed, decode_image
+from dp_ros.messages import IMAGE, JOINT_STATE
+from dp_ros.training.actions import action_topic
+from dp_ros.training.audit_finding import some
+from dp_ros.training.audit_guess import guess_task
+from dp_ros.training.audit_ticks import TickAudit
+from dp_ros.training.audit_topics import NUMBERS, PICTURES, TopicAudit, numbers_of
+from dp_ros.training.bag_types import deserialize
+from dp_ros.training.bags import BagReader, find_bags
+from dp_ros.training.collector import Collector
+from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
+from dp_ros.training.episodes import wanted_topics
+
+_EVERY = 100
+"""Of so many pictures one is decoded."""
+_NO_PICTURE = np.empty(0)
+
+
+@dataclass
+class Audit:
+    """What was measured.
+
+    Attributes
+    ----------
+    task
+        What training would read: given, or guessed from the topics; None if neither.
+    guessed
+        Whether it was guessed.
+    broken
+        By bag, why it could not be read, in full or in part.
+    lacking
+        By topic that the task needs, what is wrong with it and in which bags.
+    seconds
+        Length of all recordings [s].
+
+    """
+
+    path: Path
+    task: TaskSpec | None
+    cut: CutSettings = BY_FILE
+    guessed: bool = False
+    bags: int = 0
+    seconds: float = 0.0
+    broken: dict[str, str] = field(default_factory=dict)
+    topics: dict[str, TopicAudit] = field(default_factory=dict)
+    bags_with: dict[str, int] = field(default_factory=dict)
+    lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    ticks: TickAudit | None = None
+
+    @property
+    def wanted(self) -> dict[str, set[str]]:
+        """Topics that the task reads, with their types."""
+        return wanted_topics(self.task) if self.task else {}
+
+
+def audit_bags(
+    path: Path | str, task: TaskSpec | None = None, cut: CutSettings = BY_FILE, *, progress: bool = True
+) -> Audit:
+    """Measure every bag at or under ``path``; without a task, what the topics suggest."""
+    bags = find_bags(path)
+    audit = Audit(path=Path(path), task=task, cut=cut)
+    bar = tqdm(total=len(bags), disable=not progress, desc='check-bag', bar_format=_BAR)
+    with bar:
+        for bag in bags:
+            name = bag.relative_to(path).as_posix() if bag != Path(path) else bag.name
+            done = bar.n
+            try:
+                with BagReader(bag) as reader:
+                    _one(audit, reader, name, bar)
+            except DataError as error:
+                audit.broken[name] = str(error)
+            audit.bags += 1
+            bar.update(done + 1 - bar.n)
+    return audit
+
+
+_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
+
+
+def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
+    if audit.task is None and not audit.guessed:
+        audit.task, audit.guessed = guess_task(reader), True
+    if audit.task is not None and audit.ticks is None:
+        audit.ticks = TickAudit(audit.task, audit.cut.idle_speed)
+    feed = _Feed(audit, reader, name)
+    chosen = [t for t in reader.topics if audit.guessed or t in feed.needed]
+    for topic in reader.topics:
+        if topic in chosen and reader.topics[topic].count:
+            audit.bags_with[topic] = audit.bags_with.get(topic, 0) + 1
+    total = max(1, sum(reader.topics[t].count for t in chosen))
+    first = last = None
+    try:
+        for count, (topic, received, kind, data) in enumerate(reader.raw(chosen)):
+            first = received if first is None else first
+            last = received
+            feed.message(topic, received, kind, data)
+            if count % 1024 == 1023:
+                bar.update(1024 / total)
+    finally:
+        # What came before the damage was measured all the same.
+        audit.seconds += (last - first) / NANOSECONDS if first is not None and last is not None else 0.0
+        feed.finish()
+    announced, read = sum(reader.topics[t].count for t in chosen), feed.count
+    if read < announced:
+        raise DataError(f'bag {reader.path}: got {read} messages of {announced} that it announces; allowed a whole bag')
+
+
+class _Feed:
+    """One bag's messages to what measures them."""
+
+    def __init__(self, audit: Audit, reader: BagReader, name: str) -> None:
+        self.name, self.count = name, 0
+        self._audit, self._pictures = audit, 0
+        marks = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
+        self.needed = {**audit.wanted, **marks}
+        self.topics = {}
+        for topic, found in reader.topics.items():
+            known = audit.topics.setdefault(topic, TopicAudit(topic, found.type))
+            known.start(name, found.count)
+            self.topics[topic] = known
+            if known.type != found.type:
+                _lack(audit, topic, f'got type {found.type} here and {known.type} before', name)
+        lacking = [t for t, types in self.needed.items() if not _has(reader, t, types)]
+        for topic in lacking:
+            _lack(audit, topic, _why_not(reader, topic, self.needed[topic]), name)
+        self._streams: dict[str, list[Stream]] = {}
+        self._collector = None
+        if audit.task and audit.ticks and not lacking:
+            cut_by = {t: _type(reader, t) for t in marks}
+            self._marks, self._command = set(cut_by), action_topic(audit.task)[0]
+            for stream in audit.task.streams:
+                self._streams.setdefault(stream.topic, []).append(stream)
+            self._collector = Collector(
+                audit.task, cut=audit.cut, cutter=Cutter(audit.cut, cut_by), seen=audit.ticks.observation
+            )
+
+    def message(self, topic: str, received: int, kind: str, data: Any) -> None:
+        """Measure a message."""
+        self.count += 1
+        measured = self.topics[topic]
+        stamp = measured.add(received, data)
+        message = None
+        try:
+            if kind in NUMBERS or (topic in self.needed and kind not in PICTURES and not kind.endswith('_Event')):
+                message = deserialize(data, kind)
+                if kind in NUMBERS:
+                    _numbers(measured, received, kind, message)
+            elif kind in PICTURES and (measured.count - 1) % _EVERY == 0:
+                measured.form(_picture(kind, deserialize(data, kind)))
+        except DataError as error:
+            measured.refuse(str(error))
+        except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
+            measured.refuse(f'{len(data)} bytes are no {kind} ({type(error).__name__})')
+            return
+        if self._collector:
+            self._collect(self._collector, topic, received, stamp, data if message is None else message)
+
+    def _collect(self, collector: Collector, topic: str, received: int, stamp: int, message: Any) -> None:
+        try:
+            for stream in self._streams.get(topic, ()):
+                if isinstance(stream, ImageStream):
+                    collector.value(stream.name, received, stamp, _NO_PICTURE)
+                else:
+                    collector.observation(stream, received, message)
+            if topic == self._command:
+                collector.command(received, message)
+            if topic in self._marks:
+                collector.mark(topic, received, message)
+        except DataError as error:
+            self._fail(f'topic {topic}, received at {received} ns: {error}')
+
+    def _fail(self, reason: str) -> None:
+        assert self._audit.ticks
+        self._audit.ticks.failed[self.name] = reason
+        self._collector = None
+
+    def finish(self) -> None:
+        """End the bag."""
+        for topic in self.topics.values():
+            topic.finish()
+        if self._collector and self._audit.ticks:
+            runs = self._collector.finish()
+            if runs:
+                self._audit.ticks.bag(self.name, runs)
+            else:
+                self._fail(f'no control tick has every stream and a command ({self._collector.missing})')
+
+
+def _type(reader: BagReader, topic: str) -> str:
+    return reader.topics[topic].type if topic in reader.topics else ''
+
+
+def _has(reader: BagReader, topic: str, types: set[str]) -> bool:
+    found = reader.topics.get(topic)
+    return found is not None and found.type in types and found.count > 0
+
+
+def _why_not(reader: BagReader, topic: str, types: set[str]) -> str:
+    found = reader.topics.get(topic)
+    if found is None:
+        return f'not recorded; the bag has {some(sorted(reader.topics), 8)}'
+    return f'got type {found.type}' if found.type not in types else 'got 0 messages'
+
+
+def _lack(audit: Audit, topic: str, reason: str, bag: str) -> None:
+    audit.lacking.setdefault(topic, {}).setdefault(reason, []).append(bag)
+
+
+def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> None:
+    names, row = numbers_of(kind, message)
+    if kind == JOINT_STATE and not names:
+        raise DataError('name is empty; allowed the names of the joints')
+    if len(row) != len(names):
+        raise DataError(f'got {len(row)} positions for {len(names)} names')
+    if measured.channels is None or names != measured.channels.names:
+        measured.form(', '.join(names))
+    measured.numbers(received, names, row)
+
+
+def _picture(kind: str, message: Any) -> str:
+    raw = kind == IMAGE
+    pixels = decode_image('picture', message) if raw else decode_compressed('picture', message)
+    return f'{pixels.shape[1]} x {pixels.shape[0]} {message.encoding if raw else message.format}'

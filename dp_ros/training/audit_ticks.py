@@ -1,0 +1,172 @@
+"""What is measured at control ticks: what training would see of the recordings, without their pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream, JointStream, TaskSpec
+from dp_ros.data import NANOSECONDS, Observation
+from dp_ros.training.audit_stats import LogHistogram
+from dp_ros.training.collector import Run, position_columns
+
+LAGS = np.arange(-3, 16)
+FROZEN = 1.0
+"""For how long an observed stream may repeat itself while commands move [s]."""
+
+
+class TickAudit:
+    """Ticks of all bags.
+
+    Attributes
+    ----------
+    lengths
+        Ticks of each episode.
+    starts
+        By bag, how many episodes it gave.
+    skew
+        Between the newest and the oldest stamp of an observation [s].
+    ages
+        By stream, of what counted at a tick [s].
+    idle, idle_edges
+        Ticks without motion, and those of them before the first motion of an episode or after its last.
+    frozen
+        By stream, the longest time that it repeated itself while commands moved [s], and in which bag.
+
+    """
+
+    def __init__(self, task: TaskSpec, idle_speed: float) -> None:
+        self.task = task
+        self.skew = LogHistogram()
+        self.ages = {s.name: LogHistogram() for s in task.streams}
+        self.lengths: list[int] = []
+        self.starts: dict[str, int] = {}
+        self.failed: dict[str, str] = {}
+        self.idle = self.idle_edges = 0
+        self.frozen: dict[str, tuple[float, str]] = {}
+        self.example: tuple[str, np.ndarray, np.ndarray] | None = None
+        self._still = idle_speed * task.control_dt
+        self._pending: list[tuple[int, ...]] = []
+        joints = len(task.action.joints)
+        self._cross = np.zeros((len(LAGS), joints))
+        self._energy = np.zeros((2, len(LAGS), joints))
+
+    def observation(self, found: Observation) -> None:
+        """Add an observation."""
+        self._pending.append(tuple(found.ages[s.name] for s in self.task.streams))
+        if len(self._pending) >= 1024:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            ages = np.array(self._pending, dtype=np.float64) / NANOSECONDS
+            self._pending.clear()
+            self.skew.add(np.ptp(ages, axis=1))
+            for stream, column in zip(self.task.streams, ages.T, strict=True):
+                self.ages[stream.name].add(column)
+
+    def bag(self, name: str, runs: list[Run]) -> None:
+        """Add the episodes of a bag."""
+        self._flush()
+        self.starts[name] = len(runs)
+        for run in runs:
+            self.lengths.append(len(run.stamps))
+            actions = np.stack(run.actions)
+            streams = {
+                s.name: np.stack([values[s.name] for values in run.streams])
+                for s in self.task.streams
+                if not isinstance(s, ImageStream)
+            }
+            self._motion(name, actions, streams)
+            state = self._state(streams)
+            if state is not None:
+                self._lag(actions, state)
+                if self.example is None or len(self.example[1]) < 20:
+                    self.example = (name, actions[:600], state[:600])
+
+    def _state(self, streams: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Return the commanded joints' own positions (N, A); None unless all are observed."""
+        columns: list[Any] = []
+        for joint in self.task.action.joints:
+            for stream in self.task.streams:
+                chosen = position_columns(stream)
+                if isinstance(stream, JointStream) and chosen and joint in stream.joints:
+                    columns.append(streams[stream.name][:, chosen][:, stream.joints.index(joint)])
+                    break
+        return np.stack(columns, axis=1) if len(columns) == len(self.task.action.joints) else None
+
+    def _motion(self, bag: str, actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
+        commanded = (np.abs(np.diff(actions, axis=0)) > self._still).any(axis=1)
+        moving = commanded.copy()
+        for stream in self.task.streams:
+            chosen = position_columns(stream)
+            if chosen:
+                moving |= (np.abs(np.diff(streams[stream.name][:, chosen], axis=0)) > self._still).any(axis=1)
+        self.idle += int((~moving).sum())
+        steps = np.flatnonzero(moving)
+        self.idle_edges += int(steps[0] + len(moving) - 1 - steps[-1]) if len(steps) else len(moving)
+        for name, values in streams.items():
+            self._freeze(bag, name, values, commanded)
+
+    def _freeze(self, bag: str, name: str, values: np.ndarray, commanded: np.ndarray) -> None:
+        """Note the longest time of equal rows, counting the steps in it at which commands moved."""
+        changed = np.flatnonzero((np.diff(values, axis=0) != 0.0).any(axis=1))
+        edges = np.concatenate([[-1], changed, [len(values) - 1]])
+        before = np.concatenate([[0], np.cumsum(commanded)])
+        first, end = edges[:-1] + 1, edges[1:]
+        worst = float((before[end] - before[np.minimum(first, end)]).max(initial=0)) * self.task.control_dt
+        if worst > self.frozen.get(name, (0.0, ''))[0]:
+            self.frozen[name] = (worst, bag)
+
+    def _lag(self, actions: np.ndarray, state: np.ndarray) -> None:
+        commanded, moved = np.diff(actions, axis=0), np.diff(state, axis=0)
+        count = len(commanded)
+        for row, lag in enumerate(LAGS.tolist()):
+            if count <= abs(lag):
+                continue
+            a, s = commanded[max(0, -lag) : count - max(0, lag)], moved[max(0, lag) : count - max(0, -lag)]
+            self._cross[row] += (a * s).sum(axis=0)
+            self._energy[0, row] += (a * a).sum(axis=0)
+            self._energy[1, row] += (s * s).sum(axis=0)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """How alike commanded and observed steps are, by lag and joint (K, A); NaN where one never moved."""
+        with np.errstate(invalid='ignore', divide='ignore'):
+            found: np.ndarray = self._cross / np.sqrt(self._energy[0] * self._energy[1])
+        return found
+
+    @property
+    def lag(self) -> float | None:
+        """By how many control steps the state follows the action; None if they have no motion in common."""
+        moving = ~np.isnan(self.correlation).any(axis=0)
+        if not moving.any():
+            return None
+        mean = self.correlation[:, moving].mean(axis=1)
+        best = int(mean.argmax())
+        if mean[best] < 0.2:
+            return None
+        if not 0 < best < len(mean) - 1:
+            return float(LAGS[best])
+        left, top, right = mean[best - 1 : best + 2]
+        bend = left - 2.0 * top + right
+        return float(LAGS[best] + (0.5 * (left - right) / bend if bend < 0.0 else 0.0))
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks have everything."""
+        return sum(self.lengths)
+
+    def padding(self) -> tuple[float, float]:
+        """Return which share of the windows' action steps, and of their observations, copies an episode's edge."""
+        from dp_ros.training.windows import window_indices  # its package asks for torch
+
+        totals = np.zeros(4)
+        for length, times in zip(*np.unique(self.lengths, return_counts=True), strict=True):
+            observed, acted = window_indices(int(length), self.task)
+            newest = acted[:, :1]
+            after = newest + np.arange(self.task.pred_horizon) > length - 1
+            before = newest + np.arange(1 - self.task.obs_horizon, 1) < 0
+            totals += times * np.array([after.sum(), acted.size, before.sum(), observed.size])
+        return float(totals[0] / max(1.0, totals[1])), float(totals[2] / max(1.0, totals[3]))

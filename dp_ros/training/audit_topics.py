@@ -1,0 +1,203 @@
+"""What is measured of one topic, over all bags, message by message: times, clocks, pictures and numbers."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dp_ros.data import NANOSECONDS
+from dp_ros.messages import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
+from dp_ros.training.bag_types import typestore
+
+FLOATS = 'std_msgs/msg/Float64MultiArray'
+NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, FLOATS)
+PICTURES = (IMAGE, COMPRESSED_IMAGE)
+EPOCH = 3600 * NANOSECONDS
+"""A stamp farther than this from the receive time is of another clock, not of a slow one [ns]."""
+JUMP = NANOSECONDS
+"""The least change of (receive time - stamp) between two messages that counts as a jump of a clock [ns]."""
+FUTURE = NANOSECONDS // 100
+_BATCH = 2048
+_FEATURES = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+
+
+def has_header(kind: str) -> bool:
+    """Whether messages of this ROS type begin with a std_msgs/Header."""
+    if kind not in typestore().fielddefs:
+        return False
+    fields = typestore().fielddefs[kind][1]
+    return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+
+
+def header_stamp(data: bytes | memoryview) -> int:
+    """Return the stamp [ns] at the head of a serialized message that begins with a header."""
+    order = '<' if data[1] & 1 else '>'
+    sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
+    return int(sec * NANOSECONDS + nanosec)
+
+
+@dataclass
+class Clock:
+    """How the header stamps of a topic relate to its receive times: counts of messages."""
+
+    zero: int = 0
+    other_epoch: int = 0
+    future: int = 0
+    backwards: int = 0
+    repeated: int = 0
+    jumps: int = 0
+    latency: LogHistogram = field(default_factory=LogHistogram)  # [s], of stamps of the same epoch
+
+    def add(self, received: np.ndarray, stamps: np.ndarray, last: tuple[int, int] | None) -> None:
+        """Add messages in order of receive time; ``last`` is the receive time and the stamp before them [ns]."""
+        late = received - stamps
+        set_ = stamps != 0
+        other = set_ & (np.abs(late) > EPOCH)
+        self.zero += int((~set_).sum())
+        self.other_epoch += int(other.sum())
+        self.future += int((set_ & ~other & (late < -FUTURE)).sum())
+        self.latency.add(np.maximum(late[set_ & ~other], 0) / NANOSECONDS)
+        if last is not None:
+            received, stamps = np.concatenate([[last[0]], received]), np.concatenate([[last[1]], stamps])
+        steps = np.diff(stamps)
+        both = (stamps[1:] != 0) & (stamps[:-1] != 0)
+        self.backwards += int((both & (steps < 0)).sum())
+        self.repeated += int((both & (steps == 0)).sum())
+        self.jumps += int((both & (np.abs(np.diff(received) - steps) > JUMP)).sum())
+
+
+class TopicAudit:
+    """One topic: how often its messages come, by which clock, and what they hold.
+
+    Attributes
+    ----------
+    intervals
+        Between receive times [s], within a bag.
+    gaps
+        The longest of them.
+    stamp_intervals
+        Between header stamps that grow [s].
+    rates
+        By bag, messages a second.
+    forms
+        What the messages look like (joint names, picture sizes), with how many do.
+    refused
+        Why messages could not be decoded, with how many.
+
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.type = name, kind
+        self.known = kind in typestore().fielddefs
+        self.headed = has_header(kind)
+        self.count = 0
+        self.announced = 0
+        self.intervals, self.stamp_intervals = LogHistogram(), LogHistogram()
+        self.gaps = Longest()
+        self.clock = Clock()
+        self.rates: dict[str, float] = {}
+        self.channels: Channels | None = None
+        self.forms: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.repeated_pictures = 0
+        self.longest_picture = 0.0
+        self._bag = ''
+        self._times: list[tuple[int, int]] = []
+        self._rows: list[Any] = []
+        self._row_times: list[int] = []
+        self._last: tuple[int, int] | None = None
+        self._first = self._bag_count = 0
+        self._crc: int | None = None
+        self._crc_since = 0
+
+    def start(self, bag: str, announced: int) -> None:
+        """Begin with a bag."""
+        self._bag, self._last, self._bag_count, self._crc = bag, None, 0, None
+        self.announced += announced
+        if self.channels:
+            self.channels.start(bag)
+
+    def finish(self) -> None:
+        """End the bag."""
+        self._flush()
+        if self._last and self._bag_count > 1 and self._last[0] > self._first:
+            self.rates[self._bag] = (self._bag_count - 1) * NANOSECONDS / (self._last[0] - self._first)
+        if self.channels:
+            self.channels.finish()
+
+    def add(self, received: int, data: bytes | memoryview) -> int:
+        """Add a serialized message; return its stamp [ns], 0 where it has none."""
+        stamp = header_stamp(data) if self.headed and len(data) >= 12 else 0
+        if not self._bag_count:
+            self._first = received
+        self.count += 1
+        self._bag_count += 1
+        self._times.append((received, stamp))
+        if self.type in PICTURES:
+            self._picture(received, data)
+        if len(self._times) >= _BATCH:
+            self._flush()
+        return stamp
+
+    def numbers(self, received: int, names: tuple[str, ...], row: Any) -> None:
+        """Add the numbers in a message."""
+        if self.channels is None:
+            self.channels = Channels(names)
+            self.channels.start(self._bag)
+        if names == self.channels.names and len(row) == len(names):
+            self._rows.append(row)
+            self._row_times.append(received)
+
+    def form(self, text: str) -> None:
+        """Note what a message looks like; beyond 20 kinds they count as one."""
+        key = text if text in self.forms or len(self.forms) < 20 else 'others'
+        self.forms[key] = self.forms.get(key, 0) + 1
+
+    def refuse(self, reason: str) -> None:
+        """Note why a message could not be decoded; beyond 20 reasons they count as one."""
+        key = reason if reason in self.refused or len(self.refused) < 20 else 'other reasons'
+        self.refused[key] = self.refused.get(key, 0) + 1
+
+    def _picture(self, received: int, data: bytes | memoryview) -> None:
+        crc = zlib.crc32(data[12:])
+        if crc == self._crc:
+            self.repeated_pictures += 1
+            self.longest_picture = max(self.longest_picture, (received - self._crc_since) / NANOSECONDS)
+        else:
+            self._crc, self._crc_since = crc, received
+
+    def _flush(self) -> None:
+        if self._times:
+            times = np.array(self._times, dtype=np.int64)
+            received = times[:, 0] if self._last is None else np.concatenate([[self._last[0]], times[:, 0]])
+            steps = np.diff(received) / NANOSECONDS
+            self.intervals.add(steps)
+            self.gaps.add(steps, received[:-1], self._bag)
+            if self.headed:
+                self.clock.add(times[:, 0], times[:, 1], self._last)
+                stamps = times[:, 1] if self._last is None else np.concatenate([[self._last[1]], times[:, 1]])
+                grown = np.diff(stamps) / NANOSECONDS
+                self.stamp_intervals.add(grown[(grown > 0) & (stamps[:-1] != 0)])
+            self._last = self._times[-1]
+            self._times.clear()
+        if self._rows and self.channels:
+            self.channels.add(np.array(self._rows, dtype=np.float64), np.array(self._row_times, dtype=np.int64))
+            self._rows.clear()
+            self._row_times.clear()
+
+
+def numbers_of(kind: str, msg: Any) -> tuple[tuple[str, ...], Any]:
+    """Return names and values of the numbers in a message of one of the types `NUMBERS`: of a trajectory, its end."""
+    if kind == JOINT_STATE:
+        return tuple(msg.name), msg.position
+    if kind == POSE:
+        p, q = msg.pose.position, msg.pose.orientation
+        return _FEATURES, (p.x, p.y, p.z, q.x, q.y, q.z, q.w)
+    if kind == FLOATS:
+        return tuple(f'data[{i}]' for i in range(len(msg.data))), msg.data
+    return tuple(msg.joint_names), msg.points[-1].positions if msg.points else ()

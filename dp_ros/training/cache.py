@@ -1,0 +1,118 @@
+"""Recordings decoded once: the first reading fills a store beside which training reads episodes without their pictures.
+
+What a recording's entry is for is in its name: the recording's files, by size and time of change, and everything in the
+task that decides what an episode holds. Change one, and the entry is made anew; the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import zarr
+from tqdm import tqdm
+
+from dp_ros.config import ImageStream, TaskSpec, to_plain
+from dp_ros.errors import ConfigError
+from dp_ros.training.bags import find_bags, folder_beside
+from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
+from dp_ros.training.collector import Episode
+from dp_ros.training.cuts import BY_FILE, CutSettings
+from dp_ros.training.episodes import read_episode
+
+_FORMAT = 1
+_LEARNING_ONLY = ('obs_horizon', 'pred_horizon', 'exec_horizon')
+
+
+def cached_episodes(
+    path: Path | str,
+    task: TaskSpec,
+    cache: Path | str,
+    *,
+    cut: CutSettings = BY_FILE,
+    workers: int = 0,
+    progress: bool = True,
+) -> Iterator[Episode]:
+    """Yield the episodes of every bag at or under ``path``, in order of name, by way of the store ``cache``.
+
+    Parameters
+    ----------
+    path, task, cut
+        As for `read_episodes`.
+    cache
+        Folder of the store; made if it is missing. Its pictures take H x W x 3 bytes each.
+    workers
+        Processes that decode; 0 is one for each processor. Each holds 64 pictures of each camera.
+    progress
+        Whether to show a progress bar.
+
+    """
+    if not 0 <= workers <= 1024:
+        raise ConfigError(f'workers: got {workers}, allowed 0 to 1024')
+    cache = Path(cache)
+    bags = find_bags(path)
+    zarr.open_group(str(cache), mode='a')
+    entries = {bag: cache / _key(bag, task, cut) for bag in bags}
+    missing = [bag for bag in bags if not entries[bag].exists()]
+    with _pool(min(workers or os.cpu_count() or 1, len(missing))) as pool:
+        made = pool.map(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
+        for _ in tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing):
+            pass
+    names = [stream.name for stream in task.streams]
+    for bag in bags:
+        yield from load_episodes(entries[bag], names)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor | _Here]:
+    if workers < 2:
+        yield _Here()
+        return
+    # Not a fork: the parent may have threads of torch's or OpenCV's.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=_one_thread)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Here:
+    """A pool of no process but the one that asks."""
+
+    @staticmethod
+    def map(function: Callable[[Path, Path], None], bags: Iterable[Path], entries: Iterable[Path]) -> Iterator[None]:
+        return map(function, bags, entries)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _fill(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> None:
+    """Decode a bag into its entry, which appears when it is whole."""
+    with folder_beside(entry) as folder:
+        group = zarr.open_group(str(folder / 'entry'), mode='w', attributes={'recording': str(bag), 'format': _FORMAT})
+        frames = FrameWriter(group)
+        episodes = read_episode(bag, task, cut=cut, frames=frames)
+        frames.finish()
+        save_episodes(group, episodes, frozenset(s.name for s in task.streams if isinstance(s, ImageStream)))
+        if not entry.exists():
+            (folder / 'entry').rename(entry)
+
+
+def _key(bag: Path, task: TaskSpec, cut: CutSettings) -> str:
+    plain = {k: v for k, v in to_plain(task).items() if k not in _LEARNING_ONLY}
+    files = sorted(p for p in bag.rglob('*') if p.is_file()) if bag.is_dir() else [bag]
+    facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    text = json.dumps([_FORMAT, str(bag.resolve()), facts, plain, dataclasses.asdict(cut)], sort_keys=True)
+    return f'{bag.stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'

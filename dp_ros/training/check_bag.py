@@ -1,0 +1,64 @@
+"""`dp_ros check-bag`: recordings audited before training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dp_ros.config import TaskSpec
+from dp_ros.training.audit import audit_bags
+from dp_ros.training.audit_findings import findings
+from dp_ros.training.audit_plots import plot_audit
+from dp_ros.training.audit_report import as_data, report
+from dp_ros.training.cuts import BY_FILE, CutSettings
+
+FINE, ERRORS, WARNINGS = 0, 1, 3
+"""Exit codes. 2 is the command line parser's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """What to audit, and where the outcome goes.
+
+    Attributes
+    ----------
+    task
+        What training would read; None audits what the topics suggest.
+    out
+        Folder for the report and the plots.
+    json
+        File for the outcome as data.
+    strict
+        Whether warnings are told by the exit code too.
+
+    """
+
+    path: Path
+    task: TaskSpec | None = None
+    cut: CutSettings = BY_FILE
+    out: Path | None = None
+    json: Path | None = None
+    strict: bool = False
+    progress: bool = True
+
+
+def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
+    """Audit recordings; return 0 if they are fine, 1 with errors, 3 with warnings if these count."""
+    audit = audit_bags(settings.path, settings.task, settings.cut, progress=settings.progress)
+    found = findings(audit)
+    text = report(audit, found)
+    say(text)
+    if settings.out:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        (settings.out / 'report.txt').write_text(text + '\n', encoding='utf-8')
+        for path in plot_audit(audit, settings.out):
+            say(f'{path}')
+    if settings.json:
+        settings.json.parent.mkdir(parents=True, exist_ok=True)
+        settings.json.write_text(json.dumps(as_data(audit, found), indent=2) + '\n', encoding='utf-8')
+    levels = {f.level for f in found}
+    if 'error' in levels:
+        return ERRORS
+    return WARNINGS if settings.strict and 'warning' in levels else FINE

@@ -1,0 +1,233 @@
+"""Messages of a recording to what is known at each control tick, and that to episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
+from dp_ros.data import Observation
+from dp_ros.messages import decode, stamp_of
+from dp_ros.policy.alignment import AS_LEARNT, Aligner, Missing, Strictness, tick_at_or_after
+from dp_ros.training.actions import action_track
+from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, busy_parts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Episode:
+    """One demonstration, at consecutive control ticks.
+
+    Attributes
+    ----------
+    name
+        Of the recording it is from, with a number behind it if a gap or a cut splits that in several.
+    stamps
+        Ticks [ns], (N,) int64, whole multiples of ``control_dt``.
+    streams
+        By stream name: (N, C) float64, or (N, H, W, 3) uint8: an array, or frames on disk that are indexed as one.
+    actions
+        The set point commanded at each tick [rad or m], (N, A) float64.
+
+    """
+
+    name: str
+    stamps: np.ndarray
+    streams: dict[str, Any]
+    actions: np.ndarray
+
+
+class FrameStore(Protocol):
+    """Where decoded pictures go."""
+
+    def add(self, stream: str, frame: np.ndarray) -> Any:
+        """Keep a picture (H, W, 3) uint8; return what stands for it."""
+
+    def stack(self, stream: str, kept: list[Any]) -> Any:
+        """Return pictures (N, H, W, 3), from what stands for them."""
+
+
+class InMemory:
+    """Pictures in memory."""
+
+    def add(self, stream: str, frame: np.ndarray) -> Any:
+        """Return the picture."""
+        return frame
+
+    def stack(self, stream: str, kept: list[Any]) -> Any:
+        """Return the pictures stacked."""
+        return np.stack(kept)
+
+
+@dataclass
+class Run:
+    """Consecutive ticks that have everything, of one episode of the cutter's."""
+
+    cut: int
+    stamps: list[int] = field(default_factory=list)
+    streams: list[dict[str, Any]] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+
+    def part(self, first: int, end: int) -> Run:
+        """Return the ticks [first, end)."""
+        return Run(self.cut, self.stamps[first:end], self.streams[first:end], self.actions[first:end])
+
+    def next_states(self) -> Run:
+        """Return all ticks but the last, each with the action of the next."""
+        return Run(self.cut, self.stamps[:-1], self.streams[:-1], self.actions[1:])
+
+
+class Collector:
+    """Feeds messages to the aligner, and asks it at each tick as soon as no later message can count there.
+
+    Parameters
+    ----------
+    task
+        What is observed and commanded.
+    strictness
+        See :class:`~dp_ros.policy.alignment.Strictness`.
+    cut, cutter
+        What divides a recording, and who hears of it.
+    frames
+        Where pictures go; only those that count at a tick are decoded. None: nowhere, and they are not.
+    seen
+        Called with each observation that has a command. Its pictures are not decoded.
+
+    """
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        strictness: Strictness = AS_LEARNT,
+        cut: CutSettings = BY_FILE,
+        cutter: Cutter | None = None,
+        frames: FrameStore | None = None,
+        seen: Callable[[Observation], None] | None = None,
+    ) -> None:
+        self._task = task
+        self._aligner = Aligner(task, strictness)
+        self._actions = action_track(task)
+        self._cut, self._cutter = cut, cutter or Cutter(BY_FILE, {})
+        self._frames, self._seen = frames, seen
+        # Whether a picture is that of the message before matters to a camera that may not freeze.
+        self._early = strictness.max_frozen > 0
+        self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
+        self._kept: dict[str, tuple[Any, Any]] = {}
+        self._tick: int | None = None
+        self._newest = 0
+        self._runs: list[Run] = []
+        self.missing: Missing | None = None
+        self.found = 0
+
+    def observation(self, stream: Stream, received: int, msg: Any) -> None:
+        """Add a message of a stream."""
+        late = stream.name in self._cameras and not self._early
+        self.value(stream.name, received, stamp_of(msg), _boxed(msg) if late else decode(stream, msg))
+
+    def value(self, name: str, received: int, stamp: int, value: np.ndarray) -> None:
+        """Add what a message of a stream holds, or for a picture to be decoded the message itself, boxed."""
+        self._advance(received)
+        stamp = stamp or received
+        self._aligner.push(name, stamp, received, value)
+        self._newest = max(self._newest, stamp)
+
+    def command(self, received: int, msg: Any) -> None:
+        """Add a message of the action's source."""
+        self._advance(received)
+        self._actions.push(received, msg)
+
+    def mark(self, topic: str, received: int, message: Any) -> None:
+        """Add a message of a topic that cuts."""
+        self._advance(received)
+        self._cutter.push(topic, received, message)
+
+    def finish(self) -> list[Run]:
+        """Ask for the ticks up to the last message of the streams; return what was found."""
+        self._advance(self._newest + self._aligner.wait + 1)
+        # Commands may have gone on after the streams ended; what was held over there was not observed.
+        runs = [r.part(0, sum(stamp <= self._newest for stamp in r.stamps)) for r in self._runs]
+        self.found = sum(len(r.stamps) for r in runs)
+        if self._task.action.source == 'next_state':
+            runs = [run.next_states() for run in runs]
+        if self._cut.by == 'idle':
+            runs = [part for run in runs for part in self._busy(run)]
+        least = max(1.0, self._cut.shortest / self._task.control_dt)
+        return [run for run in runs if len(run.stamps) >= least]
+
+    def _busy(self, run: Run) -> list[Run]:
+        if not run.stamps:
+            return []
+        chosen = {s.name: columns for s in self._task.streams if (columns := position_columns(s))}
+        states = [np.stack([values[name][c] for values in run.streams]) for name, c in chosen.items()]
+        parts = busy_parts(np.stack(run.actions), states, self._task.control_dt, self._cut)
+        return [run.part(first, end) for first, end in parts]
+
+    def _advance(self, now: int) -> None:
+        dt, wait = self._aligner.control_dt, self._aligner.wait
+        if self._tick is None:
+            # An earlier tick has no command: none was received before the first message.
+            self._tick = tick_at_or_after(now, dt)
+        while self._tick + wait < now:
+            if not self._observe(self._tick) and self._tick > self._covered():
+                # Nothing can be found before the next message: a gap of days costs no more than one of a second.
+                self._tick = max(self._tick + dt, tick_at_or_after(now - wait, dt))
+            else:
+                self._tick += dt
+
+    def _covered(self) -> int:
+        """Return the last time at which the messages so far may still count [ns]."""
+        return min((b.newest or 0) + b.max_age for b in self._aligner.buffers.values())
+
+    def _observe(self, tick: int) -> bool:
+        found = self._aligner.observe(tick)
+        if isinstance(found, Missing):
+            self.missing = found
+            return False
+        cut = self._cutter.episode(tick)
+        if cut is None:
+            self.missing = Missing(stamp=tick, reasons={'cut': 'between two episodes, or before the first'})
+            return False
+        action = self._actions.at(tick)
+        if action is None:
+            self.missing = Missing(stamp=tick, reasons={'action': self._actions.missing()})
+            return False
+        last = self._runs[-1] if self._runs else None
+        if last is None or last.stamps[-1] != tick - self._aligner.control_dt or last.cut != cut:
+            self._runs.append(Run(cut))
+        run = self._runs[-1]
+        run.stamps.append(tick)
+        run.streams.append({name: self._keep(name, value) for name, value in found.streams.items()})
+        run.actions.append(action)
+        if self._seen:
+            self._seen(found)
+        return True
+
+    def _keep(self, name: str, value: np.ndarray) -> Any:
+        camera = self._cameras.get(name)
+        if camera is None:
+            return value
+        if self._frames is None:
+            return None
+        source = value[()] if value.dtype == object else value
+        known = self._kept.get(name)
+        if known is None or known[0] is not source:
+            frame = decode(camera, source) if value.dtype == object else value
+            known = self._kept[name] = (source, self._frames.add(name, frame))
+        return known[1]
+
+
+def position_columns(stream: Stream) -> slice | None:
+    """Return where a stream's vector has joint positions; None if it has none."""
+    if not isinstance(stream, JointStream) or 'position' not in stream.fields:
+        return None
+    count, first = len(stream.joints), stream.fields.index('position')
+    return slice(first * count, (first + 1) * count)
+
+
+def _boxed(message: Any) -> np.ndarray:
+    box = np.empty((), dtype=object)
+    box[()] = message
+    return box

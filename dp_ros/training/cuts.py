@@ -1,0 +1,195 @@
+"""Where an episode begins and ends within a recording."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from dp_ros.errors import ConfigError, DataError
+
+STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
+SERVICE_EVENT = '/_service_event'
+SET_BOOL_EVENT = 'std_srvs/srv/SetBool_Event'
+_REQUESTS = (0, 1)  # sent by the client, received by the server
+# Serialized, service_msgs/ServiceEventInfo ends here; the request follows, a list of one where contents are recorded.
+_REQUEST = 44
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutSettings:
+    """What divides a recording into episodes; a gap in the streams does so always.
+
+    Attributes
+    ----------
+    by
+        ``file``: nothing else. ``marker``: a topic that says when an episode starts and stops. ``service``: recorded
+        calls of a service. ``idle``: a stretch without motion.
+    topic
+        The marker's topic (``std_msgs/String`` or ``Bool``), or the service's name.
+    start, stop
+        What a String marker says, in part or whole, in any case of letters. A Bool marker is true from start to stop.
+    stop_service
+        The service whose call ends an episode. Empty: a call with a bool (``std_srvs/SetBool``) starts with true and
+        stops with false, and any other call starts one where none is on, and stops it where one is.
+    idle_seconds, idle_speed, idle_margin
+        Idle is no commanded or observed joint faster than this speed [rad/s or m/s] for so many seconds; that much of
+        it [s] stays at either end.
+    shortest
+        Shorter episodes are left out [s].
+
+    """
+
+    by: Literal['file', 'marker', 'service', 'idle'] = 'file'
+    topic: str = ''
+    start: str = 'start'
+    stop: str = 'stop'
+    stop_service: str = ''
+    idle_seconds: float = 2.0
+    idle_speed: float = 0.005
+    idle_margin: float = 0.5
+    shortest: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.by in ('marker', 'service') and not self.topic:
+            raise ConfigError(f'cut.topic: got none, allowed the {self.by} that cuts')
+        if self.by == 'marker' and (not self.start or not self.stop or self.start.lower() == self.stop.lower()):
+            raise ConfigError(f'cut.start and cut.stop: got {self.start!r} and {self.stop!r}, allowed two words')
+        for name, value, low in (
+            ('idle_seconds', self.idle_seconds, 0.1),
+            ('idle_speed', self.idle_speed, 1e-6),
+            ('idle_margin', self.idle_margin, 0.0),
+            ('shortest', self.shortest, 0.0),
+        ):
+            if not low <= value <= 3600.0:
+                raise ConfigError(f'cut.{name}: got {value}, allowed {low:g} to 3600')
+        if 2.0 * self.idle_margin > self.idle_seconds:
+            raise ConfigError(
+                f'cut.idle_margin: got {self.idle_margin}, allowed up to half of idle_seconds ({self.idle_seconds})'
+            )
+
+
+BY_FILE = CutSettings()
+
+
+def cut_topics(cut: CutSettings) -> list[str]:
+    """Return the topics that say where to cut."""
+    if cut.by == 'marker':
+        return [cut.topic]
+    if cut.by == 'service':
+        return [_event_topic(name) for name in (cut.topic, cut.stop_service) if name]
+    return []
+
+
+def _event_topic(service: str) -> str:
+    return service if service.endswith(SERVICE_EVENT) else service + SERVICE_EVENT
+
+
+def cut_types(cut: CutSettings, topic: str, kind: str) -> tuple[str, ...]:
+    """Return the ROS types that ``topic``, recorded as ``kind``, may have to cut by."""
+    if cut.by == 'marker':
+        return (STRING, BOOL)
+    return (kind,) if kind.endswith('_Event') else ('<package>/srv/<Service>_Event',)
+
+
+class Cutter:
+    """Starts and stops of episodes, and which episode a time belongs to.
+
+    Parameters
+    ----------
+    cut
+        What cuts.
+    types
+        The ROS type of each cutting topic.
+
+    """
+
+    def __init__(self, cut: CutSettings, types: Mapping[str, str]) -> None:
+        self._cut = cut
+        self._types = dict(types)
+        self._edges: deque[tuple[int, bool]] = deque()
+        self._on = self._newest_on = not cut_topics(cut)
+        self._number = 0
+        self._last_call = b''
+
+    def push(self, topic: str, received: int, message: Any) -> None:
+        """Add what a cutting topic said at ``received`` [ns]: a marker's message, or a service event's bytes."""
+        on = self._call(topic, message) if self._types[topic].endswith('_Event') else self._marker(message)
+        if on is not None:
+            self._edges.append((received, on))
+            self._newest_on = on
+
+    def _marker(self, msg: Any) -> bool | None:
+        if isinstance(msg.data, bool | np.bool_):
+            return bool(msg.data) if bool(msg.data) != self._newest_on else None
+        word = msg.data.lower()
+        if self._cut.stop.lower() in word:
+            return False
+        return True if self._cut.start.lower() in word else None
+
+    def _call(self, topic: str, data: bytes | memoryview) -> bool | None:
+        if len(data) < _REQUEST + 4 or data[4] not in _REQUESTS:
+            return None
+        call = bytes(data[16:32]) + bytes(data[36:44])  # the client, and which of its calls; between them is padding
+        if call == self._last_call:
+            return None  # the client's event and the server's, both recorded
+        self._last_call = call
+        if self._cut.stop_service:
+            return topic == _event_topic(self._cut.topic)
+        if self._types[topic] != SET_BOOL_EVENT:
+            return not self._newest_on
+        if not int.from_bytes(data[_REQUEST : _REQUEST + 4], 'little' if data[1] & 1 else 'big'):
+            raise DataError(
+                'got a call of SetBool without its contents; allowed service introspection with contents, '
+                'or services of their own for start and stop'
+            )
+        return bool(data[_REQUEST + 4])
+
+    def episode(self, t: int) -> int | None:
+        """Return the number of the episode that is on at ``t`` [ns], None between two; ``t`` must not run backwards."""
+        while self._edges and self._edges[0][0] <= t:
+            _, on = self._edges.popleft()
+            self._number += on  # a second start ends the episode before
+            self._on = on
+        return self._number if self._on else None
+
+
+def busy_parts(
+    actions: np.ndarray, states: Sequence[np.ndarray], control_dt: float, cut: CutSettings
+) -> list[tuple[int, int]]:
+    """Return the stretches [first, end) of ticks between idle ones, with their margins.
+
+    Parameters
+    ----------
+    actions, states
+        Joints at consecutive ticks [rad or m]: (N, A), and any number of (N, C).
+    control_dt
+        Between ticks [s].
+    cut
+        What counts as idle.
+
+    """
+    moving = np.zeros(len(actions), dtype=bool)
+    for values in (actions, *states):
+        fast = (np.abs(np.diff(values, axis=0)) > cut.idle_speed * control_dt).any(axis=1)
+        moving[1:] |= fast
+    steps = np.flatnonzero(moving)
+    if len(steps) == 0:
+        return [(0, len(actions))] if len(actions) * control_dt < cut.idle_seconds else []
+    margin = round(cut.idle_margin / control_dt)
+    still = np.diff(steps) - 1
+    breaks = np.flatnonzero(still * control_dt >= cut.idle_seconds)
+    firsts = [steps[0], *(steps[b + 1] for b in breaks)]
+    lasts = [*(steps[b] for b in breaks), steps[-1]]
+    parts = [
+        (max(0, int(f) - 1 - margin), min(len(actions), int(e) + 1 + margin))
+        for f, e in zip(firsts, lasts, strict=True)
+    ]
+    if steps[0] * control_dt < cut.idle_seconds:
+        parts[0] = (0, parts[0][1])
+    if (len(actions) - 1 - steps[-1]) * control_dt < cut.idle_seconds:
+        parts[-1] = (parts[-1][0], len(actions))
+    return parts

@@ -1,0 +1,151 @@
+"""Scripted demonstrations as bags, made in this process: the same robot, controller and demonstrator without DDS.
+
+The messages are those that `dp_ros record` gets from the simulated robot: topics, types, stamps. Time is the
+simulation's, so that hundreds of episodes take minutes. An episode goes on until the demonstrator has finished, so that
+recordings show how it ends too; where the demonstrator never does, until success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dp_ros.config import TaskSpec
+from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import MessageTypes, to_image, to_joint_state, to_joint_trajectory, to_pose
+from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_expert, make_world
+from dp_ros.training.bag_types import rosbags_types
+from dp_ros.training.bags import BagWriter, Stamped, folder_beside, refuse_existing
+
+START = 1_700_000_000 * NANOSECONDS
+SPACING = 120 * NANOSECONDS  # between two episodes' beginnings, so that no two share a stamp
+JOINT_TOPIC = '/joint_states'
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationSettings:
+    """What to demonstrate.
+
+    Attributes
+    ----------
+    out
+        New folder, which gets one bag for each episode.
+    task
+        Names the topics, as for `dp_ros record`, and the time between two commands.
+    episodes, seed
+        Successful episodes, on consecutive seeds from `seed`; a demonstration that fails is left out.
+    seconds
+        Longest episode [s].
+    disturbance
+        As for :func:`dp_ros.simulation.worlds.make_world`.
+
+    """
+
+    out: Path
+    task: TaskSpec
+    world: str
+    episodes: int = 1
+    seed: int = 0
+    seconds: float = 30.0
+    disturbance: float = 0.0
+    storage: str = 'mcap'
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.episodes <= 100_000:
+            raise ConfigError(f'episodes: got {self.episodes}, allowed 1 to 100000')
+        if not 1.0 <= self.seconds <= SPACING / NANOSECONDS:
+            raise ConfigError(f'seconds: got {self.seconds}, allowed 1 to {SPACING // NANOSECONDS}')
+
+    @property
+    def camera(self) -> bool:
+        """Whether pictures are recorded."""
+        return any(stream.kind == 'image' for stream in self.task.streams)
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that are recorded."""
+        return {*(stream.topic for stream in self.task.streams), self.task.action.topic}
+
+
+def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:
+    """Write the bags. The folder appears when every bag in it is whole."""
+    refuse_existing(settings.out)
+    world = make_world(settings.world, disturbance=settings.disturbance)
+    robot = SimulatedRobot(world, start=START, camera=settings.camera)
+    failed = 0
+    with folder_beside(settings.out) as folder:
+        made = folder / settings.out.name
+        made.mkdir()
+        bar = tqdm(total=settings.episodes, unit='episode', desc='demonstrate')
+        number = 0
+        while number < settings.episodes:
+            robot.now = START + (number + failed) * SPACING
+            messages = list(demonstration(robot, settings, settings.seed + number + failed))
+            if not robot.episode.success or robot.episode.elapsed >= settings.seconds:
+                failed += 1
+                if failed > settings.episodes:  # this is no demonstrator
+                    raise DataError(f'demonstrations: {failed} failed, allowed up to {settings.episodes}')
+                continue
+            with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
+                for topic, received, message in messages:
+                    bag.write(topic, received, message)
+            number += 1
+            bar.update()
+        bar.close()
+        refuse_existing(settings.out)
+        made.rename(settings.out)
+    say(f'{settings.episodes} episodes in {settings.out}; {failed} that failed were left out')
+    return 0
+
+
+def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:
+    """Yield the messages of one episode in order of receive time, which is their stamp too."""
+    robot.reset(seed)
+    expert = make_expert(settings.world, np.random.default_rng([0, seed]), control_dt=settings.task.control_dt)
+    control_dt, types = to_nanoseconds(settings.task.control_dt), rosbags_types()
+    topics = settings.topics
+    while robot.episode.elapsed < settings.seconds and not expert.finished:
+        for reading in robot.step():
+            message = _message(reading, settings.world, types)
+            if message[0] in topics:
+                yield message
+        if robot.now % control_dt:
+            continue
+        if robot.episode.success and not expert.finishes:
+            return
+        world = robot.world
+        command = expert.trajectory(robot.now, world.joint_positions, world.poses)
+        verdict = robot.command(command)
+        if isinstance(verdict, Rejected):
+            raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
+        yield settings.task.action.topic, robot.now, to_joint_trajectory(command, types=types)
+
+
+def _message(reading: Reading, frame_id: str, types: MessageTypes) -> Stamped:
+    stamp = reading.stamp
+    if isinstance(reading, JointReading):
+        message = to_joint_state(
+            stamp=stamp,
+            name=reading.name,
+            position=reading.position,
+            velocity=reading.velocity,
+            effort=reading.effort,
+            types=types,
+        )
+        return JOINT_TOPIC, stamp, message
+    if isinstance(reading, PoseReading):
+        pose = reading.pose
+        message = to_pose(
+            stamp=stamp, position=pose.position, orientation=pose.orientation, frame_id=frame_id, types=types
+        )
+        return f'/{POSE_TOPICS[reading.name]}', stamp, message
+    assert isinstance(reading, ImageReading)
+    message = to_image(stamp=stamp, pixels=reading.pixels, frame_id=reading.camera, types=types)
+    return f'/{CAMERA_TOPICS[reading.camera]}', stamp, message

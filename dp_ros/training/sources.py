@@ -1,0 +1,68 @@
+"""Recordings of any kind that training can read, told apart by what lies at their path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.training.collector import Episode
+from dp_ros.training.cuts import BY_FILE, CutSettings
+
+
+def read_recordings(
+    path: Path | str,
+    task: TaskSpec,
+    *,
+    cut: CutSettings = BY_FILE,
+    columns: Mapping[str, str] | None = None,
+    cache: Path | str | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> Iterator[Episode]:
+    """Yield the episodes at ``path``: rosbag2 recordings, a LeRobot dataset, robomimic's HDF5, or PushT's zarr.
+
+    Parameters
+    ----------
+    path, task
+        Where from, and what of it.
+    cut
+        What divides a rosbag2 recording; the others know their episodes.
+    columns
+        Of a LeRobot or robomimic dataset, by stream name and ``action``; without one, what the task has as topic.
+    cache, workers, progress
+        See `cached_episodes`; for rosbag2 recordings.
+
+    """
+    from dp_ros.training.hdf5 import SUFFIXES, read_hdf5
+    from dp_ros.training.lerobot import is_lerobot, read_lerobot
+    from dp_ros.training.tables import in_columns
+
+    path = Path(path)
+    bags = False
+    if (path / '.zgroup').is_file():
+        from dp_ros.training.zarr_reader import read_pusht_zarr
+
+        read = read_pusht_zarr(path, task)
+    elif is_lerobot(path):
+        read = read_lerobot(path, in_columns(task, columns or {}))
+    elif path.suffix in SUFFIXES and path.is_file():
+        read = read_hdf5(path, in_columns(task, columns or {}))
+    else:
+        bags, read = True, _bags(path, task, cut, cache, workers, progress)
+    if not bags and (cut.by != 'file' or cache is not None):
+        raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
+    yield from read
+
+
+def _bags(
+    path: Path, task: TaskSpec, cut: CutSettings, cache: Path | str | None, workers: int, progress: bool
+) -> Iterator[Episode]:
+    if cache is None:
+        from dp_ros.training.episodes import read_episodes
+
+        return read_episodes(path, task, cut=cut)
+    from dp_ros.training.cache import cached_episodes
+
+    return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress)

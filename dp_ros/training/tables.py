@@ -1,0 +1,163 @@
+"""Datasets with a row for each frame, at a fixed rate, to episodes: what LeRobot's and robomimic's have in common.
+
+A stream's or the action's topic is the name of a column here: `in_columns` puts one in place of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
+from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.errors import ConfigError, DataError, check_finite, listed
+from dp_ros.messages import pose_features, resize_rgb
+from dp_ros.training.actions import action_topic
+from dp_ros.training.collector import Episode, FrameStore, InMemory
+
+_START = 1_700_000_000 * NANOSECONDS
+_MOST_RADIANS = 25.0
+"""An arm's joint turns no more than four times; 30 degrees or 50 percent are no radians."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """One recorded episode.
+
+    Attributes
+    ----------
+    rate
+        Rows a second.
+    columns
+        By name, (N, C) numbers.
+    labels
+        By column, what its channels are called; without an entry, or with one of another length, they have no names.
+    cameras
+        Columns that are pictures.
+    pictures
+        From a column and increasing rows, the pictures (H, W, 3) uint8, RGB.
+
+    """
+
+    name: str
+    rate: float
+    columns: Mapping[str, np.ndarray]
+    labels: Mapping[str, tuple[str, ...]]
+    cameras: tuple[str, ...]
+    pictures: Callable[[str, np.ndarray], Iterable[np.ndarray]]
+
+
+def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
+    """Return the task with columns of a dataset in place of topics, by stream name, the action's by ``action``."""
+    unknown = [name for name in columns if name not in {'action', *(s.name for s in task.streams)}]
+    if unknown:
+        known = listed([*(s.name for s in task.streams), 'action'])
+        raise ConfigError(f'columns: got {listed(unknown)}, allowed {known}')
+    streams = tuple(replace(s, topic=columns.get(s.name, s.topic)) for s in task.streams)
+    action = replace(task.action, source_topic=columns.get('action', task.action.source_topic))
+    return replace(task, streams=streams, action=action)
+
+
+def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None = None) -> Episode:
+    """Return the episode of a table: each of its rows that is at a control tick.
+
+    Raises
+    ------
+    DataError
+        If rows and control ticks do not fall together, or a column lacks what the task wants of it.
+
+    """
+    frames = frames or InMemory()
+    rows = _rows(table, task)
+    ahead = task.action.source == 'next_state'
+    actions = _joints(table, _action_stream(task), rows)
+    kept = rows[:-1] if ahead else rows
+    if len(kept) == 0:
+        raise DataError(f'{table.name}: got {len(rows)} control ticks, allowed {2 if ahead else 1} or more')
+    return Episode(
+        name=table.name,
+        stamps=_START + np.arange(len(kept), dtype=np.int64) * to_nanoseconds(task.control_dt),
+        streams={stream.name: _stream(table, stream, kept, frames) for stream in task.streams},
+        actions=actions[1:] if ahead else actions,
+    )
+
+
+def _rows(table: Table, task: TaskSpec) -> np.ndarray:
+    step = table.rate * task.control_dt
+    if round(step) < 1 or abs(step - round(step)) > 1e-3:
+        raise DataError(
+            f'{table.name}: got {table.rate:g} rows/s for a control_dt of {task.control_dt:g} s, '
+            f'allowed a whole number of rows a control step ({1 / table.rate:.6g} s or a multiple)'
+        )
+    length = min((len(column) for column in table.columns.values()), default=0)
+    return np.arange(0, length, round(step))
+
+
+def _action_stream(task: TaskSpec) -> JointStream:
+    action = task.action
+    joints = action.source_joints or action.joints
+    return JointStream(name='action', topic=action_topic(task)[0], joints=joints, units=action.units)
+
+
+def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) -> Any:
+    if isinstance(stream, JointStream):
+        return _joints(table, stream, rows)
+    if isinstance(stream, PoseStream):
+        values = _column(table, stream.name, stream.topic)[rows]
+        if values.shape[1] != 7:
+            raise DataError(
+                f'{table.name} column {stream.topic}: got {values.shape[1]} numbers, '
+                'allowed 7 for a pose (x, y, z and a quaternion x, y, z, w)'
+            )
+        return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
+    return _pictures(table, stream, rows, frames)
+
+
+def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore) -> Any:
+    if stream.topic not in table.cameras:
+        raise DataError(f'{table.name}: lacks pictures {stream.topic}; it has {listed(table.cameras)}')
+    kept = [frames.add(stream.name, resize_rgb(stream, rgb)) for rgb in table.pictures(stream.topic, rows)]
+    if len(kept) != len(rows):
+        raise DataError(f'{table.name} pictures {stream.topic}: got {len(kept)} for {len(rows)} control ticks')
+    return frames.stack(stream.name, kept)
+
+
+def _column(table: Table, name: str, column: str) -> np.ndarray:
+    if column not in table.columns:
+        raise DataError(f'{table.name} stream {name!r}: lacks column {column}; it has {listed(table.columns)}')
+    values = np.asarray(table.columns[column], dtype=np.float64)
+    return values[:, np.newaxis] if values.ndim == 1 else values
+
+
+def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
+    values = _column(table, stream.name, stream.topic)[rows]
+    what = f'{table.name} column {stream.topic}'
+    if stream.fields != ('position',):
+        raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
+    labels = table.labels.get(stream.topic, ())
+    if len(labels) == values.shape[1] and set(stream.joints) <= set(labels):
+        values = values[:, [labels.index(joint) for joint in stream.joints]]
+    elif len(labels) == values.shape[1] > 1:
+        absent = [joint for joint in stream.joints if joint not in labels]
+        raise DataError(f'{what}: wanted {listed(absent)}, which it lacks; it has {listed(labels)}')
+    elif values.shape[1] != len(stream.joints):
+        raise DataError(
+            f'{what}: got {values.shape[1]} numbers without names for {len(stream.joints)} joints '
+            f'({listed(stream.joints)}), allowed as many as joints, in their order'
+        )
+    check_finite(what, values)
+    _check_units(what, values, stream.joints, stream.units)
+    return values
+
+
+def _check_units(what: str, values: np.ndarray, joints: tuple[str, ...], units: tuple[Unit, ...]) -> None:
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    for joint, unit, most in zip(joints, units, largest, strict=True):
+        if unit == 'rad' and most > _MOST_RADIANS:
+            raise DataError(
+                f'{what}: got up to {most:.4g} for {joint}, allowed {_MOST_RADIANS:g} rad; '
+                'degrees or percent must be made radians first'
+            )

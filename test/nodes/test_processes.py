@@ -1,0 +1,45 @@
+"""Node processes that are killed and started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dp_ros.errors import DpRosError
+from dp_ros.nodes.processes import NodeDiedError, NodeProcesses, NodeSpec
+
+NAME = 'observation_buffer'
+
+
+@pytest.fixture
+def processes(tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text(f'/**/{NAME}: {{ros__parameters: {{autostart: false}}}}\n')
+    with NodeProcesses([NodeSpec(name=NAME)], params, tmp_path / 'logs') as processes:
+        yield processes
+
+
+def test_a_killed_node_may_be_missing_and_is_started_again(processes):
+    before = processes.pid(NAME)
+    processes.log(NAME).write_text('before\n')
+    processes.kill(NAME)
+    assert not processes.running(NAME)
+    assert not Path(f'/proc/{before}').exists()
+    processes.check()
+    processes.start(NAME)
+    assert processes.running(NAME)
+    assert processes.pid(NAME) != before
+    assert processes.log(NAME).read_text().startswith('before'), 'it goes on in its log'
+
+
+def test_a_node_that_runs_is_not_started_twice(processes):
+    with pytest.raises(DpRosError, match='got a start while it runs, allowed after kill'):
+        processes.start(NAME)
+
+
+def test_a_node_that_ends_by_itself_is_an_error(processes):
+    processes._processes[NAME].kill()
+    processes._processes[NAME].wait()
+    with pytest.raises(NodeDiedError, match='exit code -9'):
+        processes.check()

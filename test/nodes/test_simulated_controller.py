@@ -1,0 +1,126 @@
+"""The controller's side of the simulated robot: its settings, its parameters over ROS, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
+
+from builtin_interfaces.msg import Duration  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
+
+from dp_ros.nodes.queries import get_parameters  # noqa: E402
+from dp_ros.nodes.simulated_controller import PARAMETERS, SCALING, command_of  # noqa: E402
+from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
+from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+JOINTS = ['pusher_x', 'pusher_y']
+WAIT = 30.0
+
+
+def _robot(ros: Any, **parameters: Any) -> SimulatedRobotNode:
+    node: SimulatedRobotNode = ros.create(SimulatedRobotNode, camera=False, **parameters)
+    assert node.start()
+    return node
+
+
+def _message(*points: dict[str, Any], joints: list[str] = JOINTS) -> JointTrajectory:
+    made = []
+    for i, fields in enumerate(points):
+        due = Duration(sec=i, nanosec=500_000_000)
+        made.append(JointTrajectoryPoint(time_from_start=due, **fields))
+    return JointTrajectory(joint_names=joints, points=made)
+
+
+def _values(status: DiagnosticStatus) -> dict[str, str]:
+    return {v.key: v.value for v in status.values}
+
+
+def test_the_parameters_have_the_real_controllers_defaults() -> None:
+    spec = ControllerSpec()
+    defaults = {p.name.removeprefix('controller.'): p.default for p in PARAMETERS}
+    assert defaults.pop('name') == 'arm_controller'
+    assert defaults.pop('speed_scaling') == spec.initial_scaling_factor
+    assert defaults == {name: getattr(spec, name) for name in defaults}
+
+
+def test_a_message_keeps_what_its_points_have_and_what_they_have_not() -> None:
+    command = command_of(_message({'positions': [1.0, 2.0]}, {'positions': [3.0, 4.0], 'velocities': [0.0, 0.0]}))
+    assert (command.stamp, command.joints, list(command.times)) == (0, tuple(JOINTS), [500_000_000, 1_500_000_000])
+    np.testing.assert_array_equal(command.positions, [[1.0, 2.0], [3.0, 4.0]])
+    assert command.velocities is not None
+    assert [len(row) for row in command.velocities] == [0, 2]
+    assert command.accelerations is None and command.effort is None
+    assert command_of(JointTrajectory(joint_names=JOINTS)).positions is None
+
+
+def test_it_serves_its_settings_under_the_controllers_name(ros):
+    node = _robot(ros, controller__cmd_timeout=1.5, controller__rate=500.0, controller__trajectory_tolerance=0.25)
+    names = ['joints', 'cmd_timeout', 'update_rate', 'constraints.pusher_y.trajectory', 'use_sim_time']
+    assert get_parameters(ros.tester, 'arm_controller', names, WAIT) == {
+        'joints': tuple(JOINTS),
+        'cmd_timeout': 1.5,
+        'update_rate': 500,
+        'constraints.pusher_y.trajectory': 0.25,
+        'use_sim_time': False,
+    }
+    assert node._robot.controller.period == 2_000_000
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    assert get_parameters(ros.tester, 'arm_controller', names, 0.2) is None
+
+
+def test_with_a_clock_of_its_own_the_controller_is_in_simulated_time(ros):
+    _robot(ros, publish_clock=True, controller__name='other_controller')
+    answer = get_parameters(ros.tester, 'other_controller', ['use_sim_time'], WAIT)
+    assert answer == {'use_sim_time': True}
+
+
+def test_without_a_name_no_node_is_made(ros):
+    node = _robot(ros, controller__name='')
+    assert node._controller_node is None
+
+
+def test_the_last_rejection_is_in_the_diagnostics(ros):
+    _robot(ros)
+    commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
+    commands.publish(_message({'positions': [0.2]}, joints=['pusher_x']))
+    status = ros.wait(
+        lambda: next((s for s in ros.statuses if _values(s).get('rejected') == '1'), None), 'the rejection'
+    )
+    assert _values(status)['last_rejection'] == 'joints: got 1, allowed 2 (allow_partial_joints_goal is false)'
+
+
+def test_a_partial_goal_is_taken_where_that_is_allowed(ros):
+    node = _robot(ros, controller__allow_partial_joints_goal=True)
+    commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
+    commands.publish(_message({'positions': [0.2]}, joints=['pusher_x']))
+    ros.wait(lambda: node.counts['accepted'], 'the goal')
+
+
+def test_a_violated_tolerance_is_a_warning_with_its_reason_and_is_counted(ros):
+    node = _robot(ros, controller__trajectory_tolerance=0.001)
+    start = node._world.joint_positions
+    commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
+    message = _message({'positions': [0.45, 0.45]})
+    message.points[0].time_from_start.nanosec = 100_000_000
+    commands.publish(message)
+    status = ros.status('simulated_robot: simulation', DiagnosticStatus.WARN, 'the controller holds, path_tolerance: ')
+    assert _values(status)['path_tolerance'] == '1'
+    assert np.abs(node._world.joint_positions - start).max() < 0.1  # it did not go there
+
+
+def test_the_speed_can_be_changed_while_it_runs(ros):
+    node = _robot(ros)
+    value = rclpy.Parameter(SCALING, value=0.5).to_parameter_msg()
+    answer = ros.call(SetParameters, '/simulated_robot/set_parameters', SetParameters.Request(parameters=[value]))
+    assert answer.results[0].successful
+    assert node._robot.controller._scaling == 0.5

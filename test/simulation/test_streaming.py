@@ -1,0 +1,72 @@
+"""The measured table of ways to stream a plan; the numbers were found with another model, on the same motion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dp_ros.simulation.controller_spec import ControllerSpec
+from dp_ros.simulation.streaming import DESIRED, PATTERNS, Setup, stream, streaming_table
+
+TABLE = {
+    'one point, time_from_start 0': (23.5, 5879.0, 0.01),
+    'one point, + control_dt': (11.1, 3153.0, 0.2),
+    '8 points, positions, stamp 0, measured start, every 4 steps': (7.2, 2114.0, 0.2),
+    '16 points, positions and velocities, stamp 0, desired start': (1.85, 237.0, 0.03),
+    'anchored, positions and velocities': (0.94, 1.78, 0.01),
+    'anchored, positions only': (0.94, 44.0, 0.02),
+}
+ANCHORED = PATTERNS['anchored, positions and velocities']
+
+
+def test_the_motion_has_the_peaks_of_its_closed_form() -> None:
+    assert Setup().ideal.speed == pytest.approx(0.94, rel=0.01)
+    assert Setup().ideal.acceleration == pytest.approx(1.78, rel=0.01)
+
+
+@pytest.mark.parametrize('name', PATTERNS)
+def test_each_pattern_has_its_measured_peaks(name: str) -> None:
+    speed, acceleration, tolerance = TABLE[name]
+    found = stream(PATTERNS[name])
+    assert found.speed == pytest.approx(speed, rel=tolerance)
+    assert found.acceleration == pytest.approx(acceleration, rel=tolerance)
+
+
+@pytest.mark.parametrize('settings', [{}, DESIRED], ids=['measured', 'desired'])
+@pytest.mark.parametrize('rate', [100.0, 250.0, 500.0])
+@pytest.mark.parametrize('every', [1, 8])
+def test_an_anchored_plan_is_as_smooth_as_its_motion_in_every_mode(
+    settings: dict[str, bool], rate: float, every: int
+) -> None:
+    setup = Setup(spec=ControllerSpec(rate=rate))
+    found = stream(replace(ANCHORED, every=every, settings=settings), setup)
+    assert found.speed < 1.01 * setup.ideal.speed
+    assert found.acceleration < 1.02 * setup.ideal.acceleration
+
+
+def test_an_anchored_plan_shakes_a_controller_with_replacement() -> None:
+    found = stream(replace(ANCHORED, settings={'version': 'replacement'}))
+    assert found.acceleration > 10.0 * Setup().ideal.acceleration
+
+
+@pytest.mark.parametrize(
+    ('version', 'settings', 'times'),
+    [('deferral', {}, 1.02), ('replacement', {}, None), ('replacement', DESIRED, None)],
+)
+def test_stamps_in_the_future_are_smooth_for_deferral_and_not_for_replacement(
+    version: str, settings: dict[str, bool], times: float | None
+) -> None:
+    pattern = replace(ANCHORED, first=1, settings={**settings, 'version': version})
+    found, ideal = stream(pattern), Setup().ideal
+    if times is None:
+        assert found.acceleration > 50.0 * ideal.acceleration
+    else:
+        assert found.acceleration < times * ideal.acceleration
+
+
+def test_the_table_has_a_row_for_each() -> None:
+    lines = streaming_table(replace(Setup(), duration=3.0)).splitlines()
+    assert len(lines) == 2 + 1 + len(PATTERNS)
+    assert all(line.startswith('| ') and line.count('|') == 4 for line in lines[2:])
+    assert '0.9425' in lines[2]

@@ -1,0 +1,90 @@
+"""Small recordings of a two-joint arm, right in every way, to be spoiled by tests in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp_ros import messages
+from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.training.bag_types import rosbags_types, typestore
+from dp_ros.training.bags import BagWriter, Stamped
+
+MS = 1_000_000
+T0 = 1_700_000_000_000 * MS
+JOINTS = ('a', 'b')
+TASK = TaskSpec(
+    streams=(
+        JointStream(name='arm', topic='/joint_states', joints=JOINTS, units=('rad', 'rad')),
+        PoseStream(name='block', topic='/block_pose', features=('x', 'y')),
+    ),
+    action=ActionSpec(topic='/command', joints=JOINTS, units=('rad', 'rad')),
+)
+TYPES = rosbags_types()
+
+
+def state(received: int, position: Any, *, stamp: int | None = None, topic: str = '/joint_states', name: Any = JOINTS
+          ) -> Stamped:  # fmt: skip
+    msg = messages.to_joint_state(
+        stamp=received if stamp is None else stamp, name=name, position=position, types=TYPES
+    )
+    return topic, received, msg
+
+
+def pose(received: int, x: float, y: float, *, stamp: int | None = None) -> Stamped:
+    stamp = received if stamp is None else stamp
+    msg = messages.to_pose(stamp=stamp, position=(x, y, 0), orientation=(0, 0, 0, 1), frame_id='w', types=TYPES)
+    return '/block_pose', received, msg
+
+
+def command(received: int, position: Any) -> Stamped:
+    plan = Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, np.int64), positions=np.array([position], dtype=float))
+    return '/command', received, messages.to_joint_trajectory(plan, types=TYPES)
+
+
+def plain(kind: str, topic: str, received: int, data: Any) -> Stamped:
+    """Give a message of a type with the one field data, or a Float64MultiArray."""
+    types = typestore().types
+    if kind == 'Float64MultiArray':
+        layout = types['std_msgs/msg/MultiArrayLayout'](dim=[], data_offset=0)
+        return topic, received, types[f'std_msgs/msg/{kind}'](layout=layout, data=np.array(data, dtype=np.float64))
+    return topic, received, types[f'std_msgs/msg/{kind}'](data=data)
+
+
+def path_at(t: float, lag: float = 0.2) -> np.ndarray:
+    """Where the arm is at ``t`` [s], ``lag`` [s] behind its commands."""
+    return np.array([np.sin(1.3 * (t - lag)), 0.5 * np.cos(0.9 * (t - lag))])
+
+
+def arm(seconds: float = 8.0, start: int = T0, lag: float = 0.2) -> list[Stamped]:
+    """Record the arm on a smooth path: states at 50 Hz, poses at 20 Hz, commands at 10 Hz."""
+    made = [state(start + i * 20 * MS, path_at(i * 0.02, lag)) for i in range(int(50 * seconds))]
+    made += [pose(start + i * 50 * MS, 0.1 * np.sin(0.02 * i), 0.01 * i) for i in range(int(20 * seconds))]
+    made += [command(start + i * 100 * MS, path_at(i * 0.1, 0.0)) for i in range(int(10 * seconds))]
+    return made
+
+
+def save(path: Path, made: Iterable[Stamped], storage: str = 'mcap') -> Path:
+    """Write messages in order of receive time."""
+    with BagWriter(path, storage) as bag:
+        for topic, received, msg in sorted(made, key=lambda m: m[1]):
+            bag.write(topic, received, msg)
+    return path
+
+
+def changed(made: Iterable[Stamped], topic: str, change: Callable[[int, Stamped], Stamped | None]) -> list[Stamped]:
+    """Give messages with those of a topic changed, by their number in it, or left out."""
+    result, number = [], 0
+    for message in made:
+        if message[0] != topic:
+            result.append(message)
+            continue
+        new = change(number, message)
+        number += 1
+        if new is not None:
+            result.append(new)
+    return result

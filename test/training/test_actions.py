@@ -1,0 +1,156 @@
+"""Actions from each source that recordings have them in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp_ros.config import ActionSpec, TaskSpec, parse, to_plain
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.training.actions import action_topic
+from dp_ros.training.bags import Stamped
+from dp_ros.training.collector import Episode
+from dp_ros.training.episodes import episodes_from_messages, read_episode, wanted_topics
+from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
+
+TICKS = 6
+DT = 100 * MS
+
+
+def task(**action: Any) -> TaskSpec:
+    return replace(TASK, action=replace(TASK.action, **action))
+
+
+def observed(ticks: int = TICKS) -> list[Stamped]:
+    made = []
+    for i in range(ticks):
+        made += [state(T0 + i * DT, [i, -i]), pose(T0 + i * DT, 0.0, 0.0)]
+    return made
+
+
+def episodes(made: list[Stamped], spec: TaskSpec) -> list[Episode]:
+    return episodes_from_messages('bag', sorted(made, key=lambda m: m[1]), spec)
+
+
+def leader(i: int, *, late: int = 0) -> Stamped:
+    values = {'lead_b': -10.0 - i, 'grip': 0.0, 'lead_a': 10.0 + i}
+    t = T0 + i * DT
+    return state(t + late, list(values.values()), stamp=t, topic='/leader', name=list(values))
+
+
+LEADER = task(source='joint_state', source_topic='/leader', source_joints=('lead_a', 'lead_b'))
+
+
+def test_a_leader_s_joint_states_are_set_points_by_name() -> None:
+    (episode,) = episodes(observed() + [leader(i) for i in range(TICKS)], LEADER)
+    assert episode.actions.tolist() == [[10.0 + i, -10.0 - i] for i in range(TICKS)]
+
+
+def test_a_leader_message_counts_by_its_stamp_if_it_arrives_in_time() -> None:
+    (episode,) = episodes(observed() + [leader(i, late=(60 if i == 3 else 15) * MS) for i in range(TICKS)], LEADER)
+    assert episode.actions[:, 0].tolist() == [10.0, 11.0, 12.0, 12.0, 14.0, 15.0]
+
+
+def test_a_silent_leader_commands_nothing() -> None:
+    found = episodes(observed(20) + [leader(i) for i in range(20) if not 5 <= i < 12], LEADER)
+    assert [len(e.stamps) for e in found] == [7, 8]
+
+
+def test_a_leader_without_the_joint_is_refused_by_name() -> None:
+    nameless = replace(LEADER, action=replace(LEADER.action, source_joints=()))
+    with pytest.raises(DataError, match=r'topic /leader.*wanted a, b, which .* lacks; it has lead_b, grip, lead_a'):
+        episodes([*observed(), leader(0)], nameless)
+
+
+def test_forwarded_commands_are_taken_in_the_order_of_the_joints_and_held() -> None:
+    made = observed() + [plain('Float64MultiArray', '/command', T0 + i * DT, [i, 100.0]) for i in (0, 1, 4)]
+    (episode,) = episodes(made, task(source='float64_multi_array'))
+    assert episode.actions.tolist() == [[i, 100.0] for i in (0, 1, 1, 1, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [([1.0], r'got 1 numbers, allowed 2 \(a, b, in this order\)'), ([1.0, np.nan], 'got nan .*finite numbers only')],
+)
+def test_forwarded_commands_of_another_length_or_not_finite_are_refused(values: list[float], words: str) -> None:
+    made = [*observed(), plain('Float64MultiArray', '/command', T0, values)]
+    with pytest.raises(DataError, match=f'topic /command, .*{words}'):
+        episodes(made, task(source='float64_multi_array'))
+
+
+def test_the_next_state_is_the_action_of_a_tick_and_the_last_tick_has_none() -> None:
+    (episode,) = episodes(observed(), task(source='next_state'))
+    assert len(episode.stamps) == TICKS - 1
+    assert episode.streams['arm'].tolist() == [[i, -i] for i in range(TICKS - 1)]
+    assert episode.actions.tolist() == [[i + 1, -i - 1] for i in range(TICKS - 1)]
+
+
+def test_a_gap_has_no_next_state() -> None:
+    made = observed() + [replaced for m in observed() for replaced in [moved(m, 60 * 10**9)]]
+    found = episodes(made, task(source='next_state'))
+    assert [e.actions[-1, 0] for e in found] == [5.0, 5.0]
+
+
+def moved(message: Stamped, by: int) -> Stamped:
+    topic, received, msg = message
+    if topic == '/joint_states':
+        return state(received + by, msg.position)
+    return pose(received + by, 0.0, 0.0)
+
+
+def test_the_next_state_is_that_of_the_topic_that_observes_the_joints() -> None:
+    assert action_topic(task(source='next_state')) == ('/joint_states', 'sensor_msgs/msg/JointState')
+    elsewhere = task(source='next_state', source_topic='/other')
+    assert action_topic(elsewhere) == ('/other', 'sensor_msgs/msg/JointState')
+    with pytest.raises(ConfigError, match=r'no stream observes a, b \(none has joints\); allowed .* or source_topic'):
+        action_topic(replace(task(source='next_state'), streams=TASK.streams[1:]))
+
+
+def test_a_trajectory_may_be_recorded_elsewhere_and_call_joints_otherwise() -> None:
+    made = []
+    for i in range(TICKS):
+        _, received, msg = command(T0 + i * DT, [i, 7.0])
+        msg.joint_names = ['x', 'y']
+        made.append(('/recorded', received, msg))
+    (episode,) = episodes(observed() + made, task(source_topic='/recorded', source_joints=('y', 'x')))
+    assert episode.actions.tolist() == [[7.0, i] for i in range(TICKS)]
+
+
+@pytest.mark.parametrize(
+    ('spec', 'kind'),
+    [
+        (task(), 'trajectory_msgs/msg/JointTrajectory'),
+        (task(source='float64_multi_array'), 'std_msgs/msg/Float64MultiArray'),
+        (task(source='joint_state', source_topic='/command'), 'sensor_msgs/msg/JointState'),
+    ],
+)
+def test_a_bag_is_asked_for_the_source_s_type(tmp_path: Path, spec: TaskSpec, kind: str) -> None:
+    assert wanted_topics(spec)['/command'] == {kind}
+    other = plain('String', '/command', T0, 'go')
+    bag = save(tmp_path / 'bag', [*observed(), other])
+    with pytest.raises(DataError, match=f'topic /command: got type std_msgs/msg/String, allowed {kind}'):
+        read_episode(bag, spec)
+
+
+@pytest.mark.parametrize(
+    ('raw', 'words'),
+    [
+        ({'source': 'leader'}, 'action.source: got .leader., allowed joint_trajectory, joint_state, float64'),
+        ({'source': 'joint_state'}, "source_topic: got none, allowed the leader's JointState topic"),
+        ({'source_joints': ['x']}, 'source_joints: got 1 for 2 joints, allowed one for each joint, or none'),
+        ({'source_joints': ['x', 'x']}, 'source_joints: got x, x, allowed no name twice'),
+        ({'source': 'float64_multi_array', 'source_joints': ['x', 'y']}, 'allowed none with float64_multi_array'),
+    ],
+)
+def test_a_wrong_source_is_refused(raw: dict[str, Any], words: str) -> None:
+    plain_spec = {'topic': '/command', 'joints': ['a', 'b'], 'units': ['rad', 'rad'], **raw}
+    with pytest.raises(ConfigError, match=words):
+        parse(ActionSpec, plain_spec, 'task.action')
+
+
+def test_a_source_survives_being_written_and_read() -> None:
+    assert parse(TaskSpec, to_plain(LEADER), 'task') == LEADER

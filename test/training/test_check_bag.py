@@ -1,0 +1,343 @@
+"""Each fault that recordings have is found, and said with its level; recordings without one pass."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg
+
+from dp_ros import messages
+from dp_ros.cli import main
+from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.training.audit import Audit, audit_bags
+from dp_ros.training.audit_finding import Finding
+from dp_ros.training.audit_findings import findings
+from dp_ros.training.audit_stats import Channels, Decimated, LogHistogram, Longest
+from dp_ros.training.bag_types import rosbags_types, typestore
+from dp_ros.training.bags import Stamped
+from dp_ros.training.check_bag import CheckSettings, check_bags
+from dp_ros.training.cuts import CutSettings
+from test.training.bag_maker import MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
+
+
+def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
+    audit = audit_bags(path, task, progress=False)
+    return audit, findings(audit)
+
+
+def wrong(found: list[Finding]) -> list[str]:
+    return [f'{f.level} {f.where}: {f.what}: {f.got}' for f in found if f.level != 'ok']
+
+
+@pytest.mark.parametrize('task', [TASK, None])
+def test_a_good_recording_passes(tmp_path: Path, task: TaskSpec | None) -> None:
+    audit, found = audited(save(tmp_path / 'bag', arm()), task)
+    assert wrong(found) == []
+    assert audit.task is not None and audit.task.action.joints == ('a', 'b')
+    assert audit.ticks is not None and audit.ticks.lengths == [80]
+    assert audit.topics['/joint_states'].intervals.mean == pytest.approx(0.02)
+    assert audit.seconds == pytest.approx(7.98)
+
+
+def shifted(by: int) -> Callable[[int, Stamped], Stamped]:
+    def change(_: int, message: Stamped) -> Stamped:
+        return state(message[1], message[2].position, stamp=message[1] + by)
+
+    return change
+
+
+def at(number: int, change: Callable[[Stamped], Stamped | None]) -> Callable[[int, Stamped], Stamped | None]:
+    return lambda i, message: change(message) if i == number else message
+
+
+def between(first: int, end: int, change: Callable[[Stamped], Stamped | None]) -> Callable[..., Stamped | None]:
+    return lambda i, message: change(message) if first <= i < end else message
+
+
+STATES = '/joint_states'
+FAULTS: dict[str, tuple[str, Any, str]] = {
+    'zero stamps in part': (
+        STATES, lambda i, m: state(m[1], m[2].position, stamp=0 if i % 2 else m[1]),
+        'warning /joint_states: header stamps are zero: 200 of 400 messages',
+    ),
+    'other epoch': (
+        STATES, shifted(-T0 + 10**9),
+        'error /joint_states: header stamps of another epoch than the receive times: 400 of 400 messages',
+    ),
+    'from the future': (
+        STATES, shifted(40 * MS),
+        'error /joint_states: header stamps later than the receive time: 400 of 400 messages',
+    ),
+    'backwards': (
+        STATES, at(100, lambda m: state(m[1], m[2].position, stamp=m[1] - 300 * MS)),
+        'warning /joint_states: header stamps run backwards: 1 times',
+    ),
+    'repeated': (
+        STATES, lambda i, m: state(m[1], m[2].position, stamp=m[1] - (20 * MS if i % 2 else 0)),
+        'error /joint_states: header stamps repeat: 200 times',
+    ),
+    'jump': (
+        STATES, lambda i, m: state(m[1], m[2].position, stamp=m[1] - (0 if i < 200 else 30_000 * MS)),
+        'warning /joint_states: clock jumps by more than 1 s against the receive times: 1 times',
+    ),
+    'late': (
+        STATES, shifted(-60 * MS), 'warning /joint_states: arrives later than arrival_wait: 100% of messages',
+    ),
+    'gap': (STATES, between(100, 180, lambda m: None), 'warning /joint_states: gaps: 1, the longest 1.62 s in bag'),
+    'slow': (STATES, lambda i, m: m if i % 15 == 0 else None, 'error /joint_states: slower than its max_age'),
+    'uneven': (
+        STATES, lambda i, m: None if i % 40 in (1, 2, 3) else m, 'warning /joint_states: uneven: 1 % of intervals',
+    ),
+    'not finite': (
+        STATES, at(50, lambda m: state(m[1], [np.nan, 0.0])), 'error /joint_states a: not finite: 1 values',
+    ),
+    'no names': (
+        STATES, lambda i, m: state(m[1], m[2].position, name=()),
+        'error /joint_states: 400 messages cannot be used: name',
+    ),
+    'renamed': (
+        STATES, lambda i, m: state(m[1], m[2].position, name=('a', 'c')), 'error bag: training refuses the bag: topic',
+    ),
+    'never moves': (
+        STATES, lambda i, m: state(m[1], [m[2].position[0], 0.25]), 'warning /joint_states b: never changes: 0.25',
+    ),
+    'saturated': (
+        STATES, lambda i, m: state(m[1], np.minimum(m[2].position, 0.6)),
+        'warning /joint_states a: saturated: often at its highest value',
+    ),
+    'outlier': (
+        STATES, at(150, lambda m: state(m[1], m[2].position + np.array([30.0, 0.0]))),
+        'warning /joint_states a: outlier that neither neighbour shares: off by 29.9',
+    ),
+    'frozen': (
+        STATES, between(100, 250, lambda m: state(m[1], path_at(2.0))),
+        'warning arm: repeats one value while commands move',
+    ),
+    'state before action': (
+        STATES, lambda i, m: state(m[1], path_at(i * 0.02, -0.2)),
+        'warning action: lag of the state behind the action: -2.',
+    ),
+    'follows slowly': (
+        STATES, lambda i, m: state(m[1], path_at(i * 0.02, 0.9)),
+        'warning action: lag of the state behind the action: 9.',
+    ),
+    'joint goes its own way': (
+        STATES, lambda i, m: state(m[1], [m[2].position[0], 1e-3 * np.sin(50 * i)]),
+        'warning action: joints that do not follow their command: b',
+    ),
+    'idle': ('/command', lambda i, m: m, 'warning ticks: idle'),
+    'no command topic': ('/command', lambda i, m: None, 'error /command: not usable in 1 of 1 bags (bag): not rec'),
+    'silent command': ('/command', lambda i, m: m if i > 75 else None, 'warning ticks: with every stream and a com'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_a_fault_is_found(tmp_path: Path, fault: str) -> None:
+    topic, change, expected = FAULTS[fault]
+    made = arm()
+    if fault == 'idle':
+        made += [message for i in range(80) for message in still(T0 + 8 * 10**9 + i * 100 * MS)]
+    _, found = audited(save(tmp_path / 'bag', changed(made, topic, change)))
+    assert any(line.startswith(expected) for line in wrong(found)), wrong(found)
+
+
+def still(t: int) -> list[Stamped]:
+    return [state(t, [0.0, 0.0]), state(t + 50 * MS, [0.0, 0.0]), pose(t, 0.1, 0.1), command(t, [0.0, 0.0])]
+
+
+def test_bags_with_another_rate_or_a_dead_joint_are_named(tmp_path: Path) -> None:
+    for i in range(4):
+        made = arm(start=T0 + i * 60 * 10**9)
+        if i == 3:
+            made = changed(made, STATES, lambda k, m: state(m[1], [m[2].position[0], 0.5]) if k % 2 else None)
+        save(tmp_path / f'bags/e{i}', made)
+    lines = wrong(audited(tmp_path / 'bags')[1])
+    assert any(line.startswith('warning /joint_states: another rate in 1 of 4 bags: e3 25/s') for line in lines), lines
+    assert any(line.startswith('warning /joint_states b: frozen in 1 of 4 bags: e3') for line in lines), lines
+
+
+def test_a_bag_cut_short_is_named_and_the_others_are_audited(tmp_path: Path) -> None:
+    for i in range(3):
+        save(tmp_path / f'bags/e{i}', arm())
+    (file,) = (tmp_path / 'bags/e1').glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    audit, found = audited(tmp_path / 'bags')
+    assert [line.split(':')[0] for line in wrong(found)] == ['error e1']
+    assert audit.ticks is not None and len(audit.ticks.lengths) == 2
+
+
+def test_fewer_messages_than_announced_are_an_error(tmp_path: Path) -> None:
+    bag = save(tmp_path / 'bag', arm(), 'sqlite3')
+    (file,) = bag.glob('*.db3')
+    with sqlite3.connect(file) as base:
+        base.execute('DELETE FROM messages WHERE id > 300')
+    base.close()
+    lines = wrong(audited(bag)[1])
+    assert any('got 300 messages of 640 that it announces' in line for line in lines), lines
+
+
+@pytest.mark.parametrize('task', [TASK, None])
+def test_a_type_without_a_definition_is_named_and_does_no_harm(tmp_path: Path, task: TaskSpec | None) -> None:
+    store = typestore()
+    vendor = type(store)()
+    vendor.register({**store.fielddefs, **get_types_from_msg('float64 a\n', 'vendor/msg/Odd')})
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        strange = writer.add_connection('/odd', 'vendor/msg/Odd', typestore=vendor)
+        known = {}
+        for topic, received, msg in sorted(arm(), key=lambda m: m[1]):
+            if topic not in known:
+                known[topic] = writer.add_connection(topic, msg.__msgtype__, typestore=store)
+            writer.write(known[topic], received, store.serialize_cdr(msg, msg.__msgtype__))
+            data = vendor.serialize_cdr(vendor.types['vendor/msg/Odd'](a=1.0), 'vendor/msg/Odd')
+            writer.write(strange, received, data)
+    _, found = audited(tmp_path / 'bag', task)
+    assert wrong(found) == []
+    assert any(f.where == '/odd' and 'vendor/msg/Odd' in f.got for f in found)
+
+
+def picture(received: int, value: int, size: int = 16) -> Stamped:
+    pixels = np.full((size, size, 3), value, np.uint8)
+    return '/camera', received, messages.to_image(stamp=received, pixels=pixels, frame_id='c', types=rosbags_types())
+
+
+def test_pictures_are_decoded_now_and_then_and_their_kinds_are_told(tmp_path: Path) -> None:
+    made = arm() + [picture(T0 + i * 50 * MS, i % 250, 16 if i < 150 else 24) for i in range(160)]
+    camera = ImageStream(name='camera', topic='/camera', height=16, width=16)
+    audit, found = audited(save(tmp_path / 'bag', made), replace(TASK, streams=(*TASK.streams, camera)))
+    assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 2}
+    assert wrong(found) == []
+    assert audit.ticks is not None and audit.ticks.skew.quantile(0.99) < 0.06
+
+
+def test_a_picture_that_cannot_be_decoded_is_an_error(tmp_path: Path) -> None:
+    made = [picture(T0 + i * 50 * MS, i) for i in range(20)]
+    made[0][2].encoding = '16UC1'
+    audit, found = audited(save(tmp_path / 'bag', made), None)
+    assert any("got '16UC1'" in line for line in wrong(found))
+    assert audit.ticks is None
+
+
+def test_topics_without_joints_in_common_are_audited_one_by_one(tmp_path: Path) -> None:
+    made = [plain('Float64MultiArray', '/forward', T0 + i * 100 * MS, [0.1 * i, 1.0]) for i in range(30)]
+    audit, found = audited(save(tmp_path / 'bag', made), None)
+    assert wrong(found) == []
+    assert audit.topics['/forward'].count == 30
+    assert any('give --config' in f.advice for f in found)
+
+
+def test_recordings_are_audited_as_they_will_be_cut(tmp_path: Path) -> None:
+    said = ((950, 'start'), (3050, 'stop'), (5950, 'start'))
+    marks = [plain('String', '/marker', T0 + t * MS, word) for t, word in said]
+    cut = CutSettings(by='marker', topic='/marker')
+    audit = audit_bags(save(tmp_path / 'bag', arm() + marks), TASK, cut, progress=False)
+    assert audit.ticks is not None and audit.ticks.lengths == [21, 20]
+    assert wrong(findings(audit)) == []
+    lacking = audit_bags(save(tmp_path / 'other', arm()), TASK, cut, progress=False)
+    assert wrong(findings(lacking))[0].startswith('error /marker: not usable in 1 of 1 bags (other): not recorded')
+
+
+def test_forwarded_commands_and_a_leader_are_audited_as_actions(tmp_path: Path) -> None:
+    made = changed(arm(), '/command', lambda i, m: None)
+    made += [plain('Float64MultiArray', '/forward', T0 + i * 100 * MS, path_at(i * 0.1, 0.0)) for i in range(80)]
+    made += [state(T0 + i * 20 * MS, path_at(i * 0.02, 0.0), topic='/leader') for i in range(400)]
+    bag = save(tmp_path / 'bag', made)
+    for action in ({'source': 'float64_multi_array', 'source_topic': '/forward'},
+                   {'source': 'joint_state', 'source_topic': '/leader'}):  # fmt: skip
+        audit, found = audited(bag, replace(TASK, action=replace(TASK.action, **action)))
+        assert wrong(found) == []
+        assert audit.ticks is not None and audit.ticks.lag == pytest.approx(2.0, abs=0.1)
+
+
+# The command.
+
+CONFIG = """
+name: test
+steps: 1
+task:
+  streams:
+    - {kind: joint_state, name: arm, topic: /joint_states, joints: [a, b], units: [rad, rad]}
+  action: {topic: /command, joints: [a, b], units: [rad, rad]}
+"""
+
+
+def test_the_command_writes_its_report_and_says_by_its_code_how_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / 'good', arm())
+    save(tmp_path / 'doubtful', changed(arm(), STATES, FAULTS['never moves'][1]))
+    save(tmp_path / 'bad', changed(arm(), STATES, FAULTS['not finite'][1]))
+    config = tmp_path / 'train.yaml'
+    config.write_text(CONFIG)
+    codes = {
+        (name, strict): main(['check-bag', str(tmp_path / name), '--config', str(config), *strict])
+        for name in ('good', 'doubtful', 'bad')
+        for strict in ((), ('--strict',))
+    }
+    assert list(codes.values()) == [0, 0, 0, 3, 1, 1]
+    assert '3 errors, 0 warnings' in capsys.readouterr().out
+
+
+def test_report_data_and_plots_are_files(tmp_path: Path) -> None:
+    said: list[str] = []
+    bag, out, data_file = save(tmp_path / 'bag', arm()), tmp_path / 'out', tmp_path / 'a/audit.json'
+    settings = CheckSettings(path=bag, task=TASK, out=out, json=data_file, progress=False)
+    assert check_bags(settings, said.append) == 0
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
+        'channels.png', 'report.txt', 'ticks.png', 'times.png'
+    ]  # fmt: skip
+    data = json.loads((tmp_path / 'a/audit.json').read_text())
+    assert data['ticks']['lag_steps'] == pytest.approx(2.0, abs=0.1)
+    assert data['topics']['/joint_states']['rate'] == pytest.approx(50.0)
+    assert 'lag of the state behind the action: 2.0 control steps (200 ms)' in ' '.join(said[0].split())
+
+
+# The statistics.
+
+
+def test_a_histogram_knows_quantiles_within_its_bins() -> None:
+    values = np.random.default_rng(0).lognormal(-3, 1, 20_000)
+    histogram = LogHistogram()
+    for part in np.split(values, 20):
+        histogram.add(part)
+    for share in (0.01, 0.5, 0.99):
+        assert histogram.quantile(share) == pytest.approx(np.quantile(values, share), rel=0.05)
+    assert histogram.mean == pytest.approx(values.mean())
+    assert histogram.deviation == pytest.approx(values.std())
+    assert histogram.above(0.1) == pytest.approx((values > 0.1).sum(), rel=0.1)
+
+
+def test_decimation_keeps_rows_of_the_whole_stream_at_even_distances() -> None:
+    kept = Decimated(keep=100)
+    for start in range(0, 7000, 7):
+        kept.add(np.arange(start, start + 7)[:, None])
+    rows = kept.rows[:, 0]
+    assert 50 <= len(rows) <= 100
+    assert set(np.diff(rows)) == {128}
+    assert rows[0] == 0
+
+
+def test_the_longest_are_kept_with_their_place() -> None:
+    longest = Longest(keep=2)
+    for part in range(10):
+        longest.add(np.array([part, 100.0 - part, 0.0]), np.array([1, 2, 3]) + 10 * part, f'bag{part}')
+    assert longest.entries == [(100.0, 'bag0', 2), (99.0, 'bag1', 12)]
+
+
+def test_a_step_is_no_spike() -> None:
+    channels = Channels(['a'])
+    channels.start('bag')
+    values = np.zeros(100)
+    values[50:] = 1.0
+    channels.add(values[:, None], np.arange(100))
+    assert channels.spikes[0].entries[0][0] <= 0.0
+    values[70] = 5.0
+    channels.add(values[:, None], np.arange(100))
+    assert channels.spikes[0].entries[0] == (4.0, 'bag', 70)
