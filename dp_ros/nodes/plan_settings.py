@@ -73,7 +73,11 @@ PARAMETERS = [
     ),
     Param(
         name='tail', default=0.5, low=0.01, high=10.0,
-        description='Least duration of the way to rest after the last step [s].',
+        description='Least duration of the way to rest at the end of a chunk [s].',
+    ),
+    Param(
+        name='stop_on_path', default=True,
+        description='Come to rest on the last steps of the chunk, slower and slower; false: straight on beyond them.',
     ),
     Param(
         name='deadline', default=0.0, low=0.0, high=60.0, live=True,
@@ -132,6 +136,7 @@ def make_planner(node: ManagedNode, bundle: Bundle, limits: JointLimits, robot: 
         lead_in=node.value('lead_in'),
         far=node.value('far'),
         tail=node.value('tail'),
+        stop_on_path=node.value('stop_on_path'),
         continuous=[joint in turning for joint in joints],
         position_tolerance=node.value('position_tolerance'),
         max_age=to_nanoseconds(node.value('max_joint_age')),

@@ -35,7 +35,9 @@ class PlanOptions:
     far
         Largest distance of any joint from the plan before it begins anew [rad or m].
     tail
-        Least duration of the deceleration after the last step [s].
+        Least duration of the deceleration at the end [s].
+    stop_on_path
+        Whether that end is the chunk's own last steps, slower and slower, or straight on beyond the last one.
     continuous
         For each joint, whether it turns without end: positions a whole turn apart are the same.
     position_tolerance
@@ -58,6 +60,7 @@ class PlanOptions:
     lead_in: float = 0.5
     far: float = 0.2
     tail: float = 0.5
+    stop_on_path: bool = False
     continuous: Sequence[bool] | None = None
     position_tolerance: float = 0.005
     max_age: int = 250_000_000

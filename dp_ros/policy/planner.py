@@ -22,6 +22,7 @@ from dp_ros.errors import check_finite, check_shape
 from dp_ros.policy.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.policy.committed import braked, committed_head, resumed
 from dp_ros.policy.halting import as_plan, held_point, homeward, resting
+from dp_ros.policy.easing import eased
 from dp_ros.policy.limits import Exceeded, JointLimits, check
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
@@ -131,7 +132,10 @@ class Planner:
         curve = chunk_curve(chunk.due, actions, self.joints) if self.blend_steps else None
         steps = inside if reseeded or curve is None else self._faded(inside, due, curve, splice)
         lead, ending = self._soonest(splice, reseeded) - splice, self._ending(self.options.tail)
-        fitted = fit(head, due, steps, joints=self.joints, ending=ending, lead=lead)
+        slower = due
+        if self.options.stop_on_path:
+            slower, ending = eased(due, steps, self.control_dt, ending)
+        fitted = fit(head, slower, steps, joints=self.joints, ending=ending, lead=lead)
         if isinstance(fitted, Misfit):
             return Refused(reason=fitted.reason, stop=True)
         left = self._left(fitted.trajectory)

@@ -104,6 +104,8 @@ class EpisodeResult:
         Chunks later than their deadline.
     side
         Which of a task's two ways was taken, ``left`` or ``right``; empty if the task has none, or neither was.
+    stop
+        Why the publisher stopped the robot for good; empty if it did not.
 
     """
 
@@ -115,6 +117,7 @@ class EpisodeResult:
     latency: Sequence[float] = field(default_factory=tuple)
     deadline_misses: int = 0
     side: str = ''
+    stop: str = ''
 
 
 def wilson95(successes: int, trials: int) -> tuple[float, float]:
@@ -153,6 +156,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'scores': [round(r.score, 6) for r in results],
         'successes': [r.success for r in results],
         'seconds': [round(r.seconds, 3) for r in results],
+        'stops': {r.seed: r.stop for r in results if r.stop},
         **(sides if any(sides['sides'].values()) else {}),
     }
 

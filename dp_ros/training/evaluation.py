@@ -24,11 +24,15 @@ from dp_ros.policy.alignment import Aligner, WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.planner import Planned, Planner
+from dp_ros.policy.outcome import Refused
+from dp_ros.policy.planner import Planner
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.urdf import parse_urdf
+from dp_ros.policy.workspace import AXES, Workspace
 from dp_ros.simulation.controller import Rejected
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.simulation.world import World
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_world
 
 START = 1_700_000_000 * NANOSECONDS
@@ -36,9 +40,9 @@ SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}
 
 
-def make_planner(world: str, task: TaskSpec) -> Planner:
-    """Return the planner that `trajectory_publisher` makes of the world's parameter file."""
-    path = share_folder() / 'config' / f'{world}.yaml'
+def make_planner(world: World, name: str, task: TaskSpec) -> Planner:
+    """Return the planner that `trajectory_publisher` makes of the parameter file of the world ``name``."""
+    path = share_folder() / 'config' / f'{name}.yaml'
     parameters = yaml.safe_load(path.read_text())['/**/trajectory_publisher']['ros__parameters']
     joints, limits = task.action.joints, parameters['limits']
     given = [q for q in LIMITS if all(q in limits[joint] for joint in joints)]
@@ -48,12 +52,26 @@ def make_planner(world: str, task: TaskSpec) -> Planner:
         for name, value in parameters.items()
         if name in PLANNER_PARAMETERS
     }
+    options.setdefault('stop_on_path', True)  # as the node
+    options['workspace'] = _workspace(parameters.get('workspace', {}), joints, world.robot_description)
     return Planner(joints, to_nanoseconds(task.control_dt), JointLimits(joints=joints, **columns), **options)
+
+
+def _workspace(given: dict[str, Any], joints: tuple[str, ...], robot_description: str) -> Workspace | None:
+    if not given:
+        return None
+    chain = parse_urdf(robot_description).chain(
+        joints, given['link'], frame=given.get('frame', ''), point=[given.get(f'point_{axis}', 0.0) for axis in AXES]
+    )
+    lower, upper = (
+        tuple(given.get(f'{axis}_{end}', bound) for axis in AXES) for end, bound in (('min', -np.inf), ('max', np.inf))
+    )
+    return Workspace(chain=chain, lower=lower, upper=upper)
 
 
 PLANNER_PARAMETERS = (
     'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'far', 'tail',
-    'position_tolerance', 'max_joint_age',
+    'stop_on_path', 'position_tolerance', 'max_joint_age',
 )  # fmt: skip
 LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
 
@@ -100,7 +118,8 @@ class DirectRunner:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
         robot = SimulatedRobot(self.world, start=START, camera=self.camera)
         robot.reset(seed)
-        planner = make_planner(self.settings.world, self.task)
+        planner = make_planner(self.world, self.settings.world, self.task)
+        self.stop = ''
         aligner, windows = Aligner(self.task), WindowBuffer(self.task.obs_horizon, self.control_dt)
         pending: _Pending | None = None
         last: int | None = None
@@ -135,6 +154,7 @@ class DirectRunner:
             latency=latency,
             deadline_misses=sum(taken * NANOSECONDS > self.control_dt for taken in latency),
             side=str(status.details.get('side', '')),
+            stop=self.stop,
         )
 
     def _sense(self, reading: Reading, now: int, aligner: Aligner, planner: Planner) -> None:
@@ -159,12 +179,18 @@ class DirectRunner:
             ):
                 yield stream.name, resize_rgb(stream, reading.pixels)
 
-    @staticmethod
-    def _command(planner: Planner, robot: SimulatedRobot, chunk: Chunk) -> int:
+    def _command(self, planner: Planner, robot: SimulatedRobot, chunk: Chunk) -> int:
+        if self.stop:
+            return 0  # as the ladder's latch
         planned = planner.accept(chunk, robot.now)
-        if not isinstance(planned, Planned):
-            return 0  # the plan that is under way ends at rest by itself
-        verdict = robot.command(planned.trajectory)
+        if isinstance(planned, Refused):
+            if not planned.stop:
+                return 0  # the plan that is under way ends at rest by itself
+            self.stop = planned.reason
+        trajectory = planner.stop(robot.now) if isinstance(planned, Refused) else planned.trajectory
+        if isinstance(trajectory, Refused):
+            return 0
+        verdict = robot.command(trajectory)
         if isinstance(verdict, Rejected):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
         return 1

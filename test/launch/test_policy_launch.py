@@ -109,10 +109,10 @@ def launch_until(done: Callable[[], bool], **arguments: str) -> int:
 @pytest.mark.parametrize(('namespace', 'use_sim_time'), [('', 'false'), ('left', 'true')])
 def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, namespace, use_sim_time):
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
-    pytest.importorskip('torch', reason='the tiny bundle is exported from torch, which is not installed')
+    pytest.importorskip('torch', reason='the bundle is exported from torch, which is not installed')
     from trajectory_msgs.msg import JointTrajectory
 
-    bundle = _tiny().write_tiny_bundle(tmp_path / 'tiny')
+    bundle = _circling().write_circling_bundle(tmp_path / 'circling')
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('tester', namespace=namespace, context=context)
@@ -135,9 +135,9 @@ def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, name
     assert (heard[0].header.stamp.sec < 1_000_000) == (use_sim_time == 'true')
 
 
-def _tiny() -> ModuleType:
-    path = Path(__file__).parents[1] / 'tiny_bundle.py'
-    spec = importlib.util.spec_from_file_location('tiny_bundle', path)
+def _circling() -> ModuleType:
+    path = Path(__file__).parents[1] / 'circling_bundle.py'
+    spec = importlib.util.spec_from_file_location('circling_bundle', path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

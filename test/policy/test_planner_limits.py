@@ -79,6 +79,7 @@ OPTIONS = st.fixed_dictionaries({
     'controller_mode': st.sampled_from(['jazzy', 'replacement']),
     'workspace': st.sampled_from([None, WORKSPACE]),
     'tail': st.floats(0.05, 1.0),
+    'stop_on_path': st.booleans(),
 })  # fmt: skip
 
 

@@ -107,7 +107,8 @@ LIMITS = JointLimits(
 @pytest.mark.parametrize(('rate', 'every', 'from_desired'), [(100, 100, True), (250, 270, False), (500, 800, True)])
 def test_consistent_chunks_are_followed_without_more_acceleration(rate, every, from_desired, latency, blend, quintic):
     predicting, travel, margin = LATENCIES[latency]
-    planner = planner_of(LIMITS, blend_steps=blend, accelerations=quintic, splice_margin=margin)
+    options = {'blend_steps': blend, 'accelerations': quintic, 'splice_margin': margin}
+    planner = planner_of(LIMITS, stop_on_path=blend > 0, **options)
     run = stream(
         planner, rate=rate, every=every, predicting=predicting, travel=travel, seconds=4.0, from_desired=from_desired
     )
@@ -181,7 +182,7 @@ def at_seams(**options):
 
 @pytest.mark.parametrize('accelerations', [False, True])
 def test_real_chunks_have_no_more_acceleration_at_their_seams_than_inside(accelerations):
-    inside, seams = inside_chunks(), at_seams(blend_steps=12, accelerations=accelerations)
+    inside, seams = inside_chunks(), at_seams(blend_steps=12, accelerations=accelerations, stop_on_path=True)
     bound = np.percentile(np.concatenate(inside), 99)
     assert np.percentile(np.concatenate(seams), 99) <= bound
     peaks, usual = (np.array([part.max() for part in parts]) for parts in (seams, inside))
