@@ -24,7 +24,10 @@ POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
 ARGUMENTS = [
     # Before params_file, whose default needs it.
     DeclareLaunchArgument(
-        'world', default_value='push_block', description='World of the simulated robot.', choices=['push_block', 'pusht']
+        'world',
+        default_value='push_block',
+        description='World of the simulated robot.',
+        choices=['push_block', 'pusht'],
     ),
     DeclareLaunchArgument(
         'params_file',

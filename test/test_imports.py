@@ -185,8 +185,8 @@ def test_a_right_import_is_let_through(module: str, source: str) -> None:
 
 
 NOT_ON_A_ROBOT = (
-    'torch diffusers onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk pygame imageio '
-    'mujoco'
+    'torch diffusers onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk pygame '
+    'imageio mujoco'
 )
 
 

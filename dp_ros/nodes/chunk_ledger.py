@@ -28,7 +28,7 @@ class ChunkLedger:
     def clear(self) -> None:
         """Begin anew."""
         self.counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
-        self.limits = {'clamped_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
+        self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._unread: deque[bytes] = deque(maxlen=KEPT)
@@ -58,6 +58,7 @@ class ChunkLedger:
             'first_executed': planned.first_executed,
             'dropped_steps': planned.dropped_steps,
             'clamped_steps': planned.clamped_steps,
+            'left_out_steps': planned.left_out_steps,
             'reseeded': planned.reseeded,
             'stretch': f'{planned.stretch:.4f}',
             'delay_ms': f'{planned.delay / 1e6:.3f}',
@@ -97,6 +98,7 @@ class ChunkLedger:
 
     def _limited(self, planned: Planned) -> None:
         self.limits['clamped_chunks'] += planned.clamped_steps > 0
+        self.limits['shortened_chunks'] += planned.left_out_steps > 0
         self.limits['slowed_chunks'] += planned.stretch > SLOWED
         self.limits['delayed_chunks'] += planned.delay > 0 and not planned.reseeded
         self._worst['stretch_max'] = max(self._worst['stretch_max'], planned.stretch)

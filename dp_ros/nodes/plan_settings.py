@@ -19,6 +19,7 @@ from dp_ros.policy.robot_model import RobotModel
 from dp_ros.policy.workspace import AXES, Workspace
 
 INFINITE = float('inf')
+KEPT_BEYOND = 4  # steps after exec_horizon that a late chunk may still need
 PARAMETERS = [
     BUNDLE,
     Param(
@@ -80,6 +81,11 @@ PARAMETERS = [
         description='Come to rest on the last steps of the chunk, slower and slower; false: straight on beyond them.',
     ),
     Param(
+        name='keep_steps', default=0, low=0, high=1000,
+        description='Steps of a chunk that must be followed; where later ones would leave the limits, the plan rests '
+        'before them. 0: exec_horizon + 4.',
+    ),
+    Param(
         name='deadline', default=0.0, low=0.0, high=60.0, live=True,
         description='A command is late if it is out later than this after its observation [s]; 0: control_dt.',
     ),
@@ -137,6 +143,7 @@ def make_planner(node: ManagedNode, bundle: Bundle, limits: JointLimits, robot: 
         far=node.value('far'),
         tail=node.value('tail'),
         stop_on_path=node.value('stop_on_path'),
+        keep_steps=node.value('keep_steps') or bundle.task.exec_horizon + KEPT_BEYOND,
         continuous=[joint in turning for joint in joints],
         position_tolerance=node.value('position_tolerance'),
         max_age=to_nanoseconds(node.value('max_joint_age')),

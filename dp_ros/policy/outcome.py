@@ -21,6 +21,8 @@ class Planned:
         Whether the plan starts anew from the measured state.
     clamped_steps
         Executed steps that were beyond a position limit by `position_tolerance` or less, and put onto it.
+    left_out_steps
+        Steps at the chunk's end that would have left the limits; the plan rests before them.
     delay
         How much later than due the first executed step is reached, for the sake of limits [ns].
     stretch
@@ -33,6 +35,7 @@ class Planned:
     dropped_steps: int
     reseeded: bool
     clamped_steps: int = 0
+    left_out_steps: int = 0
     delay: int = 0
     stretch: float = 1.0
 

@@ -38,6 +38,8 @@ class PlanOptions:
         Least duration of the deceleration at the end [s].
     stop_on_path
         Whether that end is the chunk's own last steps, slower and slower, or straight on beyond the last one.
+    keep_steps
+        Steps of a chunk that must be followed; later ones are left out where they would leave the limits. None: all.
     continuous
         For each joint, whether it turns without end: positions a whole turn apart are the same.
     position_tolerance
@@ -61,6 +63,7 @@ class PlanOptions:
     far: float = 0.2
     tail: float = 0.5
     stop_on_path: bool = False
+    keep_steps: int | None = None
     continuous: Sequence[bool] | None = None
     position_tolerance: float = 0.005
     max_age: int = 250_000_000
@@ -85,6 +88,8 @@ class PlanOptions:
         for name, time, allowed in least:
             if time < allowed:
                 raise ConfigError(f'planner {name}: got {time} ns, allowed {allowed} ns or more')
+        if self.keep_steps is not None and self.keep_steps < 1:
+            raise ConfigError(f'planner keep_steps: got {self.keep_steps}, allowed 1 or more')
         if self.blend_steps < 0:
             raise ConfigError(f'planner blend_steps: got {self.blend_steps}, allowed 0 or more')
         if not 0.0 < self.far < np.inf:

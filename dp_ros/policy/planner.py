@@ -21,8 +21,8 @@ from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.policy.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.policy.committed import braked, committed_head, resumed
-from dp_ros.policy.halting import as_plan, held_point, homeward, resting
 from dp_ros.policy.easing import eased
+from dp_ros.policy.halting import as_plan, held_point, homeward, resting
 from dp_ros.policy.limits import Exceeded, JointLimits, check
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
@@ -113,7 +113,22 @@ class Planner:
         return self._whereabouts.distance(self._plan) <= self.options.far
 
     def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
-        """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits."""
+        """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits.
+
+        Where a chunk would leave them with steps beyond `keep_steps`, which the next chunk replaces in time, these are
+        left out: the plan rests before them. If that does not help, the chunk is refused.
+        """
+        outcome = self._accept(chunk, now)
+        if isinstance(outcome, Planned) or not outcome.stop:
+            return outcome
+        count = len(chunk.actions)
+        for kept in range(count - 1, (self.options.keep_steps or count) - 1, -1):
+            shorter = self._accept(replace(chunk, actions=chunk.actions[:kept]), now)
+            if isinstance(shorter, Planned):
+                return replace(shorter, left_out_steps=count - kept)
+        return outcome
+
+    def _accept(self, chunk: Chunk, now: int) -> Planned | Refused:
         reason = self._unusable(chunk, now) or self._whereabouts.blind(now)
         if reason:
             return Refused(reason=reason)

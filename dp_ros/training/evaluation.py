@@ -52,7 +52,8 @@ def make_planner(world: World, name: str, task: TaskSpec) -> Planner:
         for name, value in parameters.items()
         if name in PLANNER_PARAMETERS
     }
-    options.setdefault('stop_on_path', True)  # as the node
+    # As the node has them by default.
+    options = {'stop_on_path': True, 'keep_steps': task.exec_horizon + KEPT_BEYOND} | options
     options['workspace'] = _workspace(parameters.get('workspace', {}), joints, world.robot_description)
     return Planner(joints, to_nanoseconds(task.control_dt), JointLimits(joints=joints, **columns), **options)
 
@@ -71,8 +72,9 @@ def _workspace(given: dict[str, Any], joints: tuple[str, ...], robot_description
 
 PLANNER_PARAMETERS = (
     'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'far', 'tail',
-    'stop_on_path', 'position_tolerance', 'max_joint_age',
+    'stop_on_path', 'keep_steps', 'position_tolerance', 'max_joint_age',
 )  # fmt: skip
+KEPT_BEYOND = 4
 LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
 
 

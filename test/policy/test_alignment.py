@@ -96,7 +96,8 @@ def test_a_camera_whose_stamps_stand_still_ages_out():
         streams.push('camera', T0, T0 + arrival * MS, np.zeros((8, 8, 3), np.uint8))
     (reason,) = reasons(streams.observe(T0 + 400 * MS)).values()
     assert reason == (
-        'newest message is 0.400 s old, allowed 0.200 s; the last to come was dropped, stamped 0.000 s before the newest'
+        'newest message is 0.400 s old, allowed 0.200 s; '
+        'the last to come was dropped, stamped 0.000 s before the newest'
     )
     assert streams.buffers['camera'].dropped == 4
 

@@ -61,3 +61,36 @@ def test_the_end_lies_on_the_chunks_path(accelerations):
 
     assert farthest(stop_on_path=True) < 0.01
     assert farthest(stop_on_path=False) > 0.05
+
+
+def outlier(step):
+    """Return a chunk along a line whose one step is beyond a position limit."""
+    actions = np.linspace([0.0, 0.0], [0.3, 0.3], 16)
+    actions[step] = 2.0
+    return Chunk(stamp=START, control_dt=DT, joints=('x', 'y'), actions=actions)
+
+
+@pytest.mark.parametrize(('step', 'left_out'), [(15, 1), (13, 3), (12, 4), (11, None), (3, None)])
+def test_steps_that_leave_the_limits_are_left_out_where_they_are_not_needed(step, left_out):
+    limits = JointLimits(
+        joints=('x', 'y'), lower=(-1.0,) * 2, upper=(1.0,) * 2, velocity=(9.0,) * 2, acceleration=(20.0,) * 2
+    )
+    planner = Planner(('x', 'y'), DT, limits, keep_steps=12, stop_on_path=True)
+    planner.measured(START, np.zeros(2))
+    outcome = planner.accept(outlier(step), START)
+    if left_out is None:
+        assert outcome.stop and f'chunk step {step}' in outcome.reason
+        assert planner.plan is None
+    else:
+        assert isinstance(outcome, Planned) and outcome.left_out_steps == left_out
+        assert outcome.trajectory.positions.max() <= 1.0
+        assert not outcome.trajectory.velocities[-1].any()
+
+
+def test_without_keep_steps_every_step_counts():
+    limits = JointLimits(
+        joints=('x', 'y'), lower=(-1.0,) * 2, upper=(1.0,) * 2, velocity=(9.0,) * 2, acceleration=(20.0,) * 2
+    )
+    planner = Planner(('x', 'y'), DT, limits)
+    planner.measured(START, np.zeros(2))
+    assert planner.accept(outlier(15), START).stop
