@@ -58,6 +58,7 @@ class ManagedNode(LifecycleNode):
     ) -> None:
         self._jump: JumpHandle | None = None
         super().__init__(name, **options)
+        self._service_change_state.callback = self._only_if_possible(self._service_change_state.callback)
         self._known = {parameter.name: parameter for parameter in (AUTOSTART, *parameters)}
         try:
             refuse_unknown(self, self._known, patterns or {})
@@ -195,6 +196,24 @@ class ManagedNode(LifecycleNode):
         """Deactivate and clean up, whatever the state."""
         self.deactivate()
         self.cleanup()
+
+    def _only_if_possible(self, change: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Refuse a transition that this state lacks; rclpy would let the error end the process."""
+
+        def changed(request: Any, response: Any) -> Any:
+            transitions = {(label if request.transition.label else number): label for number, label, *_ in self._ways()}
+            if (request.transition.label or request.transition.id) in transitions:
+                return change(request, response)
+            state, allowed = self._state_machine.current_state[1], ', '.join(transitions.values())
+            got = request.transition.label or f'number {request.transition.id}'
+            self.get_logger().error(f'transition: got {got} in state {state}, allowed {allowed}')
+            response.success = False
+            return response
+
+        return changed
+
+    def _ways(self) -> list[tuple[Any, ...]]:
+        return list(self._state_machine.available_transitions)
 
     def _attempt(self, what: str, action: Callable[[], None], then: str) -> TransitionCallbackReturn:
         try:

@@ -163,3 +163,19 @@ def test_an_active_node_does_not_change_its_clock(ros):
     node.trigger_deactivate()
     (allowed,) = ros.call(SetParameters, '/example/set_parameters', request).results
     assert allowed.successful
+
+
+@pytest.mark.parametrize('by', ['number', 'label'])
+def test_a_transition_that_the_state_lacks_is_refused_and_the_node_lives_on(ros, by):
+    node = ros.create(Example)
+    assert node.start()
+    request = ChangeState.Request()
+    if by == 'number':
+        request.transition.id = Transition.TRANSITION_ACTIVATE
+    else:
+        request.transition.label = 'activate'
+    assert not ros.call(ChangeState, '/example/change_state', request).success
+    assert node.active
+    request.transition.id, request.transition.label = Transition.TRANSITION_DEACTIVATE, ''
+    assert ros.call(ChangeState, '/example/change_state', request).success
+    assert not node.active
