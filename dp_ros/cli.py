@@ -216,21 +216,26 @@ def _check_bag(options: argparse.Namespace) -> int:
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, 'train', _train, 'Train a policy from recordings; the same command resumes a run.')
     parser.add_argument('--config', type=str, required=True, help='training configuration (YAML)')
-    parser.add_argument('--data', type=Path, required=True, help='a recording, a folder of them, or a zarr')
+    parser.add_argument('--data', type=Path, required=True,
+                        help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')  # fmt: skip
+    parser.add_argument('--cache', type=Path, help='keep decoded pictures here, not in memory; safe to delete')
+    parser.add_argument('--workers', type=int, default=0, help='processes that fill the cache; 0: one a processor')
     parser.add_argument('--run', dest='folder', type=Path, required=True, help='run folder; an unfinished run goes on')
 
 
 def _train(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.paths import locate
-    from dp_ros.training.episodes import read_episodes
     from dp_ros.training.settings import TrainSettings
+    from dp_ros.training.sources import read_recordings
     from dp_ros.training.trainer import Trainer, collected
-    from dp_ros.training.zarr_reader import read_pusht_zarr
 
     settings = read_yaml(locate(options.config), TrainSettings)
-    read = read_pusht_zarr if (options.data / '.zgroup').is_file() else read_episodes
-    result = Trainer(settings, collected(read(options.data, settings.task)), options.folder).run()
+    episodes = read_recordings(
+        options.data, settings.task, cut=settings.cut, columns=settings.columns,
+        cache=options.cache, workers=options.workers, progress=False,
+    )  # fmt: skip
+    result = Trainer(settings, collected(episodes), options.folder).run()
     state = 'finished' if result.finished else 'stopped'
     print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
     return 0 if result.finished else 130

@@ -16,7 +16,7 @@ from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.simulation.scores import EvaluationSettings, summarize
+from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.scores import table as score_table
 
 MINUTE = 60.0
@@ -26,7 +26,8 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
     """Run episodes for ``minutes`` of wall time, and return what was seen."""
     bundle = load_bundle(settings.bundle)
     limits = _limits(settings.world)
-    rows, results = [], []
+    rows: list[dict[str, Any]] = []
+    results: list[EpisodeResult] = []
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         runner, witness = RosRunner(session, bundle, settings), Witness(session, bundle, limits)
         began = until = time.monotonic()

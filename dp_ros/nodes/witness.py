@@ -87,9 +87,8 @@ class Witness:
             velocities=fields.velocities,
             accelerations=fields.accelerations,
         )
-        at = np.arange(int(sent.times[0]), int(sent.times[-1]), SAMPLE)
-        if len(at) < 2:
-            at = np.array([int(sent.times[-1])])
+        begin, end = int(sent.times[0]), int(sent.times[-1])
+        at = np.arange(begin, max(end, begin + 1), SAMPLE)
         positions, speeds = (values[:, order] for values in sent.sample(at))
         self._compare('position above', (positions - self._upper).max(axis=0), 0.0)
         self._compare('position below', (self._lower - positions).max(axis=0), 0.0)

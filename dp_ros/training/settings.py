@@ -10,6 +10,7 @@ from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.augment import AugmentSettings
+from dp_ros.training.cuts import CutSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,10 @@ class TrainSettings:
         Share of the episodes held out, whole episodes chosen by `seed`.
     validate_every, checkpoint_every
         In steps.
+    cut
+        What divides a recording into episodes.
+    columns
+        Of a LeRobot or robomimic dataset, by stream name and ``action``, where they are not the task's topics.
     threads
         CPU threads; 0 leaves torch's default.
 
@@ -116,6 +121,8 @@ class TrainSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    cut: CutSettings = field(default_factory=CutSettings)
+    columns: dict[str, str] = field(default_factory=dict)
     steps: int
     batch: int = 128
     validation_share: float = 0.05

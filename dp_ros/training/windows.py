@@ -17,6 +17,7 @@ from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, normalize_image
+from dp_ros.training.cache_store import JoinedFrames
 from dp_ros.training.episodes import Episode
 
 
@@ -55,15 +56,21 @@ def data_hash(episodes: Sequence[Episode]) -> str:
 
 
 class WindowDataset:
-    """All samples of some episodes, normalized, in memory. Images stay uint8 until they are asked for."""
+    """All samples of some episodes, normalized. Images stay uint8, and where they are, until they are asked for."""
 
     def __init__(self, episodes: Sequence[Episode], task: TaskSpec, normalizer: Normalizer) -> None:
         if not episodes:
             raise DataError('training windows: got 0 episodes, allowed 1 or more')
         self._names = tuple(s.name for s in task.streams)
-        self._streams = {
-            name: torch.from_numpy(self._prepare(np.concatenate([e.streams[name] for e in episodes]), name, normalizer))
+        self._pictures = {
+            name: JoinedFrames([e.streams[name] for e in episodes])
             for name in self._names
+            if episodes[0].streams[name].dtype == np.uint8
+        }
+        self._vectors = {
+            name: torch.from_numpy(normalizer.normalize(name, np.concatenate([e.streams[name] for e in episodes])))
+            for name in self._names
+            if name not in self._pictures
         }
         actions = np.concatenate([e.actions for e in episodes])
         self._actions = torch.from_numpy(normalizer.normalize(ACTION, actions))
@@ -71,10 +78,6 @@ class WindowDataset:
         pairs = [window_indices(len(e.stamps), task) for e in episodes]
         self._observed = torch.from_numpy(np.concatenate([o + s for (o, _), s in zip(pairs, starts, strict=False)]))
         self._acted = torch.from_numpy(np.concatenate([a + s for (_, a), s in zip(pairs, starts, strict=False)]))
-
-    @staticmethod
-    def _prepare(values: np.ndarray, name: str, normalizer: Normalizer) -> np.ndarray:
-        return values if values.dtype == np.uint8 else normalizer.normalize(name, values)
 
     def __len__(self) -> int:
         return len(self._observed)
@@ -84,8 +87,8 @@ class WindowDataset:
         observed = self._observed[indices]
         streams = []
         for name in self._names:
-            values = self._streams[name][observed]
-            if values.dtype == torch.uint8:
-                values = torch.from_numpy(normalize_image(values.numpy()))
-            streams.append(values)
+            if name in self._pictures:
+                streams.append(torch.from_numpy(normalize_image(self._pictures[name][observed.numpy()])))
+            else:
+                streams.append(self._vectors[name][observed])
         return tuple(streams), self._actions[self._acted[indices]]

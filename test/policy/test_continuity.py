@@ -36,7 +36,7 @@ def test_weights_are_those_of_the_paper():
 @pytest.mark.parametrize('wrong', [(-1, 8), (3, 17), (17, 8)])
 def test_weights_beyond_the_chunk_are_refused(wrong):
     with pytest.raises(ConfigError, match=r'overlap: got delay .* allowed 0 to 16'):
-        soft_weights(*wrong, 16)
+        soft_weights(wrong[0], wrong[1], 16)
 
 
 def test_steps_correspond_by_their_time():

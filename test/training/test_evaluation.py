@@ -11,7 +11,7 @@ from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.simulation.scores import EvaluationSettings
-from dp_ros.simulation.worlds import JOINTS
+from dp_ros.simulation.worlds import JOINTS, make_world
 from dp_ros.training.evaluation import evaluate_direct, make_planner
 from test.tiny_bundle import write_tiny_bundle
 
@@ -53,4 +53,4 @@ def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path
     summary = evaluate_direct(EvaluationSettings(bundle=bundle, world='push_block', episodes=1, seconds=2.0))
     assert summary['world'] == 'push_block'
     assert summary['chunks'] > 0
-    assert make_planner('push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
+    assert make_planner(make_world('push_block'), 'push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
