@@ -45,12 +45,17 @@ def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path
         streams=streams, action=ActionSpec(topic='/arm_controller/joint_trajectory', joints=joints, units=units)
     )
     ends = {'joint_states': 7, 'block_pose': 4, ACTION: 7}
+    world = make_world('push_block')
+    world.reset(100_000)
+    # Random actions close to where the arm is: others would leave the workspace, and stop it.
+    near = {ACTION: tuple(world.joint_positions - 0.004)}, {ACTION: tuple(world.joint_positions + 0.004)}
     normalizer = Normalizer(
-        low={name: (-1.0,) * count for name, count in ends.items()},
-        high={name: (1.0,) * count for name, count in ends.items()},
+        low={name: (-1.0,) * count for name, count in ends.items()} | near[0],
+        high={name: (1.0,) * count for name, count in ends.items()} | near[1],
     )
     bundle = write_tiny_bundle(tmp_path / 'arm', task=task, normalizer=normalizer)
     summary = evaluate_direct(EvaluationSettings(bundle=bundle, world='push_block', episodes=1, seconds=2.0))
     assert summary['world'] == 'push_block'
     assert summary['chunks'] > 0
-    assert make_planner(make_world('push_block'), 'push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
+    assert summary['stops'] == {}
+    assert make_planner(world, 'push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
