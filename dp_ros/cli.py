@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for add in (
         _add_demo, _add_convert, _add_record, _add_check_bag, _add_train, _add_export, _add_evaluate, _add_soak,
-        _add_inspect, _add_bench,
+        _add_streaming, _add_inspect, _add_bench,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -336,6 +336,17 @@ def _soak(options: argparse.Namespace) -> int:
     if options.plot:
         plot_soak(summary, options.plot)
     return 1 if summary['limit_violations'] or summary['rejected_by_the_controller'] else 0
+
+
+def _add_streaming(commands: argparse._SubParsersAction) -> None:
+    _command(commands, 'streaming', _streaming, 'Show what ways of streaming a plan to a controller do to a motion.')
+
+
+def _streaming(_: argparse.Namespace) -> int:
+    from dp_ros.simulation.streaming import streaming_table
+
+    print(streaming_table())
+    return 0
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:

@@ -31,7 +31,11 @@ URDF = """<robot name="planar">
     <limit lower="-2" upper="2" velocity="1" effort="1"/></joint>
 </robot>"""
 BUNDLE = SimpleNamespace(
-    task=SimpleNamespace(control_dt=0.1, action=SimpleNamespace(joints=JOINTS, topic='arm_controller/joint_trajectory'))
+    task=SimpleNamespace(
+        control_dt=0.1,
+        exec_horizon=8,
+        action=SimpleNamespace(joints=JOINTS, topic='arm_controller/joint_trajectory'),
+    )
 )
 INF = float('inf')
 
