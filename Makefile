@@ -1,4 +1,4 @@
-# make demo    install what the demo needs, run it
+# make demo    install what the demo needs, run it; WORLD=pusht for the other robot
 # make test    install everything, lint, check types, run the tests
 # make install-size    what a robot's installation weighs
 #
@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+WORLD ?= push_block
 INSTALL = -m pip install --disable-pip-version-check --quiet $(PIP_ARGS)
 # No build isolation: the same setuptools builds everywhere. PEP 517: pip, not setup.cfg, says where scripts go.
 BUILD = --no-build-isolation --use-pep517
@@ -20,7 +21,7 @@ unexport PYTHONPATH
 .PHONY: demo test lint types pytest install-size clean
 
 demo: $(VENV)/.demo
-	$(VENV)/bin/dp_ros demo
+	$(VENV)/bin/dp_ros demo --world $(WORLD)
 
 test: lint types pytest
 

@@ -118,4 +118,4 @@ def _watch(session: Session, film: Film, bar: Any) -> None:
     elapsed = float(session.episode.get('elapsed', 0.0))
     bar.update(max(0.0, min(elapsed, bar.total) - bar.n))
     if np.isfinite(elapsed):
-        bar.set_postfix(score=session.episode.get('score', '')[:5], refresh=False)
+        bar.set_postfix(score=f'{float(session.episode.get("score", 0.0)):.3f}', refresh=False)
