@@ -19,7 +19,6 @@ EXTRAS = {
         'onnxruntime==1.31.1',  # the encoder and the denoiser
         'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for it too, and -headless overwrites the same files
         'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
-        'urdf-parser-py==0.0.4',  # limits from /robot_description; what ROS calls urdfdom_py
     ],
     # ROS 2 Jazzy as wheels, for machines without ROS.
     'ros': [

@@ -125,7 +125,8 @@ def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, name
         executor.spin_once(timeout_sec=0.1)
         return bool(heard)
 
-    code = launch_until(moved, bundle=str(bundle), namespace=namespace, use_sim_time=use_sim_time, log_level='warn')
+    arguments = {'namespace': namespace, 'use_sim_time': use_sim_time, 'log_level': 'warn'}
+    code = launch_until(moved, bundle=str(bundle), world='pusht', **arguments)
     executor.shutdown()
     node.destroy_node()
     context.try_shutdown()
