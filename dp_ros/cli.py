@@ -281,6 +281,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
+                        help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--latency', type=float, default=0.05,
                         help='direct: time from observation to command [s]')  # fmt: skip
     parser.add_argument('--rate', type=float, default=1.0,

@@ -50,6 +50,7 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
         robot |= {'rate': settings.rate, 'publish_clock': True}
     shared = {'autostart': False, 'bundle': bundle.folder.absolute(), **common}
     executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
+    executor['continuity'] = settings.continuity
     if settings.exec_horizon:
         executor['exec_horizon'] = settings.exec_horizon
     buffer, inference, publisher = POLICY_NODES

@@ -20,6 +20,7 @@ from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.inference_settings import Settings
 from dp_ros.nodes.worker import Worker
+from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.policy import DiffusionPolicy
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
@@ -79,6 +80,7 @@ class Inference:
         # Guards what the thread shares with callbacks: generation, counts, and the right to publish.
         self._lock = threading.Lock()
         self._generation = 0
+        self._continuation = Continuation()
         self._under_way: float | None = None
         self.clear()
         self._worker: Worker[Job] = Worker(self._infer, 'inference')
@@ -112,6 +114,7 @@ class Inference:
         """Forget the window that waits, and discard what is being predicted."""
         with self._lock:
             self._generation += 1
+            self._continuation = Continuation()
         self._worker.forget()
 
     def stop(self) -> None:
@@ -139,6 +142,7 @@ class Inference:
             if job.generation != self._generation:
                 self.counts['discarded'] += 1
                 return
+            chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity)
             self._publish(
                 Prediction(chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took)
             )
@@ -149,7 +153,9 @@ class Inference:
         settings, seed = job.settings, [job.settings.seed, job.number]
         if settings.fallback is None or not self.switched:
             try:
-                return settings.policy.chunk(job.window, np.random.default_rng(seed)), settings.policy.bundle.name
+                overlap = self._continuation.overlap(job.window.stamp) if settings.continuity == 'rtc' else None
+                chunk = settings.policy.chunk(job.window, np.random.default_rng(seed), overlap)
+                return chunk, settings.policy.bundle.name
             except Exception as error:
                 with self._lock:
                     self.counts['failed'] += 1

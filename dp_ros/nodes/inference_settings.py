@@ -12,6 +12,7 @@ from dp_ros.errors import BundleError, ConfigError
 from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.continuity import Continuity, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
 
 PARAMETERS = [
@@ -46,6 +47,11 @@ PARAMETERS = [
         description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
     ),
     Param(
+        name='continuity', default='none', choices=get_args(Continuity), live=True,
+        description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
+        'while predicting are fixed in the sampler, the next drawn towards the last chunk; ensemble: averaged.',
+    ),
+    Param(
         name='fallback_bundle', default='',
         description='A simpler policy of the same task, that takes over until the next activation where the first '
         'gives no finite numbers, or is late; empty: none.',
@@ -69,6 +75,7 @@ class Settings:
     exec_horizon: int
     deadline: int  # [ns]
     seed: int
+    continuity: Continuity = 'none'
     fallback: DiffusionPolicy | None = None
     fallback_after: int = 1
 
@@ -93,6 +100,7 @@ def make_settings(
         raise ConfigError(
             f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
+    check_continuity(values['continuity'], policy.bundle.schedule)
     return Settings(
         policy=policy.with_settings(
             sampler=values['sampler'] or defaults.sampler,
@@ -102,6 +110,7 @@ def make_settings(
         exec_horizon=exec_horizon,
         deadline=to_nanoseconds(values['deadline'] or task.control_dt),
         seed=values['seed'],
+        continuity=values['continuity'],
         fallback=fallback,
         fallback_after=values['fallback_after'],
     )

@@ -18,6 +18,7 @@ step, and so lags behind, most of all under delay.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,9 +26,14 @@ from typing import Literal
 import numpy as np
 
 from dp_ros.data import Chunk
+from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
 
 Continuity = Literal['none', 'rtc', 'ensemble']
+MEASURED = 10
+"""Delays that the next one is expected from: it is taken for the longest of them (Black et al. 2025, section 4.2)."""
+ENSEMBLE = 4
+"""Chunks that are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +48,12 @@ class Overlap:
         check_finite('overlap actions', self.actions)
         if not ((self.weights >= 0.0) & (self.weights <= 1.0)).all():
             raise DataError(f'overlap weights: got {self.weights}, allowed 0 to 1')
+
+
+def check_continuity(continuity: Continuity, schedule: ScheduleSpec) -> None:
+    """Raise ConfigError for real-time chunking of a policy without a sampler to do it in."""
+    if continuity == 'rtc' and not schedule.noisy:
+        raise ConfigError("continuity: got 'rtc' for a bundle by regression, allowed none, ensemble: it has no sampler")
 
 
 def soft_weights(delay: int, overlap: int, pred_horizon: int) -> np.ndarray:
@@ -90,3 +102,28 @@ def ensembled(chunks: Sequence[Chunk], decay: float = 0.01) -> Chunk:
     return Chunk(
         stamp=newest.stamp, control_dt=newest.control_dt, joints=newest.joints, actions=total / weights
     )
+
+
+class Continuation:
+    """The last chunks of one run of a policy, and how long they took: what the next one has to go on from."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[Chunk] = deque(maxlen=ENSEMBLE)
+        self._delays: deque[int] = deque(maxlen=MEASURED)
+
+    def delay(self, control_dt: int) -> int:
+        """Return how many control steps will pass while predicting, 1 or more."""
+        return max(1, -(-max(self._delays, default=0) // control_dt))
+
+    def overlap(self, stamp: int) -> Overlap | None:
+        """Return what the last chunk says of one that starts at ``stamp`` [ns]; None if there is none to go on from."""
+        if not self._chunks:
+            return None
+        last = self._chunks[-1]
+        return overlap_with(last, stamp, self.delay(last.control_dt))
+
+    def take(self, chunk: Chunk, delay: int, continuity: Continuity) -> Chunk:
+        """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""
+        self._chunks.append(chunk)
+        self._delays.append(delay)
+        return ensembled(list(self._chunks)) if continuity == 'ensemble' else chunk

@@ -12,6 +12,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.continuity import Continuity
 
 SIDES = ('left', 'right')
 Z_95 = 1.959963984540054
@@ -27,6 +28,8 @@ class EvaluationSettings:
         Episodes on consecutive seeds, from `seed`.
     sampler, sampling_steps, exec_horizon
         Instead of the bundle's own, if not None.
+    continuity
+        How a chunk goes on from the last one; see `dp_ros.policy.continuity`.
     latency
         Time from observation to command, where time is simulated [s].
     rate
@@ -44,6 +47,7 @@ class EvaluationSettings:
     sampler: str | None = None
     sampling_steps: int | None = None
     exec_horizon: int | None = None
+    continuity: Continuity = 'none'
     latency: float = 0.05
     rate: float = 1.0
     threads: int = 2
@@ -78,6 +82,7 @@ class EvaluationSettings:
             'through': self.through,
             **self.sampler_settings(bundle),
             'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
+            'continuity': self.continuity,
             **({'latency_s': self.latency} if self.through == 'direct' else {'rate': self.rate}),
         }
 

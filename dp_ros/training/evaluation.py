@@ -23,6 +23,7 @@ from dp_ros.paths import share_folder
 from dp_ros.policy.alignment import Aligner, WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.outcome import Refused
 from dp_ros.policy.planner import Planner
@@ -112,6 +113,7 @@ class DirectRunner:
             raise ConfigError(
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.task.pred_horizon})'
             )
+        check_continuity(settings.continuity, bundle.schedule)
         self.latency = to_nanoseconds(settings.latency)
         self.world = make_world(settings.world)
         self.camera = any(isinstance(s, ImageStream) for s in self.task.streams)
@@ -123,6 +125,7 @@ class DirectRunner:
         planner = make_planner(self.world, self.settings.world, self.task)
         self.stop = ''
         aligner, windows = Aligner(self.task), WindowBuffer(self.task.obs_horizon, self.control_dt)
+        continuation = Continuation()
         pending: _Pending | None = None
         last: int | None = None
         latency: list[float] = []
@@ -143,7 +146,9 @@ class DirectRunner:
                 continue
             last = robot.now
             began = time.perf_counter()
-            chunk = self.policy.chunk(window, np.random.default_rng([seed, len(latency)]))
+            overlap = continuation.overlap(window.stamp) if self.settings.continuity == 'rtc' else None
+            chunk = self.policy.chunk(window, np.random.default_rng([seed, len(latency)]), overlap)
+            chunk = continuation.take(chunk, self.latency, self.settings.continuity)
             latency.append(time.perf_counter() - began)
             pending = _Pending(chunk, robot.now + self.latency)
         status = robot.episode

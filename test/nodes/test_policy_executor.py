@@ -28,6 +28,7 @@ from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
 from dp_ros.policy.alignment import stack  # noqa: E402
 from dp_ros.policy.backends import open_backend  # noqa: E402
 from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
+from dp_ros.policy.continuity import Overlap  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -58,7 +59,7 @@ class Policy:
     def with_settings(self, **_: Any) -> Policy:
         return self
 
-    def chunk(self, window: Window, rng: np.random.Generator) -> Chunk:
+    def chunk(self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None) -> Chunk:
         self.act(window)
         task = self.bundle.task
         actions = rng.random((task.pred_horizon, len(task.action.joints)))
@@ -481,3 +482,24 @@ def test_a_bundle_that_is_swapped_on_disk_changes_nothing_until_configure_which_
 def expected_of(folder: str, live: Live, tick: int) -> np.ndarray:
     bundle = load_bundle(folder)
     return DiffusionPolicy(bundle, open_backend(bundle)).chunk(live.window(tick), np.random.default_rng([0, 0])).actions
+
+
+def test_real_time_chunking_is_switched_on_live_and_fixes_the_steps_executed_meanwhile(ros, tiny):
+    live = Live(ros, tiny)
+    (result,) = live.set(continuity='rtc')
+    assert result.successful, result.reason
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    first, second = live.wait_for(2)
+    free = expected(live, 9, [0, 1])
+    np.testing.assert_allclose(second.actions[0], first.actions[8], atol=1e-5)
+    assert np.abs(free[0] - first.actions[8]).max() > 1e-3
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    for tick in range(10, 13):
+        live.send(tick)
+    anew = live.wait_for(3)[2]
+    tick = (anew.stamp - T0) // DT
+    np.testing.assert_allclose(anew.actions, expected(live, tick, [0, 0]), atol=1e-6)

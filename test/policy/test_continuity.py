@@ -12,7 +12,14 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.policy.continuity import Overlap, ensembled, overlap_with, soft_weights
+from dp_ros.policy.continuity import (
+    Continuation,
+    Overlap,
+    check_continuity,
+    ensembled,
+    overlap_with,
+    soft_weights,
+)
 from dp_ros.policy.policy import DiffusionPolicy
 from test.policy.test_policy import DT, window
 
@@ -106,3 +113,31 @@ def test_ensembling_averages_what_chunks_say_of_the_same_time():
     np.testing.assert_allclose(mixed.actions[12:], 1.0)
     older_first = ensembled([old, new], decay=1.0)
     assert older_first.actions[0, 0] < 0.5
+
+
+def test_the_next_delay_is_taken_for_the_longest_of_the_last_ten():
+    run = Continuation()
+    assert run.overlap(10 * DT) is None and run.delay(DT) == 1
+    for number, delay in enumerate([250_000_000, *[40_000_000] * 9]):
+        taken = run.take(chunk(number * DT, np.full((16, 2), number)), delay, 'rtc')
+        np.testing.assert_array_equal(taken.actions, number)
+    assert run.delay(DT) == 3
+    overlap = run.overlap(13 * DT)  # four steps after the last chunk's stamp
+    np.testing.assert_array_equal(overlap.weights, soft_weights(3, 12, 16))
+    run.take(chunk(10 * DT, np.zeros((16, 2))), 40_000_000, 'rtc')
+    assert run.delay(DT) == 1
+
+
+def test_an_ensemble_averages_what_is_executed_and_not_what_was_averaged():
+    run = Continuation()
+    run.take(chunk(0, np.zeros((16, 2))), 0, 'ensemble')
+    first = run.take(chunk(DT, np.ones((16, 2))), 0, 'ensemble')
+    second = run.take(chunk(2 * DT, np.ones((16, 2))), 0, 'ensemble')
+    assert 0.4 < first.actions[0, 0] < 0.6
+    assert 0.6 < second.actions[0, 0] < 0.7
+
+
+def test_regression_has_no_sampler_to_chunk_in():
+    check_continuity('ensemble', ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'))
+    with pytest.raises(ConfigError, match="continuity: got 'rtc' for a bundle by regression"):
+        check_continuity('rtc', ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'))
