@@ -29,7 +29,7 @@ USUAL = 0.8
 """The quantile of their accelerations that a cross-fade keeps to, joint by joint."""
 EDGE = 2
 """Steps at a chunk's ends, where its curve has the acceleration of a guess."""
-TRIED = 10
+TRIED = 6
 """Windows tried at most."""
 _U = np.linspace(0.0, 1.0, 17)[:, None]
 _WEIGHT = _U**3 * (_U * (6.0 * _U - 15.0) + 10.0)

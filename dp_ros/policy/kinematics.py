@@ -67,6 +67,15 @@ class Chain:
 
     def levers(self, places: np.ndarray) -> np.ndarray:
         """Return the longest lever of each moving joint [m per unit], no joint being farther than ``places`` (A,)."""
+        if not any(turn.sliding for turn in self.turns):
+            return self._levers
+        return self._levers_at(places)
+
+    @cached_property
+    def _levers(self) -> np.ndarray:
+        return self._levers_at(np.zeros(len(self.joints)))
+
+    def _levers_at(self, places: np.ndarray) -> np.ndarray:
         reach, levers = float(np.linalg.norm(self.point)), []
         for turn in reversed(self.turns):
             levers.append(1.0 if turn.sliding else reach)

@@ -121,21 +121,31 @@ class Trajectory:
             return positions, np.zeros_like(positions), np.zeros_like(positions)
         segment = np.clip(np.searchsorted(self.times, inside, side='right') - 1, 0, len(self.times) - 2)
         x = ((inside - self.times[segment]) / NANOSECONDS)[:, None]
-        c = self.coefficients[:, segment]
-        positions, velocities, halves = c[-1], np.zeros_like(c[-1]), np.zeros_like(c[-1])
-        for coefficient in c[-2::-1]:
-            halves = halves * x + velocities
-            velocities = velocities * x + positions
-            positions = positions * x + coefficient
+        positions, velocities, accelerations = _derivatives(self.coefficients[:, segment], x)
         # At the last point, which is held for ever, nothing may be left of rounding.
-        last, away = (inside == self.times[-1])[:, None], (at != inside)[:, None]
-        positions = np.where(last, self.positions[-1], positions)
-        if self.velocities is not None:
-            velocities = np.where(last, self.velocities[-1], velocities)
-        accelerations = 2.0 * halves
-        if self.accelerations is not None:
-            accelerations = np.where(last, self.accelerations[-1], accelerations)
-        return positions, np.where(away, 0.0, velocities), np.where(away, 0.0, accelerations)
+        last, away = inside == self.times[-1], at != inside
+        if last.any():
+            positions[last] = self.positions[-1]
+            if self.velocities is not None:
+                velocities[last] = self.velocities[-1]
+            if self.accelerations is not None:
+                accelerations[last] = self.accelerations[-1]
+        if away.any():
+            velocities[away] = accelerations[away] = 0.0
+        return positions, velocities, accelerations
+
+
+def _derivatives(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return polynomials (powers, M, A), lowest power first, at ``x`` (M, 1), and their first two derivatives."""
+    if len(c) == 4:  # by far the most frequent
+        positions = ((c[3] * x + c[2]) * x + c[1]) * x + c[0]
+        return positions, (3.0 * c[3] * x + 2.0 * c[2]) * x + c[1], 6.0 * c[3] * x + 2.0 * c[2]
+    positions, velocities, halves = c[-1], np.zeros_like(c[-1]), np.zeros_like(c[-1])
+    for coefficient in c[-2::-1]:
+        halves = halves * x + velocities
+        velocities = velocities * x + positions
+        positions = positions * x + coefficient
+    return positions, velocities, 2.0 * halves
 
 
 def segment_coefficients(

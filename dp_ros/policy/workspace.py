@@ -14,6 +14,7 @@ The second derivatives hold since a joint turns the levers of those behind it, a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -120,6 +121,7 @@ def _bends(trajectory: Trajectory, chain: Chain) -> np.ndarray:
     return chain.acceleration_bound(np.abs(speeds).max(axis=0), np.abs(bends).max(axis=0), places)
 
 
+@lru_cache(maxsize=4)
 def _bernstein(degree: int) -> np.ndarray:
     """Return the matrix from powers on [0, 1] to Bernstein coefficients."""
     return np.array([[comb(j, k) / comb(degree, k) for k in range(degree + 1)] for j in range(degree + 1)])
