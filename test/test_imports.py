@@ -20,7 +20,7 @@ MODULES = {
 PART_OF_MODULE = {
     **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'paths'), 'base'),
     **dict.fromkeys(('messages', 'decoding', 'images'), 'messages'),
-    **dict.fromkeys(('cli', '__main__', 'inspection'), 'cli'),
+    **dict.fromkeys(('cli', 'commands', '__main__', 'inspection'), 'cli'),
     **{folder: folder for folder in ('diffusion', 'networks', 'policy', 'simulation', 'training', 'nodes')},
 }
 # nodes -> policy -> diffusion -> numpy; training -> networks, policy, diffusion, simulation; nothing imports nodes.

@@ -1,0 +1,34 @@
+"""What several commands share. Written out where the real thing would import NumPy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
+WORLDS = ('push_block', 'pusht')
+
+
+def command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
+    """Add a command, and return its parser."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def bundle_folder(path: str) -> Path:
+    """Return the bundle that a user names: a path, or a shipped one."""
+    from dp_ros.paths import locate
+
+    return locate(path)
+
+
+def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options ``bundle`` and ``world``; without a world, the one with the bundle's joints."""
+    from dp_ros.policy.bundle import load_bundle
+    from dp_ros.simulation.worlds import world_with
+
+    folder = bundle_folder(options.bundle)
+    return {'bundle': folder, 'world': options.world or world_with(load_bundle(folder).task.action.joints)}

@@ -1,0 +1,162 @@
+"""From recordings to a bundle: convert, record, check-bag, train, export."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dp_ros.commands.common import WORLDS, command
+from dp_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dp_ros.config import TaskSpec
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'convert', _convert, 'Turn the PushT demonstrations (zarr) into rosbag2 recordings.')
+    parser.add_argument('source', type=Path, help='pusht_cchi_v7_replay.zarr')
+    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
+    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+    parser.add_argument('--camera', default='raw', choices=['raw', 'png', 'jpeg', 'none'], help='how images are kept')
+    parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from dp_ros.training.convert import convert_pusht
+
+    bags = convert_pusht(
+        options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
+    )
+    print(f'{len(bags)} bags in {options.out}')
+    return 0
+
+
+def add_record(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
+    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
+    parser.add_argument('--config', default=None, help='training configuration that names the topics; '
+                        'without it, config/train/<world>_state.yaml')  # fmt: skip
+    parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
+                        help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
+    parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
+                        help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
+    parser.add_argument('--disturbance', type=float, default=0.0,
+                        help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
+    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
+    parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+
+
+def _record(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.nodes.record import RecordSettings, run_record
+    from dp_ros.paths import locate
+    from dp_ros.training.bags import BagWriter
+    from dp_ros.training.settings import TrainSettings
+
+    task = read_yaml(locate(options.config or f'config/train/{options.world}_state.yaml'), TrainSettings).task
+    if options.through == 'direct':
+        return _record_direct(options, task)
+    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')
+    settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
+    return run_record(settings, partial(BagWriter, storage=options.storage), print)
+
+
+def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
+    from dp_ros.training.demonstrations import DemonstrationSettings, write_demonstrations
+
+    if options.source != 'scripted':
+        raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
+    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'storage')
+    settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
+    return write_demonstrations(settings, print)
+
+
+def add_check_bag(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.'
+    parser = command(commands, 'check-bag', _check_bag, text)
+    parser.add_argument('bags', type=Path, help='a recording, or a folder of them')
+    parser.add_argument('--config', default=None, help='training configuration; without it, what the topics suggest')
+    parser.add_argument('--out', type=Path, default=None, help='folder for the report and the plots')
+    parser.add_argument('--json', type=Path, default=None, help='write the outcome here')
+    parser.add_argument('--strict', action='store_true', help='warnings fail too')
+
+
+def _check_bag(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.paths import locate
+    from dp_ros.training.check_bag import CheckSettings, check_bags
+    from dp_ros.training.cuts import BY_FILE
+    from dp_ros.training.settings import TrainSettings
+
+    train = read_yaml(locate(options.config), TrainSettings) if options.config else None
+    chosen = {name: getattr(options, name) for name in ('out', 'json', 'strict')}
+    settings = CheckSettings(
+        path=options.bags, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE), **chosen
+    )
+    return check_bags(settings, print)
+
+
+def add_train(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'train', _train, 'Train a policy from recordings; the same command resumes a run.')
+    parser.add_argument('--config', type=str, required=True, help='training configuration (YAML)')
+    parser.add_argument('--data', type=Path, required=True,
+                        help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')  # fmt: skip
+    parser.add_argument('--cache', type=Path, help='keep decoded pictures here, not in memory; safe to delete')
+    parser.add_argument('--workers', type=int, default=0, help='processes that fill the cache; 0: one a processor')
+    parser.add_argument('--run', dest='folder', type=Path, required=True, help='run folder; an unfinished run goes on')
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.paths import locate
+    from dp_ros.training.settings import TrainSettings
+    from dp_ros.training.sources import read_recordings
+    from dp_ros.training.trainer import Trainer, collected
+
+    settings = read_yaml(locate(options.config), TrainSettings)
+    episodes = read_recordings(
+        options.data, settings.task, cut=settings.cut, columns=settings.columns,
+        cache=options.cache, workers=options.workers, progress=False,
+    )  # fmt: skip
+    result = Trainer(settings, collected(episodes), options.folder).run()
+    state = 'finished' if result.finished else 'stopped'
+    print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
+    return 0 if result.finished else 130
+
+
+def add_export(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'export', _export, 'Export a run as a bundle that a robot can load.')
+    parser.add_argument('run_folder', metavar='RUN', type=Path, help='run folder of dp_ros train')
+    parser.add_argument('bundle', type=Path, help='folder to write')
+    parser.add_argument('--weights', default='float16', choices=['float16', 'float32'], help='how weights are stored')
+    parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
+    parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
+    parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dp_ros.training.export import export_run
+
+    bundle = export_run(
+        options.run_folder,
+        options.bundle,
+        weights=options.weights,
+        torchscript=options.torchscript,
+        sampling_steps=options.sampling_steps,
+        checkpoint=options.checkpoint,
+        overwrite=options.overwrite,
+    )
+    size = sum(f.stat().st_size for f in bundle.folder.iterdir())
+    print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')
+    return 0

@@ -1,0 +1,149 @@
+"""With a bundle: demo, evaluate, soak, streaming, inspect, bench."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, bundle_folder, command
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
+    parser.add_argument('--bundle', default=None, help='policy to run; without it, models/<world>_state')
+    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
+    parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from dp_ros.nodes.demo import run_demo
+    from dp_ros.simulation.scores import EvaluationSettings
+
+    settings = EvaluationSettings(
+        bundle=bundle_folder(options.bundle or f'models/{options.world}_state'),
+        world=options.world,
+        episodes=options.episodes,
+        seed=options.seed,
+        through='ros',
+    )
+    return run_demo(settings, options.out, print)
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
+    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
+                        help='direct: in this process; ros: the node processes over DDS')  # fmt: skip
+    parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
+    parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
+                        help='how a chunk goes on from the last one')  # fmt: skip
+    parser.add_argument('--latency', type=float, default=0.05,
+                        help='direct: time from observation to command [s]')  # fmt: skip
+    parser.add_argument('--rate', type=float, default=1.0,
+                        help='ros: speed of simulated time; 1 is real time')  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--threads', type=int, default=2, help='threads of one network call')
+    parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
+    parser.add_argument('--json', type=Path, default=None, help='write the summary here')
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.simulation.scores import EvaluationSettings, table
+
+    if options.through == 'ros':
+        from dp_ros.nodes.evaluation import evaluate_ros as evaluate
+    else:
+        from dp_ros.training.evaluation import evaluate_direct as evaluate
+    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(EvaluationSettings)}
+    summary = evaluate(EvaluationSettings(**{**chosen, **bundle_and_world(options)}))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=2) + '\n')
+    print(table(summary))
+    return 0
+
+
+def add_soak(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'soak', _soak, 'Run the nodes for long, and write down memory, latency and limits.')
+    parser.add_argument('bundle', help='bundle, as models/push_block_state')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    parser.add_argument('--minutes', type=float, default=60.0, help='how long, in wall time')
+    parser.add_argument('--seed', type=int, default=200_000, help='seed of the first episode')
+    parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
+    parser.add_argument('--json', type=Path, default=None, help='write the summary here')
+    parser.add_argument('--plot', type=Path, default=None, help='draw memory and latency here (PNG)')
+
+
+def _soak(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.nodes.soak import plot_soak, run_soak
+    from dp_ros.simulation.scores import EvaluationSettings
+
+    chosen = {name: getattr(options, name) for name in ('seed', 'threads')}
+    settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
+    summary = run_soak(settings, options.minutes, print)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=1) + '\n')
+    if options.plot:
+        plot_soak(summary, options.plot)
+    return 1 if summary['limit_violations'] or summary['rejected_by_the_controller'] else 0
+
+
+def add_streaming(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    command(commands, 'streaming', _streaming, 'Show what ways of streaming a plan to a controller do to a motion.')
+
+
+def _streaming(_: argparse.Namespace) -> int:
+    from dp_ros.simulation.streaming import streaming_table
+
+    print(streaming_table())
+    return 0
+
+
+def add_inspect(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'inspect', _inspect, 'Say what a bundle or a recording holds.')
+    parser.add_argument('path', help='bundle or rosbag2 recording')
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from dp_ros.inspection import describe
+
+    print(describe(bundle_folder(options.path)))
+    return 0
+
+
+def add_bench(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'bench', _bench, 'Measure the network beside eager torch, and reading recordings.')
+    parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose network is measured')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads to measure')
+    parser.add_argument('--rounds', type=int, default=200, help='forwards of each, in turn')
+    parser.add_argument('--messages', type=int, default=200_000, help='joint states in each bag')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from dp_ros.training.bench import BenchSettings, run_bench
+
+    names = ('threads', 'rounds', 'messages', 'json')
+    chosen = {name: getattr(options, name) for name in names}
+    return run_bench(BenchSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)
