@@ -117,21 +117,28 @@ class Motion:
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
-        self._do(self.ladder.latch(reason), self.time())
+        now = self.time()  # first: after a jump the plan's stamps mean nothing, and there is nothing to stop along
+        self._do(self.ladder.latch(reason), now)
 
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
+        around = self.parts.command.look()
+        if around.restarted:
+            self._void(f'{around.restarted} was restarted, and knows nothing of the plan')
         latched = self.ladder.latched
-        objection = self.ladder.reset(self._seen(now, self.parts.command.look().faults))
+        objection = self.ladder.reset(self._seen(now, around.faults))
         if latched and not objection:
             self.planner.reset()
         return objection
 
     def end(self) -> None:
         """Come to rest if the robot was ever told to move, and forget the plan."""
-        if self.planner.plan is not None:
-            self.brake(self.time())
+        now = self.time()
+        if self.unsettled:
+            self._settle(now, patient=False)
+        elif self.planner.plan is not None:
+            self.brake(now)
         self.planner.reset()
 
     def brake(self, now: int) -> None:
@@ -176,10 +183,14 @@ class Motion:
         self.joint_states.forget()
         if self.planner.plan is None:
             self.planner.reset()
-        else:
+        elif self._jump is None:
             self._jump = (jump.unjumped, now)
+        else:
+            # A second jump before the first was dealt with: the plan still counts by the time before the first.
+            unjumped, since = self._jump
+            self._jump = (unjumped + jump.unjumped - since, now)
 
-    def _settle(self, now: int) -> None:
+    def _settle(self, now: int, *, patient: bool = True) -> None:
         """After a jump, hold where the robot is measured, or, if that stays unknown, where the plan would be."""
         if self._jump is None:
             return
@@ -189,7 +200,7 @@ class Motion:
             self.planner.reset()
             self.planner.measured(state.stamp, state.positions, state.velocities)
             held = self.planner.hold(now)
-        elif now - since >= self._patience:
+        elif not patient or now - since >= self._patience:
             held = self.planner.hold(unjumped + now - since)
             self.planner.reset()
         else:

@@ -10,6 +10,9 @@ from dp_ros.policy.splice import joined
 from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.trajectory import Trajectory
 
+WAITS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Control steps that a plan may be followed before it is braked."""
+
 
 def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) -> Knots:
     """Return the plan's knots from the last one due by ``oldest`` to a knot at ``splice`` [ns].
@@ -52,8 +55,28 @@ def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
     return joined(head, behind(head, _known(plan, times)), plan.joints)
 
 
-def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending) -> Trajectory | None:
-    """Decelerate along the plan's path behind ``head``; None where the plan's own end is the better stop.
+def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, closest: int) -> Trajectory | None:
+    """Decelerate along the plan's path behind ``head``; None where the plan's own end is the sooner stop.
+
+    Where the plan itself brakes or turns as hard as it may at the end of ``head``, it is followed a little farther
+    first: braking on top of that would have to be so gentle that it comes to rest much later.
+    """
+    best: Trajectory | None = None
+    for wait in WAITS:
+        follow = int(head.times[-1]) + round(wait * control_dt)
+        end = plan.end if best is None else best.end
+        if follow >= end:
+            break
+        longer = head if not wait else committed_head(plan, oldest=int(head.times[0]), splice=follow, closest=closest)
+        found = _braked_at(longer, plan, control_dt=control_dt, ending=ending, before=end)
+        best = found or best
+    return best
+
+
+def _braked_at(
+    head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, before: int
+) -> Trajectory | None:
+    """Decelerate from the end of ``head`` on; None if that is not possible until ``before`` [ns].
 
     The plan's time p runs slower, from full speed to none in T, with u = t / T. For cubics evenly, p = T (u - u^2 / 2).
     For quintics by 1 - 3 u^2 + 2 u^3, which has no corner, p = T (u - u^3 + u^4 / 2). Both go T / 2 along the plan. T
@@ -61,7 +84,7 @@ def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending) ->
     """
     start, limits = int(head.times[-1]), ending.limits
     duration = max(ending.duration(head.velocities[-1]), 2 * control_dt / NANOSECONDS)
-    while duration / 2 < (plan.end - start) / NANOSECONDS:
+    while duration < (before - start) / NANOSECONDS:
         count = max(4, round(2 * duration * NANOSECONDS / control_dt))
         u = (np.arange(1, count + 1) / count)[:, None]
         if ending.quintic:

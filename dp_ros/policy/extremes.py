@@ -122,6 +122,9 @@ def _cubic_extremes(trajectory: Trajectory) -> Extremes:
     speeds, _ = _ends(trajectory, trajectory.velocities)
     fastest = c1 + inflection * (2 * c2 + inflection * 3 * c3)
     bends = [2 * c2, 2 * c2 + 6 * c3 * h]
+    # A speed whose turn is taken for the end is none: that end speeds up from rest, or brakes to it.
+    none = 4.0 * AN_END * h * np.maximum(np.abs(bends[0]), np.abs(bends[1]))
+    moving = [np.where(np.abs(speed) <= none, 0.0, speed) for speed in speeds]
     # A turn that is an end has been judged there.
     turning = np.where((turns > AN_END * h) & (turns < (1.0 - AN_END) * h), 2 * c2 + 6 * c3 * turns, 0.0)
     return Extremes(
@@ -129,7 +132,7 @@ def _cubic_extremes(trajectory: Trajectory) -> Extremes:
         velocity=(np.stack([*speeds, fastest]), np.stack([*instants, inflection])),
         acceleration=(np.stack([*bends, *turning]), np.stack([*instants, *turns])),
         jerk=((6 * c3)[None], instants[0][None]),
-        power=np.stack([*_power_at_ends(speeds, bends), *np.zeros_like(turning)]),
+        power=np.stack([*_power_at_ends(moving, bends), *np.zeros_like(turning)]),
     )
 
 

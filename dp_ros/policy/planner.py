@@ -119,10 +119,13 @@ class Planner:
         left out: the plan rests before them. If that does not help, the chunk is refused.
         """
         outcome = self._accept(chunk, now)
-        if isinstance(outcome, Planned) or not outcome.stop:
+        if isinstance(outcome, Planned) or not outcome.stop or outcome.reason.startswith('measured'):
             return outcome
-        count = len(chunk.actions)
-        for kept in range(count - 1, (self.options.keep_steps or count) - 1, -1):
+        count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
+        # A few tries must do: each costs as much as the first.
+        for kept in sorted({count - 1, (count - 1 + least) // 2, least} - {count}, reverse=True):
+            if kept < least:
+                break
             shorter = self._accept(replace(chunk, actions=chunk.actions[:kept]), now)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
@@ -189,8 +192,10 @@ class Planner:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""
         if self._plan is None:
             return Refused(reason='no plan to stop on; hold instead')
-        head = self._committed(now)
-        return self._taken(self._stopped(head, self._plan), head)
+        head, plan = self._committed(now), self._plan
+        stopped = self._taken(self._stopped(head, plan), head)
+        # The plan itself has been found good; a way to stop sooner may graze the workspace.
+        return self._taken(resumed(head, plan, self.control_dt), head) if isinstance(stopped, Refused) else stopped
 
     def hold(self, now: int) -> Trajectory | Refused:
         """Rest as soon as possible, in one point stamped 0, which any controller takes whatever its clock says.
@@ -244,7 +249,9 @@ class Planner:
 
     def _stopped(self, head: Knots, plan: Trajectory) -> Trajectory:
         ending = self._ending(self.options.tail if self.limits is None else 0.0)
-        return braked(head, plan, control_dt=self.control_dt, ending=ending) or resumed(head, plan, self.control_dt)
+        return braked(
+            head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest
+        ) or resumed(head, plan, self.control_dt)
 
     def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refused:
         """Make a trajectory the plan, if it is within the limits, and return what is to be sent of it."""

@@ -61,20 +61,14 @@ def fit(
     ``lead`` is the least time to the step that is joined [ns].
     """
     attempt, limits = _Attempt(head, due, steps, lead, len(joints)), ending.limits
-    # Cubics are judged faster, and between the steps quintics are the same curves.
-    rough = ending.quintic and limits is not None
     for _ in range(ROUNDS):
         if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
             return Misfit(reason=attempt.too_slow())
         times = attempt.times()
         curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
-        while True:
-            trajectory = joined(head, replace(curve, accelerations=None) if rough else curve, joints)
-            found = None if limits is None else extremes(trajectory, limits.hull)
-            result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
-            if not (rough and isinstance(result, Within)):
-                break
-            rough = False
+        trajectory = joined(head, curve, joints)
+        found = None if limits is None else extremes(trajectory, limits.hull)
+        result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
         if isinstance(result, Within):
             joins = int(times[0])
             return Fitted(trajectory=trajectory, first=attempt.first, joins=joins, stretch=attempt.stretch)

@@ -251,3 +251,20 @@ def test_a_file_without_the_joints_is_refused(tmp_path):
     (tmp_path / 'broken.yaml').write_text('a: [')
     with pytest.raises(ConfigError, match='not valid YAML'):
         read_joint_limits(tmp_path / 'broken.yaml', ('a',))
+
+
+@pytest.mark.parametrize('speed', [0.0, 1e-12, -1e-12, 1e-10, -1e-10])
+def test_a_start_that_all_but_rests_speeds_up_and_is_judged_by_acceleration_not_by_deceleration(speed):
+    limits = JointLimits(
+        joints=('a',), lower=(-9.0,), upper=(9.0,), velocity=(9.0,), acceleration=(1.0,), deceleration=(4.0,)
+    )
+    # Two times the limit of acceleration at its start, and half that of deceleration at its end.
+    trajectory = Trajectory(
+        stamp=0,
+        joints=('a',),
+        times=np.array([0, 1_000_000_000]),
+        positions=np.array([[0.0], [1.0 / 3.0]]),
+        velocities=np.array([[speed], [0.0]]),
+    )
+    found = check(trajectory, limits)
+    assert isinstance(found, Exceeded) and found.quantity == 'acceleration'
