@@ -43,7 +43,6 @@ EXTRAS = {
         'mujoco==3.17.0',  # the arm's physics, and the rays of its cameras; 4 changes the interface
         'imageio==2.38.1',  # writes the GIF
         'tqdm==4.70.1',  # progress bars
-        'tqdm==4.70.1',  # progress bars
     ],
     # Recorded demonstrations in, a bundle out. PyPI's torch for x86-64 Linux is the CUDA build: where a CPU is all
     # there is, install torch's CPU build first, and pip keeps it.

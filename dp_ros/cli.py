@@ -21,6 +21,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except DpRosError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+        return 1
     except BrokenPipeError:  # `dp_ros inspect ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

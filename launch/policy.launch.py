@@ -1,6 +1,6 @@
 """Run a policy: its three nodes, and a simulated robot unless a real one is running.
 
-The shipped policy on the simulated PushT robot, and another one on a robot:
+The shipped policy on the simulated arm, and another one on a robot:
 
     ros2 launch dp_ros policy.launch.py
     ros2 launch dp_ros policy.launch.py sim:=false params_file:=my_robot.yaml bundle:=models/my_policy

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rclpy
 from tqdm import tqdm
 
 from dp_ros.config import ImageStream
@@ -21,8 +22,11 @@ from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.simulation.worlds import check_world
 
 SILENCE_SECONDS = 20.0  # without a word from the robot
+LOOK_SECONDS = 1.0  # for others on the command topic
+UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the graph says before a name has come through
 
 
 def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
@@ -41,7 +45,9 @@ def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
 @contextmanager
 def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False) -> Iterator[Session]:
     """Start the nodes for a bundle, and a session with the policy configured but not yet active."""
+    check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
     isolate()
+    refuse_company(bundle.task.action.topic)
     simulated = settings.rate != 1.0
     common = {'use_sim_time': True} if simulated else {}
     needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
@@ -74,6 +80,27 @@ def isolate() -> None:
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     if 'ROS_DOMAIN_ID' not in os.environ:
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+
+
+def refuse_company(topic: str, seconds: float = LOOK_SECONDS) -> None:
+    """Raise DpRosError if someone uses a command topic already: a real robot must not hear what a simulated one does."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('dp_ros_look', context=context)
+    try:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            users = [*node.get_subscriptions_info_by_topic(topic), *node.get_publishers_info_by_topic(topic)]
+            if users:
+                domain, name = os.environ.get('ROS_DOMAIN_ID', '0'), users[0].node_name.replace(UNKNOWN, 'someone')
+                raise DpRosError(
+                    f'{topic} in ROS domain {domain}: got {name} there already, allowed nobody: '
+                    'it may be a real robot; set another ROS_DOMAIN_ID'
+                )
+            time.sleep(LOOK_SECONDS / 20)
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
 
 
 class RosRunner:
@@ -119,6 +146,7 @@ class RosRunner:
             chunks=len(ledger.latency),
             latency=tuple(ledger.latency),
             deadline_misses=ledger.late,
+            stop=ledger.stop,
             side=episode.get('side', ''),
         )
 

@@ -79,6 +79,12 @@ class NodeProcesses:
         """Return the file that a node logs to."""
         return self._logs / f'{name}.log'
 
+    def last_error(self, name: str) -> str:
+        """Return what a node's log says last at level ERROR, or where the log is."""
+        lines = self.log(name).read_text(errors='replace').splitlines()
+        errors = [line.split(']: ', 1)[-1] for line in lines if '[ERROR]' in line]
+        return errors[-1] if errors else f'see {self.log(name)}'
+
     def pid(self, name: str) -> int:
         """Return a node's process id."""
         return self._processes[name].pid

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.evaluation import isolate
+from dp_ros.nodes.evaluation import isolate, refuse_company
 from dp_ros.nodes.processes import ROBOT, NodeProcesses, NodeSpec
 from dp_ros.nodes.recorder import NewBag, Recorder
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
+from dp_ros.simulation.worlds import check_world
 
 DEMONSTRATOR = 'demonstrator'
 AFTER_SUCCESS = {'push_block': 2.0}  # [s] in which it goes on to the middle of the goal, and backs off
@@ -69,7 +70,9 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     """Record the episodes into bags opened by ``new_bag``; Ctrl-C leaves the episodes that are complete."""
     specs = []
     if settings.source == 'scripted':
+        check_world(settings.world, settings.task.action.joints, 'the configuration')
         isolate()
+        refuse_company(settings.task.action.topic)
         specs = [
             NodeSpec(
                 name=ROBOT,
@@ -89,15 +92,19 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
             recorder = Recorder(session.node, settings.topics, new_bag)
             session.wait(lambda: not recorder.missing(), f'publishers of {", ".join(settings.topics)}')
             recorder.connect()
+            failed = 0
             for number in tqdm(range(settings.episodes), unit='episode', desc='record'):
-                _episode(session, recorder, settings, number)
+                failed += not _episode(session, recorder, settings, number)
         finally:
             session.close()
     say(f'{settings.episodes} episodes in {settings.out}')
+    if failed and settings.source == 'scripted':
+        say(f'{failed} of them ended after {settings.seconds:g} s without success: longer --seconds may help')
     return 0
 
 
-def _episode(session: Session, recorder: Recorder, settings: RecordSettings, number: int) -> None:
+def _episode(session: Session, recorder: Recorder, settings: RecordSettings, number: int) -> bool:
+    """Record one episode; return whether it succeeded."""
     seed = settings.seed + number
     if settings.source == 'scripted':
         session.reset(seed)
@@ -109,6 +116,7 @@ def _episode(session: Session, recorder: Recorder, settings: RecordSettings, num
             until = min(until, time.monotonic() + AFTER_SUCCESS.get(settings.world, 0.0))
             while time.monotonic() < until:
                 session.spin()
+    return session.episode.get('success') == 'True'
 
 
 def _has_camera(task: TaskSpec) -> bool:

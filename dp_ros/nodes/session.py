@@ -40,6 +40,7 @@ class Ledger:
     latency: list[float] = field(default_factory=list)
     late: int = 0
     refused: int = 0
+    stop: str = ''
 
 
 class Session:
@@ -84,7 +85,7 @@ class Session:
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[transition]
         if not self._call(ChangeState, f'{name}/change_state', request).success:
-            raise SessionError(f'{name}: refused to {transition}; see {self.processes.log(name)}')
+            raise SessionError(f'{name}: refused to {transition}: {self.processes.last_error(name)}')
 
     def configure_policy(self) -> None:
         """Configure the policy's nodes."""
@@ -137,9 +138,13 @@ class Session:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if not status.name.endswith('trajectory_publisher: chunk') or len(message.status) > 1:
+            if len(message.status) > 1:
                 continue  # several together are the periodic repetition
             values = {v.key: v.value for v in status.values}
+            if status.name.endswith('trajectory_publisher: ladder') and values.get('rung') == 'latched':
+                self.ledger.stop = status.message
+            if not status.name.endswith('trajectory_publisher: chunk'):
+                continue
             if 'latency_ms' in values:
                 self.ledger.latency.append(float(values['latency_ms']) / 1e3)
                 self.ledger.late += status.message == 'late'

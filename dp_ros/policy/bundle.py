@@ -272,6 +272,6 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not overwrite:
-        raise BundleError(f'bundle {folder}: got a path that exists, allowed a new one (or overwrite=True)')
+        raise BundleError(f'bundle {folder}: got a path that exists, allowed a new one (or --overwrite)')
     if not (folder / MANIFEST).is_file():
         raise BundleError(f'bundle {folder}: got a path without {MANIFEST}, allowed only a bundle to be overwritten')

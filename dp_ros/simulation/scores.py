@@ -189,4 +189,10 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
     if summary.get('control_rate_hz') is not None:
         lines.append(f'control rate      {summary["control_rate_hz"]:.2f} Hz')
     lines.append(f'deadline misses   {summary["deadline_misses"]} of {summary["chunks"]} chunks')
+    if summary.get('refused_chunks'):
+        lines.append(f'refused chunks    {summary["refused_chunks"]}')
+    stops = list(summary.get('stops', {}).items())
+    lines += [f'stopped           seed {seed}: {reason}' for seed, reason in stops[:rows]]
+    if len(stops) > rows:
+        lines.append(f'                  and {len(stops) - rows} more episodes')
     return '\n'.join(lines)

@@ -20,6 +20,14 @@ def _known(name: str) -> None:
         raise ConfigError(f'world: got {name!r}, allowed {listed(WORLDS)}')
 
 
+def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
+    """Raise ConfigError unless the robot of the world ``name`` has these joints, which ``what`` moves."""
+    _known(name)
+    if joints != JOINTS[name]:
+        allowed = listed(JOINTS[name])
+        raise ConfigError(f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {allowed}')
+
+
 def world_with(joints: tuple[str, ...]) -> str:
     """Return the world whose robot has these joints."""
     for name, own in JOINTS.items():

@@ -34,7 +34,7 @@ from dp_ros.simulation.controller import Rejected
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.world import World
-from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_world
+from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
 
 START = 1_700_000_000 * NANOSECONDS
 SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age'}
@@ -113,6 +113,7 @@ class DirectRunner:
             raise ConfigError(
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.task.pred_horizon})'
             )
+        check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
         check_continuity(settings.continuity, bundle.schedule)
         self.latency = to_nanoseconds(settings.latency)
         self.world = make_world(settings.world)

@@ -27,6 +27,7 @@ from dp_ros.config import parse, read_yaml, to_plain
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.simulation.worlds import check_world
 from dp_ros.training.augment import augment
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, add_row, drop_rows_after, plot_curves
@@ -89,6 +90,8 @@ class Trainer:
             torch.set_num_threads(settings.threads)
         if settings.device == 'cuda' and not torch.cuda.is_available():
             raise ConfigError("device: got 'cuda', which this machine lacks; allowed cpu")
+        if settings.rollouts.world:
+            check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
         self.settings = settings
         self.folder = folder
         self._data_hash = data_hash(episodes)
@@ -259,6 +262,10 @@ class Trainer:
             if (self.folder / CHECKPOINT).exists():
                 self._restore(load_checkpoint(self.folder / CHECKPOINT))
             return
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            raise ConfigError(
+                f'run folder {self.folder}: got one that holds something else, allowed a run or a new folder'
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         run = {
             'data_sha256': self._data_hash,

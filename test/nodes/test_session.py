@@ -84,3 +84,15 @@ def test_the_demo_ends_with_a_table_and_a_gif(tiny: Path, tmp_path: Path) -> Non
     assert run_demo(settings, tmp_path / 'out', said.append) == 0
     assert (tmp_path / 'out/demo.gif').read_bytes()[:4] == b'GIF8'
     assert 'mean score' in ''.join(said) and 'demo.gif' in ''.join(said)
+
+
+def test_a_simulation_does_not_start_where_someone_uses_the_command_topic(ros):
+    from trajectory_msgs.msg import JointTrajectory
+
+    from dp_ros.errors import DpRosError
+    from dp_ros.nodes.evaluation import refuse_company
+
+    refuse_company('/nobody/here', seconds=0.3)
+    ros.tester.create_subscription(JointTrajectory, '/arm/joint_trajectory', lambda _: None, 1)
+    with pytest.raises(DpRosError, match=r'/arm/joint_trajectory in ROS domain .*: got .* there already, allowed nobody'):
+        refuse_company('/arm/joint_trajectory', seconds=20.0)
