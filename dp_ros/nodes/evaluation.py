@@ -83,7 +83,7 @@ def isolate() -> None:
 
 
 def refuse_company(topic: str, seconds: float = LOOK_SECONDS) -> None:
-    """Raise DpRosError if someone uses a command topic already: a real robot must not hear what a simulated one does."""
+    """Raise DpRosError if someone uses a command topic: a real robot must not hear what a simulated one is told."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('dp_ros_look', context=context)

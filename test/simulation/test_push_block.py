@@ -258,3 +258,11 @@ def test_a_bundles_joints_say_its_world():
     assert [world_with(JOINTS[name]) for name in ('push_block', 'pusht')] == ['push_block', 'pusht']
     with pytest.raises(ConfigError, match=r'world for joints elbow: got none, allowed one of push_block: joint_1'):
         world_with(('elbow',))
+
+
+def test_a_world_with_other_joints_is_refused():
+    from dp_ros.simulation.worlds import JOINTS, check_world
+
+    check_world('pusht', JOINTS['pusht'], 'bundle x')
+    with pytest.raises(ConfigError, match=r'x does not fit the world pusht: joints: got joint_1, .*, allowed p'):
+        check_world('pusht', JOINTS['push_block'], 'bundle x')
