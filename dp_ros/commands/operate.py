@@ -103,7 +103,8 @@ def _soak(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(summary, indent=1) + '\n')
     if options.plot:
         plot_soak(summary, options.plot)
-    return 1 if summary['limit_violations'] or summary['rejected_by_the_controller'] else 0
+    bad = ('limit_violations', 'rejected_by_the_controller', 'ended_early')
+    return 1 if any(summary[name] for name in bad) else 0
 
 
 def add_streaming(commands: argparse._SubParsersAction) -> None:

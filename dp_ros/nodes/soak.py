@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from dp_ros.errors import DpRosError
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
@@ -31,6 +32,7 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         runner, witness = RosRunner(session, bundle, settings), Witness(session, bundle, limits)
         began = until = time.monotonic()
+        ended = ''
         bar = tqdm(total=minutes, unit='min', desc=f'soak {bundle.name}', bar_format=BAR, dynamic_ncols=True)
 
         def watch() -> None:
@@ -43,10 +45,16 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
                 witness.minute = Minute()
 
         with bar:
-            while time.monotonic() - began < minutes * MINUTE:
-                results.append(runner.run(settings.seed + len(results), watch))
-                bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}', excesses=witness.excess_count)
+            try:
+                while time.monotonic() - began < minutes * MINUTE:
+                    results.append(runner.run(settings.seed + len(results), watch))
+                    bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}', excesses=witness.excess_count)
+            except DpRosError as error:
+                if not results:
+                    raise
+                ended = str(error)  # what was seen until then must not be lost
         summary = summarize(results, **settings.about(bundle), **runner.findings()) | _account(witness, rows)
+        summary['ended_early'] = ended
         summary['minutes'] = round((time.monotonic() - began) / MINUTE, 2)
     say(table(summary))
     return summary
@@ -93,6 +101,7 @@ def table(summary: dict[str, Any]) -> str:
             score_table(summary),
             f'ran               {summary["minutes"]:.1f} min, refused {sum(row["refused"] for row in rows)} chunks',
             f'limit violations  {summary["limit_violations"]} in {summary["trajectories"]} trajectories; most {worst}',
+            *([f'ended early       {summary["ended_early"]}'] if summary['ended_early'] else []),
             f'controller        rejected {summary["rejected_by_the_controller"]}',
             f'memory            {grown} since minute 5',
         ]

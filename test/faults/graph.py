@@ -105,8 +105,8 @@ class Graph:
         """Nothing sent, commanded or done since the mark exceeds a limit; the robot rests or is under control."""
         self.watch.run(1.1)  # a round of diagnostics
         sent, joints = self.sent(), self.since('joints')
-        assert sent_motion.excesses(sent, BOUNDS) == []
-        assert sent_motion.motion(joints, BOUNDS, SLACK) == []
+        for found in (sent_motion.excesses(sent, BOUNDS), sent_motion.motion(joints, BOUNDS, SLACK)):
+            assert not found, found
         assert sent_motion.leaps(sent, joints, LAG) == []
         if not self.watch.use_sim_time:  # then it is not known well when it was sent
             assert sent_motion.seams(sent, BOUNDS, 0.02) == []

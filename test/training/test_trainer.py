@@ -208,6 +208,7 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
         return {'mean_score': score, 'success_rate': success}
 
     monkeypatch.setattr('dp_ros.training.rollouts.roll_out', roll_out)
+    monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=4))
     Trainer(settings, episodes(), tmp_path / 'run').run()
     _, network, _, record = load_network(tmp_path / 'run')
@@ -222,6 +223,7 @@ def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeyp
     monkeypatch.setattr(
         'dp_ros.training.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0}
     )
+    monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
     Trainer(settings, episodes(), tmp_path / 'run').run()
     assert same(load_network(tmp_path / 'run', 'last')[1].state_dict(), weights(uninterrupted))
@@ -298,3 +300,15 @@ def _stop_after(step):
             raise KeyboardInterrupt
 
     return report
+
+
+def test_rollouts_in_a_world_with_another_robot_are_refused_before_training(tmp_path):
+    settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht'))
+    with pytest.raises(ConfigError, match='training of tiny does not fit the world pusht: joints: got a, b'):
+        Trainer(settings, episodes(), tmp_path / 'run')
+
+
+def test_a_folder_that_holds_something_else_is_no_run_folder(tmp_path):
+    (tmp_path / 'metadata.yaml').write_text('a bag')
+    with pytest.raises(ConfigError, match='got one that holds something else'):
+        Trainer(SETTINGS, episodes(), tmp_path)
