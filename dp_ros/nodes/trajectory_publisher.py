@@ -43,6 +43,8 @@ from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
 
+WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
+
 
 class TrajectoryPublisher(ManagedNode):
     """The node `trajectory_publisher`."""
@@ -104,7 +106,8 @@ class TrajectoryPublisher(ManagedNode):
             sender=Sender(self._planner, self._prepare, self._send, self.now),
             say=self.get_logger().error,
         )
-        self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=dt)
+        patience = WHENEVER if simulated else dt
+        self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         self._report = ladder_report.LadderReport(self, self._motion, self._ledger)
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
