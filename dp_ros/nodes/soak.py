@@ -77,7 +77,7 @@ def _account(witness: Witness, rows: list[dict[str, Any]]) -> dict[str, Any]:
         'violations': witness.excesses,
         'worst_share_of_limit': {name: round(value, 4) for name, value in witness.worst.items()},
         'ladder': dict(witness.rungs),
-        'stops': witness.stops,
+        'stop_reasons': witness.stops,
         'late_chunks': witness.late,
         'by_minute': rows,
     }
