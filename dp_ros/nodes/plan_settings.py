@@ -14,12 +14,12 @@ from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.limits_file import read_joint_limits
 from dp_ros.policy.outputs import Output, check_outputs
+from dp_ros.policy.plan_options import KEPT_BEYOND
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.robot_model import RobotModel
 from dp_ros.policy.workspace import AXES, Workspace
 
 INFINITE = float('inf')
-KEPT_BEYOND = 4  # steps after exec_horizon that a late chunk may still need
 PARAMETERS = [
     BUNDLE,
     Param(

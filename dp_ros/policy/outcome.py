@@ -42,7 +42,17 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Nothing was changed and nothing is to be sent. ``stop``: the chunk was dangerous, not merely useless."""
+    """Nothing was changed and nothing is to be sent.
+
+    Attributes
+    ----------
+    stop
+        Whether the chunk was dangerous, not merely useless.
+    by_steps
+        Whether that is because of some of its steps: fewer may do.
+
+    """
 
     reason: str
     stop: bool = False
+    by_steps: bool = False

@@ -16,6 +16,10 @@ from dp_ros.policy.workspace import Workspace
 ControllerMode = Literal['jazzy', 'replacement']
 
 
+KEPT_BEYOND = 4
+"""Steps after exec_horizon that a late chunk may still need: what `keep_steps` is unless it is given."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """Settings of a planner.

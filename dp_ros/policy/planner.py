@@ -119,13 +119,12 @@ class Planner:
         left out: the plan rests before them. If that does not help, the chunk is refused.
         """
         outcome = self._accept(chunk, now)
-        if isinstance(outcome, Planned) or not outcome.stop or outcome.reason.startswith('measured'):
+        if isinstance(outcome, Planned) or not outcome.by_steps:
             return outcome
         count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
         # A few tries must do: each costs as much as the first.
-        for kept in sorted({count - 1, (count - 1 + least) // 2, least} - {count}, reverse=True):
-            if kept < least:
-                break
+        tries = {count - 1, (count - 1 + least) // 2, least} if least < count else ()
+        for kept in sorted(tries, reverse=True):
             shorter = self._accept(replace(chunk, actions=chunk.actions[:kept]), now)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
@@ -146,7 +145,7 @@ class Planner:
         first = int(np.searchsorted(chunk.due, splice, side='right'))
         inside, due = clamped(actions[first:], self.limits, self.options.position_tolerance), chunk.due[first:]
         if isinstance(inside, Excess):
-            return Refused(reason=f'chunk step {first + inside.step} {inside}', stop=True)
+            return Refused(reason=f'chunk step {first + inside.step} {inside}', stop=True, by_steps=True)
         curve = chunk_curve(chunk.due, actions, self.joints) if self.blend_steps else None
         steps = inside if reseeded or curve is None else self._faded(inside, due, curve, splice)
         lead, ending = self._soonest(splice, reseeded) - splice, self._ending(self.options.tail)
@@ -155,10 +154,10 @@ class Planner:
             slower, ending = eased(due, steps, self.control_dt, ending)
         fitted = fit(head, slower, steps, joints=self.joints, ending=ending, lead=lead)
         if isinstance(fitted, Misfit):
-            return Refused(reason=fitted.reason, stop=True)
+            return Refused(reason=fitted.reason, stop=True, by_steps=True)
         left = self._left(fitted.trajectory)
         if left:
-            return Refused(reason=str(left), stop=True)
+            return Refused(reason=str(left), stop=True, by_steps=True)
         self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
         if curve is not None:
             self._fade.learn(curve)

@@ -26,6 +26,7 @@ from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.outcome import Refused
+from dp_ros.policy.plan_options import KEPT_BEYOND
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.urdf import parse_urdf
@@ -75,7 +76,6 @@ PLANNER_PARAMETERS = (
     'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'far', 'tail',
     'stop_on_path', 'keep_steps', 'position_tolerance', 'max_joint_age',
 )  # fmt: skip
-KEPT_BEYOND = 4
 LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
 
 
