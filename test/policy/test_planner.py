@@ -497,7 +497,7 @@ def test_a_step_truly_outside_is_refused_and_nothing_changes():
     actions = sine(np.arange(16) * 0.1)
     actions[12, 0] = 1.006
     outcome = planner.accept(chunk_of(actions, now + 1), now + 1)
-    assert outcome == Refused(reason='chunk step 12 a position: got 1.006, allowed -1 to 1', stop=True)
+    assert outcome == Refused(reason='chunk step 12 a position: got 1.006, allowed -1 to 1', stop=True, by_steps=True)
     assert planner.plan is before
     assert isinstance(planner.accept(sine_chunk(now + 1), now + 1), Planned)
 
