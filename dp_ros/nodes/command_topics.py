@@ -22,6 +22,7 @@ from dp_ros.policy.trajectory import Trajectory
 
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
+SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,9 @@ class Around:
     restarted
         Which controller was restarted since the last look, or ''.
     newcomer
-        The topic on which someone has begun to listen whose name has not come through yet, or ''. It may be a
-        controller that was restarted: nothing that goes on from an old plan may reach it.
+        Who has only begun to listen, in words, or ''. Someone whose name has not come through yet may be a controller
+        that was restarted: nothing that goes on from an old plan may reach it. And a controller that does not hear the
+        beginning of a plan would jump into the middle of it.
 
     """
 
@@ -66,12 +68,12 @@ class CommandTopics:
         self._publishers: list[Any] = []
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
+        self._since: dict[bytes, int] = {}
         self.forget()
 
     def forget(self) -> None:
         """Forget who listened: whoever does so next is not restarted."""
         self._known: list[dict[str, frozenset[bytes]]] = [{} for _ in self._topics]
-        self._strangers: dict[bytes, int] = {}
 
     def close(self) -> None:
         """Remove the publishers."""
@@ -102,7 +104,7 @@ class CommandTopics:
                 text = f'{topic}: got a second publisher, {", ".join(others)}, allowed none but this node'
                 faults.append(Reason(cause=Cause.PUBLISHER, text=text))
             listeners, unknown = _controllers(topic, self._node.get_subscriptions_info_by_topic(topic))
-            newcomers += [topic] if self._new(unknown) else []
+            newcomers += self._newcomers(topic, listeners, unknown)
             if not listeners and not unknown:
                 text = f'{topic}: got nobody who listens, allowed an active joint_trajectory_controller'
                 faults.append(Reason(cause=Cause.CONTROLLER, text=text))
@@ -111,10 +113,20 @@ class CommandTopics:
             self._known[number] = known | listeners
         return Around(faults=tuple(faults), restarted=', '.join(restarted), newcomer=', '.join(newcomers))
 
-    def _new(self, unknown: frozenset[bytes]) -> bool:
-        """Whether one of those without a name is new enough to get one yet."""
+    def _newcomers(self, topic: str, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> list[str]:
+        """Return who among the listeners is new, in words."""
         now = self._node.steady()
-        return any(now - self._strangers.setdefault(gid, now) < NAMELESS for gid in unknown)
+
+        def new(gids: frozenset[bytes], allowed: int) -> bool:
+            return any(now - self._since.setdefault(gid, now) < allowed for gid in gids)
+
+        found = [f'{topic}: someone listens whose name is not known yet'] if new(unknown, NAMELESS) else []
+        found += [
+            f'{topic}: {name} listens since less than {SETTLE / 1e9} s'
+            for name, gids in listeners.items()
+            if new(gids, SETTLE)
+        ]
+        return found
 
     def _others(self, topic: str) -> list[str]:
         """Return the names of the nodes that publish on a topic besides this one."""

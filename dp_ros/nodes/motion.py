@@ -103,7 +103,7 @@ class Motion:
         if self.unsettled:
             return Refused(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
-            return Refused(reason=f'{self._newcomer}: someone listens who is not known yet, maybe a new controller')
+            return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
         if self.joint_states.fault:
             return Refused(reason=self.joint_states.fault)
         if self.ladder.was_blind and (self.rests_at or 0) <= now:

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
+from dp_ros.nodes import command_topics  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from dp_ros.policy.limits import Within, check  # noqa: E402
@@ -37,6 +38,12 @@ LIMITS = {
     for quantity, value in {'lower': 0.0, 'upper': 0.5, 'velocity': 1.0, 'acceleration': 10.0}.items()
 }
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+
+
+@pytest.fixture(autouse=True)
+def known_at_once(monkeypatch):
+    """Listeners hear from the first moment; a test that is about those that don't puts it back."""
+    monkeypatch.setattr(command_topics, 'SETTLE', 0)
 
 
 class Live:
@@ -456,11 +463,23 @@ def test_a_listener_without_a_name_yet_gets_no_plan_that_goes_on(ros, tiny):
     live.node.get_subscriptions_info_by_topic = lambda topic: [*infos(topic), stranger]
     live.advance(T0 + 400 * MS)
     live.send(live.chunk(T0 + 400 * MS))
-    ros.status('trajectory_publisher: chunk', ERROR, 'someone listens who is not known yet')
+    ros.status('trajectory_publisher: chunk', ERROR, 'someone listens whose name is not known yet')
     assert live.rung == 'RUN' and len(live.sent) == 1
     live.node.get_subscriptions_info_by_topic = infos
     live.send(live.chunk(T0 + 400 * MS))
     live.trajectory(2)
+
+
+def test_a_controller_that_may_not_hear_yet_is_sent_nothing(ros, tiny, monkeypatch):
+    monkeypatch.setattr(command_topics, 'SETTLE', 10**15)
+    live = Live(ros, tiny)
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.refused('/tester listens since less than')
+    assert live.rung == 'WAIT'
+    monkeypatch.setattr(command_topics, 'SETTLE', 1)
+    live.send(live.chunk(T0))
+    live.trajectory(1)
 
 
 def test_what_only_watches_the_command_is_no_controller(ros, tiny):
