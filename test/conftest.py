@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
@@ -30,6 +31,14 @@ def _claim_domain() -> tuple[int, socket.socket]:
 _domain, _claim = _claim_domain()
 os.environ['ROS_DOMAIN_ID'] = str(_domain)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+if find_spec('hypothesis'):
+    from hypothesis import settings
+
+    # Every run tries the same cases; HYPOTHESIS_PROFILE=explore draws new ones.
+    settings.register_profile('repeatable', derandomize=True)
+    settings.register_profile('explore', derandomize=False)
+    settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 
 @pytest.fixture(scope='module')

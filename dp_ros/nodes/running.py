@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,9 @@ def _run(node: ManagedNode) -> int:
     try:
         if node.value('autostart') and not node.start():
             return 1 if node.context.ok() else 0
+        # What is there by now stays: a full collection that looks through it all takes longer than planning does.
+        gc.collect()
+        gc.freeze()
         # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
         node.died.add_done_callback(lambda _: executor.wake())
         while node.context.ok() and not node.died.done():

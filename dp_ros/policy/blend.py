@@ -16,6 +16,7 @@ have inside, which is learned from the last few of them.
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 
@@ -66,13 +67,18 @@ class CrossFade:
         """
         if most < 2:
             return most * control_dt
-        steps = np.unique(np.rint(np.geomspace(1, most, min(most, TRIED))).astype(np.int64))
+        steps = _tried(most)
         usual = self._quantile()
         faded, bare = _accelerations(plan, curve, begin, steps * control_dt)
         # What plan and chunk do by themselves does not get less in a longer window.
         excess = (faded / np.maximum(np.maximum(usual, 1.05 * bare), 1e-9)).max(axis=1)
         chosen = int(np.argmax(excess <= 1.0)) if (excess <= 1.0).any() else int(excess.argmin())
         return int(steps[chosen]) * control_dt
+
+
+@lru_cache
+def _tried(most: int) -> np.ndarray:
+    return np.unique(np.rint(np.geomspace(1, most, min(most, TRIED))).astype(np.int64))
 
 
 def _accelerations(
@@ -105,7 +111,7 @@ def cross_faded(plan: Trajectory, due: np.ndarray, steps: np.ndarray, *, begin: 
     """
     if window <= 0:
         return steps
-    u = np.clip((due - begin) / window, 0.0, 1.0)[:, None]
+    u = np.minimum(np.maximum((due - begin) / window, 0.0), 1.0)[:, None]
     weight = u**3 * (u * (6.0 * u - 15.0) + 10.0)
-    planned = plan.sample(due - plan.stamp)[0]
+    planned = plan.places(due - plan.stamp)
     return np.asarray(np.where(u < 1.0, planned + weight * (steps - planned), steps))

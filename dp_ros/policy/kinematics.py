@@ -47,16 +47,27 @@ class Chain:
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Return where the point is (M, 3) [m] in the base's frame, at joint positions (M, A)."""
         at = np.broadcast_to(self.point, (len(positions), 3))
-        for turn in reversed(self.turns):
-            moved = turn.multiplier * positions[:, turn.column, None] + turn.offset
+        columns, multipliers, offsets = self._moves
+        moved = positions[:, columns] * multipliers + offsets
+        cosines, sines = np.cos(moved)[:, :, None], np.sin(moved)[:, :, None]
+        for number in reversed(range(len(self.turns))):
+            turn = self.turns[number]
             if turn.sliding:
-                at = at + turn.axis * moved
+                at = (at + turn.axis * moved[:, number, None]) @ turn.rotation.T + turn.place
             else:
-                # Rodrigues: the part along the axis stays, the rest turns.
-                along = (at @ turn.axis)[:, None] * turn.axis
-                at = along + (at - along) * np.cos(moved) + at @ _crossing(turn.axis) * np.sin(moved)
-            at = at @ turn.rotation.T + turn.place
+                parts = at @ self._rodrigues[number]
+                at = parts[:, :3] + parts[:, 3:6] * cosines[:, number] + parts[:, 6:] * sines[:, number] + turn.place
         return np.asarray(at)
+
+    @cached_property
+    def _moves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        columns = np.array([turn.column for turn in self.turns], dtype=np.int64)
+        return columns, np.array([t.multiplier for t in self.turns]), np.array([t.offset for t in self.turns])
+
+    @cached_property
+    def _rodrigues(self) -> list[np.ndarray]:
+        """Per joint (3, 9): what of a row vector stays, what goes with the cosine, and what with the sine."""
+        return [_rodrigues(turn) for turn in self.turns]
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,6 +108,12 @@ class Chain:
         turning = np.where(sliding, 0.0, speed)
         before = np.cumsum(turning, axis=1) - turning
         return np.asarray((levers * (bend + speed * (2.0 * before + turning))).sum(axis=1))
+
+
+def _rodrigues(turn: Turn) -> np.ndarray:
+    along = np.outer(turn.axis, turn.axis)
+    parts = (along, np.eye(3) - along, _crossing(turn.axis))
+    return np.concatenate([part @ turn.rotation.T for part in parts], axis=1)
 
 
 def _crossing(axis: np.ndarray) -> np.ndarray:

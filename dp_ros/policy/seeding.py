@@ -78,15 +78,15 @@ class Whereabouts:
         assert state is not None
         if plan is None:
             return state
-        planned = plan.sample(np.array([state.stamp - plan.stamp]))[0][0]
+        planned = plan.places(np.array([state.stamp - plan.stamp]))[0]
         return replace(state, positions=beside(state.positions, planned, self._continuous))
 
     def distance(self, plan: Trajectory | None) -> float:
         """Return the largest distance of any joint from the plan [rad or m]; infinite where one is not known."""
         if plan is None or self.newest is None:
             return np.inf
-        planned = plan.sample(np.array([self.newest.stamp - plan.stamp]))[0][0]
-        return float(np.abs(self.beside(plan).positions - planned).max())
+        planned = plan.places(np.array([self.newest.stamp - plan.stamp]))[0]
+        return float(np.abs(beside(self.newest.positions, planned, self._continuous) - planned).max())
 
 
 def seeded_head(

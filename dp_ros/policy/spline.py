@@ -161,7 +161,7 @@ def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray
     if ending.limits is not None:
         # Where there is no room for the tail, the last step is reached slower.
         low, high = ending.limits.lowest, ending.limits.highest
-        rest = np.clip(rest, np.minimum(low, positions[-1]), np.maximum(high, positions[-1]))
+        rest = np.minimum(np.maximum(rest, np.minimum(low, positions[-1])), np.maximum(high, positions[-1]))
         velocities[-1] = (rest - positions[-1]) / (tail * ending.reach)
     still = np.zeros((1, positions.shape[1]))
     bends = None

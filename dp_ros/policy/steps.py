@@ -59,6 +59,8 @@ def stale(chunk: Chunk, splice: int) -> str:
 
 def beside(positions: np.ndarray, reference: np.ndarray, continuous: np.ndarray) -> np.ndarray:
     """Move the positions (..., A) of continuous joints by whole turns, next to ``reference`` (A,)."""
+    if not continuous.any():
+        return positions
     turns = np.where(continuous, np.round((reference - positions) / TURN), 0.0)
     return np.asarray(positions + TURN * turns)
 
@@ -80,7 +82,7 @@ def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> 
     """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are an `Excess`."""
     if limits is None:
         return steps
-    inside = np.clip(steps, limits.lowest, limits.highest)
+    inside = np.minimum(np.maximum(steps, limits.lowest), limits.highest)
     excess = np.abs(steps - inside)
     if excess.max() <= tolerance:
         return inside

@@ -109,18 +109,28 @@ class Trajectory:
         """Return positions and velocities (M, A) at ``times`` (M,) [ns from the start]; beyond the ends they rest."""
         return self.states(times)[:2]
 
+    def places(self, times: np.ndarray) -> np.ndarray:
+        """Return positions alone (M, A) at ``times`` (M,) [ns from the start]; beyond the ends those of the end."""
+        if len(self.times) == 1:
+            return np.repeat(self.positions, len(times), axis=0)
+        inside, segment, x = self._located(np.asarray(times, dtype=np.int64))
+        c = self.coefficients[:, segment]
+        positions = c[-1]
+        for coefficient in c[-2::-1]:
+            positions = positions * x + coefficient
+        positions[inside == self.times[-1]] = self.positions[-1]
+        return positions
+
     def states(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return positions, velocities and accelerations (M, A) at ``times`` (M,) [ns from the start].
 
         Beyond the ends they rest. Where segments meet with different accelerations, the later one's counts.
         """
         at = np.asarray(times, dtype=np.int64)
-        inside = np.clip(at, self.times[0], self.times[-1])
         if len(self.times) == 1:
             positions = np.repeat(self.positions, len(at), axis=0)
             return positions, np.zeros_like(positions), np.zeros_like(positions)
-        segment = np.clip(np.searchsorted(self.times, inside, side='right') - 1, 0, len(self.times) - 2)
-        x = ((inside - self.times[segment]) / NANOSECONDS)[:, None]
+        inside, segment, x = self._located(at)
         positions, velocities, accelerations = _derivatives(self.coefficients[:, segment], x)
         # At the last point, which is held for ever, nothing may be left of rounding.
         last, away = inside == self.times[-1], at != inside
@@ -133,6 +143,13 @@ class Trajectory:
         if away.any():
             velocities[away] = accelerations[away] = 0.0
         return positions, velocities, accelerations
+
+    def _located(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return instants (M,) put between the ends, their segments (M,), and the time into those (M, 1) [s]."""
+        # Not numpy.clip, which costs several times as much for so few.
+        inside = np.minimum(np.maximum(at, self.times[0]), self.times[-1])
+        segment = np.searchsorted(self.times[1:-1], inside, side='right')
+        return inside, segment, ((inside - self.times[segment]) / NANOSECONDS)[:, None]
 
 
 def _derivatives(c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,7 +55,8 @@ class Workspace:
             return self._farthest(trajectory, times)
         bend = _bends(trajectory, self.chain)
         length = np.diff(times) / 1e9
-        parts = np.clip(np.ceil(length * np.sqrt(bend / (8 * COARSE))), 1, MOST_PARTS).astype(np.int64)
+        parts = np.ceil(length * np.sqrt(bend / (8 * COARSE)))
+        parts = np.minimum(np.maximum(parts, 1), MOST_PARTS).astype(np.int64)
         starts, lengths = np.repeat(times[:-1], parts), np.repeat(np.diff(times) / parts, parts)
         which = np.concatenate([np.arange(n) for n in parts])
         begin = starts + which * lengths
@@ -84,7 +85,7 @@ class Workspace:
             bend = np.concatenate([bend, bend])
 
     def _tool(self, trajectory: Trajectory, times: np.ndarray) -> np.ndarray:
-        return self.chain.points(trajectory.sample(np.rint(times).astype(np.int64))[0])
+        return self.chain.points(trajectory.places(np.rint(times).astype(np.int64)))
 
     def _beyond(self, trajectory: Trajectory, times: np.ndarray) -> np.ndarray:
         """Return how far the tool is beyond the side that it is farthest beyond [m], (M,)."""

@@ -56,6 +56,14 @@ def test_points_are_met_exactly_and_the_ends_are_held():
     np.testing.assert_array_equal(velocities, np.zeros((2, 1)))
 
 
+@pytest.mark.parametrize('degree', [1, 3, 5])
+def test_places_are_the_positions_of_the_states(degree):
+    trajectory = build(CURVE[: degree + 1], degree=degree)
+    at = np.arange(-SECOND // 2, 2 * SECOND, SECOND // 64)
+    np.testing.assert_allclose(trajectory.places(at), trajectory.states(at)[0], atol=1e-15)
+    np.testing.assert_array_equal(trajectory.places(at[-2:]), trajectory.positions[[-1, -1]])
+
+
 def test_a_single_point_is_held():
     point = Trajectory(stamp=5, joints=('a', 'b'), times=np.array([SECOND]), positions=np.array([[1.0, 2.0]]))
     positions, velocities = point.sample(np.array([0, SECOND, 2 * SECOND]))
