@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-scenarios = load('scenarios')
+scenarios, published_motion, oracle = map(load, ('scenarios', 'published_motion', 'controller_oracle'))
 CASE = scenarios.ARM
 
 
@@ -47,6 +47,22 @@ def running(own_domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_the_policy_succeeds(running):
     scenarios.policy_succeeds(running[0], CASE)
+
+
+def test_a_controller_gets_no_jerk_from_what_is_published(running):
+    """Whatever its rate and start state, its set points have the acceleration of the messages that it follows."""
+    watch = running[0]
+    scenarios.begin(watch, CASE.seeds[0])
+    before, known = len(watch.commands), len(watch.joints)
+    watch.wait(lambda: scenarios.moving(watch), 'the robot to move')
+    watch.run(5.0)
+    commands, joints = watch.commands[before:], watch.joints[known:]
+    assert len(commands) > 5
+    for rate in (100, 250, 500):
+        for from_desired in (False, True):
+            found = published_motion.replayed(oracle, commands, joints, rate=rate, from_desired=from_desired)
+            assert found.rejected == []
+            assert found.ratio < 1.1, (rate, from_desired, found)
 
 
 def test_sampling_steps_change_live(running):
