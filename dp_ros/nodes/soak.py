@@ -17,7 +17,7 @@ from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.simulation.scores import table as score_table
 
 MINUTE = 60.0
@@ -73,6 +73,7 @@ def _account(witness: Witness, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         'trajectories': witness.trajectories,
         'rejected_by_the_controller': witness.rejected,
+        'publisher_cost_ms': percentiles(witness.costs),
         'limit_violations': witness.excess_count,
         'violations': witness.excesses,
         'worst_share_of_limit': {name: round(value, 4) for name, value in witness.worst.items()},
@@ -96,6 +97,8 @@ def table(summary: dict[str, Any]) -> str:
     rows = summary['by_minute']
     grown = ', '.join(f'{name} {mb:+.1f} MB' for name, mb in growth(rows).items()) or 'too short to say'
     worst = ', '.join(f'{name} {share:.0%}' for name, share in summary['worst_share_of_limit'].items())
+    costs = summary['publisher_cost_ms'].items()
+    cost = ', '.join(f'{key} {value:.1f}' for key, value in costs if value is not None) or 'unknown'
     return '\n'.join(
         [
             score_table(summary),
@@ -103,6 +106,7 @@ def table(summary: dict[str, Any]) -> str:
             f'limit violations  {summary["limit_violations"]} in {summary["trajectories"]} trajectories; most {worst}',
             *([f'ended early       {summary["ended_early"]}'] if summary['ended_early'] else []),
             f'controller        rejected {summary["rejected_by_the_controller"]}',
+            f'publisher         {cost} ms of its own for a chunk',
             f'memory            {grown} since minute 5',
         ]
     )

@@ -33,10 +33,11 @@ STOPPED = ('hold', 'home', 'latched')
 
 @dataclass
 class Minute:
-    """What happened in one minute of wall time."""
+    """What happened in one minute of wall time; latencies of chunks and the trajectory_publisher's own costs [s]."""
 
     memory_mb: dict[str, float] = field(default_factory=dict)
     latency: list[float] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
     late: int = 0
     refused: int = 0
 
@@ -47,6 +48,7 @@ class Minute:
             'late': self.late,
             'refused': self.refused,
             'latency_ms': percentiles(self.latency),
+            'publisher_cost_ms': percentiles(self.cost),
             'memory_mb': self.memory_mb,
         }
 
@@ -67,6 +69,7 @@ class Witness:
         self.excess_count = 0
         self.worst = {'velocity': 0.0, 'acceleration': 0.0}
         self.late: list[dict[str, str]] = []
+        self.costs: list[float] = []
         self.rungs: Counter[str] = Counter()
         self.stops: list[str] = []
         self.rejected = 0
@@ -138,6 +141,8 @@ class Witness:
             self.minute.refused += 1
             return
         self.minute.latency.append(float(values['latency_ms']) / 1e3)
+        self.costs.append(float(values['cost_ms']) / 1e3)
+        self.minute.cost.append(self.costs[-1])
         if status.message == 'late':
             self.minute.late += 1
             keys = ('observation', 'inference_start', 'inference_end', 'received', 'published', 'latency_ms')

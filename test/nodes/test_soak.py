@@ -1,0 +1,109 @@
+"""The witness against messages that are wrong in one way each, and the summary of what it saw."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from sensor_msgs.msg import JointState
+
+from dp_ros import messages
+from dp_ros.nodes import soak
+from dp_ros.nodes.witness import Witness
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.scores import EpisodeResult, summarize
+
+SECOND = 1_000_000_000
+LIMITS = {joint: {'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 4.0} for joint in 'ab'}
+
+
+@pytest.fixture
+def witness():
+    node = SimpleNamespace(create_subscription=lambda *_: None)
+    action = SimpleNamespace(joints=('a', 'b'), topic='/arm_controller/joint_trajectory')
+    return Witness(SimpleNamespace(node=node), SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
+
+
+def command(end=0.5, seconds=2.0, joints=('b', 'a')):
+    """From 0 to ``end`` by joint a, at rest before and after: at most 1.5 end / T fast, with 6 end / T^2."""
+    return messages.to_joint_trajectory(
+        Trajectory(
+            stamp=SECOND,
+            joints=joints,
+            times=np.array([0, int(seconds * SECOND)]),
+            positions=np.array([[0.0, 0.0], [0.0, end]]),
+            velocities=np.zeros((2, 2)),
+        )
+    )
+
+
+def status(name, text='published', **values):
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticArray(status=[DiagnosticStatus(level=b'\0', name=name, message=text, values=pairs)])
+
+
+def chunk(latency, cost, text='published'):
+    return status('trajectory_publisher: chunk', text, latency_ms=latency, cost_ms=cost, published=7)
+
+
+def test_what_is_within_the_limits_is_no_excess(witness):
+    witness._on_command(command())
+    witness._on_joints(JointState(name=['a', 'b'], position=[0.99, -1.01]))
+    assert (witness.trajectories, witness.excess_count) == (1, 0)
+    assert witness.worst['velocity'] == pytest.approx(0.375, rel=1e-3)
+    assert witness.worst['acceleration'] == pytest.approx(0.75 / 4.0, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ('sent', 'found'),
+    [
+        (command(end=1.2, seconds=3.0), 'sent a: position above'),
+        (command(end=-1.2, seconds=3.0), 'sent a: position below'),
+        (command(end=0.9, seconds=1.3), 'sent a: velocity'),
+        (command(end=0.5, seconds=0.8), 'sent a: acceleration'),
+    ],
+)
+def test_what_is_outside_is_named(witness, sent, found):
+    witness._on_command(sent)
+    assert witness.excess_count == 1
+    assert witness.excesses[0].startswith(found)
+
+
+def test_joints_that_are_measured_outside_are_named(witness):
+    witness._on_joints(JointState(name=['gripper'], position=[7.0]))
+    assert witness.excess_count == 0
+    witness._on_joints(JointState(name=['b', 'a'], position=[0.0, 1.5]))
+    assert witness.excesses == ['measured a: position 1.5']
+
+
+def test_the_summary_tells_all_of_it(witness, tmp_path):
+    for message in (chunk(20, 1.5), chunk(40, 2.5), chunk(130, 1.5, 'late')):
+        witness._on_diagnostics(message)
+    witness._on_diagnostics(status('trajectory_publisher: chunk', 'refused: too old', refused='too old'))
+    witness._on_diagnostics(status('trajectory_publisher: ladder', 'no chunk', rung='hold', cause='observation'))
+    witness._on_diagnostics(status('simulated_robot: simulation', rejected=2))
+    witness._on_command(command(end=1.2, seconds=3.0))
+    witness.minute.memory_mb = {'policy_executor': 130.0}
+    result = EpisodeResult(
+        seed=1, score=1.0, success=True, seconds=5.0, chunks=3, deadline_misses=1, latency=(0.02, 0.04, 0.13)
+    )
+    summary = summarize([result], bundle='tiny', world='pusht') | soak._account(witness, [witness.minute.plain()])
+    summary |= {'minutes': 1.0, 'ended_early': 'the executor died'}
+    text = soak.table(summary)
+    for part in ('refused 1 chunks', 'limit violations  1 in 1', 'rejected 2', 'publisher         p50 1.5', 'died'):
+        assert part in text, text
+    assert summary['stop_reasons'] == ['no chunk'] and summary['ladder'] == {'hold (observation)': 1}
+    assert [late['latency_ms'] for late in summary['late_chunks']] == ['130']
+    soak.plot_soak(summary, tmp_path / 'soak.png')
+    assert (tmp_path / 'soak.png').stat().st_size > 10_000
+
+
+def test_growth_is_from_the_fifth_minute_on():
+    rows = [{'memory_mb': {'a': 100.0 + i}} for i in range(9)]
+    assert soak.growth(rows) == {'a': 3.0}
+    assert soak.growth(rows[:6]) == {}
