@@ -11,7 +11,7 @@ from dp_ros.policy.trajectory import Trajectory
 
 Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
 ATTEMPTS = 3
-MOST_AHEAD = 100_000_000  # [ns] that planning may take
+LEAST_AHEAD, MOST_AHEAD = 5_000_000, 100_000_000  # [ns] that are left for planning
 
 
 class Sender:
@@ -39,7 +39,7 @@ class Sender:
     ) -> None:
         self._planner, self._prepare, self._send = planner, prepare, send
         self.now = now
-        self._ahead = 0
+        self._ahead = LEAST_AHEAD
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
@@ -57,7 +57,7 @@ class Sender:
                 return verdict
             message = self._prepare(verdict.trajectory if isinstance(verdict, Planned) else verdict)
             took, allowed = self.now() - began, self._ahead
-            self._ahead = min(max(2 * took, 9 * self._ahead // 10), MOST_AHEAD)
+            self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), MOST_AHEAD)
             if took <= allowed or (must and not left):
                 self._send(message)
                 return verdict
