@@ -49,6 +49,7 @@ EXTRAS = {
     'train': [
         'torch==2.13.0',  # networks
         'diffusers==0.42.1',  # the training noise schedule
+        'accelerate==1.15.0',  # one process or several, on CPUs or GPUs
         'onnx==1.23.2',  # export
         'onnxscript==0.7.2',  # torch's exporter to ONNX needs it
         'rosbags==0.11.9',  # rosbag2 without ROS
@@ -62,6 +63,10 @@ EXTRAS = {
         'pyarrow==26.0.1',  # LeRobot's tables
         'av==18.1.0',  # LeRobot's videos, AV1 too
         'h5py==3.16.0',  # robomimic's files
+    ],
+    # Instructions in words as goals: training, and the robot that is instructed. No torch.
+    'language': [
+        'wordllama==0.4.0.post1',  # word vectors, which its wheel brings along; it needs NumPy 2
     ],
     # Working on dp_ros.
     'test': [

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.commands import learn, operate
+from dp_ros.commands import compare, datasets, learn, measure, operate
 from dp_ros.errors import DpRosError
 
 
@@ -49,6 +49,7 @@ MISSING = {
     'matplotlib': 'train',
     'pyarrow': 'datasets',
     'av': 'datasets',
+    'wordllama': 'language',
     'h5py': 'datasets',
     'gym_pusht': 'sim',
     'mujoco': 'sim',
@@ -70,7 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for add in (
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_check_bag, learn.add_train, learn.add_export,
-        operate.add_evaluate, operate.add_soak, operate.add_streaming, operate.add_inspect, operate.add_bench,
+        learn.add_bench_train,
+        datasets.add_export_lerobot,
+        operate.add_evaluate, compare.add_compare, compare.add_delays,
+        operate.add_soak, operate.add_streaming, operate.add_inspect,
+        measure.add_bench, measure.add_latency, measure.add_tune,
     ):  # fmt: skip
         add(commands)
     return parser

@@ -8,105 +8,26 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.goals import GoalImage as GoalImage
+from dp_ros.goals import GoalPose as GoalPose
+from dp_ros.goals import GoalSpec, check_goals
+from dp_ros.goals import Instruction as Instruction
+from dp_ros.streams import ImageStream as ImageStream
+from dp_ros.streams import JointStream as JointStream
+from dp_ros.streams import PoseStream as PoseStream
+from dp_ros.streams import Stream as Stream
+from dp_ros.streams import Unit as Unit
+from dp_ros.streams import check_names
 
 T = TypeVar('T')
 
-JointField = Literal['position', 'velocity', 'effort']
-PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
-Unit = Literal['m', 'rad']
+Guidance = Literal['', 'goal', 'observation']
 ActionSource = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
-
-
-def _check_names(what: str, names: tuple[str, ...]) -> None:
-    if not names:
-        raise ConfigError(f'{what}: got none, allowed one or more')
-    if len(set(names)) != len(names):
-        raise ConfigError(f'{what}: got {listed(names)}, allowed no name twice')
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointStream:
-    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order."""
-
-    kind: ClassVar[str] = 'joint_state'
-    name: str
-    topic: str
-    joints: tuple[str, ...]
-    units: tuple[Unit, ...]
-    fields: tuple[JointField, ...] = ('position',)
-    max_age: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check_names(f'stream {self.name!r} joints', self.joints)
-        _check_names(f'stream {self.name!r} fields', self.fields)
-        if len(self.units) != len(self.joints):
-            raise ConfigError(
-                f'stream {self.name!r} units: got {len(self.units)} for {len(self.joints)} joints, '
-                'allowed one (m or rad) for each joint'
-            )
-        _check_max_age(self.name, self.max_age)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one decoded message."""
-        return (len(self.joints) * len(self.fields),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoseStream:
-    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m]."""
-
-    kind: ClassVar[str] = 'pose'
-    name: str
-    topic: str
-    features: tuple[PoseFeature, ...]
-    max_age: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check_names(f'stream {self.name!r} features', self.features)
-        _check_max_age(self.name, self.max_age)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one decoded message."""
-        return (len(self.features),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageStream:
-    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``."""
-
-    kind: ClassVar[str] = 'image'
-    name: str
-    topic: str
-    height: int
-    width: int
-    compressed: bool = False
-    max_age: float = 0.2
-
-    def __post_init__(self) -> None:
-        for what, value in (('height', self.height), ('width', self.width)):
-            if not 8 <= value <= 4096:
-                raise ConfigError(f'stream {self.name!r} {what}: got {value}, allowed 8 to 4096 pixels')
-        _check_max_age(self.name, self.max_age)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one decoded message."""
-        return (self.height, self.width, 3)
-
-
-def _check_max_age(name: str, max_age: float) -> None:
-    if not 0.0 < max_age <= 60.0:
-        raise ConfigError(f'stream {name!r} max_age: got {max_age}, allowed more than 0, up to 60 s')
-
-
-Stream = JointStream | PoseStream | ImageStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +46,9 @@ class ActionSpec:
         Of that source in the recordings. Empty: `topic`, or for ``next_state`` the stream that observes the joints.
     source_joints
         What the source calls the joints, in the order of `joints`. Empty: the same.
+    relative
+        Whether the network's actions count from where the joints were at the newest observation, which a stream must
+        hold. Chunks, topics and recordings have absolute set points either way.
 
     """
 
@@ -134,9 +58,10 @@ class ActionSpec:
     source: ActionSource = 'joint_trajectory'
     source_topic: str = ''
     source_joints: tuple[str, ...] = ()
+    relative: bool = False
 
     def __post_init__(self) -> None:
-        _check_names('action joints', self.joints)
+        check_names('action joints', self.joints)
         if len(self.units) != len(self.joints):
             raise ConfigError(
                 f'action units: got {len(self.units)} for {len(self.joints)} joints, '
@@ -148,7 +73,7 @@ class ActionSpec:
             self._check_source_joints()
 
     def _check_source_joints(self) -> None:
-        _check_names('action source_joints', self.source_joints)
+        check_names('action source_joints', self.source_joints)
         if self.source == 'float64_multi_array':
             raise ConfigError(
                 f'action source_joints: got {listed(self.source_joints)}, allowed none with float64_multi_array, '
@@ -171,6 +96,11 @@ class TaskSpec:
         Time between actions, and between observations [s].
     arrival_wait
         How long after a tick a message stamped before it may still arrive and count [s].
+    goals
+        What the policy is asked to reach; none where its task is fixed by its training.
+    guidance
+        What training leaves out of the conditioning at times (see NetworkSettings.guidance_dropout), so that running
+        may be guided towards the rest of it: the ``goal``, or the ``observation``; empty: nothing.
 
     """
 
@@ -181,9 +111,14 @@ class TaskSpec:
     obs_horizon: int = 2
     pred_horizon: int = 16
     exec_horizon: int = 8
+    goals: tuple[GoalSpec, ...] = ()
+    guidance: Guidance = ''
 
     def __post_init__(self) -> None:
-        _check_names('streams', tuple(s.name for s in self.streams))
+        check_names('streams', tuple(s.name for s in self.streams))
+        check_goals(self.goals, self.streams)
+        if self.guidance == 'goal' and not self.goals:
+            raise ConfigError("guidance: got 'goal' without goals, allowed with one or more, or observation")
         if not 0.001 <= self.control_dt <= 10.0:
             raise ConfigError(f'control_dt: got {self.control_dt}, allowed 0.001 to 10 s')
         if not 0.0 <= self.arrival_wait < self.control_dt:
@@ -196,6 +131,22 @@ class TaskSpec:
             raise ConfigError(
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})'
             )
+        if self.action.relative:
+            self.base_columns()
+
+    def base_columns(self) -> tuple[str, tuple[int, ...]]:
+        """Return the stream that has the action's joints' positions, and its columns of them, in the action's order."""
+        wanted = dict(zip(self.action.joints, self.action.units, strict=True))
+        for stream in self.streams:
+            if isinstance(stream, JointStream) and 'position' in stream.fields:
+                found = dict(zip(stream.joints, stream.units, strict=True))
+                if wanted.items() <= found.items():
+                    first = stream.fields.index('position') * len(stream.joints)
+                    return stream.name, tuple(first + stream.joints.index(joint) for joint in wanted)
+        raise ConfigError(
+            f'action relative: no stream has the positions of {listed(f"{j} [{u}]" for j, u in wanted.items())}; '
+            'allowed with a joint_state stream of them'
+        )
 
     def stream(self, name: str) -> Stream:
         """Return the stream called ``name``."""

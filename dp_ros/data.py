@@ -89,10 +89,23 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Goal:
-    """What the policy is asked to do; empty for a policy whose task is fixed by its training."""
+    """What the policy is asked to do; empty for a policy whose task is fixed by its training.
+
+    Attributes
+    ----------
+    streams
+        By the goal's name: a pose's features (C,) float64, a picture (H, W, 3) uint8 RGB.
+    instruction
+        The task in words.
+
+    """
 
     streams: Mapping[str, np.ndarray] = field(default_factory=dict)
     instruction: str = ''
+
+    def __post_init__(self) -> None:
+        frozen = {name: _frozen(f'goal {name!r}', value) for name, value in self.streams.items()}
+        object.__setattr__(self, 'streams', frozen)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

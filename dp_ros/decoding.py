@@ -24,6 +24,7 @@ JOINT_STATE = 'sensor_msgs/msg/JointState'
 POSE = 'geometry_msgs/msg/PoseStamped'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+STRING = 'std_msgs/msg/String'
 JOINT_TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 
 

@@ -19,6 +19,11 @@ def _bundle(path: Path) -> str:
     task = bundle.task
     lines = [f'bundle {bundle.name} (schema {bundle.schema_version}), complete and unaltered', 'observes']
     lines += [f'  {s.name}: {s.topic}, {_stream(s)}, no older than {s.max_age} s' for s in task.streams]
+    if task.goals:
+        lines.append('is asked by')
+        lines += [f'  {g.name}: {g.topic}, {g.kind}' for g in task.goals]
+    if task.guidance:
+        lines.append(f'may be guided towards the {task.guidance} (guidance_scale)')
     joints = ', '.join(f'{j} [{u}]' for j, u in zip(task.action.joints, task.action.units, strict=True))
     lines += [
         f'commands {task.action.topic}: {joints}',

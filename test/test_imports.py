@@ -18,7 +18,7 @@ MODULES = {
 
 # A part is a folder of dp_ros, or some of the modules beside them.
 PART_OF_MODULE = {
-    **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'paths'), 'base'),
+    **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'streams', 'goals', 'paths'), 'base'),
     **dict.fromkeys(('messages', 'decoding', 'images'), 'messages'),
     **dict.fromkeys(('cli', 'commands', '__main__', 'inspection'), 'cli'),
     **{folder: folder for folder in ('diffusion', 'networks', 'policy', 'simulation', 'training', 'nodes')},
@@ -43,7 +43,7 @@ ROS = {'rclpy', 'launch', 'launch_ros', 'ament_index_python'}
 PACKAGES_ALLOWED: dict[str, set[str] | None] = {
     'base': {'numpy', 'yaml'},
     'diffusion': {'numpy'},
-    'policy': {'numpy', 'yaml', 'onnxruntime'},
+    'policy': {'numpy', 'yaml', 'onnxruntime', 'wordllama'},
     'messages': {'numpy', 'cv2', 'cv_bridge'},
     'networks': {'numpy', 'torch'},
     'simulation': None,
@@ -185,8 +185,8 @@ def test_a_right_import_is_let_through(module: str, source: str) -> None:
 
 
 NOT_ON_A_ROBOT = (
-    'torch diffusers onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk pygame '
-    'imageio mujoco'
+    'torch diffusers accelerate onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk '
+    'pygame imageio mujoco'
 )
 
 

@@ -118,6 +118,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.training.processes import is_first_process
     from dp_ros.training.settings import TrainSettings
     from dp_ros.training.sources import read_recordings
     from dp_ros.training.trainer import Trainer, collected
@@ -129,7 +130,8 @@ def _train(options: argparse.Namespace) -> int:
     )  # fmt: skip
     result = Trainer(settings, collected(episodes), options.folder).run()
     state = 'finished' if result.finished else 'stopped'
-    print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
+    if is_first_process():
+        print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
     return 0 if result.finished else 130
 
 
@@ -160,3 +162,31 @@ def _export(options: argparse.Namespace) -> int:
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
     print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')
     return 0
+
+
+def add_bench_train(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Measure a training step beside a plain loop, on the same network, batch and machine.'
+    parser = command(commands, 'bench-train', _bench_train, text)
+    parser.add_argument('--config', default='config/train/pusht_state.yaml', help='training configuration (YAML)')
+    parser.add_argument('--batch', type=int, help="windows in a batch (default: the configuration's)")
+    parser.add_argument('--preset', help="size of the network by name (default: the configuration's)")
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help="(default: the configuration's)")
+    parser.add_argument('--compiled', action='store_true', help='also the compiled network; compiling takes minutes')
+    parser.add_argument('--bf16', action='store_true', help='also bfloat16')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='CPU threads to measure')
+    parser.add_argument('--rounds', type=int, default=20, help='rounds, in which each way takes its turn')
+    parser.add_argument('--turn', type=int, default=3, help='steps in a turn')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+
+
+def _bench_train(options: argparse.Namespace) -> int:
+    from dp_ros.config import read_yaml
+    from dp_ros.paths import locate
+    from dp_ros.training.bench_train import BenchTrainSettings, run_bench_train
+    from dp_ros.training.settings import TrainSettings
+
+    names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'threads', 'rounds', 'turn', 'json')
+    chosen = {name: getattr(options, name) for name in names}
+    config = read_yaml(locate(options.config), TrainSettings)
+    return run_bench_train(BenchTrainSettings(config=config, **chosen), print)

@@ -1,4 +1,4 @@
-"""With a bundle: demo, evaluate, soak, streaming, inspect, bench."""
+"""With a bundle: demo, evaluate, soak, streaming, inspect."""
 
 from __future__ import annotations
 
@@ -46,10 +46,15 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
-    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
+    parser.add_argument('--guidance-scale', type=float, default=None, help='of a bundle trained with guidance')
+    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'prefix', 'ensemble'],
                         help='how a chunk goes on from the last one')  # fmt: skip
-    parser.add_argument('--latency', type=float, default=0.05,
-                        help='direct: time from observation to command [s]')  # fmt: skip
+    parser.add_argument('--blend-steps', type=int, default=None,
+                        help="of the publisher's cross-fade, 0 for none; without it, the world's")  # fmt: skip
+    time = parser.add_mutually_exclusive_group()
+    time.add_argument('--latency', type=float, default=0.05,
+                      help='direct: time from observation to command [s]')  # fmt: skip
+    time.add_argument('--delay', type=int, default=None, help='direct: the same in control steps')
     parser.add_argument('--rate', type=float, default=1.0,
                         help='ros: speed of simulated time; 1 is real time')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
@@ -130,21 +135,3 @@ def _inspect(options: argparse.Namespace) -> int:
 
     print(describe(bundle_folder(options.path)))
     return 0
-
-
-def add_bench(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    parser = command(commands, 'bench', _bench, 'Measure the network beside eager torch, and reading recordings.')
-    parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose network is measured')
-    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads to measure')
-    parser.add_argument('--rounds', type=int, default=200, help='forwards of each, in turn')
-    parser.add_argument('--messages', type=int, default=200_000, help='joint states in each bag')
-    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from dp_ros.training.bench import BenchSettings, run_bench
-
-    names = ('threads', 'rounds', 'messages', 'json')
-    chosen = {name: getattr(options, name) for name in names}
-    return run_bench(BenchSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)

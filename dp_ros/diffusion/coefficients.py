@@ -37,8 +37,8 @@ def samplers_for(schedule: ScheduleSpec) -> tuple[Sampler, ...]:
 
 
 def default_settings(schedule: ScheduleSpec, sampling_steps: int | None = None) -> SamplerSettings:
-    """Return the schedule's usual sampler, with 10 steps unless it has fewer levels or a number is given."""
-    steps = sampling_steps or min(10, schedule.diffusion_steps)
+    """Return the schedule's usual sampler, with 10 steps, the fewer that it knows, or the number that is given."""
+    steps = sampling_steps or schedule.only_steps or min(10, schedule.diffusion_steps)
     return SamplerSettings(sampler=samplers_for(schedule)[0], sampling_steps=steps)
 
 
@@ -56,6 +56,7 @@ def noise_levels(diffusion_steps: int, sampling_steps: int, spacing: Spacing) ->
 def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steered: bool = False) -> Coefficients:
     """Return the table for a setting, computed once in float64; ``steered``: for an estimate of x_0 that is moved."""
     check_choice(f'sampler with schedule {schedule.name!r}', settings.sampler, samplers_for(schedule))
+    _check_distilled(schedule, settings)
     levels = noise_levels(schedule.diffusion_steps, settings.sampling_steps, settings.spacing)
     signal, noise = amplitudes(schedule)
     a, s = signal[levels], noise[levels]
@@ -76,6 +77,17 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steer
             share = np.sqrt(np.maximum(after[1] ** 2 - table['sigma'] ** 2, 0.0)) / s
             table |= {'to_x_0': after[0] - share * a, 'to_x': share, 'to_m': zero}
     return Coefficients(levels=levels, clip=schedule.clip, steered=steered, **estimate, **table)
+
+
+def _check_distilled(schedule: ScheduleSpec, settings: SamplerSettings) -> None:
+    """Refuse any way but the one that a distilled denoiser knows: at other levels it was never trained."""
+    if not schedule.only_steps:
+        return
+    usual = SamplerSettings(sampler=samplers_for(schedule)[0], sampling_steps=schedule.only_steps)
+    for name in ('sampling_steps', 'sampler', 'spacing', 'eta'):
+        got, allowed = getattr(settings, name), getattr(usual, name)
+        if got != allowed:
+            raise ConfigError(f'{name}: got {got!r}, allowed {allowed!r}, which this denoiser was distilled for')
 
 
 def _estimates(schedule: ScheduleSpec, a: np.ndarray, s: np.ndarray) -> tuple[Table, tuple[np.ndarray, np.ndarray]]:

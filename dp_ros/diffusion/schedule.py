@@ -50,6 +50,11 @@ class ScheduleSpec:
         and Ho 2022), ``noise - x_0`` of flow matching.
     clip
         Whether x_0 is clipped to [-1, 1], the normalized actions' range, at every step.
+    only_steps
+        The one number of sampling steps that a distilled denoiser was trained for; 0: any.
+    prefix_steps
+        The longest clean prefix, in actions, that the denoiser was trained to go on from. With any, x_k has one more
+        channel: 1 at the actions of the prefix, 0 at the others.
 
     """
 
@@ -57,12 +62,21 @@ class ScheduleSpec:
     diffusion_steps: int = 100
     prediction_type: PredictionType = 'epsilon'
     clip: bool = True
+    only_steps: int = 0
+    prefix_steps: int = 0
 
     def __post_init__(self) -> None:
         check_choice('schedule name', self.name, get_args(ScheduleName))
         check_choice('prediction_type', self.prediction_type, get_args(PredictionType))
         if not 1 <= self.diffusion_steps <= MAX_DIFFUSION_STEPS:
             raise ConfigError(f'diffusion_steps: got {self.diffusion_steps}, allowed 1 to {MAX_DIFFUSION_STEPS}')
+        if not 0 <= self.only_steps <= self.diffusion_steps:
+            raise ConfigError(f'only_steps: got {self.only_steps}, allowed 0 to {self.diffusion_steps}')
+        if self.prefix_steps < 0 or (self.prefix_steps and not self.noisy):
+            raise ConfigError(
+                f'prefix_steps with schedule {self.name!r}: got {self.prefix_steps}, '
+                f'allowed {"0 or more" if self.noisy else 0}'
+            )
         check_choice(
             f'prediction_type with schedule {self.name!r}',
             self.prediction_type,
@@ -75,6 +89,16 @@ class ScheduleSpec:
     def noisy(self) -> bool:
         """Whether a chunk starts as noise; regression starts from zeros."""
         return self.name != 'none'
+
+    @property
+    def steps_range(self) -> tuple[int, int]:
+        """The fewest and the most sampling steps that may be asked for."""
+        return (self.only_steps, self.only_steps) if self.only_steps else (1, self.diffusion_steps)
+
+    @property
+    def marks(self) -> int:
+        """Channels of x_k beside the actions'."""
+        return 1 if self.prefix_steps else 0
 
 
 def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:

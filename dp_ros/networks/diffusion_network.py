@@ -14,26 +14,37 @@ from dp_ros.networks.unet1d import Unet1d
 
 
 class DiffusionNetwork(nn.Module):
-    """``encoder`` (window -> cond) and ``denoiser`` (x_k, k, cond -> prediction)."""
+    """``encoder`` (window -> cond) and ``denoiser`` (x_k, k, cond -> prediction).
 
-    def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
+    Parameters
+    ----------
+    marks
+        Channels M of x_k after the actions'; see `dp_ros.diffusion.schedule.ScheduleSpec`.
+
+    """
+
+    def __init__(self, task: TaskSpec, settings: NetworkSettings, *, marks: int = 0) -> None:
         super().__init__()
         self.encoder = ObservationEncoder(task, settings)
-        self.denoiser = make_denoiser(task, settings, self.encoder)
+        self.denoiser = make_denoiser(task, settings, self.encoder, marks)
 
     def forward(self, x_k: Tensor, k: Tensor, *streams: Tensor) -> Tensor:
-        """Predict for a noisy chunk x_k (B, P, A) at levels k (B,), given normalized streams."""
+        """Predict for a noisy chunk x_k (B, P, A + M) at levels k (B,), given normalized streams and goals."""
         return self.denoiser(x_k, k, self.encoder(*streams))
 
 
-def make_denoiser(task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder) -> nn.Module:
-    """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A), k (B,) and cond (B, D)."""
+def make_denoiser(
+    task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, marks: int = 0
+) -> nn.Module:
+    """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A + M), k (B,) and cond (B, D)."""
     actions = len(task.action.joints)
     if settings.denoiser == 'transformer':
         return ChunkTransformer(
             actions=actions,
+            marks=marks,
             pred_horizon=task.pred_horizon,
             columns=encoder.columns,
+            goal_width=encoder.width - encoder.columns.numel(),
             width=settings.width,
             layers=settings.layers,
             heads=settings.heads,
@@ -42,6 +53,7 @@ def make_denoiser(task: TaskSpec, settings: NetworkSettings, encoder: Observatio
     if settings.denoiser == 'mlp':
         return ChunkMlp(
             actions=actions,
+            marks=marks,
             pred_horizon=task.pred_horizon,
             cond_width=encoder.width,
             width=settings.width,
@@ -56,6 +68,7 @@ def make_denoiser(task: TaskSpec, settings: NetworkSettings, encoder: Observatio
         )
     return Unet1d(
         actions=actions,
+        marks=marks,
         cond_width=encoder.width,
         channels=settings.channels,
         level_width=settings.level_width,

@@ -2,7 +2,10 @@
 
 Vector streams are flattened over time. Each camera has a convolutional network with group normalization (batch
 statistics do not survive EMA, Chi et al. 2023 section VI) that ends in a spatial softmax (Finn et al. 2016): where each
-feature is, not how much of it.
+feature is, not how much of it. What is to be reached is encoded alike, once.
+
+For classifier-free guidance (Ho and Salimans 2022) a part of the conditioning is left out at times: it is zero then,
+and a last number, ``given``, says so.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.config import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.networks.resnet import ResNet18, SpatialSoftmax, load_weights
 from dp_ros.networks.settings import NetworkSettings
 
@@ -39,31 +42,54 @@ class CameraEncoder(nn.Module):
         return self.layers(images)
 
 
-def make_camera(settings: NetworkSettings) -> nn.Module:
-    """Return an encoder for pictures (B, 3, H, W) -> (B, camera_width)."""
+def make_camera(settings: NetworkSettings, width: int) -> nn.Module:
+    """Return an encoder for pictures (B, 3, H, W) -> (B, width)."""
     if settings.camera == 'light':
-        return CameraEncoder(width=settings.camera_width)
-    encoder = ResNet18(width=settings.camera_width)
+        return CameraEncoder(width=width)
+    encoder = ResNet18(width=width)
     if settings.camera_weights:
         load_weights(encoder, Path(settings.camera_weights))
     return encoder
 
 
 class ObservationEncoder(nn.Module):
-    """All streams of a task, in the task's order: (B, T, C) and (B, T, 3, H, W) -> cond (B, D)."""
+    """All streams of a task, then its goals, in the task's order: (B, T, C), (B, T, 3, H, W), ... -> cond (B, D)."""
 
     def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
         super().__init__()
         self.names = tuple(s.name for s in task.streams)
         cameras = [s.name for s in task.streams if isinstance(s, ImageStream)]
-        shared = make_camera(settings) if settings.camera_shared and cameras else None
-        self.cameras = nn.ModuleDict({name: shared or make_camera(settings) for name in cameras})
+        width = settings.camera_width
+        shared = make_camera(settings, width) if settings.camera_shared and cameras else None
+        self.cameras = nn.ModuleDict({name: shared or make_camera(settings, width) for name in cameras})
         widths = [settings.camera_width if s.name in cameras else s.shape[0] for s in task.streams]
-        self.width = sum(widths) * task.obs_horizon
         self.columns = _columns_by_time(widths, task.obs_horizon)
+        self.goals = GoalEncoder(task, settings)
+        self.guidance, self.dropout = task.guidance, settings.guidance_dropout
+        self.width = self.columns.numel() + self.goals.width + bool(self.guidance)
 
-    def forward(self, *streams: Tensor) -> Tensor:
-        """Encode normalized streams, given in the task's order."""
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Encode normalized streams and goals.
+
+        With guidance a last input may say what is given, (B, 1); without it, all is, but for what training leaves out.
+        """
+        count = len(self.names)
+        conditions = [self._observed(inputs[:count])]
+        if self.goals.names:
+            conditions.append(self.goals(*inputs[count : count + len(self.goals.names)]))
+        if self.guidance:
+            given = inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(conditions[0])
+            left_out = 0 if self.guidance == 'observation' else 1
+            conditions[left_out] = conditions[left_out] * given
+            conditions.append(given)
+        return torch.cat(conditions, dim=-1)
+
+    def _draw(self, like: Tensor) -> Tensor:
+        """Return what is given: everything, or while training what is not dropped; the generator is dropout's."""
+        given = like.new_ones((len(like), 1))
+        return given * (torch.rand_like(given) >= self.dropout) if self.training else given
+
+    def _observed(self, streams: tuple[Tensor, ...]) -> Tensor:
         parts = []
         for name, values in zip(self.names, streams, strict=True):
             if name in self.cameras:
@@ -72,6 +98,31 @@ class ObservationEncoder(nn.Module):
             else:
                 parts.append(values.flatten(1))
         return torch.cat(parts, dim=-1)
+
+
+class GoalEncoder(nn.Module):
+    """All goals of a task, in the task's order: (B, C), (B, 3, H, W) -> (B, width)."""
+
+    def __init__(self, task: TaskSpec, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.names = tuple(g.name for g in task.goals)
+        parts: dict[str, nn.Module] = {}
+        self.width = 0
+        for goal in task.goals:
+            if isinstance(goal, GoalPose):
+                self.width += goal.shape[0]  # as it is, like a vector that is observed
+                continue
+            camera = isinstance(goal, GoalImage)
+            parts[goal.name] = (
+                make_camera(settings, settings.goal_width) if camera else nn.Linear(goal.shape[0], settings.goal_width)
+            )
+            self.width += settings.goal_width
+        self.parts = nn.ModuleDict(parts)
+
+    def forward(self, *goals: Tensor) -> Tensor:
+        """Encode normalized goals."""
+        encoded = [self.parts[n](g) if n in self.parts else g for n, g in zip(self.names, goals, strict=True)]
+        return torch.cat(encoded, dim=-1)
 
 
 def _columns_by_time(widths: list[int], times: int) -> Tensor:

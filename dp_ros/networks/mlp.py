@@ -17,6 +17,8 @@ class ChunkMlp(nn.Module):
     ----------
     actions, pred_horizon
         Shape of a chunk.
+    marks
+        Channels M of x_k after the actions'.
     cond_width
         Conditioning width D.
     width, layers
@@ -27,15 +29,24 @@ class ChunkMlp(nn.Module):
     """
 
     def __init__(
-        self, *, actions: int, pred_horizon: int, cond_width: int, width: int, layers: int, level_width: int
+        self,
+        *,
+        actions: int,
+        pred_horizon: int,
+        cond_width: int,
+        width: int,
+        layers: int,
+        level_width: int,
+        marks: int = 0,
     ) -> None:
         super().__init__()
         self.level = LevelEmbedding(level_width)
-        flat = actions * pred_horizon
-        widths = [flat + level_width + cond_width, *[width] * layers]
+        self.actions, flat = actions, actions * pred_horizon
+        widths = [flat + marks * pred_horizon + level_width + cond_width, *[width] * layers]
         hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
         self.layers = nn.Sequential(*hidden, nn.Linear(width, flat))
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
-        """Predict for x_k (B, P, A), k (B,) int64, cond (B, D)."""
-        return self.layers(torch.cat((x_k.flatten(1), self.level(k), cond), dim=-1)).view_as(x_k)
+        """Predict for x_k (B, P, A + M), k (B,) int64, cond (B, D)."""
+        features = torch.cat((x_k.flatten(1), self.level(k), cond), dim=-1)
+        return self.layers(features).unflatten(1, (-1, self.actions))

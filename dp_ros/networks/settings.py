@@ -44,6 +44,10 @@ class NetworkSettings:
         Whether all cameras share one encoder.
     camera_weights
         File with weights for ``resnet18``, named as torchvision's; empty: from scratch.
+    goal_width
+        Features of a goal's picture or of an instruction.
+    guidance_dropout
+        How often training leaves out what the task's ``guidance`` says, between 0 and 1.
 
     """
 
@@ -61,6 +65,8 @@ class NetworkSettings:
     camera_width: int = 64
     camera_shared: bool = False
     camera_weights: str = ''
+    goal_width: int = 64
+    guidance_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if self.preset:
@@ -79,6 +85,13 @@ class NetworkSettings:
             raise ConfigError(f'network.layers: got {self.layers}, allowed 1 or more')
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f'network.dropout: got {self.dropout}, allowed 0 to less than 1')
+        if self.goal_width < 1:
+            raise ConfigError(f'network.goal_width: got {self.goal_width}, allowed 1 or more')
+        if not 0.0 < self.guidance_dropout < 1.0:
+            raise ConfigError(
+                f'network.guidance_dropout: got {self.guidance_dropout}, allowed more than 0 and less than 1; '
+                'without guidance it has no effect'
+            )
         if self.camera_weights and self.camera != 'resnet18':
             raise ConfigError(f'network.camera_weights: got some for camera {self.camera!r}, allowed for resnet18')
 

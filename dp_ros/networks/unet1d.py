@@ -62,8 +62,8 @@ class Unet1d(nn.Module):
 
     Parameters
     ----------
-    actions
-        Action channels A.
+    actions, marks
+        Action channels A, and those of x_k after them, M.
     cond_width
         Conditioning width D.
     channels
@@ -84,6 +84,7 @@ class Unet1d(nn.Module):
         level_width: int = 128,
         kernel_size: int = 5,
         groups: int = 8,
+        marks: int = 0,
     ) -> None:
         super().__init__()
         if any(c % groups for c in channels):
@@ -95,7 +96,7 @@ class Unet1d(nn.Module):
         def residual(channels_in: int, channels_out: int) -> FilmResidual:
             return FilmResidual(channels_in, channels_out, film, kernel_size, groups)
 
-        ins = [actions, *channels[:-1]]
+        ins = [actions + marks, *channels[:-1]]
         self.down = nn.ModuleList(FilmPair(residual(a, b), residual(b, b)) for a, b in zip(ins, channels, strict=True))
         self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
         self.middle = FilmPair(residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1]))
@@ -108,7 +109,7 @@ class Unet1d(nn.Module):
         self.project = nn.Conv1d(channels[0], actions, 1)
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
-        """Predict for x_k (B, P, A), k (B,) int64, cond (B, D)."""
+        """Predict for x_k (B, P, A + M), k (B,) int64, cond (B, D)."""
         film = nn.functional.mish(torch.cat((self.level(k), cond), dim=-1))
         x = x_k.transpose(1, 2)
         skips = []

@@ -19,7 +19,10 @@ SLOWED = 1.0 + 1e-6
 
 
 class ChunkLedger:
-    """Counts chunks and reports each on `/diagnostics`. Times are robot time [ns], costs are [s]."""
+    """Counts chunks and reports each on `/diagnostics`.
+
+    Times are robot time [ns]; costs are processor time of this node [s], the wait for a processor not among them.
+    """
 
     def __init__(self, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics

@@ -15,7 +15,7 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.config import ImageStream
-from dp_ros.errors import DpRosError
+from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.nodes.observation_buffer import aligned_type
 from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
 from dp_ros.nodes.session import Session
@@ -32,6 +32,11 @@ UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the graph says before a name has come th
 def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds through the node processes and return their summary."""
     bundle = load_bundle(settings.bundle)
+    if bundle.task.goals:
+        raise ConfigError(
+            f'bundle {bundle.name}: got goals ({listed(g.name for g in bundle.task.goals)}) through ros, '
+            'allowed direct: there the world asks'
+        )
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         runner = RosRunner(session, bundle, settings)
         bar = tqdm(range(settings.seed, settings.seed + settings.episodes), unit='episode', desc=bundle.name)
@@ -59,12 +64,13 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     executor['continuity'] = settings.continuity
     if settings.exec_horizon:
         executor['exec_horizon'] = settings.exec_horizon
+    blend = {} if settings.blend_steps is None else {'blend_steps': settings.blend_steps}
     buffer, inference, publisher = POLICY_NODES
     specs = [
         NodeSpec(name=ROBOT, parameters=robot),
         NodeSpec(name=buffer, parameters=shared),
         NodeSpec(name=inference, parameters=executor),
-        NodeSpec(name=publisher, parameters=shared),
+        NodeSpec(name=publisher, parameters={**shared, **blend}),
     ]
     with NodeProcesses(specs, share_folder() / 'config' / f'{settings.world}.yaml', logs) as processes:
         session = Session(processes)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from dp_ros.config import ImageStream
-from dp_ros.data import Chunk, Window, to_nanoseconds
+from dp_ros.data import Chunk, Goal, Window
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.inference_settings import Settings
+from dp_ros.nodes.pacing import Pacing
 from dp_ros.nodes.worker import Worker
-from dp_ros.policy.continuity import Continuation
+from dp_ros.policy.continuity import Continuation, Overlap, goes_on
+from dp_ros.policy.goals import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
@@ -28,12 +28,13 @@ STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """A window to predict from, with the settings of its moment."""
+    """A window to predict from, with the settings and the goal of its moment."""
 
     window: Window
     settings: Settings
     number: int
     generation: int
+    goal: Goal = NO_GOAL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +47,7 @@ class Prediction:
     start: int
     end: int
     took: float
+    pace: Mapping[str, object] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
         """Return what the ledger says of it."""
@@ -56,6 +58,7 @@ class Prediction:
             'inference_ms': f'{self.took * 1e3:.3f}',
             'policy': self.policy,
             'number': self.number,
+            **self.pace,
         }
 
 
@@ -94,6 +97,8 @@ class Inference:
         self._timing = {'inference_ms': 0.0, 'inference_ms_max': 0.0, 'latency_ms': 0.0, 'latency_ms_max': 0.0}
         self._missed_in_a_row = 0
         self._missed = ''
+        self._delay = 0
+        self._pacing = Pacing()
 
     @property
     def waiting(self) -> bool:
@@ -105,9 +110,10 @@ class Inference:
         """How many windows were replaced before they were predicted from."""
         return self._worker.skipped
 
-    def submit(self, window: Window, settings: Settings) -> None:
+    def submit(self, window: Window, settings: Settings, goal: Goal = NO_GOAL) -> None:
         """Predict from a window as soon as the thread is free."""
-        self._worker.submit(Job(window=window, settings=settings, number=self.number, generation=self._generation))
+        job = Job(window=window, settings=settings, number=self.number, generation=self._generation, goal=goal)
+        self._worker.submit(job)
         self.number += 1
 
     def start_anew(self) -> None:
@@ -143,9 +149,15 @@ class Inference:
                 self.counts['discarded'] += 1
                 return
             chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity)
+            self._delay = self._continuation.delay(chunk.control_dt, job.settings.inference_delay)
+            pace = {} if self.switched else self._pacing.entry(job.settings)
             self._publish(
-                Prediction(chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took)
+                Prediction(
+                    chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, pace=pace
+                )
             )
+            if not self.switched:
+                self._pacing.took(job.settings, time.perf_counter() - began)
             self._account(job, took)
 
     def _predict(self, job: Job) -> tuple[Chunk, str]:
@@ -153,16 +165,25 @@ class Inference:
         settings, seed = job.settings, [job.settings.seed, job.number]
         if settings.fallback is None or not self.switched:
             try:
-                overlap = self._continuation.overlap(job.window.stamp) if settings.continuity == 'rtc' else None
-                chunk = settings.policy.chunk(job.window, np.random.default_rng(seed), overlap)
-                return chunk, settings.policy.bundle.name
+                return self._paced(job, np.random.default_rng(seed)), settings.policy.bundle.name
             except Exception as error:
                 with self._lock:
                     self.counts['failed'] += 1
                 if settings.fallback is None:
                     raise
                 self._switch(job, settings.fallback, str(error))
-        return settings.fallback.chunk(job.window, np.random.default_rng(seed)), settings.fallback.bundle.name
+        chunk = settings.fallback.chunk(job.window, np.random.default_rng(seed), goal=job.goal)
+        return chunk, settings.fallback.bundle.name
+
+    def _paced(self, job: Job, rng: np.random.Generator) -> Chunk:
+        left = job.settings.deadline - (self._now() - job.window.stamp)
+        policy = self._pacing.choose(job.settings, left / 1e9)
+        return policy.chunk(job.window, rng, self._overlap(job), job.goal)
+
+    def _overlap(self, job: Job) -> Overlap | None:
+        if not goes_on(job.settings.continuity):
+            return None
+        return self._continuation.overlap(job.window.stamp, job.settings.inference_delay)
 
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
         if job.generation == self._generation:
@@ -212,23 +233,16 @@ class Inference:
             return ERROR, f'inference has taken {busy:.1f} s so far, allowed {settings.deadline / 1e9:.3f} s'
         if self.switched and settings.fallback is not None:
             return WARN, f'the fallback {settings.fallback.bundle.name} predicts: {self.switched}'
-        return OK, 'predicting'
+        pred_horizon = settings.policy.bundle.task.pred_horizon
+        if self._delay + settings.exec_horizon > pred_horizon:
+            return WARN, (
+                f'inference_delay as measured + exec_horizon: got {self._delay} + {settings.exec_horizon}, '
+                f'allowed up to pred_horizon ({pred_horizon})'
+            )
+        return OK, self._pacing.text() or 'predicting'
 
-    def values(self) -> dict[str, object]:
+    def values(self, settings: Settings) -> dict[str, object]:
         """Return counts and times."""
         timing = {key: f'{value:.2f}' for key, value in self._timing.items()}
-        return {**self.counts, 'skipped': self.skipped, **timing}
-
-
-def warm_up(policy: DiffusionPolicy) -> float:
-    """Run a policy twice on zeros, so that its first chunk is on time; return how long one took [s]."""
-    task = policy.bundle.task
-    streams: Mapping[str, Any] = {
-        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
-        for s in task.streams
-    }
-    window = Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
-    began = time.perf_counter()
-    for _ in range(2):
-        policy.chunk(window, np.random.default_rng(0))
-    return (time.perf_counter() - began) / 2
+        pace = self._pacing.values(settings)
+        return {**self.counts, 'skipped': self.skipped, 'inference_delay': self._delay, **timing, **pace}

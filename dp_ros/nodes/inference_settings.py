@@ -13,13 +13,19 @@ from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity
+from dp_ros.policy.pace import Cost, check_deadline, step_choices
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.providers import ProviderName
 
 PARAMETERS = [
     BUNDLE,
     Param(
         name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
         description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
+    ),
+    Param(
+        name='execution_provider', default='cpu', choices=get_args(ProviderName),
+        description='What of ONNX Runtime computes the networks; refused where its build here lacks it.',
     ),
     Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
     Param(
@@ -35,21 +41,37 @@ PARAMETERS = [
         description="Which noise levels are visited; empty: the bundle's own.",
     ),
     Param(
+        name='guidance_scale', default=1.0, low=0.0, high=20.0, live=True,
+        description='How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be '
+        'guided; 1: as it was trained. Anything else doubles the work of a network call.',
+    ),
+    Param(
         name='exec_horizon', default=0, low=0, high=1000, live=True,
         description="Control steps from one chunk to the next; 0: the bundle's own.",
     ),
     Param(
         name='inference_delay', default=1, low=0, high=1000, live=True,
-        description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon.',
+        description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon. '
+        'rtc fixes as many, or as the longest of the last ten chunks took.',
     ),
     Param(
         name='deadline', default=0.0, low=0.0, high=60.0, live=True,
         description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
     ),
     Param(
+        name='anytime', default=False,
+        description='Take only as many of sampling_steps as let the chunk be out by its deadline, as chunks are '
+        'measured; refused where least_steps would already take longer.',
+    ),
+    Param(
+        name='least_steps', default=1, low=1, high=1000, live=True,
+        description='Network calls per chunk that anytime keeps, however late the chunk will be.',
+    ),
+    Param(
         name='continuity', default='none', choices=get_args(Continuity), live=True,
         description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
-        'while predicting are fixed in the sampler, the next drawn towards the last chunk; ensemble: averaged.',
+        'while predicting are fixed in the sampler, the next drawn towards the last chunk, or, where the bundle was '
+        'trained with a clean prefix, predicted from them; prefix: that, demanded; ensemble: averaged.',
     ),
     Param(
         name='fallback_bundle', default='',
@@ -76,21 +98,28 @@ class Settings:
     deadline: int  # [ns]
     seed: int
     continuity: Continuity = 'none'
+    inference_delay: int = 1
+    paced: tuple[DiffusionPolicy, ...] = ()
+    cost: Cost | None = None
     fallback: DiffusionPolicy | None = None
     fallback_after: int = 1
 
 
 def make_settings(
-    policy: DiffusionPolicy, values: Mapping[str, Any], fallback: DiffusionPolicy | None = None
+    policy: DiffusionPolicy,
+    values: Mapping[str, Any],
+    fallback: DiffusionPolicy | None = None,
+    cost: Cost | None = None,
 ) -> Settings:
     """Return what the parameters ``values`` make of a policy; those left at 0 or '' are the bundle's own.
 
-    ``fallback`` samples as its own bundle says.
+    ``fallback`` samples as its own bundle says; ``cost`` is what a chunk was measured to take, for ``anytime``.
 
     Raises
     ------
     ConfigError
-        If they don't fit the bundle, or a chunk would not last until the next one can take over.
+        If they don't fit the bundle, a chunk would not last until the next one can take over, or the deadline can't be
+        met.
 
     """
     task, defaults = policy.bundle.task, policy.bundle.defaults
@@ -101,24 +130,45 @@ def make_settings(
             f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
     check_continuity(values['continuity'], policy.bundle.schedule)
+    policy = policy.with_settings(
+        sampler=values['sampler'] or defaults.sampler,
+        sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
+        spacing=values['spacing'] or defaults.spacing,
+        guidance_scale=values['guidance_scale'],
+    )
+    deadline = values['deadline'] or task.control_dt
     return Settings(
-        policy=policy.with_settings(
-            sampler=values['sampler'] or defaults.sampler,
-            sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
-            spacing=values['spacing'] or defaults.spacing,
-        ),
+        policy=policy,
         exec_horizon=exec_horizon,
-        deadline=to_nanoseconds(values['deadline'] or task.control_dt),
+        deadline=to_nanoseconds(deadline),
         seed=values['seed'],
         continuity=values['continuity'],
+        inference_delay=delay,
+        paced=() if cost is None else _paced(policy, cost, values['least_steps'], deadline),
+        cost=cost,
         fallback=fallback,
         fallback_after=values['fallback_after'],
     )
 
 
+def _paced(policy: DiffusionPolicy, cost: Cost, least: int, deadline: float) -> tuple[DiffusionPolicy, ...]:
+    """Return the policy with each number of steps that ``anytime`` may choose, fewest first."""
+    least = max(least, policy.bundle.schedule.steps_range[0])  # a distilled denoiser knows one number only
+    choices = step_choices(least, policy.settings.sampling_steps)
+    check_deadline(cost, least, deadline)
+    return tuple(policy.with_settings(sampling_steps=steps) for steps in choices)
+
+
 def check_same_task(bundle: Bundle, fallback: Bundle) -> None:
-    """Raise BundleError unless ``fallback`` takes the same observations, and moves the same joints as often."""
+    """Raise BundleError unless ``fallback`` takes the same observations, and moves the same joints as often.
+
+    It may do without a goal, but not ask for another one.
+    """
     for field in ('streams', 'obs_horizon', 'control_dt', 'action'):
         first, other = getattr(bundle.task, field), getattr(fallback.task, field)
         if first != other:
             raise BundleError(f'fallback_bundle {fallback.name} {field}: got {other}, allowed {first}')
+    if not set(fallback.task.goals) <= set(bundle.task.goals):
+        raise BundleError(
+            f'fallback_bundle {fallback.name} goals: got {fallback.task.goals}, allowed none but {bundle.task.goals}'
+        )

@@ -14,11 +14,13 @@ from dp_ros import messages
 from dp_ros.config import ImageStream, Stream
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
-from dp_ros.nodes.diagnostics import OK, WARN
-from dp_ros.nodes.inference import Inference, Prediction, warm_up
+from dp_ros.nodes.diagnostics import ERROR, OK, WARN
+from dp_ros.nodes.goals import GoalInbox
+from dp_ros.nodes.inference import Inference, Prediction
 from dp_ros.nodes.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
+from dp_ros.nodes.pacing import measure_cost, warm_up
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
@@ -35,6 +37,7 @@ class PolicyExecutor(ManagedNode):
         self._bundle: Bundle | None = None
         self._settings: Settings | None = None
         self._inference: Inference | None = None
+        self._goals: GoalInbox | None = None
         self._outputs: list[Any] = []
         self._inputs: list[Any] = []
         self._refused = 0
@@ -60,7 +63,8 @@ class PolicyExecutor(ManagedNode):
         if self.value('fallback_bundle'):
             fallback = self._open(self.value('fallback_bundle'))
             check_same_task(policy.bundle, fallback.bundle)
-        settings = make_settings(policy, self.values(), fallback)
+        cost = measure_cost(policy) if self.value('anytime') else None
+        settings = make_settings(policy, self.values(), fallback, cost)
         for used in (settings.policy, settings.fallback):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
@@ -70,12 +74,12 @@ class PolicyExecutor(ManagedNode):
             self.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10)),
         ]
         self._inference = Inference(self._publish, self.now, self._say)
+        self._goals = GoalInbox(self, policy.bundle.task)
 
     def _open(self, name: str) -> DiffusionPolicy:
         bundle = read_bundle(name)
-        return DiffusionPolicy(
-            bundle, open_backend(bundle, backend=self.value('backend'), threads=self.value('threads'))
-        )
+        chosen = {name: self.value(name) for name in ('backend', 'threads')}
+        return DiffusionPolicy(bundle, open_backend(bundle, **chosen, provider=self.value('execution_provider')))
 
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""
@@ -104,10 +108,12 @@ class PolicyExecutor(ManagedNode):
         """Give back networks and thread."""
         if self._inference is not None:
             self._inference.stop()
+        if self._goals is not None:
+            self._goals.close()
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = []
-        self._bundle = self._settings = self._inference = None
+        self._bundle = self._settings = self._inference = self._goals = None
 
     def restart(self, reason: str) -> None:
         """Forget windows and chunks under way, whose stamps can't be compared with those to come."""
@@ -126,12 +132,12 @@ class PolicyExecutor(ManagedNode):
     def check(self, values: Mapping[str, Any]) -> None:
         """Refuse what does not fit the bundle, once there is one."""
         if self._settings is not None:
-            make_settings(self._settings.policy, values, self._settings.fallback)
+            make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
 
     def apply(self, values: Mapping[str, Any]) -> None:
         """Use changed parameters from the next chunk on."""
         if self._settings is not None:
-            self._settings = make_settings(self._settings.policy, values, self._settings.fallback)
+            self._settings = make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
 
     # Observations in.
 
@@ -164,15 +170,20 @@ class PolicyExecutor(ManagedNode):
             self._consider(window)
 
     def _consider(self, window: Window) -> None:
-        """Hand the window on if a new chunk is due, or if one is due that has not begun."""
+        """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
         assert self._bundle is not None and self._settings is not None and self._inference is not None
+        assert self._goals is not None
         if self._inference.latched:
+            return
+        missing = self._goals.missing()
+        if missing:
+            self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
             return
         steps = self._settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
         due = self._last_window is None or window.stamp - self._last_window >= steps
         if due or self._inference.waiting:
             self._last_window = window.stamp
-            self._inference.submit(window, self._settings)
+            self._inference.submit(window, self._settings, self._goals.goal)
 
     # Chunks out, in the thread of inference.
 
@@ -200,17 +211,21 @@ class PolicyExecutor(ManagedNode):
         """Say whether chunks come, and how fast."""
         if not self.active or self._bundle is None or self._inference is None or self._settings is None:
             return
+        assert self._goals is not None
         quiet = self.now() - self._newest if self._newest else None
         level, text = self._inference.status(self._settings)
-        missed = self._inference.missed()
-        if level == OK and quiet is None:
+        missed, no_goal = self._inference.missed(), self._goals.missing()
+        if level == OK and no_goal:
+            level, text = ERROR, no_goal
+        elif level == OK and quiet is None:
             level, text = WARN, 'no complete observation yet'
         elif level == OK and quiet is not None and quiet > QUIET * to_nanoseconds(self._bundle.task.control_dt):
             level, text = WARN, f'no complete observation for {quiet / 1e9:.1f} s'
         elif level == OK and missed:
             level, text = WARN, missed
             self.get_logger().warning(missed)
-        values = {**self._inference.values(), 'refused_observations': self._refused}
+        values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
+        values |= self._goals.values()
         self.diagnostics.report(STATUS, level, text, values)
 
 

@@ -32,7 +32,7 @@ class RecordSettings:
     out
         New folder, which gets one bag for each episode.
     task
-        Names the topics: those of its streams, and that of its commands.
+        Names the topics: those of its streams, of its goals where recordings have them, and that of its commands.
     source
         ``scripted``: starts the simulated robot and a demonstrator, and resets it for each episode. ``external``: the
         robot runs already, and whatever commands it is recorded as it is.
@@ -63,7 +63,8 @@ class RecordSettings:
     @property
     def topics(self) -> list[str]:
         """The topics that are recorded."""
-        return list(dict.fromkeys([*(s.topic for s in self.task.streams), self.task.action.topic]))
+        goals = (goal.topic for goal in self.task.goals if goal.source == 'topic')
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *goals, self.task.action.topic]))
 
 
 def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], None]) -> int:

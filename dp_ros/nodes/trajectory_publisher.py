@@ -175,7 +175,7 @@ class TrajectoryPublisher(ManagedNode):
     def _on_chunk(self, message: JointTrajectory) -> None:
         if self._bundle is None or self._motion is None:
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         received, stamp = self._motion.look(), messages.stamp_of(message)
         self.counts['chunks'] += 1
         try:
@@ -183,7 +183,7 @@ class TrajectoryPublisher(ManagedNode):
             verdict = self._motion.take(chunk, received)
         except DpRosError as error:
             verdict = Refused(reason=str(error))
-        cost = time.perf_counter() - began
+        cost = time.thread_time() - began
         if isinstance(verdict, Planned):
             deadline = to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
             times = {'observation': stamp, 'received': received, 'now': self.now()}

@@ -16,6 +16,7 @@ from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.policy.bundle import TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.parity import input_shapes
+from dp_ros.policy.providers import ProviderName, open_session
 
 BackendName = Literal['onnxruntime', 'torchscript']
 TOLERANCE = 1e-4
@@ -33,30 +34,35 @@ class Backend(Protocol):
         ...
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
-        """Return the prediction (B, P, A) for x_k (B, P, A) float32, k (B,) int64 and cond (B, D) float32."""
+        """Return the prediction (B, P, A) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
         ...
 
 
-def open_backend(bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1) -> Backend:
+def open_backend(
+    bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
+) -> Backend:
     """Load the bundle's networks, check them against the task, replay the recorded pair, and warm up."""
     check_choice('backend', backend, get_args(BackendName))
     if not 1 <= threads <= MAX_THREADS:
         raise ConfigError(f'threads: got {threads}, allowed 1 to {MAX_THREADS}')
-    opened: Backend = OnnxRuntime(bundle, threads) if backend == 'onnxruntime' else TorchScript(bundle, threads)
+    if backend == 'torchscript' and provider != 'cpu':
+        raise ConfigError(f'execution_provider: got {provider!r}, allowed cpu with backend torchscript')
+    opened: Backend
+    opened = OnnxRuntime(bundle, threads, provider) if backend == 'onnxruntime' else TorchScript(bundle, threads)
     _replay(opened, bundle, backend)
     return opened
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
+    """ONNX Runtime. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, provider: ProviderName = 'cpu') -> None:
         task = bundle.task
-        chunk = (task.pred_horizon, len(task.action.joints))
-        self._names = [s.name for s in task.streams]
-        self._encoder = _session(bundle, 'encoder.onnx', threads)
+        chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.marks)
+        self._names = list(input_shapes(task))
+        self._encoder = _session(bundle, 'encoder.onnx', threads, provider)
         _check_graph(bundle, 'encoder.onnx', self._encoder, input_shapes(task), 'cond')
-        self._denoiser = _session(bundle, 'denoiser.onnx', threads)
+        self._denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
         width = self._encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
         _check_graph(bundle, 'denoiser.onnx', self._denoiser, wanted, 'prediction')
@@ -89,7 +95,7 @@ class TorchScript:
             raise ConfigError("backend: got 'torchscript', but torch is not installed; allowed onnxruntime") from error
         self._torch = torch
         self._threads = threads
-        self._names = [s.name for s in bundle.task.streams]
+        self._names = list(input_shapes(bundle.task))
         self._encoder, self._denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
@@ -117,17 +123,12 @@ class TorchScript:
         return self._run(self._denoiser, (x_k, k, cond))
 
 
-def _session(bundle: Bundle, file: str, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 3
+def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
     path = bundle.path(file)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+        return open_session(path, threads, provider)
+    except ConfigError:
+        raise
     except Exception as error:
         raise BundleError(f'{path}: cannot be loaded ({error})') from error
 

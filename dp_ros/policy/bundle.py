@@ -2,8 +2,10 @@
 
     bundle.json       schema version, task, normalizer, schedule, sampler defaults, SHA-256 of each file, provenance
     encoder.onnx      one float32 input per stream, by its name: (B, T, C) normalized, images (B, T, 3, H, W) in
-                      [-1, 1]; output ``cond`` (B, D)
-    denoiser.onnx     ``x_k`` (B, P, A) float32, ``k`` (B,) int64, ``cond`` (B, D); output ``prediction`` (B, P, A)
+                      [-1, 1]; then one per goal, (B, C) or (B, 3, H, W), and with guidance ``given`` (B, 1), 0 where
+                      it is left out; output ``cond`` (B, D)
+    denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
+                      output ``prediction`` (B, P, A)
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec, parse, to_plain
+from dp_ros.config import GoalPose, ImageStream, JointStream, Stream, TaskSpec, parse, to_plain
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
@@ -27,16 +29,17 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DpRosError, listed
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.policy.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.parity import input_shapes as input_shapes
-from dp_ros.policy.parity import read_parity, write_parity
 
 SCHEMA_VERSION = 1
 MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
-RESERVED = (ACTION, 'cond')  # as a stream's name they would clash with the normalizer's action and the encoder's output
+RESERVED = (ACTION, 'cond', GIVEN)
+"""As a stream's or a goal's name they would clash with the normalizer's action and the encoder's output and input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ class Bundle:
         path = self.path(PARITY)
         with naming(path):
             parity = read_parity(path)
-            parity.check(self.task)
+            parity.check(self.task, self.schedule.marks)
         return parity
 
 
@@ -258,14 +261,15 @@ def _check_files(files: Mapping[str, str]) -> None:
 
 
 def _check_normalizer(normalizer: Normalizer, task: TaskSpec) -> None:
-    reserved = [s.name for s in task.streams if s.name in RESERVED]
+    reserved = [s.name for s in (*task.streams, *task.goals) if s.name in RESERVED]
     if reserved:
         raise BundleError(f'stream name: got {listed(reserved)}, allowed anything but {listed(RESERVED)}')
     channels = {s.name: s.shape[0] for s in task.streams if not isinstance(s, ImageStream)}
+    channels |= {g.name: g.shape[0] for g in task.goals if isinstance(g, GoalPose)}
     channels[ACTION] = len(task.action.joints)
     got = {name: len(values) for name, values in normalizer.low.items()}
     if got != channels:
-        raise BundleError(f'normalizer: got channels {got}, allowed {channels} (vector streams and action)')
+        raise BundleError(f'normalizer: got channels {got}, allowed {channels} (vector streams, goal poses and action)')
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:

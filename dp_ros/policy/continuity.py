@@ -12,6 +12,9 @@ w_i    weight of the last chunk at step i: 1 for i < d, then c (e^c - 1) / (e - 
        c = (n - i) / (n - d + 1), and 0 from n on (equation 5)
 =====  ===========================================================================================
 
+A network that was trained with a clean prefix (arXiv 2512.05964) is given those d steps, and predicts the rest to go on
+from them: then nothing is drawn anywhere. Real-time chunking does that wherever the bundle can; ``prefix`` demands it.
+
 Temporal ensembling (Zhao et al. 2023, section IV) is here for comparison: it averages what several chunks say of a
 step, and so lags behind, most of all under delay.
 """
@@ -29,7 +32,7 @@ from dp_ros.data import Chunk
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
 
-Continuity = Literal['none', 'rtc', 'ensemble']
+Continuity = Literal['none', 'rtc', 'prefix', 'ensemble']
 MEASURED = 10
 """Delays that the next one is expected from: it is taken for the longest of them (Black et al. 2025, section 4.2)."""
 ENSEMBLE = 4
@@ -49,11 +52,24 @@ class Overlap:
         if not ((self.weights >= 0.0) & (self.weights <= 1.0)).all():
             raise DataError(f'overlap weights: got {self.weights}, allowed 0 to 1')
 
+    @property
+    def fixed(self) -> int:
+        """Steps that can't be changed any more: the first ones, of weight 1."""
+        return int((self.weights == 1.0).cumprod().sum())
+
 
 def check_continuity(continuity: Continuity, schedule: ScheduleSpec) -> None:
     """Raise ConfigError for real-time chunking of a policy without a sampler to do it in."""
     if continuity == 'rtc' and not schedule.noisy:
         raise ConfigError("continuity: got 'rtc' for a bundle by regression, allowed none, ensemble: it has no sampler")
+    if continuity == 'prefix' and not schedule.prefix_steps:
+        others = 'none, rtc, ensemble' if schedule.noisy else 'none, ensemble'
+        raise ConfigError(f"continuity: got 'prefix' for a bundle trained without prefix_steps, allowed {others}")
+
+
+def goes_on(continuity: Continuity) -> bool:
+    """Whether chunks are predicted to go on from the last one."""
+    return continuity in ('rtc', 'prefix')
 
 
 def soft_weights(delay: int, overlap: int, pred_horizon: int) -> np.ndarray:
@@ -111,16 +127,22 @@ class Continuation:
         self._chunks: deque[Chunk] = deque(maxlen=ENSEMBLE)
         self._delays: deque[int] = deque(maxlen=MEASURED)
 
-    def delay(self, control_dt: int) -> int:
-        """Return how many control steps will pass while predicting, 1 or more."""
-        return max(1, -(-max(self._delays, default=0) // control_dt))
+    def delay(self, control_dt: int, least: int = 0) -> int:
+        """Return how many steps will be executed while predicting, ``least`` or more.
 
-    def overlap(self, stamp: int) -> Overlap | None:
-        """Return what the last chunk says of one that starts at ``stamp`` [ns]; None if there is none to go on from."""
+        Those are the steps that are due from a chunk's stamp to when it is out, both included.
+        """
+        return max(least, max(self._delays, default=0) // control_dt + 1)
+
+    def overlap(self, stamp: int, least: int = 0) -> Overlap | None:
+        """Return what the last chunk says of one that starts at ``stamp`` [ns]; None if there is none to go on from.
+
+        No fewer than ``least`` steps are taken as executed while predicting.
+        """
         if not self._chunks:
             return None
         last = self._chunks[-1]
-        return overlap_with(last, stamp, self.delay(last.control_dt))
+        return overlap_with(last, stamp, self.delay(last.control_dt, least))
 
     def take(self, chunk: Chunk, delay: int, continuity: Continuity) -> Chunk:
         """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.config import GoalImage, ImageStream, TaskSpec
 from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
 
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
+GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
 
 
@@ -27,7 +28,8 @@ class Parity:
     cond
         The encoder's output for them, (B, D) float32.
     x_k, k, prediction
-        The denoiser's inputs (B, P, A) float32 and (B,) int64, and its output for them and ``cond``.
+        The denoiser's inputs (B, P, A + M) float32, M channels of marks, and (B,) int64, and its output (B, P, A) for
+        them and ``cond``.
 
     """
 
@@ -37,7 +39,7 @@ class Parity:
     k: np.ndarray
     prediction: np.ndarray
 
-    def check(self, task: TaskSpec) -> None:
+    def check(self, task: TaskSpec, marks: int = 0) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite."""
         shapes = input_shapes(task)
         if set(self.inputs) != set(shapes):
@@ -49,7 +51,7 @@ class Parity:
         for name, shape in shapes.items():
             _check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
         _check_array('recorded cond', self.cond, np.float32, (batch, None))
-        _check_array('recorded x_k', self.x_k, np.float32, chunk)
+        _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + marks))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, chunk)
 
@@ -62,11 +64,17 @@ def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: t
 
 
 def input_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each encoder input without its batch: (T, C), or (T, 3, H, W) for an image."""
-    return {
+    """Return the shape of each encoder input without its batch, in order.
+
+    Streams: (T, C), or (T, 3, H, W) for an image; goals: (C,), or (3, H, W); and with guidance ``given``: (1,), 1 where
+    the goal (or the observation) counts, 0 where it is left out.
+    """
+    shapes: dict[str, tuple[int, ...]] = {
         s.name: (task.obs_horizon, *((3, s.height, s.width) if isinstance(s, ImageStream) else s.shape))
         for s in task.streams
     }
+    shapes |= {g.name: (3, g.height, g.width) if isinstance(g, GoalImage) else g.shape for g in task.goals}
+    return shapes | ({GIVEN: (1,)} if task.guidance else {})
 
 
 def write_parity(path: Path, parity: Parity) -> None:

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import ImageStream
-from dp_ros.data import Chunk, Window, to_nanoseconds
+from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import SamplerSettings, Steer, sample
-from dp_ros.errors import DataError, check_finite, check_shape, listed
+from dp_ros.diffusion.samplers import SamplerSettings, sample
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
 from dp_ros.policy.backends import Backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Overlap
+from dp_ros.policy.goals import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, normalize_image
+from dp_ros.policy.relative import action_base
+
+MOST_GUIDANCE = 20.0
 
 
 class DiffusionPolicy:
@@ -30,10 +34,29 @@ class DiffusionPolicy:
         Runs the bundle's networks.
     settings
         How to sample; the bundle's own if None.
+    guidance_scale
+        How far a prediction goes from the one without the goal (or the observation, as the bundle says) to the one
+        with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
+        guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
 
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, settings: SamplerSettings | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        settings: SamplerSettings | None = None,
+        *,
+        guidance_scale: float = 1.0,
+    ) -> None:
+        if not 0.0 <= guidance_scale <= MOST_GUIDANCE:
+            raise ConfigError(f'guidance_scale: got {guidance_scale}, allowed 0 to {MOST_GUIDANCE:g}')
+        if guidance_scale != 1.0 and not bundle.task.guidance:
+            raise ConfigError(
+                f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '
+                'which was trained without guidance'
+            )
+        self.guidance_scale = guidance_scale
         self.bundle = bundle
         self.settings = settings or bundle.defaults
         self._backend = backend
@@ -41,10 +64,13 @@ class DiffusionPolicy:
         self._steered = coefficients_for(bundle.schedule, self.settings, steered=True)
 
     def with_settings(self, **changes: Any) -> DiffusionPolicy:
-        """Return this policy with `sampler`, `sampling_steps` or `spacing` changed."""
-        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes))
+        """Return this policy with `sampler`, `sampling_steps`, `spacing` or `guidance_scale` changed."""
+        scale = changes.pop('guidance_scale', self.guidance_scale)
+        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes), guidance_scale=scale)
 
-    def chunk(self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None) -> Chunk:
+    def chunk(
+        self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None, goal: Goal = NO_GOAL
+    ) -> Chunk:
         """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
 
         With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`.
@@ -52,11 +78,17 @@ class DiffusionPolicy:
         Raises
         ------
         DataError
-            If the window is not of the bundle's task, or a network gave a number that is not finite.
+            If window or goal are not of the bundle's task, or a network gave a number that is not finite.
 
         """
         task = self.bundle.task
-        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(self._inputs(window), rng, overlap)[0])
+        inputs = self._inputs(window) | goal_inputs(task, self.bundle.normalizer, goal)
+        base = action_base(task, window.streams)
+        if overlap is not None and base is not None:
+            overlap = replace(overlap, actions=overlap.actions - base[-1])
+        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(inputs, rng, overlap)[0])
+        if base is not None:
+            actions = actions + base[-1]
         return Chunk(
             stamp=window.stamp,
             control_dt=to_nanoseconds(task.control_dt),
@@ -67,33 +99,55 @@ class DiffusionPolicy:
     def sample(
         self, inputs: Mapping[str, np.ndarray], rng: np.random.Generator, overlap: Overlap | None = None
     ) -> np.ndarray:
-        """Return normalized actions (1, P, A) for normalized streams, each (1, T, ...) float32."""
-        task = self.bundle.task
+        """Return normalized actions (1, P, A) for normalized streams and goals, each (1, ...) float32.
+
+        An ``overlap``'s actions count from where the network's do: see `ActionSpec.relative`.
+        """
+        task, scale = self.bundle.task, self.guidance_scale
+        if task.guidance:
+            inputs = guided_inputs(inputs, [1.0] if scale == 1.0 else [1.0, 0.0])
         cond = self._backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         shape = (1, task.pred_horizon, len(task.action.joints))
         noisy = self.bundle.schedule.noisy
         noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
+        target, weights, prefix = self._overlapped(overlap)
 
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
-            prediction = self._backend.predict(x_k, np.array([k], dtype=np.int64), cond)
+            if prefix is not None:
+                x_k = np.concatenate((np.where(prefix, target, x_k), prefix), axis=-1)
+            batch = x_k if len(cond) == 1 else np.repeat(x_k, len(cond), axis=0)
+            prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
-            return prediction
+            if scale == 1.0:
+                return prediction
+            guided: np.ndarray = prediction[1:] + np.float32(scale) * (prediction[:1] - prediction[1:])
+            return guided
 
         if overlap is None:
             return sample(self._coefficients, predict, noise, rng)
-        return sample(self._steered, predict, noise, rng, steer=self._steer(overlap))
+        return sample(self._steered, predict, noise, rng, steer=lambda x_0: x_0 + weights * (target - x_0))
 
-    def _steer(self, overlap: Overlap) -> Steer:
-        """Return what draws an estimate of x_0 (1, P, A) towards the last chunk, as far as its weights say."""
-        if not self.bundle.schedule.noisy:
+    def _overlapped(self, overlap: Overlap | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return the last chunk (1, P, A), how far an estimate of x_0 is drawn to it, and the prefix, both (1, P, 1).
+
+        The prefix, 1 where an action is given, is None for a network that takes none. One that does is drawn nowhere:
+        it goes on from what is fixed by itself.
+        """
+        task, schedule = self.bundle.task, self.bundle.schedule
+        steps = np.arange(task.pred_horizon)[None, :, None]
+        if overlap is None:
+            nothing = np.zeros((1, task.pred_horizon, 1), dtype=np.float32)
+            return nothing, nothing, nothing if schedule.marks else None
+        if not schedule.noisy:
             raise DataError(f'policy {self.bundle.name}: got an overlap, allowed none: regression samples nothing')
-        task = self.bundle.task
         check_shape('overlap actions', overlap.actions, (task.pred_horizon, len(task.action.joints)))
         target = self.bundle.normalizer.normalize(ACTION, overlap.actions)[None]
-        weights = overlap.weights.astype(np.float32)[None, :, None]
-        return lambda x_0: x_0 + weights * (target - x_0)
+        if not schedule.marks:
+            return target, overlap.weights.astype(np.float32)[None, :, None], None
+        given = min(overlap.fixed, schedule.prefix_steps)
+        return target, (steps < overlap.fixed).astype(np.float32), (steps < given).astype(np.float32)
 
     def _inputs(self, window: Window) -> dict[str, np.ndarray]:
         task = self.bundle.task

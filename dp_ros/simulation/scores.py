@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.continuity import Continuity
+from dp_ros.errors import DataError
+from dp_ros.simulation.comparison import bootstrap95
+from dp_ros.simulation.evaluation_settings import EvaluationSettings as EvaluationSettings
+from dp_ros.simulation.seams import MEASURES, Seams
 
 SIDES = ('left', 'right')
 Z_95 = 1.959963984540054
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """What to evaluate, and how.
-
-    Attributes
-    ----------
-    episodes, seed
-        Episodes on consecutive seeds, from `seed`.
-    sampler, sampling_steps, exec_horizon
-        Instead of the bundle's own, if not None.
-    continuity
-        How a chunk goes on from the last one; see `dp_ros.policy.continuity`.
-    latency
-        Time from observation to command, where time is simulated [s].
-    rate
-        Speed of simulated time through ROS; 1 is real time.
-    seconds
-        Longest episode [s].
-
-    """
-
-    bundle: Path
-    world: str = 'pusht'
-    episodes: int = 100
-    seed: int = 100_000
-    through: Literal['direct', 'ros'] = 'direct'
-    sampler: str | None = None
-    sampling_steps: int | None = None
-    exec_horizon: int | None = None
-    continuity: Continuity = 'none'
-    latency: float = 0.05
-    rate: float = 1.0
-    threads: int = 2
-    backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
-    seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ('episodes', 1, 100_000),
-            ('seed', 0, 2**31 - 1),
-            ('latency', 0.0, 10.0),
-            ('rate', 0.01, 100.0),
-            ('threads', 1, 64),
-            ('seconds', 1.0, 3600.0),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
-
-    def sampler_settings(self, bundle: Bundle) -> dict[str, Any]:
-        """Return sampler and sampling steps: what was asked for, else the bundle's own."""
-        return {
-            'sampler': self.sampler or bundle.defaults.sampler,
-            'sampling_steps': self.sampling_steps or bundle.defaults.sampling_steps,
-        }
-
-    def about(self, bundle: Bundle) -> dict[str, Any]:
-        """Return what a summary says of itself."""
-        return {
-            'bundle': bundle.name,
-            'world': self.world,
-            'through': self.through,
-            **self.sampler_settings(bundle),
-            'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
-            'continuity': self.continuity,
-            **({'latency_s': self.latency} if self.through == 'direct' else {'rate': self.rate}),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +42,8 @@ class EpisodeResult:
         Which of a task's two ways was taken, ``left`` or ``right``; empty if the task has none, or neither was.
     stop
         Why the publisher stopped the robot for good; empty if it did not.
+    seams
+        What the seams between chunks did to the motion, where that was measured.
 
     """
 
@@ -123,6 +56,7 @@ class EpisodeResult:
     deadline_misses: int = 0
     side: str = ''
     stop: str = ''
+    seams: Seams | None = None
 
 
 def wilson95(successes: int, trials: int) -> tuple[float, float]:
@@ -152,6 +86,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         **about,
         'episodes': len(results),
         'mean_score': float(np.mean([r.score for r in results])),
+        'score_ci95': bootstrap95(np.array([r.score for r in results])),
         'success_rate': successes / len(results),
         'success_wilson95': list(wilson95(successes, len(results))),
         'latency_ms': percentiles([latency for r in results for latency in r.latency]),
@@ -163,6 +98,26 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'seconds': [round(r.seconds, 3) for r in results],
         'stops': {r.seed: r.stop for r in results if r.stop},
         **(sides if any(sides['sides'].values()) else {}),
+        **_seams(results),
+    }
+
+
+def _seams(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return each measure's mean over the episodes with its interval, and every episode's, None without a seam."""
+    measured = [asdict(r.seams) if r.seams else {} for r in results]
+    if not any(measured):
+        return {}
+    columns = {name: np.array([m.get(name, np.nan) for m in measured]) for name in MEASURES}
+    finite = {name: column[np.isfinite(column)] for name, column in columns.items()}
+    return {
+        'seams': {
+            **{name: float(values.mean()) if len(values) else None for name, values in finite.items()},
+            'ci95': {name: bootstrap95(values) for name, values in finite.items()},
+            'episodes': {
+                name: [float(f'{v:.6g}') if np.isfinite(v) else None for v in column]
+                for name, column in columns.items()
+            },
+        }
     }
 
 
@@ -183,6 +138,7 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         counts = summary['sides']
         shares = (f'{side} {count / sum(counts.values()):.0%} ({count})' for side, count in counts.items())
         lines.append('ways taken        ' + ', '.join(shares))
+    lines += _seam_lines(summary.get('seams'))
     latency = summary['latency_ms']
     if latency['p50'] is not None:
         lines.append('latency           ' + ', '.join(f'{q} {value:.1f} ms' for q, value in latency.items()))
@@ -196,3 +152,13 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
     if len(stops) > rows:
         lines.append(f'                  and {len(stops) - rows} more episodes')
     return '\n'.join(lines)
+
+
+def _seam_lines(seams: dict[str, Any] | None) -> list[str]:
+    if seams is None or seams['jump'] is None:
+        return []
+    shown = {name: 'none' if seams[name] is None else f'{seams[name]:.3g}' for name in MEASURES}
+    return [
+        'seams             jump {jump}, turn {turn_at_seams} ({turn_inside} inside chunks), '
+        'jerk {jerk_at_seams} ({jerk_inside} inside)'.format(**shown)
+    ]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.world import Expert, World
+from dp_ros.simulation.push_block_layout import GOAL
+from dp_ros.simulation.world import Expert, Pose, World, flat_pose
 
 WORLDS = ('push_block', 'pusht')
 JOINTS = {'push_block': tuple(f'joint_{i}' for i in range(1, 8)), 'pusht': ('pusher_x', 'pusher_y')}
@@ -35,6 +36,13 @@ def world_with(joints: tuple[str, ...]) -> str:
             return name
     known = '; '.join(f'{name}: {listed(own)}' for name, own in JOINTS.items())
     raise ConfigError(f'world for joints {listed(joints)}: got none, allowed one of {known}')
+
+
+def goal_pose(name: str) -> Pose:
+    """Return where a world's block should come to lie; in push_block its turn does not count."""
+    _known(name)
+    # gym-pusht's goal, 256, 256 of 512 pixels.
+    return flat_pose(*GOAL, 0.0) if name == 'push_block' else flat_pose(0.256, 0.256, np.pi / 4)
 
 
 def make_world(name: str, *, disturbance: float = 0.0) -> World:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +144,10 @@ class _Feed:
             self._marks, self._command = set(cut_by), action_topic(audit.task)[0]
             for stream in audit.task.streams:
                 self._streams.setdefault(stream.topic, []).append(stream)
+            # Whether there are goals is found with the topics, and a tick counts without one here.
+            task = replace(audit.task, goals=(), guidance='')
             self._collector = Collector(
-                audit.task, cut=audit.cut, cutter=Cutter(audit.cut, cut_by), seen=audit.ticks.observation
+                task, cut=audit.cut, cutter=Cutter(audit.cut, cut_by), seen=audit.ticks.observation
             )
 
     def message(self, topic: str, received: int, kind: str, data: Any) -> None:

@@ -1,6 +1,7 @@
-"""`dp_ros bench`: one forward of the denoiser, and one chunk, in ONNX Runtime and in eager torch, side by side.
+"""`dp_ros bench`: what a chunk costs, for network size x sampling steps x threads x who makes it, side by side.
 
-The rounds alternate between the two, so that whatever else the machine does falls on both.
+The contenders take turns, chunk by chunk, so that whatever else the machine does falls on all of them; ratios are taken
+within a turn. Weights are random, which changes no time.
 """
 
 from __future__ import annotations
@@ -8,91 +9,154 @@ from __future__ import annotations
 import json
 import os
 import platform
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 
-from dp_ros.config import parse
-from dp_ros.errors import BundleError, ConfigError
-from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle, load_bundle
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import percentiles
 from dp_ros.training.bench_bags import measure_bags
-from dp_ros.training.objective import make_noise_scheduler
-from dp_ros.training.settings import TrainSettings
+from dp_ros.training.bench_contenders import CONTENDERS, OWN, OWN_SIZE, Subject, check_size, make_chunk, make_subject
+from dp_ros.training.bench_memory import measure_memory
+from dp_ros.training.bench_report import plot_report, table
+
+WARM_UP = 2  # turns; the first allocate
+FEWEST = 5  # turns, however long they take
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """What to measure: a bundle's network with so many threads and rounds, and bags of so many messages."""
+    """What to measure.
+
+    Attributes
+    ----------
+    bundle
+        Whose task, and, for the size ``bundle``, whose network.
+    sizes
+        Networks: ``bundle``, or presets of the U-Net.
+    steps, threads
+        Network calls per chunk; threads of one call. Each combination is measured.
+    contenders
+        Who makes the chunks, beside ``onnxruntime``.
+    rounds, seconds
+        Turns for each combination, fewer if they take longer than so many seconds.
+    messages
+        Joint states in the bags that are read; 0: none.
+
+    """
 
     bundle: Path
+    sizes: Sequence[str] = (OWN_SIZE,)
+    steps: Sequence[int] = (1, 4, 10)
     threads: Sequence[int] = (1, 2)
-    rounds: int = 200
+    contenders: Sequence[str] = CONTENDERS
+    rounds: int = 50
+    seconds: float = 60.0
+    memory: bool = True
     messages: int = 200_000
     json: Path | None = None
+    plot: Path | None = None
 
     def __post_init__(self) -> None:
         for name, low, high, values in (
             ('threads', 1, 64, self.threads),
-            ('rounds', 1, 1_000_000, (self.rounds,)),
-            ('messages', 1000, 100_000_000, (self.messages,)),
+            ('steps', 1, 1000, self.steps),
+            ('rounds', FEWEST, 1_000_000, (self.rounds,)),
+            ('seconds', 0.1, 86400, (self.seconds,)),
+            ('messages', 1000, 100_000_000, (self.messages,) if self.messages else ()),
         ):
             for value in values:
                 if not low <= value <= high:
                     raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        for size in self.sizes:
+            check_size(size)
+        for contender in self.contenders:
+            if contender not in CONTENDERS:
+                raise ConfigError(f'contenders: got {contender!r}, allowed {listed(CONTENDERS)}')
 
 
 def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
-    """Measure, say tables, and write the numbers if asked."""
-    bags = measure_bags(settings.messages)  # first, while the process is small: peak memory never goes down
-    bundle = load_bundle(settings.bundle)
-    rows = [row for count in settings.threads for row in measure(bundle, count, settings.rounds)]
-    report = {'bundle': bundle.name, 'rounds': settings.rounds, 'machine': machine(), 'network': rows, 'bags': bags}
-    say(f'{bundle.name}, {settings.rounds} rounds, {report["machine"]}')
-    say(f'{"what":<10} {"threads":>7}  {"ONNX Runtime p50 / p99":>24}  {"eager torch p50 / p99":>24}  {"ratio":>6}')
-    for row in rows:
-        ours, eager = row['onnxruntime_ms'], row['torch_ms']
-        say(
-            f'{row["what"]:<10} {row["threads"]:>7}  {ours["p50"]:>12.2f} / {ours["p99"]:>6.2f} ms'
-            f'  {eager["p50"]:>12.2f} / {eager["p99"]:>6.2f} ms  {row["ratio"]:>6.2f}'
-        )
-    for row in bags:
-        say(
-            f'{row["storage"]:<10} {row["messages"]} JointStates in {row["size_mb"]} MB: '
-            f'{row["messages_per_second"]} messages/s, peak memory {row["peak_memory_mb_before"]} -> '
-            f'{row["peak_memory_mb"]} MB'
-        )
+    """Measure, say tables, and write numbers and a plot if asked."""
+    # First, while the process is small: peak memory never goes down.
+    bags = measure_bags(settings.messages) if settings.messages else []
+    like = load_bundle(settings.bundle)
+    chunks, memory = [], []
+    with tempfile.TemporaryDirectory(prefix='dp_ros_bench_') as folder:
+        for size in settings.sizes:
+            subject = make_subject(size, like, Path(folder))
+            for count in settings.threads:
+                for steps in settings.steps:
+                    chunks.append(measure(subject, steps, count, settings))
+                    say(table({'chunks': chunks[-1:]}))
+            if settings.memory:
+                memory += measure_memory(subject.bundle, min(settings.steps))
+    report = {
+        'bundle': like.name,
+        'machine': machine(),
+        'rounds': settings.rounds,
+        'chunks': chunks,
+        'memory': memory,
+        'bags': bags,
+    }
+    say(table({**report, 'chunks': []}))
     if settings.json:
         settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(report, indent=2) + '\n')
+        settings.json.write_text(json.dumps(report, indent=1) + '\n')
+    if settings.plot:
+        plot_report(report, settings.plot)
     return 0
 
 
-def measure(bundle: Bundle, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Return a row for one forward and one for one chunk, both with ``threads`` threads."""
-    network, settings = _network(bundle)
+def measure(subject: Subject, steps: int, threads: int, settings: BenchSettings) -> dict[str, Any]:
+    """Return one combination's times by contender [ms], the ratios to dp_ros's own, and who was left out, and why."""
     torch.set_num_threads(threads)
-    backend = open_backend(bundle, threads=threads)
-    parity = bundle.parity()
-    x_k, k, cond = parity.x_k[:1], parity.k[:1], parity.cond[:1]
-    tensors = tuple(torch.from_numpy(np.array(a)) for a in (x_k, k, cond))
-    forward = _alternate(lambda: backend.predict(x_k, k, cond), lambda: network.denoiser(*tensors), rounds)
-    steps = bundle.defaults.sampling_steps
-    coefficients = DiffusionPolicy(bundle, backend)
-    window_inputs = {name: value[:1] for name, value in parity.inputs.items()}
-    loop = _torch_loop(network, settings, [torch.from_numpy(v) for v in window_inputs.values()], steps)
-    chunk = _alternate(lambda: coefficients.sample(window_inputs, np.random.default_rng(0)), loop, max(10, rounds // 4))
-    return [_row('forward', threads, forward), _row(f'{steps} steps', threads, chunk)]
+    made = {
+        name: make_chunk(name, subject, steps, threads) for name in dict.fromkeys((OWN, *settings.contenders))
+    }
+    runs = {name: chunk for name, chunk in made.items() if not isinstance(chunk, str)}
+    times = take_turns(runs, settings.rounds, settings.seconds)
+    return {
+        'size': subject.size,
+        'parameters': subject.parameters,
+        'steps': steps,
+        'threads': threads,
+        'turns': len(times[OWN]),
+        'ms': {name: percentiles(taken) for name, taken in times.items()},
+        'ratio': {name: ratio(taken, times[OWN]) for name, taken in times.items() if name != OWN},
+        'left_out': {name: reason for name, reason in made.items() if isinstance(reason, str)},
+    }
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[], object]], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Call each in turn, and return what each call took [s], by name."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(WARM_UP):
+        for run in runs.values():
+            run()
+    until = time.perf_counter() + seconds
+    for turn in range(rounds):
+        if turn >= FEWEST and time.perf_counter() > until:
+            break
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def ratio(taken: Sequence[float], own: Sequence[float]) -> dict[str, float]:
+    """Return how many times longer ``taken`` is than ``own``, turn by turn: the median, and where 90 % of turns lie."""
+    p5, p50, p95 = np.percentile(np.array(taken) / np.array(own), (5, 50, 95))
+    return {'p50': round(float(p50), 3), 'p5': round(float(p5), 3), 'p95': round(float(p95), 3)}
 
 
 def machine() -> str:
@@ -106,63 +170,3 @@ def machine() -> str:
     except OSError:
         pass  # not Linux: the short name has to do
     return f'{name}, {os.cpu_count()} processors, {platform.system()}'
-
-
-def _network(bundle: Bundle) -> tuple[DiffusionNetwork, TrainSettings]:
-    """Rebuild the bundle's network; its weights are drawn anew, which changes no time."""
-    if 'config' not in bundle.provenance:
-        raise BundleError(f'bundle {bundle.name}: provenance lacks config, which bench rebuilds the network from')
-    settings = parse(TrainSettings, bundle.provenance['config'], 'provenance.config')
-    return DiffusionNetwork(settings.task, settings.network).eval(), settings
-
-
-def _torch_loop(
-    network: DiffusionNetwork, settings: TrainSettings, streams: list[torch.Tensor], steps: int
-) -> Callable[[], object]:
-    """Return the same chunk made by eager torch and diffusers' loop."""
-    trained = make_noise_scheduler(settings.objective)
-    shape = (1, settings.task.pred_horizon, len(settings.task.action.joints))
-    if trained is None:
-        levels = np.linspace(settings.objective.diffusion_steps - 1, 0, steps)
-        return partial(_euler_loop, network, streams, shape, levels)
-    scheduler = DDIMScheduler.from_config(dict(trained.config), timestep_spacing='trailing')
-
-    def run() -> object:
-        cond = network.encoder(*streams)
-        x_k = torch.randn(shape)
-        scheduler.set_timesteps(steps)
-        for k in scheduler.timesteps:
-            x_k = scheduler.step(network.denoiser(x_k, k.expand(1), cond), k, x_k).prev_sample
-        return x_k
-
-    return run
-
-
-def _euler_loop(
-    network: DiffusionNetwork, streams: list[torch.Tensor], shape: tuple[int, ...], levels: np.ndarray
-) -> object:
-    """Run flow matching's loop, or regression's one step."""
-    cond, x_k = network.encoder(*streams), torch.randn(shape)
-    for k in levels.astype(np.int64):
-        x_k = x_k - network.denoiser(x_k, torch.tensor([k]), cond) / len(levels)
-    return x_k
-
-
-@torch.no_grad()
-def _alternate(
-    ours: Callable[[], object], eager: Callable[[], object], rounds: int
-) -> tuple[list[float], list[float]]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for index in range(rounds + 5):
-        for function, taken in zip((ours, eager), times, strict=True):
-            began = time.perf_counter()
-            function()
-            if index >= 5:  # the first few allocate
-                taken.append(time.perf_counter() - began)
-    return times
-
-
-def _row(what: str, threads: int, times: tuple[list[float], list[float]]) -> dict[str, Any]:
-    ours, eager = (percentiles(t) for t in times)
-    ratio = float(np.median(times[1]) / np.median(times[0]))
-    return {'what': what, 'threads': threads, 'onnxruntime_ms': ours, 'torch_ms': eager, 'ratio': round(ratio, 3)}

@@ -20,13 +20,14 @@ from pathlib import Path
 import zarr
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream, TaskSpec, to_plain
+from dp_ros.config import TaskSpec, to_plain
 from dp_ros.errors import ConfigError
 from dp_ros.training.bags import find_bags, folder_beside
 from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
 from dp_ros.training.episodes import read_episode
+from dp_ros.training.goals import episode_names, picture_names
 
 _FORMAT = 1
 _LEARNING_ONLY = ('obs_horizon', 'pred_horizon', 'exec_horizon')
@@ -66,7 +67,7 @@ def cached_episodes(
         made = pool.map(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
         for _ in tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing):
             pass
-    names = [stream.name for stream in task.streams]
+    names = episode_names(task)
     for bag in bags:
         yield from load_episodes(entries[bag], names)
 
@@ -105,7 +106,7 @@ def _fill(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> None:
         frames = FrameWriter(group)
         episodes = read_episode(bag, task, cut=cut, frames=frames)
         frames.finish()
-        save_episodes(group, episodes, frozenset(s.name for s in task.streams if isinstance(s, ImageStream)))
+        save_episodes(group, episodes, picture_names(task))
         if not entry.exists():
             (folder / 'entry').rename(entry)
 

@@ -14,6 +14,7 @@ from dp_ros.messages import decode, stamp_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, Missing, Strictness, tick_at_or_after
 from dp_ros.training.actions import action_track
 from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, busy_parts
+from dp_ros.training.goals import GoalTrack, goals_as_streams, recorded_goals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +116,7 @@ class Collector:
         # Whether a picture is that of the message before matters to a camera that may not freeze.
         self._early = strictness.max_frozen > 0
         self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
+        self._goals = {goal.name: GoalTrack(goal) for goal in recorded_goals(task)}
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._tick: int | None = None
         self._newest = 0
@@ -138,6 +140,11 @@ class Collector:
         """Add a message of the action's source."""
         self._advance(received)
         self._actions.push(received, msg)
+
+    def goal(self, name: str, received: int, msg: Any) -> None:
+        """Add a message that asks for the goal ``name``."""
+        self._advance(received)
+        self._goals[name].push(received, msg)
 
     def mark(self, topic: str, received: int, message: Any) -> None:
         """Add a message of a topic that cuts."""
@@ -194,12 +201,17 @@ class Collector:
         if action is None:
             self.missing = Missing(stamp=tick, reasons={'action': self._actions.missing()})
             return False
+        goals = goals_as_streams(list(self._goals.values()), tick)
+        if isinstance(goals, str):
+            self.missing = Missing(stamp=tick, reasons={goals: 'no goal yet'})
+            return False
         last = self._runs[-1] if self._runs else None
         if last is None or last.stamps[-1] != tick - self._aligner.control_dt or last.cut != cut:
             self._runs.append(Run(cut))
         run = self._runs[-1]
         run.stamps.append(tick)
-        run.streams.append({name: self._keep(name, value) for name, value in found.streams.items()})
+        values = {**found.streams, **goals}
+        run.streams.append({name: self._keep(name, value) for name, value in values.items()})
         run.actions.append(action)
         if self._seen:
             self._seen(found)
@@ -207,14 +219,14 @@ class Collector:
 
     def _keep(self, name: str, value: np.ndarray) -> Any:
         camera = self._cameras.get(name)
-        if camera is None:
+        if camera is None and value.dtype != np.uint8:
             return value
         if self._frames is None:
             return None
         source = value[()] if value.dtype == object else value
         known = self._kept.get(name)
         if known is None or known[0] is not source:
-            frame = decode(camera, source) if value.dtype == object else value
+            frame = decode(camera, source) if camera and value.dtype == object else value
             known = self._kept[name] = (source, self._frames.add(name, frame))
         return known[1]
 

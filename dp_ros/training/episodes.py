@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.config import Stream, TaskSpec
+from dp_ros.config import Instruction, Stream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages import type_of
+from dp_ros.messages import STRING, type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
 from dp_ros.training.collector import Collector, Episode, FrameStore, InMemory, Run
 from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
+from dp_ros.training.goals import picture_names, recorded_goals
 
 __all__ = ['Episode', 'episodes_from_messages', 'read_episode', 'read_episodes', 'wanted_topics']
 
@@ -65,12 +66,15 @@ def feed(
     for stream in task.streams:
         streams.setdefault(stream.topic, []).append(stream)
     commands, _ = action_topic(task)
+    goals = {goal.topic: goal.name for goal in recorded_goals(task)}
     for topic, received, msg in messages:
         try:
             for stream in streams.get(topic, ()):
                 collector.observation(stream, received, msg)
             if topic == commands:
                 collector.command(received, msg)
+            if topic in goals:
+                collector.goal(goals[topic], received, msg)
             if topic in cut_by:
                 collector.mark(topic, received, msg)
         except DataError as error:
@@ -78,7 +82,7 @@ def feed(
 
 
 def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
-    cameras = {stream.name for stream in task.streams if stream.kind == 'image'}
+    cameras = picture_names(task)
     columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
     return Episode(
         name=name,
@@ -93,6 +97,9 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
     wanted: dict[str, set[str]] = {}
     for stream in task.streams:
         wanted.setdefault(stream.topic, set()).add(type_of(stream))
+    for goal in recorded_goals(task):
+        kind = STRING if isinstance(goal, Instruction) else type_of(goal.as_stream)
+        wanted.setdefault(goal.topic, set()).add(kind)
     topic, kind = action_topic(task)
     wanted.setdefault(topic, set()).add(kind)
     for topic, types in wanted.items():

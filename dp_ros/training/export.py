@@ -21,8 +21,8 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, write_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
+from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.trainer import load_network
 
 OPSET = 17
 PARITY_BATCH = 4
@@ -134,7 +134,8 @@ def record_parity(network: DiffusionNetwork, settings: TrainSettings) -> Parity:
         name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
         for name, shape in input_shapes(task).items()
     }
-    x_k = torch.randn((PARITY_BATCH, task.pred_horizon, len(task.action.joints)), generator=generator)
+    channels = len(task.action.joints) + settings.objective.spec.marks
+    x_k = torch.randn((PARITY_BATCH, task.pred_horizon, channels), generator=generator)
     k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)
     cond = network.encoder(*inputs.values())
     return Parity(
@@ -148,7 +149,7 @@ def record_parity(network: DiffusionNetwork, settings: TrainSettings) -> Parity:
 
 def encoder_onnx(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> bytes:
     """Return the encoder as ONNX: one input per stream, by its name."""
-    names = [s.name for s in settings.task.streams]
+    names = list(input_shapes(settings.task))
     inputs = tuple(torch.from_numpy(parity.inputs[name]) for name in names)
     return _onnx(network.encoder, inputs, names, 'cond')
 
@@ -198,7 +199,7 @@ def store_half(model: bytes) -> bytes:
 
 def torchscript_twins(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> Mapping[str, Any]:
     """Return both networks traced to TorchScript."""
-    streams = tuple(torch.from_numpy(parity.inputs[s.name]) for s in settings.task.streams)
+    streams = tuple(torch.from_numpy(parity.inputs[name]) for name in input_shapes(settings.task))
     denoiser_inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))
     twins = {}
     for file, module, inputs in (

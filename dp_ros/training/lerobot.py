@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import TaskSpec
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.training.collector import Episode, FrameStore
 from dp_ros.training.tables import Table, episode_from_table
 
@@ -56,6 +56,7 @@ class LeRobotDataset:
         if major not in ('2', '3'):
             raise DataError(f'LeRobot dataset {path}: got format {version}, allowed 2.0, 2.1 or 3.0')
         self._episodes = self._in_files() if major == '3' else self._by_number()
+        self._tasks = _tasks(path)
         if not self._episodes:
             raise DataError(f'LeRobot dataset {path}: got 0 episodes, allowed 1 or more')
 
@@ -91,7 +92,19 @@ class LeRobotDataset:
             labels={n: _labels(f.get('names')) for n, f in self._features.items()},
             cameras=cameras,
             pictures=pictures,
+            instructions=self._instructions(numbers),
         )
+
+    def _instructions(self, numbers: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+        rows = numbers.get('task_index')
+        if rows is None or not self._tasks:
+            return ()
+        unknown = sorted({int(i) for i in rows} - set(self._tasks))
+        if unknown:
+            raise DataError(
+                f'LeRobot dataset {self.path}: got task_index {listed(unknown)}, allowed those in meta/tasks'
+            )
+        return tuple(self._tasks[int(i)] for i in rows)
 
     def _by_number(self) -> list[dict[str, Any]]:
         size = int(self._info.get('chunks_size', 1000))
@@ -106,6 +119,23 @@ class LeRobotDataset:
                 entry['videos'] = {n: _video_place(row, n) for n, f in self._features.items() if f['dtype'] == 'video'}
                 found.append(entry)
         return sorted(found, key=lambda e: e['episode_index'])
+
+
+def _tasks(path: Path) -> dict[int, str]:
+    """Return the tasks in words by their index: a table since format 3.0, lines of JSON before; or none."""
+    table, lines = path / 'meta/tasks.parquet', path / 'meta/tasks.jsonl'
+    if table.is_file():
+        rows = _parquet(table, ()).to_pylist()
+    elif lines.is_file():
+        try:
+            rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines() if line.strip()]
+        except ValueError as error:
+            raise DataError(f'LeRobot dataset {lines}: cannot be read ({error}); allowed lines of JSON') from error
+    else:
+        return {}
+    # The words are the table's index, whatever that is called.
+    words = [next((str(v) for k, v in row.items() if k != 'task_index' and isinstance(v, str)), '') for row in rows]
+    return {int(row['task_index']): text for row, text in zip(rows, words, strict=True) if 'task_index' in row}
 
 
 def _video_place(row: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -28,6 +28,13 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
     )
 
 
+def squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean squared error of (B, P, A), weighted by (B, P)."""
+    if weights is None:
+        return torch.nn.functional.mse_loss(prediction, target)
+    return ((prediction - target) ** 2 * weights[..., None]).mean()
+
+
 class Objective:
     """The loss that ``settings`` ask for. Calling it needs nothing but a network, a batch and a generator."""
 
@@ -37,7 +44,12 @@ class Objective:
         self._signal, self._noise = (torch.from_numpy(a).to(torch.float32) for a in amplitudes(settings.spec))
 
     def __call__(
-        self, network: DiffusionNetwork, streams: tuple[Tensor, ...], actions: Tensor, generator: torch.Generator
+        self,
+        network: DiffusionNetwork,
+        streams: tuple[Tensor, ...],
+        actions: Tensor,
+        generator: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch; ``generator`` draws the levels and the noise.
 
@@ -45,15 +57,29 @@ class Objective:
         ----------
         streams, actions
             Normalized: (B, T, ...) each, and (B, P, A).
+        weights
+            How much each action counts, (B, P), of mean 1 over a whole batch; None: all the same.
 
         """
         if not self.settings.spec.noisy:  # regression: from nothing, in one step
             levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
-            return torch.nn.functional.mse_loss(network(torch.zeros_like(actions), levels, *streams), actions)
+            return squared_error(network(torch.zeros_like(actions), levels, *streams), actions, weights)
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         levels = self._levels(len(actions), generator).to(actions.device)
         x_k, target = self._noised(actions, noise, levels)
-        return torch.nn.functional.mse_loss(network(x_k, levels, *streams), target)
+        if not self.settings.prefix_steps:
+            return squared_error(network(x_k, levels, *streams), target, weights)
+        prefix = self._prefix(actions, generator)
+        x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
+        wrong = (network(x_k, levels, *streams) - target) ** 2 * ~prefix
+        if weights is not None:
+            wrong = wrong * weights[..., None]
+        return wrong.sum() / (~prefix).expand_as(wrong).sum()
+
+    def _prefix(self, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """Return which actions are given, (B, P, 1): the first 0 to `prefix_steps` of each chunk, drawn uniformly."""
+        length = torch.randint(0, self.settings.prefix_steps + 1, (len(actions), 1, 1), generator=generator)
+        return torch.arange(actions.shape[1], device=actions.device)[None, :, None] < length.to(actions.device)
 
     def _levels(self, count: int, generator: torch.Generator) -> Tensor:
         steps = self.settings.diffusion_steps

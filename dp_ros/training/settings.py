@@ -5,12 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dp_ros.config import TaskSpec
+from dp_ros.config import GoalPose, TaskSpec
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.augment import AugmentSettings
 from dp_ros.training.cuts import CutSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings:
+    """Distillation of a trained network into one that needs few sampling steps; see `dp_ros.training.distill`.
+
+    Attributes
+    ----------
+    teacher
+        Its run folder; empty: no distillation.
+    sampling_steps
+        The student's network calls for a chunk.
+    teacher_steps
+        The teacher's: a multiple of sampling_steps, for a teacher that is distilled itself the number it knows.
+
+    """
+
+    teacher: str = ''
+    sampling_steps: int = 4
+    teacher_steps: int = 20
+
+    def __post_init__(self) -> None:
+        _check('distill.sampling_steps', self.sampling_steps, 1, 100)
+        if self.teacher_steps <= self.sampling_steps or self.teacher_steps % self.sampling_steps:
+            raise ConfigError(
+                f'distill.teacher_steps: got {self.teacher_steps}, '
+                f'allowed 2, 3, ... times sampling_steps ({self.sampling_steps})'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +53,14 @@ class ObjectiveSettings:
     level_sampling
         How noise levels are drawn: ``uniform``, or ``middle``: the logistic function of a standard normal (Esser et al.
         2024), so that most are neither almost clean nor almost noise.
+    distill
+        The teacher, where the network is distilled from one.
+    prefix_steps
+        Longest clean prefix: so many first actions at most, from none on, are given without noise, and only the others
+        count. The policy then goes on from what is executed while it predicts (arXiv 2512.05964).
+    mask_padding
+        Whether the copies that follow an episode's last action are left out of the loss. False: the policy learns to
+        stay where the episode ended.
 
     """
 
@@ -32,16 +68,41 @@ class ObjectiveSettings:
     schedule: ScheduleName = 'squaredcos_cap_v2'
     prediction_type: PredictionType = 'epsilon'
     level_sampling: Literal['uniform', 'middle'] = 'uniform'
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    prefix_steps: int = 0
+    mask_padding: bool = False
 
     def __post_init__(self) -> None:
+        if self.distill.teacher:
+            self._check_distill()
         if self.spec.noisy:
             _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
+
+    def _check_distill(self) -> None:
+        if self.prefix_steps:
+            raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
+        if self.mask_padding:
+            raise ConfigError('objective.mask_padding: got true with distill.teacher, allowed false')
+        if self.schedule == 'none':
+            raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
+        if self.level_sampling != 'uniform':
+            raise ConfigError(f'level_sampling: got {self.level_sampling!r} with distill.teacher, allowed uniform')
+        if self.diffusion_steps % self.distill.teacher_steps:
+            # Else the student's levels are not among the teacher's.
+            raise ConfigError(
+                f'distill.teacher_steps: got {self.distill.teacher_steps}, '
+                f'allowed divisors of diffusion_steps ({self.diffusion_steps})'
+            )
 
     @property
     def spec(self) -> ScheduleSpec:
         """The schedule as a bundle describes it."""
         return ScheduleSpec(
-            name=self.schedule, diffusion_steps=self.diffusion_steps, prediction_type=self.prediction_type
+            name=self.schedule,
+            diffusion_steps=self.diffusion_steps,
+            prediction_type=self.prediction_type,
+            only_steps=self.distill.sampling_steps if self.distill.teacher else 0,
+            prefix_steps=self.prefix_steps,
         )
 
 
@@ -111,6 +172,14 @@ class TrainSettings:
         Of a LeRobot or robomimic dataset, by stream name and ``action``, where they are not the task's topics.
     threads
         CPU threads; 0 leaves torch's default.
+    precision
+        ``bf16`` computes the forward pass in bfloat16 where torch holds that to be safe; weights stay float32.
+    accumulate
+        Parts of a batch that are computed one after the other, to save memory; the step is taken on their mean.
+    compile
+        Whether to compile the network first (torch.compile; on CPU it needs a C++ compiler).
+    wandb
+        Project at Weights & Biases to send the curves to; empty: none.
 
     """
 
@@ -131,15 +200,27 @@ class TrainSettings:
     seed: int = 0
     threads: int = 0
     device: Literal['cpu', 'cuda'] = 'cpu'
+    precision: Literal['fp32', 'bf16'] = 'fp32'
+    accumulate: int = 1
+    compile: bool = False
+    wandb: str = ''
 
     def __post_init__(self) -> None:
         _check('steps', self.steps, 1, 100_000_000)
         _check('batch', self.batch, 1, 65536)
+        _check('objective.prefix_steps', self.objective.prefix_steps, 0, self.task.pred_horizon - 1)
         _check('validation_share', self.validation_share, 0.0, 0.5)
         _check('validate_every', self.validate_every, 1, 100_000_000)
         _check('checkpoint_every', self.checkpoint_every, 1, 100_000_000)
         _check('seed', self.seed, 0, 2**31 - 1)
         _check('threads', self.threads, 0, 1024)
+        _check('accumulate', self.accumulate, 1, 65536)
+        others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose)]
+        if self.rollouts.world and others:
+            raise ConfigError(
+                f'rollouts.world: got {self.rollouts.world!r} for a task with {listed(others)}, allowed none, '
+                'or goal poses: a world asks for nothing else'
+            )
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dp_ros.config import TaskSpec
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
 
@@ -42,6 +42,9 @@ def read_recordings(
     path = Path(path)
     bags = False
     if (path / '.zgroup').is_file():
+        recorded = [goal.name for goal in task.goals if goal.source == 'topic']
+        if recorded:
+            raise ConfigError(f'goals {listed(recorded)}: got source topic for {path}, allowed hindsight: it has none')
         from dp_ros.training.zarr_reader import read_pusht_zarr
 
         read = read_pusht_zarr(path, task)

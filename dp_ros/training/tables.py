@@ -5,18 +5,21 @@ A stream's or the action's topic is the name of a column here: `in_columns` puts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
+from dp_ros.config import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
+from dp_ros.goals import GoalSpec
 from dp_ros.messages import pose_features, resize_rgb
+from dp_ros.policy.language import embed
 from dp_ros.training.actions import action_topic
 from dp_ros.training.collector import Episode, FrameStore, InMemory
+from dp_ros.training.goals import recorded_goals
 
 _START = 1_700_000_000 * NANOSECONDS
 _MOST_RADIANS = 25.0
@@ -39,6 +42,8 @@ class Table:
         Columns that are pictures.
     pictures
         From a column and increasing rows, the pictures (H, W, 3) uint8, RGB.
+    instructions
+        The task in words at each row; none where the dataset has no words.
 
     """
 
@@ -48,6 +53,7 @@ class Table:
     labels: Mapping[str, tuple[str, ...]]
     cameras: tuple[str, ...]
     pictures: Callable[[str, np.ndarray], Iterable[np.ndarray]]
+    instructions: Sequence[str] = ()
 
 
 def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
@@ -80,7 +86,10 @@ def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None =
     return Episode(
         name=table.name,
         stamps=_START + np.arange(len(kept), dtype=np.int64) * to_nanoseconds(task.control_dt),
-        streams={stream.name: _stream(table, stream, kept, frames) for stream in task.streams},
+        streams={
+            **{stream.name: _stream(table, stream, kept, frames) for stream in task.streams},
+            **{goal.name: _goal(table, goal, kept, frames) for goal in recorded_goals(task)},
+        },
         actions=actions[1:] if ahead else actions,
     )
 
@@ -107,13 +116,25 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) 
         return _joints(table, stream, rows)
     if isinstance(stream, PoseStream):
         values = _column(table, stream.name, stream.topic)[rows]
+        chosen = _labelled(table, stream.topic, [pose_label(stream, feature) for feature in stream.features])
+        if chosen is not None:
+            return values[:, chosen]
         if values.shape[1] != 7:
             raise DataError(
                 f'{table.name} column {stream.topic}: got {values.shape[1]} numbers, '
-                'allowed 7 for a pose (x, y, z and a quaternion x, y, z, w)'
+                'allowed 7 for a pose (x, y, z and a quaternion x, y, z, w), or channels called '
+                f'{listed(pose_label(stream, feature) for feature in stream.features)}'
             )
         return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
     return _pictures(table, stream, rows, frames)
+
+
+def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore) -> Any:
+    if not isinstance(goal, Instruction):
+        return _stream(table, goal.as_stream, rows, frames)
+    if not table.instructions:
+        raise DataError(f'{table.name} goal {goal.name!r}: the dataset has no tasks in words, allowed one with them')
+    return np.stack([embed(table.instructions[row]) for row in rows.tolist()])
 
 
 def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore) -> Any:
@@ -132,9 +153,31 @@ def _column(table: Table, name: str, column: str) -> np.ndarray:
     return values[:, np.newaxis] if values.ndim == 1 else values
 
 
+def joint_label(stream: JointStream, field: str, joint: str) -> str:
+    """Return what a dataset calls a joint's channel: the joint, or ``joint.velocity`` and ``joint.effort``."""
+    return joint if field == 'position' else f'{joint}.{field}'
+
+
+def pose_label(stream: PoseStream, feature: str) -> str:
+    """Return what `dp_ros.training.lerobot_export` calls a pose's channel."""
+    return f'{stream.name}.{feature}'
+
+
+def _labelled(table: Table, column: str, wanted: list[str]) -> list[int] | None:
+    """Return where a column has the channels ``wanted``, or None if it does not name all of them."""
+    labels = table.labels.get(column, ())
+    return [labels.index(name) for name in wanted] if set(wanted) <= set(labels) else None
+
+
 def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
     values = _column(table, stream.name, stream.topic)[rows]
     what = f'{table.name} column {stream.topic}'
+    if stream.fields != ('position',):
+        wanted = [joint_label(stream, field, joint) for field in stream.fields for joint in stream.joints]
+        chosen = _labelled(table, stream.topic, wanted)
+        if chosen is not None:
+            check_finite(what, values)
+            return values[:, chosen]
     if stream.fields != ('position',):
         raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
     labels = table.labels.get(stream.topic, ())

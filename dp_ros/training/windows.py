@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.config import GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, normalize_image
+from dp_ros.policy.relative import action_base
 from dp_ros.training.cache_store import JoinedFrames
 from dp_ros.training.episodes import Episode
+from dp_ros.training.goals import GoalColumns, episode_names, goal_extremes, recorded_goals
 
 
 def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +45,20 @@ def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:
     """Fit the normalizer on every step of the episodes."""
     vectors = [s.name for s in task.streams if not isinstance(s, ImageStream)]
     arrays = {name: np.concatenate([e.streams[name] for e in episodes]) for name in vectors}
-    return Normalizer.fit({**arrays, ACTION: np.concatenate([e.actions for e in episodes])})
+    recorded = [g.name for g in recorded_goals(task) if isinstance(g, GoalPose)]
+    asked = {name: np.concatenate([e.streams[name] for e in episodes]) for name in recorded}
+    arrays |= goal_extremes(task, arrays | asked)
+    return Normalizer.fit({**arrays, ACTION: np.concatenate([_action_extremes(e, task) for e in episodes])})
+
+
+def _action_extremes(episode: Episode, task: TaskSpec) -> np.ndarray:
+    """Return actions (N, A) with the lowest and highest that the network will see of an episode."""
+    base = action_base(task, episode.streams)
+    if base is None:
+        return episode.actions
+    observed, acted = window_indices(len(episode.stamps), task)
+    chunks = episode.actions[acted] - base[observed[:, -1], None]
+    return np.stack([chunks.min(axis=(0, 1)), chunks.max(axis=(0, 1))])
 
 
 def data_hash(episodes: Sequence[Episode]) -> str:
@@ -55,6 +71,20 @@ def data_hash(episodes: Sequence[Episode]) -> str:
     return digest.hexdigest()
 
 
+def split_episodes(episodes: Sequence[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:
+    """Split whole episodes into training and validation; one is held out as soon as ``share`` is not 0."""
+    held = 0 if share == 0.0 else max(1, round(share * len(episodes)))
+    if held >= len(episodes):
+        raise DataError(
+            f'validation_share {share}: would hold out {held} of {len(episodes)} episodes, allowed fewer than all'
+        )
+    chosen = set(np.random.default_rng(seed).permutation(len(episodes))[:held].tolist())
+    return (
+        [e for i, e in enumerate(episodes) if i not in chosen],
+        [e for i, e in enumerate(episodes) if i in chosen],
+    )
+
+
 class WindowDataset:
     """All samples of some episodes, normalized. Images stay uint8, and where they are, until they are asked for."""
 
@@ -62,33 +92,60 @@ class WindowDataset:
         if not episodes:
             raise DataError('training windows: got 0 episodes, allowed 1 or more')
         self._names = tuple(s.name for s in task.streams)
-        self._pictures = {
-            name: JoinedFrames([e.streams[name] for e in episodes])
-            for name in self._names
-            if episodes[0].streams[name].dtype == np.uint8
-        }
-        self._vectors = {
-            name: torch.from_numpy(normalizer.normalize(name, np.concatenate([e.streams[name] for e in episodes])))
-            for name in self._names
-            if name not in self._pictures
+        worded = {g.name for g in task.goals if isinstance(g, Instruction)}
+        self._columns = {
+            name: _column(name, episodes, None if name in worded else normalizer) for name in episode_names(task)
         }
         actions = np.concatenate([e.actions for e in episodes])
+        base = action_base(task, {n: np.concatenate([e.streams[n] for e in episodes]) for n in _based_on(task)})
+        self._relative = None if base is None else partial(_relative, normalizer, actions, base)
         self._actions = torch.from_numpy(normalizer.normalize(ACTION, actions))
         starts = np.cumsum([0, *(len(e.stamps) for e in episodes)])
         pairs = [window_indices(len(e.stamps), task) for e in episodes]
         self._observed = torch.from_numpy(np.concatenate([o + s for (o, _), s in zip(pairs, starts, strict=False)]))
         self._acted = torch.from_numpy(np.concatenate([a + s for (_, a), s in zip(pairs, starts, strict=False)]))
+        ends = np.repeat(starts[1:] - 1, [len(observed) for observed, _ in pairs])
+        self._goals = GoalColumns(task, self._columns, torch.from_numpy(ends))
 
     def __len__(self) -> int:
         return len(self._observed)
 
     def batch(self, indices: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the streams (B, T, ...), in the task's order, and the normalized actions (B, P, A)."""
+        """Return the streams (B, T, ...), then the goals (B, ...), and the normalized actions (B, P, A)."""
         observed = self._observed[indices]
-        streams = []
-        for name in self._names:
-            if name in self._pictures:
-                streams.append(torch.from_numpy(normalize_image(self._pictures[name][observed.numpy()])))
-            else:
-                streams.append(self._vectors[name][observed])
-        return tuple(streams), self._actions[self._acted[indices]]
+        streams = [_taken(self._columns[name], observed) for name in self._names]
+        goals = [_taken(column, steps) for column, steps in self._goals.batch(indices, observed[:, -1])]
+        acted = self._acted[indices]
+        return (*streams, *goals), self._relative(acted, observed[:, -1]) if self._relative else self._actions[acted]
+
+    def weights(self, indices: Tensor) -> Tensor:
+        """Return how much each action counts (B, P), of mean 1: copies of an episode's last action count nothing."""
+        acted = self._acted[indices]
+        real = (acted - acted[:, :1] == torch.arange(acted.shape[1])).to(torch.float32)
+        return real / real.mean()
+
+
+def _based_on(task: TaskSpec) -> tuple[str, ...]:
+    return (task.base_columns()[0],) if task.action.relative else ()
+
+
+def _relative(normalizer: Normalizer, actions: np.ndarray, base: np.ndarray, acted: Tensor, newest: Tensor) -> Tensor:
+    """Return normalized chunks (B, P, A) that count from where the joints were."""
+    return torch.from_numpy(normalizer.normalize(ACTION, actions[acted.numpy()] - base[newest.numpy()][:, None]))
+
+
+def _column(name: str, episodes: Sequence[Episode], normalizer: Normalizer | None) -> Tensor | JoinedFrames:
+    """Return one stream of all episodes, one after the other: numbers normalized, pictures and embeddings as they are.
+
+    An embedding (``normalizer`` None) is of mean square 1 by itself.
+    """
+    if episodes[0].streams[name].dtype == np.uint8:
+        return JoinedFrames([e.streams[name] for e in episodes])
+    values = np.concatenate([e.streams[name] for e in episodes])
+    return torch.from_numpy(values.astype(np.float32) if normalizer is None else normalizer.normalize(name, values))
+
+
+def _taken(column: Tensor | JoinedFrames, steps: Tensor) -> Tensor:
+    if isinstance(column, Tensor):
+        return column[steps]
+    return torch.from_numpy(normalize_image(column[steps.numpy()]))

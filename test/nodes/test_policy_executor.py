@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
-from dp_ros.data import Chunk, Observation, Window  # noqa: E402
+from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
 from dp_ros.nodes.observation_buffer import aligned_type  # noqa: E402
 from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
@@ -29,6 +29,7 @@ from dp_ros.policy.alignment import stack  # noqa: E402
 from dp_ros.policy.backends import open_backend  # noqa: E402
 from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.continuity import Overlap  # noqa: E402
+from dp_ros.policy.goals import NO_GOAL  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -59,7 +60,9 @@ class Policy:
     def with_settings(self, **_: Any) -> Policy:
         return self
 
-    def chunk(self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None) -> Chunk:
+    def chunk(
+        self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None, goal: Goal = NO_GOAL
+    ) -> Chunk:
         self.act(window)
         task = self.bundle.task
         actions = rng.random((task.pred_horizon, len(task.action.joints)))
@@ -502,3 +505,32 @@ def test_real_time_chunking_is_switched_on_live_and_fixes_the_steps_executed_mea
     for tick in (10, 11):
         live.send(tick)
     np.testing.assert_allclose(live.wait_for(3)[2].actions, expected(live, 11, [0, 0]), atol=1e-6)
+
+
+def test_a_delay_measured_too_long_for_exec_horizon_is_said_with_both_numbers(ros, tiny):
+    live = Live(ros, tiny, exec_horizon=13)
+    gate = Gate()
+    live.inject(gate)
+    live.send(0)
+    live.send(1)
+    assert gate.reached.wait(10)
+    for tick in (2, 3, 4):
+        live.send(tick)
+    gate.open.set()
+    live.wait_for(1)
+    text = 'inference_delay as measured + exec_horizon: got 4 + 13, allowed up to pred_horizon (16)'
+    status = ros.status('policy_executor: inference', WARN, text)
+    assert {v.key: v.value for v in status.values}['inference_delay'] == '4'
+
+
+def test_as_many_steps_are_fixed_as_inference_delay_says_although_predicting_is_faster(ros, tiny):
+    live = Live(ros, tiny, continuity='rtc')
+    (result,) = live.set(inference_delay=5)
+    assert result.successful, result.reason
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    first, second = live.wait_for(2)
+    np.testing.assert_allclose(second.actions[:5], first.actions[8:13], atol=1e-5)
+    assert np.abs(second.actions[5] - first.actions[13]).max() > 1e-4

@@ -128,6 +128,22 @@ def test_the_next_delay_is_taken_for_the_longest_of_the_last_ten():
     assert run.delay(DT) == 1
 
 
+def test_no_fewer_steps_are_fixed_than_are_asked_for():
+    run = Continuation()
+    assert run.delay(DT, least=3) == 3 and run.delay(DT) == 1
+    run.take(chunk(0, np.zeros((16, 2))), 120_000_000, 'rtc')
+    assert run.delay(DT, least=1) == 2
+    np.testing.assert_array_equal(run.overlap(8 * DT, least=5).weights, soft_weights(5, 8, 16))
+
+
+def test_a_step_that_is_due_the_moment_the_chunk_is_out_was_executed_before():
+    run = Continuation()
+    run.take(chunk(0, np.zeros((16, 2))), 2 * DT, 'rtc')
+    assert run.delay(DT) == 3
+    run.take(chunk(8 * DT, np.zeros((16, 2))), 2 * DT - 1, 'rtc')
+    assert run.delay(DT) == 3, 'the longest of the last ten'
+
+
 def test_an_ensemble_averages_what_is_executed_and_not_what_was_averaged():
     run = Continuation()
     run.take(chunk(0, np.zeros((16, 2))), 0, 'ensemble')

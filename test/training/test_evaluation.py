@@ -1,7 +1,9 @@
 """Evaluation in one process."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
@@ -9,10 +11,14 @@ pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)
 
 from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
-from dp_ros.training.evaluation import evaluate_direct, make_planner
+from dp_ros.training.evaluation import DirectRunner, evaluate_direct
+from dp_ros.training.world_planner import make_planner
 from test.tiny_bundle import write_tiny_bundle
 
 
@@ -31,6 +37,61 @@ def test_the_same_seeds_give_the_same_scores(tiny: Path) -> None:
 def test_an_exec_horizon_beyond_the_chunk_is_refused(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r'exec_horizon: got 17, allowed 1 to pred_horizon \(16\)'):
         evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, exec_horizon=17))
+
+
+def test_a_delay_holds_back_every_command_by_so_many_control_steps(tiny: Path) -> None:
+    def first_command(delay: int) -> int:
+        settings = EvaluationSettings(bundle=tiny, seconds=3.0, delay=delay)
+        bundle = load_bundle(tiny)
+        runner = DirectRunner(bundle, DiffusionPolicy(bundle, open_backend(bundle)), settings)
+        set_points: list[np.ndarray] = []
+        runner.run(3, lambda robot: set_points.append(robot.controller.set_point))
+        return int(np.argmax([np.abs(point - set_points[0]).max() > 0.0 for point in set_points]))
+
+    undelayed = first_command(0)
+    assert undelayed > 0
+    assert first_command(2) - undelayed == 2
+    assert first_command(5) - undelayed == 5
+
+
+def test_a_delay_is_said_in_seconds_too(tiny: Path) -> None:
+    summary = evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, seconds=1.0, delay=3))
+    assert summary['delay'] == 3
+    assert summary['latency_s'] == pytest.approx(0.3)
+    assert 'delay' not in evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, seconds=1.0))
+
+
+def test_chunks_still_come_where_predicting_takes_longer_than_exec_horizon(tiny: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, episodes=1, seed=3, seconds=4.0, delay=4, exec_horizon=1)
+    summary = evaluate_direct(settings)
+    # One at a time: from each to the next it takes four of the 40 control steps.
+    assert 8 <= summary['chunks'] <= 10
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ({'delay': 9}, r'delay \+ exec_horizon: got 9 \+ 8, allowed up to pred_horizon \(16\)'),
+        ({'delay': 4, 'exec_horizon': 13}, r'delay \+ exec_horizon: got 4 \+ 13, allowed up to pred_horizon'),
+        ({'delay': -1}, 'delay: got -1, allowed 0 to 1000'),
+        ({'blend_steps': 101}, 'blend_steps: got 101, allowed 0 to 100'),
+        ({'delay': 1, 'through': 'ros'}, 'delay: got 1 through ros, allowed direct only'),
+    ],
+)
+def test_a_delay_that_cannot_be_is_refused(tiny: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, **wrong))
+
+
+def test_seams_are_measured_and_the_cross_fade_is_as_asked_for(tiny: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, episodes=1, seed=3, seconds=4.0, blend_steps=0)
+    bundle = load_bundle(tiny)
+    runner = DirectRunner(bundle, DiffusionPolicy(bundle, open_backend(bundle)), settings)
+    assert runner.planner().blend_steps == 0
+    summary = evaluate_direct(settings)
+    assert summary['blend_steps'] == 0
+    assert summary['seams']['episodes']['jump'] == [pytest.approx(summary['seams']['jump'], rel=1e-4)]
+    assert summary['seams']['jump'] > 0.0 and summary['seams']['jerk_at_seams'] > 0.0
 
 
 def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path) -> None:

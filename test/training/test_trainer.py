@@ -23,8 +23,10 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.objective import Objective
+from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
-from dp_ros.training.trainer import Trainer, load_network, split_episodes
+from dp_ros.training.trainer import Trainer
+from dp_ros.training.windows import split_episodes
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),

@@ -1,0 +1,80 @@
+"""Several evaluations side by side: compare, delays."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, command
+from dp_ros.errors import DataError
+
+
+def add_compare(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'compare', _compare, 'Compare two evaluations on the seeds they share.')
+    parser.add_argument('first', type=Path, help='summary of dp_ros evaluate --json')
+    parser.add_argument('second', type=Path, help='another one')
+    parser.add_argument('--json', type=Path, default=None, help='write the comparison here')
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.simulation.comparison import compare, comparison_table
+
+    found = compare(*(_summary(path) for path in (options.first, options.second)))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(found, indent=2) + '\n')
+    print(f'first   {options.first}\nsecond  {options.second}\n')
+    print(comparison_table(found))
+    return 0
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        summary = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f'{path}: got {error}, allowed a summary of dp_ros evaluate --json') from error
+    missing = [k for k in ('seeds', 'scores', 'successes') if not isinstance(summary, dict) or k not in summary]
+    if missing:
+        raise DataError(f'{path}: got no {", ".join(missing)}, allowed a summary of dp_ros evaluate --json')
+    return dict(summary)
+
+
+def add_delays(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Score the ways to go on from one chunk to the next under delays, on the same seeds.'
+    parser = command(commands, 'delays', _delays, text)
+    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    parser.add_argument('--ways', nargs='+', default=['blend', 'rtc+blend', 'ensemble+blend', 'none'],
+                        choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'ensemble', 'ensemble+blend'],
+                        help="of the executor, each with the publisher's cross-fade (blend) or without; "
+                        'the others are compared with the first')  # fmt: skip
+    parser.add_argument('--delays', type=int, nargs='+', default=[0, 2, 4],
+                        help='time from observation to command [control steps]')  # fmt: skip
+    parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on consecutive seeds')
+    parser.add_argument('--seed', type=int, default=400_000, help='seed of the first episode')
+    parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
+    parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
+    parser.add_argument('--json', type=Path, default=None, help='write what was found here, also on the way')
+    parser.add_argument('--plot', type=Path, default=None, help='draw it here (PNG)')
+
+
+def _delays(options: argparse.Namespace) -> int:
+    from dp_ros.simulation.scores import EvaluationSettings
+    from dp_ros.training.delays import DelaySettings, run_delays
+
+    names = {f.name for f in dataclasses.fields(EvaluationSettings)} & vars(options).keys()
+    evaluation = EvaluationSettings(**{**{n: getattr(options, n) for n in names}, **bundle_and_world(options)})
+    chosen = {name: getattr(options, name) for name in ('ways', 'delays', 'json', 'plot')}
+    return run_delays(DelaySettings(evaluation=evaluation, **chosen), print)

@@ -1,0 +1,94 @@
+"""What this machine can do: bench, latency, tune."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dp_ros.commands.common import WORLDS, bundle_and_world, bundle_folder, command
+
+
+def add_bench(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = "Measure what a chunk costs, beside others' ways to make it, and how fast recordings are read."
+    parser = command(commands, 'bench', _bench, text)
+    parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose task and network are measured')
+    parser.add_argument('--sizes', nargs='+', default=['bundle'],
+                        help='networks: bundle (its own), tiny, small, base, paper, paper_image')  # fmt: skip
+    parser.add_argument('--steps', type=int, nargs='+', default=[1, 4, 10], help='network calls per chunk')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads of one network call')
+    parser.add_argument('--contenders', nargs='+',
+                        default=['onnxruntime', 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'],
+                        help='who makes the chunk; lerobot only where that package is installed')  # fmt: skip
+    parser.add_argument('--rounds', type=int, default=50, help='chunks of each contender, in turn')
+    parser.add_argument('--seconds', type=float, default=60.0, help='longest time for one combination [s]')
+    parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave memory out')
+    parser.add_argument('--messages', type=int, default=200_000, help='joint states in each bag that is read; 0: none')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+    parser.add_argument('--plot', type=Path, default=None, help='draw the chunks here (PNG)')
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from dp_ros.training.bench import BenchSettings, run_bench
+
+    names = ('sizes', 'steps', 'threads', 'contenders', 'rounds', 'seconds', 'memory', 'messages', 'json', 'plot')
+    chosen = {name: getattr(options, name) for name in names}
+    return run_bench(BenchSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)
+
+
+def add_latency(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Run the nodes with a simulated robot, and say where the time from observation to command goes.'
+    parser = command(commands, 'latency', _latency, text)
+    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=60.0, help='how long, in wall time [s]')
+    parser.add_argument('--exec-horizon', type=int, default=1, help='control steps from one chunk to the next')
+    parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
+                        help='how a chunk goes on from the last one')  # fmt: skip
+    parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
+    parser.add_argument('--seed', type=int, default=300_000, help='seed of the first episode')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+
+
+def _latency(options: argparse.Namespace) -> int:
+    import json
+
+    from dp_ros.nodes.latency import run_latency
+    from dp_ros.simulation.scores import EvaluationSettings
+
+    names = ('exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
+    chosen = {name: getattr(options, name) for name in names}
+    settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
+    summary = run_latency(settings, options.seconds, print)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(summary, indent=1) + '\n')
+    return 1 if summary['late_unreported'] else 0
+
+
+def add_tune(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = "Measure a bundle on this machine, and write the executor's parameters that meet a deadline."
+    parser = command(commands, 'tune', _tune, text)
+    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('--output', type=Path, default=None, help='parameter file to write; without it, it is shown')
+    parser.add_argument('--deadline', type=float, default=0.0,
+                        help='longest time from an observation to its chunk [s]; 0: control_dt')  # fmt: skip
+    parser.add_argument('--share', type=float, default=0.8, help='of the deadline, what inference may take')
+    parser.add_argument('--threads', type=int, nargs='+', default=(),
+                        help='threads to try; without it, 1, 2, 4 ... up to the processors')  # fmt: skip
+    parser.add_argument('--rounds', type=int, default=30, help='chunks to measure of each kind')
+    parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
+    parser.add_argument('--provider', default='cpu', choices=['cpu', 'openvino', 'cuda', 'tensorrt'],
+                        help='execution provider of ONNX Runtime')  # fmt: skip
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from dp_ros.nodes.tune import TuneSettings, run_tune
+
+    names = ('output', 'deadline', 'share', 'threads', 'rounds', 'backend', 'provider')
+    chosen = {name: getattr(options, name) for name in names}
+    return run_tune(TuneSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)

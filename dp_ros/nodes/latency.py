@@ -1,0 +1,117 @@
+"""`dp_ros latency`: from observation to command through the running nodes, and where the time goes.
+
+Times of one chunk, from the ledgers of the policy_executor and the trajectory_publisher:
+
+===========  =======================================================================
+observing    the control tick until inference begins
+network      inference itself, as the executor's thread measured it
+handing on   the end of inference until the publisher has the chunk
+planning     until its trajectory is out
+nodes        all but ``network``: what the nodes add
+whole        the control tick until the trajectory is out
+===========  =======================================================================
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from tqdm import tqdm
+
+from dp_ros.config import TaskSpec
+from dp_ros.data import to_nanoseconds
+from dp_ros.nodes.evaluation import RosRunner, running
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.simulation.scores import EvaluationSettings, percentiles
+
+PARTS = ('observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
+STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
+KEPT = 64  # chunks that the executor has told of, and the publisher not yet
+
+
+class Stopwatch:
+    """Puts together what executor and publisher say of each chunk on /diagnostics."""
+
+    def __init__(self, task: TaskSpec) -> None:
+        self._deadline = to_nanoseconds(task.control_dt)
+        self._inferred: dict[str, float] = {}
+        self._published: set[str] = set()
+        self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
+        self.late = self.unreported = self.refused = 0
+
+    def hear(self, message: DiagnosticArray) -> None:
+        """Take what a node says; what it repeats of earlier chunks counts once."""
+        for status in message.status:
+            node, _, what = status.name.partition(': ')
+            values = {v.key: v.value for v in status.values}
+            observation = values.get('observation', '')
+            if what != 'chunk' or not observation:
+                continue
+            if node.endswith('policy_executor'):
+                self._inferred[observation] = float(values['inference_ms']) / 1e3
+                while len(self._inferred) > KEPT:
+                    self._inferred.pop(next(iter(self._inferred)))
+            elif observation not in self._published:
+                self._published.add(observation)
+                self._enter(values, late=status.message == 'late')
+
+    def _enter(self, values: Mapping[str, str], *, late: bool) -> None:
+        if 'refused' in values:
+            self.refused += 1
+            return
+        whole = int(values['published']) - int(values['observation'])
+        self.late += late
+        self.unreported += whole > self._deadline and not late
+        network = self._inferred.pop(values['observation'], None)
+        if network is None or any(name not in values for name in STAMPS):
+            return  # one of the two was not heard
+        observation, start, end, received, published = (int(values[name]) for name in STAMPS)
+        nodes = whole - round(network * 1e9)
+        times = (start - observation, whole - nodes, received - end, published - received, nodes, whole)
+        for part, nanoseconds in zip(PARTS, times, strict=True):
+            self.parts[part].append(nanoseconds / 1e9)
+
+
+def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the nodes and the simulated robot for ``seconds`` of wall time; say where the time went, and return it."""
+    bundle = load_bundle(settings.bundle)
+    watch = Stopwatch(bundle.task)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
+        session.node.create_subscription(DiagnosticArray, '/diagnostics', watch.hear, 100)
+        runner, seed, began = RosRunner(session, bundle, settings), settings.seed, time.monotonic()
+        with tqdm(total=seconds, unit='s', desc=bundle.name, bar_format='{desc} |{bar}| {n:.0f}/{total:.0f} s') as bar:
+            while (gone := time.monotonic() - began) < seconds:
+                runner.run(seed, lambda: bar.update(min(seconds, time.monotonic() - began) - bar.n))
+                seed += 1
+        summary = {
+            **settings.about(bundle),
+            'threads': settings.threads,
+            'seconds': round(gone, 1),
+            'episodes': seed - settings.seed,
+            'chunks': len(watch.parts['whole']),
+            'ms': {part: percentiles(times) for part, times in watch.parts.items()},
+            'late': watch.late,
+            'late_unreported': watch.unreported,
+            'refused': watch.refused,
+            'memory_mb': session.processes.memory(),
+        }
+    say(table(summary))
+    return summary
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """Return the summary for people."""
+    lines = [f'{"[ms]":<12} {"p50":>8} {"p95":>8} {"p99":>8}']
+    for part, ms in summary['ms'].items():
+        lines.append(f'{part:<12} ' + ' '.join(f'{"-" if ms[q] is None else f"{ms[q]:.2f}":>8}' for q in ms))
+    lines.append(
+        f'{summary["chunks"]} chunks in {summary["seconds"]:.0f} s, a new one every {summary["exec_horizon"]} control '
+        f'steps; late {summary["late"]}, unreported {summary["late_unreported"]}, refused {summary["refused"]}'
+    )
+    memory = ', '.join(f'{name} {mb:.0f}' for name, mb in summary['memory_mb'].items())
+    return '\n'.join([*lines, f'memory [MB]: {memory}'])

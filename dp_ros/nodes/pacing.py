@@ -1,0 +1,94 @@
+"""Anytime: of a chunk's sampling steps, as many as its deadline leaves time for; and what a chunk costs, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.data import Window, to_nanoseconds
+from dp_ros.nodes.inference_settings import Settings
+from dp_ros.policy.goals import blank_goal
+from dp_ros.policy.pace import Cost, Pace, cost_from
+from dp_ros.policy.policy import DiffusionPolicy
+
+ROUNDS = 5
+MANY = 4  # sampling steps of the longer measurement
+
+
+class Pacing:
+    """Chooses a chunk's sampling steps, and says what it chose. All but `values` belongs to the thread of inference."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._reduced = 0
+        self._steps = self._dropped = 0
+
+    def choose(self, settings: Settings, seconds: float) -> DiffusionPolicy:
+        """Return the policy with as many sampling steps as fit into ``seconds`` [s]; as set, if not ``anytime``."""
+        if settings.cost is None:
+            return settings.policy
+        by_steps = {policy.settings.sampling_steps: policy for policy in settings.paced}
+        self._steps = self._pace.choose(settings.cost, tuple(by_steps), seconds)
+        self._dropped = max(by_steps) - self._steps
+        self._reduced += self._dropped > 0
+        return by_steps[self._steps]
+
+    def took(self, settings: Settings, seconds: float) -> None:
+        """Remember what the chunk of the policy last chosen took, until it was out [s]."""
+        if settings.cost is not None:
+            self._pace.took(settings.cost, self._steps, seconds)
+
+    def entry(self, settings: Settings) -> dict[str, object]:
+        """Return what the ledger says of the last chunk."""
+        if settings.cost is None:
+            return {}
+        return {'sampling_steps': self._steps, 'dropped_sampling_steps': self._dropped}
+
+    def text(self) -> str:
+        """Return what to say where steps are dropped, or ''."""
+        if not self._dropped:
+            return ''
+        return f'predicting with {self._steps} of {self._steps + self._dropped} sampling steps, to be out in time'
+
+    def values(self, settings: Settings) -> dict[str, object]:
+        """Return counts and the measured cost, for a status."""
+        if settings.cost is None:
+            return {}
+        cost = settings.cost
+        measured = {'fixed_ms': f'{cost.fixed * 1e3:.2f}', 'step_ms': f'{cost.step * 1e3:.2f}'}
+        chosen = {**self.entry(settings), 'reduced_chunks': self._reduced, 'slowdown': f'{self._pace.slowdown:.2f}'}
+        return {**chosen, **measured}
+
+
+def warm_up(policy: DiffusionPolicy, rounds: int = 2) -> float:
+    """Run a policy on zeros, so that its first chunk is on time; return how long one took, the median [s]."""
+    window, goal = _blank_window(policy.bundle.task), blank_goal(policy.bundle.task)
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        policy.chunk(window, np.random.default_rng(0), goal=goal)
+        took.append(time.perf_counter() - began)
+    return float(np.median(took))
+
+
+def measure_cost(policy: DiffusionPolicy) -> Cost:
+    """Measure what a chunk takes with one sampling step and with some."""
+    few, many = policy.bundle.schedule.steps_range
+    measured = []
+    for steps in (few, max(few, min(MANY, many))):
+        sampled = policy.with_settings(sampling_steps=steps)
+        warm_up(sampled)
+        measured.append((steps, warm_up(sampled, ROUNDS)))
+    return cost_from(*measured)
+
+
+def _blank_window(task: TaskSpec) -> Window:
+    streams: Mapping[str, Any] = {
+        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
+        for s in task.streams
+    }
+    return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)

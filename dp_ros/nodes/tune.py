@@ -1,0 +1,148 @@
+"""`dp_ros tune`: measures what a bundle's chunks take on this machine, and writes the executor's parameters."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dp_ros.errors import ConfigError
+from dp_ros.nodes.pacing import warm_up
+from dp_ros.policy.backends import BackendName, open_backend
+from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.pace import Cost, cost_from, step_choices
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.providers import ProviderName
+
+MANY = 8  # sampling steps of the longer measurement
+GAIN = 1.15  # so many times faster must more threads be, to be worth the cores that they take from others
+TAIL = 95  # percentile of a chunk's time that counts
+MARGIN = 1.3  # a chunk in a running graph beside one that runs alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """What to tune.
+
+    Attributes
+    ----------
+    output
+        Parameter file to write; None only says it.
+    deadline
+        Longest time from an observation to its chunk [s]; 0: the bundle's control_dt.
+    share
+        Of the deadline, what inference may take: the rest is for observing and publishing.
+    threads
+        Numbers of threads to try; empty: 1, 2, 4 ... up to the processors.
+
+    """
+
+    bundle: Path
+    output: Path | None = None
+    deadline: float = 0.0
+    share: float = 0.8
+    threads: Sequence[int] = ()
+    rounds: int = 30
+    backend: BackendName = 'onnxruntime'
+    provider: ProviderName = 'cpu'
+
+    def __post_init__(self) -> None:
+        for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f'{name}: got {value}, allowed {low:g} to {high:g}')
+
+
+def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:
+    """Measure, say a table and what was chosen, and write the parameters if asked."""
+    bundle = load_bundle(settings.bundle)
+    deadline = settings.deadline or bundle.task.control_dt
+    say(f'{bundle.name}, {settings.backend} on {settings.provider}: 95 of 100 chunks take up to [ms]')
+    say(f'{"threads":>7}  {"1 step":>8}  {"each more":>9}  {bundle.defaults.sampling_steps:>4} steps')
+    costs = {}
+    for count in settings.threads or thread_counts(os.cpu_count() or 1):
+        cost = costs[count] = _measure(bundle, count, settings)
+        usual = cost.of(bundle.defaults.sampling_steps)
+        say(f'{count:>7}  {cost.of(1) * 1e3:>8.2f}  {cost.step * 1e3:>9.2f}  {usual * 1e3:>10.2f}')
+    chosen = choose(bundle, costs, deadline, settings.share)
+    parameters = {**chosen, 'backend': settings.backend, 'execution_provider': settings.provider}
+    say(_verdict(bundle, chosen, deadline))
+    text = yaml.safe_dump({'/**/policy_executor': {'ros__parameters': parameters}}, sort_keys=False)
+    if settings.output is None:
+        say(text.rstrip('\n'))
+    else:
+        settings.output.parent.mkdir(parents=True, exist_ok=True)
+        head = f'# {bundle.name}, by dp_ros tune on a machine with {os.cpu_count()} processors.'
+        settings.output.write_text(f'{head}\n{text}')
+        say(f'{settings.output}: written; give it after your other parameter files')
+    return 0
+
+
+def thread_counts(processors: int) -> tuple[int, ...]:
+    """Return 1, 2, 4 ... up to the processors, and their number itself."""
+    counts = {min(2**power, processors) for power in range(7)}
+    return tuple(sorted(counts))
+
+
+def choose(bundle: Bundle, costs: dict[int, Cost], deadline: float, share: float) -> dict[str, Any]:
+    """Return threads and sampling steps for a deadline [s].
+
+    The fewest threads, unless more are worth it; of the bundle's own sampling steps, as many as fit.
+
+    Raises
+    ------
+    ConfigError
+        If not even one step fits.
+
+    """
+    own, left = bundle.defaults.sampling_steps, share * deadline
+    threads = min(costs)
+    for count in sorted(costs):
+        if costs[threads].of(own) > GAIN * costs[count].of(own):
+            threads = count
+    cost = costs[threads]
+    fewest, _ = bundle.schedule.steps_range
+    fitting = [steps for steps in step_choices(fewest, own) if MARGIN * cost.of(steps) <= left]
+    if not fitting:
+        raise ConfigError(
+            f'deadline: got {deadline:g}, allowed {MARGIN * cost.of(fewest) / share:.4f} or more: '
+            f'{"one sampling step takes" if fewest == 1 else f"{fewest} sampling steps take"} '
+            f'{cost.of(fewest):.4f} with {threads} thread(s) on this machine [s]; or take a smaller network'
+        )
+    # Where all fit there is nothing to drop, and chunks stay a function of the seed.
+    return {
+        'threads': threads, 'sampling_steps': fitting[-1], 'deadline': float(deadline), 'anytime': fitting[-1] < own,
+    }  # fmt: skip
+
+
+def _verdict(bundle: Bundle, chosen: dict[str, Any], deadline: float) -> str:
+    steps, own = chosen['sampling_steps'], bundle.defaults.sampling_steps
+    fits = f'{steps} of {own} sampling steps fit' if steps < own else f'all {own} sampling steps fit'
+    return f'{fits} into {deadline * 1e3:.0f} ms, threads: {chosen["threads"]}'
+
+
+def _measure(bundle: Bundle, threads: int, settings: TuneSettings) -> Cost:
+    backend = open_backend(bundle, backend=settings.backend, threads=threads, provider=settings.provider)
+    policy = DiffusionPolicy(bundle, backend)
+    fewest, most = bundle.schedule.steps_range
+    few, many = (
+        (steps, _tail(policy.with_settings(sampling_steps=steps), settings.rounds))
+        for steps in (fewest, max(fewest, min(MANY, most)))
+    )
+    return cost_from(few, many)
+
+
+def _tail(policy: DiffusionPolicy, rounds: int) -> float:
+    """Return the time within which most chunks are made [s]."""
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        warm_up(policy, 1)
+        took.append(time.perf_counter() - began)
+    return float(np.percentile(took[2:], TAIL))

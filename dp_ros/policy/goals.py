@@ -1,0 +1,65 @@
+"""A goal as the encoder's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dp_ros.config import GoalImage, Instruction, TaskSpec
+from dp_ros.data import Goal
+from dp_ros.errors import DataError, check_shape, listed
+from dp_ros.policy.language import embed
+from dp_ros.policy.normalizer import Normalizer, normalize_image
+
+NO_GOAL = Goal()
+
+
+def missing_goals(task: TaskSpec, goal: Goal) -> list[str]:
+    """Return the names of what the task is asked by, and ``goal`` lacks."""
+    return [
+        g.name
+        for g in task.goals
+        if (not goal.instruction if isinstance(g, Instruction) else g.name not in goal.streams)
+    ]
+
+
+def goal_inputs(task: TaskSpec, normalizer: Normalizer, goal: Goal) -> dict[str, np.ndarray]:
+    """Return the goal's inputs by name, normalized, each with a batch of one; what the task has no use for is left out.
+
+    Raises
+    ------
+    DataError
+        If a goal is missing, or not of the task's shape.
+
+    """
+    missing = missing_goals(task, goal)
+    if missing:
+        raise DataError(f'goal: got none for {listed(missing)}, allowed only with {listed(g.name for g in task.goals)}')
+    inputs = {}
+    for spec in task.goals:
+        if isinstance(spec, Instruction):
+            value = embed(goal.instruction).astype(np.float32)
+        else:
+            given = goal.streams[spec.name]
+            check_shape(f'goal {spec.name!r}', given, spec.shape)
+            value = normalize_image(given) if isinstance(spec, GoalImage) else normalizer.normalize(spec.name, given)
+        inputs[spec.name] = np.ascontiguousarray(value[None])
+    return inputs
+
+
+def blank_goal(task: TaskSpec) -> Goal:
+    """Return a goal of the task's shape that stands for nothing, to run networks with once."""
+    streams = {
+        g.name: np.zeros(g.shape, np.uint8 if isinstance(g, GoalImage) else np.float64)
+        for g in task.goals
+        if not isinstance(g, Instruction)
+    }
+    worded = any(isinstance(g, Instruction) for g in task.goals)
+    return Goal(streams=streams, instruction='move' if worded else '')
+
+
+def guided_inputs(inputs: Mapping[str, np.ndarray], given: Sequence[float]) -> dict[str, np.ndarray]:
+    """Return inputs for a batch with one entry of ``given`` each: 1 where it counts, 0 where it is left out."""
+    column = np.array(given, dtype=np.float32)[:, None]
+    return {name: np.repeat(value, len(given), axis=0) for name, value in inputs.items()} | {'given': column}

@@ -1,0 +1,111 @@
+"""What to evaluate, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dp_ros.errors import ConfigError
+from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.continuity import Continuity
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What to evaluate, and how.
+
+    Attributes
+    ----------
+    episodes, seed
+        Episodes on consecutive seeds, from `seed`.
+    sampler, sampling_steps, exec_horizon
+        Instead of the bundle's own, if not None.
+    guidance_scale
+        See `dp_ros.policy.policy`; None: 1.
+    continuity
+        How a chunk goes on from the last one; see `dp_ros.policy.continuity`.
+    blend_steps
+        Of the publisher's cross-fade, instead of those in the world's parameter file, if not None.
+    latency
+        Time from observation to command, where time is simulated [s].
+    delay
+        The same in control steps, instead of `latency`, if not None.
+    rate
+        Speed of simulated time through ROS; 1 is real time.
+    seconds
+        Longest episode [s].
+
+    """
+
+    bundle: Path
+    world: str = 'pusht'
+    episodes: int = 100
+    seed: int = 100_000
+    through: Literal['direct', 'ros'] = 'direct'
+    sampler: str | None = None
+    sampling_steps: int | None = None
+    exec_horizon: int | None = None
+    guidance_scale: float | None = None
+    continuity: Continuity = 'none'
+    blend_steps: int | None = None
+    latency: float = 0.05
+    delay: int | None = None
+    rate: float = 1.0
+    threads: int = 2
+    backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ('episodes', 1, 100_000),
+            ('seed', 0, 2**31 - 1),
+            ('blend_steps', 0, 100),
+            ('latency', 0.0, 10.0),
+            ('delay', 0, 1000),
+            ('rate', 0.01, 100.0),
+            ('threads', 1, 64),
+            ('seconds', 1.0, 3600.0),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        if self.delay is not None and self.through == 'ros':
+            raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
+
+    def check_horizons(self, bundle: Bundle) -> None:
+        """Raise ConfigError where a chunk would not last until the next one can take over."""
+        executed, pred_horizon = self.exec_horizon or bundle.task.exec_horizon, bundle.task.pred_horizon
+        if not 1 <= executed <= pred_horizon:
+            raise ConfigError(f'exec_horizon: got {executed}, allowed 1 to pred_horizon ({pred_horizon})')
+        if self.delay is not None and self.delay + executed > pred_horizon:
+            raise ConfigError(
+                f'delay + exec_horizon: got {self.delay} + {executed}, allowed up to pred_horizon ({pred_horizon})'
+            )
+
+    def sampler_settings(self, bundle: Bundle) -> dict[str, Any]:
+        """Return sampler, sampling steps and guidance: what was asked for, else the bundle's own."""
+        return {
+            'sampler': self.sampler or bundle.defaults.sampler,
+            'sampling_steps': self.sampling_steps or bundle.defaults.sampling_steps,
+            **({} if self.guidance_scale is None else {'guidance_scale': self.guidance_scale}),
+        }
+
+    def about(self, bundle: Bundle) -> dict[str, Any]:
+        """Return what a summary says of itself."""
+        return {
+            'bundle': bundle.name,
+            'world': self.world,
+            'through': self.through,
+            **self.sampler_settings(bundle),
+            'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
+            'continuity': self.continuity,
+            **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
+            **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
+            **({} if self.delay is None else {'delay': self.delay}),
+            'longest_episode_s': self.seconds,
+        }
+
+    def latency_in(self, bundle: Bundle) -> float:
+        """Return the time from observation to command [s], given in control steps or not."""
+        return self.latency if self.delay is None else self.delay * bundle.task.control_dt

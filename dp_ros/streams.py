@@ -1,0 +1,100 @@
+"""The streams that a policy observes: what is taken from which topic, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from dp_ros.errors import ConfigError, listed
+
+JointField = Literal['position', 'velocity', 'effort']
+PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
+Unit = Literal['m', 'rad']
+
+
+def check_names(what: str, names: tuple[str, ...]) -> None:
+    """Raise ConfigError unless there is a name, and none twice."""
+    if not names:
+        raise ConfigError(f'{what}: got none, allowed one or more')
+    if len(set(names)) != len(names):
+        raise ConfigError(f'{what}: got {listed(names)}, allowed no name twice')
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointStream:
+    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order."""
+
+    kind: ClassVar[str] = 'joint_state'
+    name: str
+    topic: str
+    joints: tuple[str, ...]
+    units: tuple[Unit, ...]
+    fields: tuple[JointField, ...] = ('position',)
+    max_age: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_names(f'stream {self.name!r} joints', self.joints)
+        check_names(f'stream {self.name!r} fields', self.fields)
+        if len(self.units) != len(self.joints):
+            raise ConfigError(
+                f'stream {self.name!r} units: got {len(self.units)} for {len(self.joints)} joints, '
+                'allowed one (m or rad) for each joint'
+            )
+        _check_max_age(self.name, self.max_age)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one decoded message."""
+        return (len(self.joints) * len(self.fields),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseStream:
+    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m]."""
+
+    kind: ClassVar[str] = 'pose'
+    name: str
+    topic: str
+    features: tuple[PoseFeature, ...]
+    max_age: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_names(f'stream {self.name!r} features', self.features)
+        _check_max_age(self.name, self.max_age)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one decoded message."""
+        return (len(self.features),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageStream:
+    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``."""
+
+    kind: ClassVar[str] = 'image'
+    name: str
+    topic: str
+    height: int
+    width: int
+    compressed: bool = False
+    max_age: float = 0.2
+
+    def __post_init__(self) -> None:
+        for what, value in (('height', self.height), ('width', self.width)):
+            if not 8 <= value <= 4096:
+                raise ConfigError(f'stream {self.name!r} {what}: got {value}, allowed 8 to 4096 pixels')
+        _check_max_age(self.name, self.max_age)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one decoded message."""
+        return (self.height, self.width, 3)
+
+
+def _check_max_age(name: str, max_age: float) -> None:
+    if not 0.0 < max_age <= 60.0:
+        raise ConfigError(f'stream {name!r} max_age: got {max_age}, allowed more than 0, up to 60 s')
+
+
+Stream = JointStream | PoseStream | ImageStream

@@ -1,0 +1,122 @@
+"""Who makes the same chunk in `dp_ros bench`: dp_ros's own backends, and what others would run on the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+
+from dp_ros.config import parse
+from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.settings import PRESETS, NetworkSettings
+from dp_ros.policy.backends import Backend, open_backend
+from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.training.bench_lerobot import lerobot_chunk
+from dp_ros.training.export import export_network
+from dp_ros.training.objective import make_noise_scheduler
+from dp_ros.training.settings import TrainSettings
+
+OWN = 'onnxruntime'
+OWN_SIZE = 'bundle'
+CONTENDERS = (OWN, 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot')
+MakeChunk = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A network to measure: with random weights, which change no time, and as a bundle of its own."""
+
+    size: str
+    settings: TrainSettings
+    network: DiffusionNetwork
+    bundle: Bundle
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """One window, normalized."""
+        return {name: value[:1] for name, value in self.bundle.parity().inputs.items()}
+
+
+def check_size(size: str) -> None:
+    """Raise ConfigError unless a network can have this size."""
+    if size != OWN_SIZE and size not in PRESETS:
+        raise ConfigError(f'sizes: got {size!r}, allowed {listed((OWN_SIZE, *PRESETS))}')
+
+
+def make_subject(size: str, like: Bundle, folder: Path) -> Subject:
+    """Build the network of a bundle, or one of another size for its task, and write it below ``folder``."""
+    check_size(size)
+    if 'config' not in like.provenance:
+        raise BundleError(f'bundle {like.name}: provenance lacks config, which bench rebuilds the network from')
+    settings = parse(TrainSettings, like.provenance['config'], 'provenance.config')
+    if size != OWN_SIZE:
+        settings = replace(settings, network=NetworkSettings(preset=size))  # type: ignore[arg-type]  # checked above
+    network = DiffusionNetwork(settings.task, settings.network).eval()
+    bundle = export_network(settings, network, like.normalizer, folder / size, provenance={}, torchscript=True)
+    return Subject(size=size, settings=settings, network=network, bundle=bundle)
+
+
+def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChunk | str:
+    """Return what makes one chunk in ``steps`` network calls; or, in words, why this contender is left out.
+
+    Torch's number of threads belongs to the process: it is the caller's to set.
+    """
+    trained = make_noise_scheduler(subject.settings.objective)
+    if name in ('onnxruntime', 'torchscript'):
+        backend = open_backend(subject.bundle, backend=name, threads=threads)  # type: ignore[arg-type]
+        policy, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
+        return lambda: policy.sample(inputs, np.random.default_rng(0))
+    if trained is None:
+        return f'schedule {subject.settings.objective.schedule!r} is not one of diffusers'
+    if subject.bundle.schedule.marks:
+        return 'it does not know the marks of a prefix'
+    if name == 'lerobot':
+        return lerobot_chunk(subject.settings, steps)
+    scheduler = DDIMScheduler.from_config(dict(trained.config), timestep_spacing='trailing')
+    task = subject.settings.task
+    shape = (1, task.pred_horizon, len(task.action.joints))
+    if name == 'torch, diffusers':
+        streams = [torch.from_numpy(np.array(value)) for value in subject.inputs.values()]
+        return lambda: _eager(subject.network, scheduler, streams, shape, steps)
+    if name == 'onnxruntime, diffusers':
+        backend = open_backend(subject.bundle, threads=threads)
+        return lambda: _mixed(backend, scheduler, subject.inputs, shape, steps)
+    raise ConfigError(f'contenders: got {name!r}, allowed {listed(CONTENDERS)}')
+
+
+@torch.no_grad()
+def _eager(
+    network: DiffusionNetwork,
+    scheduler: DDIMScheduler,
+    streams: Sequence[torch.Tensor],
+    shape: tuple[int, ...],
+    steps: int,
+) -> object:
+    cond, x_k = network.encoder(*streams), torch.randn(shape)
+    scheduler.set_timesteps(steps)
+    for k in scheduler.timesteps:
+        x_k = scheduler.step(network.denoiser(x_k, k.expand(1), cond), k, x_k).prev_sample
+    return x_k
+
+
+def _mixed(
+    backend: Backend, scheduler: DDIMScheduler, inputs: dict[str, np.ndarray], shape: tuple[int, ...], steps: int
+) -> object:
+    """Run the network in ONNX Runtime and diffusers' loop around it."""
+    cond, x_k = backend.encode(inputs), torch.randn(shape)
+    scheduler.set_timesteps(steps)
+    for k in scheduler.timesteps:
+        prediction = backend.predict(x_k.numpy(), np.array([int(k)], dtype=np.int64), cond)
+        x_k = scheduler.step(torch.from_numpy(prediction), k, x_k).prev_sample
+    return x_k

@@ -1,0 +1,210 @@
+"""`dp_ros bench-train`: a training step of ours beside a plain loop's, on the same network, batch and machine.
+
+Both take turns in one process, so that whatever else the machine does falls on both; the ratio is of each round.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.networks.settings import PRESETS, NetworkSettings
+from dp_ros.training.bench import machine
+from dp_ros.training.bench_loop import PlainLoop
+from dp_ros.training.draws import batches
+from dp_ros.training.episodes import Episode
+from dp_ros.training.settings import RolloutSettings, TrainSettings
+from dp_ros.training.trainer import Trainer
+
+EPISODES, TICKS = 50, 125
+"""Of the data made up to train on; PushT's demonstrations are about as long."""
+PARTS = {
+    'convolution': ('convolution', 'slow_conv'),
+    'normalization': ('group_norm',),
+    'activation': ('mish',),
+    'linear': ('aten::mm', 'aten::addmm', 'aten::linear'),
+    'compiled': ('CompiledFx', 'Compiled'),
+    'optimizer': ('_fused_adam', 'AdamW'),
+    'average, clipping': ('_foreach', 'linalg'),
+}
+"""What a step's operations are called, by what they are for; the rest is 'other'."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchTrainSettings:
+    """What to measure.
+
+    Attributes
+    ----------
+    config
+        Training configuration; its task may have no pictures.
+    batch, preset, precision, device
+        Instead of the configuration's, where given.
+    compiled
+        Whether to measure the compiled network too; compiling takes minutes on a small machine.
+    threads, rounds, turn
+        Threads to measure; rounds of each; steps that one way takes in a round.
+
+    """
+
+    config: TrainSettings
+    batch: int | None = None
+    preset: str | None = None
+    device: str | None = None
+    compiled: bool = False
+    bf16: bool = False
+    threads: Sequence[int] = (1,)
+    rounds: int = 20
+    turn: int = 3
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in (('threads', self.threads), ('rounds', (self.rounds,)), ('turn', (self.turn,))):
+            for value in values:
+                if not 1 <= value <= 100_000:
+                    raise ConfigError(f'{name}: got {value}, allowed 1 to 100000')
+        if any(s.kind == 'image' for s in self.config.task.streams) or self.config.task.goals:
+            raise ConfigError('config: got a task with pictures or goals, allowed one with numbers alone')
+
+    @property
+    def training(self) -> TrainSettings:
+        """The configuration that is measured."""
+        chosen: dict[str, Any] = {'rollouts': RolloutSettings(), 'steps': 1_000_000, 'wandb': '', 'accumulate': 1}
+        if self.batch is not None:
+            chosen['batch'] = self.batch
+        if self.device is not None:
+            chosen['device'] = self.device
+        if self.preset is not None:
+            if self.preset not in PRESETS:
+                raise ConfigError(f'preset: got {self.preset!r}, allowed {", ".join(PRESETS)}')
+            chosen['network'] = NetworkSettings(preset=self.preset)  # type: ignore[arg-type]
+        return replace(self.config, compile=False, precision='fp32', validation_share=0.0, **chosen)
+
+
+def run_bench_train(settings: BenchTrainSettings, say: Callable[[str], None]) -> int:
+    """Measure, say a table, and write the numbers if asked."""
+    rows = [measure(settings, threads, say) for threads in settings.threads]
+    training = settings.training
+    report = {'machine': machine(), 'torch': torch.__version__, 'batch': training.batch, 'device': training.device}
+    report |= {'network': list(training.network.channels), 'rounds': settings.rounds, 'turn': settings.turn}
+    if settings.json:
+        settings.json.parent.mkdir(parents=True, exist_ok=True)
+        settings.json.write_text(json.dumps({**report, 'rows': rows}, indent=2) + '\n')
+    return 0
+
+
+def measure(settings: BenchTrainSettings, threads: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the times [ms] of every way to take a step, and how much longer the plain loop's is."""
+    training = settings.training
+    torch.set_num_threads(threads)
+    episodes = made_up(training.task)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
+        trainers = {'ours': Trainer(training, episodes, Path(scratch) / 'ours')}
+        for name, asked, change in (
+            ('bf16', settings.bf16, {'precision': 'bf16'}),
+            ('compiled', settings.compiled, {'compile': True}),
+            ('compiled bf16', settings.compiled and settings.bf16, {'compile': True, 'precision': 'bf16'}),
+        ):
+            if asked:
+                trainers[name] = Trainer(replace(training, **change), episodes, Path(scratch) / name)
+        plain = PlainLoop(training, episodes, trainers['ours'].normalizer)
+        ways: dict[str, Callable[[], object]] = {'plain': plain.take_step}
+        ways |= {name: _stepper(trainer) for name, trainer in trainers.items()}
+        taken = take_turns(ways, settings.rounds, settings.turn, training.device)
+        row: dict[str, Any] = {'threads': threads, 'ways': {n: summary(t, taken['plain']) for n, t in taken.items()}}
+        row['data_share'] = round(data_time(trainers['ours']) / float(np.median(taken['ours'])), 4)
+        row['parts'] = {name: parts(ways[name]) for name in ways}
+    for name, found in row['ways'].items():
+        say(
+            f'{threads} threads  {name:<14} {found["ms"]:>9.2f} ms a step, x{found["ratio"]:.2f} '
+            f'({found["ratio_low"]:.2f} to {found["ratio_high"]:.2f})  '
+            + ', '.join(f'{part} {share:.0%}' for part, share in row['parts'][name].items())
+        )
+    say(f'{threads} threads  the data side of ours: {row["data_share"]:.2%} of a step')
+    return row
+
+
+def made_up(task: TaskSpec, episodes: int = EPISODES, ticks: int = TICKS) -> list[Episode]:
+    """Return episodes of random walks, of the task's shapes."""
+    rng = np.random.default_rng(0)
+
+    def walk(width: int) -> np.ndarray:
+        return rng.normal(size=(ticks, width)).cumsum(axis=0)
+
+    stamps = np.arange(1, ticks + 1, dtype=np.int64) * round(task.control_dt * 1e9)
+    return [
+        Episode(
+            name=f'{number:03}',
+            stamps=stamps,
+            streams={s.name: walk(s.shape[0]) for s in task.streams},
+            actions=walk(len(task.action.joints)),
+        )
+        for number in range(episodes)
+    ]
+
+
+def _stepper(trainer: Trainer) -> Callable[[], object]:
+    chosen = trainer.settings
+    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=chosen.steps)
+    return lambda: trainer._train_step(next(order))
+
+
+def take_turns(ways: dict[str, Callable[[], object]], rounds: int, turn: int, device: str) -> dict[str, list[float]]:
+    """Return each way's times for a step [s], one for each round, in which each took ``turn`` steps."""
+    for step in ways.values():
+        for _ in range(3):  # the first compile, and allocate
+            step()
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for first, _ in zip(cycle(range(len(names))), range(rounds), strict=False):
+        for name in names[first:] + names[:first]:
+            began = time.perf_counter()
+            for _ in range(turn):
+                ways[name]()
+            if device == 'cuda':
+                torch.cuda.synchronize()
+            taken[name].append((time.perf_counter() - began) / turn)
+    return taken
+
+
+def summary(taken: Sequence[float], plain: Sequence[float]) -> dict[str, float]:
+    """Return the median time [ms], and the plain loop's time over it: median and middle 80 % of the rounds."""
+    low, middle, high = np.percentile(np.divide(plain, taken), [10, 50, 90])
+    ratios = {'ratio': middle, 'ratio_low': low, 'ratio_high': high}
+    return {'ms': round(float(np.median(taken)) * 1e3, 3), **{n: round(float(v), 3) for n, v in ratios.items()}}
+
+
+def data_time(trainer: Trainer, rounds: int = 20) -> float:
+    """Return how long our batches take to be put together [s]."""
+    chosen = trainer.settings
+    taken = []
+    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=rounds)
+    for indices in order:
+        began = time.perf_counter()
+        trainer.train_set.batch(indices)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def parts(step: Callable[[], object]) -> dict[str, float]:
+    """Return which share of one step's time goes where, as torch's profiler sees it on the CPU."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
+    shares = dict.fromkeys((*PARTS, 'other'), 0.0)
+    for event in profiled.key_averages():
+        part = next((p for p, names in PARTS.items() if any(n in event.key for n in names)), 'other')
+        shares[part] += event.self_cpu_time_total
+    total = sum(shares.values())
+    return {name: round(time_ / total, 3) for name, time_ in shares.items() if time_ / total >= 0.005}

@@ -1,0 +1,111 @@
+"""Goals for training: what recordings say on goal topics, and hindsight: what an episode came to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec
+from dp_ros.goals import GoalSpec
+from dp_ros.messages import decode
+from dp_ros.policy.language import embed
+
+
+class GoalTrack:
+    """The goals of one topic, in order of receive time: what was asked for at a time is the newest one received."""
+
+    def __init__(self, spec: GoalSpec) -> None:
+        self.spec = spec
+        self._goals: deque[tuple[int, np.ndarray]] = deque()
+
+    def push(self, received: int, message: Any) -> None:
+        """Add a message received at ``received`` [ns], later than those before."""
+        self._goals.append((received, goal_value(self.spec, message)))
+
+    def at(self, t: int) -> np.ndarray | None:
+        """Return what was asked for at ``t`` [ns], or None if nothing was yet; ``t`` must not run backwards."""
+        while len(self._goals) > 1 and self._goals[1][0] <= t:
+            self._goals.popleft()
+        if not self._goals or self._goals[0][0] > t:
+            return None
+        return self._goals[0][1]
+
+
+def goal_value(spec: GoalSpec, message: Any) -> np.ndarray:
+    """Return what a goal's message holds: (C,) float64, (H, W, 3) uint8, or an instruction's embedding."""
+    return embed(message.data) if isinstance(spec, Instruction) else decode(spec.as_stream, message)
+
+
+class GoalColumns:
+    """The goals of all windows of some episodes.
+
+    Parameters
+    ----------
+    task
+        Its goals.
+    columns
+        By stream and by recorded goal, all steps of all episodes one after the other.
+    ends
+        For each window, the last step of its episode.
+
+    """
+
+    def __init__(self, task: TaskSpec, columns: Mapping[str, Any], ends: Tensor) -> None:
+        self._goals, self._columns, self._ends = task.goals, columns, ends
+
+    def batch(self, windows: Tensor, newest: Tensor) -> list[tuple[Any, Tensor]]:
+        """Return, for each goal, its column and the steps in it, for windows that end at the steps ``newest``."""
+        return [(self._columns[source_of(g)], self._steps(g, windows, newest)) for g in self._goals]
+
+    def _steps(self, goal: GoalSpec, windows: Tensor, newest: Tensor) -> Tensor:
+        if goal.source == 'topic':
+            return newest
+        ends = self._ends[windows]
+        if isinstance(goal, Instruction) or goal.hindsight == 'last':
+            return ends
+        # A function of the windows asked for, and so of (seed, step): a resumed run draws the same.
+        seed = int((windows * torch.arange(1, len(windows) + 1)).sum())
+        drawn = torch.rand(len(windows), generator=torch.Generator().manual_seed(seed))
+        return torch.minimum(newest + 1 + (drawn * (ends - newest)).to(torch.int64), ends)
+
+
+def source_of(goal: GoalSpec) -> str:
+    """Return which of an episode's streams a goal is taken from: its own, if recordings have it, or another's."""
+    return goal.name if goal.source == 'topic' or isinstance(goal, Instruction) else goal.stream
+
+
+def recorded_goals(task: TaskSpec) -> tuple[GoalSpec, ...]:
+    """Return the goals that recordings have; an episode has them as streams."""
+    return tuple(goal for goal in task.goals if goal.source == 'topic')
+
+
+def episode_names(task: TaskSpec) -> list[str]:
+    """Return the names of an episode's streams, recorded goals among them."""
+    return [part.name for part in (*task.streams, *recorded_goals(task))]
+
+
+def picture_names(task: TaskSpec) -> frozenset[str]:
+    """Return the names of an episode's streams that are pictures."""
+    cameras = [s.name for s in task.streams if s.kind == 'image']
+    return frozenset([*cameras, *(g.name for g in recorded_goals(task) if isinstance(g, GoalImage))])
+
+
+def goal_extremes(task: TaskSpec, vectors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what goal poses are normalized by: all values of what they are taken from, (N, C)."""
+    return {g.name: vectors[source_of(g)] for g in task.goals if isinstance(g, GoalPose)}
+
+
+def goals_as_streams(tracks: Sequence[GoalTrack], t: int) -> dict[str, np.ndarray] | str:
+    """Return what was asked for at ``t`` [ns] by name, or the name of the first of which nothing is known yet."""
+    found = {}
+    for track in tracks:
+        value = track.at(t)
+        if value is None:
+            return track.spec.name
+        found[track.spec.name] = value
+    return found

@@ -1,0 +1,272 @@
+"""Episodes to a LeRobot dataset (format 3.0), as LeRobot's own reader and `dp_ros.training.lerobot` take it.
+
+======================  =======================================================================================
+feature                 what it holds
+======================  =======================================================================================
+observation.state       all joint streams side by side; a channel is called after its joint, with ``.velocity``
+                        or ``.effort`` behind it where it is not the position
+observation.            all pose streams side by side; a channel is called ``<stream>.<feature>``
+environment_state
+observation.images.*    a camera, by its stream's name; lossless, as PNG in the tables
+action                  the set points, called after the joints
+======================  =======================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dp_ros.config import ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.training.bags import folder_beside, refuse_existing
+from dp_ros.training.collector import Episode
+from dp_ros.training.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
+from dp_ros.training.tables import joint_label, pose_label
+
+STATE, ENVIRONMENT, ACTION, IMAGES = (
+    'observation.state',
+    'observation.environment_state',
+    'action',
+    'observation.images.',
+)
+_FILES = 'chunk-{chunk_index:03d}/file-{file_index:03d}'
+_CHUNK = 1000  # files in a folder
+_FILE_MEGABYTES = 100
+_VIDEO_MEGABYTES = 200
+_COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
+
+
+@dataclass(frozen=True, kw_only=True)
+class LerobotFacts:
+    """How many there are."""
+
+    folder: Path
+    episodes: int
+    frames: int
+
+
+def export_lerobot(
+    episodes: Iterable[Episode],
+    task: TaskSpec,
+    out: Path | str,
+    *,
+    instruction: str,
+    robot: str = 'unknown',
+    file_megabytes: float = _FILE_MEGABYTES,
+    progress: bool = False,
+) -> LerobotFacts:
+    """Write episodes as a dataset in the new folder ``out``, which appears when all of it is written.
+
+    Parameters
+    ----------
+    episodes
+        Read one at a time; memory holds one.
+    task
+        What their streams are.
+    instruction
+        The task in words, of every episode.
+    robot
+        LeRobot's ``robot_type``.
+    file_megabytes
+        Episodes after this many megabytes [MB] begin another file.
+    progress
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    ConfigError
+        If control_dt is no whole number of frames a second, or two channels would have one name.
+
+    """
+    out = Path(out)
+    refuse_existing(out)
+    if not instruction.strip():
+        raise ConfigError("instruction: got '', allowed the task in words")
+    rate = 1.0 / task.control_dt
+    if abs(rate - round(rate)) > 1e-6:
+        raise ConfigError(f'control_dt: got {task.control_dt} s, allowed a whole number of frames a second')
+    with folder_beside(out) as folder:
+        made = folder / out.name
+        writer = _Writer(made, task, round(rate), file_megabytes)
+        try:
+            for episode in tqdm(episodes, unit=' episodes', desc='export', disable=not progress, dynamic_ncols=True):
+                writer.add(episode, instruction)
+        finally:
+            writer.close_file()
+        writer.finish(instruction, robot)
+        refuse_existing(out)
+        made.rename(out)
+    return LerobotFacts(folder=out, episodes=len(writer.places), frames=writer.frames)
+
+
+def features(task: TaskSpec, rate: int) -> dict[str, dict[str, Any]]:
+    """Return the dataset's features, as meta/info.json has them."""
+    arms = [s for s in task.streams if isinstance(s, JointStream)]
+    joints = [joint_label(s, field, joint) for s in arms for field in s.fields for joint in s.joints]
+    poses = [pose_label(s, f) for s in task.streams if isinstance(s, PoseStream) for f in s.features]
+    found: dict[str, dict[str, Any]] = {}
+    for name, channels in ((STATE, joints), (ENVIRONMENT, poses), (ACTION, list(task.action.joints))):
+        if len(set(channels)) != len(channels):
+            raise ConfigError(f'{name}: got channels {listed(channels)}, allowed no name twice')
+        if channels:
+            found[name] = {'dtype': 'float32', 'shape': [len(channels)], 'names': channels, 'fps': rate}
+    for stream in task.streams:
+        if isinstance(stream, ImageStream):
+            names = ['height', 'width', 'channels']
+            found[IMAGES + stream.name] = {'dtype': 'image', 'shape': list(stream.shape), 'names': names, 'fps': rate}
+    found['timestamp'] = {'dtype': 'float32', 'shape': [1], 'names': None, 'fps': rate}
+    return found | {name: {'dtype': 'int64', 'shape': [1], 'names': None, 'fps': rate} for name in _COUNTERS}
+
+
+def columns(episode: Episode, task: TaskSpec) -> dict[str, np.ndarray]:
+    """Return an episode's vectors by feature, (N, C) float32."""
+    of_kind = {
+        name: [episode.streams[s.name] for s in task.streams if isinstance(s, kind)]
+        for name, kind in ((STATE, JointStream), (ENVIRONMENT, PoseStream))
+    }
+    found = {name: np.concatenate(arrays, axis=1) for name, arrays in of_kind.items() if arrays}
+    return {name: values.astype(np.float32) for name, values in (found | {ACTION: episode.actions}).items()}
+
+
+class _Writer:
+    """Writes the tables of one dataset."""
+
+    def __init__(self, folder: Path, task: TaskSpec, rate: int, file_megabytes: float) -> None:
+        self._folder, self._task, self._rate = folder, task, rate
+        self._file_bytes = file_megabytes * 1e6
+        self._features = features(task, rate)
+        self._cameras = [s.name for s in task.streams if isinstance(s, ImageStream)]
+        self._file: Any = None
+        self._file_number = -1
+        self._stats: list[dict[str, Stats]] = []
+        self.places: list[dict[str, Any]] = []
+        self.frames = 0
+
+    def add(self, episode: Episode, instruction: str) -> None:
+        """Write an episode, to another file if the last is full."""
+        import pyarrow
+
+        number, count = len(self.places), len(episode.stamps)
+        vectors = columns(episode, self._task)
+        seconds = (np.arange(count) / self._rate).astype(np.float32)
+        counters = {'frame_index': np.arange(count), 'episode_index': np.full(count, number)}
+        counters |= {'index': self.frames + np.arange(count), 'task_index': np.zeros(count, np.int64)}
+        arrays = {name: pyarrow.FixedSizeListArray.from_arrays(v.ravel(), v.shape[1]) for name, v in vectors.items()}
+        stats = {name: vector_stats(values.astype(np.float64)) for name, values in vectors.items()}
+        for camera in self._cameras:
+            pictures = episode.streams[camera]
+            arrays[IMAGES + camera] = _encoded(pictures, number)
+            counts = sum(shade_counts(np.asarray(pictures[i : i + 1])) for i in range(count))
+            stats[IMAGES + camera] = picture_stats(np.asarray(counts), count)
+        for name, values in {'timestamp': seconds, **counters}.items():
+            arrays[name] = pyarrow.array(values)
+            stats[name] = vector_stats(values[:, None].astype(np.float64))
+        self._write(pyarrow.table({name: arrays[name] for name in self._features}))
+        chunk, file = divmod(self._file_number, _CHUNK)
+        self.places.append(
+            {
+                'episode_index': number, 'tasks': [instruction], 'length': count,
+                'data/chunk_index': chunk, 'data/file_index': file,
+                'dataset_from_index': self.frames, 'dataset_to_index': self.frames + count,
+                **{f'stats/{n}/{k}': v.tolist() for n, part in stats.items() for k, v in part.items()},
+                'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0,
+            }
+        )  # fmt: skip
+        self._stats.append(stats)
+        self.frames += count
+
+    def _write(self, table: Any) -> None:
+        from pyarrow import parquet
+
+        if self._file is None or self._path(self._file_number).stat().st_size > self._file_bytes:
+            self.close_file()
+            self._file_number += 1
+            path = self._path(self._file_number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = parquet.ParquetWriter(path, table.schema, compression='snappy')
+        self._file.write_table(table)
+
+    def _path(self, number: int) -> Path:
+        chunk, file = divmod(number, _CHUNK)
+        return self._folder / 'data' / f'{_FILES.format(chunk_index=chunk, file_index=file)}.parquet'
+
+    def close_file(self) -> None:
+        """Write the end of the file that is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def finish(self, instruction: str, robot: str) -> None:
+        """Write what describes the dataset."""
+        import pyarrow
+        from pyarrow import parquet
+
+        if not self.places:
+            raise DataError('LeRobot dataset: got 0 episodes to write, allowed 1 or more')
+        meta = self._folder / 'meta'
+        (meta / 'episodes/chunk-000').mkdir(parents=True)
+        parquet.write_table(pyarrow.Table.from_pylist(self.places), meta / 'episodes/chunk-000/file-000.parquet')
+        parquet.write_table(_tasks(instruction), meta / 'tasks.parquet')
+        stats = {name: joined_stats([part[name] for part in self._stats]) for name in self._features}
+        _write_json(meta / 'stats.json', {n: {k: v.tolist() for k, v in s.items()} for n, s in stats.items()})
+        _write_json(meta / 'info.json', self._info(robot))
+
+    def _info(self, robot: str) -> dict[str, Any]:
+        return {
+            'codebase_version': 'v3.0',
+            'robot_type': robot,
+            'total_episodes': len(self.places),
+            'total_frames': self.frames,
+            'total_tasks': 1,
+            'chunks_size': _CHUNK,
+            'data_files_size_in_mb': _FILE_MEGABYTES,
+            'video_files_size_in_mb': _VIDEO_MEGABYTES,
+            'fps': self._rate,
+            'splits': {'train': f'0:{len(self.places)}'},
+            'data_path': f'data/{_FILES}.parquet',
+            'video_path': None,
+            'features': self._features,
+        }
+
+
+def _tasks(instruction: str) -> Any:
+    """Return the table of tasks: LeRobot reads it with pandas, and looks a task up by its words as the index."""
+    import pyarrow
+
+    table = pyarrow.table({'task_index': pyarrow.array([0], pyarrow.int64()), '__index_level_0__': [instruction]})
+    pandas = {
+        'index_columns': ['__index_level_0__'],
+        'column_indexes': [],
+        'columns': [
+            {'name': 'task_index', 'field_name': 'task_index', 'pandas_type': 'int64', 'numpy_type': 'int64',
+             'metadata': None},
+            {'name': None, 'field_name': '__index_level_0__', 'pandas_type': 'unicode', 'numpy_type': 'object',
+             'metadata': None},
+        ],
+    }  # fmt: skip
+    return table.replace_schema_metadata({'pandas': json.dumps(pandas)})
+
+
+def _encoded(pictures: Any, episode: int) -> Any:
+    """Return pictures (N, H, W, 3) as a column of PNG files, one at a time, so that frames on disk may stay there."""
+    import cv2
+    import pyarrow
+
+    rows = []
+    for i in range(len(pictures)):
+        good, data = cv2.imencode('.png', cv2.cvtColor(np.asarray(pictures[i]), cv2.COLOR_RGB2BGR))
+        if not good:
+            raise DataError(f'episode {episode}: picture {i} cannot be written as PNG')
+        rows.append({'bytes': data.tobytes(), 'path': f'episode-{episode:06d}-frame-{i:06d}.png'})
+    return pyarrow.array(rows, pyarrow.struct({'bytes': pyarrow.binary(), 'path': pyarrow.string()}))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -1,0 +1,93 @@
+"""What a run leaves on disk: opened anew or taken up again, and read back for export.
+
+A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes held out), ``checkpoint.pt``,
+``curves.csv``, TensorBoard events, at the end ``curves.png``, and with rollouts ``best.pt`` and ``rollouts.csv``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from diffusers.training_utils import EMAModel
+
+import dp_ros
+from dp_ros.config import parse, read_yaml, to_plain
+from dp_ros.errors import ConfigError
+from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.normalizer import Normalizer
+from dp_ros.training.checkpoint import load_checkpoint
+from dp_ros.training.settings import TrainSettings
+
+CHECKPOINT, BEST, CONFIG, RUN = 'checkpoint.pt', 'best.pt', 'config.yaml', 'run.json'
+ROLLOUTS = 'rollouts.csv'
+
+
+def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Start a run folder, or return the checkpoint of the run that it holds; None where there is none yet.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run of another configuration or other data, or something else.
+
+    """
+    if (folder / CONFIG).exists():
+        _check_same(folder, settings, record['data_sha256'])
+        return load_checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f'run folder {folder}: got one that holds something else, allowed a run or a new folder')
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN).write_text(json.dumps({**record, 'versions': versions()}, indent=2) + '\n')
+    (folder / CONFIG).write_text(yaml.safe_dump(to_plain(settings), sort_keys=False))
+    return None
+
+
+def _check_same(folder: Path, settings: TrainSettings, data_sha256: str) -> None:
+    config, found = to_plain(settings), to_plain(read_yaml(folder / CONFIG, TrainSettings))
+    differing = [key for key in config if config[key] != found.get(key)]
+    if differing:
+        raise ConfigError(
+            f'run folder {folder}: holds a run whose {", ".join(differing)} differs; '
+            'allowed the same configuration (to resume), or a new folder'
+        )
+    run = json.loads((folder / RUN).read_text())
+    if run['data_sha256'] != data_sha256:
+        raise ConfigError(
+            f'run folder {folder}: holds a run on data {run["data_sha256"][:12]}, got {data_sha256[:12]}; '
+            'allowed the same recordings (to resume), or a new folder'
+        )
+
+
+def load_network(
+    folder: Path, checkpoint: Literal['best', 'last'] | None = None
+) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+    """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record.
+
+    Without a choice of ``checkpoint`` it is the best by rollouts, or the last where there were none.
+    """
+    settings = read_yaml(folder / CONFIG, TrainSettings)
+    best = checkpoint == 'best' or (checkpoint is None and (folder / BEST).exists())
+    path = folder / (BEST if best else CHECKPOINT)
+    state = load_checkpoint(path)
+    network = DiffusionNetwork(settings.task, settings.network, marks=settings.objective.spec.marks)
+    network.load_state_dict(state['network'])
+    if not best:
+        ema = EMAModel(network.parameters())
+        ema.load_state_dict(state['ema'])
+        ema.copy_to(network.parameters())
+    record = {**json.loads((folder / RUN).read_text()), 'step': state['step']}
+    if best:
+        record['rollouts'] = dict(zip(('mean_score', 'success_rate'), state['reached'], strict=True))
+    return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{path}.normalizer'), record
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    found = {name: version(name) for name in ('torch', 'diffusers', 'numpy', 'accelerate')}
+    return {'dp_ros': dp_ros.__version__, 'python': platform.python_version(), **found}

@@ -1,0 +1,123 @@
+"""Goals on topics: none, and there is no chunk; one, and chunks are for it; guidance while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('wordllama', reason='wordllama is not installed (extra: language)')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from dp_ros import messages  # noqa: E402
+from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec  # noqa: E402
+from dp_ros.data import Goal  # noqa: E402
+from dp_ros.policy.backends import open_backend  # noqa: E402
+from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from test.nodes.conftest import load_tiny  # noqa: E402
+from test.nodes.test_policy_executor import Live  # noqa: E402
+
+pytestmark = pytest.mark.ros
+OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+POSE = GoalPose(features=('x', 'y'), source='topic')
+WORDS = Instruction()
+
+
+def bundle(folder: Any, *goals: Any, guidance: Any = 'goal') -> str:
+    """Write a tiny bundle of a task with goals."""
+    tiny = load_tiny()
+    task: TaskSpec = replace(tiny.TASK, goals=goals, guidance=guidance if goals else '')
+    extremes = {g.name: (0.0, 0.0) for g in goals if isinstance(g, GoalPose)}
+    normalizer = replace(
+        tiny.NORMALIZER,
+        low=tiny.NORMALIZER.low | extremes,
+        high=tiny.NORMALIZER.high | {name: (0.5, 0.5) for name in extremes},
+    )
+    return str(tiny.write_tiny_bundle(folder / 'asked', task=task, normalizer=normalizer))
+
+
+def pose(x: float, y: float, norm: float = 1.0) -> PoseStamped:
+    return messages.to_pose(stamp=0, position=(x, y, 0), orientation=(0, 0, 0, norm), frame_id='table')
+
+
+def expected(live: Live, tick: int, number: int, goal: Goal, **settings: Any) -> np.ndarray:
+    policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(**settings)
+    return policy.chunk(live.window(tick), np.random.default_rng([0, number]), goal=goal).actions
+
+
+def test_without_a_goal_there_is_no_chunk_and_diagnostics_say_which_is_missing(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, POSE, WORDS))
+    for tick in range(3):
+        live.send(tick)
+    said = ros.status('policy_executor: inference', ERROR, 'no goal: goal_pose never came on /goal_pose').message
+    assert '(geometry_msgs/msg/PoseStamped); no goal: instruction never came on /instruction (std_msgs/msg/Str' in said
+    ros.talk(PoseStamped, '/goal_pose').publish(pose(0.1, 0.2))
+    ros.wait(lambda: 'goal_pose' in live.node._goals.goal.streams, 'the pose')
+    live.send(3)
+    assert live.chunks == [] and live.node._inference.number == 0
+    ros.talk(String, '/instruction').publish(String(data='push the  block '))
+    ros.wait(lambda: live.node._goals.goal.instruction, 'the instruction')
+    live.send(4)
+    (chunk,) = live.wait_for(1)
+    goal = Goal(streams={'goal_pose': np.array([0.1, 0.2])}, instruction='push the block')
+    assert np.array_equal(chunk.actions, expected(live, 4, 0, goal))
+    assert not np.array_equal(chunk.actions, expected(live, 4, 0, replace(goal, instruction='lift it')))
+
+
+def test_a_new_goal_counts_from_the_next_chunk_on_and_a_bad_one_is_refused(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, POSE), exec_horizon=1)
+    goals = ros.talk(PoseStamped, '/goal_pose')
+    for number, place in enumerate(((0.1, 0.2), (0.3, 0.4))):
+        goals.publish(pose(*place))
+        ros.wait(lambda p=place: live.node._goals.goal.streams.get('goal_pose', np.zeros(2))[0] == p[0], 'the goal')
+        for tick in range(2 * number, 2 * number + 2):
+            live.send(tick)
+            live.wait_for(max(0, tick))
+        goal = Goal(streams={'goal_pose': np.array(place)})
+        last = live.node._inference.number - 1
+        assert np.array_equal(live.wait_for(last + 1)[last].actions, expected(live, 2 * number + 1, last, goal))
+    goals.publish(pose(0.5, 0.5, norm=0.0))
+    ros.wait(lambda: live.node._goals.refused, 'the goal to be refused')
+    assert live.node._goals.goal.streams['goal_pose'].tolist() == [0.3, 0.4]
+
+
+def test_a_latched_goal_from_before_is_found(ros, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    latched = ros.tester.create_publisher(Image, '/goal_image', LATCHED)
+    latched.publish(messages.to_image(stamp=0, pixels=picture, frame_id=''))
+    live = Live(ros, bundle(tmp_path, GoalImage(height=8, width=8, source='topic')))
+    ros.wait(lambda: live.node._goals.goal.streams, 'the picture')
+    for tick in range(2):
+        live.send(tick)
+    goal = Goal(streams={'goal_image': picture})
+    assert np.array_equal(live.wait_for(1)[0].actions, expected(live, 1, 0, goal))
+
+
+def test_guidance_is_changed_live(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, POSE), exec_horizon=1)
+    ros.talk(PoseStamped, '/goal_pose').publish(pose(0.1, 0.2))
+    ros.wait(lambda: live.node._goals.goal.streams, 'the pose')
+    (answer,) = live.set(guidance_scale=3.0)
+    assert answer.successful, answer.reason
+    for tick in range(2):
+        live.send(tick)
+    goal = Goal(streams={'goal_pose': np.array([0.1, 0.2])})
+    (chunk,) = live.wait_for(1)
+    assert np.array_equal(chunk.actions, expected(live, 1, 0, goal, guidance_scale=3.0))
+    assert not np.array_equal(chunk.actions, expected(live, 1, 0, goal))
+
+
+def test_guidance_of_a_bundle_trained_without_it_is_refused(ros, tiny, tmp_path):
+    live = Live(ros, tiny)
+    (answer,) = live.set(guidance_scale=2.0)
+    assert not answer.successful
+    assert 'guidance_scale: got 2.0, allowed 1 for bundle tiny, which was trained without guidance' in answer.reason

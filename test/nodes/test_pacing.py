@@ -1,0 +1,98 @@
+"""Anytime in the running executor: how many sampling steps a deadline leaves time for. The clock is the test's."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+
+from dp_ros.nodes.pacing import measure_cost  # noqa: E402
+from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
+from dp_ros.policy.backends import open_backend  # noqa: E402
+from dp_ros.policy.bundle import load_bundle  # noqa: E402
+from dp_ros.policy.pace import Cost  # noqa: E402
+from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+
+pytestmark = pytest.mark.ros
+_spec = importlib.util.spec_from_file_location('executor', Path(__file__).with_name('test_policy_executor.py'))
+assert _spec is not None and _spec.loader is not None
+executor = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(executor)
+DT, T0, Live, expected = executor.DT, executor.T0, executor.Live, executor.expected
+OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+
+
+def with_cost(live: Any, cost: Cost) -> None:
+    """Let the executor believe that chunks take this long, whatever this machine does."""
+    live.node._settings = replace(live.node._settings, cost=cost)
+
+
+def test_steps_are_dropped_until_the_chunk_is_in_time_and_both_are_said(ros, tiny):
+    live = Live(ros, tiny, anytime=True, deadline=20.0)
+    with_cost(live, Cost(fixed=2.0, step=4.0))
+    heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
+    ros.connected('/policy_executor/ledger')
+    for tick in range(2):
+        live.send(tick)
+    (chunk,) = live.wait_for(1)
+    assert np.array_equal(chunk.actions, expected(live, 1, [0, 0], sampling_steps=4))
+    ros.wait(lambda: heard, 'the entry')
+    entry = {v.key: v.value for v in heard[0].values}
+    assert (entry['sampling_steps'], entry['dropped_sampling_steps']) == ('4', '6')
+    status = ros.status('policy_executor: inference', OK, 'predicting with 4 of 10 sampling steps')
+    assert {v.key: v.value for v in status.values}['reduced_chunks'] == '1'
+
+
+def test_time_that_has_passed_since_the_observation_counts(ros, tiny):
+    live = Live(ros, tiny, anytime=True, deadline=20.0)
+    with_cost(live, Cost(fixed=2.0, step=4.0))
+    live.send(0)
+    ros.set_clock(T0 + DT + 9_000_000_000, live.node)
+    for name, message in live.messages(1).items():
+        live.inputs[name].publish(message)
+    (chunk,) = live.wait_for(1)
+    assert np.array_equal(chunk.actions, expected(live, 1, [0, 0], sampling_steps=2))
+
+
+def test_where_there_is_time_all_steps_are_taken(ros, tiny):
+    live = Live(ros, tiny, anytime=True, deadline=60.0)
+    for tick in range(2):
+        live.send(tick)
+    (chunk,) = live.wait_for(1)
+    assert np.array_equal(chunk.actions, expected(live, 1, [0, 0]))
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_configure(ros, tiny):
+    node = ros.create(PolicyExecutor, bundle=tiny, anytime=True, deadline=1e-6)
+    assert not node.start()
+    ros.status('policy_executor: lifecycle', ERROR, 'deadline: got 1e-06, allowed')
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_live(ros, tiny):
+    live = Live(ros, tiny, anytime=True, deadline=20.0)
+    with_cost(live, Cost(fixed=2.0, step=4.0))
+    (result,) = live.set(deadline=5.0)
+    assert not result.successful
+    assert 'deadline: got 5, allowed 6.0000 or more with anytime: 1 sampling step takes' in result.reason
+    (result,) = live.set(least_steps=11)
+    assert 'least_steps: got 11, allowed 1 to sampling_steps (10)' in result.reason
+
+
+def test_cost_is_measured_for_any_bundle(tiny):
+    bundle = load_bundle(tiny)
+    cost = measure_cost(DiffusionPolicy(bundle, open_backend(bundle)))
+    assert cost.of(1) > 0.0
+
+
+def test_an_execution_provider_that_is_not_there_is_refused_at_configure(ros, tiny):
+    node = ros.create(PolicyExecutor, bundle=tiny, execution_provider='tensorrt')
+    assert not node.start()
+    ros.status('policy_executor: lifecycle', ERROR, "execution_provider: got 'tensorrt', allowed cpu")

@@ -1,0 +1,76 @@
+"""What `dp_ros tune` chooses from measured times, and that the executor takes the file that it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from dp_ros.errors import ConfigError
+from dp_ros.nodes import tune
+from dp_ros.nodes.inference_settings import PARAMETERS
+from dp_ros.nodes.tune import TuneSettings, choose, run_tune, thread_counts
+from dp_ros.paths import locate
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.pace import Cost
+
+PUSHT = locate('models/pusht_state')
+BUNDLE = load_bundle(PUSHT)
+
+
+def cost(step: float) -> Cost:
+    return Cost(fixed=0.0, step=step)
+
+
+def test_threads_to_try_go_up_to_the_processors() -> None:
+    assert [thread_counts(n) for n in (1, 2, 6, 16)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8, 16)]
+
+
+def test_all_steps_are_taken_where_they_fit_with_the_fewest_threads_that_are_worth_it() -> None:
+    chosen = choose(BUNDLE, {1: cost(0.002), 2: cost(0.0018)}, deadline=0.1, share=0.8)
+    assert chosen == {'threads': 1, 'sampling_steps': 10, 'deadline': 0.1, 'anytime': False}
+    assert choose(BUNDLE, {1: cost(0.002), 2: cost(0.001)}, deadline=0.1, share=0.8)['threads'] == 2
+
+
+def test_where_steps_do_not_fit_as_many_are_taken_as_do() -> None:
+    chosen = choose(BUNDLE, {1: cost(0.01)}, deadline=0.1, share=0.8)
+    assert chosen == {'threads': 1, 'sampling_steps': 6, 'deadline': 0.1, 'anytime': True}
+
+
+def test_a_deadline_that_one_step_misses_is_refused_with_what_would_do() -> None:
+    reason = r'got 0\.01, allowed 0\.0325 or more: one sampling step takes 0\.02'
+    with pytest.raises(ConfigError, match=reason):
+        choose(BUNDLE, {1: cost(0.02)}, deadline=0.01, share=0.8)
+
+
+def test_what_is_written_are_parameters_of_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings: cost(0.01 / threads))
+    said: list[str] = []
+    settings = TuneSettings(bundle=PUSHT, output=tmp_path / 'new' / 'tuned.yaml', threads=(1, 2), deadline=0.06)
+    assert run_tune(settings, said.append) == 0
+    text = (tmp_path / 'new' / 'tuned.yaml').read_text()
+    written = yaml.safe_load(text)['/**/policy_executor']['ros__parameters']
+    assert written == {
+        'threads': 2, 'sampling_steps': 7, 'deadline': 0.06, 'anytime': True,
+        'backend': 'onnxruntime', 'execution_provider': 'cpu',
+    }  # fmt: skip
+    known = {p.name: p for p in PARAMETERS}
+    for name, value in written.items():
+        known[name].check(value)
+    assert any('7 of 10 sampling steps fit into 60 ms, threads: 2' in line for line in said)
+
+
+def test_a_machine_is_really_measured() -> None:
+    said: list[str] = []
+    assert run_tune(TuneSettings(bundle=PUSHT, threads=(1,), rounds=5, deadline=60.0), said.append) == 0
+    assert any(line.startswith('      1') for line in said)
+    assert 'sampling_steps: 10' in said[-1]
+
+
+@pytest.mark.parametrize(('name', 'value'), [('deadline', 61.0), ('share', 0.0), ('rounds', 1)])
+def test_what_cannot_be_tuned_for_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f'{name}: got {value}, allowed'):
+        TuneSettings(bundle=PUSHT, **{name: value})
