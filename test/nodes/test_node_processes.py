@@ -82,7 +82,7 @@ def params(path: Path, node: str, **values: Any) -> Path:
 @pytest.mark.parametrize(
     ('node', 'values', 'reason'),
     [
-        ('policy_executor', {'sampling_step': 3}, "got unknown parameter 'sampling_step', allowed anytime, autostart, backend"),
+        ('policy_executor', {'sampling_step': 3}, "got unknown parameter 'sampling_step', allowed anytime, autostart"),
         ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
         ('trajectory_publisher', {'limits': {'pusher_x': {'snap': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
         ('policy_executor', {'threads': 0}, 'threads: got 0, allowed a whole number from 1 to 64'),
