@@ -188,6 +188,7 @@ class Inference:
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
         if job.generation == self._generation:
             self.switched = reason
+            self._continuation = Continuation()  # the chunks of a policy that failed have no say any more
             self._say(f'the fallback {fallback.bundle.name} takes over: {reason}')
 
     def _account(self, job: Job, took: float) -> None:

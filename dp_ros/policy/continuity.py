@@ -110,10 +110,10 @@ def ensembled(chunks: Sequence[Chunk], decay: float = 0.01) -> Chunk:
     for number, chunk in enumerate(chunks):
         weight = float(np.exp(-decay * number))
         steps, rest = divmod(newest.stamp - chunk.stamp, newest.control_dt)
-        common = len(chunk.actions) - steps
+        common = min(len(chunk.actions) - steps, len(newest.actions))
         if rest or steps < 0 or common <= 0:
             continue
-        total[:common] += weight * chunk.actions[steps:]
+        total[:common] += weight * chunk.actions[steps : steps + common]
         weights[:common] += weight
     return Chunk(
         stamp=newest.stamp, control_dt=newest.control_dt, joints=newest.joints, actions=total / weights

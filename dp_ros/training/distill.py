@@ -149,6 +149,7 @@ def make_objective(
     same('guidance', taught.task.guidance, '')
     same('schedule', teacher_spec.name, student_spec.name)
     same('diffusion_steps', teacher_spec.diffusion_steps, student_spec.diffusion_steps)
+    same('prefix_steps', teacher_spec.prefix_steps, student_spec.prefix_steps)
     same('normalizer', to_plain(its_normalizer), to_plain(normalizer))
     if taught.network == settings.network:
         network.load_state_dict(teacher.state_dict())

@@ -403,6 +403,8 @@ def with_fallback(live: Live, act: Callable[[Window], None], after: int = 2) -> 
 def test_the_fallback_takes_over_where_the_policy_fails_until_it_is_activated_again(ros, tiny):
     live = Live(ros, tiny)
     with_fallback(live, nan)
+    inference = live.node._inference
+    before = inference._continuation
     for tick in range(10):
         live.send(tick)
         if tick in (1, 9):
@@ -412,6 +414,7 @@ def test_the_fallback_takes_over_where_the_policy_fails_until_it_is_activated_ag
     assert 'predicts' in status.message
     assert live.node.counts['failed'] == 1, 'the one that fails is not asked again'
     assert live.node.counts['fallback_chunks'] == 2
+    assert inference._continuation is not before, 'what the first policy said is not gone on from'
     live.node.trigger_deactivate()
     live.node.trigger_activate()
     assert not live.node._inference.switched

@@ -115,6 +115,14 @@ def test_ensembling_averages_what_chunks_say_of_the_same_time():
     assert older_first.actions[0, 0] < 0.5
 
 
+def test_ensembling_takes_chunks_of_other_lengths():
+    long, short = chunk(10 * DT, np.zeros((16, 2))), chunk(12 * DT, np.ones((8, 2)))
+    np.testing.assert_allclose(ensembled([long, short], decay=0.0).actions, np.full((8, 2), 0.5))
+    mixed = ensembled([short, chunk(14 * DT, np.zeros((16, 2)))], decay=0.0).actions
+    np.testing.assert_allclose(mixed[:6], 0.5)
+    np.testing.assert_allclose(mixed[6:], 0.0)
+
+
 def test_the_next_delay_is_taken_for_the_longest_of_the_last_ten():
     run = Continuation()
     assert run.overlap(10 * DT) is None and run.delay(DT) == 1
