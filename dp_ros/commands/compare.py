@@ -43,7 +43,26 @@ def _summary(path: Path) -> dict[str, Any]:
     missing = [k for k in ('seeds', 'scores', 'successes') if not isinstance(summary, dict) or k not in summary]
     if missing:
         raise DataError(f'{path}: got no {", ".join(missing)}, allowed a summary of dp_ros evaluate --json')
+    _check_episodes(path, summary)
     return dict(summary)
+
+
+def _check_episodes(path: Path, summary: dict[str, Any]) -> None:
+    for name, kind, what in (
+        ('seeds', int, 'whole numbers'),
+        ('scores', (int, float), 'numbers'),
+        ('successes', bool, 'true or false'),
+    ):
+        values = summary[name]
+        right = isinstance(values, list) and all(
+            isinstance(v, kind) and isinstance(v, bool) == (kind is bool) for v in values
+        )
+        if not right:
+            raise DataError(f'{path} {name}: got {str(values)[:60]}, allowed a list of {what}')
+    lengths = {name: len(summary[name]) for name in ('seeds', 'scores', 'successes')}
+    if len(set(lengths.values())) > 1:
+        got = ', '.join(f'{count} {name}' for name, count in lengths.items())
+        raise DataError(f'{path}: got {got}, allowed one of each for every episode')
 
 
 def add_delays(commands: argparse._SubParsersAction) -> None:
@@ -53,10 +72,11 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('bundle', help='bundle, as models/pusht_state')
     parser.add_argument('--world', default=None, choices=WORLDS,
                         help='simulated robot; without it, the one with these joints')  # fmt: skip
-    parser.add_argument('--ways', nargs='+', default=['blend', 'rtc+blend', 'ensemble+blend', 'none'],
+    parser.add_argument('--ways', nargs='+', default=None,
                         choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'ensemble', 'ensemble+blend'],
                         help="of the executor, each with the publisher's cross-fade (blend) or without; "
-                        'the others are compared with the first')  # fmt: skip
+                        'the others are compared with the first; without it, those of blend, rtc+blend, '
+                        'ensemble+blend and none that the bundle can')  # fmt: skip
     parser.add_argument('--delays', type=int, nargs='+', default=[0, 2, 4],
                         help='time from observation to command [control steps]')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on consecutive seeds')
@@ -72,9 +92,10 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
 
 def _delays(options: argparse.Namespace) -> int:
     from dp_ros.simulation.scores import EvaluationSettings
-    from dp_ros.training.delays import DelaySettings, run_delays
+    from dp_ros.training.delays import DelaySettings, run_delays, usual_ways
 
     names = {f.name for f in dataclasses.fields(EvaluationSettings)} & vars(options).keys()
     evaluation = EvaluationSettings(**{**{n: getattr(options, n) for n in names}, **bundle_and_world(options)})
-    chosen = {name: getattr(options, name) for name in ('ways', 'delays', 'json', 'plot')}
-    return run_delays(DelaySettings(evaluation=evaluation, **chosen), print)
+    chosen = {name: getattr(options, name) for name in ('delays', 'json', 'plot')}
+    ways = options.ways or usual_ways(evaluation.bundle)
+    return run_delays(DelaySettings(evaluation=evaluation, ways=ways, **chosen), print)

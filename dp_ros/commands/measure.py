@@ -15,7 +15,8 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose task and network are measured')
     parser.add_argument('--sizes', nargs='+', default=['bundle'],
                         help='networks: bundle (its own), tiny, small, base, paper, paper_image')  # fmt: skip
-    parser.add_argument('--steps', type=int, nargs='+', default=[1, 4, 10], help='network calls per chunk')
+    parser.add_argument('--steps', type=int, nargs='+', default=None,
+                        help='network calls per chunk; without it, as many of 1, 4 and 10 as fit')  # fmt: skip
     parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads of one network call')
     parser.add_argument('--contenders', nargs='+',
                         default=['onnxruntime', 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'],
@@ -66,7 +67,7 @@ def _latency(options: argparse.Namespace) -> int:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(summary, indent=1) + '\n')
-    return 1 if summary['late_unreported'] else 0
+    return 1 if summary['late_unreported'] or not summary['chunks'] else 0
 
 
 def add_tune(commands: argparse._SubParsersAction) -> None:
@@ -84,11 +85,12 @@ def add_tune(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
     parser.add_argument('--provider', default='cpu', choices=['cpu', 'openvino', 'cuda', 'tensorrt'],
                         help='execution provider of ONNX Runtime')  # fmt: skip
+    parser.add_argument('--guidance-scale', type=float, default=1.0, help='of a bundle trained with guidance')
 
 
 def _tune(options: argparse.Namespace) -> int:
     from dp_ros.nodes.tune import TuneSettings, run_tune
 
-    names = ('output', 'deadline', 'share', 'threads', 'rounds', 'backend', 'provider')
+    names = ('output', 'deadline', 'share', 'threads', 'rounds', 'backend', 'provider', 'guidance_scale')
     chosen = {name: getattr(options, name) for name in names}
     return run_tune(TuneSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)

@@ -109,7 +109,7 @@ def _soak(options: argparse.Namespace) -> int:
     if options.plot:
         plot_soak(summary, options.plot)
     bad = ('limit_violations', 'rejected_by_the_controller', 'ended_early')
-    return 1 if any(summary[name] for name in bad) else 0
+    return 1 if any(summary[name] for name in bad) or not summary['chunks'] else 0
 
 
 def add_streaming(commands: argparse._SubParsersAction) -> None:

@@ -32,11 +32,6 @@ UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the graph says before a name has come th
 def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds through the node processes and return their summary."""
     bundle = load_bundle(settings.bundle)
-    if bundle.task.goals:
-        raise ConfigError(
-            f'bundle {bundle.name}: got goals ({listed(g.name for g in bundle.task.goals)}) through ros, '
-            'allowed direct: there the world asks'
-        )
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         runner = RosRunner(session, bundle, settings)
         bar = tqdm(range(settings.seed, settings.seed + settings.episodes), unit='episode', desc=bundle.name)
@@ -51,6 +46,11 @@ def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
 def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False) -> Iterator[Session]:
     """Start the nodes for a bundle, and a session with the policy configured but not yet active."""
     check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
+    if bundle.task.goals:
+        raise ConfigError(
+            f'bundle {bundle.name}: got goals ({listed(g.name for g in bundle.task.goals)}) through ros, allowed none: '
+            'nobody asks there; dp_ros evaluate --through direct lets the world ask'
+        )
     isolate()
     refuse_company(bundle.task.action.topic)
     simulated = settings.rate != 1.0
@@ -124,13 +124,15 @@ class RosRunner:
             aligned_type(first), f'observation_buffer/{first.name}', self._on_observation, 10
         )
 
-    def run(self, seed: int, watch: Callable[[], None] | None = None) -> EpisodeResult:
-        """Run one episode until success or time is up; ``watch`` is called about every 20 ms."""
-        session = self.session
+    def run(
+        self, seed: int, watch: Callable[[], None] | None = None, seconds: float = float('inf')
+    ) -> EpisodeResult:
+        """Run one episode until success or time is up, at most ``seconds``; ``watch`` is called about every 20 ms."""
+        session, longest = self.session, min(seconds, self.settings.seconds)
         self._arrivals = []
         session.begin(seed)
         spoken, elapsed = time.monotonic(), ''
-        while session.episode.get('success') != 'True' and self._elapsed() < self.settings.seconds:
+        while session.episode.get('success') != 'True' and self._elapsed() < longest:
             session.spin()
             if watch is not None:
                 watch()

@@ -104,6 +104,11 @@ class Settings:
     fallback: DiffusionPolicy | None = None
     fallback_after: int = 1
 
+    @property
+    def chunk_cost(self) -> Cost | None:
+        """What a chunk was measured to take, guided as it is now."""
+        return None if self.cost is None else self.cost.at(self.policy.guidance_scale)
+
 
 def make_settings(
     policy: DiffusionPolicy,
@@ -144,7 +149,7 @@ def make_settings(
         seed=values['seed'],
         continuity=values['continuity'],
         inference_delay=delay,
-        paced=() if cost is None else _paced(policy, cost, values['least_steps'], deadline),
+        paced=() if cost is None else _paced(policy, cost.at(policy.guidance_scale), values['least_steps'], deadline),
         cost=cost,
         fallback=fallback,
         fallback_after=values['fallback_after'],

@@ -25,12 +25,14 @@ from tqdm import tqdm
 
 from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
+from dp_ros.errors import ConfigError
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings, percentiles
 
 PARTS = ('observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
+SHORTEST, LONGEST = 1.0, 86400.0  # [s]
 KEPT = 64  # chunks that the executor has told of, and the publisher not yet
 
 
@@ -79,6 +81,8 @@ class Stopwatch:
 
 def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the nodes and the simulated robot for ``seconds`` of wall time; say where the time went, and return it."""
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ConfigError(f'seconds: got {seconds:g}, allowed {SHORTEST:g} to {LONGEST:g}')
     bundle = load_bundle(settings.bundle)
     watch = Stopwatch(bundle.task)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
@@ -86,7 +90,9 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
         runner, seed, began = RosRunner(session, bundle, settings), settings.seed, time.monotonic()
         with tqdm(total=seconds, unit='s', desc=bundle.name, bar_format='{desc} |{bar}| {n:.0f}/{total:.0f} s') as bar:
             while (gone := time.monotonic() - began) < seconds:
-                runner.run(seed, lambda: bar.update(min(seconds, time.monotonic() - began) - bar.n))
+                stop = runner.run(
+                    seed, lambda: bar.update(min(seconds, time.monotonic() - began) - bar.n), seconds - gone
+                ).stop
                 seed += 1
         summary = {
             **settings.about(bundle),
@@ -101,6 +107,8 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
             'memory_mb': session.processes.memory(),
         }
     say(table(summary))
+    if not summary['chunks']:
+        say(f'error: no chunk was published: {stop or "the logs of the nodes may say why"}')
     return summary
 
 

@@ -142,8 +142,16 @@ class Motion:
         self.planner.reset()
 
     def brake(self, now: int) -> None:
-        """Come to rest along the plan's path; hold where that is not possible."""
+        """Come to rest along the plan's path; hold where that is not possible.
+
+        A controller that was restarted may not have a name yet, and its robot be elsewhere: on the old path it would
+        leap. So while someone new listens, the arm is stopped from where it is measured.
+        """
         if self.planner.plan is None:
+            return
+        if self._newcomer:
+            self._from_measured()
+            self._hold(self.planner.hold(now), 'no hold for a controller that may be new')
             return
         stopped = self.parts.sender.in_time(self.planner.stop, must=True)
         if isinstance(stopped, Refused):

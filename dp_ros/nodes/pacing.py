@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dp_ros.policy.policy import DiffusionPolicy
 
 ROUNDS = 5
 MANY = 4  # sampling steps of the longer measurement
+GUIDED = 2.0  # a guidance_scale; all but 1 take the same time
 
 
 class Pacing:
@@ -29,18 +31,20 @@ class Pacing:
 
     def choose(self, settings: Settings, seconds: float) -> DiffusionPolicy:
         """Return the policy with as many sampling steps as fit into ``seconds`` [s]; as set, if not ``anytime``."""
-        if settings.cost is None:
+        cost = settings.chunk_cost
+        if cost is None:
             return settings.policy
         by_steps = {policy.settings.sampling_steps: policy for policy in settings.paced}
-        self._steps = self._pace.choose(settings.cost, tuple(by_steps), seconds)
+        self._steps = self._pace.choose(cost, tuple(by_steps), seconds)
         self._dropped = max(by_steps) - self._steps
         self._reduced += self._dropped > 0
         return by_steps[self._steps]
 
     def took(self, settings: Settings, seconds: float) -> None:
         """Remember what the chunk of the policy last chosen took, until it was out [s]."""
-        if settings.cost is not None:
-            self._pace.took(settings.cost, self._steps, seconds)
+        cost = settings.chunk_cost
+        if cost is not None:
+            self._pace.took(cost, self._steps, seconds)
 
     def entry(self, settings: Settings) -> dict[str, object]:
         """Return what the ledger says of the last chunk."""
@@ -56,9 +60,9 @@ class Pacing:
 
     def values(self, settings: Settings) -> dict[str, object]:
         """Return counts and the measured cost, for a status."""
-        if settings.cost is None:
+        cost = settings.chunk_cost
+        if cost is None:
             return {}
-        cost = settings.cost
         measured = {'fixed_ms': f'{cost.fixed * 1e3:.2f}', 'step_ms': f'{cost.step * 1e3:.2f}'}
         chosen = {**self.entry(settings), 'reduced_chunks': self._reduced, 'slowdown': f'{self._pace.slowdown:.2f}'}
         return {**chosen, **measured}
@@ -66,7 +70,7 @@ class Pacing:
 
 def warm_up(policy: DiffusionPolicy, rounds: int = 2) -> float:
     """Run a policy on zeros, so that its first chunk is on time; return how long one took, the median [s]."""
-    window, goal = _blank_window(policy.bundle.task), blank_goal(policy.bundle.task)
+    window, goal = _blank_window(policy.bundle.task), blank_goal(policy.bundle.task, policy.bundle.normalizer)
     took = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -76,7 +80,14 @@ def warm_up(policy: DiffusionPolicy, rounds: int = 2) -> float:
 
 
 def measure_cost(policy: DiffusionPolicy) -> Cost:
-    """Measure what a chunk takes with one sampling step and with some."""
+    """Measure what a chunk takes with one sampling step and with some; with guidance too, where there may be some."""
+    cost = _measure(policy.with_settings(guidance_scale=1.0))
+    if not policy.bundle.task.guidance:
+        return cost
+    return replace(cost, guided=_measure(policy.with_settings(guidance_scale=GUIDED)))
+
+
+def _measure(policy: DiffusionPolicy) -> Cost:
     few, many = policy.bundle.schedule.steps_range
     measured = []
     for steps in (few, max(few, min(MANY, many))):

@@ -74,7 +74,7 @@ class PolicyExecutor(ManagedNode):
             self.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10)),
         ]
         self._inference = Inference(self._publish, self.now, self._say)
-        self._goals = GoalInbox(self, policy.bundle.task)
+        self._goals = GoalInbox(self, policy.bundle)
 
     def _open(self, name: str) -> DiffusionPolicy:
         bundle = read_bundle(name)
@@ -224,6 +224,9 @@ class PolicyExecutor(ManagedNode):
         elif level == OK and missed:
             level, text = WARN, missed
             self.get_logger().warning(missed)
+        crowded = self._goals.crowded()
+        if crowded:  # Never hidden by other news: it may be another goal than the one meant.
+            level, text = (WARN, crowded) if level == OK else (level, f'{text}; {crowded}')
         values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
         values |= self._goals.values()
         self.diagnostics.report(STATUS, level, text, values)

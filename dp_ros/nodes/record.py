@@ -63,8 +63,12 @@ class RecordSettings:
     @property
     def topics(self) -> list[str]:
         """The topics that are recorded."""
-        goals = (goal.topic for goal in self.task.goals if goal.source == 'topic')
-        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *goals, self.task.action.topic]))
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, self.task.action.topic]))
+
+    @property
+    def goals(self) -> list[str]:
+        """Those of them that a goal comes on."""
+        return [goal.topic for goal in self.task.goals if goal.source == 'topic']
 
 
 def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], None]) -> int:
@@ -90,7 +94,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     with NodeProcesses(specs, params, settings.out / 'logs') as processes:
         session = Session(processes)
         try:
-            recorder = Recorder(session.node, settings.topics, new_bag)
+            recorder = Recorder(session.node, settings.topics, new_bag, goals=settings.goals)
             session.wait(lambda: not recorder.missing(), f'publishers of {", ".join(settings.topics)}')
             recorder.connect()
             failed = 0

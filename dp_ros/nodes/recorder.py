@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from dp_ros.errors import ConfigError, DataError, listed
 
 # Deep enough that no message is lost while a file is opened.
 DEPTH = 1000
+_LATCHED = QoSProfile(
+    depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
+)
 
 
 class Bag(Protocol):
@@ -39,10 +43,16 @@ class Recorder:
         Fully qualified names.
     new_bag
         Opens a new recording at a path, as :class:`dp_ros.training.bags.BagWriter` does.
+    goals
+        Those topics on which the newest message counts, however old: it is written at the start of each episode too,
+        as received then.
 
     """
 
-    def __init__(self, node: Node, topics: Sequence[str], new_bag: NewBag) -> None:
+    def __init__(self, node: Node, topics: Sequence[str], new_bag: NewBag, *, goals: Sequence[str] = ()) -> None:
+        self._goals = frozenset(goals)
+        self._newest: dict[str, bytes] = {}
+        self._seen: deque[tuple[int, bytes]] = deque(maxlen=DEPTH)
         self._node = node
         self._topics = tuple(topics)
         self._new_bag = new_bag
@@ -67,7 +77,13 @@ class Recorder:
                 raise ConfigError(f'record: topic {topic}: got types {listed(known[topic])}, allowed one')
             self._types[topic] = known[topic][0]
             kind = _message_class(topic, known[topic][0])
-            self._node.create_subscription(kind, topic, partial(self._write, topic), self._qos(topic), raw=True)
+            if topic not in self._goals:
+                self._node.create_subscription(kind, topic, partial(self._write, topic), self._qos(topic), raw=True)
+                continue
+            # A latched goal is only sent to who asks for it, and one that is not latched only to who does not.
+            receive: Any = self._goal_receiver(topic)
+            for qos in (self._qos(topic), _LATCHED):
+                self._node.create_subscription(kind, topic, receive, qos, raw=True)
 
     @contextmanager
     def episode(self, path: Path | str) -> Iterator[dict[str, int]]:
@@ -80,6 +96,8 @@ class Recorder:
         self._counts, self._error = dict.fromkeys(self._topics, 0), None
         try:
             with self._new_bag(path) as self._bag:
+                for topic, data in self._newest.items():
+                    self._write(topic, data)
                 yield self._counts
                 self._check(path)
         finally:
@@ -91,6 +109,17 @@ class Recorder:
         silent = [topic for topic, count in self._counts.items() if not count]
         if silent:
             raise DataError(f'record {path}: got no message on {listed(silent)}, allowed 1 or more on each topic')
+
+    def _goal_receiver(self, topic: str) -> Callable[[bytes, Any], None]:
+        def receive(data: bytes, about: Any) -> None:
+            sent = (about['source_timestamp'], data)
+            if sent in self._seen:  # Both subscriptions have got it.
+                return
+            self._seen.append(sent)
+            self._newest[topic] = data
+            self._write(topic, data)
+
+        return receive
 
     def _write(self, topic: str, data: bytes) -> None:
         if self._bag is None or self._error is not None:

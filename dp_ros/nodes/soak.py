@@ -57,6 +57,8 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
         summary['ended_early'] = ended
         summary['minutes'] = round((time.monotonic() - began) / MINUTE, 2)
     say(table(summary))
+    if not summary['chunks']:
+        say(f'error: no chunk was published: {results[-1].stop or ended or "the logs of the nodes may say why"}')
     return summary
 
 

@@ -23,6 +23,7 @@ from dp_ros.policy.providers import ProviderName
 MANY = 8  # sampling steps of the longer measurement
 GAIN = 1.15  # so many times faster must more threads be, to be worth the cores that they take from others
 TAIL = 95  # percentile of a chunk's time that counts
+MOST_THREADS = 64
 MARGIN = 1.3  # a chunk in a running graph beside one that runs alone
 
 
@@ -40,6 +41,8 @@ class TuneSettings:
         Of the deadline, what inference may take: the rest is for observing and publishing.
     threads
         Numbers of threads to try; empty: 1, 2, 4 ... up to the processors.
+    guidance_scale
+        As the policy will run; other than 1, chunks take longer.
 
     """
 
@@ -51,27 +54,27 @@ class TuneSettings:
     rounds: int = 30
     backend: BackendName = 'onnxruntime'
     provider: ProviderName = 'cpu'
+    guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f'{name}: got {value}, allowed {low:g} to {high:g}')
+        for count in self.threads:
+            if not 1 <= count <= MOST_THREADS:
+                raise ConfigError(f'threads: got {count}, allowed 1 to {MOST_THREADS}')
 
 
 def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:
     """Measure, say a table and what was chosen, and write the parameters if asked."""
     bundle = load_bundle(settings.bundle)
     deadline = settings.deadline or bundle.task.control_dt
-    say(f'{bundle.name}, {settings.backend} on {settings.provider}: 95 of 100 chunks take up to [ms]')
-    say(f'{"threads":>7}  {"1 step":>8}  {"each more":>9}  {bundle.defaults.sampling_steps:>4} steps')
-    costs = {}
-    for count in settings.threads or thread_counts(os.cpu_count() or 1):
-        cost = costs[count] = _measure(bundle, count, settings)
-        usual = cost.of(bundle.defaults.sampling_steps)
-        say(f'{count:>7}  {cost.of(1) * 1e3:>8.2f}  {cost.step * 1e3:>9.2f}  {usual * 1e3:>10.2f}')
+    costs = _measure_all(bundle, settings, say)
     chosen = choose(bundle, costs, deadline, settings.share)
     parameters = {**chosen, 'backend': settings.backend, 'execution_provider': settings.provider}
+    if settings.guidance_scale != 1.0:
+        parameters['guidance_scale'] = settings.guidance_scale
     say(_verdict(bundle, chosen, deadline))
     text = yaml.safe_dump({'/**/policy_executor': {'ros__parameters': parameters}}, sort_keys=False)
     if settings.output is None:
@@ -80,8 +83,23 @@ def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:
         settings.output.parent.mkdir(parents=True, exist_ok=True)
         head = f'# {bundle.name}, by dp_ros tune on a machine with {os.cpu_count()} processors.'
         settings.output.write_text(f'{head}\n{text}')
-        say(f'{settings.output}: written; give it after your other parameter files')
+        say(f'{settings.output}: written; copy its values into your parameter file, under policy_executor')
     return 0
+
+
+def _measure_all(bundle: Bundle, settings: TuneSettings, say: Callable[[str], None]) -> dict[int, Cost]:
+    """Return the cost for each number of threads, and say a table of it."""
+    fewest, own = bundle.schedule.steps_range[0], bundle.defaults.sampling_steps
+    first = '1 step' if fewest == 1 else f'{fewest} steps'
+    costs: dict[int, Cost] = {}
+    for count in settings.threads or thread_counts(os.cpu_count() or 1):
+        cost = _measure(bundle, count, settings)
+        if not costs:  # Not before: what can't be run is refused by then.
+            say(f'{bundle.name}, {settings.backend} on {settings.provider}: 95 of 100 chunks take up to [ms]')
+            say(f'{"threads":>7}  {first:>8}  {"each more":>9}  {own:>4} steps')
+        say(f'{count:>7}  {cost.of(fewest) * 1e3:>8.2f}  {cost.step * 1e3:>9.2f}  {cost.of(own) * 1e3:>10.2f}')
+        costs[count] = cost
+    return costs
 
 
 def thread_counts(processors: int) -> tuple[int, ...]:
@@ -129,7 +147,7 @@ def _verdict(bundle: Bundle, chosen: dict[str, Any], deadline: float) -> str:
 
 def _measure(bundle: Bundle, threads: int, settings: TuneSettings) -> Cost:
     backend = open_backend(bundle, backend=settings.backend, threads=threads, provider=settings.provider)
-    policy = DiffusionPolicy(bundle, backend)
+    policy = DiffusionPolicy(bundle, backend, guidance_scale=settings.guidance_scale)
     fewest, most = bundle.schedule.steps_range
     few, many = (
         (steps, _tail(policy.with_settings(sampling_steps=steps), settings.rounds))

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dp_ros.config import GoalImage, Instruction, TaskSpec
+from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, check_shape, listed
 from dp_ros.policy.language import embed
 from dp_ros.policy.normalizer import Normalizer, normalize_image
 
 NO_GOAL = Goal()
+MARGIN = 0.5  # of a coordinate's range in training, on each side
+LEAST_MARGIN = 0.05  # [m] where training knew one value only
+_PLACE = ('x', 'y', 'z')
 
 
 def missing_goals(task: TaskSpec, goal: Goal) -> list[str]:
@@ -30,7 +33,7 @@ def goal_inputs(task: TaskSpec, normalizer: Normalizer, goal: Goal) -> dict[str,
     Raises
     ------
     DataError
-        If a goal is missing, or not of the task's shape.
+        If a goal is missing, not of the task's shape, or a pose far from those of training.
 
     """
     missing = missing_goals(task, goal)
@@ -43,20 +46,40 @@ def goal_inputs(task: TaskSpec, normalizer: Normalizer, goal: Goal) -> dict[str,
         else:
             given = goal.streams[spec.name]
             check_shape(f'goal {spec.name!r}', given, spec.shape)
+            if isinstance(spec, GoalPose):
+                check_goal_pose(spec, normalizer, given)
             value = normalize_image(given) if isinstance(spec, GoalImage) else normalizer.normalize(spec.name, given)
         inputs[spec.name] = np.ascontiguousarray(value[None])
     return inputs
 
 
-def blank_goal(task: TaskSpec) -> Goal:
+def check_goal_pose(spec: GoalPose, normalizer: Normalizer, given: np.ndarray) -> None:
+    """Raise DataError if a goal pose (C,) is far from all that training knew: another frame or unit, or a mistake.
+
+    A coordinate may leave its range in training by `MARGIN` of it on each side; what turns is between -1 and 1.
+    """
+    for i, feature in enumerate(spec.features):
+        low, high = normalizer.low[spec.name][i], normalizer.high[spec.name][i]
+        margin = max(MARGIN * (high - low), LEAST_MARGIN)
+        low, high = (low - margin, high + margin) if feature in _PLACE else (-1.001, 1.001)
+        if not low <= given[i] <= high:
+            unit = ' m' if feature in _PLACE else ''
+            raise DataError(f'goal {spec.name!r} {feature}: got {given[i]:g}{unit}, allowed {low:g} to {high:g}{unit}')
+
+
+def blank_goal(task: TaskSpec, normalizer: Normalizer) -> Goal:
     """Return a goal of the task's shape that stands for nothing, to run networks with once."""
     streams = {
-        g.name: np.zeros(g.shape, np.uint8 if isinstance(g, GoalImage) else np.float64)
+        g.name: np.zeros(g.shape, np.uint8) if isinstance(g, GoalImage) else _middle(normalizer, g.name)
         for g in task.goals
         if not isinstance(g, Instruction)
     }
     worded = any(isinstance(g, Instruction) for g in task.goals)
     return Goal(streams=streams, instruction='move' if worded else '')
+
+
+def _middle(normalizer: Normalizer, name: str) -> np.ndarray:
+    return (np.array(normalizer.low[name]) + np.array(normalizer.high[name])) / 2
 
 
 def guided_inputs(inputs: Mapping[str, np.ndarray], given: Sequence[float]) -> dict[str, np.ndarray]:

@@ -27,10 +27,11 @@ GROWTH = 1.2
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a chunk takes [s]: ``fixed`` and, for each sampling step, ``step``."""
+    """What a chunk takes [s]: ``fixed`` and, for each sampling step, ``step``; ``guided``: with guidance."""
 
     fixed: float
     step: float
+    guided: Cost | None = None
 
     def __post_init__(self) -> None:
         if not (self.fixed >= 0.0 and self.step >= 0.0 and self.fixed + self.step > 0.0):
@@ -39,6 +40,10 @@ class Cost:
     def of(self, steps: int) -> float:
         """Return what a chunk of so many steps takes [s]."""
         return self.fixed + steps * self.step
+
+    def at(self, guidance_scale: float) -> Cost:
+        """Return what a chunk takes with this guidance, which asks networks twice unless it is 1."""
+        return self if guidance_scale == 1.0 or self.guided is None else self.guided
 
 
 def cost_from(few: tuple[int, float], many: tuple[int, float]) -> Cost:

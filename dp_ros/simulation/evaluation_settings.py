@@ -60,6 +60,8 @@ class EvaluationSettings:
         for name, low, high in (
             ('episodes', 1, 100_000),
             ('seed', 0, 2**31 - 1),
+            ('sampling_steps', 1, 1000),
+            ('exec_horizon', 1, 1000),
             ('blend_steps', 0, 100),
             ('latency', 0.0, 10.0),
             ('delay', 0, 1000),

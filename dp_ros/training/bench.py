@@ -20,13 +20,14 @@ import numpy as np
 import torch
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.simulation.scores import percentiles
 from dp_ros.training.bench_bags import measure_bags
 from dp_ros.training.bench_contenders import CONTENDERS, OWN, OWN_SIZE, Subject, check_size, make_chunk, make_subject
 from dp_ros.training.bench_memory import measure_memory
 from dp_ros.training.bench_report import plot_report, table
 
+USUAL_STEPS = (1, 4, 10)
 WARM_UP = 2  # turns; the first allocate
 FEWEST = 5  # turns, however long they take
 
@@ -42,7 +43,8 @@ class BenchSettings:
     sizes
         Networks: ``bundle``, or presets of the U-Net.
     steps, threads
-        Network calls per chunk; threads of one call. Each combination is measured.
+        Network calls per chunk; threads of one call. Each combination is measured. Without steps, those of
+        `USUAL_STEPS` that the bundle can, or else its fewest.
     contenders
         Who makes the chunks, beside ``onnxruntime``.
     rounds, seconds
@@ -54,7 +56,7 @@ class BenchSettings:
 
     bundle: Path
     sizes: Sequence[str] = (OWN_SIZE,)
-    steps: Sequence[int] = (1, 4, 10)
+    steps: Sequence[int] | None = None
     threads: Sequence[int] = (1, 2)
     contenders: Sequence[str] = CONTENDERS
     rounds: int = 50
@@ -67,7 +69,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         for name, low, high, values in (
             ('threads', 1, 64, self.threads),
-            ('steps', 1, 1000, self.steps),
+            ('steps', 1, 1000, self.steps or ()),
             ('rounds', FEWEST, 1_000_000, (self.rounds,)),
             ('seconds', 0.1, 86400, (self.seconds,)),
             ('messages', 1000, 100_000_000, (self.messages,) if self.messages else ()),
@@ -84,19 +86,20 @@ class BenchSettings:
 
 def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
     """Measure, say tables, and write numbers and a plot if asked."""
-    # First, while the process is small: peak memory never goes down.
-    bags = measure_bags(settings.messages) if settings.messages else []
     like = load_bundle(settings.bundle)
+    all_steps = steps_for(like, settings.steps)
+    # Before networks are opened, while the process is small: peak memory never goes down.
+    bags = measure_bags(settings.messages) if settings.messages else []
     chunks, memory = [], []
     with tempfile.TemporaryDirectory(prefix='dp_ros_bench_') as folder:
         for size in settings.sizes:
             subject = make_subject(size, like, Path(folder))
             for count in settings.threads:
-                for steps in settings.steps:
+                for steps in all_steps:
                     chunks.append(measure(subject, steps, count, settings))
                     say(table({'chunks': chunks[-1:]}))
             if settings.memory:
-                memory += measure_memory(subject.bundle, min(settings.steps))
+                memory += measure_memory(subject.bundle, min(all_steps))
     report = {
         'bundle': like.name,
         'machine': machine(),
@@ -112,6 +115,15 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
     if settings.plot:
         plot_report(report, settings.plot)
     return 0
+
+
+def steps_for(bundle: Bundle, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the sampling steps to measure; raise ConfigError for any that the bundle's schedule can't."""
+    fewest, most = bundle.schedule.steps_range
+    possible = tuple(steps for steps in asked or USUAL_STEPS if fewest <= steps <= most)
+    if asked and len(possible) < len(asked):
+        raise ConfigError(f'steps: got {listed(asked)}, allowed {fewest} to {most} for bundle {bundle.name}')
+    return possible or (fewest,)
 
 
 def measure(subject: Subject, steps: int, threads: int, settings: BenchSettings) -> dict[str, Any]:

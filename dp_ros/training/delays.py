@@ -28,6 +28,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     'ensemble+blend': {'continuity': 'ensemble'},
 }
 """By name, the settings that make them; those with blend have the cross-fade of the world's parameter file."""
+USUAL_WAYS = ('blend', 'rtc+blend', 'ensemble+blend', 'none')
 SAVE_EVERY = 10
 """Seeds after which what is known so far is written."""
 
@@ -40,7 +41,7 @@ class DelaySettings:
     """What to run: all of ``ways`` under all of ``delays`` [control steps], each on the seeds of ``evaluation``."""
 
     evaluation: EvaluationSettings
-    ways: Sequence[str] = ('blend', 'rtc+blend', 'ensemble+blend', 'none')
+    ways: Sequence[str] = USUAL_WAYS
     delays: Sequence[int] = (0, 2, 4)
     json: Path | None = None
     plot: Path | None = None
@@ -61,6 +62,12 @@ class DelaySettings:
             for delay in self.delays
             for way in self.ways
         }
+
+
+def usual_ways(folder: Path) -> tuple[str, ...]:
+    """Return those of `USUAL_WAYS` that a bundle can: one by regression has no sampler for rtc."""
+    noisy = load_bundle(folder).schedule.noisy
+    return tuple(way for way in USUAL_WAYS if noisy or WAYS[way]['continuity'] != 'rtc')
 
 
 def run_delays(settings: DelaySettings, say: Callable[[str], None]) -> int:

@@ -82,7 +82,8 @@ def export_lerobot(
     Raises
     ------
     ConfigError
-        If control_dt is no whole number of frames a second, or two channels would have one name.
+        If control_dt is no whole number of frames a second, two channels would have one name, or the task has goals
+        from recordings, which such a dataset has no place for.
 
     """
     out = Path(out)
@@ -92,6 +93,7 @@ def export_lerobot(
     rate = 1.0 / task.control_dt
     if abs(rate - round(rate)) > 1e-6:
         raise ConfigError(f'control_dt: got {task.control_dt} s, allowed a whole number of frames a second')
+    _refuse_recorded_goals(task)
     with folder_beside(out) as folder:
         made = folder / out.name
         writer = _Writer(made, task, round(rate), file_megabytes)
@@ -104,6 +106,15 @@ def export_lerobot(
         refuse_existing(out)
         made.rename(out)
     return LerobotFacts(folder=out, episodes=len(writer.places), frames=writer.frames)
+
+
+def _refuse_recorded_goals(task: TaskSpec) -> None:
+    goals = [f'{goal.name} ({goal.topic})' for goal in task.goals if goal.source == 'topic']
+    if goals:
+        raise ConfigError(
+            f'goals: got {listed(goals)} from recordings, which a LeRobot dataset is not written with; '
+            'allowed goals in hindsight, or a configuration without goals, to write the rest'
+        )
 
 
 def features(task: TaskSpec, rate: int) -> dict[str, dict[str, Any]]:

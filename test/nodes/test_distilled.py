@@ -54,6 +54,7 @@ def test_tuning_takes_all_steps_or_none(policy):
     said: list[str] = []
     assert run_tune(TuneSettings(bundle=policy.bundle.folder, threads=(1,), rounds=5, deadline=60.0), said.append) == 0
     assert 'sampling_steps: 4' in said[-1]
+    assert '4 steps  each more' in said[1] and '1 step ' not in said[1]
 
 
 def test_the_prefix_is_asked_only_of_a_bundle_trained_for_it(policy):

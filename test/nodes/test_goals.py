@@ -13,6 +13,7 @@ pytest.importorskip('wordllama', reason='wordllama is not installed (extra: lang
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -26,7 +27,7 @@ from test.nodes.conftest import load_tiny  # noqa: E402
 from test.nodes.test_policy_executor import Live  # noqa: E402
 
 pytestmark = pytest.mark.ros
-OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 POSE = GoalPose(features=('x', 'y'), source='topic')
 WORDS = Instruction()
@@ -88,6 +89,38 @@ def test_a_new_goal_counts_from_the_next_chunk_on_and_a_bad_one_is_refused(ros, 
     goals.publish(pose(0.5, 0.5, norm=0.0))
     ros.wait(lambda: live.node._goals.refused, 'the goal to be refused')
     assert live.node._goals.goal.streams['goal_pose'].tolist() == [0.3, 0.4]
+
+
+def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which_counts(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, POSE, WORDS))
+    logged = ros.listen(Log, '/rosout')
+    goals, words = ros.talk(PoseStamped, '/goal_pose'), ros.talk(String, '/instruction')
+    ros.connected('/rosout')
+    goals.publish(pose(0.1, 0.2))
+    for _ in range(3):
+        words.publish(String(data='push'))
+    ros.wait(lambda: live.node._goals.missing() == '', 'goals')
+    goals.publish(pose(450.0, 0.2))
+    ros.wait(lambda: live.node._goals.refused, 'the goal to be refused')
+    assert live.node._goals.goal.streams['goal_pose'].tolist() == [0.1, 0.2]
+    text = "/goal_pose: goal 'goal_pose' x: got 450 m, allowed -0.25 to 0.75 m; the goal is left as it was"
+    ros.wait(lambda: text in [m.msg for m in logged], 'the refusal in the log')
+    said = "/goal_pose: goal accepted: x 0.1, y 0.2 (frame 'table')"
+    ros.wait(lambda: {said, '/instruction: goal accepted: push'} <= {m.msg for m in logged}, 'goals in the log')
+    ros.statuses.clear()
+    status = ros.status('policy_executor: inference', WARN, 'no complete observation')
+    values = {v.key: v.value for v in status.values}
+    assert (values['goal_pose'], values['instruction']) == ("x 0.1, y 0.2 (frame 'table')", 'push')
+    assert (values['accepted_goals'], values['refused_goals']) == ('2', '1')
+
+
+def test_more_than_one_publisher_of_goals_is_warned_of(ros, tmp_path):
+    Live(ros, bundle(tmp_path, POSE))
+    one, _ = ros.talk(PoseStamped, '/goal_pose'), ros.talk(PoseStamped, '/goal_pose')
+    ros.status('policy_executor: inference', ERROR, 'never came on /goal_pose')
+    one.publish(pose(0.1, 0.2))
+    text = '/goal_pose: more than one publisher, the newest goal counts: /tester, /tester'
+    assert 'no complete observation' in ros.status('policy_executor: inference', WARN, text).message
 
 
 def test_a_latched_goal_from_before_is_found(ros, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from dp_ros.policy.backends import open_backend  # noqa: E402
 from dp_ros.policy.bundle import load_bundle  # noqa: E402
 from dp_ros.policy.pace import Cost  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from test.nodes.conftest import load_tiny  # noqa: E402
 
 pytestmark = pytest.mark.ros
 _spec = importlib.util.spec_from_file_location('executor', Path(__file__).with_name('test_policy_executor.py'))
@@ -96,3 +98,44 @@ def test_an_execution_provider_that_is_not_there_is_refused_at_configure(ros, ti
     node = ros.create(PolicyExecutor, bundle=tiny, execution_provider='tensorrt')
     assert not node.start()
     ros.status('policy_executor: lifecycle', ERROR, "execution_provider: got 'tensorrt', allowed cpu")
+
+
+def guided(tmp_path: Path) -> str:
+    """Write a bundle that may be guided."""
+    tiny = load_tiny()
+    return str(tiny.write_tiny_bundle(tmp_path / 'guided', task=replace(tiny.TASK, guidance='observation')))
+
+
+def test_the_cost_of_guidance_is_measured_with_the_network_asked_twice(tmp_path):
+    bundle = load_bundle(guided(tmp_path))
+    batches: list[int] = []
+    backend = open_backend(bundle)
+    predict = backend.predict
+
+    def watching(x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        batches.append(len(x_k))
+        return predict(x_k, k, cond)
+
+    watched = SimpleNamespace(encode=backend.encode, predict=watching)
+    for scale in (1.0, 3.0):
+        batches.clear()
+        cost = measure_cost(DiffusionPolicy(bundle, watched, guidance_scale=scale))
+        assert cost.guided is not None
+        assert batches == [1] * (len(batches) // 2) + [2] * (len(batches) // 2)
+
+
+def test_guidance_switched_on_live_takes_steps_or_is_refused(ros, tmp_path):
+    live = Live(ros, guided(tmp_path), anytime=True, deadline=20.0)
+    with_cost(live, Cost(fixed=2.0, step=4.0, guided=Cost(fixed=2.0, step=8.0)))
+    (result,) = live.set(guidance_scale=3.0)
+    assert result.successful, result.reason
+    for tick in range(2):
+        live.send(tick)
+    live.wait_for(1)
+    status = ros.status('policy_executor: inference', OK, 'predicting with 2 of 10 sampling steps')
+    assert {v.key: v.value for v in status.values}['step_ms'] == '8000.00'
+    assert live.set(guidance_scale=1.0)[0].successful
+    assert live.set(deadline=7.0)[0].successful
+    (result,) = live.set(guidance_scale=3.0)
+    assert not result.successful
+    assert 'deadline: got 7, allowed 10.0000 or more with anytime: 1 sampling step takes' in result.reason

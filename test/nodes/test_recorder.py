@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
@@ -71,6 +71,34 @@ def test_an_interrupted_episode_leaves_no_bag(ros: Any, tmp_path: Path) -> None:
         send(ros, counts, states, notes, 1)
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('latched', [True, False])
+def test_the_goal_that_counts_is_written_at_the_start_of_each_episode(ros: Any, tmp_path: Path, latched: bool) -> None:
+    kept = QoSDurabilityPolicy.TRANSIENT_LOCAL if latched else QoSDurabilityPolicy.VOLATILE
+    goals = ros.tester.create_publisher(Header, '/goal', QoSProfile(depth=1, durability=kept))
+    if latched:
+        goals.publish(Header(frame_id='before'))
+    recorder = Recorder(ros.tester, ['/goal'], BagWriter, goals=['/goal'])
+    ros.wait(lambda: not recorder.missing(), 'the topic')
+    recorder.connect()
+    ros.wait(lambda: goals.get_subscription_count() == 1 + latched, 'the recorder')
+    if not latched:
+        goals.publish(Header(frame_id='before'))
+    ros.wait(lambda: '/goal' in recorder._newest, 'the goal from before')
+    began = time.time_ns()
+    with recorder.episode(tmp_path / 'one') as counts:
+        assert counts == {'/goal': 1}
+        goals.publish(Header(frame_id='meanwhile'))
+        ros.wait(lambda: counts['/goal'] > 1, 'the goal in the episode')
+        ros.spin(0.3)
+    with recorder.episode(tmp_path / 'two'):
+        pass
+    for name, words in (('one', [b'before', b'meanwhile']), ('two', [b'meanwhile'])):
+        with BagReader(tmp_path / name) as bag:
+            rows = list(bag.raw(['/goal']))
+        assert len(rows) == len(words), name
+        assert all(word in bytes(row[-1]) and row[1] > began for word, row in zip(words, rows, strict=True))
 
 
 def test_a_topic_that_nobody_offers_is_refused_with_those_that_exist(ros: Any) -> None:

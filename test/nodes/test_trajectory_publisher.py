@@ -470,6 +470,18 @@ def test_a_listener_without_a_name_yet_gets_no_plan_that_goes_on(ros, tiny):
     live.trajectory(2)
 
 
+def test_a_stop_never_leads_a_new_controller_onto_the_old_path(ros, tiny):
+    live = started(ros, tiny)
+    infos = live.node.get_subscriptions_info_by_topic
+    stranger = SimpleNamespace(node_name=UNKNOWN, node_namespace='', endpoint_gid=[1] * 16)
+    live.advance(T0 + 1050 * MS)
+    live.node.get_subscriptions_info_by_topic = lambda topic: [*infos(topic), stranger]
+    live.advance(T0 + 1350 * MS, 0.25)
+    live.reach('DECELERATE')
+    held = live.trajectory(2)
+    assert held.stamp == 0 and held.positions.tolist() == [pytest.approx([0.25, 0.3])]
+
+
 def test_a_controller_that_may_not_hear_yet_is_sent_nothing(ros, tiny, monkeypatch):
     monkeypatch.setattr(command_topics, 'SETTLE', 10**15)
     live = Live(ros, tiny)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,30 @@ def test_a_machine_is_really_measured() -> None:
 def test_what_cannot_be_tuned_for_is_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f'{name}: got {value}, allowed'):
         TuneSettings(bundle=PUSHT, **{name: value})
+
+
+def test_threads_that_cannot_be_are_refused_before_anything_is_said() -> None:
+    for count in (0, -1, 65):
+        with pytest.raises(ConfigError, match=f'threads: got {count}, allowed 1 to 64'):
+            TuneSettings(bundle=PUSHT, threads=(1, count))
+
+
+def test_guidance_is_refused_for_a_bundle_trained_without_and_nothing_is_said() -> None:
+    said: list[str] = []
+    with pytest.raises(ConfigError, match=r'guidance_scale: got 2\.0, allowed 1'):
+        run_tune(TuneSettings(bundle=PUSHT, threads=(1,), guidance_scale=2.0), said.append)
+    assert said == []
+
+
+def test_a_guided_policy_is_measured_as_it_will_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    from test.tiny_bundle import TASK, write_tiny_bundle
+
+    folder = write_tiny_bundle(tmp_path / 'guided', task=replace(TASK, guidance='observation'))
+    scales: list[float] = []
+    monkeypatch.setattr(tune, 'warm_up', lambda policy, _: scales.append(policy.guidance_scale))
+    said: list[str] = []
+    settings = TuneSettings(bundle=folder, threads=(1,), rounds=5, deadline=60.0, guidance_scale=3.0)
+    assert run_tune(settings, said.append) == 0
+    assert set(scales) == {3.0}
+    assert 'guidance_scale: 3.0' in said[-1]

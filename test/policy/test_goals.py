@@ -17,7 +17,7 @@ from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.policy.goals import blank_goal
+from dp_ros.policy.goals import blank_goal, check_goal_pose
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
 from test.nodes.conftest import load_tiny
@@ -67,6 +67,31 @@ def act(asked: DiffusionPolicy, goal: Goal) -> np.ndarray:
 def test_a_goal_that_is_missing_or_of_another_shape_is_refused(tmp_path: Path, goal: Goal, message: str) -> None:
     with pytest.raises(DataError, match=message):
         act(policy(tmp_path, POSE, PICTURE), goal)
+
+
+@pytest.mark.parametrize(
+    ('x', 'message'),
+    [(-0.25, ''), (0.75, ''), (0.76, r"'goal_pose' x: got 0\.76 m, allowed -0\.25 to 0\.75 m"), (450, 'got 450 m')],
+)
+def test_a_goal_pose_far_from_those_of_training_is_refused(tmp_path: Path, x: float, message: str) -> None:
+    asked, goal = policy(tmp_path, POSE), Goal(streams={'goal_pose': np.array([x, 0.2])})
+    if not message:
+        assert act(asked, goal).shape == (16, 2)
+        return
+    with pytest.raises(DataError, match=message):
+        act(asked, goal)
+
+
+def test_a_goal_pose_where_training_knew_one_place_has_some_room_and_a_turn_has_its_own() -> None:
+    spec = GoalPose(features=('z', 'sin_yaw'), source='topic')
+    known = load_tiny().NORMALIZER
+    normalizer = replace(known, low=known.low | {'goal_pose': (2.0, 0.1)}, high=known.high | {'goal_pose': (2.0, 0.2)})
+    check_goal_pose(spec, normalizer, np.array([2.04, -1.0]))
+    for far in ([2.06, 0.0], [2.0, 1.1]):
+        with pytest.raises(DataError, match="goal 'goal_pose'"):
+            check_goal_pose(spec, normalizer, np.array(far))
+    task = replace(load_tiny().TASK, goals=(spec,))
+    assert blank_goal(task, normalizer).streams['goal_pose'] == pytest.approx([2.0, 0.15])
 
 
 def test_a_goal_holds_no_number_that_is_not_finite() -> None:
@@ -161,7 +186,7 @@ def test_no_words_are_refused(text: str) -> None:
 @needs_words
 def test_a_blank_goal_is_of_the_task_s_shape(tmp_path: Path) -> None:
     asked = policy(tmp_path, POSE, PICTURE, Instruction())
-    assert act(asked, blank_goal(asked.bundle.task)).shape == (16, 2)
+    assert act(asked, blank_goal(asked.bundle.task, asked.bundle.normalizer)).shape == (16, 2)
 
 
 @needs_words

@@ -74,3 +74,11 @@ def test_a_deadline_that_cannot_be_met_is_refused_with_what_could_be():
 def test_a_cost_that_is_none_is_refused(values):
     with pytest.raises(ConfigError, match='cost'):
         Cost(fixed=values[0], step=values[1])
+
+
+def test_guidance_other_than_1_costs_what_was_measured_with_it():
+    guided = Cost(fixed=0.005, step=0.004)
+    cost = Cost(fixed=0.004, step=0.002, guided=guided)
+    assert cost.at(1.0) is cost
+    assert cost.at(0.0) is cost.at(2.5) is guided
+    assert COST.at(2.0) is COST, 'a bundle without guidance'

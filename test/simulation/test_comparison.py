@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -88,3 +89,22 @@ def test_the_command_reads_two_summaries_and_says_what_a_wrong_file_lacks(tmp_pa
     (tmp_path / 'b.json').write_text('no json')
     assert main(['compare', str(tmp_path / 'a.json'), str(tmp_path / 'b.json')]) == 1
     assert 'allowed a summary of dp_ros evaluate --json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('damage', 'reason'),
+    [
+        ({'seeds': 3}, r'seeds: got 3, allowed a list of whole numbers'),
+        ({'seeds': [[1], 2]}, r'seeds: got \[\[1\], 2\], allowed a list of whole numbers'),
+        ({'scores': [1.0, None]}, r'scores: got \[1.0, None\], allowed a list of numbers'),
+        ({'successes': [1, 0]}, r'successes: got \[1, 0\], allowed a list of true or false'),
+        ({'scores': [1.0]}, r'got 2 seeds, 1 scores, 2 successes, allowed one of each for every episode'),
+    ],
+)
+def test_a_damaged_summary_is_refused_by_the_command(tmp_path, capsys, damage, reason):
+    good, bad = tmp_path / 'good.json', tmp_path / 'bad.json'
+    good.write_text(json.dumps(summary([1.0, 0.5])))
+    bad.write_text(json.dumps(summary([1.0, 0.5]) | damage))
+    assert main(['compare', str(good), str(bad)]) == 1
+    error = capsys.readouterr().err
+    assert re.search(reason, error) and 'bad.json' in error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ pytest.importorskip('torch', reason='torch is not installed')
 
 from torch import Tensor
 
+from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.paths import locate
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.training import bench_lerobot
-from dp_ros.training.bench import BenchSettings, ratio, run_bench, take_turns
+from dp_ros.training import bench, bench_lerobot
+from dp_ros.training.bench import BenchSettings, ratio, run_bench, steps_for, take_turns
 from dp_ros.training.bench_contenders import Subject, make_chunk, make_subject
 
 PUSHT = locate('models/pusht_state')
@@ -135,3 +136,24 @@ def test_lerobot_is_asked_for_the_same_network(tiny: Subject, monkeypatch: pytes
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason.replace('(', r'\(')):
         BenchSettings(bundle=PUSHT, **changes)
+
+
+@pytest.mark.parametrize(
+    ('spec', 'asked', 'steps'),
+    [
+        (ScheduleSpec(), None, (1, 4, 10)),
+        (ScheduleSpec(only_steps=4), None, (4,)),
+        (ScheduleSpec(only_steps=2), None, (2,)),
+        (ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'), None, (1,)),
+        (ScheduleSpec(), [7, 3], (7, 3)),
+    ],
+)
+def test_steps_are_those_that_the_bundle_can(spec: ScheduleSpec, asked: list[int] | None, steps: tuple[int]) -> None:
+    assert steps_for(SimpleNamespace(schedule=spec, name='b'), asked) == steps
+
+
+def test_steps_that_the_bundle_cannot_are_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, 'measure_bags', lambda _: pytest.fail('measured already'))
+    monkeypatch.setattr(bench, 'make_subject', lambda *_: pytest.fail('measured already'))
+    with pytest.raises(ConfigError, match='steps: got 4, 101, allowed 1 to 100 for bundle'):
+        run_bench(BenchSettings(bundle=PUSHT, steps=(4, 101)), lambda _: None)

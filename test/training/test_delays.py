@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.scores import EvaluationSettings
-from dp_ros.training.delays import WAYS, DelaySettings, run_delays
+from dp_ros.training.delays import WAYS, DelaySettings, run_delays, usual_ways
 from test.tiny_bundle import write_tiny_bundle
 
 
@@ -70,3 +72,11 @@ def test_the_command_line_offers_the_same_ways() -> None:
     assert options.ways == list(WAYS)
     with pytest.raises(SystemExit):
         build_parser().parse_args(['delays', 'models/pusht_state', '--ways', 'slerp'])
+
+
+def test_the_usual_ways_are_those_that_the_bundle_can(tiny: Path, tmp_path: Path) -> None:
+    assert usual_ways(tiny) == ('blend', 'rtc+blend', 'ensemble+blend', 'none')
+    regression = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
+    settings = SamplerSettings(sampler='regression', sampling_steps=1)
+    write_tiny_bundle(tmp_path / 'bc', schedule=regression, defaults=settings)
+    assert usual_ways(tmp_path / 'bc') == ('blend', 'ensemble+blend', 'none')

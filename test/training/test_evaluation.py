@@ -73,6 +73,8 @@ def test_chunks_still_come_where_predicting_takes_longer_than_exec_horizon(tiny:
     [
         ({'delay': 9}, r'delay \+ exec_horizon: got 9 \+ 8, allowed up to pred_horizon \(16\)'),
         ({'delay': 4, 'exec_horizon': 13}, r'delay \+ exec_horizon: got 4 \+ 13, allowed up to pred_horizon'),
+        ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 to 1000'),
+        ({'exec_horizon': 0}, 'exec_horizon: got 0, allowed 1 to 1000'),
         ({'delay': -1}, 'delay: got -1, allowed 0 to 1000'),
         ({'blend_steps': 101}, 'blend_steps: got 101, allowed 0 to 100'),
         ({'delay': 1, 'through': 'ros'}, 'delay: got 1 through ros, allowed direct only'),

@@ -199,7 +199,7 @@ def test_every_kind_of_goal_comes_through_export(tmp_path: Path, denoiser: Any) 
     seen = Window(stamps=seen.stamps, streams={**seen.streams, 'top': episodes[0].streams['top'][:2]})
     asked = Goal(streams={'goal_pose': np.zeros(2), 'goal_image': episodes[0].streams['top'][0]}, instruction='go 1')
     changed = [
-        replace(asked, streams={**asked.streams, 'goal_pose': np.ones(2)}),
+        replace(asked, streams={**asked.streams, 'goal_pose': np.full(2, 0.5)}),
         replace(asked, streams={**asked.streams, 'goal_image': episodes[1].streams['top'][0]}),
         replace(asked, instruction='stop here'),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
+from dp_ros.config import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.language import embed
 from dp_ros.training.collector import Episode
@@ -131,6 +131,11 @@ def test_statistics_are_those_of_all_rows(tmp_path: Path) -> None:
         (replace(TASK, control_dt=0.03), 'x', 'control_dt: got 0.03 s, allowed a whole number of frames a second'),
         (replace(TASK, streams=(TASK.streams[0], replace(TASK.streams[0], name='c'))), 'x', 'allowed no name twice'),
         (TASK, ' ', "instruction: got '', allowed the task in words"),
+        (
+            replace(TASK, goals=(GoalPose(features=('x', 'y'), source='topic'), Instruction())),
+            'x',
+            r'goals: got goal_pose \(/goal_pose\), instruction \(/instruction\) from recordings, .* allowed goals in',
+        ),
     ],
 )
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path, task: TaskSpec, words: str, message: str) -> None:
