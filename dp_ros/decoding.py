@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import JointStream, PoseStream, Stream
+from dp_ros.config import GoalPose, Instruction, JointStream, PoseStream, Stream
 from dp_ros.data import NANOSECONDS, Chunk
 from dp_ros.errors import DataError, check_finite, listed
+from dp_ros.goals import GoalSpec
 from dp_ros.images import decode_compressed, decode_image, resize_rgb
 
 _QUATERNION_NORM_MIN = 1e-3
@@ -28,11 +29,13 @@ STRING = 'std_msgs/msg/String'
 JOINT_TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 
 
-def type_of(stream: Stream) -> str:
-    """Return the ROS type of the stream's topic."""
+def type_of(stream: Stream | GoalSpec) -> str:
+    """Return the ROS type of the stream's topic, or of the goal's."""
+    if isinstance(stream, Instruction):
+        return STRING
     if isinstance(stream, JointStream):
         return JOINT_STATE
-    if isinstance(stream, PoseStream):
+    if isinstance(stream, PoseStream | GoalPose):
         return POSE
     return COMPRESSED_IMAGE if stream.compressed else IMAGE
 

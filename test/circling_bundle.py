@@ -6,10 +6,8 @@ network can be had from outside. It looks at every stream it has, a camera among
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.policy.bundle import Parity, input_shapes, write_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from test.tiny_bundle import as_onnx
 
 JOINTS = ('pusher_x', 'pusher_y')
 SIDE = 0.512  # of the table [m]
@@ -87,26 +86,9 @@ def _networks(turn: float) -> tuple[dict[str, bytes], Parity]:
         cond = encoder(*streams)
         prediction = denoiser(x_k, k, cond)
         networks = {
-            'encoder.onnx': _export(encoder, streams, list(shapes), 'cond'),
-            'denoiser.onnx': _export(denoiser, (x_k, k, cond), ['x_k', 'k', 'cond'], 'prediction'),
+            'encoder.onnx': as_onnx(encoder, streams, list(shapes), 'cond'),
+            'denoiser.onnx': as_onnx(denoiser, (x_k, k, cond), ['x_k', 'k', 'cond'], 'prediction'),
         }
     recorded = {'cond': cond, 'x_k': x_k, 'k': k, 'prediction': prediction}
     inputs = {name: np.asarray(stream) for name, stream in zip(shapes, streams, strict=True)}
     return networks, Parity(inputs=inputs, **{name: np.asarray(value) for name, value in recorded.items()})
-
-
-def _export(module: Any, inputs: tuple[Any, ...], names: list[str], output: str) -> bytes:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        module,
-        inputs,
-        buffer,
-        input_names=names,
-        output_names=[output],
-        dynamic_axes={name: {0: 'batch'} for name in (*names, output)},
-        opset_version=17,
-        dynamo=False,
-    )
-    return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -78,34 +78,38 @@ def tiny_networks(task: TaskSpec, *, torchscript: bool = False, width: int = 8) 
         cond = encoder(*streams)
         prediction = denoiser(x_k, k, cond)
         networks = {
-            'encoder.onnx': _export('onnx', encoder, streams, list(shapes), 'cond'),
-            'denoiser.onnx': _export('onnx', denoiser, (x_k, k, cond), ['x_k', 'k', 'cond'], 'prediction'),
+            'encoder.onnx': as_onnx(encoder, streams, list(shapes), 'cond'),
+            'denoiser.onnx': as_onnx(denoiser, (x_k, k, cond), ['x_k', 'k', 'cond'], 'prediction'),
         }
         if torchscript:
-            networks['encoder.ts'] = _export('torchscript', encoder, streams, [], '')
-            networks['denoiser.ts'] = _export('torchscript', denoiser, (x_k, k, cond), [], '')
+            networks['encoder.ts'] = _as_torchscript(encoder, streams)
+            networks['denoiser.ts'] = _as_torchscript(denoiser, (x_k, k, cond))
     inputs = {name: stream.numpy() for name, stream in zip(shapes, streams, strict=True)}
     recorded = {'cond': cond, 'x_k': x_k, 'k': k, 'prediction': prediction}
     return networks, Parity(inputs=inputs, **{name: value.numpy() for name, value in recorded.items()})
 
 
-def _export(
-    kind: Literal['onnx', 'torchscript'], module: Any, inputs: tuple[Any, ...], names: list[str], output: str
-) -> bytes:
+def as_onnx(module: Any, inputs: tuple[Any, ...], names: list[str], output: str) -> bytes:
+    """Return a module as ONNX whose batch may have any size."""
     import torch
 
     buffer = io.BytesIO()
-    if kind == 'torchscript':
-        torch.jit.save(torch.jit.trace(module, inputs), buffer)
-    else:
-        torch.onnx.export(
-            module,
-            inputs,
-            buffer,
-            input_names=names,
-            output_names=[output],
-            dynamic_axes={name: {0: 'batch'} for name in (*names, output)},
-            opset_version=17,
-            dynamo=False,
-        )
+    torch.onnx.export(
+        module,
+        inputs,
+        buffer,
+        input_names=names,
+        output_names=[output],
+        dynamic_axes={name: {0: 'batch'} for name in (*names, output)},
+        opset_version=17,
+        dynamo=False,
+    )
+    return buffer.getvalue()
+
+
+def _as_torchscript(module: Any, inputs: tuple[Any, ...]) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(module, inputs), buffer)
     return buffer.getvalue()

@@ -18,6 +18,13 @@ def command(commands: argparse._SubParsersAction, name: str, run: object, text: 
     return parser
 
 
+def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the arguments ``bundle`` and ``--world``, that `bundle_and_world` reads."""
+    parser.add_argument('bundle', help=f'bundle, as {example}')
+    parser.add_argument('--world', default=None, choices=WORLDS,
+                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+
+
 def bundle_folder(path: str) -> Path:
     """Return the bundle that a user names: a path, or a shipped one."""
     from dp_ros.paths import locate

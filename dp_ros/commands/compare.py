@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, command
+from dp_ros.commands.common import SAMPLERS, bundle_and_world, bundle_arguments, command
 from dp_ros.errors import DataError
 
 
@@ -69,9 +69,7 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Score the ways to go on from one chunk to the next under delays, on the same seeds.'
     parser = command(commands, 'delays', _delays, text)
-    parser.add_argument('bundle', help='bundle, as models/pusht_state')
-    parser.add_argument('--world', default=None, choices=WORLDS,
-                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    bundle_arguments(parser, 'models/pusht_state')
     parser.add_argument('--ways', nargs='+', default=None,
                         choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'ensemble', 'ensemble+blend'],
                         help="of the executor, each with the publisher's cross-fade (blend) or without; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dp_ros.commands.common import WORLDS, bundle_and_world, bundle_folder, command
+from dp_ros.commands.common import bundle_and_world, bundle_arguments, bundle_folder, command
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -41,9 +41,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Run the nodes with a simulated robot, and say where the time from observation to command goes.'
     parser = command(commands, 'latency', _latency, text)
-    parser.add_argument('bundle', help='bundle, as models/pusht_state')
-    parser.add_argument('--world', default=None, choices=WORLDS,
-                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    bundle_arguments(parser, 'models/pusht_state')
     parser.add_argument('--seconds', type=float, default=60.0, help='how long, in wall time [s]')
     parser.add_argument('--exec-horizon', type=int, default=1, help='control steps from one chunk to the next')
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, bundle_folder, command
+from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, bundle_arguments, bundle_folder, command
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
@@ -36,9 +36,7 @@ def _demo(options: argparse.Namespace) -> int:
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
-    parser.add_argument('bundle', help='bundle, as models/pusht_state')
-    parser.add_argument('--world', default=None, choices=WORLDS,
-                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    bundle_arguments(parser, 'models/pusht_state')
     parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
@@ -84,9 +82,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def add_soak(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'soak', _soak, 'Run the nodes for long, and write down memory, latency and limits.')
-    parser.add_argument('bundle', help='bundle, as models/push_block_state')
-    parser.add_argument('--world', default=None, choices=WORLDS,
-                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    bundle_arguments(parser, 'models/push_block_state')
     parser.add_argument('--minutes', type=float, default=60.0, help='how long, in wall time')
     parser.add_argument('--seed', type=int, default=200_000, help='seed of the first episode')
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')

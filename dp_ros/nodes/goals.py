@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from dp_ros.config import GoalPose, Instruction
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, listed
 from dp_ros.goals import GoalSpec
-from dp_ros.messages import decode
+from dp_ros.messages import decode, type_of
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode
-from dp_ros.nodes.observation_buffer import below_namespace
+from dp_ros.nodes.observation_buffer import below_namespace, message_type
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.goals import check_goal_pose, missing_goals
 
@@ -47,7 +45,7 @@ class GoalInbox:
         self._said: dict[str, str] = {}
         # A latched goal is only sent to who asks for it, and one that is not latched only to who does not.
         self._inputs = [
-            node.create_subscription(_type_of(spec), below_namespace(spec.topic), self._receiver(spec), _qos(kept))
+            node.create_subscription(_class_of(spec), below_namespace(spec.topic), self._receiver(spec), _qos(kept))
             for spec in self._task.goals
             for kept in _DURABILITIES
         ]
@@ -62,7 +60,7 @@ class GoalInbox:
         """Return which goals never came, with topics and types, or ''."""
         wanted = {spec.name: spec for spec in self._task.goals}
         return '; '.join(
-            f'no goal: {name} never came on {self._topic(wanted[name])} ({_type_name(wanted[name])})'
+            f'no goal: {name} never came on {self._topic(wanted[name])} ({type_of(wanted[name])})'
             for name in missing_goals(self._task, self.goal)
         )
 
@@ -129,14 +127,5 @@ def _describe(spec: GoalSpec, goal: Goal, message: Any) -> str:
     return f'a picture of {spec.height} x {spec.width} pixels'
 
 
-def _type_of(spec: GoalSpec) -> type:
-    if isinstance(spec, Instruction):
-        return String
-    if isinstance(spec, GoalPose):
-        return PoseStamped
-    return CompressedImage if spec.compressed else Image
-
-
-def _type_name(spec: GoalSpec) -> str:
-    kind = _type_of(spec)
-    return f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+def _class_of(spec: GoalSpec) -> type:
+    return String if isinstance(spec, Instruction) else message_type(spec.as_stream)

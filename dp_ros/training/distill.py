@@ -73,16 +73,7 @@ class Distillation:
         generator: torch.Generator,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of a batch; ``generator`` draws the levels and the noise.
-
-        Parameters
-        ----------
-        streams, actions
-            Normalized: (B, T, ...) each, and (B, P, A).
-        weights
-            How much each action counts, (B, P); None: all the same.
-
-        """
+        """Return the loss of a batch, as `Objective` does."""
         device = actions.device
         noise = torch.randn(actions.shape, generator=generator).to(device)
         step = torch.randint(0, len(self._levels), (len(actions),), generator=generator)

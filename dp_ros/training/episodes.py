@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.config import Instruction, Stream, TaskSpec
+from dp_ros.config import Stream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages import STRING, type_of
+from dp_ros.messages import type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
@@ -98,8 +98,7 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
     for stream in task.streams:
         wanted.setdefault(stream.topic, set()).add(type_of(stream))
     for goal in recorded_goals(task):
-        kind = STRING if isinstance(goal, Instruction) else type_of(goal.as_stream)
-        wanted.setdefault(goal.topic, set()).add(kind)
+        wanted.setdefault(goal.topic, set()).add(type_of(goal))
     topic, kind = action_topic(task)
     wanted.setdefault(topic, set()).add(kind)
     for topic, types in wanted.items():

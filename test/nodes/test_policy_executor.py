@@ -319,16 +319,21 @@ def test_while_inference_is_slow_the_newest_window_wins_and_callbacks_go_on(ros,
     assert live.node._inference.skipped == 4
 
 
-def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny):
-    live = Live(ros, tiny, deadline=0.05)
+def predict_for(taken: int, ros, live: Live) -> None:
+    """Have the first chunk predicted, which takes ``taken`` [ns]."""
     gate = Gate()
     live.inject(gate)
     for tick in range(2):
         live.send(tick)
     assert gate.reached.wait(10)
-    ros.set_clock(T0 + DT + 60_000_000, live.node)
+    ros.set_clock(T0 + DT + taken, live.node)
     gate.open.set()
     live.wait_for(1)
+
+
+def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny):
+    live = Live(ros, tiny, deadline=0.05)
+    predict_for(60_000_000, ros, live)
     status = ros.status('policy_executor: inference', WARN, 'deadline missed')
     values = {v.key: v.value for v in status.values}
     assert values['deadline_misses'] == '1'
@@ -363,14 +368,7 @@ def test_each_chunk_has_an_entry_with_the_times_of_its_inference(ros, tiny):
     live = Live(ros, tiny)
     heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
     ros.connected('/policy_executor/ledger')
-    gate = Gate()
-    live.inject(gate)
-    for tick in range(2):
-        live.send(tick)
-    assert gate.reached.wait(10)
-    ros.set_clock(T0 + DT + 30_000_000, live.node)
-    gate.open.set()
-    live.wait_for(1)
+    predict_for(30_000_000, ros, live)
     ros.wait(lambda: heard, 'the entry')
     entry = {v.key: v.value for v in heard[0].values}
     assert int(entry['observation']) == T0 + DT
