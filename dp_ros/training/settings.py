@@ -11,6 +11,7 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.augment import AugmentSettings
 from dp_ros.training.cuts import CutSettings
+from dp_ros.training.mirror import MirrorSettings, check_mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,8 @@ class TrainSettings:
         Share of the episodes held out, whole episodes chosen by `seed`.
     validate_every, checkpoint_every
         In steps.
+    mirror
+        By stream, recorded goal and ``action``: what the task's mirror symmetry makes of it; empty: it has none.
     cut
         What divides a recording into episodes.
     columns
@@ -190,6 +193,7 @@ class TrainSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    mirror: dict[str, MirrorSettings] = field(default_factory=dict)
     cut: CutSettings = field(default_factory=CutSettings)
     columns: dict[str, str] = field(default_factory=dict)
     steps: int
@@ -215,6 +219,7 @@ class TrainSettings:
         _check('seed', self.seed, 0, 2**31 - 1)
         _check('threads', self.threads, 0, 1024)
         _check('accumulate', self.accumulate, 1, 65536)
+        check_mirror(self.task, self.mirror)
         others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose)]
         if self.rollouts.world and others:
             raise ConfigError(

@@ -24,6 +24,7 @@ from dp_ros.training.draws import batches
 from dp_ros.training.episodes import Episode
 from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
+from dp_ros.training.mirror import with_mirrored
 from dp_ros.training.processes import is_first_process, start_processes
 from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, load_network, open_run
 from dp_ros.training.run_log import RunLog, check_wandb
@@ -75,6 +76,7 @@ class Trainer:
         self.folder = folder
         train, held = split_episodes(episodes, settings.validation_share, settings.seed)
         self.held_out = [e.name for e in held]
+        train = with_mirrored(train, settings.mirror)
         self.normalizer = fit_normalizer(train, settings.task)
         self.train_set = WindowDataset(train, settings.task, self.normalizer)
         self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None

@@ -1,0 +1,138 @@
+"""A task's mirror symmetry: every demonstration is learnt a second time, as it would have gone in a mirror.
+
+Only where the mirror is exact: the robot's reach, the goal and what stands around must be their own mirror images. A
+mirrored recording is then as good as a recorded one, and half of the situations that the recordings lack are not
+missing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from dp_ros.config import Instruction, TaskSpec
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.normalizer import ACTION
+from dp_ros.training.collector import Episode
+from dp_ros.training.goals import recorded_goals
+
+Flip = Literal['', 'left_right', 'up_down', 'diagonal', 'antidiagonal']
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorSettings:
+    """What the mirror makes of one stream, of a recorded goal, or of ``action``.
+
+    Attributes
+    ----------
+    take
+        For each value of the mirrored vector, the place of the value that it is made from; empty for pictures.
+    scale, offset
+        What that value is multiplied by, and what is added then; empty: 1, and 0.
+    flip
+        Of pictures: ``left_right``, ``up_down``, about the ``diagonal`` (from the upper left) or the ``antidiagonal``.
+
+    """
+
+    take: tuple[int, ...] = ()
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    flip: Flip = ''
+
+    def vector(self, values: np.ndarray) -> np.ndarray:
+        """Return the mirror image of vectors (..., C)."""
+        return values[..., list(self.take)] * np.array(self.scale or 1.0) + np.array(self.offset or 0.0)
+
+    def pictures(self, values: np.ndarray) -> np.ndarray:
+        """Return the mirror image of pictures (..., H, W, 3)."""
+        if self.flip == 'left_right':
+            return values[..., ::-1, :]
+        if self.flip == 'up_down':
+            return values[..., ::-1, :, :]
+        turned = values.swapaxes(-3, -2)
+        return turned if self.flip == 'diagonal' else turned[..., ::-1, ::-1, :]
+
+
+class MirroredFrames:
+    """The mirror image of an episode's pictures (N, H, W, 3) uint8, made of those that are asked for."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, frames: Any, mirror: MirrorSettings) -> None:
+        self._frames, self._mirror = frames, mirror
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
+        return tuple(self._frames.shape)
+
+    def __len__(self) -> int:
+        """Return how many pictures these are."""
+        return len(self._frames)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return the pictures (..., H, W, 3) at ``index``."""
+        return np.ascontiguousarray(self._mirror.pictures(self._frames[index]))
+
+
+def check_mirror(task: TaskSpec, mirror: Mapping[str, MirrorSettings]) -> None:
+    """Raise ConfigError unless ``mirror`` is empty, or says of all that is learnt what a mirror makes of it."""
+    if not mirror:
+        return
+    worded = [goal.name for goal in task.goals if isinstance(goal, Instruction)]
+    if worded:
+        raise ConfigError(f'mirror: got a task with the instruction {worded[0]!r}, allowed none: words have no mirror')
+    shapes = {stream.name: stream.shape for stream in task.streams}
+    shapes |= {goal.name: goal.shape for goal in recorded_goals(task)}
+    shapes[ACTION] = (len(task.action.joints),)
+    if set(mirror) != set(shapes):
+        raise ConfigError(f'mirror: got {listed(sorted(mirror))}, allowed all of {listed(sorted(shapes))}')
+    for name, shape in shapes.items():
+        if len(shape) == 3:
+            _check_pictures(name, shape, mirror[name])
+        else:
+            _check_vector(name, shape[0], mirror[name])
+
+
+def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
+    """Return an episode as it would have gone in the mirror; the pictures are turned when they are asked for."""
+    streams = {
+        name: MirroredFrames(values, mirror[name]) if values.dtype == np.uint8 else mirror[name].vector(values)
+        for name, values in episode.streams.items()
+    }
+    actions = mirror[ACTION].vector(episode.actions)
+    return replace(episode, name=f'{episode.name}, mirrored', streams=streams, actions=actions)
+
+
+def with_mirrored(episodes: Sequence[Episode], mirror: Mapping[str, MirrorSettings]) -> list[Episode]:
+    """Return the episodes, followed by their mirror images if there is a mirror."""
+    return [*episodes, *(mirrored(e, mirror) for e in episodes)] if mirror else list(episodes)
+
+
+def _check_pictures(name: str, shape: tuple[int, ...], asked: MirrorSettings) -> None:
+    if asked.take or asked.scale or asked.offset or not asked.flip:
+        raise ConfigError(f'mirror.{name}: got {asked}, allowed a flip and nothing else, for pictures')
+    if asked.flip in ('diagonal', 'antidiagonal') and shape[0] != shape[1]:
+        raise ConfigError(
+            f'mirror.{name}.flip: got {asked.flip!r} for pictures of {shape[0]} x {shape[1]}, '
+            'allowed left_right or up_down: these are not square'
+        )
+
+
+def _check_vector(name: str, size: int, asked: MirrorSettings) -> None:
+    if asked.flip:
+        raise ConfigError(f'mirror.{name}.flip: got {asked.flip!r}, allowed none: these are no pictures')
+    if sorted(asked.take) != list(range(size)):
+        raise ConfigError(f'mirror.{name}.take: got {list(asked.take)}, allowed 0 to {size - 1} in any order')
+    for what, values in (('scale', asked.scale), ('offset', asked.offset)):
+        if values and len(values) != size:
+            raise ConfigError(f'mirror.{name}.{what}: got {len(values)} numbers, allowed {size}, or none')
+        if not np.isfinite(values).all():
+            raise ConfigError(f'mirror.{name}.{what}: got {list(values)}, allowed finite numbers')
+    probe = np.random.default_rng(0).uniform(-1.0, 1.0, (4, size))
+    if not np.allclose(asked.vector(asked.vector(probe)), probe, atol=1e-9):
+        raise ConfigError(f'mirror.{name}: got {asked}, allowed what gives the original back when done twice')
