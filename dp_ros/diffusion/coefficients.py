@@ -13,7 +13,7 @@ phi       exp(-h) - 1; -1 where the step lands on the clean x_0
 DDIM is Song et al. 2021 (equations 12 and 16), DDPM Ho et al. 2020 (equations 6 and 7); both clip x_0 as diffusers
 does: the noise in DDIM's direction term stays the unclipped one. DPM-Solver++ is 2M of Lu et al. 2022 (algorithm 2),
 UniPC is Zhao et al. 2023 (order 2, B(h) = exp(h) - 1); both predict x_0 and end with a step of first order. Euler's
-step along a straight line, x + (S - s) (noise - x_0), is the same formula as DDIM's.
+step along a straight line, x + (S - s) (noise - x_0), is the same formula as DDIM's. Regression lands on A x_0.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steer
     estimate, direction = _estimates(schedule, a, s)
     if settings.sampler in ('dpmsolver++', 'unipc'):
         table |= _multistep(a, s, *after, corrector=settings.sampler == 'unipc')
+    elif settings.sampler == 'regression':
+        if levels[0] != schedule.diffusion_steps - 1:
+            raise ConfigError(f'spacing with regression in one pass: got {settings.spacing!r}, allowed trailing')
+        table |= {'to_x_0': after[0], 'to_x': zero}
     elif settings.sampler == 'ddpm':
         table |= _ddpm(a, s, *after)
     else:

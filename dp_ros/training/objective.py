@@ -61,7 +61,7 @@ class Objective:
             How much each action counts, (B, P), of mean 1 over a whole batch; None: all the same.
 
         """
-        if not self.settings.spec.noisy:  # regression: from nothing, in one step
+        if self.settings.diffusion_steps == 1:  # regression: from nothing, in one step
             levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
             return squared_error(network(torch.zeros_like(actions), levels, *streams), actions, weights)
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
@@ -91,11 +91,12 @@ class Objective:
     def _noised(self, actions: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_k, and what the network is to predict from it."""
         scheduler = self._scheduler
-        if scheduler is None:  # flow matching
+        if scheduler is None:  # flow matching, or regression in two passes
             column = levels.cpu()[:, None, None]
             signal = self._signal[column].to(actions.device)
             amount = self._noise[column].to(actions.device)
-            return signal * actions + amount * noise, noise - actions
+            x_k = signal * actions + amount * noise
+            return (x_k, noise - actions) if self.settings.spec.noisy else (x_k * (signal > 0), actions)
         x_k = scheduler.add_noise(actions, noise, levels)
         kind = self.settings.prediction_type
         if kind == 'velocity':

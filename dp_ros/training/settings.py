@@ -50,7 +50,7 @@ class ObjectiveSettings:
     ----------
     schedule
         ``flow`` is flow matching (prediction_type velocity); ``none`` is regression, behaviour cloning with the same
-        network (diffusion_steps 1, prediction_type sample).
+        network (prediction_type sample) in one pass (diffusion_steps 1) or two (2; see `dp_ros.diffusion.schedule`).
     level_sampling
         How noise levels are drawn: ``uniform``, or ``middle``: the logistic function of a standard normal (Esser et al.
         2024), so that most are neither almost clean nor almost noise.
