@@ -261,7 +261,7 @@ def test_the_second_pass_of_regression_gets_the_first_ones_answer_scaled():
     np.testing.assert_array_equal(x_0, -1.0)
     once = coefficients_for(spec, default_settings(spec, 1))
     np.testing.assert_array_equal(sample(once, predict, np.zeros((1, 2)), np.random.default_rng(0)), 0.5)
-    with pytest.raises(ConfigError, match='one pass: got .leading., allowed trailing'):
+    with pytest.raises(ConfigError, match=r'one pass: got .leading., allowed trailing'):
         coefficients_for(spec, dataclasses.replace(default_settings(spec, 1), spacing='leading'))
 
 
