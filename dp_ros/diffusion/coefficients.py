@@ -53,14 +53,23 @@ def noise_levels(diffusion_steps: int, sampling_steps: int, spacing: Spacing) ->
 
 
 @lru_cache(maxsize=64)
-def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steered: bool = False) -> Coefficients:
-    """Return the table for a setting, computed once in float64; ``steered``: for an estimate of x_0 that is moved."""
+def coefficients_for(
+    schedule: ScheduleSpec, settings: SamplerSettings, *, steered: bool = False, warm: bool = False
+) -> Coefficients:
+    """Return the table for a setting, computed once in float64.
+
+    ``steered``: for an estimate of x_0 that is moved; ``warm``: of the last ``warm_steps`` alone.
+    """
     check_choice(f'sampler with schedule {schedule.name!r}', settings.sampler, samplers_for(schedule))
     _check_distilled(schedule, settings)
     levels = noise_levels(schedule.diffusion_steps, settings.sampling_steps, settings.spacing)
     signal, noise = amplitudes(schedule)
-    a, s = signal[levels], noise[levels]
     landing = _landing(schedule.diffusion_steps, levels, settings.sampler)
+    if warm:
+        if not settings.warm_steps:
+            raise ConfigError('warm: got warm_steps 0, allowed 1 to sampling_steps')
+        levels, landing = levels[-settings.warm_steps :], landing[-settings.warm_steps :]
+    a, s = signal[levels], noise[levels]
     clean = landing < 0
     after = np.where(clean, 1.0, signal[landing]), np.where(clean, 0.0, noise[landing])
     zero = np.zeros(len(levels))
@@ -80,7 +89,7 @@ def coefficients_for(schedule: ScheduleSpec, settings: SamplerSettings, *, steer
             # The noise of x_k, given the moved estimate: (x_k - a x_0) / s.
             share = np.sqrt(np.maximum(after[1] ** 2 - table['sigma'] ** 2, 0.0)) / s
             table |= {'to_x_0': after[0] - share * a, 'to_x': share, 'to_m': zero}
-    return Coefficients(levels=levels, clip=schedule.clip, steered=steered, **estimate, **table)
+    return Coefficients(levels=levels, a=a, s=s, clip=schedule.clip, steered=steered, **estimate, **table)
 
 
 def _check_distilled(schedule: ScheduleSpec, settings: SamplerSettings) -> None:

@@ -44,6 +44,10 @@ class SamplerSettings:
         level 0 and starts where the true signal is still far from noise.
     eta
         Share of DDPM's noise that DDIM adds, 0 to 1; 0 for the other samplers.
+    warm_steps
+        Network calls for a chunk that starts from the last one instead of from noise: it takes only the last so many
+        of the ``sampling_steps``, from what the last chunk says, made as noisy as it must be there (after Meng et al.
+        2022). 0: every chunk starts from noise. Not for regression.
 
     """
 
@@ -51,6 +55,7 @@ class SamplerSettings:
     sampling_steps: int = 10
     spacing: Spacing = 'trailing'
     eta: float = 0.0
+    warm_steps: int = 0
 
     def __post_init__(self) -> None:
         check_choice('sampler', self.sampler, get_args(Sampler))
@@ -60,16 +65,24 @@ class SamplerSettings:
         highest = 1.0 if self.sampler == 'ddim' else 0.0
         if not 0.0 <= self.eta <= highest:
             raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0 to {highest:.0f}')
+        most = 0 if self.sampler == 'regression' else self.sampling_steps
+        if not 0 <= self.warm_steps <= most:
+            raise ConfigError(
+                f'warm_steps with sampler {self.sampler} and sampling_steps {self.sampling_steps}: '
+                f'got {self.warm_steps}, allowed 0 to {most}'
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Coefficients:
     """The table of one setting: noise levels and float32 coefficients, each (sampling_steps,), first step first.
 
-    The names are those of the formula at the top of this file.
+    The names are those of the formula at the top of this file; a and s are the amplitudes of signal and noise there.
     """
 
     levels: np.ndarray
+    a: np.ndarray
+    s: np.ndarray
     gain: np.ndarray
     from_x: np.ndarray
     from_m: np.ndarray
@@ -138,6 +151,7 @@ def sample(
     rng: np.random.Generator,
     *,
     steer: Steer | None = None,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Turn ``noise`` into x_0 by calling ``predict(x_k, k)`` once per step.
 
@@ -153,9 +167,13 @@ def sample(
         Source of the noise that DDPM, or DDIM with eta, adds; the others draw nothing from it.
     steer
         Moves the estimate of x_0 at every step; needs coefficients that are ``steered``.
+    start
+        An x_0 to start from, made as noisy as the first level is; None: noise alone.
 
     """
     x_k = noise.astype(np.float32)
+    if start is not None:
+        x_k = coefficients.a[0] * start.astype(np.float32) + coefficients.s[0] * x_k
     walk = Walk(coefficients, rng, steer)
     for k in coefficients.levels.tolist():
         x_k = walk.step(x_k, predict(x_k, k))

@@ -177,8 +177,9 @@ class Inference:
 
     def _paced(self, job: Job, rng: np.random.Generator) -> Chunk:
         left = job.settings.deadline - (self._now() - job.window.stamp)
-        policy = self._pacing.choose(job.settings, left / 1e9)
-        return policy.chunk(job.window, rng, self._overlap(job), job.goal)
+        start = self._continuation.start(job.window.stamp)
+        policy = self._pacing.choose(job.settings, left / 1e9, start)
+        return policy.chunk(job.window, rng, self._overlap(job), job.goal, start)
 
     def _overlap(self, job: Job) -> Overlap | None:
         if not goes_on(job.settings.continuity):

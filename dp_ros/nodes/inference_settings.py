@@ -37,6 +37,11 @@ PARAMETERS = [
         description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
     ),
     Param(
+        name='warm_steps', default=0, low=0, high=1000, live=True,
+        description='Network calls for a chunk that starts from the last one instead of from noise, up to '
+        'sampling_steps; 0: every chunk starts from noise.',
+    ),
+    Param(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
         description="Which noise levels are visited; empty: the bundle's own.",
     ),
@@ -100,6 +105,7 @@ class Settings:
     continuity: Continuity = 'none'
     inference_delay: int = 1
     paced: tuple[DiffusionPolicy, ...] = ()
+    warm: tuple[DiffusionPolicy, ...] = ()
     cost: Cost | None = None
     fallback: DiffusionPolicy | None = None
     fallback_after: int = 1
@@ -139,9 +145,11 @@ def make_settings(
         sampler=values['sampler'] or defaults.sampler,
         sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
         spacing=values['spacing'] or defaults.spacing,
+        warm_steps=values['warm_steps'],
         guidance_scale=values['guidance_scale'],
     )
     deadline = values['deadline'] or task.control_dt
+    least, priced = values['least_steps'], None if cost is None else cost.at(policy.guidance_scale)
     return Settings(
         policy=policy,
         exec_horizon=exec_horizon,
@@ -149,7 +157,8 @@ def make_settings(
         seed=values['seed'],
         continuity=values['continuity'],
         inference_delay=delay,
-        paced=() if cost is None else _paced(policy, cost.at(policy.guidance_scale), values['least_steps'], deadline),
+        paced=() if priced is None else _paced(policy, priced, least, deadline),
+        warm=() if priced is None else _warm(policy, least),
         cost=cost,
         fallback=fallback,
         fallback_after=values['fallback_after'],
@@ -157,11 +166,18 @@ def make_settings(
 
 
 def _paced(policy: DiffusionPolicy, cost: Cost, least: int, deadline: float) -> tuple[DiffusionPolicy, ...]:
-    """Return the policy with each number of steps that ``anytime`` may choose, fewest first."""
+    """Return the policy with each number of steps that ``anytime`` may choose for a chunk from noise, fewest first."""
     least = max(least, policy.bundle.schedule.steps_range[0])  # a distilled denoiser knows one number only
     choices = step_choices(least, policy.settings.sampling_steps)
     check_deadline(cost, least, deadline)
-    return tuple(policy.with_settings(sampling_steps=steps) for steps in choices)
+    return tuple(policy.with_settings(sampling_steps=steps, warm_steps=0) for steps in choices)
+
+
+def _warm(policy: DiffusionPolicy, least: int) -> tuple[DiffusionPolicy, ...]:
+    """Return the same for a chunk that starts from the last one."""
+    most = policy.settings.warm_steps
+    choices = step_choices(min(least, most), most) if most else ()
+    return tuple(policy.with_settings(warm_steps=steps) for steps in choices)
 
 
 def check_same_task(bundle: Bundle, fallback: Bundle) -> None:

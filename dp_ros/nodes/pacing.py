@@ -29,12 +29,16 @@ class Pacing:
         self._reduced = 0
         self._steps = self._dropped = 0
 
-    def choose(self, settings: Settings, seconds: float) -> DiffusionPolicy:
-        """Return the policy with as many sampling steps as fit into ``seconds`` [s]; as set, if not ``anytime``."""
+    def choose(self, settings: Settings, seconds: float, start: np.ndarray | None = None) -> DiffusionPolicy:
+        """Return the policy with as many network calls as fit into ``seconds`` [s]; as set, if not ``anytime``.
+
+        ``start`` is what the chunk may start from: see `DiffusionPolicy.chunk`.
+        """
         cost = settings.chunk_cost
         if cost is None:
             return settings.policy
-        by_steps = {policy.settings.sampling_steps: policy for policy in settings.paced}
+        choices = settings.paced if start is None or not settings.warm else settings.warm
+        by_steps = {policy.calls(start): policy for policy in choices}
         self._steps = self._pace.choose(cost, tuple(by_steps), seconds)
         self._dropped = max(by_steps) - self._steps
         self._reduced += self._dropped > 0

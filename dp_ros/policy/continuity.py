@@ -15,6 +15,8 @@ w_i    weight of the last chunk at step i: 1 for i < d, then c (e^c - 1) / (e - 
 A network that was trained with a clean prefix (arXiv 2512.05964) is given those d steps, and predicts the rest to go on
 from them: then nothing is drawn anywhere. Real-time chunking does that wherever the bundle can; ``prefix`` demands it.
 
+Apart from all that, sampling may start from the last chunk instead of from noise (`SamplerSettings.warm_steps`).
+
 Temporal ensembling (Zhao et al. 2023, section IV) is here for comparison: it averages what several chunks say of a
 step, and so lags behind, most of all under delay.
 """
@@ -87,13 +89,21 @@ def overlap_with(previous: Chunk, stamp: int, delay: int) -> Overlap | None:
 
     The stamps lie on the same control ticks, so steps correspond one to one.
     """
+    found = _shifted(previous, stamp)
+    if found is None:
+        return None
+    actions, common = found
+    return Overlap(actions=actions, weights=soft_weights(min(delay, common), common, len(actions)))
+
+
+def _shifted(previous: Chunk, stamp: int) -> tuple[np.ndarray, int] | None:
+    """Return what ``previous`` says of (P, A) from ``stamp`` [ns] on, its last step repeated, and how many it has."""
     steps, rest = divmod(stamp - previous.stamp, previous.control_dt)
     horizon = len(previous.actions)
     if rest or not 0 <= steps < horizon:
         return None
-    common = horizon - steps
     actions = np.concatenate([previous.actions[steps:], np.repeat(previous.actions[-1:], steps, axis=0)])
-    return Overlap(actions=actions, weights=soft_weights(min(delay, common), common, horizon))
+    return actions, horizon - steps
 
 
 def ensembled(chunks: Sequence[Chunk], decay: float = 0.01) -> Chunk:
@@ -143,6 +153,16 @@ class Continuation:
             return None
         last = self._chunks[-1]
         return overlap_with(last, stamp, self.delay(last.control_dt, least))
+
+    def start(self, stamp: int) -> np.ndarray | None:
+        """Return what a chunk at ``stamp`` [ns] may start from, (P, A) [rad or m]; None without a last chunk.
+
+        One that says less than half of the new chunk does not count.
+        """
+        found = _shifted(self._chunks[-1], stamp) if self._chunks else None
+        if found is None or 2 * found[1] < len(found[0]):
+            return None
+        return found[0]
 
     def take(self, chunk: Chunk, delay: int, continuity: Continuity) -> Chunk:
         """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""

@@ -60,20 +60,30 @@ class DiffusionPolicy:
         self.bundle = bundle
         self.settings = settings or bundle.defaults
         self._backend = backend
-        self._coefficients = coefficients_for(bundle.schedule, self.settings)
-        self._steered = coefficients_for(bundle.schedule, self.settings, steered=True)
+        coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     def with_settings(self, **changes: Any) -> DiffusionPolicy:
-        """Return this policy with `sampler`, `sampling_steps`, `spacing` or `guidance_scale` changed."""
+        """Return this policy with `guidance_scale` or any of the sampler's settings changed."""
         scale = changes.pop('guidance_scale', self.guidance_scale)
         return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes), guidance_scale=scale)
 
+    def calls(self, start: np.ndarray | None = None) -> int:
+        """Return how many network calls a chunk takes, with a ``start`` or without."""
+        warm = self.settings.warm_steps
+        return warm if warm and start is not None else self.settings.sampling_steps
+
     def chunk(
-        self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None, goal: Goal = NO_GOAL
+        self,
+        window: Window,
+        rng: np.random.Generator,
+        overlap: Overlap | None = None,
+        goal: Goal = NO_GOAL,
+        start: np.ndarray | None = None,
     ) -> Chunk:
         """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
 
-        With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`.
+        With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
+        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any.
 
         Raises
         ------
@@ -86,7 +96,9 @@ class DiffusionPolicy:
         base = action_base(task, window.streams)
         if overlap is not None and base is not None:
             overlap = replace(overlap, actions=overlap.actions - base[-1])
-        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(inputs, rng, overlap)[0])
+        if start is not None and base is not None:
+            start = start - base[-1]
+        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(inputs, rng, overlap, start)[0])
         if base is not None:
             actions = actions + base[-1]
         return Chunk(
@@ -97,11 +109,15 @@ class DiffusionPolicy:
         )
 
     def sample(
-        self, inputs: Mapping[str, np.ndarray], rng: np.random.Generator, overlap: Overlap | None = None
+        self,
+        inputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        overlap: Overlap | None = None,
+        start: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return normalized actions (1, P, A) for normalized streams and goals, each (1, ...) float32.
 
-        An ``overlap``'s actions count from where the network's do: see `ActionSpec.relative`.
+        The actions of ``overlap`` and ``start`` count from where the network's do: see `ActionSpec.relative`.
         """
         task, scale = self.bundle.task, self.guidance_scale
         if task.guidance:
@@ -125,9 +141,22 @@ class DiffusionPolicy:
             guided: np.ndarray = prediction[1:] + np.float32(scale) * (prediction[:1] - prediction[1:])
             return guided
 
+        begin = self._begin(start)
+        table = coefficients_for(
+            self.bundle.schedule, self.settings, steered=overlap is not None, warm=begin is not None
+        )
         if overlap is None:
-            return sample(self._coefficients, predict, noise, rng)
-        return sample(self._steered, predict, noise, rng, steer=lambda x_0: x_0 + weights * (target - x_0))
+            return sample(table, predict, noise, rng, start=begin)
+        return sample(table, predict, noise, rng, steer=lambda x_0: x_0 + weights * (target - x_0), start=begin)
+
+    def _begin(self, start: np.ndarray | None) -> np.ndarray | None:
+        """Return the normalized actions (1, P, A) that sampling begins at; None for noise."""
+        if start is None or not self.settings.warm_steps:
+            return None
+        task = self.bundle.task
+        check_shape('start', start, (task.pred_horizon, len(task.action.joints)))
+        check_finite('start', start)
+        return self.bundle.normalizer.normalize(ACTION, start)[None]
 
     def _overlapped(self, overlap: Overlap | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return the last chunk (1, P, A), how far an estimate of x_0 is drawn to it, and the prefix, both (1, P, 1).

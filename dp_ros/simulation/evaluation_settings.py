@@ -21,6 +21,8 @@ class EvaluationSettings:
         Episodes on consecutive seeds, from `seed`.
     sampler, sampling_steps, exec_horizon
         Instead of the bundle's own, if not None.
+    warm_steps
+        Network calls of a chunk that starts from the last one; 0: all start from noise.
     guidance_scale
         See `dp_ros.policy.policy`; None: 1.
     continuity
@@ -45,6 +47,7 @@ class EvaluationSettings:
     through: Literal['direct', 'ros'] = 'direct'
     sampler: str | None = None
     sampling_steps: int | None = None
+    warm_steps: int = 0
     exec_horizon: int | None = None
     guidance_scale: float | None = None
     continuity: Continuity = 'none'
@@ -61,6 +64,7 @@ class EvaluationSettings:
             ('episodes', 1, 100_000),
             ('seed', 0, 2**31 - 1),
             ('sampling_steps', 1, 1000),
+            ('warm_steps', 0, 1000),
             ('exec_horizon', 1, 1000),
             ('blend_steps', 0, 100),
             ('latency', 0.0, 10.0),
@@ -86,10 +90,11 @@ class EvaluationSettings:
             )
 
     def sampler_settings(self, bundle: Bundle) -> dict[str, Any]:
-        """Return sampler, sampling steps and guidance: what was asked for, else the bundle's own."""
+        """Return sampler, sampling steps, warm ones and guidance: what was asked for, else the bundle's own."""
         return {
             'sampler': self.sampler or bundle.defaults.sampler,
             'sampling_steps': self.sampling_steps or bundle.defaults.sampling_steps,
+            **({} if not self.warm_steps else {'warm_steps': self.warm_steps}),
             **({} if self.guidance_scale is None else {'guidance_scale': self.guidance_scale}),
         }
 

@@ -271,6 +271,59 @@ def test_regression_has_two_levels_at_most_and_predicts_the_sample(changes):
         ScheduleSpec(**({'name': 'none', 'diffusion_steps': 1, 'prediction_type': 'sample'} | changes))
 
 
+@pytest.mark.parametrize(
+    ('sampler', 'prediction_type'),
+    [('ddim', 'epsilon'), ('ddpm', 'epsilon'), ('ddim', 'velocity'), ('euler', 'velocity')],
+)
+def test_a_warm_start_takes_the_last_steps_of_the_whole_way(sampler, prediction_type):
+    name = 'flow' if sampler == 'euler' else 'squaredcos_cap_v2'
+    spec = ScheduleSpec(name=name, prediction_type=prediction_type)
+    settings = SamplerSettings(sampler=sampler, sampling_steps=10, warm_steps=4)
+    whole, warm = (coefficients_for(spec, settings, warm=w) for w in (False, True))
+    assert warm.levels.tolist() == whole.levels.tolist()[-4:]
+    rngs = [np.random.default_rng(1) for _ in range(2)]
+    walks = [Walk(table, rng) for table, rng in zip((whole, warm), rngs, strict=True)]
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    for k in whole.levels.tolist()[:6]:
+        x = walks[0].step(x, network(x, k))
+    y = x.copy()
+    rngs[1].bit_generator.state = rngs[0].bit_generator.state
+    for k in warm.levels.tolist():
+        x, y = walks[0].step(x, network(x, k)), walks[1].step(y, network(y, k))
+    np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize('sampler', ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler'])
+def test_a_warm_start_is_as_noisy_as_its_first_level_and_ends_at_the_estimate(sampler):
+    spec = ScheduleSpec(name='flow' if sampler == 'euler' else 'squaredcos_cap_v2', prediction_type='velocity')
+    table = coefficients_for(spec, SamplerSettings(sampler=sampler, sampling_steps=10, warm_steps=5), warm=True)
+    a, s = (amplitude[table.levels[0]] for amplitude in amplitudes(spec))
+    generator = np.random.default_rng(0)
+    noise, start, end = (generator.uniform(-1, 1, SHAPE).astype(np.float32) for _ in range(3))
+    seen = []
+
+    def predict(x_k, k):
+        seen.append(x_k)
+        signal, amount = (amplitude[k] for amplitude in amplitudes(spec))
+        left = (x_k - signal * end) / amount  # the noise that would make x_k of end
+        return (left - end if sampler == 'euler' else signal * left - amount * end).astype(np.float32)
+
+    x_0 = sample(table, predict, noise, np.random.default_rng(1), start=start)
+    np.testing.assert_allclose(seen[0], a * start + s * noise, atol=1e-6)
+    assert len(seen) == 5
+    np.testing.assert_allclose(x_0, end, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'allowed'),
+    [({'warm_steps': 11}, '0 to 10'), ({'warm_steps': -1}, '0 to 10'),
+     ({'sampler': 'regression', 'sampling_steps': 2, 'warm_steps': 1}, '0 to 0')],
+)  # fmt: skip
+def test_warm_steps_that_cannot_be_are_refused(settings, allowed):
+    with pytest.raises(ConfigError, match=rf'warm_steps with sampler .*: got .*, allowed {allowed}'):
+        SamplerSettings(**settings)
+
+
 def test_the_denoiser_is_called_once_per_level_and_the_noise_is_left_as_it_was():
     called = []
     noise = np.ones(SHAPE, np.float32)

@@ -64,6 +64,20 @@ def test_time_that_has_passed_since_the_observation_counts(ros, tiny):
     assert np.array_equal(chunk.actions, expected(live, 1, [0, 0], sampling_steps=2))
 
 
+def test_a_warm_chunk_drops_of_its_own_steps_alone(ros, tiny):
+    live = Live(ros, tiny, anytime=True, deadline=20.0, warm_steps=5)
+    with_cost(live, Cost(fixed=2.0, step=4.0))
+    heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
+    ros.connected('/policy_executor/ledger')
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    ros.wait(lambda: len(heard) == 2, 'both entries')
+    entries = [{v.key: v.value for v in entry.values} for entry in heard]
+    assert [(e['sampling_steps'], e['dropped_sampling_steps']) for e in entries] == [('4', '6'), ('4', '1')]
+
+
 def test_where_there_is_time_all_steps_are_taken(ros, tiny):
     live = Live(ros, tiny, anytime=True, deadline=60.0)
     for tick in range(2):

@@ -61,7 +61,12 @@ class Policy:
         return self
 
     def chunk(
-        self, window: Window, rng: np.random.Generator, overlap: Overlap | None = None, goal: Goal = NO_GOAL
+        self,
+        window: Window,
+        rng: np.random.Generator,
+        overlap: Overlap | None = None,
+        goal: Goal = NO_GOAL,
+        start: np.ndarray | None = None,
     ) -> Chunk:
         self.act(window)
         task = self.bundle.task
@@ -506,6 +511,25 @@ def test_real_time_chunking_is_switched_on_live_and_fixes_the_steps_executed_mea
     for tick in (10, 11):
         live.send(tick)
     np.testing.assert_allclose(live.wait_for(3)[2].actions, expected(live, 11, [0, 0]), atol=1e-6)
+
+
+def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_noise(ros, tiny):
+    live = Live(ros, tiny)
+    (result,) = live.set(warm_steps=11)
+    assert not result.successful and 'sampling_steps 10: got 11, allowed 0 to 10' in result.reason
+    (result,) = live.set(warm_steps=2)
+    assert result.successful, result.reason
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    first, second = live.wait_for(2)
+    assert np.array_equal(first.actions, expected(live, 1, [0, 0]))
+    start = np.concatenate([first.actions[8:], np.repeat(first.actions[-1:], 8, axis=0)])
+    policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(warm_steps=2)
+    warm = policy.chunk(live.window(9), np.random.default_rng([0, 1]), start=start).actions
+    np.testing.assert_allclose(second.actions, warm, atol=1e-12)
+    assert np.abs(warm - expected(live, 9, [0, 1])).max() > 1e-3
 
 
 def test_a_delay_measured_too_long_for_exec_horizon_is_said_with_both_numbers(ros, tiny):

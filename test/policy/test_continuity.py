@@ -22,6 +22,7 @@ from dp_ros.policy.continuity import (
 )
 from dp_ros.policy.policy import DiffusionPolicy
 from test.policy.test_policy import DT, window
+from test.tiny_bundle import write_tiny_bundle
 
 JOINTS = ('pusher_x', 'pusher_y')
 
@@ -165,3 +166,37 @@ def test_regression_has_no_sampler_to_chunk_in():
     check_continuity('ensemble', ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'))
     with pytest.raises(ConfigError, match="continuity: got 'rtc' for a bundle by regression"):
         check_continuity('rtc', ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'))
+
+
+def test_a_chunk_may_start_from_one_that_says_at_least_half_of_it():
+    run = Continuation()
+    assert run.start(0) is None
+    actions = np.arange(32.0).reshape(16, 2)
+    run.take(chunk(DT, actions), 0, 'none')
+    start = run.start(9 * DT)
+    assert start is not None
+    np.testing.assert_array_equal(start[:8], actions[8:])
+    np.testing.assert_array_equal(start[8:], np.repeat(actions[-1:], 8, axis=0))
+    assert run.start(10 * DT) is None
+    assert run.start(9 * DT + 1) is None
+
+
+def test_with_warm_steps_a_chunk_is_near_the_last_one_and_without_a_last_one_as_always(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / 'tiny')
+    cold = DiffusionPolicy(load_bundle(bundle), open_backend(load_bundle(bundle)))
+    warm = cold.with_settings(warm_steps=1)
+    start = cold.bundle.normalizer.denormalize('action', np.full((16, 2), 0.3))
+    assert (warm.calls(), warm.calls(start), cold.calls(start)) == (10, 1, 10)
+
+    def act(policy, seed, start=None):
+        return policy.chunk(window(), np.random.default_rng(seed), start=start).actions
+
+    np.testing.assert_array_equal(act(warm, 0), act(cold, 0))
+    np.testing.assert_array_equal(act(cold, 0, start), act(cold, 0))
+    several = [np.array([act(p, seed, start) for seed in range(8)]) for p in (warm, cold)]
+    spread = [float(s.std(axis=0).mean()) for s in several]
+    assert spread[0] < 0.5 * spread[1]
+    with pytest.raises(DataError, match='start: got shape'):
+        act(warm, 0, start[:3])
+    with pytest.raises(DataError, match='start: got nan'):
+        act(warm, 0, np.full((16, 2), np.nan))
