@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_check_bag, learn.add_train, learn.add_export,
         learn.add_bench_train,
         datasets.add_export_lerobot,
-        operate.add_evaluate, compare.add_compare, compare.add_delays,
+        operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
         operate.add_soak, operate.add_streaming, operate.add_inspect,
         measure.add_bench, measure.add_latency, measure.add_tune,
     ):  # fmt: skip

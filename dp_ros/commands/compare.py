@@ -1,4 +1,4 @@
-"""Several evaluations side by side: compare, delays."""
+"""Several ways side by side: compare, delays, denoise."""
 
 from __future__ import annotations
 
@@ -97,3 +97,25 @@ def _delays(options: argparse.Namespace) -> int:
     chosen = {name: getattr(options, name) for name in ('delays', 'json', 'plot')}
     ways = options.ways or usual_ways(evaluation.bundle)
     return run_delays(DelaySettings(evaluation=evaluation, ways=ways, **chosen), print)
+
+
+def add_denoise(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Draw chunks as they come out of noise, a panel for each sampler: a GIF.'
+    parser = command(commands, 'denoise', _denoise, text)
+    bundle_arguments(parser, 'models/pusht_state')
+    parser.add_argument('--panels', nargs='+', default=None, metavar='SAMPLER:STEPS',
+                        help='as ddpm:100 ddim:10; without it, both where the bundle can, else its own')  # fmt: skip
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the episode')
+    parser.add_argument('--at', type=float, default=1.0, help='how far into the episode the policy is asked [s]')
+    parser.add_argument('--chunks', type=int, default=24, help='chunks in each panel, from different noise')
+    parser.add_argument('--every', type=int, default=1, help='network calls from one frame to the next')
+    parser.add_argument('--out', type=Path, default=Path('denoising.gif'), help='write the GIF here')
+
+
+def _denoise(options: argparse.Namespace) -> int:
+    from dp_ros.training.denoising import DenoisingSettings, film_denoising, panels
+
+    chosen = {name: getattr(options, name) for name in ('seed', 'at', 'chunks', 'every', 'out')}
+    where = bundle_and_world(options)
+    return film_denoising(DenoisingSettings(**chosen, **where, panels=panels(where['bundle'], options.panels)), print)

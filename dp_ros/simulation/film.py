@@ -51,8 +51,8 @@ def write_gif(path: Path, frames: Sequence[Frame], world: World) -> Path:
 def _draw(world: World, frame: Frame, trail: np.ndarray) -> np.ndarray:
     world.set_scene(frame.scene)
     scene = world.render_large(HEIGHT)
-    _draw_way(scene, world, trail, BEHIND)
-    _draw_way(scene, world, frame.ahead, AHEAD)
+    draw_way(scene, world, trail, BEHIND)
+    draw_way(scene, world, frame.ahead, AHEAD)
     picture = np.full((HEIGHT + BANNER, scene.shape[1], 3), 255, dtype=np.uint8)
     picture[BANNER:] = scene
     text = f'seed {frame.seed}   {frame.elapsed:4.1f} s   score {frame.score:.3f}'
@@ -60,7 +60,10 @@ def _draw(world: World, frame: Frame, trail: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _draw_way(picture: np.ndarray, world: World, joints: np.ndarray, colour: tuple[int, int, int]) -> None:
+def draw_way(
+    picture: np.ndarray, world: World, joints: np.ndarray, colour: tuple[float, ...], thickness: int = 2
+) -> None:
+    """Draw the tool's way through the joint positions (N, A) into a picture of the world, RGB uint8."""
     if len(joints) > 1:
-        pixels = np.round(world.tool_pixels(joints, HEIGHT) * 8).astype(np.int32)  # in eighths of a pixel
-        cv2.polylines(picture, [pixels], False, colour, 2, cv2.LINE_AA, shift=3)
+        pixels = np.round(world.tool_pixels(joints, len(picture)) * 8).astype(np.int32)  # in eighths of a pixel
+        cv2.polylines(picture, [pixels], False, colour, thickness, cv2.LINE_AA, shift=3)

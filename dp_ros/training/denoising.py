@@ -1,0 +1,182 @@
+"""`dp_ros denoise`: a GIF of chunks as they come out of noise, one panel for each sampler, all at one clock.
+
+What is drawn is what the network is given at each call: x_k, as the way of the tool. The clock counts network calls, so
+that a sampler of 10 steps is done when one of 100 has hardly begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imageio.v3 as imageio
+import numpy as np
+from tqdm import tqdm
+
+from dp_ros.data import Window
+from dp_ros.diffusion.coefficients import samplers_for
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.policy.backends import Backend, open_backend
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.normalizer import ACTION
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.relative import action_base
+from dp_ros.simulation.film import INK, draw_way
+from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.simulation.world import Scene, World
+from dp_ros.training.evaluation import DirectRunner
+
+HEIGHT, BANNER = 288, 24  # pixels
+FRAME_MS, REST_FRAMES = 120, 12
+NOISY, CLEAN = np.array([150.0, 150.0, 150.0]), np.array([255.0, 110.0, 0.0])  # RGB
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingSettings:
+    """What to draw.
+
+    Attributes
+    ----------
+    bundle, world
+        The policy, and the simulated robot it is asked on.
+    panels
+        Samplers with their steps, one panel each.
+    seed, at
+        Of the episode, and how far into it the policy is asked [s].
+    chunks
+        How many are drawn in each panel, from different noise.
+    every
+        Network calls from one frame to the next.
+
+    """
+
+    bundle: Path
+    world: str
+    out: Path
+    panels: tuple[SamplerSettings, ...]
+    seed: int = 100_000
+    at: float = 1.0
+    chunks: int = 24
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.panels:
+            raise ConfigError('panels: got none, allowed one sampler or more')
+        for name, low, high in (('at', 0.2, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f'{name}: got {getattr(self, name)}, allowed {low:g} to {high:g}')
+
+
+def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, ...]:
+    """Return the panels that words as ``ddpm:100`` ask for; None: DDPM and the bundle's own, or its own alone."""
+    bundle = load_bundle(folder)
+    if asked is None:
+        schedule = bundle.schedule
+        whole = SamplerSettings(sampler='ddpm', sampling_steps=schedule.diffusion_steps)
+        can = 'ddpm' in samplers_for(schedule) and not schedule.only_steps
+        return (whole, bundle.defaults) if can else (bundle.defaults,)
+    found = []
+    for word in asked:
+        sampler, _, steps = word.partition(':')
+        if not steps.isdigit():
+            raise ConfigError(f'panels: got {word!r}, allowed a sampler and its steps, as ddim:10')
+        found.append(SamplerSettings(sampler=sampler, sampling_steps=int(steps)))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+class _Watched:
+    """A backend that keeps what the network was given."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.seen: list[np.ndarray] = []
+
+    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._backend.encode(inputs)
+
+    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        self.seen.append(x_k[0].copy())
+        return self._backend.predict(x_k, k, cond)
+
+
+class _Asked(DiffusionPolicy):
+    """A policy that keeps the window it was last asked about."""
+
+    window: Window | None = None
+
+    def chunk(self, window: Window, *arguments: Any, **named: Any) -> Any:
+        self.window = window
+        return super().chunk(window, *arguments, **named)
+
+
+def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> int:
+    """Write the GIF; return the exit code."""
+    bundle = load_bundle(settings.bundle)
+    backend = open_backend(bundle)
+    policy = _Asked(bundle, backend)
+    evaluation = EvaluationSettings(
+        bundle=settings.bundle,
+        world=settings.world,
+        episodes=1,
+        seed=settings.seed,
+        seconds=settings.at,
+        exec_horizon=1,
+    )
+    runner = DirectRunner(bundle, policy, evaluation)
+    scenes: list[Scene] = []
+    runner.run(
+        settings.seed, lambda r: scenes.append(Scene(joints=tuple(r.world.joint_positions), poses=dict(r.world.poses)))
+    )
+    if policy.window is None:
+        raise DataError(f'at: got {settings.at} s, allowed so much that the policy has been asked')
+    ways = []
+    for panel in settings.panels:
+        watched = _Watched(backend)
+        asked = DiffusionPolicy(bundle, watched, panel)
+        chunks = []
+        for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
+            watched.seen.clear()
+            last = asked.chunk(policy.window, np.random.default_rng([settings.seed, number]), goal=runner.goal).actions
+            base = action_base(bundle.task, policy.window.streams)
+            noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
+            chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
+        ways.append(np.array(chunks).swapaxes(0, 1))
+    pictures = _pictures(runner.world, scenes[-1], settings, ways)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(settings.out, pictures, extension='.gif', duration=FRAME_MS, loop=0)
+    say(f'{settings.out}: {len(pictures)} frames, {settings.out.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+def _pictures(
+    world: World, scene: Scene, settings: DenoisingSettings, ways: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the frames (N, H, W, 3); ``ways`` are x_k of each panel, (calls + 1, chunks, P, A)."""
+    world.set_scene(scene)
+    empty = world.render_large(HEIGHT)
+    most = max(len(way) for way in ways) - 1
+    ticks = [*range(0, most, settings.every), *([most] * REST_FRAMES)]
+    frames = []
+    for calls in ticks:
+        row = []
+        for panel, way in zip(settings.panels, ways, strict=True):
+            done = min(calls, len(way) - 1)
+            share = done / (len(way) - 1)
+            picture = np.full((HEIGHT + BANNER, empty.shape[1], 3), 255, dtype=np.uint8)
+            drawn = empty.copy()
+            for actions in way[done]:
+                draw_way(drawn, world, actions, tuple((NOISY + share * (CLEAN - NOISY)).tolist()), 1)
+            picture[BANNER:] = drawn
+            text = f'{_name(panel)}: call {done} of {len(way) - 1}'
+            cv2.putText(picture, text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
+            row.append(picture)
+        frames.append(np.concatenate(row, axis=1))
+    return np.stack(frames)
+
+
+def _name(panel: SamplerSettings) -> str:
+    return f'{panel.sampler}, {panel.sampling_steps} steps'
