@@ -9,6 +9,7 @@ from typing import Any, get_args
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError
+from dp_ros.goals import GoalSpec
 from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
@@ -189,7 +190,12 @@ def check_same_task(bundle: Bundle, fallback: Bundle) -> None:
         first, other = getattr(bundle.task, field), getattr(fallback.task, field)
         if first != other:
             raise BundleError(f'fallback_bundle {fallback.name} {field}: got {other}, allowed {first}')
-    if not set(fallback.task.goals) <= set(bundle.task.goals):
+    if not {_asked_live(g) for g in fallback.task.goals} <= {_asked_live(g) for g in bundle.task.goals}:
         raise BundleError(
             f'fallback_bundle {fallback.name} goals: got {fallback.task.goals}, allowed none but {bundle.task.goals}'
         )
+
+
+def _asked_live(goal: GoalSpec) -> tuple[object, ...]:
+    """Return what a goal is on the robot: where training had it from makes no difference there."""
+    return goal.kind, goal.name, goal.topic, goal.shape, getattr(goal, 'features', ()), getattr(goal, 'compressed', ())

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from dp_ros.errors import DpRosError
+from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
@@ -25,6 +25,8 @@ MINUTE = 60.0
 
 def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Run episodes for ``minutes`` of wall time, and return what was seen."""
+    if not 0.0 < minutes <= 10_080.0:
+        raise ConfigError(f'minutes: got {minutes}, allowed more than 0, up to a week (10080)')
     bundle = load_bundle(settings.bundle)
     limits = _limits(settings.world)
     rows: list[dict[str, Any]] = []

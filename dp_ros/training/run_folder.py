@@ -38,7 +38,7 @@ def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -
 
     """
     if (folder / CONFIG).exists():
-        _check_same(folder, settings, record['data_sha256'])
+        _check_same(folder, settings, record)
         return load_checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f'run folder {folder}: got one that holds something else, allowed a run or a new folder')
@@ -48,7 +48,7 @@ def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -
     return None
 
 
-def _check_same(folder: Path, settings: TrainSettings, data_sha256: str) -> None:
+def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -> None:
     config, found = to_plain(settings), to_plain(read_yaml(folder / CONFIG, TrainSettings))
     differing = [key for key in config if config[key] != found.get(key)]
     if differing:
@@ -57,11 +57,19 @@ def _check_same(folder: Path, settings: TrainSettings, data_sha256: str) -> None
             'allowed the same configuration (to resume), or a new folder'
         )
     run = json.loads((folder / RUN).read_text())
-    if run['data_sha256'] != data_sha256:
-        raise ConfigError(
-            f'run folder {folder}: holds a run on data {run["data_sha256"][:12]}, got {data_sha256[:12]}; '
-            'allowed the same recordings (to resume), or a new folder'
-        )
+    for key, what, same in (('data_sha256', 'on data', 'recordings'), ('teacher_sha256', 'with a teacher', 'teacher')):
+        held, got = run.get(key, ''), record.get(key, '')
+        if held != got:
+            raise ConfigError(
+                f'run folder {folder}: holds a run {what} {held[:12]}, got {got[:12]}; '
+                f'allowed the same {same} (to resume), or a new folder'
+            )
+
+
+def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = None) -> Path:
+    """Return a run's weights: without a choice, the best by rollouts, or the last where there were none."""
+    best = checkpoint == 'best' or (checkpoint is None and (folder / BEST).exists())
+    return folder / (BEST if best else CHECKPOINT)
 
 
 def load_network(
@@ -69,12 +77,11 @@ def load_network(
 ) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
     """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record.
 
-    Without a choice of ``checkpoint`` it is the best by rollouts, or the last where there were none.
+    Of the weights in `checkpoint_file`.
     """
     settings = read_yaml(folder / CONFIG, TrainSettings)
-    best = checkpoint == 'best' or (checkpoint is None and (folder / BEST).exists())
-    path = folder / (BEST if best else CHECKPOINT)
-    state = load_checkpoint(path)
+    path = checkpoint_file(folder, checkpoint)
+    best, state = path.name == BEST, load_checkpoint(path)
     network = DiffusionNetwork(settings.task, settings.network, marks=settings.objective.spec.marks)
     network.load_state_dict(state['network'])
     if not best:

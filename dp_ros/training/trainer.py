@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dp_ros.config import to_plain
 from dp_ros.errors import DataError
+from dp_ros.policy.files import sha256
 from dp_ros.simulation.worlds import check_world
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
@@ -26,7 +27,7 @@ from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
 from dp_ros.training.mirror import with_mirrored
 from dp_ros.training.processes import is_first_process, start_processes
-from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, load_network, open_run
+from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, checkpoint_file, load_network, open_run
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
@@ -191,6 +192,9 @@ class Trainer:
                 'training_windows': len(self.train_set),
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }
+            teacher = self.settings.objective.distill.teacher
+            if teacher:
+                record['teacher_sha256'] = sha256(checkpoint_file(Path(teacher)))
             found = [open_run(self.folder, self.settings, record)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found)

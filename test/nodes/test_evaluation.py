@@ -53,6 +53,13 @@ def test_a_bundle_with_goals_is_refused_before_any_node_is_started(
         runs[way]()
 
 
+def test_a_soak_without_an_end_is_refused(tmp_path: Path) -> None:
+    settings = EvaluationSettings(bundle=write_tiny_bundle(tmp_path / 'tiny'), episodes=1, through='ros')
+    for minutes in (0.0, -1.0, float('inf'), float('nan')):
+        with pytest.raises(ConfigError, match=r'minutes: got .*, allowed more than 0, up to a week'):
+            soak.run_soak(settings, minutes, print)
+
+
 @pytest.fixture
 def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Let nothing be started, and episodes pass at once without a chunk; yield how long each might have been [s]."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from rclpy.parameter import Parameter  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
+from dp_ros.config import GoalPose  # noqa: E402
 from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
-from dp_ros.errors import DataError  # noqa: E402
+from dp_ros.errors import BundleError, DataError  # noqa: E402
+from dp_ros.nodes.inference_settings import check_same_task  # noqa: E402
 from dp_ros.nodes.observation_buffer import aligned_type  # noqa: E402
 from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
 from dp_ros.policy.alignment import stack  # noqa: E402
@@ -466,6 +468,19 @@ def test_a_fallback_bundle_is_opened_and_checked_at_configure(ros, tiny, tmp_pat
     wrong = ros.create(PolicyExecutor, bundle=tiny, fallback_bundle=str(other))
     assert not wrong.start()
     ros.status('policy_executor: lifecycle', ERROR, 'obs_horizon: got 3, allowed 2')
+
+
+def test_a_fallback_takes_goals_wherever_its_training_had_them_from():
+    made = load_tiny()
+    task = made.TASK
+    features = next(s.features for s in task.streams if s.name == 'block_pose')
+    lived = GoalPose(features=features, source='topic')
+    learnt = GoalPose(features=features, stream='block_pose', hindsight='any')
+    other = GoalPose(features=features, source='topic', topic='/elsewhere')
+    bundles = [SimpleNamespace(name=g.topic, task=replace(task, goals=(g,))) for g in (lived, learnt, other)]
+    check_same_task(bundles[0], bundles[1])
+    with pytest.raises(BundleError, match='fallback_bundle /elsewhere goals'):
+        check_same_task(bundles[0], bundles[2])
 
 
 def test_a_bundle_that_is_swapped_on_disk_changes_nothing_until_configure_which_checks_it(ros, tiny, tmp_path):

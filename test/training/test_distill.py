@@ -1,6 +1,9 @@
 """Distillation: what the student learns is where the teacher gets, and its bundle is sampled in that way only."""
 
 import dataclasses
+import hashlib
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -152,6 +155,30 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, changes, message):
         objective = ObjectiveSettings(distill=DistillSettings(teacher=str(teacher), **distill), **changes)
         settings = dataclasses.replace(SETTINGS, objective=objective)
         make_objective(settings, DiffusionNetwork(settings.task, settings.network), load_network(teacher)[2])
+
+
+def test_a_teacher_that_goes_on_from_a_prefix_is_refused(teacher, tmp_path):
+    objective = ObjectiveSettings(prefix_steps=2)
+    asked = dataclasses.replace(SETTINGS, objective=objective, steps=1, name='prefixed')
+    Trainer(asked, episodes(), tmp_path / 'prefixed').run()
+    settings = student(tmp_path / 'prefixed')
+    network = DiffusionNetwork(settings.task, settings.network)
+    with pytest.raises(ConfigError, match=r'prefix_steps: got 2, allowed the student.s, 0'):
+        make_objective(settings, network, load_network(teacher)[2])
+
+
+def test_a_run_knows_its_teacher_and_goes_on_with_no_other(teacher, tmp_path):
+    shutil.copytree(teacher, tmp_path / 'teacher')
+    settings = student(tmp_path / 'teacher')
+    Trainer(settings, episodes(), tmp_path / 'run')
+    record = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert record['teacher_sha256'] == hashlib.sha256((teacher / 'checkpoint.pt').read_bytes()).hexdigest()
+    Trainer(settings, episodes(), tmp_path / 'run')
+    weights = torch.load(tmp_path / 'teacher' / 'checkpoint.pt', weights_only=True)
+    weights['step'] += 1
+    torch.save(weights, tmp_path / 'teacher' / 'checkpoint.pt')
+    with pytest.raises(ConfigError, match=r'holds a run with a teacher .* allowed the same teacher'):
+        Trainer(settings, episodes(), tmp_path / 'run')
 
 
 def test_a_teacher_of_other_recordings_is_refused(teacher):
