@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from dp_ros.commands.common import bundle_and_world, bundle_arguments, bundle_folder, command
@@ -24,7 +25,12 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--rounds', type=int, default=50, help='chunks of each contender, in turn')
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time for one combination [s]')
     parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave memory out')
-    parser.add_argument('--messages', type=int, default=200_000, help='joint states in each bag that is read; 0: none')
+    parser.add_argument('--cameras', type=int, nargs='+', default=[],
+                        help='numbers of cameras of 96 x 96 pixels: how the cost of a chunk grows')  # fmt: skip
+    parser.add_argument('--horizons', type=int, nargs='+', default=[],
+                        help='prediction horizons: how the cost of a chunk grows')  # fmt: skip
+    parser.add_argument('--messages', type=int, nargs='+', default=[200_000],
+                        help='joint states in each bag that is read; 0: none')  # fmt: skip
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
     parser.add_argument('--plot', type=Path, default=None, help='draw the chunks here (PNG)')
 
@@ -32,7 +38,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
 def _bench(options: argparse.Namespace) -> int:
     from dp_ros.training.bench import BenchSettings, run_bench
 
-    names = ('sizes', 'steps', 'threads', 'contenders', 'rounds', 'seconds', 'memory', 'messages', 'json', 'plot')
+    names = {f.name for f in dataclasses.fields(BenchSettings)} - {'bundle'}
     chosen = {name: getattr(options, name) for name in names}
     return run_bench(BenchSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)
 

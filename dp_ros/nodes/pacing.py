@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream, TaskSpec
-from dp_ros.data import Window, to_nanoseconds
 from dp_ros.nodes.inference_settings import Settings
 from dp_ros.policy.goals import blank_goal
 from dp_ros.policy.pace import Cost, Pace, cost_from
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy import DiffusionPolicy, blank_window
 
 ROUNDS = 5
 MANY = 4  # sampling steps of the longer measurement
@@ -74,7 +70,7 @@ class Pacing:
 
 def warm_up(policy: DiffusionPolicy, rounds: int = 2) -> float:
     """Run a policy on zeros, so that its first chunk is on time; return how long one took, the median [s]."""
-    window, goal = _blank_window(policy.bundle.task), blank_goal(policy.bundle.task, policy.bundle.normalizer)
+    window, goal = blank_window(policy.bundle.task), blank_goal(policy.bundle.task, policy.bundle.normalizer)
     took = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -99,11 +95,3 @@ def _measure(policy: DiffusionPolicy) -> Cost:
         warm_up(sampled)
         measured.append((steps, warm_up(sampled, ROUNDS)))
     return cost_from(*measured)
-
-
-def _blank_window(task: TaskSpec) -> Window:
-    streams: Mapping[str, Any] = {
-        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
-        for s in task.streams
-    }
-    return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream
+from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings, sample
@@ -21,6 +21,15 @@ from dp_ros.policy.normalizer import ACTION, normalize_image
 from dp_ros.policy.relative import action_base
 
 MOST_GUIDANCE = 20.0
+
+
+def blank_window(task: TaskSpec) -> Window:
+    """Return a window of zeros: what a policy is warmed up and measured with."""
+    streams: dict[str, np.ndarray] = {
+        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
+        for s in task.streams
+    }
+    return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
 
 
 class DiffusionPolicy:

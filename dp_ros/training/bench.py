@@ -24,6 +24,7 @@ from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.simulation.scores import percentiles
 from dp_ros.training.bench_bags import measure_bags
 from dp_ros.training.bench_contenders import CONTENDERS, OWN, OWN_SIZE, Subject, check_size, make_chunk, make_subject
+from dp_ros.training.bench_growth import check_growth, measure_growth
 from dp_ros.training.bench_memory import measure_memory
 from dp_ros.training.bench_report import plot_report, table
 
@@ -49,8 +50,10 @@ class BenchSettings:
         Who makes the chunks, beside ``onnxruntime``.
     rounds, seconds
         Turns for each combination, fewer if they take longer than so many seconds.
+    cameras, horizons
+        Numbers of cameras, and prediction horizons, for how a chunk's cost grows with them.
     messages
-        Joint states in the bags that are read; 0: none.
+        Joint states in the bags that are read, one bag for each number; 0: none.
 
     """
 
@@ -62,7 +65,9 @@ class BenchSettings:
     rounds: int = 50
     seconds: float = 60.0
     memory: bool = True
-    messages: int = 200_000
+    cameras: Sequence[int] = ()
+    horizons: Sequence[int] = ()
+    messages: Sequence[int] = (200_000,)
     json: Path | None = None
     plot: Path | None = None
 
@@ -72,11 +77,12 @@ class BenchSettings:
             ('steps', 1, 1000, self.steps or ()),
             ('rounds', FEWEST, 1_000_000, (self.rounds,)),
             ('seconds', 0.1, 86400, (self.seconds,)),
-            ('messages', 1000, 100_000_000, (self.messages,) if self.messages else ()),
+            ('messages', 1000, 100_000_000, [count for count in self.messages if count]),
         ):
             for value in values:
                 if not low <= value <= high:
                     raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        check_growth(self.cameras, self.horizons)
         for size in self.sizes:
             check_size(size)
         for contender in self.contenders:
@@ -89,7 +95,7 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
     like = load_bundle(settings.bundle)
     all_steps = steps_for(like, settings.steps)
     # Before networks are opened, while the process is small: peak memory never goes down.
-    bags = measure_bags(settings.messages) if settings.messages else []
+    bags = [row for count in settings.messages if count for row in measure_bags(count)]
     chunks, memory = [], []
     with tempfile.TemporaryDirectory(prefix='dp_ros_bench_') as folder:
         for size in settings.sizes:
@@ -100,11 +106,16 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
                     say(table({'chunks': chunks[-1:]}))
             if settings.memory:
                 memory += measure_memory(subject.bundle, min(all_steps))
+        growth = measure_growth(
+            like, Path(folder), settings.cameras, settings.horizons, steps=max(all_steps),
+            take_turns=lambda runs: take_turns(runs, settings.rounds, settings.seconds),
+        )  # fmt: skip
     report = {
         'bundle': like.name,
         'machine': machine(),
         'rounds': settings.rounds,
         'chunks': chunks,
+        'growth': growth,
         'memory': memory,
         'bags': bags,
     }

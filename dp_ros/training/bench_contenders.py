@@ -57,14 +57,24 @@ def check_size(size: str) -> None:
 def make_subject(size: str, like: Bundle, folder: Path) -> Subject:
     """Build the network of a bundle, or one of another size for its task, and write it below ``folder``."""
     check_size(size)
-    if 'config' not in like.provenance:
-        raise BundleError(f'bundle {like.name}: provenance lacks config, which bench rebuilds the network from')
-    settings = parse(TrainSettings, like.provenance['config'], 'provenance.config')
+    settings = training_of(like)
     if size != OWN_SIZE:
         settings = replace(settings, network=NetworkSettings(preset=size))  # type: ignore[arg-type]  # checked above
+    return subject_for(settings, like, folder / size, torchscript=True)
+
+
+def training_of(bundle: Bundle) -> TrainSettings:
+    """Return the configuration that a bundle was trained with."""
+    if 'config' not in bundle.provenance:
+        raise BundleError(f'bundle {bundle.name}: provenance lacks config, which bench rebuilds the network from')
+    return parse(TrainSettings, bundle.provenance['config'], 'provenance.config')
+
+
+def subject_for(settings: TrainSettings, like: Bundle, folder: Path, *, torchscript: bool = False) -> Subject:
+    """Build the network of a configuration, and write it to ``folder`` with the normalizer of the bundle ``like``."""
     network = DiffusionNetwork(settings.task, settings.network).eval()
-    bundle = export_network(settings, network, like.normalizer, folder / size, provenance={}, torchscript=True)
-    return Subject(size=size, settings=settings, network=network, bundle=bundle)
+    bundle = export_network(settings, network, like.normalizer, folder, provenance={}, torchscript=torchscript)
+    return Subject(size=folder.name, settings=settings, network=network, bundle=bundle)
 
 
 def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChunk | str:

@@ -12,6 +12,11 @@ STYLES = ('-', '--', ':', '-.')
 def table(report: Mapping[str, Any]) -> str:
     """Return the report, or a part of it, as lines for people."""
     lines = [line for row in report.get('chunks', ()) for line in _chunk_lines(row)]
+    lines += [
+        f'{row["what"]:<8}{row["value"]:>4} ({row["parameters"] / 1e6:.1f} M), {row["steps"]} steps'
+        f'{"":<5}p50 {row["ms"]["p50"]:9.2f}  p99 {row["ms"]["p99"]:9.2f} ms  x {row["ratio"]:.2f}'
+        for row in report.get('growth', ())
+    ]
     for row in report.get('memory', ()):
         peak = row['peak_memory_mb']
         lines.append(

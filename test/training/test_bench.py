@@ -34,7 +34,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 def test_a_report_has_each_combination_and_its_ratios(tmp_path: Path) -> None:
     said: list[str] = []
     settings = BenchSettings(
-        bundle=PUSHT, sizes=('tiny',), steps=(1, 2), threads=(1,), rounds=5, seconds=0.1, messages=0, memory=False,
+        bundle=PUSHT, sizes=('tiny',), steps=(1, 2), threads=(1,), rounds=5, seconds=0.1, messages=(), memory=False,
         contenders=('torch, diffusers', 'onnxruntime, diffusers'),
         json=tmp_path / 'new' / 'bench.json', plot=tmp_path / 'bench.png',
     )  # fmt: skip
@@ -48,6 +48,34 @@ def test_a_report_has_each_combination_and_its_ratios(tmp_path: Path) -> None:
     assert all(set(r['ratio']) == set(names[1:]) for r in report['chunks'])
     assert (tmp_path / 'bench.png').stat().st_size > 0
     assert any('torch, diffusers' in text and 'tiny (' in text for text in said)
+
+
+def test_growth_with_cameras_and_horizon_is_of_the_tasks_asked_for(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = BenchSettings(
+        bundle=PUSHT, sizes=(), steps=(2,), threads=(1,), rounds=5, seconds=0.1, messages=(0, 1000), memory=False,
+        contenders=(), cameras=(0, 2), horizons=(16, 64), json=tmp_path / 'bench.json',
+    )  # fmt: skip
+    assert run_bench(settings, said.append) == 0
+    report = json.loads((tmp_path / 'bench.json').read_text())
+    rows = report['growth']
+    assert [(r['what'], r['value'], r['steps']) for r in rows] == [
+        ('cameras', 0, 2), ('cameras', 2, 2), ('horizon', 16, 2), ('horizon', 64, 2),
+    ]  # fmt: skip
+    own = load_bundle(PUSHT).provenance['parameters']
+    assert rows[0]['parameters'] == rows[2]['parameters'] == rows[3]['parameters'] == own
+    assert rows[1]['parameters'] > own
+    assert rows[0]['ratio'] == rows[2]['ratio'] == 1.0
+    assert [row['messages'] for row in report['bags']] == [1000, 1000], 'one of each storage'
+    assert any('cameras    2' in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ('asked', 'words'), [({'cameras': (-1,)}, 'cameras: got -1, allowed 0'), ({'horizons': (18,)}, 'multiples of 4')]
+)
+def test_growth_that_no_task_can_have_is_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        BenchSettings(bundle=PUSHT, **asked)
 
 
 def test_contenders_take_turns_and_stop_when_the_time_is_up() -> None:
