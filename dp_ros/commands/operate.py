@@ -45,6 +45,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--warm-steps', type=int, default=0,
                         help='network calls of a chunk that starts from the last one, 0 for none')  # fmt: skip
+    parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--guidance-scale', type=float, default=None, help='of a bundle trained with guidance')
     parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'prefix', 'ensemble'],

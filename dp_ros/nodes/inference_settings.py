@@ -15,7 +15,7 @@ from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity
 from dp_ros.policy.pace import Cost, check_deadline, step_choices
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.providers import ProviderName
 
 PARAMETERS = [
@@ -41,6 +41,11 @@ PARAMETERS = [
         name='warm_steps', default=0, low=0, high=1000, live=True,
         description='Network calls for a chunk that starts from the last one instead of from noise, up to '
         'sampling_steps; 0: every chunk starts from noise.',
+    ),
+    Param(
+        name='samples', default=1, low=1, high=MOST_SAMPLES,
+        description='Chunks drawn at once, of which the one that begins most like the last chunk goes on is taken; '
+        'each network call costs more.',
     ),
     Param(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,

@@ -59,7 +59,7 @@ class PolicyExecutor(ManagedNode):
 
     def configure(self) -> None:
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
-        policy, fallback = self._open(self.value('bundle')), None
+        policy, fallback = self._open(self.value('bundle')).with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open(self.value('fallback_bundle'))
             check_same_task(policy.bundle, fallback.bundle)

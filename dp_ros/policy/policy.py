@@ -21,6 +21,9 @@ from dp_ros.policy.normalizer import ACTION, normalize_image
 from dp_ros.policy.relative import action_base
 
 MOST_GUIDANCE = 20.0
+MOST_SAMPLES = 64
+NEARER = 0.5
+"""How much less each step of a chunk counts than the one before it, where it is compared with the last chunk."""
 
 
 def blank_window(task: TaskSpec) -> Window:
@@ -47,6 +50,9 @@ class DiffusionPolicy:
         How far a prediction goes from the one without the goal (or the observation, as the bundle says) to the one
         with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
         guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
+    samples
+        How many chunks are drawn, in one batch, of which the one is taken that begins most like the last chunk goes on
+        (backward coherence of bidirectional decoding, Liu et al. 2024); without a last chunk it is the first.
 
     """
 
@@ -57,7 +63,11 @@ class DiffusionPolicy:
         settings: SamplerSettings | None = None,
         *,
         guidance_scale: float = 1.0,
+        samples: int = 1,
     ) -> None:
+        most = MOST_SAMPLES if bundle.schedule.noisy else 1
+        if not 1 <= samples <= most:
+            raise ConfigError(f'samples for schedule {bundle.schedule.name!r}: got {samples}, allowed 1 to {most}')
         if not 0.0 <= guidance_scale <= MOST_GUIDANCE:
             raise ConfigError(f'guidance_scale: got {guidance_scale}, allowed 0 to {MOST_GUIDANCE:g}')
         if guidance_scale != 1.0 and not bundle.task.guidance:
@@ -65,16 +75,16 @@ class DiffusionPolicy:
                 f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '
                 'which was trained without guidance'
             )
-        self.guidance_scale = guidance_scale
+        self.guidance_scale, self.samples = guidance_scale, samples
         self.bundle = bundle
         self.settings = settings or bundle.defaults
         self._backend = backend
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     def with_settings(self, **changes: Any) -> DiffusionPolicy:
-        """Return this policy with `guidance_scale` or any of the sampler's settings changed."""
-        scale = changes.pop('guidance_scale', self.guidance_scale)
-        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes), guidance_scale=scale)
+        """Return this policy with `guidance_scale`, `samples` or any of the sampler's settings changed."""
+        own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples')}
+        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes), **own)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many network calls a chunk takes, with a ``start`` or without."""
@@ -92,7 +102,8 @@ class DiffusionPolicy:
         """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
 
         With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
-        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any.
+        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any; of
+        several ``samples`` it is the nearest to those.
 
         Raises
         ------
@@ -133,34 +144,37 @@ class DiffusionPolicy:
             inputs = guided_inputs(inputs, [1.0] if scale == 1.0 else [1.0, 0.0])
         cond = self._backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
-        shape = (1, task.pred_horizon, len(task.action.joints))
+        cond = np.repeat(cond, self.samples, axis=0)
+        shape = (self.samples, task.pred_horizon, len(task.action.joints))
         noisy = self.bundle.schedule.noisy
         noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
         target, weights, prefix = self._overlapped(overlap)
 
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
             if prefix is not None:
-                x_k = np.concatenate((np.where(prefix, target, x_k), prefix), axis=-1)
-            batch = x_k if len(cond) == 1 else np.repeat(x_k, len(cond), axis=0)
+                marks = np.repeat(prefix, len(x_k), axis=0)
+                x_k = np.concatenate((np.where(prefix, target, x_k), marks), axis=-1)
+            batch = x_k if scale == 1.0 else np.concatenate((x_k, x_k))
             prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
             if scale == 1.0:
                 return prediction
-            guided: np.ndarray = prediction[1:] + np.float32(scale) * (prediction[:1] - prediction[1:])
+            asked, free = np.split(prediction, 2)
+            guided: np.ndarray = free + np.float32(scale) * (asked - free)
             return guided
 
-        begin = self._begin(start)
+        last = self._last(start)
+        begin = last if self.settings.warm_steps else None
         table = coefficients_for(
             self.bundle.schedule, self.settings, steered=overlap is not None, warm=begin is not None
         )
-        if overlap is None:
-            return sample(table, predict, noise, rng, start=begin)
-        return sample(table, predict, noise, rng, steer=lambda x_0: x_0 + weights * (target - x_0), start=begin)
+        steer = None if overlap is None else lambda x_0: x_0 + weights * (target - x_0)
+        return _nearest(sample(table, predict, noise, rng, steer=steer, start=begin), last)
 
-    def _begin(self, start: np.ndarray | None) -> np.ndarray | None:
-        """Return the normalized actions (1, P, A) that sampling begins at; None for noise."""
-        if start is None or not self.settings.warm_steps:
+    def _last(self, start: np.ndarray | None) -> np.ndarray | None:
+        """Return the last chunk's actions, normalized (1, P, A)."""
+        if start is None or not (self.settings.warm_steps or self.samples > 1):
             return None
         task = self.bundle.task
         check_shape('start', start, (task.pred_horizon, len(task.action.joints)))
@@ -205,3 +219,12 @@ class DiffusionPolicy:
                 normalized = self.bundle.normalizer.normalize(stream.name, values)
             inputs[stream.name] = np.ascontiguousarray(normalized[None])
         return inputs
+
+
+def _nearest(samples: np.ndarray, last: np.ndarray | None) -> np.ndarray:
+    """Return the one (1, P, A) of ``samples`` (N, P, A) that begins most like ``last``; without it, the first."""
+    if last is None or len(samples) == 1:
+        return samples[:1]
+    distance = ((samples - last) ** 2).sum(axis=-1) @ NEARER ** np.arange(samples.shape[1])
+    nearest = int(np.argmin(distance))
+    return samples[nearest : nearest + 1]

@@ -23,6 +23,8 @@ class EvaluationSettings:
         Instead of the bundle's own, if not None.
     warm_steps
         Network calls of a chunk that starts from the last one; 0: all start from noise.
+    samples
+        Chunks drawn at once, of which one is taken; see `dp_ros.policy.policy`.
     guidance_scale
         See `dp_ros.policy.policy`; None: 1.
     continuity
@@ -48,6 +50,7 @@ class EvaluationSettings:
     sampler: str | None = None
     sampling_steps: int | None = None
     warm_steps: int = 0
+    samples: int = 1
     exec_horizon: int | None = None
     guidance_scale: float | None = None
     continuity: Continuity = 'none'
@@ -65,6 +68,7 @@ class EvaluationSettings:
             ('seed', 0, 2**31 - 1),
             ('sampling_steps', 1, 1000),
             ('warm_steps', 0, 1000),
+            ('samples', 1, 64),
             ('exec_horizon', 1, 1000),
             ('blend_steps', 0, 100),
             ('latency', 0.0, 10.0),
@@ -95,6 +99,7 @@ class EvaluationSettings:
             'sampler': self.sampler or bundle.defaults.sampler,
             'sampling_steps': self.sampling_steps or bundle.defaults.sampling_steps,
             **({} if not self.warm_steps else {'warm_steps': self.warm_steps}),
+            **({} if self.samples == 1 else {'samples': self.samples}),
             **({} if self.guidance_scale is None else {'guidance_scale': self.guidance_scale}),
         }
 

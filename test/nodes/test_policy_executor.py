@@ -547,6 +547,23 @@ def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_n
     assert np.abs(warm - expected(live, 9, [0, 1])).max() > 1e-3
 
 
+def test_of_several_samples_the_one_that_goes_on_from_the_last_chunk_is_published(ros, tiny):
+    live = Live(ros, tiny, samples=4)
+    for tick in range(10):
+        live.send(tick)
+        if tick in (1, 9):
+            live.wait_for((tick - 1) // 8 + 1)
+    first, second = live.wait_for(2)
+    start = np.concatenate([first.actions[8:], np.repeat(first.actions[-1:], 8, axis=0)])
+    policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(samples=4)
+    seeds = [[0, n] for n in (0, 1)]
+    np.testing.assert_allclose(
+        first.actions, policy.chunk(live.window(1), np.random.default_rng(seeds[0])).actions, atol=1e-12
+    )
+    nearest = policy.chunk(live.window(9), np.random.default_rng(seeds[1]), start=start).actions
+    np.testing.assert_allclose(second.actions, nearest, atol=1e-12)
+
+
 def test_a_delay_measured_too_long_for_exec_horizon_is_said_with_both_numbers(ros, tiny):
     live = Live(ros, tiny, exec_horizon=13)
     gate = Gate()

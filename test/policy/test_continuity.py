@@ -200,3 +200,43 @@ def test_with_warm_steps_a_chunk_is_near_the_last_one_and_without_a_last_one_as_
         act(warm, 0, start[:3])
     with pytest.raises(DataError, match='start: got nan'):
         act(warm, 0, np.full((16, 2), np.nan))
+
+
+def test_of_several_samples_the_nearest_to_the_last_chunk_is_taken(tmp_path):
+    bundle = load_bundle(write_tiny_bundle(tmp_path / 'tiny'))
+    one = DiffusionPolicy(bundle, open_backend(bundle))
+    five = one.with_settings(samples=5)
+    noise = np.random.default_rng(3).standard_normal((5, 16, 2), dtype=np.float32)
+
+    class Drawn:
+        """Gives each sample its noise, in a batch or one by one."""
+
+        def __init__(self, noise):
+            self.noise = noise
+
+        def standard_normal(self, shape, dtype):
+            assert shape == self.noise.shape
+            return self.noise
+
+    def act(policy, noise, start=None):
+        return policy.chunk(window(), Drawn(noise), start=start).actions
+
+    alone = [act(one, noise[i : i + 1]) for i in range(5)]
+    np.testing.assert_allclose(act(five, noise), alone[0], atol=1e-6)
+    for i in range(5):
+        np.testing.assert_allclose(act(five, noise, alone[i]), alone[i], atol=1e-6)
+        # What comes late counts little: the beginnings decide.
+        other = alone[i].copy()
+        other[8:] = alone[(i + 1) % 5][8:]
+        np.testing.assert_allclose(act(five, noise, other), alone[i], atol=1e-6)
+    with pytest.raises(ConfigError, match=r"samples for schedule 'squaredcos_cap_v2': got 65, allowed 1 to 64"):
+        one.with_settings(samples=65)
+
+
+def test_samples_are_drawn_to_the_last_chunk_like_one(tmp_path):
+    bundle = load_bundle(write_tiny_bundle(tmp_path / 'tiny'))
+    policy = DiffusionPolicy(bundle, open_backend(bundle))
+    previous = chunk(0, policy.bundle.normalizer.denormalize('action', np.full((16, 2), 0.2)))
+    overlap = overlap_with(previous, 8 * DT, delay=2)
+    drawn = policy.with_settings(samples=3).chunk(window(), np.random.default_rng(0), overlap, start=overlap.actions)
+    np.testing.assert_allclose(drawn.actions[:2], previous.actions[8:10], atol=1e-6)

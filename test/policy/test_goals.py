@@ -118,6 +118,8 @@ def test_guidance_goes_from_the_one_without_the_goal_to_the_one_with_it_and_beyo
     # One step of flow matching is linear in the prediction.
     assert np.allclose(doubled, without + 2.0 * (plain - without), atol=1e-6)
     assert np.abs(plain - act(asked, other)).max() > 1e-4
+    several = asked.with_settings(guidance_scale=2.0, samples=3)
+    assert np.allclose(act(several, goal), doubled, atol=1e-6), 'without a last chunk, the first of them'
 
 
 @pytest.mark.parametrize(
