@@ -87,7 +87,7 @@ def add_soak(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'soak', _soak, 'Run the nodes for long, and write down memory, latency and limits.')
     bundle_arguments(parser, 'models/push_block_state')
     parser.add_argument('--minutes', type=float, default=60.0, help='how long, in wall time')
-    parser.add_argument('--seed', type=int, default=200_000, help='seed of the first episode')
+    parser.add_argument('--seed', type=int, default=500_000, help='seed of the first episode')
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
     parser.add_argument('--json', type=Path, default=None, help='write the summary here')
     parser.add_argument('--plot', type=Path, default=None, help='draw memory and latency here (PNG)')

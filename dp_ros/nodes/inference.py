@@ -47,6 +47,7 @@ class Prediction:
     start: int
     end: int
     took: float
+    calls: int
     pace: Mapping[str, object] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
@@ -56,6 +57,7 @@ class Prediction:
             'inference_start': self.start,
             'inference_end': self.end,
             'inference_ms': f'{self.took * 1e3:.3f}',
+            'network_calls': self.calls,
             'policy': self.policy,
             'number': self.number,
             **self.pace,
@@ -140,7 +142,7 @@ class Inference:
         start, began = self._now(), time.perf_counter()
         self._under_way = time.monotonic()
         try:
-            chunk, policy = self._predict(job)
+            chunk, policy, calls = self._predict(job)
         finally:
             self._under_way = None
         took = time.perf_counter() - began
@@ -148,24 +150,25 @@ class Inference:
             if job.generation != self._generation:
                 self.counts['discarded'] += 1
                 return
-            chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity)
+            chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity, job.goal)
             self._delay = self._continuation.delay(chunk.control_dt, job.settings.inference_delay)
             pace = {} if self.switched else self._pacing.entry(job.settings)
-            self._publish(
-                Prediction(
-                    chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, pace=pace
-                )
-            )
+            predicted = Prediction(
+                chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, calls=calls,
+                pace=pace,
+            )  # fmt: skip
+            self._publish(predicted)
             if not self.switched:
                 self._pacing.took(job.settings, time.perf_counter() - began)
             self._account(job, took)
 
-    def _predict(self, job: Job) -> tuple[Chunk, str]:
-        """Return a chunk, and which bundle it is from."""
+    def _predict(self, job: Job) -> tuple[Chunk, str, int]:
+        """Return a chunk, which bundle it is from, and how many network calls it took."""
         settings, seed = job.settings, [job.settings.seed, job.number]
         if settings.fallback is None or not self.switched:
             try:
-                return self._paced(job, np.random.default_rng(seed)), settings.policy.bundle.name
+                chunk, calls = self._paced(job, np.random.default_rng(seed))
+                return chunk, settings.policy.bundle.name, calls
             except Exception as error:
                 with self._lock:
                     self.counts['failed'] += 1
@@ -173,13 +176,13 @@ class Inference:
                     raise
                 self._switch(job, settings.fallback, str(error))
         chunk = settings.fallback.chunk(job.window, np.random.default_rng(seed), goal=job.goal)
-        return chunk, settings.fallback.bundle.name
+        return chunk, settings.fallback.bundle.name, settings.fallback.calls()
 
-    def _paced(self, job: Job, rng: np.random.Generator) -> Chunk:
+    def _paced(self, job: Job, rng: np.random.Generator) -> tuple[Chunk, int]:
         left = job.settings.deadline - (self._now() - job.window.stamp)
-        start = self._continuation.start(job.window.stamp)
+        start = self._continuation.start(job.window.stamp, job.goal)
         policy = self._pacing.choose(job.settings, left / 1e9, start)
-        return policy.chunk(job.window, rng, self._overlap(job), job.goal, start)
+        return policy.chunk(job.window, rng, self._overlap(job), job.goal, start), policy.calls(start)
 
     def _overlap(self, job: Job) -> Overlap | None:
         if not goes_on(job.settings.continuity):

@@ -13,7 +13,7 @@ from dp_ros.goals import GoalSpec
 from dp_ros.nodes.observation_buffer import BUNDLE
 from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.continuity import Continuity, check_continuity
+from dp_ros.policy.continuity import Continuity, check_continuity, check_start
 from dp_ros.policy.pace import Cost, check_deadline, step_choices
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.providers import ProviderName
@@ -71,12 +71,13 @@ PARAMETERS = [
     ),
     Param(
         name='anytime', default=False,
-        description='Take only as many of sampling_steps as let the chunk be out by its deadline, as chunks are '
-        'measured; refused where least_steps would already take longer.',
+        description='Take only as many of sampling_steps, or of warm_steps, as let the chunk be out by its '
+        'deadline, as chunks are measured; refused where least_steps would already take longer.',
     ),
     Param(
         name='least_steps', default=1, low=1, high=1000, live=True,
-        description='Network calls per chunk that anytime keeps, however late the chunk will be.',
+        description='Network calls per chunk that anytime keeps, however late the chunk will be; of a warm one, '
+        'warm_steps if those are fewer.',
     ),
     Param(
         name='continuity', default='none', choices=get_args(Continuity), live=True,
@@ -147,6 +148,7 @@ def make_settings(
             f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
     check_continuity(values['continuity'], policy.bundle.schedule)
+    check_start(values['warm_steps'], exec_horizon, task.pred_horizon)
     policy = policy.with_settings(
         sampler=values['sampler'] or defaults.sampler,
         sampling_steps=values['sampling_steps'] or defaults.sampling_steps,

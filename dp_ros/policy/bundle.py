@@ -58,6 +58,11 @@ class Bundle:
 
     def __post_init__(self) -> None:
         coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps
+        if self.defaults.warm_steps:
+            raise BundleError(
+                f'bundle {self.name} defaults warm_steps: got {self.defaults.warm_steps}, allowed 0: '
+                'that is chosen where the policy runs'
+            )
         _check_files(self.files)
         _check_normalizer(self.normalizer, self.task)
 

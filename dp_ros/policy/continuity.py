@@ -30,15 +30,18 @@ from typing import Literal
 
 import numpy as np
 
-from dp_ros.data import Chunk
+from dp_ros.data import Chunk, Goal
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
+from dp_ros.policy.goals import NO_GOAL, same_goal
 
 Continuity = Literal['none', 'rtc', 'prefix', 'ensemble']
 MEASURED = 10
 """Delays that the next one is expected from: it is taken for the longest of them (Black et al. 2025, section 4.2)."""
 ENSEMBLE = 4
 """Chunks that are averaged."""
+START_SHARE = 0.25
+"""Of a new chunk, how much the last one must say at least for the new one to start from it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +70,16 @@ def check_continuity(continuity: Continuity, schedule: ScheduleSpec) -> None:
     if continuity == 'prefix' and not schedule.prefix_steps:
         others = 'none, rtc, ensemble' if schedule.noisy else 'none, ensemble'
         raise ConfigError(f"continuity: got 'prefix' for a bundle trained without prefix_steps, allowed {others}")
+
+
+def check_start(warm_steps: int, exec_horizon: int, pred_horizon: int) -> None:
+    """Raise ConfigError for warm steps that no chunk would take, because the last one always says too little."""
+    most = int((1.0 - START_SHARE) * pred_horizon)
+    if warm_steps and exec_horizon > most:
+        raise ConfigError(
+            f'warm_steps {warm_steps} with exec_horizon {exec_horizon}: allowed with exec_horizon up to {most}, '
+            f'so that the last chunk says enough of the next (pred_horizon {pred_horizon}); or warm_steps 0'
+        )
 
 
 def goes_on(continuity: Continuity) -> bool:
@@ -134,6 +147,7 @@ class Continuation:
     """The last chunks of one run of a policy, and how long they took: what the next one has to go on from."""
 
     def __init__(self) -> None:
+        self._goal = NO_GOAL
         self._chunks: deque[Chunk] = deque(maxlen=ENSEMBLE)
         self._delays: deque[int] = deque(maxlen=MEASURED)
 
@@ -154,18 +168,19 @@ class Continuation:
         last = self._chunks[-1]
         return overlap_with(last, stamp, self.delay(last.control_dt, least))
 
-    def start(self, stamp: int) -> np.ndarray | None:
+    def start(self, stamp: int, goal: Goal = NO_GOAL) -> np.ndarray | None:
         """Return what a chunk at ``stamp`` [ns] may start from, (P, A) [rad or m]; None without a last chunk.
 
-        One that says less than half of the new chunk does not count.
+        One that says less than `START_SHARE` of the new chunk does not count, and none that had another goal.
         """
         found = _shifted(self._chunks[-1], stamp) if self._chunks else None
-        if found is None or 2 * found[1] < len(found[0]):
+        if found is None or found[1] < START_SHARE * len(found[0]) or not same_goal(goal, self._goal):
             return None
         return found[0]
 
-    def take(self, chunk: Chunk, delay: int, continuity: Continuity) -> Chunk:
+    def take(self, chunk: Chunk, delay: int, continuity: Continuity, goal: Goal = NO_GOAL) -> Chunk:
         """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""
+        self._goal = goal
         self._chunks.append(chunk)
         self._delays.append(delay)
         return ensembled(list(self._chunks)) if continuity == 'ensemble' else chunk

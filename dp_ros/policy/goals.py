@@ -67,6 +67,15 @@ def check_goal_pose(spec: GoalPose, normalizer: Normalizer, given: np.ndarray) -
             raise DataError(f'goal {spec.name!r} {feature}: got {given[i]:g}{unit}, allowed {low:g} to {high:g}{unit}')
 
 
+def same_goal(one: Goal, other: Goal) -> bool:
+    """Whether two goals ask for the same."""
+    return (
+        one.instruction == other.instruction
+        and one.streams.keys() == other.streams.keys()
+        and all(np.array_equal(value, other.streams[name]) for name, value in one.streams.items())
+    )
+
+
 def blank_goal(task: TaskSpec, normalizer: Normalizer) -> Goal:
     """Return a goal of the task's shape that stands for nothing, to run networks with once."""
     streams = {

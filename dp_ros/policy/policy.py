@@ -179,7 +179,8 @@ class DiffusionPolicy:
         task = self.bundle.task
         check_shape('start', start, (task.pred_horizon, len(task.action.joints)))
         check_finite('start', start)
-        return self.bundle.normalizer.normalize(ACTION, start)[None]
+        last = self.bundle.normalizer.normalize(ACTION, start)[None]
+        return last.clip(-1.0, 1.0) if self.bundle.schedule.clip else last
 
     def _overlapped(self, overlap: Overlap | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return the last chunk (1, P, A), how far an estimate of x_0 is drawn to it, and the prefix, both (1, P, 1).

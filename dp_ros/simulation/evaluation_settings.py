@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dp_ros.errors import ConfigError
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.continuity import Continuity
+from dp_ros.policy.continuity import Continuity, check_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,7 @@ class EvaluationSettings:
     def check_horizons(self, bundle: Bundle) -> None:
         """Raise ConfigError where a chunk would not last until the next one can take over."""
         executed, pred_horizon = self.exec_horizon or bundle.task.exec_horizon, bundle.task.pred_horizon
+        check_start(self.warm_steps, executed, pred_horizon)
         if not 1 <= executed <= pred_horizon:
             raise ConfigError(f'exec_horizon: got {executed}, allowed 1 to pred_horizon ({pred_horizon})')
         if self.delay is not None and self.delay + executed > pred_horizon:

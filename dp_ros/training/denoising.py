@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import Window
-from dp_ros.diffusion.coefficients import samplers_for
+from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import Backend, open_backend
@@ -66,7 +66,7 @@ class DenoisingSettings:
     def __post_init__(self) -> None:
         if not self.panels:
             raise ConfigError('panels: got none, allowed one sampler or more')
-        for name, low, high in (('at', 0.2, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
+        for name, low, high in (('at', 1.0, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f'{name}: got {getattr(self, name)}, allowed {low:g} to {high:g}')
 
@@ -82,9 +82,11 @@ def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, 
     found = []
     for word in asked:
         sampler, _, steps = word.partition(':')
-        if not steps.isdigit():
+        if not steps.isdecimal():
             raise ConfigError(f'panels: got {word!r}, allowed a sampler and its steps, as ddim:10')
-        found.append(SamplerSettings(sampler=sampler, sampling_steps=int(steps)))  # type: ignore[arg-type]
+        panel = SamplerSettings(sampler=sampler, sampling_steps=int(steps))  # type: ignore[arg-type]
+        coefficients_for(bundle.schedule, panel)  # refuses what the bundle can't
+        found.append(panel)
     return tuple(found)
 
 

@@ -137,9 +137,9 @@ class _Episode:
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp) if goes_on(continuity) else None
         rng = np.random.default_rng([self.seed, len(self.latency)])
-        start = self.continuation.start(window.stamp)
+        start = self.continuation.start(window.stamp, runner.goal)
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
-        chunk = self.continuation.take(chunk, runner.latency, continuity)
+        chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
         self.pending = _Pending(chunk=chunk, due=now + runner.latency)
 

@@ -96,6 +96,7 @@ def check_mirror(task: TaskSpec, mirror: Mapping[str, MirrorSettings]) -> None:
             _check_pictures(name, shape, mirror[name])
         else:
             _check_vector(name, shape[0], mirror[name])
+    _check_action(task, mirror)
 
 
 def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
@@ -111,6 +112,21 @@ def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
 def with_mirrored(episodes: Sequence[Episode], mirror: Mapping[str, MirrorSettings]) -> list[Episode]:
     """Return the episodes, followed by their mirror images if there is a mirror."""
     return [*episodes, *(mirrored(e, mirror) for e in episodes)] if mirror else list(episodes)
+
+
+def _check_action(task: TaskSpec, mirror: Mapping[str, MirrorSettings]) -> None:
+    """Set points are positions of joints, relative actions too when they are recorded: they mirror as those do."""
+    try:
+        name, columns = task.base_columns()
+    except ConfigError:
+        return  # no stream has them all
+    positions = np.random.default_rng(0).uniform(-1.0, 1.0, (4, *task.stream(name).shape))
+    mine, theirs = mirror[ACTION].vector(positions[:, columns]), mirror[name].vector(positions)[:, columns]
+    if not np.allclose(mine, theirs, atol=1e-9):
+        raise ConfigError(
+            f'mirror.{ACTION}: got {mirror[ACTION]}, allowed what mirror.{name} does to the same joints; '
+            'set points are mirrored before actions are made relative'
+        )
 
 
 def _check_pictures(name: str, shape: tuple[int, ...], asked: MirrorSettings) -> None:

@@ -58,8 +58,8 @@ def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]
         )
     run = json.loads((folder / RUN).read_text())
     for key, what, same in (('data_sha256', 'on data', 'recordings'), ('teacher_sha256', 'with a teacher', 'teacher')):
-        held, got = run.get(key, ''), record.get(key, '')
-        if held != got:
+        held, got = run.get(key), record.get(key, '')
+        if held is not None and held != got:  # runs from before teachers were noted say nothing of theirs
             raise ConfigError(
                 f'run folder {folder}: holds a run {what} {held[:12]}, got {got[:12]}; '
                 f'allowed the same {same} (to resume), or a new folder'

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dp_ros.config import to_plain
 from dp_ros.errors import DataError
 from dp_ros.policy.files import sha256
-from dp_ros.simulation.worlds import check_world
+from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
 from dp_ros.training.draws import batches
@@ -73,6 +73,7 @@ class Trainer:
         self.accelerator = start_processes(settings)
         if settings.rollouts.world:
             check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
+            make_world(settings.rollouts.world)  # now, and not at the first look, if it is not installed
         self.settings = settings
         self.folder = folder
         train, held = split_episodes(episodes, settings.validation_share, settings.seed)

@@ -62,6 +62,9 @@ class Policy:
     def with_settings(self, **_: Any) -> Policy:
         return self
 
+    def calls(self, _: np.ndarray | None = None) -> int:
+        return 1
+
     def chunk(
         self,
         window: Window,
@@ -530,6 +533,8 @@ def test_real_time_chunking_is_switched_on_live_and_fixes_the_steps_executed_mea
 
 def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_noise(ros, tiny):
     live = Live(ros, tiny)
+    heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
+    ros.connected('/policy_executor/ledger')
     (result,) = live.set(warm_steps=11)
     assert not result.successful and 'sampling_steps 10: got 11, allowed 0 to 10' in result.reason
     (result,) = live.set(warm_steps=2)
@@ -540,6 +545,10 @@ def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_n
             live.wait_for((tick - 1) // 8 + 1)
     first, second = live.wait_for(2)
     assert np.array_equal(first.actions, expected(live, 1, [0, 0]))
+    ros.wait(lambda: len(heard) == 2, 'both entries')
+    assert [{v.key: v.value for v in e.values}['network_calls'] for e in heard] == ['10', '2']
+    (result,) = live.set(exec_horizon=13)
+    assert not result.successful and 'warm_steps 2 with exec_horizon 13' in result.reason
     start = np.concatenate([first.actions[8:], np.repeat(first.actions[-1:], 8, axis=0)])
     policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(warm_steps=2)
     warm = policy.chunk(live.window(9), np.random.default_rng([0, 1]), start=start).actions

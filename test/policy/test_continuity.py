@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.data import Chunk
+from dp_ros.data import Chunk, Goal
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.continuity import (
     Continuation,
     Overlap,
     check_continuity,
+    check_start,
     ensembled,
     overlap_with,
     soft_weights,
@@ -168,7 +169,7 @@ def test_regression_has_no_sampler_to_chunk_in():
         check_continuity('rtc', ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample'))
 
 
-def test_a_chunk_may_start_from_one_that_says_at_least_half_of_it():
+def test_a_chunk_may_start_from_one_that_says_enough_of_it_and_had_the_same_goal():
     run = Continuation()
     assert run.start(0) is None
     actions = np.arange(32.0).reshape(16, 2)
@@ -177,8 +178,14 @@ def test_a_chunk_may_start_from_one_that_says_at_least_half_of_it():
     assert start is not None
     np.testing.assert_array_equal(start[:8], actions[8:])
     np.testing.assert_array_equal(start[8:], np.repeat(actions[-1:], 8, axis=0))
-    assert run.start(10 * DT) is None
+    assert run.start(13 * DT) is not None
+    assert run.start(14 * DT) is None, 'less than a quarter of the new chunk'
     assert run.start(9 * DT + 1) is None
+    assert run.start(9 * DT, Goal(instruction='left')) is None, 'the last chunk was not asked for that'
+    run.take(chunk(9 * DT, actions), 0, 'none', Goal(instruction='left', streams={'goal': np.ones(2)}))
+    assert run.start(17 * DT, Goal(instruction='left', streams={'goal': np.ones(2)})) is not None
+    for other in (Goal(instruction='left', streams={'goal': np.zeros(2)}), Goal(instruction='left'), Goal()):
+        assert run.start(17 * DT, other) is None
 
 
 def test_with_warm_steps_a_chunk_is_near_the_last_one_and_without_a_last_one_as_always(tmp_path):
@@ -200,6 +207,26 @@ def test_with_warm_steps_a_chunk_is_near_the_last_one_and_without_a_last_one_as_
         act(warm, 0, start[:3])
     with pytest.raises(DataError, match='start: got nan'):
         act(warm, 0, np.full((16, 2), np.nan))
+
+
+def test_warm_steps_that_no_chunk_would_take_are_refused():
+    check_start(2, 12, 16)
+    check_start(0, 16, 16)
+    with pytest.raises(ConfigError, match='warm_steps 2 with exec_horizon 13: allowed with exec_horizon up to 12'):
+        check_start(2, 13, 16)
+
+
+def test_a_start_is_clipped_like_every_estimate(tmp_path):
+    bundle = load_bundle(write_tiny_bundle(tmp_path / 'tiny'))
+    policy = DiffusionPolicy(bundle, open_backend(bundle)).with_settings(warm_steps=1)
+    low, high = (bundle.normalizer.denormalize('action', np.full((16, 2), v)) for v in (1.0, 40.0))
+    near, far = (policy.chunk(window(), np.random.default_rng(0), start=s).actions for s in (low, high))
+    np.testing.assert_allclose(near, far, atol=1e-9)
+
+
+def test_a_bundle_does_not_choose_warm_steps(tmp_path):
+    with pytest.raises(BundleError, match='defaults warm_steps: got 4, allowed 0'):
+        load_bundle(write_tiny_bundle(tmp_path / 'tiny', defaults=SamplerSettings(warm_steps=4)))
 
 
 def test_of_several_samples_the_nearest_to_the_last_chunk_is_taken(tmp_path):

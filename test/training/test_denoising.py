@@ -12,7 +12,7 @@ pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)
 from dp_ros.cli import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError
-from dp_ros.training.denoising import BANNER, HEIGHT, REST_FRAMES, DenoisingSettings, panels
+from dp_ros.training.denoising import BANNER, HEIGHT, DenoisingSettings, panels
 from test.tiny_bundle import write_tiny_bundle
 
 
@@ -28,7 +28,6 @@ def test_each_panel_goes_from_noise_to_its_chunks(tmp_path, capsys):
     assert np.abs(right[0] - right[1]).max() > 50
     assert np.abs(right[1] - right[2]).max() < 50
     assert np.abs(frames[1, BANNER:, :HEIGHT] - frames[2, BANNER:, :HEIGHT]).max() > 50
-    assert REST_FRAMES > 1
 
 
 def test_without_panels_it_is_all_levels_of_ddpm_beside_the_bundles_own(tmp_path):
@@ -43,6 +42,10 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
         panels(folder, ['ddim'])
     with pytest.raises(ConfigError, match=r'sampler: got .heun.'):
         panels(folder, ['heun:3'])
+    with pytest.raises(ConfigError, match='sampling_steps: got 200, allowed 1 to diffusion_steps'):
+        panels(folder, ['ddim:200'])
+    with pytest.raises(ConfigError, match='panels: got'):
+        panels(folder, ['ddim:²'])
     for change, words in (({'panels': ()}, 'panels: got none'), ({'at': 0.0}, 'at: got 0'), ({'chunks': 0}, 'chunks')):
         whole = {'bundle': folder, 'world': 'pusht', 'out': tmp_path / 'x.gif', 'panels': (SamplerSettings(),)}
         with pytest.raises(ConfigError, match=words):

@@ -174,6 +174,12 @@ def test_a_run_knows_its_teacher_and_goes_on_with_no_other(teacher, tmp_path):
     record = json.loads((tmp_path / 'run' / 'run.json').read_text())
     assert record['teacher_sha256'] == hashlib.sha256((teacher / 'checkpoint.pt').read_bytes()).hexdigest()
     Trainer(settings, episodes(), tmp_path / 'run')
+    del record['teacher_sha256']
+    old = tmp_path / 'run' / 'run.json'
+    kept = old.read_text()
+    old.write_text(json.dumps(record))
+    Trainer(settings, episodes(), tmp_path / 'run')  # from before teachers were noted
+    old.write_text(kept)
     weights = torch.load(tmp_path / 'teacher' / 'checkpoint.pt', weights_only=True)
     weights['step'] += 1
     torch.save(weights, tmp_path / 'teacher' / 'checkpoint.pt')

@@ -118,6 +118,7 @@ def test_training_sees_twice_the_windows_and_the_normalizer_both_sides(tmp_path)
         ({'joints': MirrorSettings(take=(0, 1), scale=(1.0,))}, 'mirror.joints.scale: got 1 numbers'),
         ({'action': MirrorSettings(take=(0, 1), offset=(float('nan'), 0.0))}, 'finite'),
         ({'action': MirrorSettings(flip='left_right')}, 'no pictures'),
+        ({'action': MirrorSettings(take=(0, 1), scale=(-1.0, 1.0), offset=(0.5, 0.0))}, 'does to the same joints'),
         ({'camera': MirrorSettings()}, 'for pictures'),
         ({'camera': MirrorSettings(flip='diagonal')}, '8 x 12'),
     ],
