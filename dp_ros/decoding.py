@@ -51,6 +51,11 @@ def decode(stream: Stream, msg: Any) -> np.ndarray:
     if isinstance(stream, JointStream):
         return joint_vector(stream, msg.name, msg.position, msg.velocity, msg.effort)
     if isinstance(stream, PoseStream):
+        if stream.frame and msg.header.frame_id != stream.frame:
+            raise DataError(
+                f'stream {stream.name!r} frame: got {msg.header.frame_id!r}, allowed {stream.frame!r} only; '
+                'poses are not transformed'
+            )
         p, q = msg.pose.position, msg.pose.orientation
         return pose_features(stream, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     what = f'stream {stream.name!r}'

@@ -33,6 +33,8 @@ class GoalPose:
         In hindsight, the pose stream whose later value is the goal; it has the same features.
     hindsight
         Which value: the ``last`` of the episode, or ``any`` later one, drawn anew each time.
+    frame
+        The ``frame_id`` that it must have; empty: any.
 
     """
 
@@ -43,11 +45,12 @@ class GoalPose:
     source: GoalSource = 'hindsight'
     stream: str = ''
     hindsight: Hindsight = 'last'
+    frame: str = ''
 
     @property
     def as_stream(self) -> PoseStream:
         """The stream that its topic would be, to decode messages by."""
-        return PoseStream(name=self.name, topic=self.topic, features=self.features)
+        return PoseStream(name=self.name, topic=self.topic, features=self.features, frame=self.frame)
 
     @property
     def shape(self) -> tuple[int, ...]:

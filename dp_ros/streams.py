@@ -50,13 +50,21 @@ class JointStream:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseStream:
-    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m]."""
+    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m].
+
+    Attributes
+    ----------
+    frame
+        The ``frame_id`` that poses must have, in recordings and on the robot; empty: any.
+
+    """
 
     kind: ClassVar[str] = 'pose'
     name: str
     topic: str
     features: tuple[PoseFeature, ...]
     max_age: float = 0.1
+    frame: str = ''
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} features', self.features)

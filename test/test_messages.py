@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -117,6 +118,14 @@ def test_yaw_features_are_those_of_the_angle_whatever_the_length_of_the_quaterni
     assert features['sin_yaw'] == pytest.approx(math.sin(yaw), abs=1e-12)
     assert features['cos_yaw'] == pytest.approx(math.cos(yaw), abs=1e-12)
     assert (features['x'], features['y'], features['z']) == (1.0, 2.0, 3.0)
+
+
+def test_a_pose_in_another_frame_is_refused_where_one_is_asked_for(types: messages.MessageTypes) -> None:
+    msg = messages.to_pose(stamp=STAMP, position=(1, 2, 3), orientation=(0, 0, 0, 1), frame_id='map', types=types)
+    for frame in ('', 'map'):
+        assert messages.decode(dataclasses.replace(POSE, frame=frame), msg)[0] == 1.0
+    with pytest.raises(DataError, match="stream 'block' frame: got 'map', allowed 'base_link' only"):
+        messages.decode(dataclasses.replace(POSE, frame='base_link'), msg)
 
 
 def test_yaw_of_a_tilted_pose_is_the_heading_of_its_x_axis(types: messages.MessageTypes) -> None:

@@ -205,4 +205,5 @@ def check_same_task(bundle: Bundle, fallback: Bundle) -> None:
 
 def _asked_live(goal: GoalSpec) -> tuple[object, ...]:
     """Return what a goal is on the robot: where training had it from makes no difference there."""
-    return goal.kind, goal.name, goal.topic, goal.shape, getattr(goal, 'features', ()), getattr(goal, 'compressed', ())
+    kind = tuple(getattr(goal, name, ()) for name in ('features', 'frame', 'compressed'))
+    return goal.kind, goal.name, goal.topic, goal.shape, kind

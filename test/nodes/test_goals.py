@@ -114,6 +114,13 @@ def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which
     assert (values['accepted_goals'], values['refused_goals']) == ('2', '1')
 
 
+def test_a_goal_in_another_frame_is_refused(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, replace(POSE, frame='base_link')))
+    ros.talk(PoseStamped, '/goal_pose').publish(pose(0.2, 0.3))
+    ros.wait(lambda: live.node._goals.refused, 'the refusal')
+    assert not live.node._goals.goal.streams
+
+
 def test_more_than_one_publisher_of_goals_is_warned_of(ros, tmp_path):
     Live(ros, bundle(tmp_path, POSE))
     one, _ = ros.talk(PoseStamped, '/goal_pose'), ros.talk(PoseStamped, '/goal_pose')
