@@ -39,6 +39,8 @@ class EvaluationSettings:
         Speed of simulated time through ROS; 1 is real time.
     seconds
         Longest episode [s].
+    workers
+        Processes that share the episodes; with more than one, chunks take longer than they would alone.
 
     """
 
@@ -61,6 +63,7 @@ class EvaluationSettings:
     threads: int = 2
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
     seconds: float = 30.0
+    workers: int = 1
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -75,11 +78,14 @@ class EvaluationSettings:
             ('delay', 0, 1000),
             ('rate', 0.01, 100.0),
             ('threads', 1, 64),
+            ('workers', 1, 256),
             ('seconds', 1.0, 3600.0),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        if self.workers > 1 and self.through == 'ros':
+            raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
         if self.delay is not None and self.through == 'ros':
             raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
 
@@ -117,6 +123,7 @@ class EvaluationSettings:
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
             **({} if self.delay is None else {'delay': self.delay}),
             'longest_episode_s': self.seconds,
+            **({} if self.workers == 1 else {'workers': self.workers}),
         }
 
     def latency_in(self, bundle: Bundle) -> float:

@@ -6,8 +6,10 @@ observation, however long predicting really took; that real time is what is repo
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,25 +40,52 @@ START = 1_700_000_000 * NANOSECONDS
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
+    runner = _runner(settings)  # refuses what can't be, before anything is started
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    bar = tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True)
+    results = []
+    with bar, _episodes(runner, seeds) as episodes:
+        for result in episodes:
+            results.append(result)
+            bar.update()
+            bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
+    return summarize(results, **settings.about(runner.bundle))
+
+
+def _runner(settings: EvaluationSettings) -> DirectRunner:
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
     policy = DiffusionPolicy(bundle, backend).with_settings(**settings.sampler_settings(bundle))
-    runner = DirectRunner(bundle, policy, settings)
-    seeds = range(settings.seed, settings.seed + settings.episodes)
-    bar = tqdm(seeds, unit='episode', desc=bundle.name, dynamic_ncols=True)
-    results = []
-    for seed in bar:
-        results.append(runner.run(seed))
-        bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
-    return summarize(results, **settings.about(bundle))
+    return DirectRunner(bundle, policy, settings)
+
+
+@contextmanager
+def _episodes(runner: DirectRunner, seeds: Sequence[int]) -> Iterator[Iterator[EpisodeResult]]:
+    """Yield the results of ``seeds``, in order; several workers are processes, and give what one would."""
+    workers = min(runner.settings.workers, len(seeds))
+    if workers == 1:
+        yield map(runner.run, seeds)
+        return
+    # Spawned: a forked process would have a copy of ONNX Runtime's threads, which do not run there.
+    with multiprocessing.get_context('spawn').Pool(workers, _start_worker, (runner.settings,)) as pool:
+        yield pool.imap(_run_in_worker, seeds)
+
+
+def _start_worker(settings: EvaluationSettings) -> None:
+    global _worker
+    _worker = _runner(settings)
+
+
+def _run_in_worker(seed: int) -> EpisodeResult:
+    assert _worker is not None
+    return _worker.run(seed)
 
 
 class DirectRunner:
     """Runs a policy in a world, one episode at a time."""
 
     def __init__(self, bundle: Bundle, policy: DiffusionPolicy, settings: EvaluationSettings) -> None:
-        self.policy = policy
-        self.settings = settings
+        self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
         settings.check_horizons(bundle)
@@ -86,6 +115,9 @@ class DirectRunner:
         blend_steps = self.settings.blend_steps
         changes = {} if blend_steps is None else {'blend_steps': blend_steps}
         return make_planner(self.world, self.settings.world, self.task, **changes)
+
+
+_worker: DirectRunner | None = None  # of a worker's process
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Evaluation in one process."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def test_the_same_seeds_give_the_same_scores(tiny: Path) -> None:
     first, second = evaluate_direct(settings), evaluate_direct(settings)
     assert first['scores'] == second['scores']
     assert first['chunks'] == second['chunks'] > 0
+
+
+def test_workers_give_what_one_process_gives(tiny: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, episodes=3, seed=3, seconds=2.0)
+    alone, shared = evaluate_direct(settings), evaluate_direct(replace(settings, workers=2))
+    assert shared['seeds'] == alone['seeds'] == [3, 4, 5]
+    assert shared['scores'] == alone['scores'] and shared['chunks'] == alone['chunks']
+    assert (shared['workers'], 'workers' in alone) == (2, False)
+    with pytest.raises(ConfigError, match='workers: got 2 through ros, allowed 1'):
+        replace(settings, workers=2, through='ros')
 
 
 def test_an_exec_horizon_beyond_the_chunk_is_refused(tiny: Path) -> None:
