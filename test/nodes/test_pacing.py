@@ -69,10 +69,7 @@ def test_a_warm_chunk_drops_of_its_own_steps_alone(ros, tiny):
     with_cost(live, Cost(fixed=2.0, step=4.0))
     heard = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
     ros.connected('/policy_executor/ledger')
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
+    live.two_chunks()
     ros.wait(lambda: len(heard) == 2, 'both entries')
     entries = [{v.key: v.value for v in entry.values} for entry in heard]
     assert [(e['sampling_steps'], e['dropped_sampling_steps']) for e in entries] == [('4', '6'), ('4', '1')]

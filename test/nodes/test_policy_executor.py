@@ -114,6 +114,14 @@ class Live:
         if len(only) == 2:
             self.ros.wait(lambda: self.node._newest == T0 + tick * DT, f'observation {tick} to be taken')
 
+    def two_chunks(self) -> list[Chunk]:
+        """Send ten ticks, and return the chunks of the second and the last."""
+        for tick in range(10):
+            self.send(tick)
+            if tick in (1, 9):
+                self.wait_for((tick - 1) // 8 + 1)
+        return self.wait_for(2)
+
     def window(self, tick: int) -> Window:
         streams = {s.name: s for s in self.bundle.task.streams}
         return stack(
@@ -413,10 +421,7 @@ def test_the_fallback_takes_over_where_the_policy_fails_until_it_is_activated_ag
     with_fallback(live, nan)
     inference = live.node._inference
     before = inference._continuation
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
+    live.two_chunks()
     assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 9]
     status = ros.status('policy_executor: inference', WARN, 'predicts: policy tiny prediction at k = 3: got nan')
     assert 'predicts' in status.message
@@ -515,11 +520,7 @@ def test_real_time_chunking_is_switched_on_live_and_fixes_the_steps_executed_mea
     live = Live(ros, tiny)
     (result,) = live.set(continuity='rtc')
     assert result.successful, result.reason
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
-    first, second = live.wait_for(2)
+    first, second = live.two_chunks()
     free = expected(live, 9, [0, 1])
     np.testing.assert_allclose(second.actions[0], first.actions[8], atol=1e-5)
     assert np.abs(free[0] - first.actions[8]).max() > 1e-3
@@ -539,11 +540,7 @@ def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_n
     assert not result.successful and 'sampling_steps 10: got 11, allowed 0 to 10' in result.reason
     (result,) = live.set(warm_steps=2)
     assert result.successful, result.reason
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
-    first, second = live.wait_for(2)
+    first, second = live.two_chunks()
     assert np.array_equal(first.actions, expected(live, 1, [0, 0]))
     ros.wait(lambda: len(heard) == 2, 'both entries')
     assert [{v.key: v.value for v in e.values}['network_calls'] for e in heard] == ['10', '2']
@@ -558,11 +555,7 @@ def test_warm_steps_are_switched_on_live_and_the_first_chunk_still_starts_from_n
 
 def test_of_several_samples_the_one_that_goes_on_from_the_last_chunk_is_published(ros, tiny):
     live = Live(ros, tiny, samples=4)
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
-    first, second = live.wait_for(2)
+    first, second = live.two_chunks()
     start = np.concatenate([first.actions[8:], np.repeat(first.actions[-1:], 8, axis=0)])
     policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(samples=4)
     seeds = [[0, n] for n in (0, 1)]
@@ -593,10 +586,6 @@ def test_as_many_steps_are_fixed_as_inference_delay_says_although_predicting_is_
     live = Live(ros, tiny, continuity='rtc')
     (result,) = live.set(inference_delay=5)
     assert result.successful, result.reason
-    for tick in range(10):
-        live.send(tick)
-        if tick in (1, 9):
-            live.wait_for((tick - 1) // 8 + 1)
-    first, second = live.wait_for(2)
+    first, second = live.two_chunks()
     np.testing.assert_allclose(second.actions[:5], first.actions[8:13], atol=1e-5)
     assert np.abs(second.actions[5] - first.actions[13]).max() > 1e-4
