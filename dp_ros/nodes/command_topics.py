@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.serialization import serialize_message
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from trajectory_msgs.msg import JointTrajectory
@@ -23,6 +24,9 @@ from dp_ros.policy.trajectory import Trajectory
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
+# Who acknowledges, hears. After a crash nobody can tell: for 20 s the middleware waits for the dead one as well.
+DEAF = 5_000_000_000  # [ns] after which someone who listens is taken to hear
+ACKNOWLEDGED = 30_000_000  # [ns] to wait for that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,8 @@ class CommandTopics:
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
         self._since: dict[bytes, int] = {}
+        self._listeners: list[frozenset[bytes]] = [frozenset() for _ in self._topics]
+        self._heard: list[frozenset[bytes]] = list(self._listeners)
         self.forget()
 
     def forget(self) -> None:
@@ -95,6 +101,41 @@ class CommandTopics:
         for part, publisher in zip(parts, self._publishers, strict=True):
             publisher.publish(part)
 
+    def deaf(self, *, fresh: bool) -> list[int]:
+        """Return the topics where no motion may begin, because it is not known that it would be heard.
+
+        The middleware knows a listener up to seconds before the listener hears, and may deliver what was sent meanwhile
+        late, or never. A controller that missed how a motion began would jump into the midst of it.
+
+        Parameters
+        ----------
+        fresh
+            Whether the motion begins with the next message: then everyone must hear. One that goes on may be joined by
+            others who listen, as long as there is someone from before.
+
+        """
+        now = self._node.steady()
+        found = []
+        for number in range(len(self._publishers)):
+            new = {
+                gid
+                for gid in self._listeners[number] - self._heard[number]
+                if now - self._since.setdefault(gid, now) < DEAF
+            }
+            if new and (fresh or new == self._listeners[number]):
+                found.append(number)
+        return found
+
+    def probe(self, harmless: Trajectory, topics: Sequence[int]) -> None:
+        """Send something harmless to those who may not hear, and see whether they acknowledge it."""
+        whole = serialize_message(messages.to_joint_trajectory(harmless))
+        parts = self.prepare(harmless, whole)
+        for number in topics:
+            self._publishers[number].publish(parts[number])
+        for number in topics:
+            if _acknowledged(self._publishers[number]):
+                self._heard[number] |= self._listeners[number]
+
     def look(self) -> Around:
         """Return what the graph shows now."""
         faults, restarted, newcomers = [], [], []
@@ -105,6 +146,8 @@ class CommandTopics:
                 faults.append(Reason(cause=Cause.PUBLISHER, text=text))
             listeners, unknown = _controllers(topic, self._node.get_subscriptions_info_by_topic(topic))
             newcomers += self._newcomers(topic, listeners, unknown)
+            self._listeners[number] = unknown.union(*listeners.values())
+            self._heard[number] &= self._listeners[number]
             if not listeners and not unknown:
                 text = f'{topic}: got nobody who listens, allowed an active joint_trajectory_controller'
                 faults.append(Reason(cause=Cause.CONTROLLER, text=text))
@@ -135,6 +178,14 @@ class CommandTopics:
         if own in names:
             names.remove(own)  # once: another node of the same name is another one
         return sorted(names)
+
+
+def _acknowledged(publisher: Any) -> bool:
+    """Whether everyone known to listen has acknowledged what was sent; False where the middleware cannot say."""
+    try:
+        return bool(publisher.wait_for_all_acked(Duration(nanoseconds=ACKNOWLEDGED)))
+    except RuntimeError:
+        return False
 
 
 def _full_name(info: TopicEndpointInfo) -> str:

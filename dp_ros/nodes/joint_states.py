@@ -64,8 +64,10 @@ class JointStates:
         if decoded is None:
             self.wrong += 1
             return self.state
-        self.state, self.fault = decoded, ''
-        return decoded
+        # One stamped before the last is late; or a simulation begins anew, and its clock has yet to tell.
+        if self.state is None or decoded.stamp >= self.state.stamp:
+            self.state, self.fault = decoded, ''
+        return self.state
 
     def _decoded(self, serialized: bytes, arrival: int) -> MeasuredState:
         message = deserialize_message(serialized, JointState)

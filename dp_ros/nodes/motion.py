@@ -108,12 +108,28 @@ class Motion:
             return Refused(reason=self.joint_states.fault)
         if self.ladder.was_blind and (self.rests_at or 0) <= now:
             self._from_measured()  # nobody knows what happened to the robot meanwhile
+        if self._unheard(now):
+            return Refused(reason='the controller may not hear yet: it is new, and has acknowledged nothing')
         verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
         if isinstance(verdict, Planned):
             self.ladder.accepted(chunk.stamp)
         elif isinstance(verdict, Refused) and verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
+
+    def _unheard(self, now: int) -> bool:
+        """Whether a motion that begins now could be missed by the controller. A hold is what it is asked with."""
+        command, fresh = self.parts.command, self.planner.plan is None
+        deaf = command.deaf(fresh=fresh)
+        if not deaf:
+            return False
+        before = self.planner.checkpoint()
+        held = self.planner.hold(now)
+        self.planner.rollback(before)
+        if isinstance(held, Refused):
+            return True
+        command.probe(held, deaf)
+        return bool(command.deaf(fresh=fresh))
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
