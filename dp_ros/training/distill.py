@@ -24,12 +24,12 @@ from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
-from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.objective import Objective, squared_error
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import TrainSettings
+from dp_ros.training.start import check_alike
 
 
 class Distillation:
@@ -132,16 +132,17 @@ def make_objective(
     taught, teacher, its_normalizer, _ = load_network(Path(asked.teacher))
     student_spec, teacher_spec = settings.objective.spec, taught.objective.spec
 
-    def same(what: str, got: object, allowed: object) -> None:
-        if got != allowed:
-            raise ConfigError(f"distill.teacher {asked.teacher}: {what}: got {got}, allowed the student's, {allowed}")
-
-    same('task', taught.task, settings.task)
-    same('guidance', taught.task.guidance, '')
-    same('schedule', teacher_spec.name, student_spec.name)
-    same('diffusion_steps', teacher_spec.diffusion_steps, student_spec.diffusion_steps)
-    same('prefix_steps', teacher_spec.prefix_steps, student_spec.prefix_steps)
-    same('normalizer', to_plain(its_normalizer), to_plain(normalizer))
+    check_alike(
+        f'distill.teacher {asked.teacher}',
+        (
+            ('task', taught.task, settings.task),
+            ('guidance', taught.task.guidance, ''),
+            ('schedule', teacher_spec.name, student_spec.name),
+            ('diffusion_steps', teacher_spec.diffusion_steps, student_spec.diffusion_steps),
+            ('prefix_steps', teacher_spec.prefix_steps, student_spec.prefix_steps),
+            ('normalizer', to_plain(its_normalizer), to_plain(normalizer)),
+        ),
+    )
     if taught.network == settings.network:
         network.load_state_dict(teacher.state_dict())
     return Distillation(

@@ -49,13 +49,31 @@ def make_optimizer(parameters: list[nn.Parameter], chosen: OptimizerSettings) ->
 
 
 class Learner:
-    """The network of a run and what changes it; every process of the run has its own, and all hold the same weights."""
+    """The network of a run and what changes it; every process of the run has its own, and all hold the same weights.
 
-    def __init__(self, settings: TrainSettings, normalizer: Normalizer, accelerator: Accelerator) -> None:
+    Parameters
+    ----------
+    settings, normalizer, accelerator
+        The run's.
+    start
+        A network with the same settings whose weights are the first; None: they are drawn at random.
+
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        normalizer: Normalizer,
+        accelerator: Accelerator,
+        *,
+        start: DiffusionNetwork | None = None,
+    ) -> None:
         self._settings = settings
         self.accelerator = accelerator
         torch.manual_seed(settings.seed)
         self.network = DiffusionNetwork(settings.task, settings.network, marks=settings.objective.spec.marks)
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
         self.network.to(accelerator.device)
         self._model: Any = accelerator.prepare_model(self.network)
         if settings.compile:

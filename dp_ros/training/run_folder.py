@@ -57,7 +57,11 @@ def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]
             'allowed the same configuration (to resume), or a new folder'
         )
     run = json.loads((folder / RUN).read_text())
-    for key, what, same in (('data_sha256', 'on data', 'recordings'), ('teacher_sha256', 'with a teacher', 'teacher')):
+    for key, what, same in (
+        ('data_sha256', 'on data', 'recordings'),
+        ('teacher_sha256', 'with a teacher', 'teacher'),
+        ('start_sha256', 'begun from', 'start'),
+    ):
         held, got = run.get(key), record.get(key, '')
         if held is not None and held != got:  # runs from before teachers were noted say nothing of theirs
             raise ConfigError(

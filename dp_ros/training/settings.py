@@ -161,6 +161,8 @@ class TrainSettings:
 
     Attributes
     ----------
+    start
+        Run folder whose weights (the best, or the last) and normalizer this one begins with; empty: begin at random.
     steps, batch
         Optimizer steps in all, and windows in each.
     validation_share
@@ -196,6 +198,7 @@ class TrainSettings:
     mirror: dict[str, MirrorSettings] = field(default_factory=dict)
     cut: CutSettings = field(default_factory=CutSettings)
     columns: dict[str, str] = field(default_factory=dict)
+    start: str = ''
     steps: int
     batch: int = 128
     validation_share: float = 0.05
@@ -219,6 +222,8 @@ class TrainSettings:
         _check('seed', self.seed, 0, 2**31 - 1)
         _check('threads', self.threads, 0, 1024)
         _check('accumulate', self.accumulate, 1, 65536)
+        if self.start and self.objective.distill.teacher:
+            raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
         check_mirror(self.task, self.mirror)
         others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose)]
         if self.rollouts.world and others:

@@ -30,6 +30,7 @@ from dp_ros.training.processes import is_first_process, start_processes
 from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, checkpoint_file, load_network, open_run
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
+from dp_ros.training.start import load_start
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
@@ -79,10 +80,11 @@ class Trainer:
         train, held = split_episodes(episodes, settings.validation_share, settings.seed)
         self.held_out = [e.name for e in held]
         train = with_mirrored(train, settings.mirror)
-        self.normalizer = fit_normalizer(train, settings.task)
+        start = load_start(settings)
+        self.normalizer = fit_normalizer(train, settings.task) if start is None else start[1]
         self.train_set = WindowDataset(train, settings.task, self.normalizer)
         self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None
-        self.learner = Learner(settings, self.normalizer, self.accelerator)
+        self.learner = Learner(settings, self.normalizer, self.accelerator, start=start and start[0])
         self.step = 0
         self.validation_loss = float('nan')
         self._losses: list[torch.Tensor] = []
@@ -193,9 +195,8 @@ class Trainer:
                 'training_windows': len(self.train_set),
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }
-            teacher = self.settings.objective.distill.teacher
-            if teacher:
-                record['teacher_sha256'] = sha256(checkpoint_file(Path(teacher)))
+            others = {'teacher': self.settings.objective.distill.teacher, 'start': self.settings.start}
+            record |= {f'{w}_sha256': sha256(checkpoint_file(Path(run))) for w, run in others.items() if run}
             found = [open_run(self.folder, self.settings, record)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found)

@@ -163,7 +163,7 @@ def test_a_teacher_that_goes_on_from_a_prefix_is_refused(teacher, tmp_path):
     Trainer(asked, episodes(), tmp_path / 'prefixed').run()
     settings = student(tmp_path / 'prefixed')
     network = DiffusionNetwork(settings.task, settings.network)
-    with pytest.raises(ConfigError, match=r'prefix_steps: got 2, allowed the student.s, 0'):
+    with pytest.raises(ConfigError, match=r'prefix_steps: got 2, allowed .*, 0'):
         make_objective(settings, network, load_network(teacher)[2])
 
 
@@ -190,5 +190,5 @@ def test_a_run_knows_its_teacher_and_goes_on_with_no_other(teacher, tmp_path):
 def test_a_teacher_of_other_recordings_is_refused(teacher):
     normalizer = load_network(teacher)[2]
     other = dataclasses.replace(normalizer, high={name: tuple(2.0 for _ in v) for name, v in normalizer.high.items()})
-    with pytest.raises(ConfigError, match=r'normalizer: got .* allowed the student'):
+    with pytest.raises(ConfigError, match=r'normalizer: got .* allowed that of the run to come'):
         make_objective(student(teacher), DiffusionNetwork(SETTINGS.task, SETTINGS.network), other)

@@ -1,0 +1,98 @@
+"""Training that begins with the weights of another run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dp_ros.config import ActionSpec, JointStream, TaskSpec, to_plain
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.networks.settings import NetworkSettings
+from dp_ros.training.episodes import Episode
+from dp_ros.training.run_folder import load_network
+from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings
+from dp_ros.training.trainer import Trainer
+
+TASK = TaskSpec(
+    streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),
+    action=ActionSpec(topic='/command', joints=('a',), units=('rad',)),
+)
+FIRST = TrainSettings(
+    name='first',
+    task=TASK,
+    network=NetworkSettings(channels=(8, 16), level_width=8),
+    optimizer=OptimizerSettings(warmup_steps=1),
+    steps=4,
+    batch=8,
+    validation_share=0.0,
+    threads=1,
+)
+
+
+def episodes(reach: float) -> list[Episode]:
+    values = reach * np.sin(np.linspace(0, 3, 30))[:, None]
+    stamps = np.arange(1, 31, dtype=np.int64) * 100_000_000
+    return [Episode(name=f'e{i}', stamps=stamps, streams={'joints': values}, actions=values) for i in range(3)]
+
+
+@pytest.fixture(scope='module')
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs') / 'first'
+    Trainer(FIRST, episodes(1.0), folder).run()
+    return folder
+
+
+def after(first, **changes) -> TrainSettings:
+    return dataclasses.replace(FIRST, name='second', start=str(first), **changes)
+
+
+def test_a_run_begins_with_the_averaged_weights_and_the_normalizer_of_its_start(first, tmp_path):
+    trainer = Trainer(after(first), episodes(2.0), tmp_path / 'run')
+    _, network, normalizer, _ = load_network(first)
+    begun = trainer.learner.network.state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in network.state_dict().items())
+    assert to_plain(trainer.normalizer) == to_plain(normalizer), 'not fitted to the new data'
+    assert trainer.run().finished
+    learnt = load_network(tmp_path / 'run')
+    assert any(not torch.equal(learnt[1].state_dict()[name], value) for name, value in begun.items())
+    assert to_plain(learnt[2]) == to_plain(normalizer)
+    assert len(learnt[3]['start_sha256']) == 64
+
+
+def test_a_run_resumed_with_another_start_is_refused(first, tmp_path):
+    other = tmp_path / 'other'
+    Trainer(dataclasses.replace(FIRST, seed=1), episodes(1.0), other).run()
+    start = tmp_path / 'start'
+    start.symlink_to(first)
+    Trainer(after(start), episodes(1.0), tmp_path / 'run').run()
+    start.unlink()
+    start.symlink_to(other)
+    with pytest.raises(ConfigError, match=r'holds a run begun from .* allowed the same start'):
+        Trainer(after(start), episodes(1.0), tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'task': dataclasses.replace(TASK, exec_horizon=4)}, 'task: got '),
+        ({'network': NetworkSettings(channels=(8, 8), level_width=8)}, 'network: got '),
+        ({'objective': ObjectiveSettings(prediction_type='sample')}, 'objective: got .*epsilon.* allowed .*sample'),
+    ],
+)
+def test_a_start_that_was_taught_something_else_is_refused(first, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=rf'start .*first: {message}'):
+        Trainer(after(first, **changes), episodes(1.0), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_start_that_is_no_run_is_named(tmp_path):
+    with pytest.raises((ConfigError, DataError), match='nowhere'):
+        Trainer(after(tmp_path / 'nowhere'), episodes(1.0), tmp_path / 'run')
+
+
+def test_a_student_begins_from_its_teacher_alone(first):
+    with pytest.raises(ConfigError, match=r"start: got '.*first' with distill.teacher"):
+        after(first, objective=ObjectiveSettings(distill=DistillSettings(teacher=str(first))))
