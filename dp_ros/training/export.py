@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.prepared import PreparedNetwork
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, write_bundle
 from dp_ros.policy.normalizer import Normalizer
@@ -86,16 +87,18 @@ def export_network(
     schedule = settings.objective.spec
     if weights == 'float16':
         round_to_half(network)
-    parity = record_parity(network, settings)
+    levels, pred_horizon = settings.objective.diffusion_steps, settings.task.pred_horizon
+    prepared = PreparedNetwork(network, levels=levels, pred_horizon=pred_horizon).eval()
+    parity = record_parity(network, prepared, settings)
     networks: dict[str, Path | bytes] = {
-        'encoder.onnx': encoder_onnx(network, settings, parity),
-        'denoiser.onnx': denoiser_onnx(network, parity),
+        'encoder.onnx': encoder_onnx(prepared, settings, parity),
+        'denoiser.onnx': denoiser_onnx(prepared, parity),
     }
     if weights == 'float16':
         networks['denoiser.onnx'] = store_half(networks['denoiser.onnx'])  # type: ignore[arg-type]
         networks['encoder.onnx'] = store_half(networks['encoder.onnx'])  # type: ignore[arg-type]
     if torchscript:
-        networks |= torchscript_twins(network, settings, parity)
+        networks |= torchscript_twins(prepared, settings, parity)
     bundle = write_bundle(
         folder,
         task=settings.task,
@@ -126,8 +129,11 @@ def round_to_half(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def record_parity(network: DiffusionNetwork, settings: TrainSettings) -> Parity:
-    """Run the network on fixed random inputs, noise levels from the cleanest to the noisiest."""
+def record_parity(network: DiffusionNetwork, prepared: PreparedNetwork, settings: TrainSettings) -> Parity:
+    """Run the network on fixed random inputs, noise levels from the cleanest to the noisiest.
+
+    Predictions are the trained network's; what is prepared only says what its encoder hands on.
+    """
     task = settings.task
     generator = torch.Generator().manual_seed(0)
     inputs = {
@@ -137,24 +143,24 @@ def record_parity(network: DiffusionNetwork, settings: TrainSettings) -> Parity:
     channels = len(task.action.joints) + settings.objective.spec.marks
     x_k = torch.randn((PARITY_BATCH, task.pred_horizon, channels), generator=generator)
     k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)
-    cond = network.encoder(*inputs.values())
+    streams = tuple(inputs.values())
     return Parity(
         inputs={name: value.numpy() for name, value in inputs.items()},
-        cond=cond.numpy(),
+        cond=prepared.encoder(*streams).numpy(),
         x_k=x_k.numpy(),
         k=k.numpy(),
-        prediction=network.denoiser(x_k, k, cond).numpy(),
+        prediction=network(x_k, k, *streams).numpy(),
     )
 
 
-def encoder_onnx(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> bytes:
+def encoder_onnx(network: PreparedNetwork, settings: TrainSettings, parity: Parity) -> bytes:
     """Return the encoder as ONNX: one input per stream, by its name."""
     names = list(input_shapes(settings.task))
     inputs = tuple(torch.from_numpy(parity.inputs[name]) for name in names)
     return _onnx(network.encoder, inputs, names, 'cond')
 
 
-def denoiser_onnx(network: DiffusionNetwork, parity: Parity) -> bytes:
+def denoiser_onnx(network: PreparedNetwork, parity: Parity) -> bytes:
     """Return the denoiser as ONNX."""
     inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))
     return _onnx(network.denoiser, inputs, ['x_k', 'k', 'cond'], 'prediction')
@@ -179,7 +185,10 @@ def _onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outpu
 
 
 def store_half(model: bytes) -> bytes:
-    """Store the large float32 weights of an ONNX model as float16, each with a Cast that the runtime folds away."""
+    """Store large float32 weights of an ONNX model as float16, each with a Cast that the runtime folds away.
+
+    Only those that float16 holds exactly.
+    """
     graph_model = onnx.load_from_string(model)
     graph = graph_model.graph
     casts = []
@@ -187,9 +196,12 @@ def store_half(model: bytes) -> bytes:
         values = numpy_helper.to_array(weight)
         if weight.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
             continue
-        half = numpy_helper.from_array(values.astype(np.float16), f'{weight.name}.float16')
-        casts.append(helper.make_node('Cast', [half.name], [weight.name], to=TensorProto.FLOAT))
-        graph.initializer[index].CopyFrom(half)
+        half = values.astype(np.float16)
+        if (half != values).any():
+            continue  # computed from weights, not one of them: rounded, it would change what comes out
+        stored = numpy_helper.from_array(half, f'{weight.name}.float16')
+        casts.append(helper.make_node('Cast', [stored.name], [weight.name], to=TensorProto.FLOAT))
+        graph.initializer[index].CopyFrom(stored)
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -197,7 +209,7 @@ def store_half(model: bytes) -> bytes:
     return graph_model.SerializeToString()
 
 
-def torchscript_twins(network: DiffusionNetwork, settings: TrainSettings, parity: Parity) -> Mapping[str, Any]:
+def torchscript_twins(network: PreparedNetwork, settings: TrainSettings, parity: Parity) -> Mapping[str, Any]:
     """Return both networks traced to TorchScript."""
     streams = tuple(torch.from_numpy(parity.inputs[name]) for name in input_shapes(settings.task))
     denoiser_inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))

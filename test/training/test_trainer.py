@@ -154,7 +154,7 @@ def test_an_exported_bundle_gives_the_networks_numbers(uninterrupted, tmp_path, 
         np.testing.assert_allclose(backend.predict(parity.x_k, parity.k, cond), parity.prediction, atol=1e-5)
     network = load_network(uninterrupted)[1]
     with torch.no_grad():
-        eager = network.denoiser(*(torch.from_numpy(np.array(a)) for a in (parity.x_k, parity.k, parity.cond)))
+        eager = network(*(torch.from_numpy(np.array(a)) for a in (parity.x_k, parity.k, *parity.inputs.values())))
     np.testing.assert_allclose(parity.prediction, eager.numpy(), atol=2e-2 if half else 1e-6)
 
 
