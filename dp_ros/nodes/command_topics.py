@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.duration import Duration
 from rclpy.serialization import serialize_message
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
+from dp_ros.nodes.hearing import Hearing
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.policy.outputs import Output, split
 from dp_ros.policy.rungs import Cause, Reason
@@ -24,9 +24,6 @@ from dp_ros.policy.trajectory import Trajectory
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
-# Who acknowledges, hears. After a crash nobody can tell: for 20 s the middleware waits for the dead one as well.
-DEAF = 5_000_000_000  # [ns] after which someone who listens is taken to hear
-ACKNOWLEDGED = 30_000_000  # [ns] to wait for that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +36,8 @@ class Around:
         What forbids motion.
     restarted
         Which controller was restarted since the last look, or ''.
+    untouched
+        The topics, by number, whose controllers were not.
     newcomer
         Who has only begun to listen, in words, or ''. Someone whose name has not come through yet may be a controller
         that was restarted: nothing that goes on from an old plan may reach it. And a controller that does not hear the
@@ -48,6 +47,7 @@ class Around:
 
     faults: tuple[Reason, ...] = ()
     restarted: str = ''
+    untouched: tuple[int, ...] = ()
     newcomer: str = ''
 
 
@@ -72,9 +72,7 @@ class CommandTopics:
         self._publishers: list[Any] = []
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
-        self._since: dict[bytes, int] = {}
-        self._listeners: list[frozenset[bytes]] = [frozenset() for _ in self._topics]
-        self._heard: list[frozenset[bytes]] = list(self._listeners)
+        self._hearing = [Hearing(publisher, node.steady) for publisher in self._publishers]
         self.forget()
 
     def forget(self) -> None:
@@ -101,75 +99,51 @@ class CommandTopics:
         for part, publisher in zip(parts, self._publishers, strict=True):
             publisher.publish(part)
 
-    def deaf(self, *, fresh: bool) -> list[int]:
-        """Return the topics where no motion may begin, because it is not known that it would be heard.
+    def deaf(self, *, fresh: bool) -> dict[int, frozenset[bytes]]:
+        """Return the topics, by number, where no motion may begin, with those who may not hear; see `Hearing.deaf`."""
+        found = {number: hearing.deaf(fresh=fresh) for number, hearing in enumerate(self._hearing)}
+        return {number: deaf for number, deaf in found.items() if deaf}
 
-        The middleware knows a listener up to seconds before the listener hears, and may deliver what was sent meanwhile
-        late, or never. A controller that missed how a motion began would jump into the midst of it.
+    def ask(self, harmless: Trajectory, topics: Iterable[int]) -> None:
+        """Send something harmless on some of the topics, to see who hears."""
+        for number, part in self._parts(harmless, topics):
+            self._hearing[number].ask(part)
 
-        Parameters
-        ----------
-        fresh
-            Whether the motion begins with the next message: then everyone must hear. One that goes on may be joined by
-            others who listen, as long as there is someone from before.
+    def send_only(self, trajectory: Trajectory, topics: Iterable[int]) -> None:
+        """Send a trajectory's parts on some of the topics alone."""
+        for number, part in self._parts(trajectory, topics):
+            self._publishers[number].publish(part)
 
-        """
-        now = self._node.steady()
-        found = []
-        for number in range(len(self._publishers)):
-            new = {
-                gid
-                for gid in self._listeners[number] - self._heard[number]
-                if now - self._since.setdefault(gid, now) < DEAF
-            }
-            if new and (fresh or new == self._listeners[number]):
-                found.append(number)
-        return found
-
-    def probe(self, harmless: Trajectory, topics: Sequence[int]) -> None:
-        """Send something harmless to those who may not hear, and see whether they acknowledge it."""
-        whole = serialize_message(messages.to_joint_trajectory(harmless))
-        parts = self.prepare(harmless, whole)
-        for number in topics:
-            self._publishers[number].publish(parts[number])
-        for number in topics:
-            if _acknowledged(self._publishers[number]):
-                self._heard[number] |= self._listeners[number]
+    def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
+        parts = self.prepare(trajectory, serialize_message(messages.to_joint_trajectory(trajectory)))
+        return [(number, parts[number]) for number in topics]
 
     def look(self) -> Around:
         """Return what the graph shows now."""
-        faults, restarted, newcomers = [], [], []
+        faults, restarted, newcomers, untouched = [], [], [], []
         for number, topic in enumerate(self._topics if self._publishers else []):
             others = self._others(topic)
             if others:
                 text = f'{topic}: got a second publisher, {", ".join(others)}, allowed none but this node'
                 faults.append(Reason(cause=Cause.PUBLISHER, text=text))
             listeners, unknown = _controllers(topic, self._node.get_subscriptions_info_by_topic(topic))
-            newcomers += self._newcomers(topic, listeners, unknown)
-            self._listeners[number] = unknown.union(*listeners.values())
-            self._heard[number] &= self._listeners[number]
+            hearing = self._hearing[number]
+            hearing.look(unknown.union(*listeners.values()))
+            newcomers += _newcomers(topic, hearing, listeners, unknown)
             if not listeners and not unknown:
                 text = f'{topic}: got nobody who listens, allowed an active joint_trajectory_controller'
                 faults.append(Reason(cause=Cause.CONTROLLER, text=text))
             known = self._known[number]
-            restarted += [name for name, gids in listeners.items() if name in known and gids - known[name]]
+            here = [name for name, gids in listeners.items() if name in known and gids - known[name]]
+            restarted += here
+            untouched += [] if here else [number]
             self._known[number] = known | listeners
-        return Around(faults=tuple(faults), restarted=', '.join(restarted), newcomer=', '.join(newcomers))
-
-    def _newcomers(self, topic: str, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> list[str]:
-        """Return who among the listeners is new, in words."""
-        now = self._node.steady()
-
-        def new(gids: frozenset[bytes], allowed: int) -> bool:
-            return any(now - self._since.setdefault(gid, now) < allowed for gid in gids)
-
-        found = [f'{topic}: someone listens whose name is not known yet'] if new(unknown, NAMELESS) else []
-        found += [
-            f'{topic}: {name} listens since less than {SETTLE / 1e9} s'
-            for name, gids in listeners.items()
-            if new(gids, SETTLE)
-        ]
-        return found
+        return Around(
+            faults=tuple(faults),
+            restarted=', '.join(restarted),
+            untouched=tuple(untouched),
+            newcomer=', '.join(newcomers),
+        )
 
     def _others(self, topic: str) -> list[str]:
         """Return the names of the nodes that publish on a topic besides this one."""
@@ -180,12 +154,16 @@ class CommandTopics:
         return sorted(names)
 
 
-def _acknowledged(publisher: Any) -> bool:
-    """Whether everyone known to listen has acknowledged what was sent; False where the middleware cannot say."""
-    try:
-        return bool(publisher.wait_for_all_acked(Duration(nanoseconds=ACKNOWLEDGED)))
-    except RuntimeError:
-        return False
+def _newcomers(
+    topic: str, hearing: Hearing, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]
+) -> list[str]:
+    """Return who among the listeners is new, in words."""
+    nameless = [f'{topic}: someone listens whose name is not known yet'] if hearing.younger(unknown, NAMELESS) else []
+    return nameless + [
+        f'{topic}: {name} listens since less than {SETTLE / 1e9} s'
+        for name, gids in listeners.items()
+        if hearing.younger(gids, SETTLE)
+    ]
 
 
 def _full_name(info: TopicEndpointInfo) -> str:

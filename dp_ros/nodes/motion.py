@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk
-from dp_ros.nodes.command_topics import CommandTopics
+from dp_ros.nodes.command_topics import Around, CommandTopics
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.sender import Sender
@@ -65,6 +65,7 @@ class Motion:
         self._patience = patience
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
+        self._asked: tuple[dict[int, frozenset[bytes]], Trajectory] | None = None
         self.planner.reset()
         self.ladder.clear()
 
@@ -85,8 +86,7 @@ class Motion:
         now = self.time()
         around = self.parts.command.look()
         self._newcomer = around.newcomer
-        if around.restarted:
-            self._void(f'{around.restarted} was restarted, and knows nothing of the plan')
+        self._on_restart(around, now)
         self._do(self.ladder.step(self._seen(now, around.faults)), now)
         if not any(fault.cause is Cause.CONTROLLER for fault in around.faults):
             return now
@@ -108,8 +108,9 @@ class Motion:
             return Refused(reason=self.joint_states.fault)
         if self.ladder.was_blind and (self.rests_at or 0) <= now:
             self._from_measured()  # nobody knows what happened to the robot meanwhile
-        if self._unheard(now):
-            return Refused(reason='the controller may not hear yet: it is new, and has acknowledged nothing')
+        unusable = self.planner.unusable(chunk, now) or self._unheard(now)
+        if unusable:
+            return Refused(reason=unusable)
         verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
         if isinstance(verdict, Planned):
             self.ladder.accepted(chunk.stamp)
@@ -117,19 +118,37 @@ class Motion:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
 
-    def _unheard(self, now: int) -> bool:
-        """Whether a motion that begins now could be missed by the controller. A hold is what it is asked with."""
-        command, fresh = self.parts.command, self.planner.plan is None
-        deaf = command.deaf(fresh=fresh)
-        if not deaf:
-            return False
+    def _unheard(self, now: int) -> str:
+        """Return why a motion that begins now could be missed by the controller. A hold is what it is asked with."""
+        fresh = self.planner.plan is None or self.ladder.executed is None
+        deaf = self.parts.command.deaf(fresh=fresh)
+        if deaf:
+            self._from_measured()  # whoever is new knows nothing of a plan
+            held = self._question(deaf, now)
+            if isinstance(held, Refused):
+                return held.reason
+            self.parts.command.ask(held, deaf)
+            deaf = self.parts.command.deaf(fresh=fresh)
+        if deaf:
+            return 'the controller may not hear yet: it is new, and has acknowledged nothing'
+        self._asked = None
+        return ''
+
+    def _question(self, deaf: dict[int, frozenset[bytes]], now: int) -> Trajectory | Refused:
+        """Return the hold that was asked with before, or a new one if others are asked or the arm is elsewhere.
+
+        A hold where the arm is measured gives way to gravity a little each time it is made anew.
+        """
+        state = self.joint_states.state
+        if self._asked is not None and state is not None:
+            whom, held = self._asked
+            if whom == deaf and float(np.abs(held.positions[-1] - state.positions).max()) < self.planner.options.far:
+                return held
         before = self.planner.checkpoint()
-        held = self.planner.hold(now)
+        new = self.planner.hold(now)
         self.planner.rollback(before)
-        if isinstance(held, Refused):
-            return True
-        command.probe(held, deaf)
-        return bool(command.deaf(fresh=fresh))
+        self._asked = None if isinstance(new, Refused) else (deaf, new)
+        return new
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
@@ -140,8 +159,7 @@ class Motion:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
         around = self.parts.command.look()
-        if around.restarted:
-            self._void(f'{around.restarted} was restarted, and knows nothing of the plan')
+        self._on_restart(around, now)
         latched = self.ladder.latched
         objection = self.ladder.reset(self._seen(now, around.faults))
         if latched and not objection:
@@ -251,12 +269,27 @@ class Motion:
             self.brake(now)
         elif act is Act.HOME:
             assert self._home is not None
+            if self._newcomer or self.parts.command.deaf(fresh=True):
+                self.latch(Reason(cause=Cause.PLAN, text='no way home: the controller may be new, and not hear yet'))
+                return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
             way = self.parts.sender.in_time(home, must=False)
             if isinstance(way, Refused):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
 
-    def _void(self, text: str) -> None:
+    def _on_restart(self, around: Around, now: int) -> None:
+        """Begin anew after a controller did; those of the others that are on their way are held where they are."""
+        if not around.restarted:
+            return
+        text = f'{around.restarted} was restarted, and knows nothing of the plan'
         self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
         self.parts.say(f'{text}: the plan starts anew from the measured state')
+        moving = self.planner.plan is not None and self.planner.plan.end > now
+        self._from_measured()
+        if moving and around.untouched:
+            held = self.planner.hold(now)
+            if isinstance(held, Trajectory):
+                self.parts.command.send_only(held, around.untouched)
+            else:
+                self.parts.say(f'no hold for the other controllers: {held.reason}')
         self.planner.reset()

@@ -131,7 +131,7 @@ class Planner:
         return outcome
 
     def _accept(self, chunk: Chunk, now: int) -> Planned | Refused:
-        reason = self._unusable(chunk, now) or self._whereabouts.blind(now)
+        reason = self.unusable(chunk, now) or self._whereabouts.blind(now)
         if reason:
             return Refused(reason=reason)
         reseeded = not self.on_plan()
@@ -284,7 +284,7 @@ class Planner:
         tolerance = self.options.position_tolerance
         return seeded_head(state, begin, splice, limits=self.limits, tolerance=tolerance, quintic=self._quintic)
 
-    def _unusable(self, chunk: Chunk, now: int) -> str:
+    def unusable(self, chunk: Chunk, now: int) -> str:
         """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
         if self._now is not None and now < self._now:
             return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'

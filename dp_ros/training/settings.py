@@ -163,6 +163,8 @@ class TrainSettings:
     ----------
     start
         Run folder whose weights (the best, or the last) and normalizer this one begins with; empty: begin at random.
+        It must stay as it is until this run is over. On the same recordings keep `seed` and `validation_share`, or
+        episodes are held out that the start has seen.
     steps, batch
         Optimizer steps in all, and windows in each.
     validation_share

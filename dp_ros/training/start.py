@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import TrainSettings
+from dp_ros.training.windows import WindowDataset
+
+TOLERANCE = 0.05  # of half the range
+BATCH = 4096
 
 
 def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] | None:
@@ -33,6 +39,24 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
         ),
     )
     return network, normalizer
+
+
+def check_reach(settings: TrainSettings, windows: WindowDataset) -> None:
+    """Raise ConfigError if recorded actions lie outside the range that the start's normalizer knows.
+
+    Sampling never leaves that range, so the policy could not do what it is shown. A little more is let pass.
+    """
+    if not settings.start:
+        return
+    most = torch.zeros(len(settings.task.action.joints))
+    for indices in torch.arange(len(windows)).split(BATCH):
+        most = torch.maximum(most, windows.batch(indices)[1].abs().amax(dim=(0, 1)))
+    for joint, reach in zip(settings.task.action.joints, most.tolist(), strict=True):
+        if reach > 1.0 + TOLERANCE:
+            raise ConfigError(
+                f'start {settings.start}: got actions of {joint} {reach:.2f} times as far from the middle of their '
+                'range as the start knows, allowed 1; train anew'
+            )
 
 
 def check_alike(what: str, values: Iterable[tuple[str, object, object]]) -> None:

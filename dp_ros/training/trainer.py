@@ -30,7 +30,7 @@ from dp_ros.training.processes import is_first_process, start_processes
 from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, checkpoint_file, load_network, open_run
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.start import load_start
+from dp_ros.training.start import check_reach, load_start
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
@@ -83,6 +83,7 @@ class Trainer:
         start = load_start(settings)
         self.normalizer = fit_normalizer(train, settings.task) if start is None else start[1]
         self.train_set = WindowDataset(train, settings.task, self.normalizer)
+        check_reach(settings, self.train_set)
         self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None
         self.learner = Learner(settings, self.normalizer, self.accelerator, start=start and start[0])
         self.step = 0

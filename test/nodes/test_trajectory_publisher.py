@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
-from dp_ros.nodes import command_topics  # noqa: E402
+from dp_ros.nodes import command_topics, hearing  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from dp_ros.policy.limits import Within, check  # noqa: E402
@@ -44,7 +44,7 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 def known_at_once(monkeypatch):
     """Listeners hear from the first moment; a test that is about those that don't puts it back."""
     monkeypatch.setattr(command_topics, 'SETTLE', 0)
-    monkeypatch.setattr(command_topics, 'DEAF', 0)
+    monkeypatch.setattr(hearing, 'DEAF', 0)
 
 
 class Live:
@@ -493,60 +493,6 @@ def test_a_controller_that_may_not_hear_yet_is_sent_nothing(ros, tiny, monkeypat
     monkeypatch.setattr(command_topics, 'SETTLE', 1)
     live.send(live.chunk(T0))
     live.trajectory(1)
-
-
-class Unheard(Live):
-    """One whose listener is asked whether it hears, and given an answer."""
-
-    def __init__(self, ros: Any, bundle: str, monkeypatch: Any, *answers: bool) -> None:
-        self.answers = list(answers)
-        monkeypatch.setattr(command_topics, 'DEAF', 10**15)
-        monkeypatch.setattr(command_topics, '_acknowledged', lambda _: self.answers.pop(0))
-        super().__init__(ros, bundle)
-        self.measure(T0)
-        self.send(self.chunk(T0))
-
-    def moves(self) -> None:
-        """Wait for a motion; the hold before it may have been overwritten."""
-        self.ros.wait(lambda: self.sent and self.sent[-1].header.stamp.sec, 'a motion')
-        assert self.rung == 'RUN'
-
-    def held(self) -> None:
-        """Refused, and what was sent says to stay where the robot is."""
-        self.ros.status('trajectory_publisher: chunk', ERROR, 'may not hear yet')
-        self.ros.wait(lambda: self.sent, 'the hold')
-        (hold,) = map(messages.trajectory_value, self.sent)
-        assert hold.stamp == 0 and hold.positions.tolist() == [pytest.approx([0.2, 0.3])]
-        assert self.rung == 'WAIT' and self.plans == []
-
-
-def test_no_motion_begins_before_a_new_listener_has_acknowledged_a_hold(ros, tiny, monkeypatch):
-    live = Unheard(ros, tiny, monkeypatch, False, True)
-    live.held()
-    live.send(live.chunk(T0))
-    live.moves()
-    live.send(live.chunk(T0 + 100 * MS))  # who has heard once is not asked again
-    assert live.answers == [] and live.rung == 'RUN'
-
-
-def test_who_never_acknowledges_is_taken_to_hear_in_the_end(ros, tiny, monkeypatch):
-    live = Unheard(ros, tiny, monkeypatch, False)
-    live.held()
-    monkeypatch.setattr(command_topics, 'DEAF', 1)
-    live.send(live.chunk(T0))
-    live.moves()
-
-
-def test_who_begins_to_listen_in_the_midst_of_a_motion_does_not_end_it(ros, tiny, monkeypatch):
-    live = Unheard(ros, tiny, monkeypatch, True)
-    live.moves()
-    recorder = ros.add(Node('recorder', context=ros.context))
-    recorder.create_subscription(JointTrajectory, '/arm_controller/joint_trajectory', lambda _: None, 1)
-    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory') == 2, 'the listener')
-    planned = len(live.plans)
-    live.send(live.chunk(T0 + 100 * MS))
-    ros.wait(lambda: len(live.plans) > planned, 'the next plan')
-    assert live.rung == 'RUN'
 
 
 def test_what_only_watches_the_command_is_no_controller(ros, tiny):

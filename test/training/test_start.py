@@ -50,7 +50,7 @@ def after(first, **changes) -> TrainSettings:
 
 
 def test_a_run_begins_with_the_averaged_weights_and_the_normalizer_of_its_start(first, tmp_path):
-    trainer = Trainer(after(first), episodes(2.0), tmp_path / 'run')
+    trainer = Trainer(after(first), episodes(0.5), tmp_path / 'run')
     _, network, normalizer, _ = load_network(first)
     begun = trainer.learner.network.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in network.state_dict().items())
@@ -86,6 +86,11 @@ def test_a_start_that_was_taught_something_else_is_refused(first, tmp_path, chan
     with pytest.raises(ConfigError, match=rf'start .*first: {message}'):
         Trainer(after(first, **changes), episodes(1.0), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
+
+
+def test_actions_that_a_start_cannot_reach_are_refused(first, tmp_path):
+    with pytest.raises(ConfigError, match=r'got actions of a 3\.0\d times as far .* allowed 1; train anew'):
+        Trainer(after(first), episodes(2.0), tmp_path / 'run')
 
 
 def test_a_start_that_is_no_run_is_named(tmp_path):
