@@ -21,7 +21,8 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads of one network call')
     parser.add_argument('--contenders', nargs='+',
                         default=['onnxruntime', 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'],
-                        help='who makes the chunk; lerobot only where that package is installed')  # fmt: skip
+                        help='who makes the chunk, also "onnxruntime, int8" and "onnxruntime, float16"; '
+                        'lerobot only where that package is installed')  # fmt: skip
     parser.add_argument('--rounds', type=int, default=50, help='chunks of each contender, in turn')
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time for one combination [s]')
     parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave memory out')

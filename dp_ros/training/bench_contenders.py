@@ -18,13 +18,16 @@ from dp_ros.policy.backends import Backend, open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.bench_lerobot import lerobot_chunk
+from dp_ros.training.bench_reduced import REDUCED, Reduced
 from dp_ros.training.export import export_network
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.settings import TrainSettings
 
 OWN = 'onnxruntime'
 OWN_SIZE = 'bundle'
-CONTENDERS = (OWN, 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot')
+CONTENDERS = (
+    OWN, 'torchscript', *(f'{OWN}, {bits}' for bits in REDUCED), 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'
+)  # fmt: skip
 MakeChunk = Callable[[], object]
 
 
@@ -87,6 +90,11 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
         backend = open_backend(subject.bundle, backend=name, threads=threads)  # type: ignore[arg-type]
         policy, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
         return lambda: policy.sample(inputs, np.random.default_rng(0))
+    own, _, bits = name.partition(', ')
+    if own == OWN and bits in REDUCED:
+        backend = Reduced(open_backend(subject.bundle), subject.network, subject.settings, bits, threads)
+        reduced, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
+        return lambda: reduced.sample(inputs, np.random.default_rng(0))
     if trained is None:
         return f'schedule {subject.settings.objective.schedule!r} is not one of diffusers'
     if subject.bundle.schedule.marks:

@@ -87,8 +87,7 @@ def export_network(
     schedule = settings.objective.spec
     if weights == 'float16':
         round_to_half(network)
-    levels, pred_horizon = settings.objective.diffusion_steps, settings.task.pred_horizon
-    prepared = PreparedNetwork(network, levels=levels, pred_horizon=pred_horizon).eval()
+    prepared = prepare(network, settings)
     parity = record_parity(network, prepared, settings)
     networks: dict[str, Path | bytes] = {
         'encoder.onnx': encoder_onnx(prepared, settings, parity),
@@ -114,6 +113,12 @@ def export_network(
     for backend in ('onnxruntime', 'torchscript') if torchscript else ('onnxruntime',):
         open_backend(bundle, backend=backend)  # replays the recorded pair, refuses a mismatch
     return bundle
+
+
+def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwork:
+    """Return the network as it is run."""
+    levels, pred_horizon = settings.objective.diffusion_steps, settings.task.pred_horizon
+    return PreparedNetwork(network, levels=levels, pred_horizon=pred_horizon).eval()
 
 
 @torch.no_grad()

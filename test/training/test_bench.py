@@ -105,6 +105,14 @@ def test_all_contenders_on_one_network_do_as_many_calls(tiny: Subject, monkeypat
     assert len(counted) == 4
 
 
+@pytest.mark.parametrize(('bits', 'most'), [('float16', 0.02), ('int8', 0.3)])
+def test_fewer_bits_give_nearly_the_same_chunk(tiny: Subject, bits: str, most: float) -> None:
+    whole, reduced = (make_chunk(name, tiny, 4, 1) for name in ('onnxruntime', f'onnxruntime, {bits}'))
+    assert not isinstance(whole, str) and not isinstance(reduced, str)
+    difference = float(np.abs(np.asarray(whole()) - np.asarray(reduced())).max())
+    assert 0.0 < difference < most
+
+
 def test_lerobot_that_is_not_installed_is_left_out_with_the_reason(
     tiny: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
