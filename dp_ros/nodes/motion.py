@@ -15,6 +15,7 @@ import numpy as np
 
 from dp_ros.data import Chunk
 from dp_ros.nodes.command_topics import Around, CommandTopics
+from dp_ros.nodes.handshake import Handshake, from_measured
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.sender import Sender
@@ -65,7 +66,7 @@ class Motion:
         self._patience = patience
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
-        self._asked: tuple[dict[int, frozenset[bytes]], Trajectory] | None = None
+        self._handshake = Handshake(self.planner, parts.command, self.joint_states)
         self.planner.reset()
         self.ladder.clear()
 
@@ -107,8 +108,9 @@ class Motion:
         if self.joint_states.fault:
             return Refused(reason=self.joint_states.fault)
         if self.ladder.was_blind and (self.rests_at or 0) <= now:
-            self._from_measured()  # nobody knows what happened to the robot meanwhile
-        unusable = self.planner.unusable(chunk, now) or self._unheard(now)
+            from_measured(self.planner, self.joint_states)  # nobody knows what happened to the robot meanwhile
+        fresh = self.planner.plan is None or self.ladder.executed is None
+        unusable = self.planner.unusable(chunk, now) or self._handshake.objection(now, fresh=fresh)
         if unusable:
             return Refused(reason=unusable)
         verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
@@ -117,38 +119,6 @@ class Motion:
         elif isinstance(verdict, Refused) and verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
-
-    def _unheard(self, now: int) -> str:
-        """Return why a motion that begins now could be missed by the controller. A hold is what it is asked with."""
-        fresh = self.planner.plan is None or self.ladder.executed is None
-        deaf = self.parts.command.deaf(fresh=fresh)
-        if deaf:
-            self._from_measured()  # whoever is new knows nothing of a plan
-            held = self._question(deaf, now)
-            if isinstance(held, Refused):
-                return held.reason
-            self.parts.command.ask(held, deaf)
-            deaf = self.parts.command.deaf(fresh=fresh)
-        if deaf:
-            return 'the controller may not hear yet: it is new, and has acknowledged nothing'
-        self._asked = None
-        return ''
-
-    def _question(self, deaf: dict[int, frozenset[bytes]], now: int) -> Trajectory | Refused:
-        """Return the hold that was asked with before, or a new one if others are asked or the arm is elsewhere.
-
-        A hold where the arm is measured gives way to gravity a little each time it is made anew.
-        """
-        state = self.joint_states.state
-        if self._asked is not None and state is not None:
-            whom, held = self._asked
-            if whom == deaf and float(np.abs(held.positions[-1] - state.positions).max()) < self.planner.options.far:
-                return held
-        before = self.planner.checkpoint()
-        new = self.planner.hold(now)
-        self.planner.rollback(before)
-        self._asked = None if isinstance(new, Refused) else (deaf, new)
-        return new
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
@@ -184,7 +154,7 @@ class Motion:
         if self.planner.plan is None:
             return
         if self._newcomer:
-            self._from_measured()
+            from_measured(self.planner, self.joint_states)
             self._hold(self.planner.hold(now), 'no hold for a controller that may be new')
             return
         stopped = self.parts.sender.in_time(self.planner.stop, must=True)
@@ -196,13 +166,6 @@ class Motion:
             self.parts.sender.send(held)
         else:
             self.parts.say(f'{otherwise}: {held.reason}')
-
-    def _from_measured(self) -> None:
-        """Forget the plan, so that the next one begins where the robot is measured."""
-        self.planner.reset()
-        state = self.joint_states.state
-        if state is not None:
-            self.planner.measured(state.stamp, state.positions, state.velocities)
 
     # Time.
 
@@ -285,7 +248,7 @@ class Motion:
         self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         moving = self.planner.plan is not None and self.planner.plan.end > now
-        self._from_measured()
+        from_measured(self.planner, self.joint_states)
         if moving and around.untouched:
             held = self.planner.hold(now)
             if isinstance(held, Trajectory):
