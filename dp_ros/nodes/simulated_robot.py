@@ -191,9 +191,9 @@ class SimulatedRobotNode(ManagedNode):
             with self._lock:
                 readings = self._robot.step()
                 episode = self._robot.episode
-            self._outputs.tell_time(self._robot.now)
-            for reading in readings:
-                self._outputs.tell_reading(reading)
+                self._outputs.tell_time(self._robot.now)
+                for reading in readings:
+                    self._outputs.tell_reading(reading)  # joint states are out before pictures are drawn
             self.counts['steps'] += 1
             if self.counts['steps'] % EPISODE_STEPS == 0:
                 self._outputs.tell_episode(episode)

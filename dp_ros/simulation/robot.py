@@ -124,8 +124,11 @@ class SimulatedRobot:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
         return self.controller.command(trajectory, self.now)
 
-    def step(self) -> list[Reading]:
-        """Advance by one physics step; return what the sensors read at the new time."""
+    def step(self) -> Iterator[Reading]:
+        """Advance by one physics step; return what the sensors read at the new time.
+
+        Each reading is taken when it is asked for, before the next step; pictures, which take long, come last.
+        """
         world = self.world
         then = self.now + self.step_duration
         world.step(run_cycles(self.controller, self.now, then, world.joint_positions, world.joint_velocities))
@@ -134,7 +137,7 @@ class SimulatedRobot:
             self._progress = world.progress
             self._best = max(self._best, self._progress.score)
             self._success = self._success or self._progress.success
-        return list(self._readings())
+        return self._readings()
 
     @property
     def episode(self) -> EpisodeStatus:
