@@ -18,6 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
+AGAIN = 0.5  # [s] after which a question is put again
 WAIT = 0.1  # [s] at most in one turn of the executor
 _number = itertools.count()
 
@@ -38,10 +39,11 @@ class _Asker:
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(self.node)
 
-    def wait(self, until: Callable[[], Any]) -> bool:
-        """Let callbacks run until something is true; return whether it became so in time."""
+    def wait(self, until: Callable[[], Any], most: float = float('inf')) -> bool:
+        """Let callbacks run until something is true; return whether it became so in time, and within ``most`` [s]."""
+        end = min(self._end, time.monotonic() + most)
         while not until():
-            left = self._end - time.monotonic()
+            left = end - time.monotonic()
             if left <= 0.0 or not self.node.context.ok():
                 return False
             # Not spin_until_future_complete: it leaves a callback on the future with every call.
@@ -49,13 +51,19 @@ class _Asker:
         return True
 
     def call(self, kind: type, service: str, request: Any) -> Any:
-        """Return a service's response, or None if there is none in time."""
+        """Return a service's response, or None if there is none in time. It must change nothing: it may be asked twice.
+
+        The answer of a server that does not know the client yet is lost.
+        """
         client = self.node.create_client(kind, service)
         try:
             if not self.wait(client.service_is_ready):
                 return None
-            future = client.call_async(request)
-            return future.result() if self.wait(future.done) else None
+            while time.monotonic() < self._end and self.node.context.ok():
+                future = client.call_async(request)
+                if self.wait(future.done, AGAIN):
+                    return future.result()
+            return None
         finally:
             self.node.destroy_client(client)
 

@@ -29,6 +29,7 @@ from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
 from dp_ros.policy.bundle import Parity, input_shapes, write_bundle  # noqa: E402
 from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
 
+AGAIN = 5.0  # [s]: an answer can be lost before the server knows the client
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
 N = TypeVar('N', bound=Node)
 
@@ -74,12 +75,21 @@ class Ros:
             self.executor.spin_once(timeout_sec=0.02)
 
     def call(self, kind: type, service: str, request: Any) -> Any:
-        """Call a service; return the response."""
+        """Call a service; return the response. A question that changes nothing is put again if no answer comes."""
         client = self.tester.create_client(kind, service)
         self.wait(client.service_is_ready, service)
-        future = client.call_async(request)
-        self.wait(future.done, f'{service} to answer')
-        return future.result()
+        asked = [client.call_async(request)]
+        again = time.monotonic() + AGAIN if kind.__name__.startswith(('Get', 'List')) else float('inf')
+
+        def answered() -> bool:
+            nonlocal again
+            if time.monotonic() > again:
+                asked.append(client.call_async(request))
+                again = time.monotonic() + AGAIN
+            return any(future.done() for future in asked)
+
+        self.wait(answered, f'{service} to answer')
+        return next(future.result() for future in asked if future.done())
 
     def listen(self, kind: type, topic: str, qos: Any = 50) -> list[Any]:
         """Subscribe; return the list that messages will be added to."""

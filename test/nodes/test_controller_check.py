@@ -11,8 +11,10 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from rclpy.client import Client  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
+from rclpy.task import Future  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
@@ -73,6 +75,19 @@ def test_a_parameter_without_a_value_does_not_hide_the_others(ros):
         stop.set()
         thread.join()
     assert done == [{'full': 3}]
+
+
+def test_a_question_whose_answer_is_lost_is_put_again(ros, controllers, monkeypatch):
+    controllers()
+    asked, ask = [], Client.call_async
+
+    def lose_the_first(client: Any, request: Any) -> Any:
+        asked.append(request)
+        return Future() if len(asked) == 1 else ask(client, request)
+
+    monkeypatch.setattr(Client, 'call_async', lose_the_first)
+    assert get_parameters(ros.tester, 'arm_controller', ['joints'], WAIT) == {'joints': JOINTS}
+    assert [type(request).__name__ for request in asked[:2]] == ['ListParameters_Request'] * 2
 
 
 def test_no_node_no_answer(ros):
