@@ -20,7 +20,7 @@ from dp_ros.training.trainer import Trainer
 from test.training.test_trainer import SETTINGS
 from test.training.test_trainer import episodes as tiny_episodes
 
-PUSHT = read_yaml(Path(__file__).parents[2] / 'config/train/pusht_state.yaml', TrainSettings).mirror
+PUSHT = read_yaml(Path(__file__).parents[2] / 'config/train/pusht_mirror.yaml', TrainSettings).mirror
 TASK = TaskSpec(
     streams=(
         JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),
