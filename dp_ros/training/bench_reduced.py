@@ -45,6 +45,8 @@ class Reduced:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # As dp_ros's own, and not to disturb it.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         prepared = prepare(network, settings)
         denoiser = onnx.load_from_string(denoiser_onnx(prepared, record_parity(network, prepared, settings)))
         model = _int8(denoiser) if bits == 'int8' else _float16(denoiser)
