@@ -40,6 +40,7 @@ class Hearing:
         self._since = {listener: self._since.get(listener, now) for listener in listeners}
         self._listeners = listeners
         self._heard &= listeners
+        self._asked &= listeners  # what was sent before it went away says nothing of who comes back
 
     def younger(self, listeners: frozenset[bytes], age: int) -> bool:
         """Whether one of them has been known for less than ``age`` [ns]."""

@@ -154,6 +154,20 @@ def test_who_went_away_and_comes_back_is_asked_again(ros, tiny, monkeypatch):
     assert live.answers == []
 
 
+def test_an_acknowledgement_from_before_someone_went_away_does_not_count(monkeypatch):
+    asked: list[bytes] = []
+    waits: list[int] = []
+    monkeypatch.setattr(hearing, 'acknowledged', lambda _, wait: waits.append(wait) or True)
+    one = hearing.Hearing(SimpleNamespace(publish=asked.append), lambda: 0)
+    for listeners in (frozenset({b'1'}), frozenset(), frozenset({b'1'})):
+        one.look(listeners)
+        if listeners:
+            assert one.deaf(fresh=True) == listeners
+            one.ask(b'hold')
+            assert not one.deaf(fresh=True)
+    assert asked == [b'hold', b'hold'] and waits == [hearing.ACKNOWLEDGED] * 2
+
+
 def test_the_way_home_is_not_sent_to_someone_new(ros, tiny, monkeypatch):
     live = Unheard(ros, tiny, monkeypatch, True, **HOME)
     live.begin()
