@@ -42,6 +42,12 @@ ARGUMENTS = [
         'in the current folder, then among the bundles that came with dp_ros.',
     ),
     DeclareLaunchArgument(
+        'speed_scaling',
+        default_value='',
+        description='How many times as fast as it was shown the policy is played, as 0.5 or 1.25, on all three nodes; '
+        'empty: as params_file says.',
+    ),
+    DeclareLaunchArgument(
         'sim',
         default_value='true',
         description='Start the simulated robot; false: a robot and its joint_trajectory_controller run already.',
@@ -93,7 +99,12 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
 def _nodes(context: LaunchContext) -> list[Node]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
-    policy = [{'use_sim_time': sim_time}, *([{'bundle': bundle}] if bundle else [])]
+    speed = LaunchConfiguration('speed_scaling').perform(context)
+    policy = [
+        {'use_sim_time': sim_time},
+        *([{'bundle': bundle}] if bundle else []),
+        *([{'speed_scaling': float(speed)}] if speed else []),
+    ]
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
     return [

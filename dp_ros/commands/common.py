@@ -25,6 +25,12 @@ def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
                         help='simulated robot; without it, the one with these joints')  # fmt: skip
 
 
+def speed_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``--speed-scaling``."""
+    parser.add_argument('--speed-scaling', type=float, default=1.0,
+                        help='how many times as fast as it was shown the policy is played')  # fmt: skip
+
+
 def bundle_folder(path: str) -> Path:
     """Return the bundle that a user names: a path, or a shipped one."""
     from dp_ros.paths import locate

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.commands.common import SAMPLERS, bundle_and_world, bundle_arguments, command
+from dp_ros.commands.common import SAMPLERS, bundle_and_world, bundle_arguments, command, speed_argument
 from dp_ros.errors import DataError
 
 
@@ -79,6 +79,7 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
                         help='time from observation to command [control steps]')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=400_000, help='seed of the first episode')
+    speed_argument(parser)
     parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from dp_ros.commands.common import bundle_and_world, bundle_arguments, bundle_folder, command
+from dp_ros.commands.common import bundle_and_world, bundle_arguments, bundle_folder, command, speed_argument
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -50,6 +50,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'latency', _latency, text)
     bundle_arguments(parser, 'models/pusht_state')
     parser.add_argument('--seconds', type=float, default=60.0, help='how long, in wall time [s]')
+    speed_argument(parser)
     parser.add_argument('--exec-horizon', type=int, default=1, help='control steps from one chunk to the next')
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
@@ -65,7 +66,7 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.nodes.latency import run_latency
     from dp_ros.simulation.scores import EvaluationSettings
 
-    names = ('exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
+    names = ('speed_scaling', 'exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)

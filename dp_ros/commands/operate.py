@@ -6,7 +6,15 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from dp_ros.commands.common import SAMPLERS, WORLDS, bundle_and_world, bundle_arguments, bundle_folder, command
+from dp_ros.commands.common import (
+    SAMPLERS,
+    WORLDS,
+    bundle_and_world,
+    bundle_arguments,
+    bundle_folder,
+    command,
+    speed_argument,
+)
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
@@ -16,6 +24,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
     parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    speed_argument(parser)
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
 
 
@@ -29,6 +38,7 @@ def _demo(options: argparse.Namespace) -> int:
         episodes=options.episodes,
         seed=options.seed,
         through='ros',
+        speed_scaling=options.speed_scaling,
     )
     return run_demo(settings, options.out, print)
 
@@ -41,6 +51,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--through', default='direct', choices=['direct', 'ros'],
                         help='direct: in this process; ros: the node processes over DDS')  # fmt: skip
+    speed_argument(parser)
     parser.add_argument('--sampler', default=None, choices=SAMPLERS, help="instead of the bundle's")
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--warm-steps', type=int, default=0,

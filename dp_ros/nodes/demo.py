@@ -18,7 +18,6 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros import messages
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.session import Session
-from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.film import Frame, write_gif
 from dp_ros.simulation.scores import EvaluationSettings, summarize, table
 from dp_ros.simulation.world import Pose, Scene
@@ -82,7 +81,7 @@ class Film:
 
 def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]) -> int:
     """Run the demo; return the exit code: 0 only if chunks were executed and every node lived."""
-    bundle = load_bundle(settings.bundle)
+    bundle = settings.load()
     world = make_world(settings.world)
     out.mkdir(parents=True, exist_ok=True)
     say(f'{bundle.name} on {settings.world}: starting four nodes, logs in {out / "logs"}')

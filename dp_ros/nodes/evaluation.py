@@ -20,7 +20,7 @@ from dp_ros.nodes.observation_buffer import aligned_type
 from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.bundle import Bundle
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.worlds import check_world
 
@@ -31,7 +31,7 @@ UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the graph says before a name has come th
 
 def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds through the node processes and return their summary."""
-    bundle = load_bundle(settings.bundle)
+    bundle = settings.load()
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         runner = RosRunner(session, bundle, settings)
         bar = tqdm(range(settings.seed, settings.seed + settings.episodes), unit='episode', desc=bundle.name)
@@ -57,9 +57,10 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     common = {'use_sim_time': True} if simulated else {}
     needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
     robot = {'world': settings.world, 'camera': needs_camera, 'seed': settings.seed}
+    robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
-    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), **common}
+    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'speed_scaling': bundle.speed_scaling, **common}
     executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
     executor['continuity'] = settings.continuity
     if settings.exec_horizon:
@@ -124,9 +125,7 @@ class RosRunner:
             aligned_type(first), f'observation_buffer/{first.name}', self._on_observation, 10
         )
 
-    def run(
-        self, seed: int, watch: Callable[[], None] | None = None, seconds: float = float('inf')
-    ) -> EpisodeResult:
+    def run(self, seed: int, watch: Callable[[], None] | None = None, seconds: float = float('inf')) -> EpisodeResult:
         """Run one episode until success or time is up, at most ``seconds``; ``watch`` is called about every 20 ms."""
         session, longest = self.session, min(seconds, self.settings.seconds)
         self._arrivals = []

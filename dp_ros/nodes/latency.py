@@ -27,7 +27,6 @@ from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.evaluation import RosRunner, running
-from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings, percentiles
 
 PARTS = ('observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
@@ -83,7 +82,7 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
     """Run the nodes and the simulated robot for ``seconds`` of wall time; say where the time went, and return it."""
     if not SHORTEST <= seconds <= LONGEST:
         raise ConfigError(f'seconds: got {seconds:g}, allowed {SHORTEST:g} to {LONGEST:g}')
-    bundle = load_bundle(settings.bundle)
+    bundle = settings.load()
     watch = Stopwatch(bundle.task)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         session.node.create_subscription(DiagnosticArray, '/diagnostics', watch.hear, 100)

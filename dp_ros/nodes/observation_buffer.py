@@ -27,17 +27,23 @@ from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_s
 from dp_ros.paths import locate
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.speed import FASTEST, SLOWEST, at_speed
 
 BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
+SPEED_SCALING = Param(
+    name='speed_scaling', default=1.0, low=SLOWEST, high=FASTEST,
+    description='How many times as fast as it was shown the policy is played; the same for all three nodes.',
+)  # fmt: skip
 STATUS = 'observations'
 CATCH_UP = 10  # ticks; further behind than this, ticks are given up
 
 
-def read_bundle(bundle: str) -> Bundle:
-    """Load the bundle that a parameter names: a path, or a shipped one such as ``models/pusht_state``."""
+def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:
+    """Load the bundle that a parameter names, at the node's speed: a path, or a shipped one as models/pusht_state."""
+    bundle = node.value(parameter)
     if not bundle:
-        raise ConfigError("bundle: got '', allowed the path of a bundle folder")
-    return load_bundle(locate(bundle))
+        raise ConfigError(f"{parameter}: got '', allowed the path of a bundle folder")
+    return at_speed(load_bundle(locate(bundle)), node.value(SPEED_SCALING.name))
 
 
 def below_namespace(topic: str) -> str:
@@ -61,7 +67,7 @@ class ObservationBuffer(ManagedNode):
     """The node `observation_buffer`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__('observation_buffer', [BUNDLE, *PARAMETERS], patterns=PATTERNS, **options)
+        super().__init__('observation_buffer', [BUNDLE, SPEED_SCALING, *PARAMETERS], patterns=PATTERNS, **options)
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
@@ -82,7 +88,7 @@ class ObservationBuffer(ManagedNode):
 
     def configure(self) -> None:
         """Read the task from the bundle, and make the outputs."""
-        task = read_bundle(self.value('bundle')).task
+        task = read_bundle(self).task
         declare_streams(self, task.streams)
         self._aligner = Aligner(task, make_strictness(self, task.streams))
         self._task = task

@@ -48,6 +48,7 @@ class PolicyExecutor(ManagedNode):
         self._partial: dict[int, dict[str, np.ndarray]] = {}
         self._newest = 0
         self._last_window: int | None = None
+        self._gap = self._windowed = 0  # [ns] between the last two observations; stamp of the last window
 
     @property
     def counts(self) -> dict[str, int]:
@@ -59,9 +60,9 @@ class PolicyExecutor(ManagedNode):
 
     def configure(self) -> None:
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
-        policy, fallback = self._open(self.value('bundle')).with_settings(samples=self.value('samples')), None
+        policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
-            fallback = self._open(self.value('fallback_bundle'))
+            fallback = self._open('fallback_bundle')
             check_same_task(policy.bundle, fallback.bundle)
         cost = measure_cost(policy) if self.value('anytime') else None
         settings = make_settings(policy, self.values(), fallback, cost)
@@ -76,8 +77,8 @@ class PolicyExecutor(ManagedNode):
         self._inference = Inference(self._publish, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 
-    def _open(self, name: str) -> DiffusionPolicy:
-        bundle = read_bundle(name)
+    def _open(self, parameter: str) -> DiffusionPolicy:
+        bundle = read_bundle(self, parameter)
         chosen = {name: self.value(name) for name in ('backend', 'threads')}
         return DiffusionPolicy(bundle, open_backend(bundle, **chosen, provider=self.value('execution_provider')))
 
@@ -163,10 +164,12 @@ class PolicyExecutor(ManagedNode):
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
             return
-        self._newest = stamp
+        self._gap, self._newest = stamp - self._newest, stamp
+        self._windowed = self._windowed or stamp
         self._partial = {s: p for s, p in self._partial.items() if s > stamp}
         window = self._windows.push(Observation(stamp=stamp, streams=parts))
         if window is not None:
+            self._windowed = stamp
             self._consider(window)
 
     def _consider(self, window: Window) -> None:
@@ -221,6 +224,8 @@ class PolicyExecutor(ManagedNode):
             level, text = WARN, 'no complete observation yet'
         elif level == OK and quiet is not None and quiet > QUIET * to_nanoseconds(self._bundle.task.control_dt):
             level, text = WARN, f'no complete observation for {quiet / 1e9:.1f} s'
+        elif level == OK and (apart := self._apart()):
+            level, text = WARN, apart
         elif level == OK and missed:
             level, text = WARN, missed
             self.get_logger().warning(missed)
@@ -230,6 +235,17 @@ class PolicyExecutor(ManagedNode):
         values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
         values |= self._goals.values()
         self.diagnostics.report(STATUS, level, text, values)
+
+    def _apart(self) -> str:
+        """Return what is wrong with observations that come, and make no window."""
+        assert self._bundle is not None
+        task = self._bundle.task
+        if self._newest - self._windowed <= (QUIET + task.obs_horizon) * to_nanoseconds(task.control_dt):
+            return ''
+        return (
+            f'no window for {(self._newest - self._windowed) / 1e9:.1f} s: got observations {self._gap / 1e9:.6g} s '
+            f'apart, allowed {task.control_dt:.6g} s; does observation_buffer have the same bundle and speed_scaling?'
+        )
 
 
 def main(args: Sequence[str] | None = None) -> int:

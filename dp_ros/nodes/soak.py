@@ -16,7 +16,6 @@ from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
-from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.simulation.scores import table as score_table
 
@@ -27,7 +26,7 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
     """Run episodes for ``minutes`` of wall time, and return what was seen."""
     if not 0.0 < minutes <= 10_080.0:
         raise ConfigError(f'minutes: got {minutes}, allowed more than 0, up to a week (10080)')
-    bundle = load_bundle(settings.bundle)
+    bundle = settings.load()
     limits = _limits(settings.world)
     rows: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []

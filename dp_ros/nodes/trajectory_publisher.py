@@ -68,7 +68,7 @@ class TrajectoryPublisher(ManagedNode):
 
     def configure(self) -> None:
         """Check that the bundle is for this robot, and that the limits are whole."""
-        bundle = read_bundle(self.value('bundle'))
+        bundle = read_bundle(self)
         action = bundle.task.action
         check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)
         robot = read_robot(self)

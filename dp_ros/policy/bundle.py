@@ -44,7 +44,7 @@ RESERVED = (ACTION, 'cond', GIVEN)
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle's description, checked. `load_bundle` and `write_bundle` make it."""
+    """A bundle's description, checked. `load_bundle` and `write_bundle` make it, `at_speed` changes its time."""
 
     folder: Path
     name: str
@@ -55,6 +55,7 @@ class Bundle:
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    speed_scaling: float = 1.0
 
     def __post_init__(self) -> None:
         coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps

@@ -19,6 +19,7 @@ from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goals import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, normalize_image
 from dp_ros.policy.relative import action_base
+from dp_ros.policy.speed import as_shown
 
 MOST_GUIDANCE = 20.0
 MOST_SAMPLES = 64
@@ -217,7 +218,8 @@ class DiffusionPolicy:
             if isinstance(stream, ImageStream):
                 normalized = normalize_image(values)
             else:
-                normalized = self.bundle.normalizer.normalize(stream.name, values)
+                shown = as_shown(stream, values, self.bundle.speed_scaling)
+                normalized = self.bundle.normalizer.normalize(stream.name, shown)
             inputs[stream.name] = np.ascontiguousarray(normalized[None])
         return inputs
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
+from dp_ros.policy.speed import at_speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,9 @@ class EvaluationSettings:
     ----------
     episodes, seed
         Episodes on consecutive seeds, from `seed`.
+    speed_scaling
+        How many times as fast as it was shown the policy is played; see `dp_ros.policy.speed`. An episode stays as
+        long as it is.
     sampler, sampling_steps, exec_horizon
         Instead of the bundle's own, if not None.
     warm_steps
@@ -49,6 +53,7 @@ class EvaluationSettings:
     episodes: int = 100
     seed: int = 100_000
     through: Literal['direct', 'ros'] = 'direct'
+    speed_scaling: float = 1.0
     sampler: str | None = None
     sampling_steps: int | None = None
     warm_steps: int = 0
@@ -89,6 +94,15 @@ class EvaluationSettings:
         if self.delay is not None and self.through == 'ros':
             raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
 
+    def load(self) -> Bundle:
+        """Read the bundle, at the speed asked for."""
+        return at_speed(load_bundle(self.bundle), self.speed_scaling)
+
+    @property
+    def camera_rate(self) -> float:
+        """Pictures a second [Hz]: one for each control tick, or as many as common cameras take where ticks shift."""
+        return 10.0 if self.speed_scaling == 1.0 else 30.0
+
     def check_horizons(self, bundle: Bundle) -> None:
         """Raise ConfigError where a chunk would not last until the next one can take over."""
         executed, pred_horizon = self.exec_horizon or bundle.task.exec_horizon, bundle.task.pred_horizon
@@ -118,6 +132,7 @@ class EvaluationSettings:
             'through': self.through,
             **self.sampler_settings(bundle),
             'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
+            **({} if self.speed_scaling == 1.0 else {'speed_scaling': self.speed_scaling}),
             'continuity': self.continuity,
             **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),

@@ -76,7 +76,7 @@ def run_delays(settings: DelaySettings, say: Callable[[str], None]) -> int:
     All conditions of a seed come before the next seed, so that what there is is paired whenever it ends.
     """
     evaluation = settings.evaluation
-    bundle = load_bundle(evaluation.bundle)
+    bundle = evaluation.load()
     backend = open_backend(bundle, backend=evaluation.backend, threads=evaluation.threads)
     policy = DiffusionPolicy(bundle, backend).with_settings(**evaluation.sampler_settings(bundle))
     runners = {condition: DirectRunner(bundle, policy, s) for condition, s in settings.conditions.items()}

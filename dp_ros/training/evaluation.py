@@ -20,9 +20,9 @@ from dp_ros.config import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import joint_vector, pose_features, resize_rgb
-from dp_ros.policy.alignment import Aligner, WindowBuffer
+from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity, goes_on
 from dp_ros.policy.outcome import Refused
 from dp_ros.policy.planner import Planner
@@ -53,7 +53,7 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 def _runner(settings: EvaluationSettings) -> DirectRunner:
-    bundle = load_bundle(settings.bundle)
+    bundle = settings.load()
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
     policy = DiffusionPolicy(bundle, backend).with_settings(**settings.sampler_settings(bundle))
     return DirectRunner(bundle, policy, settings)
@@ -102,12 +102,13 @@ class DirectRunner:
         episode = _Episode(self, seed)
         robot = episode.robot
         while robot.episode.elapsed < self.settings.seconds and not robot.episode.success:
+            before = robot.now
             episode.advance()
-            if robot.now % self.control_dt:
-                continue
-            if watch is not None:
-                watch(robot)
-            episode.observe()
+            # At another speed ticks fall between the steps of the physics: each is seen to at the next step.
+            for tick in range(tick_at_or_after(before + 1, self.control_dt), robot.now + 1, self.control_dt):
+                if watch is not None:
+                    watch(robot)
+                episode.observe(tick)
         return episode.result()
 
     def planner(self) -> Planner:
@@ -131,7 +132,9 @@ class _Episode:
 
     def __init__(self, runner: DirectRunner, seed: int) -> None:
         self.runner, self.seed = runner, seed
-        self.robot = SimulatedRobot(runner.world, start=START, camera=runner.camera)
+        self.robot = SimulatedRobot(
+            runner.world, start=START, camera=runner.camera, camera_rate=runner.settings.camera_rate
+        )
         self.robot.reset(seed)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)
@@ -154,17 +157,17 @@ class _Episode:
             self.chunks += self._command(self.pending.chunk)
             self.pending = None
 
-    def observe(self) -> None:
+    def observe(self, tick: int) -> None:
         """Take the observation of a control tick, and predict from it if a chunk is due."""
-        runner, now = self.runner, self.robot.now
-        observation = self.aligner.observe(now)
+        runner = self.runner
+        observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
         if window is None or self.pending is not None:
             return
-        if self.last is not None and now - self.last < runner.exec_horizon * runner.control_dt:
+        if self.last is not None and tick - self.last < runner.exec_horizon * runner.control_dt:
             return
-        self.last = now
+        self.last = tick
         began = time.perf_counter()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp) if goes_on(continuity) else None
@@ -173,7 +176,7 @@ class _Episode:
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
-        self.pending = _Pending(chunk=chunk, due=now + runner.latency)
+        self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""

@@ -23,7 +23,9 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
-ARGUMENTS = ('world', 'params_file', 'bundle', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level')
+ARGUMENTS = (
+    'world', 'params_file', 'bundle', 'speed_scaling', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level',
+)  # fmt: skip
 LIMIT = 60.0  # [s]
 
 pytestmark = pytest.mark.ros
@@ -106,8 +108,12 @@ def launch_until(done: Callable[[], bool], **arguments: str) -> int:
     return int(code)
 
 
-@pytest.mark.parametrize(('namespace', 'use_sim_time'), [('', 'false'), ('left', 'true')])
-def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, namespace, use_sim_time):
+@pytest.mark.parametrize(
+    ('namespace', 'use_sim_time', 'speed_scaling'), [('', 'false', ''), ('left', 'true', ''), ('', 'false', '1.25')]
+)
+def test_launched_the_policy_moves_the_simulated_robot(
+    installed, tmp_path, namespace, use_sim_time, speed_scaling
+):
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
     pytest.importorskip('torch', reason='the bundle is exported from torch, which is not installed')
     from trajectory_msgs.msg import JointTrajectory
@@ -126,6 +132,8 @@ def test_launched_the_policy_moves_the_simulated_robot(installed, tmp_path, name
         return bool(heard)
 
     arguments = {'namespace': namespace, 'use_sim_time': use_sim_time, 'log_level': 'warn'}
+    if speed_scaling:
+        arguments['speed_scaling'] = speed_scaling
     code = launch_until(moved, bundle=str(bundle), world='pusht', **arguments)
     executor.shutdown()
     node.destroy_node()

@@ -45,6 +45,40 @@ def test_workers_give_what_one_process_gives(tiny: Path) -> None:
         replace(settings, workers=2, through='ros')
 
 
+def set_points(settings: EvaluationSettings) -> np.ndarray:
+    """Return what the controller was told at each control tick of an episode."""
+    bundle = settings.load()
+    runner = DirectRunner(bundle, DiffusionPolicy(bundle, open_backend(bundle)), settings)
+    points: list[np.ndarray] = []
+    runner.run(3, lambda robot: points.append(robot.controller.set_point))
+    return np.array(points)
+
+
+def test_a_policy_at_another_speed_does_what_one_with_that_control_dt_does(tmp_path: Path, tiny: Path) -> None:
+    faster = write_tiny_bundle(tmp_path / 'faster', task=replace(load_bundle(tiny).task, control_dt=0.08))
+    settings = EvaluationSettings(bundle=tiny, seconds=3.0)
+    shown, scaled = set_points(settings), set_points(replace(settings, speed_scaling=1.25))
+    np.testing.assert_array_equal(scaled, set_points(replace(settings, bundle=faster)))
+    assert len(scaled) > len(shown) and np.abs(scaled[: len(shown)] - shown).max() > 0.001
+    bundle = load_bundle(tiny)
+    assert replace(settings, speed_scaling=1.25).about(bundle)['speed_scaling'] == 1.25
+    assert 'speed_scaling' not in settings.about(bundle)
+
+
+@pytest.mark.parametrize(('speed_scaling', 'ticks'), [(1.0, 20), (1.4, 28), (0.3, 6), (1.25, 25)])
+def test_control_ticks_come_as_often_as_the_speed_says_on_the_steps_of_the_physics_or_not(
+    tiny: Path, speed_scaling: float, ticks: int
+) -> None:
+    settings = EvaluationSettings(bundle=tiny, speed_scaling=speed_scaling, seconds=2.0)
+    bundle = settings.load()
+    runner = DirectRunner(bundle, DiffusionPolicy(bundle, open_backend(bundle)), settings)
+    seen: list[int] = []
+    result = runner.run(3, lambda robot: seen.append(robot.now))
+    assert ticks <= len(seen) <= ticks + 1  # the first one may fall on the beginning
+    assert result.chunks == pytest.approx(len(seen) / 8, abs=1.0)
+    assert np.diff(seen) == pytest.approx(np.full(len(seen) - 1, runner.control_dt), abs=10_000_000)
+
+
 def test_an_exec_horizon_beyond_the_chunk_is_refused(tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r'exec_horizon: got 17, allowed 1 to pred_horizon \(16\)'):
         evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, exec_horizon=17))
