@@ -122,6 +122,9 @@ class Chunk:
         Names of the action's columns.
     actions
         Joint positions [rad or m], shape (T, A) float64, all finite.
+    velocities
+        Joint velocities at the actions [rad/s or m/s], of the same shape, as the network gives them; or None. They are
+        told to whoever listens: what is executed has the velocities of the curve through the actions.
 
     """
 
@@ -129,6 +132,7 @@ class Chunk:
     control_dt: int
     joints: tuple[str, ...]
     actions: np.ndarray
+    velocities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.control_dt <= 0:
@@ -137,6 +141,9 @@ class Chunk:
         if len(self.actions) == 0:
             raise DataError('chunk actions: got 0, allowed 1 or more')
         object.__setattr__(self, 'actions', _frozen('chunk actions', self.actions))
+        if self.velocities is not None:
+            check_shape('chunk velocities', self.velocities, self.actions.shape)
+            object.__setattr__(self, 'velocities', _frozen('chunk velocities', self.velocities))
 
     @property
     def due(self) -> np.ndarray:

@@ -204,4 +204,10 @@ def chunk_from_message(msg: Any, control_dt: int | None = None) -> Chunk:
             f'chunk time_from_start of point {index}: got {fields.times[index] / 1e9:.6f} s, '
             f'allowed {due[index] / 1e9:.6f} s ({index} times control_dt)'
         )
-    return Chunk(stamp=fields.stamp, control_dt=control_dt, joints=fields.joints, actions=fields.positions)
+    return Chunk(
+        stamp=fields.stamp,
+        control_dt=control_dt,
+        joints=fields.joints,
+        actions=fields.positions,
+        velocities=fields.velocities,
+    )

@@ -207,5 +207,6 @@ def chunk_to_message(chunk: Chunk, *, types: MessageTypes | None = None) -> Any:
         joints=chunk.joints,
         times=chunk.control_dt * np.arange(len(chunk.actions), dtype=np.int64),
         positions=chunk.actions,
+        velocities=chunk.velocities,
     )
     return to_joint_trajectory(plan, types=types)

@@ -336,6 +336,19 @@ def test_a_chunk_survives_the_message(actions: np.ndarray, control_dt: int) -> N
     for back in (messages.chunk_from_message(msg), messages.chunk_from_message(msg, control_dt)):
         assert (back.stamp, back.control_dt, back.joints) == (STAMP, control_dt, ('a', 'b'))
         assert back.actions.tobytes() == actions.tobytes()
+        assert back.velocities is None
+
+
+def test_a_chunk_s_velocities_survive_the_message() -> None:
+    velocities = np.array([[0.1, -0.2], [0.3, 0.4]])
+    chunk = Chunk(
+        stamp=STAMP, control_dt=50_000_000, joints=('a', 'b'), actions=np.zeros((2, 2)), velocities=velocities
+    )
+    back = messages.chunk_from_message(messages.chunk_to_message(chunk, types=rosbags_types()))
+    np.testing.assert_array_equal(back.velocities, velocities)
+    for wrong in (np.zeros((2, 1)), np.array([[0.1, np.nan], [0.0, 0.0]])):
+        with pytest.raises(DataError, match='chunk velocities'):
+            replace(chunk, velocities=wrong)
 
 
 def test_a_chunk_of_another_rate_is_refused() -> None:

@@ -58,6 +58,9 @@ class ScheduleSpec:
     prefix_steps
         The longest clean prefix, in actions, that the denoiser was trained to go on from. With any, x_k has one more
         channel: 1 at the actions of the prefix, 0 at the others.
+    joint_velocities
+        Whether the denoiser gives the joints' velocities too: A channels after its prediction, what the clean chunk's
+        normalized actions change by in pred_horizon control steps.
 
     """
 
@@ -67,6 +70,7 @@ class ScheduleSpec:
     clip: bool = True
     only_steps: int = 0
     prefix_steps: int = 0
+    joint_velocities: bool = False
 
     def __post_init__(self) -> None:
         check_choice('schedule name', self.name, get_args(ScheduleName))
@@ -102,6 +106,11 @@ class ScheduleSpec:
     def marks(self) -> int:
         """Channels of x_k beside the actions'."""
         return 1 if self.prefix_steps else 0
+
+    @property
+    def outputs(self) -> int:
+        """Channels that the denoiser gives for each of the actions'."""
+        return 2 if self.joint_velocities else 1
 
 
 def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:

@@ -18,15 +18,16 @@ class DiffusionNetwork(nn.Module):
 
     Parameters
     ----------
-    marks
-        Channels M of x_k after the actions'; see `dp_ros.diffusion.schedule.ScheduleSpec`.
+    marks, outputs
+        Channels M of x_k after the actions', and what comes out for each of the actions'; see
+        `dp_ros.diffusion.schedule.ScheduleSpec`.
 
     """
 
-    def __init__(self, task: TaskSpec, settings: NetworkSettings, *, marks: int = 0) -> None:
+    def __init__(self, task: TaskSpec, settings: NetworkSettings, *, marks: int = 0, outputs: int = 1) -> None:
         super().__init__()
         self.encoder = ObservationEncoder(task, settings)
-        self.denoiser = make_denoiser(task, settings, self.encoder, marks)
+        self.denoiser = make_denoiser(task, settings, self.encoder, marks, outputs)
 
     def forward(self, x_k: Tensor, k: Tensor, *streams: Tensor) -> Tensor:
         """Predict for a noisy chunk x_k (B, P, A + M) at levels k (B,), given normalized streams and goals."""
@@ -34,7 +35,7 @@ class DiffusionNetwork(nn.Module):
 
 
 def make_denoiser(
-    task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, marks: int = 0
+    task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, marks: int = 0, outputs: int = 1
 ) -> nn.Module:
     """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A + M), k (B,) and cond (B, D)."""
     actions = len(task.action.joints)
@@ -42,6 +43,7 @@ def make_denoiser(
         return ChunkTransformer(
             actions=actions,
             marks=marks,
+            outputs=outputs,
             pred_horizon=task.pred_horizon,
             columns=encoder.columns,
             goal_width=encoder.width - encoder.columns.numel(),
@@ -54,6 +56,7 @@ def make_denoiser(
         return ChunkMlp(
             actions=actions,
             marks=marks,
+            outputs=outputs,
             pred_horizon=task.pred_horizon,
             cond_width=encoder.width,
             width=settings.width,
@@ -69,6 +72,7 @@ def make_denoiser(
     return Unet1d(
         actions=actions,
         marks=marks,
+        outputs=outputs,
         cond_width=encoder.width,
         channels=settings.channels,
         level_width=settings.level_width,

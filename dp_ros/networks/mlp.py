@@ -11,14 +11,14 @@ from dp_ros.networks.level import LevelEmbedding
 
 
 class ChunkMlp(nn.Module):
-    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
+    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, O)``.
 
     Parameters
     ----------
     actions, pred_horizon
         Shape of a chunk.
-    marks
-        Channels M of x_k after the actions'.
+    marks, outputs
+        Channels M of x_k after the actions', and what comes out for each of the actions', O / A.
     cond_width
         Conditioning width D.
     width, layers
@@ -38,15 +38,16 @@ class ChunkMlp(nn.Module):
         layers: int,
         level_width: int,
         marks: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.level = LevelEmbedding(level_width)
-        self.actions, flat = actions, actions * pred_horizon
+        self.outputs, flat = actions * outputs, actions * pred_horizon
         widths = [flat + marks * pred_horizon + level_width + cond_width, *[width] * layers]
         hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
-        self.layers = nn.Sequential(*hidden, nn.Linear(width, flat))
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, flat * outputs))
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
         """Predict for x_k (B, P, A + M), k (B,) int64, cond (B, D)."""
         features = torch.cat((x_k.flatten(1), self.level(k), cond), dim=-1)
-        return self.layers(features).unflatten(1, (-1, self.actions))
+        return self.layers(features).unflatten(1, (-1, self.outputs))

@@ -12,7 +12,7 @@ from dp_ros.networks.level import LevelEmbedding
 
 
 class ChunkTransformer(nn.Module):
-    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
+    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, O)``.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class ChunkTransformer(nn.Module):
         heads: int = 4,
         dropout: float = 0.1,
         marks: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.register_buffer('columns', columns, persistent=False)
@@ -65,7 +66,7 @@ class ChunkTransformer(nn.Module):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.project = nn.Linear(width, actions)
+        self.project = nn.Linear(width, actions * outputs)
         for place in (self.action_place, self.observation_place):
             nn.init.normal_(place, std=0.02)
 

@@ -58,12 +58,12 @@ class FilmPair(nn.ModuleList):
 
 
 class Unet1d(nn.Module):
-    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, A)``.
+    """Predict from a noisy chunk, its noise level and the conditioning: ``(x_k, k, cond) -> (B, P, O)``.
 
     Parameters
     ----------
-    actions, marks
-        Action channels A, and those of x_k after them, M.
+    actions, marks, outputs
+        Action channels A, those of x_k after them, M, and what comes out for each of the A, O / A.
     cond_width
         Conditioning width D.
     channels
@@ -85,6 +85,7 @@ class Unet1d(nn.Module):
         kernel_size: int = 5,
         groups: int = 8,
         marks: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         if any(c % groups for c in channels):
@@ -106,7 +107,7 @@ class Unet1d(nn.Module):
         )
         self.upsample = nn.ModuleList(nn.ConvTranspose1d(c, c, 4, stride=2, padding=1) for c in wide[1:])
         self.last = ConvBlock(channels[0], channels[0], kernel_size, groups)
-        self.project = nn.Conv1d(channels[0], actions, 1)
+        self.project = nn.Conv1d(channels[0], actions * outputs, 1)
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
         """Predict for x_k (B, P, A + M), k (B,) int64, cond (B, D)."""

@@ -34,7 +34,7 @@ class Backend(Protocol):
         ...
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
-        """Return the prediction (B, P, A) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
+        """Return the prediction (B, P, O) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
         ...
 
 

@@ -5,7 +5,7 @@
                       [-1, 1]; then one per goal, (B, C) or (B, 3, H, W), and with guidance ``given`` (B, 1), 0 where
                       it is left out; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
-                      output ``prediction`` (B, P, A)
+                      output ``prediction`` (B, P, A), with joint_velocities (B, P, 2 A)
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
@@ -78,7 +78,7 @@ class Bundle:
         path = self.path(PARITY)
         with naming(path):
             parity = read_parity(path)
-            parity.check(self.task, self.schedule.marks)
+            parity.check(self.task, self.schedule.marks, self.schedule.outputs)
         return parity
 
 

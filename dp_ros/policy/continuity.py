@@ -129,17 +129,24 @@ def ensembled(chunks: Sequence[Chunk], decay: float = 0.01) -> Chunk:
     newest = chunks[-1]
     if any(chunk.joints != newest.joints for chunk in chunks):
         raise DataError(f'ensemble: got joints {listed({str(c.joints) for c in chunks})}, allowed the same in all')
-    total, weights = np.zeros_like(newest.actions), np.zeros((len(newest.actions), 1))
-    for number, chunk in enumerate(chunks):
+    both = all(chunk.velocities is not None for chunk in chunks)
+    said = [np.hstack([c.actions, c.velocities] if both else [c.actions]) for c in chunks]  # type: ignore[list-item]
+    total, weights = np.zeros_like(said[-1]), np.zeros((len(newest.actions), 1))
+    for number, (chunk, values) in enumerate(zip(chunks, said, strict=True)):
         weight = float(np.exp(-decay * number))
         steps, rest = divmod(newest.stamp - chunk.stamp, newest.control_dt)
         common = min(len(chunk.actions) - steps, len(newest.actions))
         if rest or steps < 0 or common <= 0:
             continue
-        total[:common] += weight * chunk.actions[steps : steps + common]
+        total[:common] += weight * values[steps : steps + common]
         weights[:common] += weight
+    actions, *velocities = np.hsplit(total / weights, 2 if both else 1)
     return Chunk(
-        stamp=newest.stamp, control_dt=newest.control_dt, joints=newest.joints, actions=total / weights
+        stamp=newest.stamp,
+        control_dt=newest.control_dt,
+        joints=newest.joints,
+        actions=actions,
+        velocities=velocities[0] if both else None,
     )
 
 

@@ -67,6 +67,11 @@ class Normalizer:
         centre, scale = self._centre_and_scale(name)
         return values.astype(np.float64) * scale + centre
 
+    def denormalize_change(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return by how much what is normalized to ``values`` apart is apart, in float64."""
+        _, scale = self._centre_and_scale(name)
+        return values.astype(np.float64) * scale
+
 
 def normalize_image(pixels: np.ndarray) -> np.ndarray:
     """Map uint8 images (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""

@@ -28,8 +28,8 @@ class Parity:
     cond
         The encoder's output for them, (B, D) float32.
     x_k, k, prediction
-        The denoiser's inputs (B, P, A + M) float32, M channels of marks, and (B,) int64, and its output (B, P, A) for
-        them and ``cond``.
+        The denoiser's inputs (B, P, A + M) float32, M channels of marks, and (B,) int64, and its output (B, P, O) for
+        them and ``cond``: O is A, or 2 A with velocities.
 
     """
 
@@ -39,8 +39,11 @@ class Parity:
     k: np.ndarray
     prediction: np.ndarray
 
-    def check(self, task: TaskSpec, marks: int = 0) -> None:
-        """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite."""
+    def check(self, task: TaskSpec, marks: int = 0, outputs: int = 1) -> None:
+        """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
+
+        ``outputs`` is what comes out for each of an action's channels.
+        """
         shapes = input_shapes(task)
         if set(self.inputs) != set(shapes):
             raise DataError(f'recorded inputs: got {listed(self.inputs)}, allowed {listed(shapes)}')
@@ -53,7 +56,7 @@ class Parity:
         _check_array('recorded cond', self.cond, np.float32, (batch, None))
         _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + marks))
         _check_array('recorded k', self.k, np.int64, (batch,))
-        _check_array('recorded prediction', self.prediction, np.float32, chunk)
+        _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:

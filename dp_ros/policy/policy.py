@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,14 @@ def blank_window(task: TaskSpec) -> Window:
         for s in task.streams
     }
     return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampled:
+    """Normalized actions (1, P, A), and velocities as `ScheduleSpec.joint_velocities` has them, or None."""
+
+    actions: np.ndarray
+    velocities: np.ndarray | None = None
 
 
 class DiffusionPolicy:
@@ -119,14 +127,21 @@ class DiffusionPolicy:
             overlap = replace(overlap, actions=overlap.actions - base[-1])
         if start is not None and base is not None:
             start = start - base[-1]
-        actions = self.bundle.normalizer.denormalize(ACTION, self.sample(inputs, rng, overlap, start)[0])
+        normalizer = self.bundle.normalizer
+        sampled = self.sample(inputs, rng, overlap, start)
+        actions = normalizer.denormalize(ACTION, sampled.actions[0])
         if base is not None:
             actions = actions + base[-1]
+        velocities = None
+        if sampled.velocities is not None:
+            change = normalizer.denormalize_change(ACTION, sampled.velocities[0])
+            velocities = change / (task.pred_horizon * task.control_dt)
         return Chunk(
             stamp=window.stamp,
             control_dt=to_nanoseconds(task.control_dt),
             joints=task.action.joints,
             actions=actions,
+            velocities=velocities,
         )
 
     def sample(
@@ -135,8 +150,8 @@ class DiffusionPolicy:
         rng: np.random.Generator,
         overlap: Overlap | None = None,
         start: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Return normalized actions (1, P, A) for normalized streams and goals, each (1, ...) float32.
+    ) -> Sampled:
+        """Return normalized actions for normalized streams and goals, each (1, ...) float32.
 
         The actions of ``overlap`` and ``start`` count from where the network's do: see `ActionSpec.relative`.
         """
@@ -150,8 +165,10 @@ class DiffusionPolicy:
         noisy = self.bundle.schedule.noisy
         noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
         target, weights, prefix = self._overlapped(overlap)
+        velocities: np.ndarray | None = None  # of the newest prediction
 
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
+            nonlocal velocities
             if prefix is not None:
                 marks = np.repeat(prefix, len(x_k), axis=0)
                 x_k = np.concatenate((np.where(prefix, target, x_k), marks), axis=-1)
@@ -159,11 +176,12 @@ class DiffusionPolicy:
             prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
-            if scale == 1.0:
-                return prediction
-            asked, free = np.split(prediction, 2)
-            guided: np.ndarray = free + np.float32(scale) * (asked - free)
-            return guided
+            if scale != 1.0:
+                asked, free = np.split(prediction, 2)
+                prediction = free + np.float32(scale) * (asked - free)
+            if self.bundle.schedule.joint_velocities:
+                prediction, velocities = np.split(prediction, 2, axis=-1)
+            return prediction
 
         last = self._last(start)
         begin = last if self.settings.warm_steps else None
@@ -171,7 +189,11 @@ class DiffusionPolicy:
             self.bundle.schedule, self.settings, steered=overlap is not None, warm=begin is not None
         )
         steer = None if overlap is None else lambda x_0: x_0 + weights * (target - x_0)
-        return _nearest(sample(table, predict, noise, rng, steer=steer, start=begin), last)
+        actions = sample(table, predict, noise, rng, steer=steer, start=begin)
+        nearest = _nearest(actions, last)
+        return Sampled(
+            actions=actions[nearest], velocities=None if velocities is None else velocities[nearest]
+        )
 
     def _last(self, start: np.ndarray | None) -> np.ndarray | None:
         """Return the last chunk's actions, normalized (1, P, A)."""
@@ -224,10 +246,10 @@ class DiffusionPolicy:
         return inputs
 
 
-def _nearest(samples: np.ndarray, last: np.ndarray | None) -> np.ndarray:
-    """Return the one (1, P, A) of ``samples`` (N, P, A) that begins most like ``last``; without it, the first."""
-    if last is None or len(samples) == 1:
-        return samples[:1]
-    distance = ((samples - last) ** 2).sum(axis=-1) @ NEARER ** np.arange(samples.shape[1])
-    nearest = int(np.argmin(distance))
-    return samples[nearest : nearest + 1]
+def _nearest(samples: np.ndarray, last: np.ndarray | None) -> slice:
+    """Return where the one of ``samples`` (N, P, A) is that begins most like ``last``; without it, the first."""
+    nearest = 0
+    if last is not None and len(samples) > 1:
+        distance = ((samples - last) ** 2).sum(axis=-1) @ NEARER ** np.arange(samples.shape[1])
+        nearest = int(np.argmin(distance))
+    return slice(nearest, nearest + 1)

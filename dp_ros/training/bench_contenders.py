@@ -21,6 +21,7 @@ from dp_ros.training.bench_lerobot import lerobot_chunk
 from dp_ros.training.bench_reduced import REDUCED, Reduced
 from dp_ros.training.export import export_network
 from dp_ros.training.objective import make_noise_scheduler
+from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import TrainSettings
 
 OWN = 'onnxruntime'
@@ -75,7 +76,7 @@ def training_of(bundle: Bundle) -> TrainSettings:
 
 def subject_for(settings: TrainSettings, like: Bundle, folder: Path, *, torchscript: bool = False) -> Subject:
     """Build the network of a configuration, and write it to ``folder`` with the normalizer of the bundle ``like``."""
-    network = DiffusionNetwork(settings.task, settings.network).eval()
+    network = make_network(settings).eval()
     bundle = export_network(settings, network, like.normalizer, folder, provenance={}, torchscript=torchscript)
     return Subject(size=folder.name, settings=settings, network=network, bundle=bundle)
 
@@ -89,16 +90,18 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
     if name in ('onnxruntime', 'torchscript'):
         backend = open_backend(subject.bundle, backend=name, threads=threads)  # type: ignore[arg-type]
         policy, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
-        return lambda: policy.sample(inputs, np.random.default_rng(0))
+        return lambda: policy.sample(inputs, np.random.default_rng(0)).actions
     own, _, bits = name.partition(', ')
     if own == OWN and bits in REDUCED:
         backend = Reduced(open_backend(subject.bundle), subject.network, subject.settings, bits, threads)
         reduced, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
-        return lambda: reduced.sample(inputs, np.random.default_rng(0))
+        return lambda: reduced.sample(inputs, np.random.default_rng(0)).actions
     if trained is None:
         return f'schedule {subject.settings.objective.schedule!r} is not one of diffusers'
     if subject.bundle.schedule.marks:
         return 'it does not know the marks of a prefix'
+    if subject.bundle.schedule.joint_velocities:
+        return 'it does not know a network that gives velocities too'
     if name == 'lerobot':
         return lerobot_chunk(subject.settings, steps)
     scheduler = DDIMScheduler.from_config(dict(trained.config), timestep_spacing='trailing')

@@ -18,6 +18,7 @@ from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.augment import augment
 from dp_ros.training.distill import make_objective
 from dp_ros.training.draws import Purpose, generator, word
+from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -71,7 +72,7 @@ class Learner:
         self._settings = settings
         self.accelerator = accelerator
         torch.manual_seed(settings.seed)
-        self.network = DiffusionNetwork(settings.task, settings.network, marks=settings.objective.spec.marks)
+        self.network = make_network(settings)
         if start is not None:
             self.network.load_state_dict(start.state_dict())
         self.network.to(accelerator.device)

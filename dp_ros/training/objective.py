@@ -28,11 +28,23 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
     )
 
 
-def squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean squared error of (B, P, A), weighted by (B, P)."""
-    if weights is None:
+def squared_error(
+    prediction: Tensor, target: Tensor, weights: Tensor | None, counted: Tensor | None = None
+) -> Tensor:
+    """Return the mean squared error of (B, P, A), weighted by (B, P), of the actions that are ``counted`` (B, P, 1)."""
+    if weights is None and counted is None:
         return torch.nn.functional.mse_loss(prediction, target)
-    return ((prediction - target) ** 2 * weights[..., None]).mean()
+    wrong = (prediction - target) ** 2
+    if weights is not None:
+        wrong = wrong * weights[..., None]
+    if counted is None:
+        return wrong.mean()
+    return (wrong * counted).sum() / counted.expand_as(wrong).sum()
+
+
+def chunk_velocities(actions: Tensor) -> Tensor:
+    """Return what normalized actions (B, P, A) change by in P control steps: central differences, the same shape."""
+    return torch.gradient(actions, dim=1)[0] * actions.shape[1]
 
 
 class Objective:
@@ -61,20 +73,25 @@ class Objective:
             How much each action counts, (B, P), of mean 1 over a whole batch; None: all the same.
 
         """
+        counted = None
         if self.settings.diffusion_steps == 1:  # regression: from nothing, in one step
             levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
-            return squared_error(network(torch.zeros_like(actions), levels, *streams), actions, weights)
-        noise = torch.randn(actions.shape, generator=generator).to(actions.device)
-        levels = self._levels(len(actions), generator).to(actions.device)
-        x_k, target = self._noised(actions, noise, levels)
-        if not self.settings.prefix_steps:
-            return squared_error(network(x_k, levels, *streams), target, weights)
-        prefix = self._prefix(actions, generator)
-        x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
-        wrong = (network(x_k, levels, *streams) - target) ** 2 * ~prefix
-        if weights is not None:
-            wrong = wrong * weights[..., None]
-        return wrong.sum() / (~prefix).expand_as(wrong).sum()
+            x_k, target = torch.zeros_like(actions), actions
+        else:
+            noise = torch.randn(actions.shape, generator=generator).to(actions.device)
+            levels = self._levels(len(actions), generator).to(actions.device)
+            x_k, target = self._noised(actions, noise, levels)
+        if self.settings.prefix_steps:
+            prefix = self._prefix(actions, generator)
+            x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
+            counted = ~prefix
+        output = network(x_k, levels, *streams)
+        loss = squared_error(output[..., : actions.shape[-1]], target, weights, counted)
+        if self.settings.velocity_weight:
+            velocities = output[..., actions.shape[-1] :]
+            wrong = squared_error(velocities, chunk_velocities(actions), weights, counted)
+            loss = loss + self.settings.velocity_weight * wrong
+        return loss
 
     def _prefix(self, actions: Tensor, generator: torch.Generator) -> Tensor:
         """Return which actions are given, (B, P, 1): the first 0 to `prefix_steps` of each chunk, drawn uniformly."""

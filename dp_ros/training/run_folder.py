@@ -76,6 +76,12 @@ def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = N
     return folder / (BEST if best else CHECKPOINT)
 
 
+def make_network(settings: TrainSettings) -> DiffusionNetwork:
+    """Return the network that a configuration asks for, with random weights."""
+    spec = settings.objective.spec
+    return DiffusionNetwork(settings.task, settings.network, marks=spec.marks, outputs=spec.outputs)
+
+
 def load_network(
     folder: Path, checkpoint: Literal['best', 'last'] | None = None
 ) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
@@ -86,7 +92,7 @@ def load_network(
     settings = read_yaml(folder / CONFIG, TrainSettings)
     path = checkpoint_file(folder, checkpoint)
     best, state = path.name == BEST, load_checkpoint(path)
-    network = DiffusionNetwork(settings.task, settings.network, marks=settings.objective.spec.marks)
+    network = make_network(settings)
     network.load_state_dict(state['network'])
     if not best:
         ema = EMAModel(network.parameters())

@@ -59,6 +59,9 @@ class ObjectiveSettings:
     prefix_steps
         Longest clean prefix: so many first actions at most, from none on, are given without noise, and only the others
         count. The policy then goes on from what is executed while it predicts (arXiv 2512.05964).
+    velocity_weight
+        How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, and
+        chunks carry them. 0: it gives actions only.
     mask_padding
         Whether the copies that follow an episode's last action are left out of the loss. False: the policy learns to
         stay where the episode ended.
@@ -71,17 +74,21 @@ class ObjectiveSettings:
     level_sampling: Literal['uniform', 'middle'] = 'uniform'
     distill: DistillSettings = field(default_factory=DistillSettings)
     prefix_steps: int = 0
+    velocity_weight: float = 0.0
     mask_padding: bool = False
 
     def __post_init__(self) -> None:
         if self.distill.teacher:
             self._check_distill()
+        _check('objective.velocity_weight', self.velocity_weight, 0.0, 100.0)
         if self.spec.noisy:
             _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
 
     def _check_distill(self) -> None:
         if self.prefix_steps:
             raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
+        if self.velocity_weight:
+            raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
         if self.mask_padding:
             raise ConfigError('objective.mask_padding: got true with distill.teacher, allowed false')
         if self.schedule == 'none':
@@ -104,6 +111,7 @@ class ObjectiveSettings:
             prediction_type=self.prediction_type,
             only_steps=self.distill.sampling_steps if self.distill.teacher else 0,
             prefix_steps=self.prefix_steps,
+            joint_velocities=self.velocity_weight > 0.0,
         )
 
 
@@ -218,6 +226,8 @@ class TrainSettings:
         _check('steps', self.steps, 1, 100_000_000)
         _check('batch', self.batch, 1, 65536)
         _check('objective.prefix_steps', self.objective.prefix_steps, 0, self.task.pred_horizon - 1)
+        if self.objective.velocity_weight and self.task.pred_horizon < 2:
+            raise ConfigError('objective.velocity_weight: got one with pred_horizon 1, allowed 0: that has no velocity')
         _check('validation_share', self.validation_share, 0.0, 0.5)
         _check('validate_every', self.validate_every, 1, 100_000_000)
         _check('checkpoint_every', self.checkpoint_every, 1, 100_000_000)

@@ -18,18 +18,20 @@ TASK = TaskSpec(
 SIZES = NetworkSettings(channels=(16, 32, 64), level_width=16)
 
 
-def both(settings: NetworkSettings = SIZES, marks: int = 0) -> tuple[DiffusionNetwork, PreparedNetwork]:
+def both(
+    settings: NetworkSettings = SIZES, marks: int = 0, outputs: int = 1
+) -> tuple[DiffusionNetwork, PreparedNetwork]:
     torch.manual_seed(0)
-    network = DiffusionNetwork(TASK, settings, marks=marks).eval()
+    network = DiffusionNetwork(TASK, settings, marks=marks, outputs=outputs).eval()
     return network, PreparedNetwork(network, levels=LEVELS, pred_horizon=TASK.pred_horizon).eval()
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('marks', [0, 1])
+@pytest.mark.parametrize(('marks', 'outputs'), [(0, 1), (1, 1), (0, 2)])
 @pytest.mark.parametrize('batch', [1, 5])
 @pytest.mark.parametrize('reach', [1.0, 30.0])
-def test_the_prepared_unet_predicts_what_the_trained_one_does(batch, marks, reach):
-    network, prepared = both(marks=marks)
+def test_the_prepared_unet_predicts_what_the_trained_one_does(batch, marks, outputs, reach):
+    network, prepared = both(marks=marks, outputs=outputs)
     for parameter in network.denoiser.parameters():
         parameter.mul_(1.0 + reach / 10)  # activations far from 0 too
     prepared = PreparedNetwork(network, levels=LEVELS, pred_horizon=TASK.pred_horizon)

@@ -106,7 +106,7 @@ def test_streams_are_normalized(policy, recorder, bundle):
 
 def test_the_result_is_the_denormalized_x_0(policy, recorder, bundle):
     chunk = policy.chunk(window(), rng(5))
-    x_0 = policy.sample(recorder.inputs[0], rng(5))
+    x_0 = policy.sample(recorder.inputs[0], rng(5)).actions
     assert x_0.shape == (1, 16, 2)
     np.testing.assert_array_equal(chunk.actions, bundle.normalizer.denormalize(ACTION, x_0[0]))
 
