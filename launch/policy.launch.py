@@ -42,7 +42,7 @@ ARGUMENTS = [
         'in the current folder, then among the bundles that came with dp_ros.',
     ),
     DeclareLaunchArgument(
-        'speed_scaling',
+        'policy_speed',
         default_value='',
         description='How many times as fast as it was shown the policy is played, as 0.5 or 1.25, on all three nodes; '
         'empty: as params_file says.',
@@ -99,11 +99,11 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
 def _nodes(context: LaunchContext) -> list[Node]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
-    speed = LaunchConfiguration('speed_scaling').perform(context)
+    speed = LaunchConfiguration('policy_speed').perform(context)
     policy = [
         {'use_sim_time': sim_time},
         *([{'bundle': bundle}] if bundle else []),
-        *([{'speed_scaling': float(speed)}] if speed else []),
+        *([{'policy_speed': float(speed)}] if speed else []),
     ]
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]

@@ -26,8 +26,8 @@ def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def speed_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument ``--speed-scaling``."""
-    parser.add_argument('--speed-scaling', type=float, default=1.0,
+    """Add the argument ``--policy-speed``."""
+    parser.add_argument('--policy-speed', type=float, default=1.0,
                         help='how many times as fast as it was shown the policy is played')  # fmt: skip
 
 

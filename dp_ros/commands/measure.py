@@ -66,7 +66,7 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.nodes.latency import run_latency
     from dp_ros.simulation.scores import EvaluationSettings
 
-    names = ('speed_scaling', 'exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
+    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)

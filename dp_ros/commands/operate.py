@@ -38,7 +38,7 @@ def _demo(options: argparse.Namespace) -> int:
         episodes=options.episodes,
         seed=options.seed,
         through='ros',
-        speed_scaling=options.speed_scaling,
+        policy_speed=options.policy_speed,
     )
     return run_demo(settings, options.out, print)
 

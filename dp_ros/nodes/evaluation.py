@@ -60,7 +60,7 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
-    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'speed_scaling': bundle.speed_scaling, **common}
+    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'policy_speed': bundle.policy_speed, **common}
     executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
     executor['continuity'] = settings.continuity
     if settings.exec_horizon:

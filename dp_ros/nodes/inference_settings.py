@@ -10,7 +10,7 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.goals import GoalSpec
-from dp_ros.nodes.observation_buffer import BUNDLE, SPEED_SCALING
+from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED
 from dp_ros.nodes.parameters import Param
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity, check_start
@@ -20,7 +20,7 @@ from dp_ros.policy.providers import ProviderName
 
 PARAMETERS = [
     BUNDLE,
-    SPEED_SCALING,
+    POLICY_SPEED,
     Param(
         name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
         description='What runs the networks; torchscript needs torch, and a bundle exported with it.',

@@ -30,8 +30,8 @@ from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.speed import FASTEST, SLOWEST, at_speed
 
 BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
-SPEED_SCALING = Param(
-    name='speed_scaling', default=1.0, low=SLOWEST, high=FASTEST,
+POLICY_SPEED = Param(
+    name='policy_speed', default=1.0, low=SLOWEST, high=FASTEST,
     description='How many times as fast as it was shown the policy is played; the same for all three nodes.',
 )  # fmt: skip
 STATUS = 'observations'
@@ -43,7 +43,7 @@ def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:
     bundle = node.value(parameter)
     if not bundle:
         raise ConfigError(f"{parameter}: got '', allowed the path of a bundle folder")
-    return at_speed(load_bundle(locate(bundle)), node.value(SPEED_SCALING.name))
+    return at_speed(load_bundle(locate(bundle)), node.value(POLICY_SPEED.name))
 
 
 def below_namespace(topic: str) -> str:
@@ -67,7 +67,7 @@ class ObservationBuffer(ManagedNode):
     """The node `observation_buffer`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__('observation_buffer', [BUNDLE, SPEED_SCALING, *PARAMETERS], patterns=PATTERNS, **options)
+        super().__init__('observation_buffer', [BUNDLE, POLICY_SPEED, *PARAMETERS], patterns=PATTERNS, **options)
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.lifecycle import ManagedNode
-from dp_ros.nodes.observation_buffer import BUNDLE, SPEED_SCALING, below_namespace
+from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED, below_namespace
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.nodes.robot_description import PARAMETERS as ROBOT_PARAMETERS
 from dp_ros.nodes.robot_description import read_robot as read_robot
@@ -22,7 +22,7 @@ from dp_ros.policy.workspace import AXES, Workspace
 INFINITE = float('inf')
 PARAMETERS = [
     BUNDLE,
-    SPEED_SCALING,
+    POLICY_SPEED,
     Param(
         name='joints', default=(),
         description="The robot's joints that the policy moves, in order; no other bundle fits. Empty: not checked.",

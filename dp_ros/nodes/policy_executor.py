@@ -244,7 +244,7 @@ class PolicyExecutor(ManagedNode):
             return ''
         return (
             f'no window for {(self._newest - self._windowed) / 1e9:.1f} s: got observations {self._gap / 1e9:.6g} s '
-            f'apart, allowed {task.control_dt:.6g} s; does observation_buffer have the same bundle and speed_scaling?'
+            f'apart, allowed {task.control_dt:.6g} s; does observation_buffer have the same bundle and policy_speed?'
         )
 
 

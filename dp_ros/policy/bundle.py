@@ -55,7 +55,7 @@ class Bundle:
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-    speed_scaling: float = 1.0
+    policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
         coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps

@@ -240,7 +240,7 @@ class DiffusionPolicy:
             if isinstance(stream, ImageStream):
                 normalized = normalize_image(values)
             else:
-                shown = as_shown(stream, values, self.bundle.speed_scaling)
+                shown = as_shown(stream, values, self.bundle.policy_speed)
                 normalized = self.bundle.normalizer.normalize(stream.name, shown)
             inputs[stream.name] = np.ascontiguousarray(normalized[None])
         return inputs

@@ -20,7 +20,7 @@ class EvaluationSettings:
     ----------
     episodes, seed
         Episodes on consecutive seeds, from `seed`.
-    speed_scaling
+    policy_speed
         How many times as fast as it was shown the policy is played; see `dp_ros.policy.speed`. An episode stays as
         long as it is.
     sampler, sampling_steps, exec_horizon
@@ -53,7 +53,7 @@ class EvaluationSettings:
     episodes: int = 100
     seed: int = 100_000
     through: Literal['direct', 'ros'] = 'direct'
-    speed_scaling: float = 1.0
+    policy_speed: float = 1.0
     sampler: str | None = None
     sampling_steps: int | None = None
     warm_steps: int = 0
@@ -96,12 +96,12 @@ class EvaluationSettings:
 
     def load(self) -> Bundle:
         """Read the bundle, at the speed asked for."""
-        return at_speed(load_bundle(self.bundle), self.speed_scaling)
+        return at_speed(load_bundle(self.bundle), self.policy_speed)
 
     @property
     def camera_rate(self) -> float:
         """Pictures a second [Hz]: one for each control tick, or as many as common cameras take where ticks shift."""
-        return 10.0 if self.speed_scaling == 1.0 else 30.0
+        return 10.0 if self.policy_speed == 1.0 else 30.0
 
     def check_horizons(self, bundle: Bundle) -> None:
         """Raise ConfigError where a chunk would not last until the next one can take over."""
@@ -132,7 +132,7 @@ class EvaluationSettings:
             'through': self.through,
             **self.sampler_settings(bundle),
             'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
-            **({} if self.speed_scaling == 1.0 else {'speed_scaling': self.speed_scaling}),
+            **({} if self.policy_speed == 1.0 else {'policy_speed': self.policy_speed}),
             'continuity': self.continuity,
             **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),

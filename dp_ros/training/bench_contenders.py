@@ -76,7 +76,9 @@ def training_of(bundle: Bundle) -> TrainSettings:
 
 def subject_for(settings: TrainSettings, like: Bundle, folder: Path, *, torchscript: bool = False) -> Subject:
     """Build the network of a configuration, and write it to ``folder`` with the normalizer of the bundle ``like``."""
-    network = make_network(settings).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same weights each time
+        network = make_network(settings).eval()
     bundle = export_network(settings, network, like.normalizer, folder, provenance={}, torchscript=torchscript)
     return Subject(size=folder.name, settings=settings, network=network, bundle=bundle)
 

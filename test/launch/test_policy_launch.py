@@ -24,7 +24,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
-    'world', 'params_file', 'bundle', 'speed_scaling', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level',
+    'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -109,10 +109,10 @@ def launch_until(done: Callable[[], bool], **arguments: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ('namespace', 'use_sim_time', 'speed_scaling'), [('', 'false', ''), ('left', 'true', ''), ('', 'false', '1.25')]
+    ('namespace', 'use_sim_time', 'policy_speed'), [('', 'false', ''), ('left', 'true', ''), ('', 'false', '1.25')]
 )
 def test_launched_the_policy_moves_the_simulated_robot(
-    installed, tmp_path, namespace, use_sim_time, speed_scaling
+    installed, tmp_path, namespace, use_sim_time, policy_speed
 ):
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
     pytest.importorskip('torch', reason='the bundle is exported from torch, which is not installed')
@@ -138,8 +138,8 @@ def test_launched_the_policy_moves_the_simulated_robot(
         return [message for message in heard if len(message.points) > 1]
 
     arguments = {'namespace': namespace, 'use_sim_time': use_sim_time, 'log_level': 'warn'}
-    if speed_scaling:
-        arguments['speed_scaling'] = speed_scaling
+    if policy_speed:
+        arguments['policy_speed'] = policy_speed
     code = launch_until(moved, bundle=str(bundle), world='pusht', **arguments)
     executor.shutdown()
     node.destroy_node()
@@ -148,7 +148,7 @@ def test_launched_the_policy_moves_the_simulated_robot(
     assert code == 0
     assert motions()[0].joint_names == ['pusher_x', 'pusher_y']
     assert (motions()[0].header.stamp.sec < 1_000_000) == (use_sim_time == 'true')
-    assert chunks[0].points[1].time_from_start.nanosec == round(100_000_000 / float(speed_scaling or 1.0))
+    assert chunks[0].points[1].time_from_start.nanosec == round(100_000_000 / float(policy_speed or 1.0))
 
 
 def _circling() -> ModuleType:

@@ -189,12 +189,12 @@ def test_without_one_of_the_streams_nothing_is_predicted_and_the_diagnostics_say
     assert live.node._inference.number == 0
 
 
-@pytest.mark.parametrize('speed_scaling', [2.0, 0.8])
-def test_observations_at_another_speed_give_no_chunk_and_the_reason_is_said(ros, tiny, speed_scaling):
-    live = Live(ros, tiny, speed_scaling=speed_scaling)
+@pytest.mark.parametrize('policy_speed', [2.0, 0.8])
+def test_observations_at_another_speed_give_no_chunk_and_the_reason_is_said(ros, tiny, policy_speed):
+    live = Live(ros, tiny, policy_speed=policy_speed)
     for tick in range(10):
         live.send(tick)
-    apart = f'got observations 0.1 s apart, allowed {0.1 / speed_scaling:g} s; does observation_buffer have the same'
+    apart = f'got observations 0.1 s apart, allowed {0.1 / policy_speed:g} s; does observation_buffer have the same'
     ros.status('policy_executor: inference', WARN, apart)
     assert live.node._inference.number == 0
 

@@ -41,17 +41,17 @@ def test_time_is_scaled_and_nothing_else(original: Path) -> None:
     bundle = load_bundle(original)
     faster = at_speed(bundle, 1.25)
     assert faster.task == replace(bundle.task, control_dt=0.08) and bundle.task.control_dt == 0.1
-    assert replace(faster, task=bundle.task, speed_scaling=1.0) == bundle
+    assert replace(faster, task=bundle.task, policy_speed=1.0) == bundle
     assert at_speed(bundle, 0.5).task.control_dt == 0.2
     assert at_speed(bundle, 1.0) is bundle
 
 
-@pytest.mark.parametrize('speed_scaling', [0.1, 0.5, 1.25, 3.0])
+@pytest.mark.parametrize('policy_speed', [0.1, 0.5, 1.25, 3.0])
 def test_the_same_motion_at_another_speed_gives_the_same_actions_closer_together(
-    tiny: ModuleType, tmp_path: Path, speed_scaling: float
+    tiny: ModuleType, tmp_path: Path, policy_speed: float
 ) -> None:
     bundle = moving(tiny, tmp_path / 'moving', 'position', 'velocity')
-    s = speed_scaling
+    s = policy_speed
     shown = chunk(bundle, (0.1, 0.2, 0.5, 0.3), (0.2, 0.3, -0.5, 0.30004))
     scaled = chunk(at_speed(bundle, s), (0.1, 0.2, s * 0.5, s * 0.3), (0.2, 0.3, s * -0.5, s * 0.30004))
     np.testing.assert_allclose(scaled.actions, shown.actions, atol=1e-6)
@@ -66,14 +66,14 @@ def test_only_velocities_are_divided() -> None:
     np.testing.assert_array_equal(as_shown(stream, values, 2.0), [[0.5, 1.0, 3.0, 4.0]])
 
 
-@pytest.mark.parametrize('speed_scaling', [0.09, 5.1, -1.0, 0.0, float('nan'), float('inf')])
-def test_a_speed_out_of_range_is_refused(original: Path, speed_scaling: float) -> None:
-    with pytest.raises(ConfigError, match=r'speed_scaling: got \S+, allowed 0.1 to 5.0'):
-        at_speed(load_bundle(original), speed_scaling)
+@pytest.mark.parametrize('policy_speed', [0.09, 5.1, -1.0, 0.0, float('nan'), float('inf')])
+def test_a_speed_out_of_range_is_refused(original: Path, policy_speed: float) -> None:
+    with pytest.raises(ConfigError, match=r'policy_speed: got \S+, allowed 0.1 to 5.0'):
+        at_speed(load_bundle(original), policy_speed)
 
 
 def test_a_speed_that_leaves_messages_no_time_to_arrive_is_refused(original: Path) -> None:
-    message = r'speed_scaling: got 5.0, with which there is arrival_wait: got 0.02, allowed .* control_dt \(0.02 s\)'
+    message = r'policy_speed: got 5.0, with which there is arrival_wait: got 0.02, allowed .* control_dt \(0.02 s\)'
     with pytest.raises(ConfigError, match=message):
         at_speed(load_bundle(original), 5.0)
 
@@ -81,5 +81,5 @@ def test_a_speed_that_leaves_messages_no_time_to_arrive_is_refused(original: Pat
 def test_a_policy_that_observes_efforts_is_played_as_shown_only(tiny: ModuleType, tmp_path: Path) -> None:
     bundle = moving(tiny, tmp_path / 'moving', 'position', 'effort')
     assert at_speed(bundle, 1.0) is bundle
-    with pytest.raises(ConfigError, match=r'speed_scaling: got 1.2, allowed 1: .*observes efforts \(joints\)'):
+    with pytest.raises(ConfigError, match=r'policy_speed: got 1.2, allowed 1: .*observes efforts \(joints\)'):
         at_speed(bundle, 1.2)

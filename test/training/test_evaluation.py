@@ -57,19 +57,19 @@ def set_points(settings: EvaluationSettings) -> np.ndarray:
 def test_a_policy_at_another_speed_does_what_one_with_that_control_dt_does(tmp_path: Path, tiny: Path) -> None:
     faster = write_tiny_bundle(tmp_path / 'faster', task=replace(load_bundle(tiny).task, control_dt=0.08))
     settings = EvaluationSettings(bundle=tiny, seconds=3.0)
-    shown, scaled = set_points(settings), set_points(replace(settings, speed_scaling=1.25))
+    shown, scaled = set_points(settings), set_points(replace(settings, policy_speed=1.25))
     np.testing.assert_array_equal(scaled, set_points(replace(settings, bundle=faster)))
     assert len(scaled) > len(shown) and np.abs(scaled[: len(shown)] - shown).max() > 0.001
     bundle = load_bundle(tiny)
-    assert replace(settings, speed_scaling=1.25).about(bundle)['speed_scaling'] == 1.25
-    assert 'speed_scaling' not in settings.about(bundle)
+    assert replace(settings, policy_speed=1.25).about(bundle)['policy_speed'] == 1.25
+    assert 'policy_speed' not in settings.about(bundle)
 
 
-@pytest.mark.parametrize(('speed_scaling', 'ticks'), [(1.0, 20), (1.4, 28), (0.3, 6), (1.25, 25)])
+@pytest.mark.parametrize(('policy_speed', 'ticks'), [(1.0, 20), (1.4, 28), (0.3, 6), (1.25, 25)])
 def test_control_ticks_come_as_often_as_the_speed_says_on_the_steps_of_the_physics_or_not(
-    tiny: Path, speed_scaling: float, ticks: int
+    tiny: Path, policy_speed: float, ticks: int
 ) -> None:
-    settings = EvaluationSettings(bundle=tiny, speed_scaling=speed_scaling, seconds=2.0)
+    settings = EvaluationSettings(bundle=tiny, policy_speed=policy_speed, seconds=2.0)
     bundle = settings.load()
     runner = DirectRunner(bundle, DiffusionPolicy(bundle, open_backend(bundle)), settings)
     seen: list[int] = []
