@@ -6,7 +6,7 @@ Stamps are integer nanoseconds of robot time, so that live and recorded windows 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -144,6 +144,11 @@ class Chunk:
         if self.velocities is not None:
             check_shape('chunk velocities', self.velocities, self.actions.shape)
             object.__setattr__(self, 'velocities', _frozen('chunk velocities', self.velocities))
+
+    def first(self, count: int) -> Chunk:
+        """Return a chunk of the first ``count`` actions."""
+        velocities = None if self.velocities is None else self.velocities[:count]
+        return replace(self, actions=self.actions[:count], velocities=velocities)
 
     @property
     def due(self) -> np.ndarray:

@@ -202,7 +202,7 @@ def chunk_from_message(msg: Any, control_dt: int | None = None) -> Chunk:
         index = int(np.argmax(fields.times != due))
         raise DataError(
             f'chunk time_from_start of point {index}: got {fields.times[index] / 1e9:.6f} s, '
-            f'allowed {due[index] / 1e9:.6f} s ({index} times control_dt)'
+            f'allowed {due[index] / 1e9:.6f} s ({index} times control_dt; is policy_speed the same on all nodes?)'
         )
     return Chunk(
         stamp=fields.stamp,

@@ -53,6 +53,8 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     speed_argument(parser)
     parser.add_argument('--exec-horizon', type=int, default=1, help='control steps from one chunk to the next')
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
+    parser.add_argument('--warm-steps', type=int, default=0,
+                        help='network calls of a chunk that starts from the last one, 0 for none')  # fmt: skip
     parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
                         help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
@@ -66,7 +68,7 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.nodes.latency import run_latency
     from dp_ros.simulation.scores import EvaluationSettings
 
-    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'continuity', 'threads', 'seed')
+    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'continuity', 'threads', 'seed')
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)
@@ -91,12 +93,13 @@ def add_tune(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
     parser.add_argument('--provider', default='cpu', choices=['cpu', 'openvino', 'cuda', 'tensorrt'],
                         help='execution provider of ONNX Runtime')  # fmt: skip
+    speed_argument(parser)
     parser.add_argument('--guidance-scale', type=float, default=1.0, help='of a bundle trained with guidance')
 
 
 def _tune(options: argparse.Namespace) -> int:
     from dp_ros.nodes.tune import TuneSettings, run_tune
 
-    names = ('output', 'deadline', 'share', 'threads', 'rounds', 'backend', 'provider', 'guidance_scale')
+    names = {f.name for f in dataclasses.fields(TuneSettings)} - {'bundle'}
     chosen = {name: getattr(options, name) for name in names}
     return run_tune(TuneSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)

@@ -76,6 +76,12 @@ def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
     decelerate = node.value('decelerate_after') or max(tail, (tail + last) / 2)
     hold = node.value('hold_after') or max(decelerate, last + node.value('tail'))
     latch = node.value('latch_after') or hold + LATCH_SECONDS
+    often = (task.exec_horizon + 1) * dt
+    if decelerate < often:
+        node.get_logger().warning(
+            f'decelerate_after: {decelerate:g} s, with a new chunk every exec_horizon control steps ({often:g} s with '
+            'one for predicting) the arm slows down before each, unless the executor has a shorter exec_horizon'
+        )
     thresholds = Thresholds(
         tail=to_nanoseconds(tail),
         decelerate=to_nanoseconds(decelerate),

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk
+from dp_ros.errors import DpRosError
 from dp_ros.nodes.command_topics import Around, CommandTopics
 from dp_ros.nodes.handshake import Handshake, from_measured
 from dp_ros.nodes.heartbeat import Permission
@@ -113,7 +114,12 @@ class Motion:
         unusable = self.planner.unusable(chunk, now) or self._handshake.objection(now, fresh=fresh)
         if unusable:
             return Refused(reason=unusable)
-        verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+        before = self.planner.checkpoint()
+        try:
+            verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+        except DpRosError as error:
+            self.planner.rollback(before)
+            verdict = Refused(reason=f'chunk cannot be planned with: {error}', stop=True)
         if isinstance(verdict, Planned):
             self.ladder.accepted(chunk.stamp)
         elif isinstance(verdict, Refused) and verdict.stop:

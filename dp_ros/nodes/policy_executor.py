@@ -240,11 +240,14 @@ class PolicyExecutor(ManagedNode):
         """Return what is wrong with observations that come, and make no window."""
         assert self._bundle is not None
         task = self._bundle.task
-        if self._newest - self._windowed <= (QUIET + task.obs_horizon) * to_nanoseconds(task.control_dt):
+        dt = to_nanoseconds(task.control_dt)
+        on_ticks, since = self._newest % dt == 0, self._newest - self._windowed
+        if on_ticks and since <= (QUIET + task.obs_horizon) * dt:
             return ''
+        what = f'no window for {since / 1e9:.1f} s' if on_ticks else 'observations off the ticks'
         return (
-            f'no window for {(self._newest - self._windowed) / 1e9:.1f} s: got observations {self._gap / 1e9:.6g} s '
-            f'apart, allowed {task.control_dt:.6g} s; does observation_buffer have the same bundle and policy_speed?'
+            f'{what}: got observations {self._gap / 1e9:.6g} s apart, allowed {task.control_dt:.6g} s; '
+            'does observation_buffer have the same bundle and policy_speed?'
         )
 
 

@@ -43,6 +43,8 @@ from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
 
+LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
+PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
 
 
@@ -106,13 +108,13 @@ class TrajectoryPublisher(ManagedNode):
             sender=Sender(self._planner, self._prepare, self._send, self.now),
             say=self.get_logger().error,
         )
-        patience = WHENEVER if simulated else dt
+        patience = WHENEVER if simulated else min(dt, PATIENCE)
         self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         self._report = ladder_report.LadderReport(self, self._motion, self._ledger)
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(dt / 2e9, self._on_timer, clock=clock)
+        self._timer = self.create_timer(min(dt / 2, LOOK) / 1e9, self._on_timer, clock=clock)
         triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
         self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
 

@@ -19,6 +19,7 @@ from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.pace import Cost, cost_from, step_choices
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.providers import ProviderName
+from dp_ros.policy.speed import at_speed
 
 MANY = 8  # sampling steps of the longer measurement
 GAIN = 1.15  # so many times faster must more threads be, to be worth the cores that they take from others
@@ -43,6 +44,8 @@ class TuneSettings:
         Numbers of threads to try; empty: 1, 2, 4 ... up to the processors.
     guidance_scale
         As the policy will run; other than 1, chunks take longer.
+    policy_speed
+        As the policy will run: with it the time between actions changes.
 
     """
 
@@ -55,6 +58,7 @@ class TuneSettings:
     backend: BackendName = 'onnxruntime'
     provider: ProviderName = 'cpu'
     guidance_scale: float = 1.0
+    policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
@@ -68,7 +72,7 @@ class TuneSettings:
 
 def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:
     """Measure, say a table and what was chosen, and write the parameters if asked."""
-    bundle = load_bundle(settings.bundle)
+    bundle = at_speed(load_bundle(settings.bundle), settings.policy_speed)
     deadline = settings.deadline or bundle.task.control_dt
     costs = _measure_all(bundle, settings, say)
     chosen = choose(bundle, costs, deadline, settings.share)
@@ -81,7 +85,8 @@ def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:
         say(text.rstrip('\n'))
     else:
         settings.output.parent.mkdir(parents=True, exist_ok=True)
-        head = f'# {bundle.name}, by dp_ros tune on a machine with {os.cpu_count()} processors.'
+        speed = '' if settings.policy_speed == 1.0 else f' at policy_speed {settings.policy_speed}'
+        head = f'# {bundle.name}{speed}, by dp_ros tune on a machine with {os.cpu_count()} processors.'
         settings.output.write_text(f'{head}\n{text}')
         say(f'{settings.output}: written; copy its values into your parameter file, under policy_executor')
     return 0

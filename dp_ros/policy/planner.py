@@ -125,7 +125,7 @@ class Planner:
         # A few tries must do: each costs as much as the first.
         tries = {count - 1, (count - 1 + least) // 2, least} if least < count else ()
         for kept in sorted(tries, reverse=True):
-            shorter = self._accept(replace(chunk, actions=chunk.actions[:kept]), now)
+            shorter = self._accept(chunk.first(kept), now)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
         return outcome

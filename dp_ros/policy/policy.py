@@ -190,6 +190,10 @@ class DiffusionPolicy:
         )
         steer = None if overlap is None else lambda x_0: x_0 + weights * (target - x_0)
         actions = sample(table, predict, noise, rng, steer=steer, start=begin)
+        if velocities is not None and overlap is not None:
+            # What is drawn towards the last chunk moves as that does: the network knows only what it was given.
+            moved = np.gradient(target, axis=1) * np.float32(task.pred_horizon)
+            velocities = velocities + weights * (moved - velocities)
         nearest = _nearest(actions, last)
         return Sampled(
             actions=actions[nearest], velocities=None if velocities is None else velocities[nearest]

@@ -93,7 +93,7 @@ class Distillation:
             for i in range(self._each):
                 row = self._walk[step * self._each + i].to(x_k.device)
                 gain, from_x, from_m, to_x_0, to_x, to_m = row[:, 1:, None, None].unbind(1)
-                m = self._teacher.denoiser(x_k, row[:, 0].to(torch.int64), cond)[..., : x_k.shape[-1]]
+                m = self._teacher.denoiser(x_k, row[:, 0].to(torch.int64), cond)
                 x_0 = gain * (from_x * x_k + from_m * m)
                 if self._clip:
                     x_0 = x_0.clamp(-1.0, 1.0)
@@ -139,6 +139,7 @@ def make_objective(
             ('guidance', taught.task.guidance, ''),
             ('schedule', teacher_spec.name, student_spec.name),
             ('diffusion_steps', teacher_spec.diffusion_steps, student_spec.diffusion_steps),
+            ('joint_velocities', teacher_spec.joint_velocities, student_spec.joint_velocities),
             ('prefix_steps', teacher_spec.prefix_steps, student_spec.prefix_steps),
             ('normalizer', to_plain(its_normalizer), to_plain(normalizer)),
         ),

@@ -42,9 +42,17 @@ def squared_error(
     return (wrong * counted).sum() / counted.expand_as(wrong).sum()
 
 
-def chunk_velocities(actions: Tensor) -> Tensor:
-    """Return what normalized actions (B, P, A) change by in P control steps: central differences, the same shape."""
-    return torch.gradient(actions, dim=1)[0] * actions.shape[1]
+def chunk_velocities(actions: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return what normalized actions (B, P, A) change by in P control steps, (B, P, A): central differences.
+
+    At both ends of the chunk, and before the first action whose weight (B, P) is 0, a copy, they are one-sided.
+    """
+    change = actions.diff(dim=1) * actions.shape[1]
+    before, after = torch.cat((change[:, :1], change), dim=1), torch.cat((change, change[:, -1:]), dim=1)
+    if weights is not None:
+        copied = torch.cat((weights[:, 1:] == 0.0, torch.zeros_like(weights[:, :1], dtype=torch.bool)), dim=1)
+        after = torch.where(copied[..., None], before, after)
+    return (before + after) / 2
 
 
 class Objective:
@@ -89,7 +97,7 @@ class Objective:
         loss = squared_error(output[..., : actions.shape[-1]], target, weights, counted)
         if self.settings.velocity_weight:
             velocities = output[..., actions.shape[-1] :]
-            wrong = squared_error(velocities, chunk_velocities(actions), weights, counted)
+            wrong = squared_error(velocities, chunk_velocities(actions, weights), weights, counted)
             loss = loss + self.settings.velocity_weight * wrong
         return loss
 

@@ -132,7 +132,7 @@ def test_a_number_needs_a_range():
 
 
 SHIPPED = {
-    'observation_buffer': [observation_buffer.BUNDLE, *stream_settings.PARAMETERS],
+    'observation_buffer': [observation_buffer.BUNDLE, observation_buffer.POLICY_SPEED, *stream_settings.PARAMETERS],
     'policy_executor': inference_settings.PARAMETERS,
     'trajectory_publisher': publisher_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
+from dp_ros.errors import DataError  # noqa: E402
 from dp_ros.nodes import command_topics, hearing  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
@@ -49,6 +50,8 @@ def known_at_once(monkeypatch):
 
 class Live:
     """An active trajectory_publisher on a simulated clock, what it is told and what it sends."""
+
+    velocities: np.ndarray | None = None  # of the chunks
 
     def __init__(self, ros: Any, bundle: str, **parameters: Any) -> None:
         self.ros = ros
@@ -88,8 +91,9 @@ class Live:
 
     def chunk(self, stamp: int, x: float = 0.2, slope: float = 0.01, joints: tuple[str, ...] = JOINTS) -> Any:
         ramp = x + slope * np.arange(16)
+        actions = np.stack([ramp, np.full(16, 0.3)], axis=1)
         return messages.chunk_to_message(
-            Chunk(stamp=stamp, control_dt=DT, joints=joints, actions=np.stack([ramp, np.full(16, 0.3)], axis=1))
+            Chunk(stamp=stamp, control_dt=DT, joints=joints, actions=actions, velocities=self.velocities)
         )
 
     def send(self, message: Any) -> None:
@@ -234,8 +238,43 @@ def test_a_chunk_that_cannot_be_followed_is_refused(ros, tiny, make, reason):
     live.refused(reason)
 
 
-def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny):
+def test_a_chunk_that_cannot_be_planned_with_stops_the_arm_and_changes_no_plan(ros, tiny, monkeypatch):
     live = started(ros, tiny)
+    plan, accept = live.node._planner.plan, live.node._planner.accept
+
+    def fail(chunk, now):
+        accept(chunk, now)
+        raise DataError('a defect')
+
+    monkeypatch.setattr(live.node._planner, 'accept', fail)
+    live.advance(T0 + 840 * MS, 0.28)
+    live.send(live.chunk(T0 + 800 * MS, 0.28))
+    stop = live.trajectory(2)
+    assert ends_at_rest(stop)
+    now = np.array([T0 + 860 * MS])
+    np.testing.assert_allclose(stop.sample(now - stop.stamp)[0], plan.sample(now - plan.stamp)[0], atol=1e-6)
+    ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: chunk cannot be planned with')
+
+
+@pytest.mark.parametrize(('policy_speed', 'often'), [(1.0, 0.05), (0.1, 0.05), (2.0, 0.025)])
+def test_however_slow_the_policy_what_may_stop_the_arm_is_looked_at_often(ros, tiny, policy_speed, often):
+    live = Live(ros, tiny, policy_speed=policy_speed)
+    assert live.node._timer.timer_period_ns == round(often * 1e9)
+
+
+def test_chunks_at_another_speed_are_refused_with_a_hint(ros, tiny):
+    live = Live(ros, tiny, policy_speed=2.0)
+    live.measure(T0)
+    live.time(T0 + 40 * MS)
+    live.send(live.chunk(T0))
+    live.refused('got 0.100000 s, allowed 0.050000 s (1 times control_dt; is policy_speed the same on all nodes?)')
+    assert live.sent == []
+
+
+@pytest.mark.parametrize('velocities', [None, np.zeros((16, 2))])
+def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny, velocities):
+    live = started(ros, tiny)
+    live.velocities = velocities
     live.advance(T0 + 840 * MS, 0.28)
     live.send(live.chunk(T0 + 800 * MS, 0.28, 0.05))
     stop = live.trajectory(2)

@@ -64,6 +64,15 @@ def test_what_is_written_are_parameters_of_the_executor(tmp_path: Path, monkeypa
     assert any('7 of 10 sampling steps fit into 60 ms, threads: 2' in line for line in said)
 
 
+def test_at_another_speed_the_deadline_is_its_control_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings: cost(0.001))
+    settings = TuneSettings(bundle=PUSHT, output=tmp_path / 'tuned.yaml', threads=(1,), policy_speed=2.0)
+    assert run_tune(settings, lambda _: None) == 0
+    text = (tmp_path / 'tuned.yaml').read_text()
+    assert yaml.safe_load(text)['/**/policy_executor']['ros__parameters']['deadline'] == 0.05
+    assert 'at policy_speed 2.0' in text
+
+
 def test_a_machine_is_really_measured() -> None:
     said: list[str] = []
     assert run_tune(TuneSettings(bundle=PUSHT, threads=(1,), rounds=5, deadline=60.0), said.append) == 0

@@ -63,21 +63,22 @@ def test_the_end_lies_on_the_chunks_path(accelerations):
     assert farthest(stop_on_path=False) > 0.05
 
 
-def outlier(step):
+def outlier(step, velocities=None):
     """Return a chunk along a line whose one step is beyond a position limit."""
     actions = np.linspace([0.0, 0.0], [0.3, 0.3], 16)
     actions[step] = 2.0
-    return Chunk(stamp=START, control_dt=DT, joints=('x', 'y'), actions=actions)
+    return Chunk(stamp=START, control_dt=DT, joints=('x', 'y'), actions=actions, velocities=velocities)
 
 
+@pytest.mark.parametrize('velocities', [None, np.ones((16, 2))])
 @pytest.mark.parametrize(('step', 'left_out'), [(15, 1), (13, 3), (12, 4), (11, None), (3, None)])
-def test_steps_that_leave_the_limits_are_left_out_where_they_are_not_needed(step, left_out):
+def test_steps_that_leave_the_limits_are_left_out_where_they_are_not_needed(step, left_out, velocities):
     limits = JointLimits(
         joints=('x', 'y'), lower=(-1.0,) * 2, upper=(1.0,) * 2, velocity=(9.0,) * 2, acceleration=(20.0,) * 2
     )
     planner = Planner(('x', 'y'), DT, limits, keep_steps=12, stop_on_path=True)
     planner.measured(START, np.zeros(2))
-    outcome = planner.accept(outlier(step), START)
+    outcome = planner.accept(outlier(step, velocities), START)
     if left_out is None:
         assert outcome.stop and f'chunk step {step}' in outcome.reason
         assert planner.plan is None

@@ -157,13 +157,20 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, changes, message):
         make_objective(settings, DiffusionNetwork(settings.task, settings.network), load_network(teacher)[2])
 
 
-def test_a_teacher_that_goes_on_from_a_prefix_is_refused(teacher, tmp_path):
-    objective = ObjectiveSettings(prefix_steps=2)
+@pytest.mark.parametrize(
+    ('taught', 'reason'),
+    [
+        ({'prefix_steps': 2}, r'prefix_steps: got 2, allowed .*, 0'),
+        ({'velocity_weight': 0.5}, r'joint_velocities: got True, allowed .*, False'),
+    ],
+)
+def test_a_teacher_that_takes_or_gives_more_is_refused(teacher, tmp_path, taught, reason):
+    objective = ObjectiveSettings(**taught)
     asked = dataclasses.replace(SETTINGS, objective=objective, steps=1, name='prefixed')
     Trainer(asked, episodes(), tmp_path / 'prefixed').run()
     settings = student(tmp_path / 'prefixed')
     network = DiffusionNetwork(settings.task, settings.network)
-    with pytest.raises(ConfigError, match=r'prefix_steps: got 2, allowed .*, 0'):
+    with pytest.raises(ConfigError, match=reason):
         make_objective(settings, network, load_network(teacher)[2])
 
 

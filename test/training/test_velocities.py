@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
-from dp_ros.policy.continuity import ensembled
+from dp_ros.policy.continuity import Overlap, ensembled, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.speed import at_speed
 from dp_ros.training.episodes import Episode
@@ -88,7 +89,7 @@ def test_a_wrong_velocity_costs_its_square_times_the_weight(wrong: float, kind: 
 
 def test_chunks_carry_the_velocities_of_their_motion_in_the_joints_units(bundle: Bundle) -> None:
     assert bundle.schedule.joint_velocities
-    for speed in (-0.4, 0.1, 0.5):
+    for speed in (-0.4, 0.1, 0.4):
         made = chunk(bundle, speed)
         assert made.velocities is not None and made.velocities.shape == made.actions.shape
         np.testing.assert_allclose(made.velocities[:, 0], speed, atol=0.12)
@@ -102,16 +103,49 @@ def test_at_another_speed_velocities_are_as_many_times_as_large(bundle: Bundle) 
 
 
 def test_the_velocities_are_those_of_the_sample_that_is_taken(bundle: Bundle) -> None:
-    policy = DiffusionPolicy(bundle, open_backend(bundle)).with_settings(samples=5)
-    last = np.full((16, 2), 0.7)
-    inputs = policy._inputs(window(0.2))
-    alone = [policy.sample(inputs, np.random.default_rng(n)) for n in range(3)]
-    near = policy.sample(inputs, np.random.default_rng(0), start=last)
-    assert near.velocities is not None and near.velocities.shape == near.actions.shape == (1, 16, 2)
-    assert alone[0].velocities is not None
-    # One draw of five: the first is taken without a last chunk, and another where one is nearer.
-    assert np.abs(near.actions - alone[0].actions).max() > 0.0
-    assert np.abs(near.velocities - alone[0].velocities).max() > 0.0
+    class Keeping:
+        """The backend, and what it gave last."""
+
+        def __init__(self) -> None:
+            self.backend = open_backend(bundle)
+
+        def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+            return self.backend.encode(inputs)
+
+        def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+            self.given = self.backend.predict(x_k, k, cond)
+            return self.given
+
+    taken = set()
+    for seed in range(8):
+        backend = Keeping()
+        policy = DiffusionPolicy(bundle, backend).with_settings(samples=5)
+        sampled = policy.sample(policy._inputs(window(0.2)), np.random.default_rng(seed), start=np.full((16, 2), 0.1))
+        actions, velocities = np.split(backend.given, 2, axis=-1)
+        number = int(np.abs(actions.clip(-1.0, 1.0) - sampled.actions).max(axis=(1, 2)).argmin())
+        np.testing.assert_array_equal(sampled.velocities, velocities[number : number + 1])
+        taken.add(number)
+    assert len(taken) > 1
+
+
+@pytest.mark.parametrize('continued', [0.0, 0.5, -0.3])
+def test_what_is_fixed_moves_as_the_last_chunk_did(bundle: Bundle, continued: float) -> None:
+    last = 0.1 + continued * 0.1 * np.arange(16)[:, None] * np.array([1.0, 0.1])
+    overlap = Overlap(actions=last, weights=soft_weights(4, 12, 16))
+    policy = DiffusionPolicy(bundle, open_backend(bundle))
+    made = policy.chunk(window(0.5), np.random.default_rng(0), overlap)
+    free = policy.chunk(window(0.5), np.random.default_rng(0))
+    assert made.velocities is not None and free.velocities is not None
+    np.testing.assert_allclose(made.actions[:4], last[:4], atol=1e-6)
+    np.testing.assert_allclose(made.velocities[:4], [[continued, 0.1 * continued]] * 4, atol=1e-5)
+    np.testing.assert_allclose(made.velocities[12:], free.velocities[12:], atol=0.2)
+
+
+def test_before_a_copied_action_the_velocity_is_that_of_the_motion_that_ends_there() -> None:
+    actions = torch.tensor([0.0, 1.0, 2.0, 3.0, 3.0, 3.0])[None, :, None]
+    weights = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0]])
+    assert chunk_velocities(actions, weights)[0, :4, 0].tolist() == [6.0, 6.0, 6.0, 6.0]
+    assert chunk_velocities(actions)[0, :, 0].tolist() == [6.0, 6.0, 6.0, 3.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize('kind', ['unet', 'transformer', 'mlp'])
