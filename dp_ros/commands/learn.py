@@ -140,7 +140,8 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'export', _export, 'Export a run as a bundle that a robot can load.')
     parser.add_argument('run_folder', metavar='RUN', type=Path, help='run folder of dp_ros train')
     parser.add_argument('bundle', type=Path, help='folder to write')
-    parser.add_argument('--weights', default='float16', choices=['float16', 'float32'], help='how weights are stored')
+    parser.add_argument('--weights', default='float16', choices=['float16', 'float32', 'int8'],
+                        help='how weights are stored; int8 is computed so too: faster, not quite the same')  # fmt: skip
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
     parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
     parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')

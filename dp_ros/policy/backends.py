@@ -19,8 +19,6 @@ from dp_ros.policy.parity import input_shapes
 from dp_ros.policy.providers import ProviderName, open_session
 
 BackendName = Literal['onnxruntime', 'torchscript']
-TOLERANCE = 1e-4
-"""Largest difference from the recorded outputs; their values are of the order of 1."""
 MAX_THREADS = 64
 WARM_UP = 3  # runs; TorchScript compiles in the first two
 _ONNX_TYPES = {'k': 'tensor(int64)'}  # all others are tensor(float)
@@ -172,8 +170,8 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         if got.shape != recorded.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {recorded.shape}')
         difference = float(np.abs(got - recorded).max())
-        if not difference <= TOLERANCE:  # a NaN is refused too
+        if not difference <= bundle.tolerance:  # a NaN is refused too
             raise BundleError(
                 f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded, '
-                f'allowed up to {TOLERANCE:g}'
+                f'allowed up to {bundle.tolerance:g}'
             )

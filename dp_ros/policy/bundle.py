@@ -38,6 +38,8 @@ MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
+TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
+"""Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
 RESERVED = (ACTION, 'cond', GIVEN)
 """As a stream's or a goal's name they would clash with the normalizer's action and the encoder's output and input."""
 
@@ -55,6 +57,7 @@ class Bundle:
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    tolerance: float = TOLERANCE
     policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
@@ -64,6 +67,8 @@ class Bundle:
                 f'bundle {self.name} defaults warm_steps: got {self.defaults.warm_steps}, allowed 0: '
                 'that is chosen where the policy runs'
             )
+        if not 0.0 < self.tolerance <= MOST_TOLERANCE:
+            raise BundleError(f'tolerance: got {self.tolerance}, allowed more than 0, up to {MOST_TOLERANCE}')
         _check_files(self.files)
         _check_normalizer(self.normalizer, self.task)
 
@@ -100,6 +105,7 @@ class _Manifest:
     defaults: SamplerSettings
     files: dict[str, str]
     provenance: dict  # free-form: whatever JSON can hold
+    tolerance: float = TOLERANCE
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -117,6 +123,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             defaults=manifest.defaults,
             files=manifest.files,
             provenance=manifest.provenance,
+            tolerance=manifest.tolerance,
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -137,6 +144,7 @@ def write_bundle(
     networks: Mapping[str, Path | bytes],
     parity: Parity,
     provenance: Mapping[str, Any] | None = None,
+    tolerance: float = TOLERANCE,
     name: str | None = None,
     overwrite: bool = False,
 ) -> Bundle:
@@ -151,6 +159,8 @@ def write_bundle(
         ``encoder.ts`` and ``denoiser.ts``. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
+    tolerance
+        Largest difference from the recorded outputs that a backend may have.
     name
         The folder's name, if None.
     overwrite
@@ -176,6 +186,7 @@ def write_bundle(
             defaults=defaults,
             files={file: sha256(new / file) for file in (*networks, PARITY)},
             provenance=dict(provenance or {}),
+            tolerance=tolerance,
         )
         write_json(new / MANIFEST, to_plain(manifest))
         load_bundle(new)

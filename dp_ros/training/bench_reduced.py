@@ -1,14 +1,12 @@
-"""The same network in fewer bits, for `dp_ros bench`: is it worth its error? On most CPUs it is not even faster.
+"""The same network in fewer bits, for `dp_ros bench`: what it gains, and by how much it errs.
 
-``int8``: weights quantized once, activations at each layer (ONNX Runtime's dynamic quantization). ``float16``: computed
-in half precision where the processor can, converted back and forth where it can't.
+``int8``: as `dp_ros export --weights int8` makes it. ``float16``: computed in half precision where the processor can,
+converted back and forth where it can't.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,6 +15,7 @@ import onnxruntime
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends import Backend
 from dp_ros.training.export import denoiser_onnx, prepare, record_parity
+from dp_ros.training.quantize import quantize
 from dp_ros.training.settings import TrainSettings
 
 REDUCED = ('int8', 'float16')
@@ -48,8 +47,8 @@ class Reduced:
         # As dp_ros's own, and not to disturb it.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         prepared = prepare(network, settings)
-        denoiser = onnx.load_from_string(denoiser_onnx(prepared, record_parity(network, prepared, settings)))
-        model = _int8(denoiser) if bits == 'int8' else _float16(denoiser)
+        denoiser = denoiser_onnx(prepared, record_parity(network, prepared, settings))
+        model = quantize(denoiser) if bits == 'int8' else _float16(onnx.load_from_string(denoiser))
         self._session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -60,15 +59,6 @@ class Reduced:
         """Run the reduced denoiser."""
         prediction: np.ndarray = self._session.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
         return prediction
-
-
-def _int8(denoiser: onnx.ModelProto) -> bytes:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory(prefix='dp_ros_int8_') as folder:
-        made = Path(folder) / 'denoiser.onnx'
-        quantize_dynamic(denoiser, made, weight_type=QuantType.QUInt8)
-        return made.read_bytes()
 
 
 def _float16(denoiser: onnx.ModelProto) -> bytes:

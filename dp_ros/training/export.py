@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import default_settings
+from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle, write_bundle
+from dp_ros.policy.bundle import TOLERANCE, Bundle, write_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
+from dp_ros.training.quantize import quantize
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import TrainSettings
 
@@ -29,7 +31,9 @@ OPSET = 17
 PARITY_BATCH = 4
 HALF_FROM = 256  # elements; below, a half-precision weight saves nothing worth a node in the graph
 
-Weights = Literal['float16', 'float32']
+INT8_TOLERANCE = 5e-2
+
+Weights = Literal['float16', 'float32', 'int8']
 
 
 def export_run(
@@ -48,7 +52,8 @@ def export_run(
     ----------
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
-        compared is what runs, and the runtime computes in float32 either way.
+        compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
+        the denoiser's large weights in 8 bits, which is no longer the same network: its score must be looked at.
     torchscript
         Also write TorchScript twins.
     sampling_steps
@@ -83,9 +88,11 @@ def export_network(
     sampling_steps: int | None = None,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write the bundle of a network in evaluation mode; see `export_run`. ``float16`` rounds its weights in place."""
+    """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded."""
     schedule = settings.objective.spec
-    if weights == 'float16':
+    if weights == 'int8' and torchscript:
+        raise ConfigError("weights: got 'int8' with torchscript, allowed without: only ONNX Runtime knows it")
+    if weights != 'float32':
         round_to_half(network)
     prepared = prepare(network, settings)
     parity = record_parity(network, prepared, settings)
@@ -93,7 +100,9 @@ def export_network(
         'encoder.onnx': encoder_onnx(prepared, settings, parity),
         'denoiser.onnx': denoiser_onnx(prepared, parity),
     }
-    if weights == 'float16':
+    if weights == 'int8':
+        networks['denoiser.onnx'] = quantize(networks['denoiser.onnx'])  # type: ignore[arg-type]
+    if weights != 'float32':
         networks['denoiser.onnx'] = store_half(networks['denoiser.onnx'])  # type: ignore[arg-type]
         networks['encoder.onnx'] = store_half(networks['encoder.onnx'])  # type: ignore[arg-type]
     if torchscript:
@@ -107,6 +116,7 @@ def export_network(
         networks=networks,
         parity=parity,
         provenance=provenance,
+        tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
         name=settings.name,
         overwrite=overwrite,
     )
