@@ -145,6 +145,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
     parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
     parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
+    parser.add_argument('--name', default='', help="what the bundle is called (default: as the run's configuration)")
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 
@@ -159,6 +160,7 @@ def _export(options: argparse.Namespace) -> int:
         sampling_steps=options.sampling_steps,
         checkpoint=options.checkpoint,
         overwrite=options.overwrite,
+        name=options.name,
     )
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
     print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')

@@ -45,6 +45,7 @@ def export_run(
     sampling_steps: int | None = None,
     overwrite: bool = False,
     checkpoint: Literal['best', 'last'] | None = None,
+    name: str = '',
 ) -> Bundle:
     """Write the bundle of a run's EMA network.
 
@@ -60,6 +61,8 @@ def export_run(
         The sampler's default; None for 10, or 1 where the objective is regression.
     checkpoint
         The last, or the best by its rollouts; None for the best where there were rollouts.
+    name
+        What the bundle is called; empty: as the run.
 
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
@@ -73,6 +76,7 @@ def export_run(
         sampling_steps=sampling_steps,
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
+        name=name,
     )
 
 
@@ -87,6 +91,7 @@ def export_network(
     torchscript: bool = False,
     sampling_steps: int | None = None,
     overwrite: bool = False,
+    name: str = '',
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded."""
     schedule = settings.objective.spec
@@ -117,7 +122,7 @@ def export_network(
         parity=parity,
         provenance=provenance,
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
-        name=settings.name,
+        name=name or settings.name,
         overwrite=overwrite,
     )
     for backend in ('onnxruntime', 'torchscript') if torchscript else ('onnxruntime',):

@@ -133,13 +133,16 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     for weights in ('float16', 'int8'):
         torch.manual_seed(0)
         network = make_network(settings).eval()
-        export_network(settings, network, normalizer, folder / weights, weights=weights, provenance={})
+        export_network(
+            settings, network, normalizer, folder / weights, weights=weights, provenance={}, name=f'tiny_{weights}'
+        )
     return folder / 'float16', folder / 'int8'
 
 
 def test_a_bundle_in_8_bits_is_smaller_close_to_the_network_and_says_how_close(folders: tuple[Path, Path]) -> None:
     whole, small = (load_bundle(folder) for folder in folders)
     assert (whole.tolerance, small.tolerance) == (TOLERANCE, INT8_TOLERANCE)
+    assert (whole.name, small.name) == ('tiny_float16', 'tiny_int8')
     sizes = [b.path('denoiser.onnx').stat().st_size for b in (whole, small)]
     assert sizes[1] < 0.85 * sizes[0]
     assert 'MatMulNBits' in operators(small.path('denoiser.onnx').read_bytes())
