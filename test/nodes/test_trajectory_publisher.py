@@ -262,6 +262,13 @@ def test_however_slow_the_policy_what_may_stop_the_arm_is_looked_at_often(ros, t
     assert live.node._timer.timer_period_ns == round(often * 1e9)
 
 
+@pytest.mark.parametrize(('seconds', 'warned'), [(1.3, True), (1.9, False), (0.0, False)])
+def test_an_arm_that_would_slow_down_before_each_chunk_is_warned_of(ros, tiny, capfd, seconds, warned):
+    Live(ros, tiny, policy_speed=0.5, decelerate_after=seconds, tail_after=min(seconds, 1.0), hold_after=20.0)
+    text = f'decelerate_after: {seconds} s, with a new chunk every exec_horizon control steps (1.8 s with one'
+    assert (text in capfd.readouterr().err) == warned
+
+
 def test_chunks_at_another_speed_are_refused_with_a_hint(ros, tiny):
     live = Live(ros, tiny, policy_speed=2.0)
     live.measure(T0)
