@@ -96,14 +96,21 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
     return {'on_exit': Shutdown(reason=f'{executable} ended')}
 
 
+def _speed(given: str) -> float | None:
+    try:
+        return float(given) if given else None
+    except ValueError:
+        raise ValueError(f'policy_speed: got {given!r}, allowed a number from 0.1 to 5.0, or nothing') from None
+
+
 def _nodes(context: LaunchContext) -> list[Node]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
-    speed = LaunchConfiguration('policy_speed').perform(context)
+    speed = _speed(LaunchConfiguration('policy_speed').perform(context))
     policy = [
         {'use_sim_time': sim_time},
         *([{'bundle': bundle}] if bundle else []),
-        *([{'policy_speed': float(speed)}] if speed else []),
+        *([] if speed is None else [{'policy_speed': speed}]),
     ]
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]

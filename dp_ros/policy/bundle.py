@@ -1,6 +1,7 @@
 """A bundle: the folder that holds an exported policy and everything that a robot must know about it.
 
-    bundle.json       schema version, task, normalizer, schedule, sampler defaults, SHA-256 of each file, provenance
+    bundle.json       schema version, task, normalizer, schedule, sampler defaults, SHA-256 of each file, provenance,
+                      how far a backend may be from the recorded pair
     encoder.onnx      one float32 input per stream, by its name: (B, T, C) normalized, images (B, T, 3, H, W) in
                       [-1, 1]; then one per goal, (B, C) or (B, 3, H, W), and with guidance ``given`` (B, 1), 0 where
                       it is left out; output ``cond`` (B, D)

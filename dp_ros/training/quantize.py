@@ -8,7 +8,7 @@ neighbours in time, side by side. Products with constant matrices are replaced t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -131,10 +131,6 @@ class _Quantized:
 
 def _plain(node: NodeProto, width: int) -> bool:
     """Whether a convolution has stride, dilation and groups of 1, and keeps the length."""
-    usual = {'strides': [1], 'dilations': [1], 'group': 1, 'pads': [width // 2] * 2, 'kernel_shape': [width]}
-    return width % 2 == 1 and all(_value(a) == usual.get(a.name, _value(a)) for a in node.attribute)
-
-
-def _value(attribute: onnx.AttributeProto) -> object:
-    value = helper.get_attribute_value(attribute)
-    return list(value) if isinstance(value, Iterator | Sequence) and not isinstance(value, str | bytes) else value
+    usual = {'strides': [1], 'dilations': [1], 'group': 1, 'pads': [0, 0], 'auto_pad': b'NOTSET'}
+    found = usual | {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name in usual}
+    return width % 2 == 1 and found == usual | {'pads': [width // 2] * 2}

@@ -160,6 +160,12 @@ def _circling() -> ModuleType:
     return module
 
 
+def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
+    with pytest.raises(ValueError, match=r"policy_speed: got 'fast', allowed a number from 0.1 to 5.0, or nothing"):
+        load()._speed('fast')
+    assert (load()._speed(''), load()._speed('0.5'), load()._speed('2')) == (None, 0.5, 2.0)
+
+
 def test_the_world_chooses_the_parameter_file_unless_one_is_given():
     description = load().generate_launch_description()
     names = [a.name for a in description.get_launch_arguments()]

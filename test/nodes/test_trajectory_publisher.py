@@ -248,11 +248,13 @@ def test_a_chunk_that_cannot_be_planned_with_stops_the_arm_and_changes_no_plan(r
 
     monkeypatch.setattr(live.node._planner, 'accept', fail)
     live.advance(T0 + 840 * MS, 0.28)
-    live.send(live.chunk(T0 + 800 * MS, 0.28))
+    live.send(live.chunk(T0 + 800 * MS, 0.28, -0.02))
     stop = live.trajectory(2)
     assert ends_at_rest(stop)
     now = np.array([T0 + 860 * MS])
     np.testing.assert_allclose(stop.sample(now - stop.stamp)[0], plan.sample(now - plan.stamp)[0], atol=1e-6)
+    # The chunk goes back, what was planned before goes on.
+    assert (np.diff(stop.positions[:, 0]) >= -1e-9).all() and stop.positions[-1, 0] > 0.29
     ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: chunk cannot be planned with')
 
 

@@ -112,6 +112,15 @@ def test_what_is_no_such_product_is_left_alone(layer: nn.Module, shape: tuple[in
     np.testing.assert_array_equal(run(after, x.numpy()), run(before, x.numpy()))
 
 
+def test_a_convolution_that_says_nothing_of_its_padding_has_none_and_is_left_alone() -> None:
+    model = onnx.load_from_string(as_onnx(nn.Conv1d(128, 128, 5), torch.randn(2, 128, 8)))
+    (node,) = model.graph.node
+    kept = [a for a in node.attribute if a.name == 'kernel_shape']
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    assert operators(quantize(model.SerializeToString())) == ['Conv']
+
+
 def test_a_network_s_weights_that_may_be_any_at_run_time_are_left_alone() -> None:
     class Product(nn.Module):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
