@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -16,6 +17,16 @@ CHUNK, LIMITS = 'chunk', 'limits'
 KEPT = 8  # inferences whose chunk may still come
 COSTS = 512  # chunks over which percentiles of the node's own cost are taken
 SLOWED = 1.0 + 1e-6
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A chunk to be reported."""
+
+    observation: int
+    level: bytes
+    text: str
+    values: Mapping[str, object]
 
 
 class ChunkLedger:
@@ -35,13 +46,19 @@ class ChunkLedger:
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._unread: deque[bytes] = deque(maxlen=KEPT)
+        self._due: _Entry | None = None
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._excess = ''
         self.refusal = ''  # why the last chunk was refused
 
     def inferred(self, message: bytes) -> None:
-        """Keep what the policy_executor says of a chunk, a serialized DiagnosticStatus."""
+        """Keep what the policy_executor says of a chunk, a serialized DiagnosticStatus; it comes after the chunk."""
         self._unread.append(message)
+        self._say(patient=True)
+
+    def settle(self) -> None:
+        """Report a chunk of which the policy_executor has still said nothing."""
+        self._say(patient=False)
 
     def published(
         self, planned: Planned, *, observation: int, received: int, now: int, deadline: int, cost: float
@@ -54,8 +71,6 @@ class ChunkLedger:
         self._costs.append(cost)
         self.refusal = ''
         entry = {
-            'observation': observation,
-            **self._inference(observation),
             'received': received,
             'published': now,
             'first_executed': planned.first_executed,
@@ -69,7 +84,7 @@ class ChunkLedger:
             'cost_ms': f'{cost * 1e3:.3f}',
         }
         level, text = (WARN, 'late') if late else (OK, 'published')
-        self._diagnostics.report(CHUNK, level, text, {**entry, **self.totals()}, now=True)
+        self._enter(_Entry(observation, level, text, {**entry, **self.totals()}))
 
     def refused(self, reason: str, *, observation: int, received: int, stop: bool) -> None:
         """Enter a chunk that was refused; ``stop`` if it was dangerous."""
@@ -78,8 +93,9 @@ class ChunkLedger:
         if stop:
             self.limits['stops'] += 1
             self._excess = reason
-        entry = {'observation': observation, **self._inference(observation), 'received': received, 'refused': reason}
-        self._diagnostics.report(CHUNK, ERROR, f'refused: {reason}', {**entry, **self.totals()}, now=True)
+        entry = {'received': received, 'refused': reason, **self.totals()}
+        self._enter(_Entry(observation, ERROR, f'refused: {reason}', entry))
+        self.settle()
 
     def totals(self) -> dict[str, int]:
         """Return the counts, for a status."""
@@ -96,8 +112,24 @@ class ChunkLedger:
 
     def forget(self) -> None:
         """Stop repeating what was said."""
+        self._due = None
         for name in (CHUNK, LIMITS):
             self._diagnostics.forget(name)
+
+    def _enter(self, entry: _Entry) -> None:
+        self.settle()
+        self._due = entry
+        self._say(patient=True)
+
+    def _say(self, *, patient: bool) -> None:
+        """Report what is due; if ``patient``, only once it is known when its inference was."""
+        if self._due is None:
+            return
+        due, inference = self._due, self._inference(self._due.observation)
+        if inference or not patient:
+            self._due = None
+            values = {'observation': due.observation, **inference, **due.values}
+            self._diagnostics.report(CHUNK, due.level, due.text, values, now=True)
 
     def _limited(self, planned: Planned) -> None:
         self.limits['clamped_chunks'] += planned.clamped_steps > 0

@@ -194,7 +194,7 @@ class PolicyExecutor(ManagedNode):
         chunks, ledger = self._outputs
         message = messages.chunk_to_message(prediction.chunk)
         entry = {**prediction.entry(), 'published': self.now()}
-        # First, so that the times are there when the chunk is.
+        chunks.publish(message)
         ledger.publish(
             DiagnosticStatus(
                 level=OK,
@@ -203,7 +203,6 @@ class PolicyExecutor(ManagedNode):
                 values=[KeyValue(key=key, value=str(value)) for key, value in entry.items()],
             )
         )
-        chunks.publish(message)
         self.diagnostics.report(LEDGER, OK, 'predicted', entry, now=True)
 
     def _say(self, text: str) -> None:

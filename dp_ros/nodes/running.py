@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import DpRosError
+from dp_ros.nodes.lean_executor import make_executor
 
 if TYPE_CHECKING:
     from dp_ros.nodes.lifecycle import ManagedNode
@@ -36,8 +37,7 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
 
 
 def _run(node: ManagedNode) -> int:
-    # rclpy's multi-threaded executor takes several times the processor time of this one for the same messages.
-    executor = SingleThreadedExecutor()
+    executor = make_executor()
     executor.add_node(node)
     try:
         if node.value('autostart') and not node.start():

@@ -58,6 +58,7 @@ class TrajectoryPublisher(ManagedNode):
         self._closing: list[Any] = []
         self._triggers: list[Any] = []
         self._plan: Any = None
+        self._timer: Any = None
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._ledger = ChunkLedger(self.diagnostics)
 
@@ -135,11 +136,12 @@ class TrajectoryPublisher(ManagedNode):
         if self.context.ok():
             self._motion.end()
             self._permission.close()
-            self.destroy_timer(self._timer)
+            if self._timer is not None:  # None if it was interrupted while it was activated
+                self.destroy_timer(self._timer)
             for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
                 for entity in all_of:
                     destroy(entity)
-        self._inputs, self._triggers, self._motion = [], [], None
+        self._inputs, self._triggers, self._motion, self._timer = [], [], None, None
         self._ledger.forget()
         for name in (ladder_report.STATUS, JOINT_STATES):
             self.diagnostics.forget(name)
@@ -199,6 +201,7 @@ class TrajectoryPublisher(ManagedNode):
         if self._motion is None:
             return
         self._motion.look()
+        self._ledger.settle()
         rung = self._motion.ladder.rung
         self._heartbeat.beat(ladder_report.LEVELS[rung], rung.name.lower())
         self._report.say()

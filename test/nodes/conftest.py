@@ -17,7 +17,6 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
@@ -26,6 +25,7 @@ from dp_ros.config import ImageStream, TaskSpec  # noqa: E402
 from dp_ros.data import NANOSECONDS  # noqa: E402
 from dp_ros.diffusion.samplers import SamplerSettings  # noqa: E402
 from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
+from dp_ros.nodes.lean_executor import make_executor  # noqa: E402
 from dp_ros.policy.bundle import Parity, input_shapes, write_bundle  # noqa: E402
 from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
 
@@ -40,7 +40,7 @@ class Ros:
     def __init__(self) -> None:
         self.context = Context()
         rclpy.init(context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor = make_executor(self.context)
         self.nodes: list[Node] = []
         self.statuses: list[DiagnosticStatus] = []
         self.tester = self.add(Node('tester', context=self.context))

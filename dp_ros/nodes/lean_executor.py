@@ -1,0 +1,221 @@
+"""rclpy's single-threaded executor, without making anew what it waits for at every message.
+
+rclpy 7.1 collects all entities of all nodes, makes a wait set of them, and runs a callback as a coroutine, each time it
+wakes up: for a node of ours that is most of what a message costs. Here the wait set stands until an entity comes or
+goes, and plain callbacks of subscriptions and timers are called at once. All the rest (services, clients, events,
+coroutines, tasks, shutdown) is left to rclpy's own code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+    TimeoutException,
+    timeout_sec_to_nsec,
+)
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from rclpy.waitable import NumberOfEntities
+
+# Inner parts of rclpy that this executor stands on; the same in all of Jazzy so far.
+INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks', '_tasks_lock')
+
+
+class WaitSet:
+    """What the nodes of an executor wait for. Entities are kept from being destroyed during a wait, and only then."""
+
+    def __init__(self, nodes: Iterable[Node], guards: Iterable[Any], context: Context) -> None:
+        nodes = list(nodes)
+        subscriptions = _usable(s for node in nodes for s in node.subscriptions)
+        timers = _usable(t for node in nodes for t in node.timers)
+        clients = _usable(c for node in nodes for c in node.clients)
+        services = _usable(s for node in nodes for s in node.services)
+        conditions = _usable([*(g for node in nodes for g in node.guards), *guards])
+        self._waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
+        count = NumberOfEntities(len(subscriptions), len(conditions), len(timers), len(clients), len(services))
+        for waitable in self._waitables:
+            count += waitable.get_num_entities()
+        self._set = rclpy_implementation.WaitSet(
+            count.num_subscriptions,
+            count.num_guard_conditions,
+            count.num_timers,
+            count.num_clients,
+            count.num_services,
+            count.num_events,
+            context.handle,
+        )
+        adders = (
+            (self._set.add_subscription, subscriptions),
+            (self._set.add_timer, timers),
+            (self._set.add_client, clients),
+            (self._set.add_service, services),
+            (self._set.add_guard_condition, conditions),
+        )
+        self._added = [(add, entity.handle) for add, entities in adders for entity in entities]
+        self._held = [context.handle, *(handle for _, handle in self._added), *self._waitables]
+        self._timers = {t.handle.pointer: t for t in timers if _is_plain(t.callback)}
+        self._subscriptions = {s.handle.pointer: s for s in subscriptions if _is_plain(s.callback)}
+
+    def wait(self, nanoseconds: int) -> tuple[list[Timer], list[Subscription], bool]:
+        """Wait until something is ready, or so long; for ever if negative.
+
+        Returns timers and subscriptions that can be dealt with at once, and whether there is anything else.
+
+        Raises
+        ------
+        InvalidHandle
+            If an entity is being destroyed.
+
+        """
+        held = 0
+        try:
+            for handle in self._held:
+                handle.__enter__()
+                held += 1
+            self._set.clear_entities()
+            for add, handle in self._added:
+                add(handle)
+            for waitable in self._waitables:
+                waitable.add_to_wait_set(self._set)
+            self._set.wait(nanoseconds)
+            return self._ready()
+        finally:
+            for handle in self._held[:held][::-1]:
+                handle.__exit__(None, None, None)
+
+    def _ready(self) -> tuple[list[Timer], list[Subscription], bool]:
+        timers, subscriptions = (self._set.get_ready_entities(kind) for kind in ('timer', 'subscription'))
+        more = (
+            not (self._timers.keys() >= set(timers) and self._subscriptions.keys() >= set(subscriptions))
+            or any(self._set.get_ready_entities(kind) for kind in ('guard_condition', 'service', 'client'))
+            or any(waitable.is_ready(self._set) for waitable in self._waitables)
+        )
+        return (
+            [self._timers[p] for p in timers if p in self._timers],
+            [self._subscriptions[p] for p in subscriptions if p in self._subscriptions],
+            more,
+        )
+
+
+def _usable(entities: Iterable[Any], handle: Callable[[Any], Any] = lambda entity: entity.handle) -> list[Any]:
+    """Return those that are not being destroyed."""
+    usable = []
+    for entity in entities:
+        try:
+            with handle(entity):
+                usable.append(entity)
+        except InvalidHandle:
+            continue
+    return usable
+
+
+class LeanExecutor(SingleThreadedExecutor):
+    """Runs callbacks in the thread that spins it, in rclpy's order: timers, then subscriptions, then the rest."""
+
+    def __init__(self, *, context: Context | None = None) -> None:
+        super().__init__(context=context)
+        self._wait_set: WaitSet | None = None
+        self._ready: deque[tuple[Callable[[Any], None], Any]] = deque()
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for work, and do one piece of it.
+
+        Raises
+        ------
+        ExternalShutdownException
+            Once the context was shut down.
+
+        """
+        if any(not task.done() for task, *_ in list(self._tasks)):
+            self._leave_to_rclpy(timeout_sec)  # a coroutine is under way, and its group may let nothing else run
+            return
+        if not self._ready:
+            self._collect(timeout_sec)
+        if self._ready:
+            run, entity = self._ready.popleft()
+            run(entity)
+
+    def _collect(self, timeout_sec: float | None) -> None:
+        if self._is_shutdown:
+            return
+        if not self._context.ok():
+            raise ExternalShutdownException
+        timers, subscriptions, more = self._wait(timeout_sec)
+        if self._is_shutdown:
+            return
+        if not self._context.ok():
+            raise ExternalShutdownException
+        self._ready.extend((self._run_timer, timer) for timer in timers)
+        self._ready.extend((self._run_subscription, subscription) for subscription in subscriptions)
+        if more:
+            self._ready.append((self._leave_to_rclpy, 0.0))
+
+    def _wait(self, timeout_sec: float | None) -> tuple[list[Timer], list[Subscription], bool]:
+        while True:
+            if self._wait_set is None:
+                self._wait_set = WaitSet(self.get_nodes(), (self._guard, self._sigint_gc), self._context)
+            try:
+                return self._wait_set.wait(timeout_sec_to_nsec(timeout_sec))
+            except InvalidHandle:
+                self._wait_set = None
+
+    @staticmethod
+    def _run_timer(timer: Timer) -> None:
+        try:
+            with timer.handle:
+                if not timer.handle.is_timer_ready():
+                    return  # another callback has set or cancelled it
+                timer.handle.call_timer()
+        except InvalidHandle:
+            return  # another callback has destroyed it
+        timer.callback()
+
+    @staticmethod
+    def _run_subscription(subscription: Subscription) -> None:
+        try:
+            with subscription.handle:
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+        except InvalidHandle:
+            return
+        if taken is None:
+            return
+        message_only = subscription._callback_type is Subscription.CallbackType.MessageOnly
+        subscription.callback(*(taken[:1] if message_only else taken))
+
+    def _leave_to_rclpy(self, timeout_sec: float | None) -> None:
+        """Let rclpy find and do all that is ready, or wait for it."""
+        self._wait_set = None  # perhaps entities came or went: the guard that says so is not ready twice
+        while True:
+            try:
+                handler, *_ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            except (TimeoutException, ShutdownException):
+                return
+            handler()
+            if handler.exception() is not None:
+                raise handler.exception()
+            if timeout_sec != 0.0:
+                return
+
+
+def make_executor(context: Context | None = None) -> SingleThreadedExecutor:
+    """Return a lean executor, or rclpy's own where that has changed inside."""
+    lean = LeanExecutor(context=context)
+    if all(hasattr(lean, name) for name in INNER) and hasattr(Subscription, 'CallbackType'):
+        return lean
+    lean.shutdown()
+    return SingleThreadedExecutor(context=context)
+
+
+def _is_plain(callback: Any) -> bool:
+    return not inspect.iscoroutinefunction(callback)

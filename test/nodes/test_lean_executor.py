@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from rclpy.clock import Clock  # noqa: E402
+from rclpy.clock_type import ClockType  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
+from rclpy.subscription import Subscription  # noqa: E402
+from rclpy.task import Future  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from dp_ros.nodes import lean_executor  # noqa: E402
+from dp_ros.nodes.lean_executor import LeanExecutor, make_executor  # noqa: E402
+
+LIMIT = 30.0  # [s]
+TOPIC = 'messages'
+
+
+class Graph:
+    """One node on one executor."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.executor = LeanExecutor(context=self.context)
+        self.node = Node('lean', context=self.context)
+        self.executor.add_node(self.node)
+        self.publisher = self.node.create_publisher(JointTrajectory, TOPIC, 10)
+        self.heard: list[Any] = []
+
+    def subscribe(self, callback: Callable[..., Any] | None = None) -> Subscription:
+        return self.node.create_subscription(JointTrajectory, TOPIC, callback or self.heard.append, 10)
+
+    def send(self, name: str = '') -> None:
+        message = JointTrajectory()
+        message.header.frame_id = name
+        self.publisher.publish(message)
+
+    def wait(self, until: Callable[[], Any]) -> None:
+        end = time.monotonic() + LIMIT
+        while not until():
+            assert time.monotonic() < end
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def idle(self) -> None:
+        """Spin until nothing is left to do."""
+        for _ in range(20):
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def matched(self) -> None:
+        self.wait(lambda: self.publisher.get_subscription_count() > 0)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def sets(monkeypatch: pytest.MonkeyPatch) -> list[lean_executor.WaitSet]:
+    """Every wait set that is made."""
+    made: list[lean_executor.WaitSet] = []
+    make = lean_executor.WaitSet.__init__
+
+    def counted(self: lean_executor.WaitSet, *args: Any) -> None:
+        made.append(self)
+        make(self, *args)
+
+    monkeypatch.setattr(lean_executor.WaitSet, '__init__', counted)
+    return made
+
+
+def test_messages_come_in_order_without_a_new_wait_set(graph, sets):
+    graph.subscribe()
+    graph.matched()
+    graph.idle()
+    made = len(sets)
+    for number in range(5):
+        graph.send(str(number))
+    graph.wait(lambda: len(graph.heard) == 5)
+    assert [m.header.frame_id for m in graph.heard] == list('01234')
+    assert len(sets) == made
+
+
+def test_one_piece_of_work_a_spin(graph):
+    graph.subscribe()
+    graph.matched()
+    graph.idle()
+    graph.send()
+    graph.send()
+    graph.executor.spin_once(timeout_sec=LIMIT)
+    assert len(graph.heard) == 1
+    graph.executor.spin_once(timeout_sec=LIMIT)
+    assert len(graph.heard) == 2
+
+
+def test_timers_come_at_their_rate_and_rest_when_cancelled(graph):
+    ticks = []
+    timer = graph.node.create_timer(0.01, lambda: ticks.append(0), clock=Clock(clock_type=ClockType.STEADY_TIME))
+    graph.wait(lambda: len(ticks) >= 5)
+    timer.cancel()
+    graph.idle()
+    count = len(ticks)
+    graph.idle()
+    assert len(ticks) == count
+    timer.reset()
+    graph.wait(lambda: len(ticks) > count)
+
+
+def test_a_timer_that_another_callback_cancels_in_the_same_round_is_not_called(graph):
+    called = []
+    timers: list[Any] = []
+
+    def first() -> None:
+        called.append(0)
+        for timer in timers:
+            timer.cancel()
+
+    timers.extend(graph.node.create_timer(0.01, first) for _ in range(2))
+    graph.executor.spin_once(timeout_sec=0.0)
+    time.sleep(0.05)  # both are due at once
+    graph.wait(lambda: called)
+    graph.idle()
+    assert len(called) == 1
+
+
+def test_entities_that_come_are_heard_and_those_that_go_are_destroyed(graph):
+    graph.idle()
+    first = graph.subscribe()
+    graph.matched()
+    graph.idle()
+    graph.send()
+    graph.wait(lambda: len(graph.heard) == 1)
+    graph.node.destroy_subscription(first)
+    graph.wait(lambda: graph.publisher.get_subscription_count() == 0)
+    graph.send()
+    graph.idle()
+    assert len(graph.heard) == 1
+
+
+def test_a_subscription_destroyed_by_another_callback_of_the_same_round_is_not_called(graph):
+    heard: list[str] = []
+    subscriptions: dict[str, Subscription] = {}
+
+    def listener(name: str) -> Callable[[Any], None]:
+        def hear(_: Any) -> None:
+            heard.append(name)
+            graph.node.destroy_subscription(subscriptions['b' if name == 'a' else 'a'])
+
+        return hear
+
+    for name in 'ab':
+        subscriptions[name] = graph.subscribe(listener(name))
+    graph.wait(lambda: graph.publisher.get_subscription_count() == 2)
+    graph.idle()
+    graph.send()
+    time.sleep(0.1)  # both have it
+    graph.wait(lambda: heard)
+    graph.idle()
+    assert len(heard) == 1
+
+
+def test_services_and_their_answers_are_rclpys_own(graph):
+    other = Node('asking', context=graph.context)
+    graph.executor.add_node(other)
+
+    def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = 'yes'
+        return response
+
+    graph.node.create_service(Trigger, 'ask', answer)
+    client = other.create_client(Trigger, 'ask')
+    graph.wait(client.service_is_ready)
+    answers: list[str] = []
+    for _ in range(3):
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda done: answers.append(done.result().message))
+        graph.wait(future.done)
+    graph.wait(lambda: len(answers) == 3)
+    assert answers == ['yes'] * 3
+    other.destroy_node()
+
+
+def test_a_coroutine_holds_up_its_group_and_no_other(graph):
+    """A callback that awaits: its group's others wait, as rclpy promises."""
+    gate: Future = Future(executor=graph.executor)
+    passed: list[str] = []
+
+    async def waits(_: Any) -> None:
+        passed.append('began')
+        await gate
+        passed.append('went on')
+
+    graph.subscribe(waits)
+    graph.matched()
+    graph.send()
+    graph.wait(lambda: passed)
+    tick = graph.node.create_timer(0.01, lambda: passed.append('tick'))  # of the same group
+    graph.idle()
+    assert passed == ['began']
+    gate.set_result(None)
+    graph.wait(lambda: 'tick' in passed)
+    assert passed[:2] == ['began', 'went on']
+    graph.node.destroy_timer(tick)
+
+
+def test_a_task_is_run(graph):
+    done = graph.executor.create_task(lambda: 'done')
+    graph.wait(done.done)
+    assert done.result() == 'done'
+
+
+def test_incompatible_listeners_are_still_spoken_of(graph):
+    told: list[Any] = []
+    events = rclpy.event_handler.SubscriptionEventCallbacks(incompatible_qos=told.append)
+    weak = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    strong = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+    graph.node.create_publisher(JointTrajectory, 'other', weak)
+    graph.node.create_subscription(JointTrajectory, 'other', graph.heard.append, strong, event_callbacks=events)
+    graph.wait(lambda: told)
+    assert told[0].total_count == 1
+
+
+def test_message_info_and_raw_bytes_are_handed_on(graph):
+    infos: list[Any] = []
+    raw: list[bytes] = []
+    graph.subscribe(lambda message, info: infos.append(info))
+    graph.node.create_subscription(JointTrajectory, TOPIC, raw.append, 10, raw=True)
+    graph.wait(lambda: graph.publisher.get_subscription_count() == 2)
+    graph.send()
+    graph.wait(lambda: infos and raw)
+    assert infos[0]['source_timestamp'] > 0
+    assert isinstance(raw[0], bytes)
+
+
+def test_an_error_in_a_callback_comes_out_of_spin(graph):
+    def fails(_: Any) -> None:
+        raise RuntimeError('as it was raised')
+
+    graph.subscribe(fails)
+    graph.matched()
+    graph.send()
+    with pytest.raises(RuntimeError, match='as it was raised'):
+        graph.wait(lambda: False)
+
+
+def test_shutdown_from_another_thread_ends_a_wait(graph):
+    graph.idle()
+    thread = threading.Timer(0.2, graph.executor.shutdown)
+    thread.start()
+    graph.executor.spin_once(timeout_sec=LIMIT)
+    thread.join()
+    graph.executor.spin_once(timeout_sec=LIMIT)  # returns at once
+
+
+def test_the_end_of_the_context_ends_a_wait(graph):
+    graph.idle()
+    thread = threading.Timer(0.2, lambda: rclpy.shutdown(context=graph.context))
+    thread.start()
+    with pytest.raises(ExternalShutdownException):
+        graph.wait(lambda: False)
+    thread.join()
+    with pytest.raises(ExternalShutdownException):
+        graph.executor.spin_once()
+
+
+def test_it_is_used_here(graph):
+    """On this rclpy; on one that is different inside, its own executor is."""
+    executor = make_executor(graph.context)
+    assert isinstance(executor, LeanExecutor)
+    executor.shutdown()
+
+
+def test_another_rclpy_keeps_its_own_executor(graph, monkeypatch):
+    monkeypatch.setattr(lean_executor, 'INNER', ('_guard', '_something_new'))
+    executor = make_executor(graph.context)
+    assert type(executor) is SingleThreadedExecutor
+    executor.shutdown()
