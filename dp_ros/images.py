@@ -19,6 +19,9 @@ _FORMATS = {'jpeg': (b'\xff\xd8\xff', b'\xff\xd9'), 'png': (b'\x89PNG\r\n\x1a\n'
 # Cameras may pad after the end marker.
 _TAIL = 4096
 
+_PNG_SIZE, _PNG_DEPTH = 16, 24  # where a png says its width and height, and its bits a channel
+_JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments with a picture's size
+
 
 @lru_cache(maxsize=1)
 def _bridge() -> Any:
@@ -64,6 +67,8 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
             f'{what}: got {len(data)} bytes of format {msg.format!r} that begin with {data[:4].hex(" ") or "nothing"}, '
             f'allowed {listed(_FORMATS)}'
         )
+    if kind == 'png' and len(data) > _PNG_DEPTH and data[_PNG_DEPTH] > 8:
+        raise DataError(f'{what}: got a png of {data[_PNG_DEPTH]} bit a channel, allowed 8: depth is no RGB')
     if _FORMATS[kind][1] not in data[-_TAIL:]:
         raise DataError(f'{what}: got {len(data)} bytes of {kind} without an end marker, allowed whole files only')
     try:
@@ -75,6 +80,28 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
         raise DataError(f'{what}: {kind} of {len(data)} bytes cannot be decoded; allowed whole, valid files only')
     rgb: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB)
     return rgb
+
+
+def size_of(msg: Any) -> tuple[int, int] | None:
+    """Return width and height of an Image or CompressedImage without decoding it; None where it does not say."""
+    return (int(msg.width), int(msg.height)) if hasattr(msg, 'width') else compressed_size(msg.data)
+
+
+def compressed_size(data: Any) -> tuple[int, int] | None:
+    """Return width and height of a JPEG or PNG from its head; None where it does not say."""
+    if bytes(data[:8]) == _FORMATS['png'][0]:
+        head = bytes(data[_PNG_SIZE : _PNG_SIZE + 8])
+        return (int.from_bytes(head[:4], 'big'), int.from_bytes(head[4:], 'big')) if len(head) == 8 else None
+    at = 2
+    while bytes(data[:2]) == b'\xff\xd8' and at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # filling
+            at += 1
+        elif data[at + 1] in _JPEG_SIZES:
+            height, width = (int.from_bytes(bytes(data[at + i : at + i + 2]), 'big') for i in (5, 7))
+            return width, height
+        else:
+            at += 2 + int.from_bytes(bytes(data[at + 2 : at + 4]), 'big')
+    return None
 
 
 def resize_rgb(stream: ImageStream, rgb: np.ndarray) -> np.ndarray:

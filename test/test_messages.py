@@ -274,6 +274,28 @@ def test_compressed_depth_is_refused(pixels: np.ndarray) -> None:
         messages.decode(replace(CAMERA, compressed=True), compressed(data, '16UC1; compressedDepth png'))
 
 
+def test_a_png_of_depths_is_refused() -> None:
+    data = cv2.imencode('.png', np.full((8, 12), 40_000, dtype=np.uint16))[1].tobytes()
+    with pytest.raises(DataError, match='got a png of 16 bit a channel, allowed 8'):
+        messages.decode(replace(CAMERA, compressed=True), compressed(data, '16UC1; png compressed 16UC1'))
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('shape', [(8, 300, 3), (65, 12)])
+def test_the_size_of_a_compressed_picture_is_in_its_head(extension: str, shape: tuple[int, ...]) -> None:
+    data = cv2.imencode(extension, np.zeros(shape, dtype=np.uint8))[1].tobytes()
+    assert images.compressed_size(data) == (shape[1], shape[0])
+    assert images.size_of(compressed(np.frombuffer(data, dtype=np.uint8), '')) == (shape[1], shape[0])
+    if extension == '.jpg':
+        assert images.compressed_size(data[:2] + b'\xff\xff\xe1\x00\x04ab' + data[2:]) == (shape[1], shape[0])
+
+
+@given(st.sampled_from([b'', b'\xff\xd8', b'\x89PNG\r\n\x1a\n']), st.binary(max_size=40))
+def test_what_is_no_picture_has_no_size(start: bytes, rest: bytes) -> None:
+    found = images.compressed_size(start + rest)
+    assert found is None or all(0 <= n < 2**32 for n in found)
+
+
 def test_without_cv_bridge_the_error_names_the_package_and_the_extra(
     monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray
 ) -> None:

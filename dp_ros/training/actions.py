@@ -38,6 +38,12 @@ class ActionTrack(Protocol):
     def missing(self) -> str:
         """Return why there is none."""
 
+    def objection(self) -> str:
+        """Return why these are not the set points that the robot followed, or ''."""
+
+    def oddity(self) -> str:
+        """Return what is odd about them, and no reason to refuse them, or ''."""
+
 
 class StateTrack:
     """Joint states as set points: a leader's, or the robot's own. The newest one that is no older than 0.2 s counts."""
@@ -64,6 +70,12 @@ class StateTrack:
     def missing(self) -> str:
         """Return why there is no set point."""
         return self._why
+
+    def objection(self) -> str:
+        """Return '': whatever was measured is."""
+        return ''
+
+    oddity = objection
 
 
 class FloatsTrack:
@@ -93,6 +105,12 @@ class FloatsTrack:
     def missing(self) -> str:
         """Return why there is no set point."""
         return 'no command yet'
+
+    def objection(self) -> str:
+        """Return '': a forwarding controller takes all."""
+        return ''
+
+    oddity = objection
 
 
 def action_topic(task: TaskSpec) -> tuple[str, str]:

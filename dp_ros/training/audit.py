@@ -162,7 +162,7 @@ class _Feed:
                 if kind in NUMBERS:
                     _numbers(measured, received, kind, message)
             elif kind in PICTURES and (measured.count - 1) % _EVERY == 0:
-                measured.form(_picture(kind, deserialize(data, kind)))
+                _decode(kind, deserialize(data, kind))
         except DataError as error:
             measured.refuse(str(error))
         except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
@@ -175,6 +175,7 @@ class _Feed:
         try:
             for stream in self._streams.get(topic, ()):
                 if isinstance(stream, ImageStream):
+                    collector.size(stream.name, self.topics[topic].size)
                     collector.value(stream.name, received, stamp, _NO_PICTURE)
                 else:
                     collector.observation(stream, received, message)
@@ -195,9 +196,13 @@ class _Feed:
         for topic in self.topics.values():
             topic.finish()
         if self._collector and self._audit.ticks:
-            runs = self._collector.finish()
+            try:
+                runs = self._collector.finish()
+            except DataError as error:
+                self._fail(str(error))
+                return
             if runs:
-                self._audit.ticks.bag(self.name, runs)
+                self._audit.ticks.bag(self.name, runs, self._collector.oddities())
             else:
                 self._fail(f'no control tick has every stream and a command ({self._collector.missing})')
 
@@ -233,7 +238,6 @@ def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> No
     measured.numbers(received, names, row)
 
 
-def _picture(kind: str, message: Any) -> str:
-    raw = kind == IMAGE
-    pixels = decode_image('picture', message) if raw else decode_compressed('picture', message)
-    return f'{pixels.shape[1]} x {pixels.shape[0]} {message.encoding if raw else message.format}'
+def _decode(kind: str, message: Any) -> None:
+    """See whether a picture can be decoded."""
+    (decode_image if kind == IMAGE else decode_compressed)('picture', message)

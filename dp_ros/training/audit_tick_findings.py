@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from dp_ros.config import JointStream
+from dp_ros.data import NANOSECONDS
 from dp_ros.training.audit import Audit
 from dp_ros.training.audit_finding import Finding, some
-from dp_ros.training.audit_ticks import FROZEN, TickAudit
+from dp_ros.training.audit_ticks import FROZEN, HELD, TickAudit
 
 
 def tick_findings(audit: Audit) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
     yield from _coverage(audit, ticks)
     yield from _skew(ticks)
     yield from _lag(ticks)
+    yield from _commands(ticks)
     yield from _idle(ticks)
     yield from _edges(ticks)
 
@@ -99,6 +101,26 @@ def _lag(ticks: TickAudit) -> Iterator[Finding]:
             level='warning', where='action', what='joints that do not follow their command', got=', '.join(odd),
             allowed='a correlation of 0.2 or more',
             advice='look for swapped joints, other units or a joint switched off',
+        )  # fmt: skip
+
+
+def _commands(ticks: TickAudit) -> Iterator[Finding]:
+    for (what, text), bags in list(ticks.odd.items())[:10]:
+        yield Finding(
+            level='warning', where=what, what=f'odd in {some(bags)}', got=text, allowed='none',
+            advice='see what the recorder heard there; training goes by it',
+        )  # fmt: skip
+    worst = sorted(ticks.held.items(), key=lambda item: -item[1][0])
+    for bag, (seconds, since) in worst[:10]:
+        yield Finding(
+            level='error', where='action', what='stays as it is while the robot moves',
+            got=f'{seconds:.1f} s in {bag}, from {since / NANOSECONDS:.3f} s on', allowed=f'{HELD:g} s',
+            advice='commands are missing there, something else moves the robot, or it follows very slowly',
+        )  # fmt: skip
+    if len(worst) > 10:
+        yield Finding(
+            level='error', where='action', what='stays as it is while the robot moves, in more bags',
+            got=some(bag for bag, _ in worst[10:]), allowed=f'{HELD:g} s',
         )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,11 @@ from dp_ros.training.audit_stats import LogHistogram
 from dp_ros.training.collector import Run, position_columns
 
 LAGS = np.arange(-3, 16)
+HELD = 2.0
+"""For how long the action may stay as it is while the robot moves [s]: it comes to rest long before."""
 FROZEN = 1.0
 """For how long an observed stream may repeat itself while commands move [s]."""
+_FAR = 20.0  # idle steps; joints that are nearer to where they come to rest tremble there
 
 
 class TickAudit:
@@ -31,6 +36,10 @@ class TickAudit:
         By stream, of what counted at a tick [s].
     idle, idle_edges
         Ticks without motion, and those of them before the first motion of an episode or after its last.
+    odd
+        By what is odd about commands or cuts, in words, the bags.
+    held
+        By bag, for how long at most the action stayed as it was while observed joints moved [s], and when that began.
     frozen
         By stream, the longest time that it repeated itself while commands moved [s], and in which bag.
 
@@ -44,6 +53,8 @@ class TickAudit:
         self.starts: dict[str, int] = {}
         self.failed: dict[str, str] = {}
         self.idle = self.idle_edges = 0
+        self.odd: dict[tuple[str, str], list[str]] = {}
+        self.held: dict[str, tuple[float, int]] = {}
         self.frozen: dict[str, tuple[float, str]] = {}
         self.example: tuple[str, np.ndarray, np.ndarray] | None = None
         self._still = idle_speed * task.control_dt
@@ -66,8 +77,10 @@ class TickAudit:
             for stream, column in zip(self.task.streams, ages.T, strict=True):
                 self.ages[stream.name].add(column)
 
-    def bag(self, name: str, runs: list[Run]) -> None:
-        """Add the episodes of a bag."""
+    def bag(self, name: str, runs: list[Run], oddities: Mapping[str, str]) -> None:
+        """Add the episodes of a bag, and what is odd about its commands and cuts."""
+        for what, text in oddities.items():
+            self.odd.setdefault((what, text), []).append(name)
         self._flush()
         self.starts[name] = len(runs)
         for run in runs:
@@ -79,6 +92,7 @@ class TickAudit:
                 if not isinstance(s, ImageStream)
             }
             self._motion(name, actions, streams)
+            self._hold(name, run.stamps, actions, streams)
             state = self._state(streams)
             if state is not None:
                 self._lag(actions, state)
@@ -109,13 +123,22 @@ class TickAudit:
         for name, values in streams.items():
             self._freeze(bag, name, values, commanded)
 
+    def _hold(self, bag: str, stamps: list[int], actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
+        """Note the longest time that the action stayed as it was while observed joints had yet to come to rest."""
+        chosen = [streams[s.name][:, columns] for s in self.task.streams if (columns := position_columns(s))]
+        if not chosen:
+            return
+        joints = np.concatenate(chosen, axis=1)
+        for first, end in _constant(actions):
+            far = (np.abs(joints[first:end] - joints[end]) > _FAR * self._still).any(axis=1)
+            seconds = float(far.sum()) * self.task.control_dt
+            if seconds > max(HELD, self.held.get(bag, (0.0, 0))[0]):
+                self.held[bag] = (seconds, stamps[first])
+
     def _freeze(self, bag: str, name: str, values: np.ndarray, commanded: np.ndarray) -> None:
         """Note the longest time of equal rows, counting the steps in it at which commands moved."""
-        changed = np.flatnonzero((np.diff(values, axis=0) != 0.0).any(axis=1))
-        edges = np.concatenate([[-1], changed, [len(values) - 1]])
-        before = np.concatenate([[0], np.cumsum(commanded)])
-        first, end = edges[:-1] + 1, edges[1:]
-        worst = float((before[end] - before[np.minimum(first, end)]).max(initial=0)) * self.task.control_dt
+        steps = max((int(commanded[first:end].sum()) for first, end in _constant(values)), default=0)
+        worst = steps * self.task.control_dt
         if worst > self.frozen.get(name, (0.0, ''))[0]:
             self.frozen[name] = (worst, bag)
 
@@ -170,3 +193,10 @@ class TickAudit:
             before = newest + np.arange(1 - self.task.obs_horizon, 1) < 0
             totals += times * np.array([after.sum(), acted.size, before.sum(), observed.size])
         return float(totals[0] / max(1.0, totals[1])), float(totals[2] / max(1.0, totals[3]))
+
+
+def _constant(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Return the stretches of equal rows (N, C), each with its first and its last row."""
+    changed = np.flatnonzero((np.diff(rows, axis=0) != 0.0).any(axis=1))
+    edges = np.concatenate([[-1], changed, [len(rows) - 1]])
+    return [(first + 1, last) for first, last in pairwise(edges.tolist())]

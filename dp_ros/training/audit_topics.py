@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
+from dp_ros.images import compressed_size
 from dp_ros.messages import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
 from dp_ros.training.bag_types import typestore
@@ -39,6 +40,30 @@ def header_stamp(data: bytes | memoryview) -> int:
     order = '<' if data[1] & 1 else '>'
     sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
     return int(sec * NANOSECONDS + nanosec)
+
+
+def picture_head(kind: str, data: bytes | memoryview) -> tuple[tuple[int, int] | None, str]:
+    """Return width and height of a serialized picture where it says them, and in words what it looks like."""
+    number = struct.Struct('<I' if data[1] & 1 else '>I')
+
+    def text(at: int) -> tuple[str, int]:
+        (length,) = number.unpack_from(data, at)
+        return bytes(data[at + 4 : at + 4 + length]).rstrip(b'\0').decode(errors='replace'), at + 4 + length
+
+    try:
+        at = _aligned(text(12)[1])
+        if kind == IMAGE:
+            size = (number.unpack_from(data, at + 4)[0], number.unpack_from(data, at)[0])
+            return size, f'{size[0]} x {size[1]} {text(at + 8)[0]}'
+        form, at = text(at)
+        found = compressed_size(memoryview(data)[_aligned(at) + 4 :])
+    except struct.error:
+        return None, 'cut short'
+    return found, f'{found[0]} x {found[1]} {form}' if found else form
+
+
+def _aligned(at: int) -> int:
+    return at + -at % 4
 
 
 @dataclass
@@ -104,6 +129,7 @@ class TopicAudit:
         self.channels: Channels | None = None
         self.forms: dict[str, int] = {}
         self.refused: dict[str, int] = {}
+        self.size: tuple[int, int] | None = None  # width and height of the last picture
         self.repeated_pictures = 0
         self.longest_picture = 0.0
         self._bag = ''
@@ -164,6 +190,8 @@ class TopicAudit:
         self.refused[key] = self.refused.get(key, 0) + 1
 
     def _picture(self, received: int, data: bytes | memoryview) -> None:
+        self.size, text = picture_head(self.type, data)
+        self.form(text)
         crc = zlib.crc32(data[12:])
         if crc == self._crc:
             self.repeated_pictures += 1

@@ -10,6 +10,8 @@ import numpy as np
 
 from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
 from dp_ros.data import Observation
+from dp_ros.errors import DataError
+from dp_ros.images import size_of
 from dp_ros.messages import decode, stamp_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, Missing, Strictness, tick_at_or_after
 from dp_ros.training.actions import action_track
@@ -60,6 +62,10 @@ class InMemory:
     def stack(self, stream: str, kept: list[Any]) -> Any:
         """Return the pictures stacked."""
         return np.stack(kept)
+
+
+class PictureError(DataError):
+    """A picture that cannot be used. It is decoded when a tick asks for it, so the error says where it is from."""
 
 
 @dataclass
@@ -118,6 +124,7 @@ class Collector:
         self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
         self._goals = {goal.name: GoalTrack(goal) for goal in recorded_goals(task)}
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._sizes: dict[str, tuple[int, int] | None] = {}
         self._tick: int | None = None
         self._newest = 0
         self._runs: list[Run] = []
@@ -126,6 +133,8 @@ class Collector:
 
     def observation(self, stream: Stream, received: int, msg: Any) -> None:
         """Add a message of a stream."""
+        if stream.name in self._cameras:
+            self.size(stream.name, size_of(msg))
         late = stream.name in self._cameras and not self._early
         self.value(stream.name, received, stamp_of(msg), _boxed(msg) if late else decode(stream, msg))
 
@@ -135,6 +144,15 @@ class Collector:
         stamp = stamp or received
         self._aligner.push(name, stamp, received, value)
         self._newest = max(self._newest, stamp)
+
+    def size(self, name: str, size: tuple[int, int] | None) -> None:
+        """Check the width and height of a picture: a camera that is set anew shows another part of the world."""
+        before = self._sizes.setdefault(name, size)
+        if size and before and size != before:
+            raise DataError(
+                f'stream {name!r}: got a picture of {size[0]} x {size[1]} pixels, {before[0]} x {before[1]} before; '
+                'allowed one size in a recording'
+            )
 
     def command(self, received: int, msg: Any) -> None:
         """Add a message of the action's source."""
@@ -152,8 +170,18 @@ class Collector:
         self._cutter.push(topic, received, message)
 
     def finish(self) -> list[Run]:
-        """Ask for the ticks up to the last message of the streams; return what was found."""
+        """Ask for the ticks up to the last message of the streams; return what was found.
+
+        Raises
+        ------
+        DataError
+            If what came as commands, or as marks that cut, is not that.
+
+        """
         self._advance(self._newest + self._aligner.wait + 1)
+        for objection in (self._actions.objection(), self._cutter.objection()):
+            if objection:
+                raise DataError(objection)
         # Commands may have gone on after the streams ended; what was held over there was not observed.
         runs = [r.part(0, sum(stamp <= self._newest for stamp in r.stamps)) for r in self._runs]
         self.found = sum(len(r.stamps) for r in runs)
@@ -163,6 +191,11 @@ class Collector:
             runs = [part for run in runs for part in self._busy(run)]
         least = max(1.0, self._cut.shortest / self._task.control_dt)
         return [run for run in runs if len(run.stamps) >= least]
+
+    def oddities(self) -> dict[str, str]:
+        """Return what is odd about commands and cuts, and no reason to refuse them."""
+        found = {'action': self._actions.oddity(), 'cut': self._cutter.oddity()}
+        return {what: text for what, text in found.items() if text}
 
     def _busy(self, run: Run) -> list[Run]:
         if not run.stamps:
@@ -226,7 +259,7 @@ class Collector:
         source = value[()] if value.dtype == object else value
         known = self._kept.get(name)
         if known is None or known[0] is not source:
-            frame = decode(camera, source) if camera and value.dtype == object else value
+            frame = _decoded(camera, source) if camera and value.dtype == object else value
             known = self._kept[name] = (source, self._frames.add(name, frame))
         return known[1]
 
@@ -237,6 +270,13 @@ def position_columns(stream: Stream) -> slice | None:
         return None
     count, first = len(stream.joints), stream.fields.index('position')
     return slice(first * count, (first + 1) * count)
+
+
+def _decoded(camera: ImageStream, message: Any) -> np.ndarray:
+    try:
+        return decode(camera, message)
+    except DataError as error:
+        raise PictureError(f'topic {camera.topic}, stamped {stamp_of(message)} ns: {error}') from error
 
 
 def _boxed(message: Any) -> np.ndarray:

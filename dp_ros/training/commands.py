@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import ActionSpec
+from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages import trajectory_value
 from dp_ros.policy.trajectory import Trajectory
+
+LATE = 50_000_000  # [ns] by which a recorder may hear a command later than its controller
+AHEAD = 10 * NANOSECONDS  # [ns]; a command that begins later than that is of another clock
+REJECTED = 0.2  # the share of commands that a controller may reject, and the rest still be what moved the robot
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,19 +43,25 @@ class CommandTrack:
     """The recent commands of a joint_trajectory_controller, in order of receive time.
 
     A new command replaces the old one whole when it is received. One that ends in the past is rejected, as the
-    controller does, and counted in `rejected`.
+    controller does, and counted in `rejected`; `count` is of all.
     """
 
     def __init__(self, action: ActionSpec) -> None:
         self._joints = action.joints
         self._recorded = action.source_joints or action.joints
         self._commands: deque[_Command] = deque()
-        self.rejected = 0
+        self.count = self.rejected = 0
 
     def push(self, received: int, msg: Any) -> None:
         """Add a ``trajectory_msgs/JointTrajectory`` received at ``received`` [ns], later than those before."""
         trajectory = self._trajectory(msg)
-        if trajectory.stamp and trajectory.end < received:
+        self.count += 1
+        if trajectory.stamp - received > AHEAD:
+            raise DataError(
+                f'action stamp: got one {(trajectory.stamp - received) / NANOSECONDS:.3f} s after the command was '
+                f'received, allowed up to {AHEAD / NANOSECONDS:g} s; is it of another clock?'
+            )
+        if trajectory.stamp and trajectory.end < received - LATE:
             self.rejected += 1
             return
         command = _Command(
@@ -73,8 +84,24 @@ class CommandTrack:
         """Return why there is no set point yet."""
         return 'no command yet' + (f' ({self.rejected} ended before they were received)' if self.rejected else '')
 
+    def objection(self) -> str:
+        """Return why these are not the commands that the robot followed, or ''."""
+        if self.rejected <= REJECTED * self.count:
+            return ''
+        return (
+            f'action: got {self.rejected} of {self.count} commands that end before they were received, which a '
+            f'controller rejects, allowed {REJECTED:.0%}; are the clocks of commander and recorder the same?'
+        )
+
+    def oddity(self) -> str:
+        """Return what is odd about them, and no reason to refuse them, or ''."""
+        return f'{self.rejected} of {self.count} commands end before they were received' if self.rejected else ''
+
     def _trajectory(self, msg: Any) -> Trajectory:
         fields = trajectory_value(msg)
+        twice = [joint for joint in self._recorded if fields.joints.count(joint) > 1]
+        if twice:
+            raise DataError(f'action joints: got {listed(twice)} more than once, allowed each once')
         absent = [joint for joint in self._recorded if joint not in fields.joints]
         if absent:
             raise DataError(

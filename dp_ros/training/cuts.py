@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import ConfigError, DataError, listed
 
 STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
 SERVICE_EVENT = '/_service_event'
@@ -114,12 +114,17 @@ class Cutter:
         self._on = self._newest_on = not cut_topics(cut)
         self._number = 0
         self._last_call = b''
+        self.starts = self.stops = self.unstopped = 0
+        self.unknown: dict[str, int] = {}
 
     def push(self, topic: str, received: int, message: Any) -> None:
         """Add what a cutting topic said at ``received`` [ns]: a marker's message, or a service event's bytes."""
         on = self._call(topic, message) if self._types[topic].endswith('_Event') else self._marker(message)
         if on is not None:
             self._edges.append((received, on))
+            self.unstopped += on and self._newest_on
+            self.starts += on
+            self.stops += not on
             self._newest_on = on
 
     def _marker(self, msg: Any) -> bool | None:
@@ -128,7 +133,11 @@ class Cutter:
         word = msg.data.lower()
         if self._cut.stop.lower() in word:
             return False
-        return True if self._cut.start.lower() in word else None
+        if self._cut.start.lower() in word:
+            return True
+        key = msg.data if msg.data in self.unknown or len(self.unknown) < 20 else 'others'
+        self.unknown[key] = self.unknown.get(key, 0) + 1
+        return None
 
     def _call(self, topic: str, data: bytes | memoryview) -> bool | None:
         if len(data) < _REQUEST + 4 or data[4] not in _REQUESTS:
@@ -147,6 +156,25 @@ class Cutter:
                 'or services of their own for start and stop'
             )
         return bool(data[_REQUEST + 4])
+
+    def objection(self) -> str:
+        """Return why what was heard divides no recording, or ''."""
+        if self.starts < 2 or self.stops or not self.unknown:
+            return ''
+        return (
+            f'cut: got {self.starts} starts, no stop, and {listed(map(repr, self.unknown))}; allowed starts alone, or '
+            f'with stops that say {self._cut.stop!r} (cut.stop)'
+        )
+
+    def oddity(self) -> str:
+        """Return what is odd about what was heard, and no reason to refuse it, or ''."""
+        parts = []
+        if self.unstopped:
+            parts.append(f'{self.unstopped} of {self.starts} episodes are not stopped before the next')
+        if self.unknown:
+            said = listed(f'{text!r} ({count} times)' for text, count in self.unknown.items())
+            parts.append(f'neither start nor stop is {said}')
+        return '; '.join(parts)
 
     def episode(self, t: int) -> int | None:
         """Return the number of the episode that is on at ``t`` [ns], None between two; ``t`` must not run backwards."""

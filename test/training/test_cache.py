@@ -169,5 +169,6 @@ def test_a_picture_that_counts_and_cannot_be_decoded_is_refused(tmp_path: Path) 
     made = pictures(3.0, 0)
     made[60][2].data = made[60][2].data[:20]
     task: TaskSpec = replace(SEEING, control_dt=0.033, arrival_wait=0.0)
-    with pytest.raises(DataError, match="stream 'front camera': got 20 bytes of png without an end marker"):
+    where = rf"bag, topic /camera, stamped {messages.stamp_of(made[60][2])} ns: stream 'front camera': got 20 bytes"
+    with pytest.raises(DataError, match=where):
         list(read_episodes(save(tmp_path / 'bag', arm(3.0) + made), task))

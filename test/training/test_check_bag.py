@@ -17,6 +17,7 @@ from rosbags.typesys import get_types_from_msg
 from dp_ros import messages
 from dp_ros.cli import main
 from dp_ros.config import ImageStream, TaskSpec
+from dp_ros.errors import DataError
 from dp_ros.training.audit import Audit, audit_bags
 from dp_ros.training.audit_finding import Finding
 from dp_ros.training.audit_findings import findings
@@ -25,6 +26,7 @@ from dp_ros.training.bag_types import rosbags_types, typestore
 from dp_ros.training.bags import Stamped
 from dp_ros.training.check_bag import CheckSettings, check_bags
 from dp_ros.training.cuts import CutSettings
+from dp_ros.training.episodes import read_episode
 from test.training.bag_maker import MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
 
 
@@ -209,12 +211,49 @@ def picture(received: int, value: int, size: int = 16) -> Stamped:
 
 
 def test_pictures_are_decoded_now_and_then_and_their_kinds_are_told(tmp_path: Path) -> None:
-    made = arm() + [picture(T0 + i * 50 * MS, i % 250, 16 if i < 150 else 24) for i in range(160)]
+    made = arm() + [picture(T0 + i * 50 * MS, i % 250) for i in range(160)]
     camera = ImageStream(name='camera', topic='/camera', height=16, width=16)
     audit, found = audited(save(tmp_path / 'bag', made), replace(TASK, streams=(*TASK.streams, camera)))
-    assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 2}
+    assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 160}
     assert wrong(found) == []
     assert audit.ticks is not None and audit.ticks.skew.quantile(0.99) < 0.06
+
+
+def test_pictures_that_change_their_size_are_refused(tmp_path: Path) -> None:
+    made = arm() + [picture(T0 + i * 50 * MS, i % 250, 16 if i < 50 else 24) for i in range(160)]
+    camera = ImageStream(name='camera', topic='/camera', height=16, width=16)
+    task = replace(TASK, streams=(*TASK.streams, camera))
+    audit, found = audited(save(tmp_path / 'bag', made), task)
+    assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 50, '24 x 24 rgb8': 110}
+    assert any('got a picture of 24 x 24 pixels, 16 x 16 before' in line for line in wrong(found))
+    with pytest.raises(DataError, match="stream 'camera': got a picture of 24 x 24 pixels, 16 x 16 before"):
+        read_episode(tmp_path / 'bag', task)
+
+
+def test_commands_that_stop_while_the_robot_goes_on_are_named(tmp_path: Path) -> None:
+    made = changed(arm(), '/command', lambda i, m: m if i < 40 else None)
+    _, found = audited(save(tmp_path / 'bag', made))
+    assert any('error action: stays as it is while the robot moves: ' in line for line in wrong(found)), wrong(found)
+    assert any(f'in bag, from {T0 / 1e9 + 3.9:.3f} s on' in line for line in wrong(found))
+
+
+def test_a_robot_at_rest_needs_no_commands(tmp_path: Path) -> None:
+    """It trembles where it is told to stay."""
+    rest = path_at(3.9, 0.0)
+    made = changed(arm(), '/command', lambda i, m: m if i < 40 else None)
+    made = changed(made, '/joint_states', lambda i, m: m if i < 205 else state(m[1], rest + 0.001 * (-1) ** (i // 5)))
+    assert not any('stays as it is' in line for line in wrong(audited(save(tmp_path / 'bag', made))[1]))
+
+
+def test_commands_that_a_controller_rejects_are_counted(tmp_path: Path) -> None:
+    made = changed(arm(), '/command', lambda i, m: (m[0], m[1], stamped(m[2], T0)) if i in (20, 30) else m)
+    _, found = audited(save(tmp_path / 'bag', made))
+    assert any('2 of 80 commands end before they were received' in line for line in wrong(found))
+
+
+def stamped(message: Any, stamp: int) -> Any:
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    return message
 
 
 def test_a_picture_that_cannot_be_decoded_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.training.bag_types import typestore
 from dp_ros.training.bags import STORAGES, Stamped
 from dp_ros.training.collector import Episode
-from dp_ros.training.cuts import CutSettings, Cutter, busy_parts
+from dp_ros.training.cuts import STRING, CutSettings, Cutter, busy_parts
 from dp_ros.training.episodes import read_episode, read_episodes
 from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
 
@@ -57,6 +57,22 @@ def test_a_bool_marker_is_true_from_start_to_stop(tmp_path: Path) -> None:
 def test_a_second_start_ends_the_episode_before(tmp_path: Path) -> None:
     found = read_episode(save(tmp_path / 'bag', steady(8) + words((1, 'start'), (4, 'start'))), TASK, cut=MARKER)
     assert ticks_of(found) == [[2, 3, 4], [5, 6, 7]]
+
+
+def test_words_that_are_no_stop_are_not_passed_over(tmp_path: Path) -> None:
+    said = words((1, 'start'), (3, 'end'), (4, 'start'), (6, 'end'))
+    with pytest.raises(DataError, match="cut: got 2 starts, no stop, and 'end'; allowed starts alone"):
+        read_episode(save(tmp_path / 'bag', steady(8) + said), TASK, cut=MARKER)
+
+
+def test_what_is_odd_about_marks_is_told() -> None:
+    cutter = Cutter(MARKER, {'/marker': STRING})
+    for _, received, message in words((1, 'start'), (2, 'operator: Ann'), (4, 'start'), (5, 'stop')):
+        cutter.push('/marker', received, message)
+    assert cutter.objection() == ''
+    assert cutter.oddity() == (
+        "1 of 2 episodes are not stopped before the next; neither start nor stop is 'operator: Ann' (1 times)"
+    )
 
 
 def test_short_episodes_are_left_out(tmp_path: Path) -> None:

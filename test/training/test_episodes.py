@@ -276,13 +276,45 @@ def test_the_first_command_is_not_known_before_its_first_point() -> None:
 
 
 def test_a_command_that_ended_before_it_came_changes_nothing() -> None:
-    made = [command(T0, [1.0]), command(T0 + 100 * MS, [9.0], stamp=T0 + 50 * MS)]
+    made = [command(T0, [1.0]), command(T0 + 100 * MS, [9.0], stamp=T0 + 49 * MS)]
     assert set_points(made, [100]) == [1.0]
+
+
+def test_a_command_that_the_recorder_heard_late_counts() -> None:
+    made = [command(T0, [1.0]), command(T0 + 100 * MS, [9.0], stamp=T0 + 50 * MS)]
+    assert set_points(made, [100]) == [9.0]
+
+
+def test_a_command_of_another_clock_is_refused() -> None:
+    made = [command(T0, [1.0]), command(T0 + 100 * MS, [9.0], stamp=T0 + 10_101 * MS)]
+    with pytest.raises(DataError, match=r'action stamp: got one 10.001 s after .* allowed up to 10 s'):
+        set_points(made, [100])
+
+
+@pytest.mark.parametrize('late', [1, 2])
+def test_recordings_of_commands_that_were_rejected_are_refused(late: int) -> None:
+    """One of five is borne, two are not."""
+    made = [m for m in steady(9) if m[0] != '/command']
+    made += [command(T0 + i * 100 * MS, [float(i)], stamp=T0 - 500 * MS if i < late + 1 and i else 0) for i in range(5)]
+    made.sort(key=lambda m: m[1])
+    if late == 1:
+        episodes(made)
+        return
+    with pytest.raises(DataError, match=r'action: got 2 of 5 commands .* allowed 20%'):
+        episodes(made)
+
+
+def test_a_joint_named_twice_in_a_command_is_refused() -> None:
+    plan = Trajectory(stamp=0, joints=('a', 'x'), times=np.array([0]), positions=np.array([[7.0, 8.0]]))
+    message = messages.to_joint_trajectory(plan, types=rosbags_types())
+    message.joint_names = ['a', 'a']
+    with pytest.raises(DataError, match='action joints: got a more than once'):
+        CommandTrack(ACTION).push(T0, message)
 
 
 def test_when_every_command_ended_before_it_came_the_error_counts_them() -> None:
     old = [command(t, [0.0], stamp=5) if topic == '/command' else (topic, t, v) for topic, t, v in steady(4)]
-    with pytest.raises(DataError, match=r'no command yet \(4 ended before they were received\)'):
+    with pytest.raises(DataError, match=r'got 4 of 4 commands that end before they were received'):
         episodes(old)
 
 
