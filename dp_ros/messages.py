@@ -178,6 +178,25 @@ def to_compressed_image(
     )
 
 
+def reading_to_message(reading: Any, *, frame_id: str, types: MessageTypes | None = None) -> Any:
+    """Build what a simulated sensor says, from a reading of `dp_ros.simulation.robot`. Poses are in ``frame_id``."""
+    if hasattr(reading, 'pixels'):
+        return to_image(stamp=reading.stamp, pixels=reading.pixels, frame_id=reading.camera, types=types)
+    if hasattr(reading, 'pose'):
+        at = reading.pose
+        return to_pose(
+            stamp=reading.stamp, position=at.position, orientation=at.orientation, frame_id=frame_id, types=types
+        )
+    return to_joint_state(
+        stamp=reading.stamp,
+        name=reading.name,
+        position=reading.position,
+        velocity=reading.velocity,
+        effort=reading.effort,
+        types=types,
+    )
+
+
 def to_joint_trajectory(trajectory: Any, *, types: MessageTypes | None = None) -> Any:
     """Build a ``trajectory_msgs/JointTrajectory`` from a Trajectory, or anything with its attributes."""
     types = types or ros_types()

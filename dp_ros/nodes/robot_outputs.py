@@ -16,7 +16,7 @@ from dp_ros import messages
 from dp_ros.nodes.diagnostics import OK
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.nodes.parameters import Param
-from dp_ros.simulation.robot import EpisodeStatus, ImageReading, JointReading, PoseReading, Reading
+from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
 from dp_ros.simulation.world import World
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 
@@ -80,28 +80,11 @@ class RobotOutputs:
 
     def tell_reading(self, reading: Reading) -> None:
         """Say what a sensor read."""
-        message: Any
         if isinstance(reading, JointReading):
             kind = JOINTS
-            message = messages.to_joint_state(
-                stamp=reading.stamp,
-                name=reading.name,
-                position=reading.position,
-                velocity=reading.velocity,
-                effort=reading.effort,
-            )
-        elif isinstance(reading, PoseReading):
-            kind = reading.name
-            message = messages.to_pose(
-                stamp=reading.stamp,
-                position=reading.pose.position,
-                orientation=reading.pose.orientation,
-                frame_id=self._frame_id,
-            )
         else:
-            assert isinstance(reading, ImageReading)
-            kind = reading.camera
-            message = messages.to_image(stamp=reading.stamp, pixels=reading.pixels, frame_id=reading.camera)
+            kind = reading.name if isinstance(reading, PoseReading) else reading.camera
+        message = messages.reading_to_message(reading, frame_id=self._frame_id)
         self._publishers[kind].publish(message)
 
     def tell_episode(self, episode: EpisodeStatus) -> None:

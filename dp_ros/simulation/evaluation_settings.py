@@ -43,6 +43,8 @@ class EvaluationSettings:
         Speed of simulated time through ROS; 1 is real time.
     seconds
         Longest episode [s].
+    record
+        A new or empty folder for recordings of the episodes that succeed, or None.
     workers
         Processes that share the episodes; with more than one, chunks take longer than they would alone.
 
@@ -69,6 +71,7 @@ class EvaluationSettings:
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
     seconds: float = 30.0
     workers: int = 1
+    record: Path | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -91,6 +94,8 @@ class EvaluationSettings:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
         if self.workers > 1 and self.through == 'ros':
             raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
+        if self.record is not None and self.through == 'ros':
+            raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
         if self.delay is not None and self.through == 'ros':
             raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
 

@@ -32,6 +32,7 @@ from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Rea
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.seams import SeamRecorder
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
+from dp_ros.training.episode_bag import EpisodeBag, episode_bag, refuse_used
 from dp_ros.training.world_goal import world_goal
 from dp_ros.training.world_planner import make_planner
 
@@ -53,6 +54,7 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 def _runner(settings: EvaluationSettings) -> DirectRunner:
+    refuse_used(settings.record)
     bundle = settings.load()
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
     policy = DiffusionPolicy(bundle, backend).with_settings(**settings.sampler_settings(bundle))
@@ -99,7 +101,15 @@ class DirectRunner:
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
-        episode = _Episode(self, seed)
+        folder, name = self.settings.record, f'seed_{seed}'
+        with episode_bag(folder, name, self.task, self.settings.world) as bag:
+            episode = _Episode(self, seed, bag)
+            self._run(episode, watch)
+            if bag is not None:
+                bag.keep = episode.robot.episode.success
+        return episode.result()
+
+    def _run(self, episode: _Episode, watch: Callable[[SimulatedRobot], None] | None) -> None:
         robot = episode.robot
         while robot.episode.elapsed < self.settings.seconds and not robot.episode.success:
             before = robot.now
@@ -109,7 +119,6 @@ class DirectRunner:
                 if watch is not None:
                     watch(robot)
                 episode.observe(tick)
-        return episode.result()
 
     def planner(self) -> Planner:
         """Return a planner for one episode."""
@@ -130,8 +139,8 @@ class _Pending:
 class _Episode:
     """The state of one episode."""
 
-    def __init__(self, runner: DirectRunner, seed: int) -> None:
-        self.runner, self.seed = runner, seed
+    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
+        self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
             runner.world, start=START, camera=runner.camera, camera_rate=runner.settings.camera_rate
         )
@@ -195,6 +204,8 @@ class _Episode:
         )
 
     def _sense(self, reading: Reading) -> None:
+        if self.bag is not None:
+            self.bag.reading(reading)
         for name, value in _decoded(self.runner.task, reading):
             self.aligner.push(name, reading.stamp, self.robot.now, value)
         if isinstance(reading, JointReading):
@@ -217,6 +228,8 @@ class _Episode:
             self.seams.taken(chunk, planned.first_executed, now + self.planner.options.splice_margin)
         if isinstance(trajectory, Refused):
             return 0
+        if self.bag is not None:
+            self.bag.command(trajectory, now)
         verdict = self.robot.command(trajectory)
         if isinstance(verdict, Rejected):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')

@@ -16,8 +16,11 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.simulation import pusht
+from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
+from dp_ros.training.episodes import read_episode
 from dp_ros.training.evaluation import DirectRunner, evaluate_direct
 from dp_ros.training.world_planner import make_planner
 from test.tiny_bundle import write_tiny_bundle
@@ -167,3 +170,32 @@ def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path
     assert summary['chunks'] > 0
     assert summary['stops'] == {}
     assert make_planner(world, 'push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
+
+
+def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recording gives back what the policy saw and what the controller was told."""
+    successes = iter([*[False] * 10, True])  # in the first episode, at the second second
+    monkeypatch.setattr(pusht, 'SUCCESS_COVERAGE', 2.0)
+    settings = EvaluationSettings(bundle=tiny, episodes=2, seed=3, seconds=2.0, record=tmp_path / 'new')
+    runner = DirectRunner(settings.load(), DiffusionPolicy(settings.load(), open_backend(settings.load())), settings)
+    watched: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def watch(robot: SimulatedRobot) -> None:
+        watched.append((robot.now, robot.world.joint_positions, robot.controller.set_point))
+        robot._success = next(successes, True)
+
+    assert runner.run(3, watch).success
+    assert not runner.run(4, lambda robot: None).success
+    assert [path.name for path in sorted((tmp_path / 'new').iterdir())] == ['seed_3']
+    (episode,) = read_episode(tmp_path / 'new' / 'seed_3', settings.load().task)
+    seen = {now: (state, set_point) for now, state, set_point in watched}
+    assert len(episode.stamps) > 5
+    for stamp, state, action in zip(episode.stamps, episode.streams['joint_states'], episode.actions, strict=True):
+        assert state == pytest.approx(seen[int(stamp)][0], abs=1e-9)
+        assert action == pytest.approx(seen[int(stamp)][1], abs=1e-6)
+    with pytest.raises(ConfigError, match=r'record .*new: got one that holds something, allowed a new folder'):
+        evaluate_direct(settings)
+    with pytest.raises(ConfigError, match=r'record: got .* through ros, allowed direct only'):
+        replace(settings, through='ros')

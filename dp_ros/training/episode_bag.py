@@ -1,0 +1,74 @@
+"""Episodes of an evaluation as recordings, with the topics of the simulated robot: to look at, or to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dp_ros import messages
+from dp_ros.config import TaskSpec
+from dp_ros.errors import ConfigError
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
+from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
+from dp_ros.training.bag_types import rosbags_types
+from dp_ros.training.bags import BagWriter
+
+
+class _Dropped(Exception):
+    """The episode is not worth its bag."""
+
+
+class EpisodeBag:
+    """What one episode's readings and commands are on their topics, in order.
+
+    Attributes
+    ----------
+    keep
+        Whether the bag stays when the episode is over.
+
+    """
+
+    def __init__(self, writer: BagWriter, task: TaskSpec, frame_id: str) -> None:
+        self.keep = False
+        self._writer = writer
+        self._joints = next((s.topic for s in task.streams if s.kind == 'joint_state'), '/joint_states')
+        self._command = task.action.topic
+        self._frame_id = frame_id
+
+    def reading(self, reading: Reading) -> None:
+        """Write what a sensor read."""
+        message = messages.reading_to_message(reading, frame_id=self._frame_id, types=rosbags_types())
+        self._writer.write(self._topic(reading), reading.stamp, message)
+
+    def command(self, trajectory: Trajectory, now: int) -> None:
+        """Write a trajectory that the controller got at ``now`` [ns]."""
+        self._writer.write(self._command, now, messages.to_joint_trajectory(trajectory, types=rosbags_types()))
+
+    def _topic(self, reading: Reading) -> str:
+        if isinstance(reading, JointReading):
+            return self._joints
+        if isinstance(reading, PoseReading):
+            return f'/{POSE_TOPICS[reading.name]}'
+        assert isinstance(reading, ImageReading)
+        return f'/{CAMERA_TOPICS[reading.camera]}'
+
+
+def refuse_used(folder: Path | None) -> None:
+    """Raise :class:`ConfigError` if there is something in ``folder``: recordings are never mixed."""
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f'record {folder}: got one that holds something, allowed a new folder or an empty one')
+
+
+@contextmanager
+def episode_bag(folder: Path | None, name: str, task: TaskSpec, frame_id: str) -> Iterator[EpisodeBag | None]:
+    """Give a bag to write an episode to, or None without a folder; it appears there if it is kept."""
+    if folder is None:
+        yield None
+        return
+    with suppress(_Dropped), BagWriter(folder / name) as writer:
+        bag = EpisodeBag(writer, task, frame_id)
+        yield bag
+        if not bag.keep:
+            raise _Dropped
