@@ -6,63 +6,42 @@ without a definition included, is known by name alone.
 
 from __future__ import annotations
 
-import heapq
 import shutil
+import sqlite3
+import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.enums import CompressionMode
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.training.bag_files import BagFiles, files_of
+from dp_ros.training.bag_files import find_bags as find_bags
+from dp_ros.training.bag_metadata import Topic
+from dp_ros.training.bag_order import check_order, merged
 from dp_ros.training.bag_types import deserialize, typestore
 from dp_ros.training.bag_types import rosbags_types as rosbags_types
-from dp_ros.training.storages import TolerantReader
+from dp_ros.training.storage_mcap import McapStorage
+from dp_ros.training.storage_sqlite3 import Sqlite3Storage
+from dp_ros.training.storages import LATEST, STORAGE_OF, Raw, Storage, late, of_file
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_SUFFIXES = ('.mcap', '.db3')
+_OPEN: Mapping[str, Callable[[Path], Storage]] = {'mcap': McapStorage, 'sqlite3': Sqlite3Storage}
 
 Stamped = tuple[str, int, Any]
 """A topic, when its message was received [ns], and the message."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Topic:
-    """A topic in a bag: its ROS type and how many messages it has."""
-
-    type: str
-    count: int
-
-
-def find_bags(path: Path | str) -> list[Path]:
-    """Return every bag at or under ``path``, in order of name: folders, or single storage files. Hidden ones are not.
-
-    A folder is a bag if it holds metadata.yaml, or storage files without one (a recorder that was killed).
-    """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(
-            f'bag {path}: does not exist; allowed a rosbag2 folder, a file (.mcap, .db3), or a tree of them'
-        )
-    if path.is_file() or _is_bag(path):
-        return [path]
-    inner = [p for p in sorted(path.rglob('*')) if p.is_dir() and _is_bag(p)]
-    bags = [p for p in inner if not any(part.startswith('.') for part in p.relative_to(path).parts)]
-    if not bags:
-        raise DataError(f'bag {path}: got a folder with no rosbag2 recording in it, allowed one or more')
-    return bags
-
-
-def _is_bag(folder: Path) -> bool:
-    return (folder / 'metadata.yaml').exists() or bool(_storage_files(folder))
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES)
 
 
 class BagReader:
@@ -75,24 +54,24 @@ class BagReader:
         self.path = Path(path)
         self.topics: dict[str, Topic] = {}
         self._stack = ExitStack()
-        self._readers: list[TolerantReader] = []
+        self._files: list[tuple[str, Storage]] = []
+        self._starts: list[int] | None = None
+        self._packed = False
+
+    @property
+    def name(self) -> str:
+        """What the bag is called: the whole name of a folder, a file's without its suffix."""
+        path = self.path.absolute()
+        return path.stem if path.is_file() else path.name
 
     def __enter__(self) -> BagReader:
         """Open the bag and list its topics."""
-        if not self.path.exists():
-            raise DataError(f'bag {self.path}: does not exist; allowed a rosbag2 folder or file (.mcap, .db3)')
-        plain = self.path.is_dir() and not (self.path / 'metadata.yaml').exists()
-        paths = _storage_files(self.path) if plain else [self.path]
-        if not paths:
-            raise DataError(f'bag {self.path}: got a folder without metadata.yaml, .mcap or .db3, allowed one of them')
-        try:
-            self._readers = [self._stack.enter_context(TolerantReader(path)) for path in paths]
-        except Exception as error:  # A damaged file fails in as many ways as there are bytes.
-            self._stack.close()
-            raise self._unreadable(error) from error
-        for reader in self._readers:
-            for c in reader.connections:
-                self._add(c.topic, c.msgtype, c.msgcount)
+        with self._of_bag():
+            try:
+                self._open(files_of(self.path))
+            except BaseException:
+                self._stack.close()
+                raise
         return self
 
     def __exit__(
@@ -101,15 +80,42 @@ class BagReader:
         """Close the bag."""
         self._stack.close()
 
-    def _add(self, topic: str, kind: str, count: int) -> None:
-        known = self.topics.get(topic)
-        if known and known.type != kind:
-            raise DataError(f'bag {self.path} topic {topic}: got types {known.type} and {kind}, allowed one')
-        self.topics[topic] = Topic(type=kind, count=count + (known.count if known else 0))
+    @contextmanager
+    def _of_bag(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            raise DataError(f'bag {self.path}: {error}') from error
 
-    def _unreadable(self, error: Exception) -> DataError:
-        reason = f'{type(error).__name__}: {error}'
-        return DataError(f'bag {self.path}: damaged, cut short or of no known format ({reason}); allowed a whole bag')
+    def _open(self, bag: BagFiles) -> None:
+        metadata = bag.metadata
+        whole = metadata is not None and metadata.compression == 'file'
+        self._packed = metadata is not None and metadata.compression == 'message'
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if whole else None
+        for path in bag.files:
+            # Of a bag that is a file, the path has been said.
+            name = '' if path == self.path else path.name
+            with of_file(name):
+                file = _unpacked(path, folder) if folder else path
+                storage = _OPEN[metadata.storage if metadata else STORAGE_OF[path.suffix]](file)
+            self._stack.enter_context(closing(storage))
+            self._files.append((name, storage))
+        topics = metadata.topics if metadata else [t for _, storage in self._files for t in storage.topics]
+        self._kinds = {(t.name, t.type) for t in topics}
+        for topic in topics:
+            self._add(topic)
+
+    def _add(self, topic: Topic) -> None:
+        known = self.topics.get(topic.name)
+        if known:
+            # Of two types, or two encodings, neither is what is wanted: `check` says so if the topic is wanted at all.
+            topic = replace(
+                topic,
+                type=_both(known.type, topic.type),
+                encoding=_both(known.encoding, topic.encoding),
+                count=known.count + topic.count,
+            )
+        self.topics[topic.name] = topic
 
     def messages(self, wanted: Mapping[str, Collection[str]]) -> Iterator[Stamped]:
         """Yield the messages of the ``wanted`` topics (each with the types it may have), in order of receive time.
@@ -129,6 +135,8 @@ class BagReader:
                 raise DataError(f'bag {self.path}: lacks topic {name}; it has {listed(sorted(self.topics))}')
             if topic.type not in allowed:
                 raise DataError(f'bag {self.path} topic {name}: got type {topic.type}, allowed {listed(allowed)}')
+            if topic.encoding != 'cdr':
+                raise DataError(f'bag {self.path} topic {name}: got serialization format {topic.encoding}, allowed cdr')
             if not topic.count:
                 raise DataError(f'bag {self.path} topic {name}: got 0 messages, allowed 1 or more')
 
@@ -151,19 +159,40 @@ class BagReader:
                 'allowed a whole bag (without metadata.yaml, what the files hold counts)'
             )
 
-    def raw(self, wanted: Collection[str]) -> Iterator[tuple[str, int, str, bytes]]:
-        """Yield topic, receive time [ns], ROS type and bytes of what the ``wanted`` topics have, in order of time."""
-        streams = []
-        for reader in self._readers:
-            connections = [c for c in reader.connections if c.topic in wanted]
-            if connections:
-                streams.append(reader.messages(connections))
-        ordered = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda item: item[1])
-        try:
-            for connection, received, data in ordered:
-                yield connection.topic, received, connection.msgtype, data
-        except Exception as error:  # As above. What the caller of this generator raises does not come by here.
-            raise self._unreadable(error) from error
+    def raw(self, wanted: Collection[str]) -> Iterator[Raw]:
+        """Yield topic, receive time [ns], ROS type and bytes of what the ``wanted`` topics have, in order of time.
+
+        Raises
+        ------
+        DataError
+            If a file is damaged, or if receive times, of any topic, run backwards in the order of the files.
+
+        """
+        kinds = {(name, kind) for name, kind in self._kinds if name in wanted}
+        with self._of_bag():
+            if self._starts is None:
+                self._starts = check_order(self._files)
+            streams = (self._stream(name, storage, kinds) for name, storage in self._files)
+            # What the caller of this generator raises does not come by here.
+            yield from merged(zip(self._starts, streams, strict=True))
+
+    def _stream(self, name: str, storage: Storage, kinds: Collection[tuple[str, str]]) -> Iterator[Raw]:
+        with of_file(name):
+            for topic, received, kind, data in storage.messages(kinds):
+                if received > LATEST:
+                    raise late(topic, received)
+                yield topic, received, kind, zstd.decompress(data) if self._packed else data
+
+
+def _both(one: str, other: str) -> str:
+    return one if other in one.split(' and ') else f'{one} and {other}'
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    target = folder / path.stem
+    with zstd.open(path, 'rb') as source, target.open('wb') as file:
+        shutil.copyfileobj(source, file)
+    return target
 
 
 class BagWriter:
@@ -185,7 +214,7 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         """Start writing."""
         self._folder = self._stack.enter_context(folder_beside(self.path))
-        self._writer = Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
+        self._writer = _Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
         self._writer.open()
         return self
 
@@ -213,6 +242,21 @@ class BagWriter:
             connection = self._writer.add_connection(topic, kind, typestore=typestore())
             self._connections[topic] = connection
         self._writer.write(connection, received, data)
+
+
+class _Sqlite3Writer(Sqlite3Writer):
+    """rosbags' writer, which takes %, # and ? in a path for those of a URI, made to take it as it is."""
+
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        assert compression is CompressionMode.NONE
+        self.path = path / f'{path.name}.db3'
+        self.conn = sqlite3.connect(self.path)
+        self.conn.executescript(self.SQLITE_SCHEMA)
+        self.cursor = self.conn.cursor()
+
+
+class _Writer(Writer):
+    STORAGE_PLUGINS: Mapping[StoragePlugin, Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
 
 
 def refuse_existing(path: Path) -> None:

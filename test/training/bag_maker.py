@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from dp_ros import messages
 from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
@@ -88,3 +90,45 @@ def changed(made: Iterable[Stamped], topic: str, change: Callable[[int, Stamped]
         if new is not None:
             result.append(new)
     return result
+
+
+def record(path: Path, made: Iterable[Stamped], storage: str = 'mcap') -> Path:
+    """Write messages in the order given."""
+    with BagWriter(path, storage) as bag:
+        for topic, received, msg in made:
+            bag.write(topic, received, msg)
+    return path
+
+
+def file_of(bag: Path) -> Path:
+    """Give the one storage file of a bag."""
+    (file,) = (p for p in bag.iterdir() if p.suffix in ('.mcap', '.db3'))
+    return file
+
+
+def in_pieces(bag: Path, parts: Iterable[Iterable[Stamped]], storage: str = 'mcap', names: Iterable[str] = ()) -> Path:
+    """Write a bag of several files, NAME_0 and so on or ``names``, with metadata.yaml."""
+    bag.mkdir(parents=True)
+    given, info, counts = list(names), dict[str, Any](), dict[str, Any]()
+    for number, part in enumerate(parts):
+        made = record(bag / 'part', part, storage)
+        found = yaml.safe_load((made / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+        info = info or {**found, 'relative_file_paths': []}
+        name = f'{given[number] if given else f"{bag.name}_{number}"}{file_of(made).suffix}'
+        info['relative_file_paths'].append(name)
+        for entry in found['topics_with_message_count']:
+            topic = entry['topic_metadata']['name']
+            before = counts[topic]['message_count'] if topic in counts else 0
+            counts[topic] = {**entry, 'message_count': entry['message_count'] + before}
+        file_of(made).rename(bag / name)
+        shutil.rmtree(made)
+    info['topics_with_message_count'] = list(counts.values())
+    change_metadata(bag, **info)
+    return bag
+
+
+def change_metadata(bag: Path, **changes: Any) -> None:
+    """Change entries of a bag's metadata.yaml."""
+    path = bag / 'metadata.yaml'
+    info = yaml.safe_load(path.read_text())['rosbag2_bagfile_information'] if path.exists() else {}
+    path.write_text(yaml.safe_dump({'rosbag2_bagfile_information': {**info, **changes}}))

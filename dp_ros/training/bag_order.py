@@ -1,0 +1,100 @@
+"""The order of messages in recordings: which clocks were set back, and several files read as one."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+
+from dp_ros.data import NANOSECONDS
+from dp_ros.errors import DataError
+from dp_ros.training.storages import Raw, Storage, of_file
+
+SLACK = NANOSECONDS
+"""By how much receive times may run backwards in the order of a file [ns].
+
+rosbag2 writes from caches that several threads fill, and when a file is split the new one may begin before the old one
+is full, so messages come some milliseconds out of order. A clock that was set back, or a simulated world that was
+reset, goes back by seconds; sorted by time, two stretches of the recording would then be mixed up.
+"""
+
+
+def check_order(files: Iterable[tuple[str, Storage]]) -> list[int]:
+    """Refuse clocks that were set back, of any topic, over files in the order in which they were written.
+
+    Each topic is looked at by itself: whether one was written after another tells nothing of the clock.
+
+    Parameters
+    ----------
+    files
+        By name, which errors say.
+
+    Returns
+    -------
+    list of int
+        The first receive time of each file [ns].
+
+    Raises
+    ------
+    DataError
+        If receive times run backwards.
+
+    """
+    newest: dict[str, tuple[int, str]] = {}
+    starts = []
+    for name, storage in files:
+        start = None
+        with of_file(name):
+            for topic, times in storage.receive_times():
+                last, where = newest.get(topic, (0, name))
+                for received in times:
+                    if received > last:
+                        last, where = received, name
+                    elif received < last - SLACK:
+                        raise _set_back(topic, last, received, '' if where == name else where)
+                newest[topic] = last, where
+                start = min(times) if start is None else min(start, min(times))
+        starts.append(start or 0)
+    return starts
+
+
+def _set_back(topic: str, last: int, received: int, before: str) -> DataError:
+    seconds = (last - received) / NANOSECONDS
+    if before:
+        return DataError(
+            f'receive times of {topic} begin {seconds:.1f} s before those of {before} end, at {received} ns after '
+            f'{last} ns; allowed the pieces of one recording, one after another: others belong in folders of their own'
+        )
+    return DataError(
+        f'receive times of {topic} run backwards by {seconds:.1f} s in the order of the file, at {last} ns: then comes '
+        f'{received} ns; allowed one clock that is not set back: cut the recording there'
+    )
+
+
+def in_order(messages: Iterable[Raw]) -> Iterator[Raw]:
+    """Yield messages that are out of order by no more than `SLACK` in order of receive time."""
+    waiting: list[tuple[int, int, Raw]] = []
+    given = newest = 0
+    for number, message in enumerate(messages):
+        received = message[1]
+        newest = max(newest, received)
+        if received < given:
+            raise DataError(
+                f'topic {message[0]} at {received} ns: out of order by {(newest - received) / NANOSECONDS:.1f} s in a '
+                f'file without an index; allowed {SLACK / NANOSECONDS:g} s: sort it (mcap sort, ros2 bag convert)'
+            )
+        heapq.heappush(waiting, (received, number, message))
+        while waiting[0][0] < newest - SLACK:
+            given, _, message = heapq.heappop(waiting)
+            yield message
+    yield from (heapq.heappop(waiting)[2] for _ in range(len(waiting)))
+
+
+def merged(streams: Iterable[tuple[int, Iterator[Raw]]]) -> Iterator[Raw]:
+    """Merge streams, each with the time that it starts at, or before; none is asked before it is its turn."""
+    yield from (m for m in heapq.merge(*(_late(*s) for s in streams), key=itemgetter(1)) if m[0])
+
+
+def _late(start: int, stream: Iterator[Raw]) -> Iterator[Raw]:
+    yield '', start, '', b''
+    yield from stream
