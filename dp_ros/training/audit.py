@@ -213,14 +213,16 @@ def _type(reader: BagReader, topic: str) -> str:
 
 def _has(reader: BagReader, topic: str, types: set[str]) -> bool:
     found = reader.topics.get(topic)
-    return found is not None and found.type in types and found.count > 0
+    return found is not None and found.type in types and found.encoding == 'cdr' and found.count > 0
 
 
 def _why_not(reader: BagReader, topic: str, types: set[str]) -> str:
     found = reader.topics.get(topic)
     if found is None:
         return f'not recorded; the bag has {some(sorted(reader.topics), 8)}'
-    return f'got type {found.type}' if found.type not in types else 'got 0 messages'
+    if found.type not in types:
+        return f'got type {found.type}'
+    return f'got serialization format {found.encoding}' if found.encoding != 'cdr' else 'got 0 messages'
 
 
 def _lack(audit: Audit, topic: str, reason: str, bag: str) -> None:
