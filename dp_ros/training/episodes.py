@@ -124,7 +124,7 @@ def read_episode(
         messages = bag.messages({**wanted_topics(task), **marks})
         try:
             return episodes_from_messages(
-                bag.path.stem, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames
+                bag.name, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames
             )
         except DataError as error:
             where = f'bag {bag.path}'
