@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
+from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]  # Python's own from 3.14 on, or its stand-in
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
@@ -31,11 +31,6 @@ from dp_ros.training.bag_types import rosbags_types as rosbags_types
 from dp_ros.training.storage_mcap import McapStorage
 from dp_ros.training.storage_sqlite3 import Sqlite3Storage
 from dp_ros.training.storages import LATEST, STORAGE_OF, Raw, Storage, late, of_file
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _OPEN: Mapping[str, Callable[[Path], Storage]] = {'mcap': McapStorage, 'sqlite3': Sqlite3Storage}
