@@ -87,6 +87,7 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         session.node.create_subscription(DiagnosticArray, '/diagnostics', watch.hear, 100)
         runner, seed, began = RosRunner(session, bundle, settings), settings.seed, time.monotonic()
+        before = session.processes.processor()
         with tqdm(total=seconds, unit='s', desc=bundle.name, bar_format='{desc} |{bar}| {n:.0f}/{total:.0f} s') as bar:
             while (gone := time.monotonic() - began) < seconds:
                 stop = runner.run(
@@ -104,6 +105,10 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
             'late_unreported': watch.unreported,
             'refused': watch.refused,
             'memory_mb': session.processes.memory(),
+            'processor_percent': {
+                name: round(100 * (seconds - before[name]) / gone, 1)
+                for name, seconds in session.processes.processor().items()
+            },
         }
     say(table(summary))
     if not summary['chunks']:
@@ -120,5 +125,6 @@ def table(summary: Mapping[str, Any]) -> str:
         f'{summary["chunks"]} chunks in {summary["seconds"]:.0f} s, a new one every {summary["exec_horizon"]} control '
         f'steps; late {summary["late"]}, unreported {summary["late_unreported"]}, refused {summary["refused"]}'
     )
-    memory = ', '.join(f'{name} {mb:.0f}' for name, mb in summary['memory_mb'].items())
-    return '\n'.join([*lines, f'memory [MB]: {memory}'])
+    for what, key in (('memory [MB]', 'memory_mb'), ('of one processor [%]', 'processor_percent')):
+        lines.append(f'{what}: ' + ', '.join(f'{name} {value:.0f}' for name, value in summary[key].items()))
+    return '\n'.join(lines)

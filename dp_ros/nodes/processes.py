@@ -117,6 +117,10 @@ class NodeProcesses:
         """Return each node's resident memory [MB]."""
         return {name: _resident(process.pid) for name, process in self._processes.items()}
 
+    def processor(self) -> dict[str, float]:
+        """Return the processor time that each node has taken so far, all its threads' together [s]."""
+        return {name: _processor_time(process.pid) for name, process in self._processes.items()}
+
     def stop(self) -> dict[str, int]:
         """Interrupt the nodes, kill those that do not end in time, and return their exit codes."""
         for process in self._processes.values():
@@ -133,6 +137,14 @@ class NodeProcesses:
             file.close()
         self._files = []
         return {name: process.returncode for name, process in self._processes.items()}
+
+
+def _processor_time(pid: int) -> float:
+    try:
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()  # the name before may hold anything
+    except OSError:
+        return float('nan')  # it has just ended, or this is not Linux
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def _resident(pid: int) -> float:
