@@ -84,7 +84,8 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
 
 def size_of(msg: Any) -> tuple[int, int] | None:
     """Return width and height of an Image or CompressedImage without decoding it; None where it does not say."""
-    return (int(msg.width), int(msg.height)) if hasattr(msg, 'width') else compressed_size(msg.data)
+    size = (int(msg.width), int(msg.height)) if hasattr(msg, 'width') else compressed_size(msg.data)
+    return size if size and all(size) else None
 
 
 def compressed_size(data: Any) -> tuple[int, int] | None:

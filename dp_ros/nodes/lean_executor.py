@@ -41,7 +41,8 @@ class WaitSet:
         timers = _usable(t for node in nodes for t in node.timers)
         clients = _usable(c for node in nodes for c in node.clients)
         services = _usable(s for node in nodes for s in node.services)
-        conditions = _usable([*(g for node in nodes for g in node.guards), *guards])
+        self._guards = _usable(g for node in nodes for g in node.guards)
+        conditions = [*self._guards, *_usable(guards)]
         self._waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
         count = NumberOfEntities(len(subscriptions), len(conditions), len(timers), len(clients), len(services))
         for waitable in self._waitables:
@@ -96,9 +97,14 @@ class WaitSet:
 
     def _ready(self) -> tuple[list[Timer], list[Subscription], bool]:
         timers, subscriptions = (self._set.get_ready_entities(kind) for kind in ('timer', 'subscription'))
+        triggered = self._set.get_ready_entities('guard_condition')
+        for guard in self._guards:
+            if guard.handle.pointer in triggered:
+                guard._executor_triggered = True  # by this it is known to rclpy, for it is ready only once
         more = (
             not (self._timers.keys() >= set(timers) and self._subscriptions.keys() >= set(subscriptions))
-            or any(self._set.get_ready_entities(kind) for kind in ('guard_condition', 'service', 'client'))
+            or bool(triggered)
+            or any(self._set.get_ready_entities(kind) for kind in ('service', 'client'))
             or any(waitable.is_ready(self._set) for waitable in self._waitables)
         )
         return (
@@ -145,6 +151,11 @@ class LeanExecutor(SingleThreadedExecutor):
         if self._ready:
             run, entity = self._ready.popleft()
             run(entity)
+
+    def _spin_once_impl(self, timeout_sec: Any = None, wait_condition: Callable[[], bool] = lambda: False) -> None:
+        # rclpy's, for a future; its wait takes the guard that says what came or went.
+        self._wait_set = None
+        super()._spin_once_impl(timeout_sec, wait_condition)
 
     def _collect(self, timeout_sec: float | None) -> None:
         if self._is_shutdown:

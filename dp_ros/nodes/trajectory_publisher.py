@@ -136,6 +136,7 @@ class TrajectoryPublisher(ManagedNode):
         if self.context.ok():
             self._motion.end()
             self._permission.close()
+            self._ledger.settle()
             if self._timer is not None:  # None if it was interrupted while it was activated
                 self.destroy_timer(self._timer)
             for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,12 @@ from dp_ros.training.audit_ticks import TickAudit
 from dp_ros.training.audit_topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.training.bag_types import deserialize
 from dp_ros.training.bags import BagReader, find_bags
-from dp_ros.training.collector import Collector
+from dp_ros.training.collector import Collector, PictureError, boxed
 from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.training.episodes import wanted_topics
 
 _EVERY = 100
 """Of so many pictures one is decoded."""
-_NO_PICTURE = np.empty(0)
 
 
 @dataclass
@@ -175,14 +175,15 @@ class _Feed:
         try:
             for stream in self._streams.get(topic, ()):
                 if isinstance(stream, ImageStream):
-                    collector.size(stream.name, self.topics[topic].size)
-                    collector.value(stream.name, received, stamp, _NO_PICTURE)
+                    collector.value(stream.name, received, stamp, _sized(self.topics[topic].size))
                 else:
                     collector.observation(stream, received, message)
             if topic == self._command:
                 collector.command(received, message)
             if topic in self._marks:
                 collector.mark(topic, received, message)
+        except PictureError as error:
+            self._fail(str(error))
         except DataError as error:
             self._fail(f'topic {topic}, received at {received} ns: {error}')
 
@@ -205,6 +206,12 @@ class _Feed:
                 self._audit.ticks.bag(self.name, runs, self._collector.oddities())
             else:
                 self._fail(f'no control tick has every stream and a command ({self._collector.missing})')
+
+
+def _sized(size: tuple[int, int] | None) -> np.ndarray:
+    """Return what stands for a picture that is not decoded."""
+    width, height = size or (0, 0)
+    return boxed(SimpleNamespace(width=width, height=height))
 
 
 def _type(reader: BagReader, topic: str) -> str:

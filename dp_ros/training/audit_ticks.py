@@ -39,7 +39,7 @@ class TickAudit:
     odd
         By what is odd about commands or cuts, in words, the bags.
     held
-        By bag, for how long at most the action stayed as it was while observed joints moved [s], and when that began.
+        By bag, for how long at most the action stayed as it was while the joints it is for moved [s], and since when.
     frozen
         By stream, the longest time that it repeated itself while commands moved [s], and in which bag.
 
@@ -92,9 +92,9 @@ class TickAudit:
                 if not isinstance(s, ImageStream)
             }
             self._motion(name, actions, streams)
-            self._hold(name, run.stamps, actions, streams)
             state = self._state(streams)
             if state is not None:
+                self._hold(name, run.stamps, actions, state)
                 self._lag(actions, state)
                 if self.example is None or len(self.example[1]) < 20:
                     self.example = (name, actions[:600], state[:600])
@@ -123,12 +123,8 @@ class TickAudit:
         for name, values in streams.items():
             self._freeze(bag, name, values, commanded)
 
-    def _hold(self, bag: str, stamps: list[int], actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
-        """Note the longest time that the action stayed as it was while observed joints had yet to come to rest."""
-        chosen = [streams[s.name][:, columns] for s in self.task.streams if (columns := position_columns(s))]
-        if not chosen:
-            return
-        joints = np.concatenate(chosen, axis=1)
+    def _hold(self, bag: str, stamps: list[int], actions: np.ndarray, joints: np.ndarray) -> None:
+        """Note the longest time that the action stayed as it was while the joints had yet to come to rest."""
         for first, end in _constant(actions):
             far = (np.abs(joints[first:end] - joints[end]) > _FAR * self._still).any(axis=1)
             seconds = float(far.sum()) * self.task.control_dt

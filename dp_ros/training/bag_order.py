@@ -18,8 +18,14 @@ is full, so messages come some milliseconds out of order. A clock that was set b
 reset, goes back by seconds; sorted by time, two stretches of the recording would then be mixed up.
 """
 
+APART = 10 * NANOSECONDS
+"""By how much a file may begin after the one before ended and still be a piece of the same recording [ns].
 
-def check_order(files: Iterable[tuple[str, Storage]]) -> list[int]:
+Pieces abut: a recorder closes one and opens the next between two messages.
+"""
+
+
+def check_order(files: Iterable[tuple[str, Storage]], *, listed: bool = True) -> list[int]:
     """Refuse clocks that were set back, of any topic, over files in the order in which they were written.
 
     Each topic is looked at by itself: whether one was written after another tells nothing of the clock.
@@ -28,6 +34,8 @@ def check_order(files: Iterable[tuple[str, Storage]]) -> list[int]:
     ----------
     files
         By name, which errors say.
+    listed
+        Whether anything but their names says that they are pieces of one recording.
 
     Returns
     -------
@@ -37,13 +45,14 @@ def check_order(files: Iterable[tuple[str, Storage]]) -> list[int]:
     Raises
     ------
     DataError
-        If receive times run backwards.
+        If receive times run backwards, or files that are not listed lie apart.
 
     """
     newest: dict[str, tuple[int, str]] = {}
-    starts = []
+    starts: list[int] = []
     for name, storage in files:
         start = None
+        ended = max((last for last, _ in newest.values()), default=None)
         with of_file(name):
             for topic, times in storage.receive_times():
                 last, where = newest.get(topic, (0, name))
@@ -54,6 +63,12 @@ def check_order(files: Iterable[tuple[str, Storage]]) -> list[int]:
                         raise _set_back(topic, last, received, '' if where == name else where)
                 newest[topic] = last, where
                 start = min(times) if start is None else min(start, min(times))
+        if not listed and ended is not None and start is not None and start > ended + APART:
+            raise DataError(
+                f'{name} begins {(start - ended) / NANOSECONDS:.1f} s after the file before it ended, and no '
+                f'metadata.yaml says that they are one recording; allowed {APART / NANOSECONDS:g} s: '
+                'give recordings of their own folders of their own'
+            )
         starts.append(start or 0)
     return starts
 

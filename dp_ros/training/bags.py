@@ -84,6 +84,7 @@ class BagReader:
 
     def _open(self, bag: BagFiles) -> None:
         metadata = bag.metadata
+        self._listed = metadata is not None
         whole = metadata is not None and metadata.compression == 'file'
         self._packed = metadata is not None and metadata.compression == 'message'
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if whole else None
@@ -166,7 +167,7 @@ class BagReader:
         kinds = {(name, kind) for name, kind in self._kinds if name in wanted}
         with self._of_bag():
             if self._starts is None:
-                self._starts = check_order(self._files)
+                self._starts = check_order(self._files, listed=self._listed)
             streams = (self._stream(name, storage, kinds) for name, storage in self._files)
             # What the caller of this generator raises does not come by here.
             yield from merged(zip(self._starts, streams, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class Collector:
         self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
         self._goals = {goal.name: GoalTrack(goal) for goal in recorded_goals(task)}
         self._kept: dict[str, tuple[Any, Any]] = {}
-        self._sizes: dict[str, tuple[int, int] | None] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._tick: int | None = None
         self._newest = 0
         self._runs: list[Run] = []
@@ -133,26 +133,15 @@ class Collector:
 
     def observation(self, stream: Stream, received: int, msg: Any) -> None:
         """Add a message of a stream."""
-        if stream.name in self._cameras:
-            self.size(stream.name, size_of(msg))
         late = stream.name in self._cameras and not self._early
-        self.value(stream.name, received, stamp_of(msg), _boxed(msg) if late else decode(stream, msg))
+        self.value(stream.name, received, stamp_of(msg), boxed(msg) if late else decode(stream, msg))
 
     def value(self, name: str, received: int, stamp: int, value: np.ndarray) -> None:
-        """Add what a message of a stream holds, or for a picture to be decoded the message itself, boxed."""
+        """Add what a message of a stream holds, or for a picture the message, or what has its size, `boxed`."""
         self._advance(received)
         stamp = stamp or received
         self._aligner.push(name, stamp, received, value)
         self._newest = max(self._newest, stamp)
-
-    def size(self, name: str, size: tuple[int, int] | None) -> None:
-        """Check the width and height of a picture: a camera that is set anew shows another part of the world."""
-        before = self._sizes.setdefault(name, size)
-        if size and before and size != before:
-            raise DataError(
-                f'stream {name!r}: got a picture of {size[0]} x {size[1]} pixels, {before[0]} x {before[1]} before; '
-                'allowed one size in a recording'
-            )
 
     def command(self, received: int, msg: Any) -> None:
         """Add a message of the action's source."""
@@ -244,11 +233,23 @@ class Collector:
         run = self._runs[-1]
         run.stamps.append(tick)
         values = {**found.streams, **goals}
+        self._check_sizes(tick, values)
         run.streams.append({name: self._keep(name, value) for name, value in values.items()})
         run.actions.append(action)
         if self._seen:
             self._seen(found)
         return True
+
+    def _check_sizes(self, tick: int, values: Mapping[str, np.ndarray]) -> None:
+        """Refuse pictures of another size than before: a camera that is set anew shows another part of the world."""
+        for name, camera in self._cameras.items():
+            size = size_of(values[name][()]) if values[name].dtype == object else None
+            before = self._sizes.setdefault(name, size) if size else None
+            if size and before and size != before:
+                raise PictureError(
+                    f'topic {camera.topic}: stream {name!r}: got a picture of {size[0]} x {size[1]} pixels, '
+                    f'{before[0]} x {before[1]} before, at {tick} ns; allowed one size in a recording'
+                )
 
     def _keep(self, name: str, value: np.ndarray) -> Any:
         camera = self._cameras.get(name)
@@ -279,7 +280,8 @@ def _decoded(camera: ImageStream, message: Any) -> np.ndarray:
         raise PictureError(f'topic {camera.topic}, stamped {stamp_of(message)} ns: {error}') from error
 
 
-def _boxed(message: Any) -> np.ndarray:
+def boxed(message: Any) -> np.ndarray:
+    """Return a message as an array of its own, to be decoded when it counts."""
     box = np.empty((), dtype=object)
     box[()] = message
     return box

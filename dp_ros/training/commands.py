@@ -43,7 +43,7 @@ class CommandTrack:
     """The recent commands of a joint_trajectory_controller, in order of receive time.
 
     A new command replaces the old one whole when it is received. One that ends in the past is rejected, as the
-    controller does, and counted in `rejected`; `count` is of all.
+    controller does, so is one of another clock, and both are counted in `rejected`; `count` is of all.
     """
 
     def __init__(self, action: ActionSpec) -> None:
@@ -56,12 +56,8 @@ class CommandTrack:
         """Add a ``trajectory_msgs/JointTrajectory`` received at ``received`` [ns], later than those before."""
         trajectory = self._trajectory(msg)
         self.count += 1
-        if trajectory.stamp - received > AHEAD:
-            raise DataError(
-                f'action stamp: got one {(trajectory.stamp - received) / NANOSECONDS:.3f} s after the command was '
-                f'received, allowed up to {AHEAD / NANOSECONDS:g} s; is it of another clock?'
-            )
-        if trajectory.stamp and trajectory.end < received - LATE:
+        early = trajectory.stamp - received > AHEAD
+        if early or (trajectory.stamp and trajectory.end < received - LATE):
             self.rejected += 1
             return
         command = _Command(
@@ -89,13 +85,17 @@ class CommandTrack:
         if self.rejected <= REJECTED * self.count:
             return ''
         return (
-            f'action: got {self.rejected} of {self.count} commands that end before they were received, which a '
-            f'controller rejects, allowed {REJECTED:.0%}; are the clocks of commander and recorder the same?'
+            f'action: got {self.oddity()}; allowed {REJECTED:.0%}: are the clocks of commander and recorder the same?'
         )
 
     def oddity(self) -> str:
         """Return what is odd about them, and no reason to refuse them, or ''."""
-        return f'{self.rejected} of {self.count} commands end before they were received' if self.rejected else ''
+        if not self.rejected:
+            return ''
+        return (
+            f'{self.rejected} of {self.count} commands that end before they were received, which a controller rejects, '
+            f'or begin more than {AHEAD / NANOSECONDS:g} s after'
+        )
 
     def _trajectory(self, msg: Any) -> Trajectory:
         fields = trajectory_value(msg)

@@ -14,6 +14,7 @@ from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Rea
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import BagWriter
+from dp_ros.training.episodes import wanted_topics
 
 
 class _Dropped(Exception):
@@ -33,7 +34,7 @@ class EpisodeBag:
     def __init__(self, writer: BagWriter, task: TaskSpec, frame_id: str) -> None:
         self.keep = False
         self._writer = writer
-        self._joints = next((s.topic for s in task.streams if s.kind == 'joint_state'), '/joint_states')
+        self._joints = _joints_topic(task)
         self._command = task.action.topic
         self._frame_id = frame_id
 
@@ -55,10 +56,26 @@ class EpisodeBag:
         return f'/{CAMERA_TOPICS[reading.camera]}'
 
 
-def refuse_used(folder: Path | None) -> None:
-    """Raise :class:`ConfigError` if there is something in ``folder``: recordings are never mixed."""
-    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+def check_recording(folder: Path | None, task: TaskSpec) -> None:
+    """Raise :class:`ConfigError` if ``folder`` holds something, or the task learns from what is not written there."""
+    if folder is None:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f'record {folder}: got one that holds something, allowed a new folder or an empty one')
+    written = {
+        _joints_topic(task): messages.JOINT_STATE,
+        **{f'/{topic}': messages.POSE for topic in POSE_TOPICS.values()},
+        **{f'/{topic}': messages.IMAGE for topic in CAMERA_TOPICS.values()},
+        task.action.topic: messages.JOINT_TRAJECTORY,
+    }
+    for topic, kinds in wanted_topics(task).items():
+        if written.get(topic) not in kinds:
+            said = ', '.join(f'{name} ({kind})' for name, kind in written.items())
+            raise ConfigError(f'record: the task learns from {topic} ({" or ".join(sorted(kinds))}), allowed {said}')
+
+
+def _joints_topic(task: TaskSpec) -> str:
+    return next((s.topic for s in task.streams if s.kind == 'joint_state'), '/joint_states')
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Rea
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.seams import SeamRecorder
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
-from dp_ros.training.episode_bag import EpisodeBag, episode_bag, refuse_used
+from dp_ros.training.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.training.world_goal import world_goal
 from dp_ros.training.world_planner import make_planner
 
@@ -42,6 +42,7 @@ START = 1_700_000_000 * NANOSECONDS
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
     runner = _runner(settings)  # refuses what can't be, before anything is started
+    check_recording(settings.record, runner.task)
     seeds = range(settings.seed, settings.seed + settings.episodes)
     bar = tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True)
     results = []
@@ -54,7 +55,6 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 def _runner(settings: EvaluationSettings) -> DirectRunner:
-    refuse_used(settings.record)
     bundle = settings.load()
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
     policy = DiffusionPolicy(bundle, backend).with_settings(**settings.sampler_settings(bundle))

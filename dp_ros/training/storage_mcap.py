@@ -81,7 +81,11 @@ class _Reader(McapReader):
     def read_index(self) -> None:
         """Read the index, unless messages cannot be found by it: then the file counts as one without."""
         super().read_index()
-        if any(c.uncompressed_size and not c.message_index_offsets for c in self.chunks):
+        # A chunk may hold no message: the recorder of ROS makes such ones where a message is larger than a chunk.
+        found = sum(sum(c.channel_count.values()) for c in self.chunks)
+        announced = self.statistics.message_count if self.statistics else None
+        empty = any(c.message_end_time and not c.message_index_offsets for c in self.chunks)
+        if found != announced if announced is not None else empty:
             self.chunks.clear()
 
 

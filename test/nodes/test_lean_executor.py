@@ -222,6 +222,26 @@ def test_a_coroutine_holds_up_its_group_and_no_other(graph):
     graph.node.destroy_timer(tick)
 
 
+def test_guard_conditions_are_rclpys_own(graph):
+    called: list[int] = []
+    guard = graph.node.create_guard_condition(lambda: called.append(0))
+    graph.idle()
+    guard.trigger()
+    graph.wait(lambda: called)
+    graph.idle()
+    assert len(called) == 1
+
+
+def test_who_came_while_a_future_was_waited_for_is_heard(graph):
+    graph.idle()
+    graph.subscribe()
+    graph.executor.spin_until_future_complete(Future(), timeout_sec=0.1)
+    graph.matched()
+    graph.idle()
+    graph.send()
+    graph.wait(lambda: graph.heard)
+
+
 def test_a_task_is_run(graph):
     done = graph.executor.create_task(lambda: 'done')
     graph.wait(done.done)

@@ -22,12 +22,12 @@ def storage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def loose(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Write files without metadata, each of another minute."""
+def loose(folder: Path, names: tuple[str, ...], every: int = 60) -> list[Path]:
+    """Write files of a second without metadata, ``every`` so many seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         kind = 'mcap' if name.endswith('.mcap') else 'sqlite3'
-        bag = save(folder / 'x', arm(1.0, T0 + number * 60_000 * MS), kind)
+        bag = save(folder / 'x', arm(1.0, T0 + number * every * 1000 * MS), kind)
         file_of(bag).rename(folder / name)
         shutil.rmtree(bag)
     return [folder / name for name in names]
@@ -82,7 +82,7 @@ def test_files_of_unrelated_names_are_recordings_of_their_own(tmp_path: Path, na
 
 @pytest.mark.parametrize('names', [('one.mcap',), ('a_0.db3', 'a_1.db3'), ('a_8.mcap', 'a_9.mcap', 'a_10.mcap')])
 def test_the_pieces_of_a_recording_are_their_folder(tmp_path: Path, names: tuple[str, ...]) -> None:
-    loose(tmp_path / 'day', names)
+    loose(tmp_path / 'day', names, every=3)
     assert find_bags(tmp_path) == [tmp_path / 'day']
     assert [e.name for e in read_episodes(tmp_path, TASK)] == (
         ['day'] if len(names) == 1 else [f'day.{i}' for i in range(len(names))]

@@ -111,6 +111,13 @@ def test_what_cannot_be_sorted_without_an_index_is_refused(tmp_path: Path) -> No
     refused(mcap_file(tmp_path / 'x.mcap', arm(4.0)), 'out of order by 4.0 s in a file without an index; allowed 1 s')
 
 
+def test_a_chunk_without_messages_does_not_hide_the_index(tmp_path: Path) -> None:
+    """With one, topics may lie far apart in the file; without, they could not be sorted."""
+    messages = sorted(made(), key=lambda m: (m[0], m[1]))
+    path = mcap_file(tmp_path / 'x.mcap', messages, chunk=40, summary=True, indexed=True)
+    same(path, messages, tmp_path / 'other')
+
+
 # Several files.
 
 
@@ -131,6 +138,13 @@ def test_pieces_of_one_time_are_refused_by_name(tmp_path: Path, storage: str) ->
     refused(bag, words)
     (bag / 'metadata.yaml').unlink()
     refused(bag, words)
+
+
+def test_files_that_are_only_named_like_pieces_are_not_joined(tmp_path: Path, storage: str) -> None:
+    bag = in_pieces(tmp_path / 'bag', [made(), made(start=T0 + 60 * SECOND)], storage)
+    assert len(received(bag)) == 2 * len(made())  # metadata.yaml says that they are
+    (bag / 'metadata.yaml').unlink()
+    refused(bag, r'bag_1\.(mcap|db3) begins 56\.\d s after the file before it ended, and no metadata\.yaml says')
 
 
 def test_a_clock_set_back_between_two_pieces_is_refused(tmp_path: Path, storage: str) -> None:

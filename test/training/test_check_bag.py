@@ -27,7 +27,7 @@ from dp_ros.training.bags import Stamped
 from dp_ros.training.check_bag import CheckSettings, check_bags
 from dp_ros.training.cuts import CutSettings
 from dp_ros.training.episodes import read_episode
-from test.training.bag_maker import MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
+from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
 
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
@@ -221,10 +221,13 @@ def test_pictures_are_decoded_now_and_then_and_their_kinds_are_told(tmp_path: Pa
 
 def test_pictures_that_change_their_size_are_refused(tmp_path: Path) -> None:
     made = arm() + [picture(T0 + i * 50 * MS, i % 250, 16 if i < 50 else 24) for i in range(160)]
+    made = [m for m in made if m[0] != '/command' or m[1] > T0 + 1000 * MS]
+    made[-160:-158] = [picture(T0, 0, 40), picture(T0 + 50 * MS, 0, 32)]  # before the first tick that counts
     camera = ImageStream(name='camera', topic='/camera', height=16, width=16)
     task = replace(TASK, streams=(*TASK.streams, camera))
     audit, found = audited(save(tmp_path / 'bag', made), task)
-    assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 50, '24 x 24 rgb8': 110}
+    counts = {40: 1, 32: 1, 16: 48, 24: 110}
+    assert audit.topics['/camera'].forms == {f'{n} x {n} rgb8': count for n, count in counts.items()}
     assert any('got a picture of 24 x 24 pixels, 16 x 16 before' in line for line in wrong(found))
     with pytest.raises(DataError, match="stream 'camera': got a picture of 24 x 24 pixels, 16 x 16 before"):
         read_episode(tmp_path / 'bag', task)
@@ -235,6 +238,14 @@ def test_commands_that_stop_while_the_robot_goes_on_are_named(tmp_path: Path) ->
     _, found = audited(save(tmp_path / 'bag', made))
     assert any('error action: stays as it is while the robot moves: ' in line for line in wrong(found)), wrong(found)
     assert any(f'in bag, from {T0 / 1e9 + 3.9:.3f} s on' in line for line in wrong(found))
+
+
+def test_joints_that_are_not_commanded_may_move_without_commands(tmp_path: Path) -> None:
+    names = (*JOINTS, 'wheel')
+    task = replace(TASK, streams=(replace(TASK.streams[0], joints=names, units=('rad',) * 3), *TASK.streams[1:]))
+    made = changed(arm(), '/joint_states', lambda i, m: state(m[1], [0.1, 0.2, 0.01 * i], name=names))
+    made = changed(made, '/command', lambda i, m: command(m[1], [0.1, 0.2]))
+    assert not any('stays as it is' in line for line in wrong(audited(save(tmp_path / 'bag', made), task)[1]))
 
 
 def test_a_robot_at_rest_needs_no_commands(tmp_path: Path) -> None:
@@ -248,7 +259,7 @@ def test_a_robot_at_rest_needs_no_commands(tmp_path: Path) -> None:
 def test_commands_that_a_controller_rejects_are_counted(tmp_path: Path) -> None:
     made = changed(arm(), '/command', lambda i, m: (m[0], m[1], stamped(m[2], T0)) if i in (20, 30) else m)
     _, found = audited(save(tmp_path / 'bag', made))
-    assert any('2 of 80 commands end before they were received' in line for line in wrong(found))
+    assert any('2 of 80 commands that end before they were received' in line for line in wrong(found))
 
 
 def stamped(message: Any, stamp: int) -> Any:

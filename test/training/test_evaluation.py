@@ -20,6 +20,7 @@ from dp_ros.simulation import pusht
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
+from dp_ros.training.episode_bag import check_recording
 from dp_ros.training.episodes import read_episode
 from dp_ros.training.evaluation import DirectRunner, evaluate_direct
 from dp_ros.training.world_planner import make_planner
@@ -197,5 +198,11 @@ def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
         assert action == pytest.approx(seen[int(stamp)][1], abs=1e-6)
     with pytest.raises(ConfigError, match=r'record .*new: got one that holds something, allowed a new folder'):
         evaluate_direct(settings)
+    task = settings.load().task
+    other = replace(task, action=replace(task.action, source='joint_state', source_topic='/leader/joint_states'))
+    with pytest.raises(ConfigError, match=r'record: the task learns from /leader/joint_states .*, allowed /joint_s'):
+        check_recording(tmp_path / 'other', other)
+    shared = evaluate_direct(replace(settings, record=tmp_path / 'shared', workers=2, episodes=3))
+    assert shared['episodes'] == 3
     with pytest.raises(ConfigError, match=r'record: got .* through ros, allowed direct only'):
         replace(settings, through='ros')
