@@ -282,6 +282,18 @@ def test_an_error_in_a_callback_comes_out_of_spin(graph):
         graph.wait(lambda: False)
 
 
+def test_an_error_in_a_service_comes_out_of_spin(graph):
+    def fails(*_: Any) -> None:
+        raise RuntimeError('as it was raised')
+
+    graph.node.create_service(Trigger, 'fail', fails)
+    client = graph.node.create_client(Trigger, 'fail')
+    graph.wait(client.service_is_ready)
+    client.call_async(Trigger.Request())
+    with pytest.raises(RuntimeError, match='as it was raised'):
+        graph.wait(lambda: False)
+
+
 def test_shutdown_from_another_thread_ends_a_wait(graph):
     graph.idle()
     thread = threading.Timer(0.2, graph.executor.shutdown)
