@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -239,7 +240,7 @@ def test_two_types_on_one_topic_are_refused_where_it_is_wanted(tmp_path: Path, s
         messages = [*arm(1.0), plain('String', topic, T0 + MS, 'a'), plain('Bool', topic, T0 + 2 * MS, True)]
         bag, store = tmp_path / topic.strip('/'), typestore()
         with Writer(bag, version=9, storage_plugin=STORAGES[storage]) as writer:
-            known = {}
+            known: dict[tuple[str, str], Any] = {}
             for topic, received, msg in sorted(messages, key=lambda m: m[1]):
                 key = topic, msg.__msgtype__
                 known.setdefault(key, None)

@@ -9,9 +9,9 @@ import pytest
 
 from dp_ros.errors import DataError
 from dp_ros.training.audit import audit_bags
-from dp_ros.training.bags import STORAGES, BagReader
+from dp_ros.training.bags import STORAGES, BagReader, Stamped
 from dp_ros.training.episodes import read_episode
-from test.training.bag_maker import T0, TASK, Stamped, arm, change_metadata, file_of, path_at, save, state
+from test.training.bag_maker import T0, TASK, arm, change_metadata, file_of, path_at, save, state
 from test.training.mcap_maker import mcap_file
 
 NAMES = ('bag #3', 'take 50%25', 'what?', 'a?mode=rw&x', '100%', 'trial%201', 'ünï 日本')
