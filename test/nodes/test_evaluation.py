@@ -81,7 +81,7 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[flo
     @contextmanager
     def running(*_: Any, **__: Any) -> Iterator[Any]:
         node = SimpleNamespace(create_subscription=lambda *_: None)
-        yield SimpleNamespace(node=node, processes=SimpleNamespace(memory=dict))
+        yield SimpleNamespace(node=node, processes=SimpleNamespace(memory=dict, processor=dict))
 
     for module in (latency, soak):
         monkeypatch.setattr(module, 'RosRunner', Runner)
