@@ -32,7 +32,7 @@ from dp_ros.simulation.scores import EvaluationSettings, percentiles
 PARTS = ('observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
-KEPT = 64  # chunks that the executor has told of, and the publisher not yet
+KEPT = 64  # chunks that one of the two has told of, and the other not yet
 
 
 class Stopwatch:
@@ -42,6 +42,7 @@ class Stopwatch:
         self._deadline = to_nanoseconds(task.control_dt)
         self._inferred: dict[str, float] = {}
         self._published: set[str] = set()
+        self._waiting: dict[str, Mapping[str, str]] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
         self.late = self.unreported = self.refused = 0
 
@@ -55,11 +56,14 @@ class Stopwatch:
                 continue
             if node.endswith('policy_executor'):
                 self._inferred[observation] = float(values['inference_ms']) / 1e3
-                while len(self._inferred) > KEPT:
-                    self._inferred.pop(next(iter(self._inferred)))
+                if observation in self._waiting:
+                    self._divide(self._waiting.pop(observation))
             elif observation not in self._published:
                 self._published.add(observation)
                 self._enter(values, late=status.message == 'late')
+            for kept in (self._inferred, self._waiting):
+                while len(kept) > KEPT:
+                    kept.pop(next(iter(kept)))
 
     def _enter(self, values: Mapping[str, str], *, late: bool) -> None:
         if 'refused' in values:
@@ -68,10 +72,17 @@ class Stopwatch:
         whole = int(values['published']) - int(values['observation'])
         self.late += late
         self.unreported += whole > self._deadline and not late
-        network = self._inferred.pop(values['observation'], None)
-        if network is None or any(name not in values for name in STAMPS):
-            return  # one of the two was not heard
+        if any(name not in values for name in STAMPS):
+            return  # the publisher has not heard of its inference
+        if values['observation'] in self._inferred:
+            self._divide(values)
+        else:
+            self._waiting[values['observation']] = values
+
+    def _divide(self, values: Mapping[str, str]) -> None:
+        network = self._inferred.pop(values['observation'])
         observation, start, end, received, published = (int(values[name]) for name in STAMPS)
+        whole = published - observation
         nodes = whole - round(network * 1e9)
         times = (start - observation, whole - nodes, received - end, published - received, nodes, whole)
         for part, nanoseconds in zip(PARTS, times, strict=True):

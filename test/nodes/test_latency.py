@@ -47,6 +47,15 @@ def test_a_chunk_s_time_is_divided_into_its_parts():
     assert watch.parts == parts
 
 
+def test_the_publisher_may_be_heard_before_the_executor():
+    watch = Stopwatch(TASK)
+    watch.hear(published(0, 3, 18, 20, 26))
+    watch.hear(inferred(0, 14.5))
+    watch.hear(inferred(0, 14.5))
+    assert watch.parts['network'] == [pytest.approx(0.0145)]
+    assert watch.parts['whole'] == [pytest.approx(0.026)]
+
+
 def test_what_is_repeated_counts_once_and_what_was_half_heard_not_at_all():
     watch = Stopwatch(TASK)
     watch.hear(published(0, 3, 18, 20, 26))
