@@ -29,7 +29,7 @@ from rclpy.timer import Timer
 from rclpy.waitable import NumberOfEntities
 
 # Inner parts of rclpy that this executor stands on; the same in all of Jazzy so far.
-INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks', '_tasks_lock')
+INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks')
 
 
 class WaitSet:

@@ -44,7 +44,7 @@ def header_stamp(data: bytes | memoryview) -> int:
 
 def picture_head(kind: str, data: bytes | memoryview) -> tuple[tuple[int, int] | None, str]:
     """Return width and height of a serialized picture where it says them, and in words what it looks like."""
-    number = struct.Struct('<I' if data[1] & 1 else '>I')
+    number = struct.Struct('<I' if int.from_bytes(data[1:2], 'big') & 1 else '>I')
 
     def text(at: int) -> tuple[str, int]:
         (length,) = number.unpack_from(data, at)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import pytest
 
 from dp_ros.errors import DataError
 from dp_ros.training.audit import audit_bags
-from dp_ros.training.bag_order import merged
+from dp_ros.training.bag_metadata import Topic
+from dp_ros.training.bag_order import check_order, merged
 from dp_ros.training.bags import STORAGES, BagReader, Stamped
 from dp_ros.training.episodes import read_episode
 from dp_ros.training.storages import Raw
@@ -178,6 +179,24 @@ def test_pieces_without_an_index_are_merged(tmp_path: Path) -> None:
     same(tmp_path / 'bag', messages, tmp_path / 'other')
     shutil.copy(tmp_path / 'bag/x_0.mcap', tmp_path / 'bag/x_2.mcap')
     refused(tmp_path / 'bag', r'x_2\.mcap: .* before those of x_1\.mcap end')
+
+
+def test_a_part_without_messages_says_nothing_of_the_order() -> None:
+    """Recorders index channels that a chunk has nothing of."""
+
+    class Parts:
+        topics: Sequence[Topic] = ()
+
+        def receive_times(self) -> Iterator[tuple[str, list[int]]]:
+            yield from (('/a', []), ('/a', [T0 + 5]), ('/b', []), ('/b', [T0]))
+
+        def messages(self, _: object) -> Iterator[Raw]:
+            yield from ()
+
+        def close(self) -> None:
+            pass
+
+    assert check_order([('x', Parts())]) == [T0]
 
 
 def test_no_stream_is_asked_before_its_turn() -> None:

@@ -23,7 +23,7 @@ from dp_ros.training.audit_finding import Finding
 from dp_ros.training.audit_findings import findings
 from dp_ros.training.audit_stats import Channels, Decimated, LogHistogram, Longest
 from dp_ros.training.bag_types import rosbags_types, typestore
-from dp_ros.training.bags import Stamped
+from dp_ros.training.bags import BagWriter, Stamped
 from dp_ros.training.check_bag import CheckSettings, check_bags
 from dp_ros.training.cuts import CutSettings
 from dp_ros.training.episodes import read_episode
@@ -217,6 +217,15 @@ def test_pictures_are_decoded_now_and_then_and_their_kinds_are_told(tmp_path: Pa
     assert audit.topics['/camera'].forms == {'16 x 16 rgb8': 160}
     assert wrong(found) == []
     assert audit.ticks is not None and audit.ticks.skew.quantile(0.99) < 0.06
+
+
+@pytest.mark.parametrize('data', [b'', b'\0', b'\0\1\0\0', b'\0\1\0\0' + bytes(8), b'\0\1\0\0' + b'\xff' * 20])
+@pytest.mark.parametrize('kind', ['sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'])
+def test_a_picture_of_next_to_no_bytes_is_an_error(tmp_path: Path, kind: str, data: bytes) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_raw('/camera', kind, T0, data)
+    _, found = audited(tmp_path / 'bag', None)
+    assert any(line.startswith('error /camera: 1 messages cannot be used') for line in wrong(found)), wrong(found)
 
 
 def test_pictures_that_change_their_size_are_refused(tmp_path: Path) -> None:
