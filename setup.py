@@ -116,6 +116,7 @@ setup(
             'observation_buffer = dp_ros.nodes.observation_buffer:main',
             'policy_executor = dp_ros.nodes.policy_executor:main',
             'trajectory_publisher = dp_ros.nodes.trajectory_publisher:main',
+            'policy_container = dp_ros.nodes.policy_container:main',
             'simulated_robot = dp_ros.nodes.simulated_robot:main',
         ],
     },

@@ -6,6 +6,7 @@ Stamps are in [ns].
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,13 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 STRING = 'std_msgs/msg/String'
 JOINT_TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
+
+
+def header_stamp(data: bytes | memoryview) -> int:
+    """Return the stamp [ns] at the head of a serialized message that begins with a header."""
+    order = '<' if data[1] & 1 else '>'
+    sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
+    return int(sec * NANOSECONDS + nanosec)
 
 
 def type_of(stream: Stream | GoalSpec) -> str:

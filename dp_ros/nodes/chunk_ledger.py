@@ -45,14 +45,14 @@ class ChunkLedger:
         self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
-        self._unread: deque[bytes] = deque(maxlen=KEPT)
+        self._unread: deque[bytes | Mapping[str, str]] = deque(maxlen=KEPT)
         self._due: _Entry | None = None
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._excess = ''
         self.refusal = ''  # why the last chunk was refused
 
-    def inferred(self, message: bytes) -> None:
-        """Keep what the policy_executor says of a chunk, a serialized DiagnosticStatus; it comes after the chunk."""
+    def inferred(self, message: bytes | Mapping[str, str]) -> None:
+        """Keep what the policy_executor says of a chunk, serialized or its values; it comes after the chunk."""
         self._unread.append(message)
         self._say(patient=True)
 
@@ -143,10 +143,14 @@ class ChunkLedger:
     def _inference(self, observation: int) -> dict[str, str]:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
         while self._unread:
-            status = deserialize_message(self._unread.popleft(), DiagnosticStatus)
-            values = {v.key: v.value for v in status.values}
+            said = self._unread.popleft()
+            values = said if isinstance(said, Mapping) else _values(said)
             self._inferences[values.get('observation', '')] = values
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)
-        said = self._inferences.pop(str(observation), {})
-        return {key: said[key] for key in ('inference_start', 'inference_end', 'policy') if key in said}
+        known = self._inferences.pop(str(observation), {})
+        return {key: known[key] for key in ('inference_start', 'inference_end', 'policy') if key in known}
+
+
+def _values(message: bytes) -> Mapping[str, str]:
+    return {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.nodes.observation_buffer import aligned_type
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
+from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import Bundle
@@ -68,12 +68,13 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     blend = {} if settings.blend_steps is None else {'blend_steps': settings.blend_steps}
     buffer, inference, publisher = POLICY_NODES
     specs = [
-        NodeSpec(name=ROBOT, parameters=robot),
         NodeSpec(name=buffer, parameters=shared),
         NodeSpec(name=inference, parameters=executor),
         NodeSpec(name=publisher, parameters={**shared, **blend}),
     ]
-    with NodeProcesses(specs, share_folder() / 'config' / f'{settings.world}.yaml', logs) as processes:
+    policy = [contained(specs)] if settings.composed else specs
+    first = NodeSpec(name=ROBOT, parameters=robot)
+    with NodeProcesses([first, *policy], share_folder() / 'config' / f'{settings.world}.yaml', logs) as processes:
         session = Session(processes)
         try:
             session.configure_policy()

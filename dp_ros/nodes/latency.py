@@ -1,13 +1,15 @@
 """`dp_ros latency`: from observation to command through the running nodes, and where the time goes.
 
-Times of one chunk, from the ledgers of the policy_executor and the trajectory_publisher:
+Times of one chunk, from the ledgers of the policy_executor and the trajectory_publisher, and from when the middleware
+was given the robot's messages:
 
 ===========  =======================================================================
-observing    the control tick until inference begins
+robot        the control tick until the robot has sent its last message of that tick
+observing    from there until inference begins
 network      inference itself, as the executor's thread measured it
 handing on   the end of inference until the publisher has the chunk
 planning     until its trajectory is out
-nodes        all but ``network``: what the nodes add
+nodes        all but ``robot`` and ``network``: what the nodes add
 whole        the control tick until the trajectory is out
 ===========  =======================================================================
 """
@@ -21,15 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import qos_profile_sensor_data
 from tqdm import tqdm
 
-from dp_ros.config import TaskSpec
+from dp_ros.config import Stream, TaskSpec
 from dp_ros.data import to_nanoseconds
+from dp_ros.decoding import header_stamp
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.evaluation import RosRunner, running
+from dp_ros.nodes.observation_buffer import below_namespace, message_type
+from dp_ros.nodes.session import Session
 from dp_ros.simulation.scores import EvaluationSettings, percentiles
 
-PARTS = ('observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
+PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
 KEPT = 64  # chunks that one of the two has told of, and the other not yet
@@ -43,8 +49,15 @@ class Stopwatch:
         self._inferred: dict[str, float] = {}
         self._published: set[str] = set()
         self._waiting: dict[str, Mapping[str, str]] = {}
+        self._sent: dict[int, int] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
         self.late = self.unreported = self.refused = 0
+
+    def robot_sent(self, stamp: int, sent: int) -> None:
+        """Take when the robot sent a message of this stamp, both [ns]."""
+        if stamp % self._deadline == 0:
+            self._sent[stamp] = max(sent, self._sent.get(stamp, 0))
+            _keep(self._sent)
 
     def hear(self, message: DiagnosticArray) -> None:
         """Take what a node says; what it repeats of earlier chunks counts once."""
@@ -62,8 +75,7 @@ class Stopwatch:
                 self._published.add(observation)
                 self._enter(values, late=status.message == 'late')
             for kept in (self._inferred, self._waiting):
-                while len(kept) > KEPT:
-                    kept.pop(next(iter(kept)))
+                _keep(kept)
 
     def _enter(self, values: Mapping[str, str], *, late: bool) -> None:
         if 'refused' in values:
@@ -82,11 +94,27 @@ class Stopwatch:
     def _divide(self, values: Mapping[str, str]) -> None:
         network = self._inferred.pop(values['observation'])
         observation, start, end, received, published = (int(values[name]) for name in STAMPS)
-        whole = published - observation
-        nodes = whole - round(network * 1e9)
-        times = (start - observation, whole - nodes, received - end, published - received, nodes, whole)
+        # Messages of other stamps than the tick's were sent before it.
+        robot = min(max(self._sent.get(observation, 0) - observation, 0), start - observation)
+        whole, inferring = published - observation, round(network * 1e9)
+        handing, planning, nodes = received - end, published - received, whole - robot - inferring
+        times = (robot, start - observation - robot, inferring, handing, planning, nodes, whole)
         for part, nanoseconds in zip(PARTS, times, strict=True):
             self.parts[part].append(nanoseconds / 1e9)
+
+
+def _keep(kept: dict[Any, Any]) -> None:
+    while len(kept) > KEPT:
+        kept.pop(next(iter(kept)))
+
+
+def _listen(session: Session, watch: Stopwatch, stream: Stream) -> None:
+    def hear(message: bytes, info: Mapping[str, int]) -> None:
+        watch.robot_sent(header_stamp(message), info['source_timestamp'])
+
+    heard: Callable[..., None] = hear
+    topic = below_namespace(stream.topic)
+    session.node.create_subscription(message_type(stream), topic, heard, qos_profile_sensor_data, raw=True)
 
 
 def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -97,6 +125,8 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
     watch = Stopwatch(bundle.task)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
         session.node.create_subscription(DiagnosticArray, '/diagnostics', watch.hear, 100)
+        for stream in bundle.task.streams:
+            _listen(session, watch, stream)
         runner, seed, began = RosRunner(session, bundle, settings), settings.seed, time.monotonic()
         before = session.processes.processor()
         with tqdm(total=seconds, unit='s', desc=bundle.name, bar_format='{desc} |{bar}| {n:.0f}/{total:.0f} s') as bar:

@@ -2,8 +2,8 @@
 
 rclpy 7.1 collects all entities of all nodes, makes a wait set of them, and runs a callback as a coroutine, each time it
 wakes up: for a node of ours that is most of what a message costs. Here the wait set stands until an entity comes or
-goes, and plain callbacks of subscriptions and timers are called at once. All the rest (services, clients, events,
-coroutines, tasks, shutdown) is left to rclpy's own code.
+goes, and plain callbacks of subscriptions, timers and guard conditions are called at once. All the rest (services,
+clients, events, coroutines, tasks, shutdown) is left to rclpy's own code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.context import Context
@@ -22,6 +23,7 @@ from rclpy.executors import (
     TimeoutException,
     timeout_sec_to_nsec,
 )
+from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -30,6 +32,16 @@ from rclpy.waitable import NumberOfEntities
 
 # Inner parts of rclpy that this executor stands on; the same in all of Jazzy so far.
 INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What a wait has found: entities whose plain callbacks can be called, and whether there is more."""
+
+    timers: list[Timer]
+    subscriptions: list[Subscription]
+    guards: list[GuardCondition]
+    more: bool
 
 
 class WaitSet:
@@ -41,8 +53,10 @@ class WaitSet:
         timers = _usable(t for node in nodes for t in node.timers)
         clients = _usable(c for node in nodes for c in node.clients)
         services = _usable(s for node in nodes for s in node.services)
-        self._guards = _usable(g for node in nodes for g in node.guards)
-        conditions = [*self._guards, *_usable(guards)]
+        own = _usable(g for node in nodes for g in node.guards)
+        conditions = [*own, *_usable(guards)]
+        self._plain_guards = {g.handle.pointer: g for g in own if _is_plain(g.callback)}
+        self._others = {g.handle.pointer: g for g in own if not _is_plain(g.callback)}
         self._waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
         count = NumberOfEntities(len(subscriptions), len(conditions), len(timers), len(clients), len(services))
         for waitable in self._waitables:
@@ -68,10 +82,10 @@ class WaitSet:
         self._timers = {t.handle.pointer: t for t in timers if _is_plain(t.callback)}
         self._subscriptions = {s.handle.pointer: s for s in subscriptions if _is_plain(s.callback)}
 
-    def wait(self, nanoseconds: int) -> tuple[list[Timer], list[Subscription], bool]:
+    def wait(self, nanoseconds: int) -> Ready:
         """Wait until something is ready, or so long; for ever if negative.
 
-        Returns timers and subscriptions that can be dealt with at once, and whether there is anything else.
+        Returns what can be dealt with at once, and whether there is anything else.
 
         Raises
         ------
@@ -95,22 +109,23 @@ class WaitSet:
             for handle in self._held[:held][::-1]:
                 handle.__exit__(None, None, None)
 
-    def _ready(self) -> tuple[list[Timer], list[Subscription], bool]:
+    def _ready(self) -> Ready:
         timers, subscriptions = (self._set.get_ready_entities(kind) for kind in ('timer', 'subscription'))
         triggered = self._set.get_ready_entities('guard_condition')
-        for guard in self._guards:
-            if guard.handle.pointer in triggered:
-                guard._executor_triggered = True  # by this it is known to rclpy, for it is ready only once
+        for pointer in triggered:
+            if pointer in self._others:
+                self._others[pointer]._executor_triggered = True  # by this it is known to rclpy: it is ready only once
         more = (
             not (self._timers.keys() >= set(timers) and self._subscriptions.keys() >= set(subscriptions))
-            or bool(triggered)
+            or not self._plain_guards.keys() >= set(triggered)
             or any(self._set.get_ready_entities(kind) for kind in ('service', 'client'))
             or any(waitable.is_ready(self._set) for waitable in self._waitables)
         )
-        return (
-            [self._timers[p] for p in timers if p in self._timers],
-            [self._subscriptions[p] for p in subscriptions if p in self._subscriptions],
-            more,
+        return Ready(
+            timers=[self._timers[p] for p in timers if p in self._timers],
+            subscriptions=[self._subscriptions[p] for p in subscriptions if p in self._subscriptions],
+            guards=[self._plain_guards[p] for p in triggered if p in self._plain_guards],
+            more=more,
         )
 
 
@@ -127,7 +142,7 @@ def _usable(entities: Iterable[Any], handle: Callable[[Any], Any] = lambda entit
 
 
 class LeanExecutor(SingleThreadedExecutor):
-    """Runs callbacks in the thread that spins it, in rclpy's order: timers, then subscriptions, then the rest."""
+    """Runs callbacks in the thread that spins it, in rclpy's order."""
 
     def __init__(self, *, context: Context | None = None) -> None:
         super().__init__(context=context)
@@ -162,17 +177,18 @@ class LeanExecutor(SingleThreadedExecutor):
             return
         if not self._context.ok():
             raise ExternalShutdownException
-        timers, subscriptions, more = self._wait(timeout_sec)
+        ready = self._wait(timeout_sec)
         if self._is_shutdown:
             return
         if not self._context.ok():
             raise ExternalShutdownException
-        self._ready.extend((self._run_timer, timer) for timer in timers)
-        self._ready.extend((self._run_subscription, subscription) for subscription in subscriptions)
-        if more:
+        self._ready.extend((self._run_timer, timer) for timer in ready.timers)
+        self._ready.extend((self._run_subscription, subscription) for subscription in ready.subscriptions)
+        self._ready.extend((self._run_guard, guard) for guard in ready.guards)
+        if ready.more:
             self._ready.append((self._leave_to_rclpy, 0.0))
 
-    def _wait(self, timeout_sec: float | None) -> tuple[list[Timer], list[Subscription], bool]:
+    def _wait(self, timeout_sec: float | None) -> Ready:
         while True:
             if self._wait_set is None:
                 self._wait_set = WaitSet(self.get_nodes(), (self._guard, self._sigint_gc), self._context)
@@ -203,6 +219,10 @@ class LeanExecutor(SingleThreadedExecutor):
             return
         message_only = subscription._callback_type is Subscription.CallbackType.MessageOnly
         subscription.callback(*(taken[:1] if message_only else taken))
+
+    @staticmethod
+    def _run_guard(guard: GuardCondition) -> None:
+        guard.callback()
 
     def _leave_to_rclpy(self, timeout_sec: float | None) -> None:
         """Let rclpy find and do all that is ready, or wait for it."""

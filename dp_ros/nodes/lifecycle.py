@@ -17,6 +17,7 @@ from rclpy.task import Future
 
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.diagnostics import ERROR, OK, Diagnostics
+from dp_ros.nodes.intra_process import Exchange
 from dp_ros.nodes.parameters import Param, declare, refuse_unknown, value_of
 from dp_ros.nodes.running import run as run
 
@@ -48,15 +49,24 @@ class ManagedNode(LifecycleNode):
         Its parameters, besides `autostart`.
     patterns
         Names of parameters that only a bundle can tell (see :func:`refuse_unknown`).
+    exchange
+        Joins it to the nodes beside it in one process; None: it hears them as it hears any other.
     options
         Passed on to the ROS node.
 
     """
 
     def __init__(
-        self, name: str, parameters: Sequence[Param], *, patterns: Mapping[str, str] | None = None, **options: Any
+        self,
+        name: str,
+        parameters: Sequence[Param],
+        *,
+        patterns: Mapping[str, str] | None = None,
+        exchange: Exchange | None = None,
+        **options: Any,
     ) -> None:
         self._jump: JumpHandle | None = None
+        self.exchange = exchange
         super().__init__(name, **options)
         self._service_change_state.callback = self._only_if_possible(self._service_change_state.callback)
         self._known = {parameter.name: parameter for parameter in (AUTOSTART, *parameters)}
@@ -148,7 +158,7 @@ class ManagedNode(LifecycleNode):
         """Configure, or clean up again if that is refused."""
         result = self._attempt('configure', self.configure, 'inactive')
         if result != TransitionCallbackReturn.SUCCESS:
-            self.cleanup()
+            self._clean_up()
             return result
         return super().on_configure(state)
 
@@ -170,7 +180,7 @@ class ManagedNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Clean up."""
-        result = self._attempt('cleanup', self.cleanup, 'unconfigured')
+        result = self._attempt('cleanup', self._clean_up, 'unconfigured')
         super().on_cleanup(state)
         return result
 
@@ -195,7 +205,12 @@ class ManagedNode(LifecycleNode):
     def close(self) -> None:
         """Deactivate and clean up, whatever the state."""
         self.deactivate()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         self.cleanup()
+        if self.exchange is not None:
+            self.exchange.withdraw(self)
 
     def _only_if_possible(self, change: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Refuse a transition that this state lacks; rclpy would let the error end the process."""

@@ -20,6 +20,7 @@ from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
 from dp_ros.data import Observation
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
+from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.stream_health import StreamHealth, report_streams, status_of
@@ -96,6 +97,9 @@ class ObservationBuffer(ManagedNode):
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
             for stream in task.streams
         }
+        if self.exchange is not None:
+            topics = tuple(str(publisher.topic_name) for publisher in self._outputs.values())
+            self.exchange.agree(OBSERVATION, self, (topics, task.streams))
 
     def activate(self) -> None:
         """Listen, from the next tick on."""
@@ -235,8 +239,12 @@ class ObservationBuffer(ManagedNode):
 
     def _publish(self, observation: Observation) -> None:
         assert self._task is not None
+        streams: Sequence[Stream] = self._task.streams
+        if self.exchange is not None:
+            self.exchange.send(OBSERVATION, observation)
+            streams = [stream for stream in streams if self._outputs[stream.name].get_subscription_count()]
         stamp = Time(nanoseconds=observation.stamp).to_msg()
-        for stream in self._task.streams:
+        for stream in streams:
             if isinstance(stream, ImageStream):
                 pixels = observation.streams[stream.name]
                 message = messages.to_image(stamp=observation.stamp, pixels=pixels, frame_id='')

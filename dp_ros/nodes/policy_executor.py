@@ -18,6 +18,7 @@ from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.goals import GoalInbox
 from dp_ros.nodes.inference import Inference, Prediction
 from dp_ros.nodes.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
+from dp_ros.nodes.intra_process import CHUNK, LEDGER, OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
@@ -26,7 +27,7 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
-STATUS, LEDGER = 'inference', 'chunk'
+STATUS, PREDICTED = 'inference', 'chunk'
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
 
 
@@ -74,6 +75,7 @@ class PolicyExecutor(ManagedNode):
             self.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1)),
             self.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10)),
         ]
+        self._agree(policy.bundle)
         self._inference = Inference(self._publish, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 
@@ -89,20 +91,35 @@ class PolicyExecutor(ManagedNode):
         self._inference.clear()
         self._refused = 0
         task = self._bundle.task
+        depth = 2 * task.obs_horizon + 3
+        if self.exchange is not None:
+            self.exchange.listen(OBSERVATION, self, self._take, depth)
+            return
         self._inputs = [
             self.create_subscription(
-                aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(2 * task.obs_horizon + 3)
+                aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth)
             )
             for stream in task.streams
         ]
 
+    def _agree(self, bundle: Bundle) -> None:
+        if self.exchange is None:
+            return
+        streams = bundle.task.streams
+        topics = tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
+        self.exchange.agree(OBSERVATION, self, (topics, streams))
+        for what, publisher in zip((CHUNK, LEDGER), self._outputs, strict=True):
+            self.exchange.agree(what, self, str(publisher.topic_name))
+
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
+        if self.exchange is not None:
+            self.exchange.deafen(OBSERVATION)
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
         self._start_anew()
-        for name in (STATUS, LEDGER):
+        for name in (STATUS, PREDICTED):
             self.diagnostics.forget(name)
 
     def cleanup(self) -> None:
@@ -158,16 +175,30 @@ class PolicyExecutor(ManagedNode):
             self._refused += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
-        if stamp <= self._newest:
-            self.restart(f'{self._topic(stream)} went back by {(self._newest - stamp) / 1e9:.3f} s')
+        self._check_order(stamp, self._topic(stream))
         parts = self._partial.setdefault(stamp, {})
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
             return
+        self._partial = {s: p for s, p in self._partial.items() if s > stamp}
+        self._observe(Observation(stamp=stamp, streams=parts))
+
+    def _take(self, observation: Observation) -> None:
+        """Take what the observation_buffer of the same process hands over."""
+        if self._bundle is None or not self.active:
+            return
+        self._check_order(observation.stamp, OBSERVATION)
+        self._observe(observation)
+
+    def _check_order(self, stamp: int, source: str) -> None:
+        if stamp <= self._newest:
+            self.restart(f'{source} went back by {(self._newest - stamp) / 1e9:.3f} s')
+
+    def _observe(self, observation: Observation) -> None:
+        stamp = observation.stamp
         self._gap, self._newest = stamp - self._newest, stamp
         self._windowed = self._windowed or stamp
-        self._partial = {s: p for s, p in self._partial.items() if s > stamp}
-        window = self._windows.push(Observation(stamp=stamp, streams=parts))
+        window = self._windows.push(observation)
         if window is not None:
             self._windowed = stamp
             self._consider(window)
@@ -192,18 +223,26 @@ class PolicyExecutor(ManagedNode):
 
     def _publish(self, prediction: Prediction) -> None:
         chunks, ledger = self._outputs
-        message = messages.chunk_to_message(prediction.chunk)
-        entry = {**prediction.entry(), 'published': self.now()}
-        chunks.publish(message)
-        ledger.publish(
-            DiagnosticStatus(
-                level=OK,
-                name=f'{self.get_fully_qualified_name().lstrip("/")}: {LEDGER}',
-                message='predicted',
-                values=[KeyValue(key=key, value=str(value)) for key, value in entry.items()],
+        if self.exchange is not None:
+            self.exchange.send(CHUNK, prediction.chunk)
+        if self._heard(chunks):
+            chunks.publish(messages.chunk_to_message(prediction.chunk))
+        entry = {key: str(value) for key, value in {**prediction.entry(), 'published': self.now()}.items()}
+        if self.exchange is not None:
+            self.exchange.send(LEDGER, entry)
+        if self._heard(ledger):
+            ledger.publish(
+                DiagnosticStatus(
+                    level=OK,
+                    name=f'{self.get_fully_qualified_name().lstrip("/")}: {PREDICTED}',
+                    message='predicted',
+                    values=[KeyValue(key=key, value=value) for key, value in entry.items()],
+                )
             )
-        )
-        self.diagnostics.report(LEDGER, OK, 'predicted', entry, now=True)
+        self.diagnostics.report(PREDICTED, OK, 'predicted', entry, now=True)
+
+    def _heard(self, publisher: Any) -> bool:
+        return self.exchange is None or bool(publisher.get_subscription_count())
 
     def _say(self, text: str) -> None:
         self.get_logger().error(text)

@@ -18,6 +18,7 @@ from dp_ros.errors import DpRosError
 EXECUTOR = 'policy_executor'
 POLICY_NODES = ('observation_buffer', EXECUTOR, 'trajectory_publisher')
 ROBOT = 'simulated_robot'
+CONTAINER = 'policy_container'
 STOP_SECONDS = 10.0
 
 
@@ -27,10 +28,28 @@ class NodeDiedError(DpRosError, RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """A node to start: its module in `dp_ros.nodes`, and its parameters besides the file's."""
+    """A process to start: its module in `dp_ros.nodes`, and the parameters besides the file's.
+
+    Attributes
+    ----------
+    name
+        The node's name and its module's; or, with `nodes`, that of a process of several.
+    parameters
+        By name; of one node among several as ``node:name``.
+    nodes
+        The nodes in it, if they are several.
+
+    """
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    nodes: tuple[str, ...] = ()
+
+
+def contained(specs: Sequence[NodeSpec]) -> NodeSpec:
+    """Return one process with the policy's nodes, each with its own parameters."""
+    parameters = {f'{spec.name}:{name}': value for spec in specs for name, value in spec.parameters.items()}
+    return NodeSpec(name=CONTAINER, parameters=parameters, nodes=tuple(spec.name for spec in specs))
 
 
 class NodeProcesses:
@@ -59,8 +78,9 @@ class NodeProcesses:
         self.stop()
 
     def _start(self, spec: NodeSpec, *, again: bool = False) -> None:
-        command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args', '-r', f'__node:={spec.name}']
+        command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args']
         command += ['--params-file', str(self._params_file)]
+        command += [] if spec.nodes else ['-r', f'__node:={spec.name}']
         for name, value in spec.parameters.items():
             command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
         file = self.log(spec.name).open('ab' if again else 'wb')
@@ -77,7 +97,8 @@ class NodeProcesses:
 
     def log(self, name: str) -> Path:
         """Return the file that a node logs to."""
-        return self._logs / f'{name}.log'
+        process = next((spec.name for spec in self._specs if name in spec.nodes), name)
+        return self._logs / f'{process}.log'
 
     def last_error(self, name: str) -> str:
         """Return what a node's log says last at level ERROR, or where the log is."""

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is interrupted or dies; return the process's exit code."""
-    try:
+
+    def live() -> int:
         rclpy.init(args=list(args) if args is not None else None)
-        return _run(create())
+        return spin(create())
+
+    return guarded(live)
+
+
+def guarded(live: Callable[[], int]) -> int:
+    """Return the exit code of ``live``, or that of the error that ended it; either way, ROS is over in this process."""
+    try:
+        return live()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except DpRosError as error:
@@ -36,7 +45,8 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
         try_shutdown()
 
 
-def _run(node: ManagedNode) -> int:
+def spin(node: ManagedNode) -> int:
+    """Start a node if it starts itself, and work for it until it dies; return the exit code."""
     executor = make_executor()
     executor.add_node(node)
     try:

@@ -8,7 +8,8 @@ controller holds: the length of its tail is the dead-man's switch.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -22,12 +23,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
 from dp_ros.config import JointStream
-from dp_ros.data import to_nanoseconds
+from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DpRosError
 from dp_ros.nodes import ladder_report
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.heartbeat import Heartbeat, Permission
+from dp_ros.nodes.intra_process import CHUNK, LEDGER
 from dp_ros.nodes.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.ladder_settings import make_ladder, read_home
@@ -43,7 +45,9 @@ from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
 
+FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
+LEDGER_DEPTH = 10
 PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
 
@@ -90,6 +94,9 @@ class TrajectoryPublisher(ManagedNode):
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
         self._heartbeat = Heartbeat(self)
         self._closing = [self._command, self._heartbeat]
+        if self.exchange is not None:
+            for what, topic in FROM_EXECUTOR.items():
+                self.exchange.agree(what, self, str(self.resolve_topic_name(topic)))
         self._bundle = bundle
 
     def activate(self) -> None:
@@ -121,16 +128,23 @@ class TrajectoryPublisher(ManagedNode):
 
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        inputs = (
-            (DiagnosticStatus, 'policy_executor/ledger', self._ledger.inferred, reliable(10), True),
-            (JointState, self._stream.topic, self._on_joint_state, newest, True),
-            (JointTrajectory, 'policy_executor/action_chunk', self._on_chunk, reliable(1), False),
-        )
+        inputs: list[tuple[Any, ...]] = [(JointState, self._stream.topic, self._on_joint_state, newest, True)]
+        if self.exchange is not None:
+            self.exchange.listen(LEDGER, self, self._ledger.inferred, LEDGER_DEPTH)
+            self.exchange.listen(CHUNK, self, self._take, 1)
+        else:
+            inputs = [
+                (DiagnosticStatus, FROM_EXECUTOR[LEDGER], self._ledger.inferred, reliable(LEDGER_DEPTH), True),
+                *inputs,
+                (JointTrajectory, FROM_EXECUTOR[CHUNK], self._on_chunk, reliable(1), False),
+            ]
         self._inputs = [self.create_subscription(*args, raw=raw) for *args, raw in inputs]
         self._permission.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
+        if self.exchange is not None:
+            self.exchange.deafen(*FROM_EXECUTOR)
         if self._motion is None:
             return
         if self.context.ok():
@@ -180,12 +194,21 @@ class TrajectoryPublisher(ManagedNode):
     def _on_chunk(self, message: JointTrajectory) -> None:
         if self._bundle is None or self._motion is None:
             return
+        dt = to_nanoseconds(self._bundle.task.control_dt)
+        self._follow(messages.stamp_of(message), partial(messages.chunk_from_message, message, dt))
+
+    def _take(self, chunk: Chunk) -> None:
+        """Take what the policy_executor of the same process hands over."""
+        if self._bundle is not None and self._motion is not None:
+            self._follow(chunk.stamp, lambda: chunk)
+
+    def _follow(self, stamp: int, read: Callable[[], Chunk]) -> None:
+        assert self._bundle is not None and self._motion is not None
         began = time.thread_time()
-        received, stamp = self._motion.look(), messages.stamp_of(message)
+        received = self._motion.look()
         self.counts['chunks'] += 1
         try:
-            chunk = messages.chunk_from_message(message, to_nanoseconds(self._bundle.task.control_dt))
-            verdict = self._motion.take(chunk, received)
+            verdict = self._motion.take(read(), received)
         except DpRosError as error:
             verdict = Refused(reason=str(error))
         cost = time.thread_time() - began

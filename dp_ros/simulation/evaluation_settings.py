@@ -39,6 +39,8 @@ class EvaluationSettings:
         Time from observation to command, where time is simulated [s].
     delay
         The same in control steps, instead of `latency`, if not None.
+    composed
+        Through ROS: the policy's nodes in one process; otherwise each has its own.
     rate
         Speed of simulated time through ROS; 1 is real time.
     seconds
@@ -66,6 +68,7 @@ class EvaluationSettings:
     blend_steps: int | None = None
     latency: float = 0.05
     delay: int | None = None
+    composed: bool = False
     rate: float = 1.0
     threads: int = 2
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
@@ -94,6 +97,8 @@ class EvaluationSettings:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
         if self.workers > 1 and self.through == 'ros':
             raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
+        if self.composed and self.through == 'direct':
+            raise ConfigError('composed: got it direct, allowed through ros only: nodes are processes there')
         if self.record is not None and self.through == 'ros':
             raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
         if self.delay is not None and self.through == 'ros':
@@ -140,6 +145,7 @@ class EvaluationSettings:
             **({} if self.policy_speed == 1.0 else {'policy_speed': self.policy_speed}),
             'continuity': self.continuity,
             **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
+            **({'composed': True} if self.composed else {}),
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
             **({} if self.delay is None else {'delay': self.delay}),
             'longest_episode_s': self.seconds,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
+from dp_ros.decoding import header_stamp
 from dp_ros.images import compressed_size
 from dp_ros.messages import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
@@ -33,13 +34,6 @@ def has_header(kind: str) -> bool:
         return False
     fields = typestore().fielddefs[kind][1]
     return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
-
-
-def header_stamp(data: bytes | memoryview) -> int:
-    """Return the stamp [ns] at the head of a serialized message that begins with a header."""
-    order = '<' if data[1] & 1 else '>'
-    sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
-    return int(sec * NANOSECONDS + nanosec)
 
 
 def picture_head(kind: str, data: bytes | memoryview) -> tuple[tuple[int, int] | None, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
+from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 
 from .loading import TEST, load
 
@@ -24,7 +26,7 @@ MAX_FROZEN = 0.45  # [s]
 class Graph:
     """The running nodes, their observer, and the relay between robot and policy."""
 
-    def __init__(self, folder: Path, *, simulated: bool = False) -> None:
+    def __init__(self, folder: Path, *, simulated: bool = False, composed: bool = False) -> None:
         self.bundle = circling.write_circling_bundle(folder / 'bundle')
         self.command_topic = scenarios.COMMANDS
         common: dict[str, Any] = {'bundle': self.bundle, **({'use_sim_time': True} if simulated else {})}
@@ -38,12 +40,13 @@ class Graph:
         }  # fmt: skip
         topics = {f'topics.{name}': topic for name, topic in relay.ROBOT_TOPICS.items()}
         buffer, executor, sender = POLICY_NODES
-        specs = [
-            NodeSpec(name=ROBOT, parameters={**topics, **({'publish_clock': True} if simulated else {})}),
+        robot = NodeSpec(name=ROBOT, parameters={**topics, **({'publish_clock': True} if simulated else {})})
+        policy = [
             NodeSpec(name=buffer, parameters={**common, 'max_frozen': MAX_FROZEN}),
             NodeSpec(name=executor, parameters={**common, 'exec_horizon': 4}),
             NodeSpec(name=sender, parameters={**common, **limits}),
         ]
+        specs = [robot, *([contained(policy)] if composed else policy)]
         self.names = [spec.name for spec in specs]
         self.processes = NodeProcesses(specs, CONFIG, folder / 'logs')
         self.processes.__enter__()
@@ -56,6 +59,13 @@ class Graph:
     def close(self) -> None:
         self.watch.close()
         self.processes.stop()
+
+    @contextmanager
+    def fault(self, stream: str, **kind: Any) -> Iterator[None]:
+        """Do this to a stream for a while."""
+        self.relay.inject(stream, **kind)
+        yield
+        self.relay.inject(stream)
 
     def mark(self) -> None:
         """Judge what happens from now on."""
@@ -114,6 +124,15 @@ class Graph:
             assert sent_motion.jerks(*commanded, BOUNDS, SLACK) == []
         assert self.rejected() == self._rejected
         assert scenarios.at_rest(self.watch) or self.under_control()
+
+    def restart_controller(self) -> None:
+        """Kill the robot with its controller, and start it again; judged is what happens from then on."""
+        self.processes.kill(ROBOT)
+        self.watch.run(1.0)
+        self.mark()
+        self.processes.start(ROBOT)
+        seen = len(self.watch.joints)
+        self.watch.wait(lambda: len(self.watch.joints) > seen + 200, 'two seconds of joint states')
 
     def recover(self) -> None:
         """Heal every sensor, start what was killed, and bring the robot back into motion."""

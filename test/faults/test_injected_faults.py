@@ -11,7 +11,6 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.qos import QoSProfile  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT  # noqa: E402
+from dp_ros.nodes.processes import POLICY_NODES  # noqa: E402
 
 BUFFER, EXECUTOR, PUBLISHER = POLICY_NODES
 MS = 1_000_000
@@ -42,22 +41,15 @@ def graph(shared):
     return shared
 
 
-@contextmanager
-def fault(graph: Any, stream: str, **kind: Any) -> Iterator[None]:
-    graph.relay.inject(stream, **kind)
-    yield
-    graph.relay.inject(stream)
-
-
 def test_camera_frozen(graph):
-    with fault(graph, 'image', frozen=True):
+    with graph.fault('image', frozen=True):
         graph.wait_for('camera: frozen: one picture for')
         graph.rest()
     graph.judge()
 
 
 def test_camera_gone(graph):
-    with fault(graph, 'image', gone=True):
+    with graph.fault('image', gone=True):
         graph.wait_for('camera: newest message is')
         graph.rest()
     graph.judge()
@@ -65,7 +57,7 @@ def test_camera_gone(graph):
 
 @pytest.mark.parametrize('seconds', [0.3, 1.0, 5.0])
 def test_joint_states_gone(graph, seconds):
-    with fault(graph, 'joint_states', gone=True):
+    with graph.fault('joint_states', gone=True):
         graph.watch.run(seconds)
         if seconds > 2.0:
             graph.rest()
@@ -74,7 +66,7 @@ def test_joint_states_gone(graph, seconds):
 
 
 def test_a_third_of_the_frames_dropped(graph):
-    with fault(graph, 'image', dropped=0.3):
+    with graph.fault('image', dropped=0.3):
         graph.watch.run(4.0)
     camera = [values for name, _, _, values in graph.since('said') if name.endswith('stream camera')]
     assert max(float(values['gap_ms_max']) for values in camera) > 150.0
@@ -83,7 +75,7 @@ def test_a_third_of_the_frames_dropped(graph):
 
 def test_stamps_that_jump_back_and_forward(graph):
     for offset in (-500 * MS, 500 * MS, -5 * SECOND, 5 * SECOND):
-        with fault(graph, 'joint_states', offset=offset):
+        with graph.fault('joint_states', offset=offset):
             graph.watch.run(0.5)
         graph.watch.run(0.3)
     graph.wait_for('the last to come was dropped, stamped')
@@ -91,7 +83,7 @@ def test_stamps_that_jump_back_and_forward(graph):
 
 
 def test_a_network_that_gives_nan(graph, off_the_table):
-    with fault(graph, 'pose', change=off_the_table):
+    with graph.fault('pose', change=off_the_table):
         graph.wait_for('got nan')
         graph.rest()
     graph.judge()
@@ -118,12 +110,7 @@ def test_executor_killed_and_restarted(graph):
 
 
 def test_controller_restarted(graph):
-    graph.processes.kill(ROBOT)
-    graph.watch.run(1.0)
-    graph.mark()
-    graph.processes.start(ROBOT)
-    seen = len(graph.watch.joints)
-    graph.watch.wait(lambda: len(graph.watch.joints) > seen + 200, 'two seconds of joint states')
+    graph.restart_controller()
     graph.judge()
 
 

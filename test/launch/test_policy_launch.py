@@ -24,7 +24,8 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
-    'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'namespace', 'use_sim_time', 'respawn', 'log_level',
+    'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
+    'log_level',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -72,15 +73,24 @@ def test_the_simulated_robot_is_started_only_for_a_simulation(sim, executables):
     assert {n.node_executable for n in nodes(sim=sim, params_file='x.yaml')} == executables
 
 
-@pytest.mark.parametrize('argument', [{'sim': 'maybe'}, {'world': 'kitchen'}, {'log_level': 'loud'}])
+def test_composed_the_three_nodes_are_one_process_that_gives_them_their_names():
+    (container,) = nodes(sim='false', composed='true', params_file='x.yaml')
+    assert container.node_executable == 'policy_container'
+    assert container._Node__node_name is None
+
+
+@pytest.mark.parametrize(
+    'argument', [{'composed': 'perhaps'}, {'sim': 'maybe'}, {'world': 'kitchen'}, {'log_level': 'loud'}]
+)
 def test_an_argument_that_is_not_allowed_is_refused(argument):
     with pytest.raises(RuntimeError, match=next(iter(argument))):
         nodes(params_file='x.yaml', **argument)
 
 
+@pytest.mark.parametrize('composed', ['true', 'false'])
 @pytest.mark.parametrize('respawn', ['true', 'false'])
-def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn):
-    for node in nodes(sim='true', params_file='x.yaml', respawn=respawn):
+def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn, composed):
+    for node in nodes(sim='true', params_file='x.yaml', respawn=respawn, composed=composed):
         again = respawn == 'true' and node.node_executable != 'simulated_robot'
         assert node._ExecuteLocal__respawn == again
         assert bool(node._ExecuteLocal__on_exit) != again
@@ -109,10 +119,12 @@ def launch_until(done: Callable[[], bool], **arguments: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ('namespace', 'use_sim_time', 'policy_speed'), [('', 'false', ''), ('left', 'true', ''), ('', 'false', '1.25')]
-)
+    ('namespace', 'use_sim_time', 'policy_speed', 'composed'),
+    [('', 'false', '', 'false'), ('left', 'true', '', 'false'), ('', 'false', '1.25', 'false'),
+     ('', 'false', '', 'true'), ('left', 'true', '1.25', 'true')],
+)  # fmt: skip
 def test_launched_the_policy_moves_the_simulated_robot(
-    installed, tmp_path, namespace, use_sim_time, policy_speed
+    installed, tmp_path, namespace, use_sim_time, policy_speed, composed
 ):
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
     pytest.importorskip('torch', reason='the bundle is exported from torch, which is not installed')
@@ -137,7 +149,7 @@ def test_launched_the_policy_moves_the_simulated_robot(
         # Not the holds, one point for now, that a motion begins with where a listener is new.
         return [message for message in heard if len(message.points) > 1]
 
-    arguments = {'namespace': namespace, 'use_sim_time': use_sim_time, 'log_level': 'warn'}
+    arguments = {'namespace': namespace, 'use_sim_time': use_sim_time, 'composed': composed, 'log_level': 'warn'}
     if policy_speed:
         arguments['policy_speed'] = policy_speed
     code = launch_until(moved, bundle=str(bundle), world='pusht', **arguments)

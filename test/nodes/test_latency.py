@@ -42,9 +42,31 @@ def test_a_chunk_s_time_is_divided_into_its_parts():
     watch.hear(inferred(0, 14.5))
     watch.hear(published(0, 3, 18, 20, 26))
     parts = {part: pytest.approx([ms / 1e3]) for part, ms in {
-        'observing': 3, 'network': 14.5, 'handing on': 2, 'planning': 6, 'nodes': 11.5, 'whole': 26,
+        'robot': 0, 'observing': 3, 'network': 14.5, 'handing on': 2, 'planning': 6, 'nodes': 11.5, 'whole': 26,
     }.items()}  # fmt: skip
     assert watch.parts == parts
+
+
+def test_what_the_robot_takes_to_send_its_last_message_is_not_the_nodes():
+    watch = Stopwatch(TASK)
+    for after in (1.5, 2.0, 0.5):
+        watch.robot_sent(T, T + int(after * MS))
+    watch.robot_sent(T - 30 * MS, T + 2 * MS)  # a camera's, of before the tick
+    watch.hear(inferred(0, 14.5))
+    watch.hear(published(0, 3, 18, 20, 26))
+    assert {part: watch.parts[part] for part in ('robot', 'observing', 'nodes', 'whole')} == {
+        'robot': [pytest.approx(0.002)], 'observing': [pytest.approx(0.001)],
+        'nodes': [pytest.approx(0.0095)], 'whole': [pytest.approx(0.026)],
+    }  # fmt: skip
+
+
+def test_a_robot_that_sends_when_inference_has_begun_takes_no_more_than_until_then():
+    watch = Stopwatch(TASK)
+    watch.robot_sent(T, T + 50 * MS)
+    watch.hear(inferred(0, 14.5))
+    watch.hear(published(0, 3, 18, 20, 26))
+    assert watch.parts['robot'] == [pytest.approx(0.003)]
+    assert watch.parts['observing'] == [0.0]
 
 
 def test_the_publisher_may_be_heard_before_the_executor():

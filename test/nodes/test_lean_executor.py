@@ -222,9 +222,26 @@ def test_a_coroutine_holds_up_its_group_and_no_other(graph):
     graph.node.destroy_timer(tick)
 
 
-def test_guard_conditions_are_rclpys_own(graph):
+def test_guard_conditions_call_once_for_each_trigger_without_a_new_wait_set(graph, sets):
     called: list[int] = []
     guard = graph.node.create_guard_condition(lambda: called.append(0))
+    graph.idle()
+    made = len(sets)
+    for count in (1, 2):
+        threading.Thread(target=guard.trigger).start()
+        graph.wait(lambda count=count: len(called) == count)
+        graph.idle()
+        assert len(called) == count
+    assert len(sets) == made
+
+
+def test_a_guard_condition_of_a_coroutine_is_rclpys_own(graph):
+    called: list[int] = []
+
+    async def call() -> None:
+        called.append(0)
+
+    guard = graph.node.create_guard_condition(call)
     graph.idle()
     guard.trigger()
     graph.wait(lambda: called)

@@ -23,9 +23,10 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
+from dp_ros.nodes.processes import CONTAINER, POLICY_NODES, ROBOT  # noqa: E402
 
 PUSHT = Path(__file__).parents[2] / 'config' / 'pusht.yaml'
-NODES = ('simulated_robot', 'observation_buffer', 'policy_executor', 'trajectory_publisher')
+NODES = (ROBOT, *POLICY_NODES)
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 LIMIT = 60.0  # [s]
 # The tiny bundle's random network asks for more than a robot may do.
@@ -96,7 +97,7 @@ def test_a_wrong_yaml_file_ends_the_node_with_the_reason(start, tmp_path, node, 
     assert reason in log
 
 
-@pytest.mark.parametrize('node', ['observation_buffer', 'policy_executor', 'trajectory_publisher'])
+@pytest.mark.parametrize('node', [*POLICY_NODES, CONTAINER])
 def test_a_bundle_with_a_wrong_hash_ends_the_node_and_nothing_is_published(start, ros, tiny, tmp_path, node):
     broken = tmp_path / 'broken'
     shutil.copytree(tiny, broken)
@@ -110,10 +111,11 @@ def test_a_bundle_with_a_wrong_hash_ends_the_node_and_nothing_is_published(start
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('node', NODES)
+@pytest.mark.parametrize('node', [*NODES, CONTAINER])
 def test_a_node_ends_cleanly_when_it_is_told_to(start, ros, tiny, node, number):
     process = start(node, set=[] if node == 'simulated_robot' else [f'bundle:={tiny}'])
-    ros.wait(lambda: any(s.name == f'{node}: lifecycle' for s in ros.statuses), 'the node')
+    for name in POLICY_NODES if node == CONTAINER else (node,):
+        ros.wait(lambda name=name: any(s.name == f'{name}: lifecycle' for s in ros.statuses), name)
     assert process.end(number) == 0, process.log.read_text()
     assert 'Traceback' not in process.log.read_text()
 
@@ -225,3 +227,77 @@ def test_on_a_simulated_clock_the_nodes_run_faster_than_time(start, ros, tiny):
     assert stamps[0] < 20_000_000_000, 'time began at 0'
     assert all(stamp % 100_000_000 == 0 for stamp in stamps)
     ros.status('trajectory_publisher: chunk', OK)
+
+
+# All three in one process.
+
+REMAPPED = 'remapped topics, or other bundles, need processes'
+
+
+def start_composed(start: Start, tiny: str, *arguments: str, set: tuple[str, ...] = ()) -> Process:
+    limits = [f'trajectory_publisher:{setting}' for setting in NO_LIMITS]
+    return start(CONTAINER, *arguments, set=[f'bundle:={tiny}', *limits, *set])
+
+
+def test_in_one_process_they_move_the_robot_and_say_the_same(start, ros, tiny):
+    start(ROBOT, set=['camera:=false'])
+    container = start_composed(start, tiny)
+    joints = ros.listen(JointState, '/joint_states')
+    ros.wait(lambda: len(ledger(ros)) >= 4, 'four chunks')
+    for entry in ledger(ros):
+        times = [int(entry[name]) for name in ('observation', 'inference_start', 'inference_end', 'published')]
+        assert times == sorted(times)
+        assert times[0] % 100_000_000 == 0
+    ros.wait(lambda: joints and joints[-1].position != joints[0].position, 'the robot to move')
+    assert container.end(signal.SIGKILL) == -signal.SIGKILL
+    ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
+
+
+def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, tiny):
+    start(ROBOT, set=['camera:=false'])
+    start_composed(start, tiny)
+    observed = ros.listen(JointState, '/observation_buffer/joint_states')
+    chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
+    said = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
+    ros.wait(lambda: len(observed) > 8 and len(chunks) > 2 and len(said) > 2, 'observations, chunks and the ledger')
+    stamps = {messages.stamp_of(message) for message in observed}
+    ros.wait(lambda: messages.stamp_of(chunks[-1]) > min(stamps), 'a chunk for an observation that was heard')
+    assert {messages.stamp_of(chunk) for chunk in chunks} & {messages.stamp_of(message) for message in observed}
+    for chunk in chunks:
+        assert chunk.joint_names == ['pusher_x', 'pusher_y']
+    # Nobody but the tester: neither observations nor chunks go through the middleware inside.
+    for topic in ('/observation_buffer/joint_states', '/policy_executor/action_chunk', '/policy_executor/ledger'):
+        assert ros.tester.count_subscribers(topic) == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'set', 'reason'),
+    [
+        ((), ('policy_executor:threads:=0',), 'threads: got 0, allowed a whole number from 1 to 64'),
+        (('-r', '__node:=policy'), (), 'policy_container: got the name policy for all nodes, allowed none'),
+        (('-r', 'trajectory_publisher:policy_executor/action_chunk:=/other'), (), REMAPPED),
+        (('-r', 'policy_executor:observation_buffer/joint_states:=/other'), (), REMAPPED),
+    ],
+)
+def test_in_one_process_what_is_wrong_with_one_ends_all(start, ros, tiny, arguments, set, reason):
+    commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    code, log = start_composed(start, tiny, *arguments, set=set).ended()
+    assert code == 1
+    assert reason in log
+    assert 'Traceback' not in log
+    assert commands == []
+
+
+def test_in_one_process_bundles_that_differ_are_refused(start, ros, tiny):
+    code, log = start_composed(start, tiny, set=('policy_executor:bundle:=models/pusht_image',)).ended()
+    assert code == 1
+    assert 'observation in one process: got' in log
+
+
+def test_in_one_process_a_namespace_and_a_simulated_clock_serve_as_well(start, ros, tiny):
+    start_composed(start, tiny, '-r', '__ns:=/left', set=('use_sim_time:=true',))
+    for name in POLICY_NODES:
+        said = (f'left/{name}: lifecycle', 'active')
+        ros.wait(lambda said=said: said in [(s.name, s.message) for s in ros.statuses], f'{name} to be active')
+    start(ROBOT, '-r', '__ns:=/left', set=['camera:=false', 'publish_clock:=true', 'rate:=2.0'])
+    ros.status('left/trajectory_publisher: chunk', OK)

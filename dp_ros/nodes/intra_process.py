@@ -1,0 +1,96 @@
+"""Values between the nodes of one process, handed over as they are: no message is made and sent.
+
+rclpy has no intra-process communication of its own. What is handed over here is immutable (`dp_ros.data`), and each
+node still works in its own thread: the value lies in an inbox until the node's executor gets there. The topics stay,
+for whoever listens from outside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from rclpy.node import Node
+
+from dp_ros.errors import ConfigError
+
+Value = TypeVar('Value')
+OBSERVATION, CHUNK, LEDGER = 'observation', 'action_chunk', 'ledger'
+
+
+class Inbox(Generic[Value]):
+    """The newest ``depth`` values for a node, which its executor hands to ``receive`` one by one."""
+
+    def __init__(self, node: Node, receive: Callable[[Value], None], depth: int) -> None:
+        self._node, self._receive = node, receive
+        self._values: deque[Value] = deque(maxlen=depth)
+        self._guard = node.create_guard_condition(self._empty)
+
+    def put(self, value: Value) -> None:
+        """Add a value, in any thread."""
+        self._values.append(value)
+        self._guard.trigger()
+
+    def close(self) -> None:
+        """Drop what is left."""
+        self._values.clear()
+        self._node.destroy_guard_condition(self._guard)
+
+    def _empty(self) -> None:
+        for _ in range(len(self._values)):
+            if self._values:  # what is received may close the inbox
+                self._receive(self._values.popleft())
+
+
+class Exchange:
+    """Joins the nodes of one process. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inboxes: dict[str, Inbox[Any]] = {}
+        self._terms: dict[str, dict[str, Any]] = {}
+
+    def agree(self, what: str, node: Node, terms: Any) -> None:
+        """Say what a node means by ``what``: its topics, and their kind.
+
+        Raises
+        ------
+        ConfigError
+            If another node has said something else: through messages, neither would have understood the other.
+
+        """
+        name = node.get_fully_qualified_name()
+        with self._lock:
+            for other, theirs in self._terms.get(what, {}).items():
+                if other != name and theirs != terms:
+                    raise ConfigError(
+                        f'{what} in one process: got {terms} of {name} and {theirs} of {other}, allowed the same; '
+                        'remapped topics, or other bundles, need processes of their own'
+                    )
+            self._terms.setdefault(what, {})[name] = terms
+
+    def withdraw(self, node: Node) -> None:
+        """Forget what a node has said."""
+        with self._lock:
+            for said in self._terms.values():
+                said.pop(node.get_fully_qualified_name(), None)
+
+    def listen(self, what: str, node: Node, receive: Callable[[Any], None], depth: int) -> None:
+        """Hand what comes from now on to ``receive``, in the thread of the node's executor."""
+        inbox = Inbox(node, receive, depth)
+        with self._lock:
+            self._inboxes[what] = inbox
+
+    def deafen(self, *whats: str) -> None:
+        """Listen no more."""
+        with self._lock:
+            for inbox in [self._inboxes.pop(what) for what in whats if what in self._inboxes]:
+                inbox.close()
+
+    def send(self, what: str, value: Any) -> None:
+        """Hand a value to whoever listens."""
+        with self._lock:
+            if what in self._inboxes:
+                self._inboxes[what].put(value)

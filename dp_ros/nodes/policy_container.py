@@ -1,0 +1,60 @@
+"""The three nodes of a policy in one process: the same nodes, topics and parameters, and less time between them.
+
+Each has an executor and a thread of its own, so none waits for another's callbacks; observations and chunks are handed
+over in memory (`dp_ros.nodes.intra_process`). When one of them ends, all end, as one process would.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.utilities import try_shutdown
+
+from dp_ros.errors import ConfigError
+from dp_ros.nodes.intra_process import Exchange
+from dp_ros.nodes.lifecycle import ManagedNode
+from dp_ros.nodes.observation_buffer import ObservationBuffer
+from dp_ros.nodes.policy_executor import PolicyExecutor
+from dp_ros.nodes.running import guarded, spin
+from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
+
+NODES = (TrajectoryPublisher, PolicyExecutor, ObservationBuffer)  # the sink first: nothing that is sent is missed
+SWITCH = 0.0001  # [s] after which threads take turns; the default, 5 ms, is more than all else between the nodes
+
+
+def _run(args: Sequence[str] | None) -> int:
+    rclpy.init(args=list(args) if args is not None else None)
+    exchange = Exchange()
+    nodes: list[ManagedNode] = [kind(exchange=exchange) for kind in NODES]
+    names = [node.get_name() for node in nodes]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'policy_container: got the name {names[0]} for all nodes, allowed none: they have their own')
+    codes = [1] * len(nodes)  # of a thread that ended by an error nobody foresaw
+
+    def live(number: int) -> None:
+        codes[number] = guarded(lambda: spin(nodes[number]))  # its end wakes up the others
+
+    threads = [threading.Thread(target=live, args=(number,), name=name) for number, name in enumerate(names)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        try_shutdown()
+        for thread in threads:
+            thread.join()
+    return max(codes)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the three nodes."""
+    sys.setswitchinterval(SWITCH)
+    return guarded(lambda: _run(args))
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+"""Faults of a policy whose nodes share one process: what held between processes holds between threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from dp_ros.nodes.processes import CONTAINER, POLICY_NODES
+
+BUFFER, EXECUTOR, PUBLISHER = POLICY_NODES
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+
+@pytest.fixture(scope='module')
+def shared(start_graph):
+    return start_graph(composed=True)
+
+
+@pytest.fixture
+def graph(shared):
+    """The shared graph with its robot in motion, judged from here on."""
+    shared.recover()
+    shared.mark()
+    return shared
+
+
+def test_joint_states_gone(graph):
+    with graph.fault('joint_states', gone=True):
+        graph.watch.run(1.0)
+    graph.wait_for('joint_states: newest message is')
+    graph.judge()
+
+
+def test_a_network_that_gives_nan(graph, off_the_table):
+    with graph.fault('pose', change=off_the_table):
+        graph.wait_for('got nan')
+        graph.rest()
+    graph.judge()
+
+
+def test_the_executor_deactivated_and_activated(graph):
+    graph.watch.transition(EXECUTOR, 'deactivate')
+    graph.wait_for('no chunk for')
+    graph.rest()
+    graph.judge()
+    graph.watch.transition(EXECUTOR, 'activate')
+    graph.recover()
+    graph.judge()
+
+
+def test_the_executor_configured_anew_while_the_others_run(graph):
+    graph.watch.transition(EXECUTOR, 'deactivate', 'cleanup', 'configure', 'activate')
+    graph.recover()
+    graph.judge()
+
+
+def test_the_whole_process_stalled_for_two_seconds(graph):
+    os.kill(graph.processes.pid(CONTAINER), signal.SIGSTOP)
+    try:
+        graph.watch.run(2.0)
+    finally:
+        os.kill(graph.processes.pid(CONTAINER), signal.SIGCONT)
+    graph.judge()
+
+
+def test_the_whole_process_killed_and_restarted(graph):
+    graph.processes.kill(CONTAINER)
+    graph.rest()
+    graph.judge()
+    graph.processes.start(CONTAINER)
+    graph.recover()
+    graph.judge()
+
+
+def test_controller_restarted(graph):
+    graph.restart_controller()
+    graph.judge()
