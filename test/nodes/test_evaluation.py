@@ -80,7 +80,7 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[flo
 
     @contextmanager
     def running(*_: Any, **__: Any) -> Iterator[Any]:
-        node = SimpleNamespace(create_subscription=lambda *_: None)
+        node = SimpleNamespace(create_subscription=lambda *_, **__: None)
         yield SimpleNamespace(node=node, processes=SimpleNamespace(memory=dict, processor=dict))
 
     for module in (latency, soak):
