@@ -19,6 +19,7 @@ EXTRAS = {
         'onnxruntime==1.31.1',  # the encoder and the denoiser
         'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for it too, and -headless overwrites the same files
         'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
+        'simplejpeg==1.9.0',  # JPEG: OpenCV's pixels, and an error where a part of the picture is missing
     ],
     # ROS 2 Jazzy as wheels, for machines without ROS.
     'ros': [

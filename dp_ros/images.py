@@ -1,7 +1,12 @@
-"""ROS images to RGB arrays: checked first, decoded by cv_bridge, resized by OpenCV. The same calls live and offline."""
+"""ROS images to RGB arrays: checked first, decoded, resized by OpenCV. The same calls live and offline.
+
+JPEGs are decoded by simplejpeg where it is installed. OpenCV, behind cv_bridge, gives the same pixels (both are
+libjpeg-turbo), but where a camera's driver lost a packet it fills in grey and does not say so.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +23,9 @@ CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _FORMATS = {'jpeg': (b'\xff\xd8\xff', b'\xff\xd9'), 'png': (b'\x89PNG\r\n\x1a\n', b'IEND')}
 # Cameras may pad after the end marker.
 _TAIL = 4096
+# And before it, or a few bytes before any: libjpeg speaks of that too. More is what is left of a picture with a hole.
+_EXTRA = re.compile(r'(\d+) extraneous bytes before marker')
+_FEW = 16
 
 _PNG_SIZE, _PNG_DEPTH = 16, 24  # where a png says its width and height, and its bits a channel
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments with a picture's size
@@ -33,6 +41,40 @@ def _bridge() -> Any:
             "cv_bridge (ros-jazzy-cv-bridge), elsewhere the extra 'ros': pip install 'dp_ros[ros]'"
         ) from error
     return CvBridge()
+
+
+@lru_cache(maxsize=1)
+def _simplejpeg() -> Any:
+    try:
+        import simplejpeg
+    except ImportError:  # rosdep has no key for it
+        return None
+    return simplejpeg
+
+
+def _decode_jpeg(what: str, data: bytes) -> np.ndarray:
+    """Return a JPEG as RGB; DataError for one with anything missing."""
+    try:
+        try:
+            rgb: np.ndarray = _simplejpeg().decode_jpeg(data, colorspace='RGB')
+        except ValueError as error:
+            if not _filled_up(data, str(error)):
+                raise
+            rgb = _simplejpeg().decode_jpeg(data, colorspace='RGB', strict=False)
+    except ValueError as error:
+        raise DataError(
+            f'{what}: jpeg of {len(data)} bytes cannot be decoded: {error}; allowed whole, valid files only'
+        ) from error
+    return rgb
+
+
+def _filled_up(data: bytes, complaint: str) -> bool:
+    """Whether all that libjpeg complains of is filling."""
+    found = _EXTRA.search(complaint)
+    if found is None:
+        return False
+    end = data.rfind(_FORMATS['jpeg'][1])
+    return int(found[1]) <= _FEW or len(set(data[max(0, end - int(found[1])) : end])) == 1
 
 
 def decode_image(what: str, msg: Any) -> np.ndarray:
@@ -71,6 +113,8 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
         raise DataError(f'{what}: got a png of {data[_PNG_DEPTH]} bit a channel, allowed 8: depth is no RGB')
     if _FORMATS[kind][1] not in data[-_TAIL:]:
         raise DataError(f'{what}: got {len(data)} bytes of {kind} without an end marker, allowed whole files only')
+    if kind == 'jpeg' and _simplejpeg() is not None:
+        return _decode_jpeg(what, data)
     try:
         # 'passthrough', because the cv-bridge from PyPI takes a grey JPEG for a colour one.
         pixels = _bridge().compressed_imgmsg_to_cv2(SimpleNamespace(data=data, format=msg.format), 'passthrough')

@@ -268,6 +268,61 @@ def test_a_compressed_image_without_its_end_is_refused(extension: str, lost: int
         messages.decode(replace(CAMERA, compressed=True), compressed(cut, 'jpeg'))
 
 
+def a_jpeg(shape: tuple[int, ...] = (120, 161, 3), *flags: int) -> bytes:
+    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), (5, 5), 2)
+    return bytes(cv2.imencode('.jpg', noise, flags)[1].tobytes())
+
+
+def decoded_jpeg(data: bytes) -> np.ndarray:
+    return images.decode_compressed('picture', compressed(data, 'jpeg'))
+
+
+def without_tables(data: bytes) -> bytes:
+    """Leave out the Huffman tables, as cameras' MJPEG does: then the standard's count."""
+    kept, at = data[:2], 2
+    while data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
+        kept += b'' if data[at + 1] == 0xC4 else data[at:end]
+        at = end
+    return kept + data[at:]
+
+
+@pytest.mark.parametrize(
+    'data',
+    [a_jpeg(), a_jpeg((64, 48)), a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_PROGRESSIVE, 1), without_tables(a_jpeg())],
+    ids=['colour', 'grey', 'progressive', 'mjpeg'],
+)
+def test_a_jpeg_has_the_same_pixels_with_and_without_simplejpeg(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    pytest.importorskip('simplejpeg', reason='simplejpeg is not installed')
+    pixels = decoded_jpeg(data)
+    assert pixels.dtype == np.uint8
+    monkeypatch.setattr(images, '_simplejpeg', lambda: None)
+    assert np.array_equal(decoded_jpeg(data), pixels)
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda d: d[: len(d) // 2] + d[len(d) // 2 + 300 :],
+        lambda d: d[: len(d) // 2] + b'\xff\xd9',
+        lambda d: d[: len(d) // 2] + bytes(200) + d[len(d) // 2 + 200 :],
+    ],
+    ids=['lost', 'cut', 'zeros'],
+)
+def test_a_jpeg_with_something_missing_inside_is_refused(damage: Any) -> None:
+    pytest.importorskip('simplejpeg', reason='simplejpeg is not installed: OpenCV fills in grey')
+    with pytest.raises(DataError, match=r'jpeg of .* Corrupt JPEG data: .*; allowed whole, valid files only'):
+        decoded_jpeg(damage(a_jpeg()))
+
+
+@pytest.mark.parametrize(
+    'filled',
+    [lambda d: d[:-2] + bytes(500) + d[-2:], lambda d: d + bytes(100), lambda d: d[:-2] + b'\1\2\3' + d[-2:]],
+)
+def test_a_jpeg_that_is_filled_up_is_whole(filled: Any) -> None:
+    assert np.array_equal(decoded_jpeg(filled(a_jpeg())), decoded_jpeg(a_jpeg()))
+
+
 def test_compressed_depth_is_refused(pixels: np.ndarray) -> None:
     data = cv2.imencode('.png', pixels)[1].tobytes()
     with pytest.raises(DataError, match='compressedDepth'):
