@@ -55,6 +55,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--sampling-steps', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--warm-steps', type=int, default=0,
                         help='network calls of a chunk that starts from the last one, 0 for none')  # fmt: skip
+    parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
     parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
                         help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
@@ -69,8 +70,8 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.nodes.latency import run_latency
     from dp_ros.simulation.scores import EvaluationSettings
 
-    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'continuity', 'threads', 'seed',
-             'composed')
+    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'samples', 'continuity', 'threads',
+             'seed', 'composed')
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)
