@@ -22,12 +22,16 @@ def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
 def _export_lerobot(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.training.broken import Broken
     from dp_ros.training.lerobot_export import export_lerobot
     from dp_ros.training.settings import TrainSettings
     from dp_ros.training.sources import read_recordings
 
     settings = read_yaml(locate(options.config), TrainSettings)
-    episodes = read_recordings(options.data, settings.task, cut=settings.cut, columns=settings.columns)
+    episodes = read_recordings(
+        options.data, settings.task, cut=settings.cut, columns=settings.columns,
+        broken=Broken(settings.broken_recordings),
+    )  # fmt: skip
     made = export_lerobot(
         episodes, settings.task, options.out, instruction=options.task, robot=options.robot, progress=True
     )

@@ -118,17 +118,20 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.training.broken import Broken
     from dp_ros.training.processes import is_first_process
     from dp_ros.training.settings import TrainSettings
     from dp_ros.training.sources import read_recordings
     from dp_ros.training.trainer import Trainer, collected
 
     settings = read_yaml(locate(options.config), TrainSettings)
+    broken = Broken(settings.broken_recordings)
     episodes = read_recordings(
         options.data, settings.task, cut=settings.cut, columns=settings.columns,
-        cache=options.cache, workers=options.workers, progress=False,
+        cache=options.cache, workers=options.workers, progress=False, broken=broken,
     )  # fmt: skip
-    result = Trainer(settings, collected(episodes), options.folder).run()
+    read = collected(episodes)
+    result = Trainer(settings, read, options.folder, broken.skipped).run()
     state = 'finished' if result.finished else 'stopped'
     if is_first_process():
         print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')

@@ -21,8 +21,9 @@ import zarr
 from tqdm import tqdm
 
 from dp_ros.config import TaskSpec, to_plain
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.training.bags import find_bags, folder_beside
+from dp_ros.training.broken import Broken
 from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
@@ -42,12 +43,13 @@ def cached_episodes(
     cut: CutSettings = BY_FILE,
     workers: int = 0,
     progress: bool = True,
+    broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes of every bag at or under ``path``, in order of name, by way of the store ``cache``.
 
     Parameters
     ----------
-    path, task, cut
+    path, task, cut, broken
         As for `read_episodes`.
     cache
         Folder of the store; made if it is missing. Its pictures take H x W x 3 bytes each.
@@ -64,13 +66,19 @@ def cached_episodes(
     zarr.open_group(str(cache), mode='a')
     entries = {bag: cache / _key(bag, task, cut) for bag in bags}
     missing = [bag for bag in bags if not entries[bag].exists()]
+    broken = broken or Broken()
     with _pool(min(workers or os.cpu_count() or 1, len(missing))) as pool:
         made = pool.map(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
-        for _ in tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing):
-            pass
+        bar = tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing)
+        for bag, error in zip(missing, bar, strict=True):
+            if error is not None:
+                with broken.reading(bag):
+                    raise error
+    broken.check(len(bags))
     names = episode_names(task)
     for bag in bags:
-        yield from load_episodes(entries[bag], names)
+        if str(bag) not in broken.skipped:
+            yield from load_episodes(entries[bag], names)
 
 
 @contextmanager
@@ -90,7 +98,9 @@ class _Here:
     """A pool of no process but the one that asks."""
 
     @staticmethod
-    def map(function: Callable[[Path, Path], None], bags: Iterable[Path], entries: Iterable[Path]) -> Iterator[None]:
+    def map(
+        function: Callable[[Path, Path], DataError | None], bags: Iterable[Path], entries: Iterable[Path]
+    ) -> Iterator[DataError | None]:
         return map(function, bags, entries)
 
 
@@ -100,8 +110,16 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _fill(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> None:
-    """Decode a bag into its entry, which appears when it is whole."""
+def _fill(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> DataError | None:
+    """Decode a bag into its entry, which appears when it is whole; return what is wrong with the bag."""
+    try:
+        _decode(bag, entry, task, cut)
+    except DataError as error:
+        return error
+    return None
+
+
+def _decode(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> None:
     with folder_beside(entry) as folder:
         group = zarr.open_group(str(folder / 'entry'), mode='w', attributes={'recording': str(bag), 'format': _FORMAT})
         frames = FrameWriter(group)

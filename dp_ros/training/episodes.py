@@ -13,6 +13,7 @@ from dp_ros.messages import type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
+from dp_ros.training.broken import Broken
 from dp_ros.training.collector import Collector, Episode, FrameStore, InMemory, PictureError, Run
 from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.training.goals import picture_names, recorded_goals
@@ -131,7 +132,14 @@ def read_episode(
             raise error if where in str(error) else DataError(f'{where}: {error}') from error
 
 
-def read_episodes(path: Path | str, task: TaskSpec, *, cut: CutSettings = BY_FILE) -> Iterator[Episode]:
-    """Yield the episodes of every bag at or under ``path``, in order of name."""
-    for bag in find_bags(path):
-        yield from read_episode(bag, task, cut=cut)
+def read_episodes(
+    path: Path | str, task: TaskSpec, *, cut: CutSettings = BY_FILE, broken: Broken | None = None
+) -> Iterator[Episode]:
+    """Yield the episodes of every bag at or under ``path``, in order of name; ``broken`` deals with bad ones."""
+    broken, bags = broken or Broken(), find_bags(path)
+    for bag in bags:
+        episodes: list[Episode] = []
+        with broken.reading(bag):
+            episodes = read_episode(bag, task, cut=cut)
+        yield from episodes
+    broken.check(len(bags))

@@ -10,6 +10,7 @@ from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.augment import AugmentSettings
+from dp_ros.training.broken import BrokenRecordings
 from dp_ros.training.cuts import CutSettings
 from dp_ros.training.mirror import MirrorSettings, check_mirror
 
@@ -183,6 +184,8 @@ class TrainSettings:
         By stream, recorded goal and ``action``: what the task's mirror symmetry makes of it; empty: it has none.
     cut
         What divides a recording into episodes.
+    broken_recordings
+        ``refuse`` to train where a rosbag2 recording cannot be read, or ``skip`` it: said, and written to ``run.json``.
     columns
         Of a LeRobot or robomimic dataset, by stream name and ``action``, where they are not the task's topics.
     threads
@@ -207,6 +210,7 @@ class TrainSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     mirror: dict[str, MirrorSettings] = field(default_factory=dict)
     cut: CutSettings = field(default_factory=CutSettings)
+    broken_recordings: BrokenRecordings = 'refuse'
     columns: dict[str, str] = field(default_factory=dict)
     start: str = ''
     steps: int

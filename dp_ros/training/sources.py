@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError, listed
+from dp_ros.training.broken import Broken
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
 
@@ -20,6 +21,7 @@ def read_recordings(
     cache: Path | str | None = None,
     workers: int = 0,
     progress: bool = True,
+    broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes at ``path``: rosbag2 recordings, a LeRobot dataset, robomimic's HDF5, or PushT's zarr.
 
@@ -33,6 +35,8 @@ def read_recordings(
         Of a LeRobot or robomimic dataset, by stream name and ``action``; without one, what the task has as topic.
     cache, workers, progress
         See `cached_episodes`; for rosbag2 recordings.
+    broken
+        Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
 
     """
     from dp_ros.training.hdf5 import SUFFIXES, read_hdf5
@@ -53,19 +57,25 @@ def read_recordings(
     elif path.suffix in SUFFIXES and path.is_file():
         read = read_hdf5(path, in_columns(task, columns or {}))
     else:
-        bags, read = True, _bags(path, task, cut, cache, workers, progress)
+        bags, read = True, _bags(path, task, cut, cache, workers, progress, broken)
     if not bags and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
     yield from read
 
 
 def _bags(
-    path: Path, task: TaskSpec, cut: CutSettings, cache: Path | str | None, workers: int, progress: bool
+    path: Path,
+    task: TaskSpec,
+    cut: CutSettings,
+    cache: Path | str | None,
+    workers: int,
+    progress: bool,
+    broken: Broken | None,
 ) -> Iterator[Episode]:
     if cache is None:
         from dp_ros.training.episodes import read_episodes
 
-        return read_episodes(path, task, cut=cut)
+        return read_episodes(path, task, cut=cut, broken=broken)
     from dp_ros.training.cache import cached_episodes
 
-    return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress)
+    return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress, broken=broken)

@@ -5,7 +5,7 @@ Several processes share each batch without overlap; the first of them alone writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,14 @@ class Trainer:
 
     """
 
-    def __init__(self, settings: TrainSettings, episodes: Sequence[Episode], folder: Path) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        episodes: Sequence[Episode],
+        folder: Path,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:
+        self._skipped = dict(skipped or {})
         check_wandb(settings)
         self.accelerator = start_processes(settings)
         if settings.rollouts.world:
@@ -193,6 +200,7 @@ class Trainer:
             record = {
                 'data_sha256': data_sha256,
                 'held_out_episodes': self.held_out,
+                **({'skipped_recordings': self._skipped} if self._skipped else {}),
                 'training_windows': len(self.train_set),
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }

@@ -1,0 +1,54 @@
+"""Recordings that cannot be read: each refuses the training, or, where that was asked for, is left out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+from tqdm import tqdm
+
+from dp_ros.diffusion.schedule import check_choice
+from dp_ros.errors import DataError
+
+BrokenRecordings = Literal['refuse', 'skip']
+SHOWN = 3  # reasons, where nothing is left
+
+
+class Broken:
+    """What happens to recordings that cannot be read, and which they were.
+
+    Parameters
+    ----------
+    recordings
+        ``refuse`` raises the first one's error, ``skip`` goes on without each.
+
+    Attributes
+    ----------
+    skipped
+        Why each was left out, by its path.
+
+    """
+
+    def __init__(self, recordings: BrokenRecordings = 'refuse') -> None:
+        check_choice('broken_recordings', recordings, get_args(BrokenRecordings))
+        self._refuse = recordings == 'refuse'
+        self.skipped: dict[str, str] = {}
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        """Deal with the DataError of a recording that is read inside; of any other error not."""
+        try:
+            yield
+        except DataError as error:
+            if self._refuse:
+                raise
+            self.skipped[str(path)] = str(error)
+            tqdm.write(f'skipped: {error}')
+
+    def check(self, found: int) -> None:
+        """Raise DataError if none of the ``found`` recordings could be read."""
+        if found and len(self.skipped) == found:
+            some = '; '.join(list(self.skipped.values())[:SHOWN])
+            raise DataError(f'recordings: got {found}, all broken, allowed one or more that can be read: {some}')
