@@ -67,7 +67,7 @@ def test_what_is_wrong_with_the_task_is_no_broken_recording(bags: Path) -> None:
 
 def test_only_two_answers_are_known() -> None:
     with pytest.raises(ConfigError, match=r"broken_recordings: got 'ignore', allowed refuse, skip"):
-        Broken('ignore')  # type: ignore[arg-type]
+        Broken('ignore')
 
 
 @pytest.mark.parametrize('answer', ['refuse', 'skip'])
