@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from dp_ros.commands.common import (
     SAMPLERS,
@@ -16,15 +17,23 @@ from dp_ros.commands.common import (
     speed_argument,
 )
 
+SHOWN: dict[str, dict[str, Any]] = {
+    'push_block': {'bundle': 'models/push_block_state'},
+    'pusht': {'bundle': 'models/pusht_mirror', 'policy_speed': 1.4, 'samples': 4},
+}
+"""What `dp_ros demo` shows of each world, and how."""
+
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
-    parser.add_argument('--bundle', default=None, help='policy to run; without it, models/<world>_state')
+    parser.add_argument('--bundle', default=None, help='policy to run; without it, the best that is shipped')
     parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
     parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
-    speed_argument(parser)
+    parser.add_argument('--policy-speed', type=float, default=None,
+                        help='how many times as fast as it was shown the policy is played; without it, 1, or what '
+                        'suits the policy that is shipped')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
 
 
@@ -32,13 +41,15 @@ def _demo(options: argparse.Namespace) -> int:
     from dp_ros.nodes.demo import run_demo
     from dp_ros.simulation.scores import EvaluationSettings
 
+    chosen = {'bundle': options.bundle} if options.bundle else dict(SHOWN[options.world])
+    if options.policy_speed is not None:
+        chosen['policy_speed'] = options.policy_speed
     settings = EvaluationSettings(
-        bundle=bundle_folder(options.bundle or f'models/{options.world}_state'),
         world=options.world,
         episodes=options.episodes,
         seed=options.seed,
         through='ros',
-        policy_speed=options.policy_speed,
+        **{**chosen, 'bundle': bundle_folder(chosen['bundle'])},
     )
     return run_demo(settings, options.out, print)
 

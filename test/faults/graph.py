@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,6 +126,14 @@ class Graph:
             assert sent_motion.jerks(*commanded, BOUNDS, SLACK) == []
         assert self.rejected() == self._rejected
         assert scenarios.at_rest(self.watch) or self.under_control()
+
+    def stall(self, name: str, seconds: float) -> None:
+        """Stop a process for a while."""
+        os.kill(self.processes.pid(name), signal.SIGSTOP)
+        try:
+            self.watch.run(seconds)
+        finally:
+            os.kill(self.processes.pid(name), signal.SIGCONT)
 
     def restart_controller(self) -> None:
         """Kill the robot with its controller, and start it again; judged is what happens from then on."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from dp_ros.nodes.processes import CONTAINER, POLICY_NODES
+
+# The same faults, injected into this module's graph.
+from .test_injected_faults import (  # noqa: F401
+    test_a_network_that_gives_nan,
+    test_controller_restarted,
+    test_joint_states_gone,
+)
 
 BUFFER, EXECUTOR, PUBLISHER = POLICY_NODES
 
@@ -29,20 +33,6 @@ def graph(shared):
     return shared
 
 
-def test_joint_states_gone(graph):
-    with graph.fault('joint_states', gone=True):
-        graph.watch.run(1.0)
-    graph.wait_for('joint_states: newest message is')
-    graph.judge()
-
-
-def test_a_network_that_gives_nan(graph, off_the_table):
-    with graph.fault('pose', change=off_the_table):
-        graph.wait_for('got nan')
-        graph.rest()
-    graph.judge()
-
-
 def test_the_executor_deactivated_and_activated(graph):
     graph.watch.transition(EXECUTOR, 'deactivate')
     graph.wait_for('no chunk for')
@@ -60,11 +50,7 @@ def test_the_executor_configured_anew_while_the_others_run(graph):
 
 
 def test_the_whole_process_stalled_for_two_seconds(graph):
-    os.kill(graph.processes.pid(CONTAINER), signal.SIGSTOP)
-    try:
-        graph.watch.run(2.0)
-    finally:
-        os.kill(graph.processes.pid(CONTAINER), signal.SIGCONT)
+    graph.stall(CONTAINER, 2.0)
     graph.judge()
 
 
@@ -74,9 +60,4 @@ def test_the_whole_process_killed_and_restarted(graph):
     graph.judge()
     graph.processes.start(CONTAINER)
     graph.recover()
-    graph.judge()
-
-
-def test_controller_restarted(graph):
-    graph.restart_controller()
     graph.judge()

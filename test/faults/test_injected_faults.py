@@ -6,9 +6,7 @@ One graph serves all that leave it whole, one after the other, since starting it
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -90,11 +88,7 @@ def test_a_network_that_gives_nan(graph, off_the_table):
 
 
 def test_inference_stalled_for_two_seconds(graph):
-    os.kill(graph.processes.pid(EXECUTOR), signal.SIGSTOP)
-    try:
-        graph.watch.run(2.0)
-    finally:
-        os.kill(graph.processes.pid(EXECUTOR), signal.SIGCONT)
+    graph.stall(EXECUTOR, 2.0)
     graph.wait_for('no chunk for')
     graph.judge()
 
