@@ -4,15 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from dp_ros.commands.common import WORLDS
+from dp_ros.commands.operate import SHOWN
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.simulation.worlds import check_world
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
 
 
-def test_there_is_a_bundle_for_the_demo() -> None:
-    assert 'pusht_state' in [p.name for p in BUNDLES]
+@pytest.mark.parametrize('world', WORLDS)
+def test_there_is_a_bundle_for_each_demo(world: str) -> None:
+    shown = {**SHOWN[world], 'bundle': share_folder() / SHOWN[world]['bundle']}
+    bundle = EvaluationSettings(world=world, through='ros', **shown).load()
+    check_world(world, bundle.task.action.joints, bundle.name)
 
 
 @pytest.mark.parametrize('folder', BUNDLES, ids=lambda p: p.name)
