@@ -1,12 +1,13 @@
 """ROS images to RGB arrays: checked first, decoded, resized by OpenCV. The same calls live and offline.
 
-JPEGs are decoded by simplejpeg where it is installed. OpenCV, behind cv_bridge, gives the same pixels (both are
-libjpeg-turbo), but where a camera's driver lost a packet it fills in grey and does not say so.
+JPEGs are decoded by simplejpeg where it is installed. OpenCV gives the same pixels (both are libjpeg-turbo), but where
+a camera's driver lost a packet it fills in grey and does not say so. How a camera was held (Exif) changes nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,13 @@ CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _FORMATS = {'jpeg': (b'\xff\xd8\xff', b'\xff\xd9'), 'png': (b'\x89PNG\r\n\x1a\n', b'IEND')}
 # Cameras may pad after the end marker.
 _TAIL = 4096
-# And before it, or a few bytes before any: libjpeg speaks of that too. More is what is left of a picture with a hole.
-_EXTRA = re.compile(r'(\d+) extraneous bytes before marker')
+# And before it; libjpeg speaks of that too. More of it, of all values, is what is left of a picture with a hole.
+_FILLED = re.compile(r'(\d+) extraneous bytes before marker 0xd9')
 _FEW = 16
+# What libjpeg says of a picture with a hole; all else it says of pictures that are odd, and whole.
+_LOST = re.compile(r'premature end|bad Huffman code|found marker|extraneous bytes before marker 0xd[0-79]')
+_SCAN = b'\xff\xda'
+MOST_PIXELS = 2**26
 
 _PNG_SIZE, _PNG_DEPTH = 16, 24  # where a png says its width and height, and its bits a channel
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments with a picture's size
@@ -53,28 +58,33 @@ def _simplejpeg() -> Any:
 
 
 def _decode_jpeg(what: str, data: bytes) -> np.ndarray:
-    """Return a JPEG as RGB; DataError for one with anything missing."""
-    try:
+    """Return a JPEG as RGB; DataError for one with a hole that libjpeg notices, as it does most."""
+    if _simplejpeg() is not None:
         try:
-            rgb: np.ndarray = _simplejpeg().decode_jpeg(data, colorspace='RGB')
+            return _whole_jpeg(data)
         except ValueError as error:
-            if not _filled_up(data, str(error)):
-                raise
-            rgb = _simplejpeg().decode_jpeg(data, colorspace='RGB', strict=False)
+            if _LOST.search(str(error)):
+                raise DataError(
+                    f'{what}: jpeg of {len(data)} bytes cannot be decoded: {error}; allowed whole, valid files only'
+                ) from error
+    import cv2
+
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return _rgb(what, 'jpeg', data, lambda: cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags))
+
+
+def _whole_jpeg(data: bytes) -> np.ndarray:
+    """Decode a JPEG of which libjpeg has nothing to say, but that it is filled up before its end; or ValueError."""
+    try:
+        rgb: np.ndarray = _simplejpeg().decode_jpeg(data, colorspace='RGB')
     except ValueError as error:
-        raise DataError(
-            f'{what}: jpeg of {len(data)} bytes cannot be decoded: {error}; allowed whole, valid files only'
-        ) from error
+        found = _FILLED.search(str(error))
+        end = data.find(_FORMATS['jpeg'][1], data.rfind(_SCAN))
+        begin = end - int(found[1]) if found else end
+        if not found or begin < 0 or (end - begin > _FEW and len(set(data[begin:end])) > 1):
+            raise
+        rgb = _simplejpeg().decode_jpeg(data[:begin] + data[end:], colorspace='RGB')
     return rgb
-
-
-def _filled_up(data: bytes, complaint: str) -> bool:
-    """Whether all that libjpeg complains of is filling."""
-    found = _EXTRA.search(complaint)
-    if found is None:
-        return False
-    end = data.rfind(_FORMATS['jpeg'][1])
-    return int(found[1]) <= _FEW or len(set(data[max(0, end - int(found[1])) : end])) == 1
 
 
 def decode_image(what: str, msg: Any) -> np.ndarray:
@@ -100,8 +110,6 @@ def decode_image(what: str, msg: Any) -> np.ndarray:
 
 def decode_compressed(what: str, msg: Any) -> np.ndarray:
     """Return a ``sensor_msgs/CompressedImage`` (JPEG or PNG) as RGB, (H, W, 3) uint8."""
-    import cv2
-
     data = bytes(msg.data)
     kind = next((k for k, (start, _) in _FORMATS.items() if data.startswith(start)), None)
     if kind is None or 'compresseddepth' in msg.format.lower():
@@ -113,11 +121,22 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
         raise DataError(f'{what}: got a png of {data[_PNG_DEPTH]} bit a channel, allowed 8: depth is no RGB')
     if _FORMATS[kind][1] not in data[-_TAIL:]:
         raise DataError(f'{what}: got {len(data)} bytes of {kind} without an end marker, allowed whole files only')
-    if kind == 'jpeg' and _simplejpeg() is not None:
+    size = compressed_size(data)
+    if size and size[0] * size[1] > MOST_PIXELS:
+        raise DataError(f'{what}: got a {kind} of {size[0]} x {size[1]} pixels, allowed up to {MOST_PIXELS}')
+    if kind == 'jpeg':
         return _decode_jpeg(what, data)
+    # 'passthrough', because the cv-bridge from PyPI takes a grey picture for a coloured one.
+    message = SimpleNamespace(data=data, format=msg.format)
+    return _rgb(what, kind, data, lambda: _bridge().compressed_imgmsg_to_cv2(message, 'passthrough'))
+
+
+def _rgb(what: str, kind: str, data: bytes, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
+    """Return what OpenCV decodes as RGB."""
+    import cv2
+
     try:
-        # 'passthrough', because the cv-bridge from PyPI takes a grey JPEG for a colour one.
-        pixels = _bridge().compressed_imgmsg_to_cv2(SimpleNamespace(data=data, format=msg.format), 'passthrough')
+        pixels = decode()
     except cv2.error as error:
         raise DataError(f'{what}: {kind} of {len(data)} bytes cannot be decoded: {error}') from error
     if pixels is None:

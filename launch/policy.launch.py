@@ -72,7 +72,8 @@ ARGUMENTS = [
         'respawn',
         default_value='false',
         description='Start a policy node again when it ends, whatever ended it; false: the rest is shut down with it. '
-        'The robot stays at rest until ~/reset where that is what the ladder says.',
+        'The robot stays at rest until ~/reset where that is what the ladder says. Not with composed: a publisher that '
+        'ended with the others would not know that it was stopped.',
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
@@ -123,6 +124,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
     composed = LaunchConfiguration('composed').perform(context) == 'true'
+    if composed and LaunchConfiguration('respawn').perform(context) == 'true':
+        raise ValueError('respawn: got true with composed, allowed false: a stop until ~/reset would be forgotten')
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [
         *(_node(executable, policy, **_ending(context, executable)) for executable in executables),

@@ -273,6 +273,20 @@ def a_jpeg(shape: tuple[int, ...] = (120, 161, 3), *flags: int) -> bytes:
     return bytes(cv2.imencode('.jpg', noise, flags)[1].tobytes())
 
 
+def with_restarts(filler: bytes = b'') -> bytes:
+    data = a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_RST_INTERVAL, 4)
+    for marker in range(0xD0, 0xD8):
+        data = data.replace(bytes([0xFF, marker]), filler + bytes([0xFF, marker]))
+    return data
+
+
+def turned(data: bytes) -> bytes:
+    """Say in Exif that the camera was held on its side."""
+    tiff = b'MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0'
+    exif = b'Exif\0\0' + tiff
+    return data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+
+
 def decoded_jpeg(data: bytes) -> np.ndarray:
     return images.decode_compressed('picture', compressed(data, 'jpeg'))
 
@@ -289,8 +303,12 @@ def without_tables(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     'data',
-    [a_jpeg(), a_jpeg((64, 48)), a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_PROGRESSIVE, 1), without_tables(a_jpeg())],
-    ids=['colour', 'grey', 'progressive', 'mjpeg'],
+    [
+        a_jpeg(), a_jpeg((64, 48)), a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_PROGRESSIVE, 1), without_tables(a_jpeg()),
+        turned(a_jpeg()), with_restarts(), a_jpeg().replace(b'JFIF\0\1', b'JFIF\0\2'),
+        a_jpeg().replace(b'\xff\xc4', bytes(7) + b'\xff\xc4', 1),
+    ],
+    ids=['colour', 'grey', 'progressive', 'mjpeg', 'turned', 'restarts', 'odd version', 'filled head'],
 )
 def test_a_jpeg_has_the_same_pixels_with_and_without_simplejpeg(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     pytest.importorskip('simplejpeg', reason='simplejpeg is not installed')
@@ -306,8 +324,10 @@ def test_a_jpeg_has_the_same_pixels_with_and_without_simplejpeg(monkeypatch: pyt
         lambda d: d[: len(d) // 2] + d[len(d) // 2 + 300 :],
         lambda d: d[: len(d) // 2] + b'\xff\xd9',
         lambda d: d[: len(d) // 2] + bytes(200) + d[len(d) // 2 + 200 :],
+        lambda d: with_restarts(b'\1\2\3'),
+        lambda d: d[: len(d) // 2] + d[len(d) // 2 + 300 : -2] + bytes(20) + d[-2:],
     ],
-    ids=['lost', 'cut', 'zeros'],
+    ids=['lost', 'cut', 'zeros', 'restarts filled up', 'lost and filled up'],
 )
 def test_a_jpeg_with_something_missing_inside_is_refused(damage: Any) -> None:
     pytest.importorskip('simplejpeg', reason='simplejpeg is not installed: OpenCV fills in grey')
@@ -317,10 +337,22 @@ def test_a_jpeg_with_something_missing_inside_is_refused(damage: Any) -> None:
 
 @pytest.mark.parametrize(
     'filled',
-    [lambda d: d[:-2] + bytes(500) + d[-2:], lambda d: d + bytes(100), lambda d: d[:-2] + b'\1\2\3' + d[-2:]],
+    [
+        lambda d: d[:-2] + bytes(500) + d[-2:],
+        lambda d: d[:-2] + bytes(500) + 2 * d[-2:],
+        lambda d: d + bytes(100),
+        lambda d: d[:-2] + b'\1\2\3' + d[-2:],
+    ],
 )
 def test_a_jpeg_that_is_filled_up_is_whole(filled: Any) -> None:
     assert np.array_equal(decoded_jpeg(filled(a_jpeg())), decoded_jpeg(a_jpeg()))
+
+
+def test_a_jpeg_that_claims_to_be_huge_is_refused_before_it_is_decoded() -> None:
+    data = a_jpeg()
+    at = data.index(b'\xff\xc0') + 5
+    with pytest.raises(DataError, match='got a jpeg of 65000 x 65000 pixels, allowed up to'):
+        decoded_jpeg(data[:at] + 2 * (65000).to_bytes(2, 'big') + data[at + 4 :])
 
 
 def test_compressed_depth_is_refused(pixels: np.ndarray) -> None:

@@ -57,6 +57,10 @@ class WaitSet:
         conditions = [*own, *_usable(guards)]
         self._plain_guards = {g.handle.pointer: g for g in own if _is_plain(g.callback)}
         self._others = {g.handle.pointer: g for g in own if not _is_plain(g.callback)}
+        for guard in self._plain_guards.values():
+            if guard._executor_triggered:  # rclpy has seen it, and did not get there
+                guard._executor_triggered = False
+                guard.trigger()
         self._waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
         count = NumberOfEntities(len(subscriptions), len(conditions), len(timers), len(clients), len(services))
         for waitable in self._waitables:

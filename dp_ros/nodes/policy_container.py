@@ -1,7 +1,8 @@
 """The three nodes of a policy in one process: the same nodes, topics and parameters, and less time between them.
 
 Each has an executor and a thread of its own, so none waits for another's callbacks; observations and chunks are handed
-over in memory (`dp_ros.nodes.intra_process`). When one of them ends, all end, as one process would.
+over in memory (`dp_ros.nodes.intra_process`). When one of them ends, all end,
+the trajectory_publisher by stopping the arm.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.utilities import try_shutdown
 
 from dp_ros.errors import ConfigError
@@ -33,9 +36,17 @@ def _run(args: Sequence[str] | None) -> int:
     if len(set(names)) < len(names):
         raise ConfigError(f'policy_container: got the name {names[0]} for all nodes, allowed none: they have their own')
     codes = [1] * len(nodes)  # of a thread that ended by an error nobody foresaw
+    over = threading.Event()
 
     def live(number: int) -> None:
-        codes[number] = guarded(lambda: spin(nodes[number]))  # its end wakes up the others
+        try:
+            codes[number] = guarded(lambda: spin(nodes[number], over.is_set))
+        finally:
+            over.set()
+            for executor in [node.executor for node in nodes]:
+                if executor is not None:
+                    with suppress(InvalidHandle):  # it has ended too
+                        executor.wake()
 
     threads = [threading.Thread(target=live, args=(number,), name=name) for number, name in enumerate(names)]
     for thread in threads:
@@ -44,7 +55,7 @@ def _run(args: Sequence[str] | None) -> int:
         for thread in threads:
             thread.join()
     finally:
-        try_shutdown()
+        over.set()
         for thread in threads:
             thread.join()
     return max(codes)
@@ -53,7 +64,10 @@ def _run(args: Sequence[str] | None) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the three nodes."""
     sys.setswitchinterval(SWITCH)
-    return guarded(lambda: _run(args))
+    try:
+        return guarded(lambda: _run(args))
+    finally:
+        try_shutdown()
 
 
 if __name__ == '__main__':

@@ -25,11 +25,14 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
         rclpy.init(args=list(args) if args is not None else None)
         return spin(create())
 
-    return guarded(live)
+    try:
+        return guarded(live)
+    finally:
+        try_shutdown()
 
 
 def guarded(live: Callable[[], int]) -> int:
-    """Return the exit code of ``live``, or that of the error that ended it; either way, ROS is over in this process."""
+    """Return the exit code of ``live``, or that of the error that ended it."""
     try:
         return live()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -41,12 +44,10 @@ def guarded(live: Callable[[], int]) -> int:
         if ok():
             raise
         return 0  # the signal came while something was being published
-    finally:
-        try_shutdown()
 
 
-def spin(node: ManagedNode) -> int:
-    """Start a node if it starts itself, and work for it until it dies; return the exit code."""
+def spin(node: ManagedNode, stop: Callable[[], bool] = lambda: False) -> int:
+    """Start a node if it starts itself, and work for it until it dies or is to ``stop``; return the exit code."""
     executor = make_executor()
     executor.add_node(node)
     try:
@@ -57,7 +58,7 @@ def spin(node: ManagedNode) -> int:
         gc.freeze()
         # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
         node.died.add_done_callback(lambda _: executor.wake())
-        while node.context.ok() and not node.died.done():
+        while node.context.ok() and not node.died.done() and not stop():
             executor.spin_once()
         if node.died.done():
             get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')

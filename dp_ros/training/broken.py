@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,23 @@ from tqdm import tqdm
 
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import DataError
+from dp_ros.training.first_process import is_first_process
 
 BrokenRecordings = Literal['refuse', 'skip']
 SHOWN = 3  # reasons, where nothing is left
+MACHINE = ('SQLITE_CANTOPEN', 'SQLITE_FULL', 'SQLITE_IOERR', 'SQLITE_NOMEM', 'SQLITE_PERM')
+
+
+def is_broken(error: DataError) -> bool:
+    """Whether it is the recording that is wrong, and not the machine that reads it: its memory, disk or packages."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError | MemoryError | ImportError):
+            return False
+        if isinstance(cause, sqlite3.Error) and getattr(cause, 'sqlite_errorname', '').startswith(MACHINE):
+            return False
+        cause = cause.__cause__
+    return True
 
 
 class Broken:
@@ -42,10 +57,11 @@ class Broken:
         try:
             yield
         except DataError as error:
-            if self._refuse:
+            if self._refuse or not is_broken(error):
                 raise
             self.skipped[str(path)] = str(error)
-            tqdm.write(f'skipped: {error}')
+            if is_first_process():
+                tqdm.write(f'skipped: {error}')
 
     def check(self, found: int) -> None:
         """Raise DataError if none of the ``found`` recordings could be read."""

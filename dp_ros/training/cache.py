@@ -23,15 +23,15 @@ from tqdm import tqdm
 from dp_ros.config import TaskSpec, to_plain
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.training.bags import find_bags, folder_beside
-from dp_ros.training.broken import Broken
+from dp_ros.training.broken import Broken, is_broken
 from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
 from dp_ros.training.episodes import read_episode
 from dp_ros.training.goals import episode_names, picture_names
 
-# Goes up when the same files are read otherwise: 2 since clocks that were set back are refused.
-_FORMAT = 2
+# Goes up when the same files are read otherwise: since 2 clocks that were set back are refused, since 3 holes in JPEGs.
+_FORMAT = 3
 _LEARNING_ONLY = ('obs_horizon', 'pred_horizon', 'exec_horizon')
 
 
@@ -115,6 +115,8 @@ def _fill(bag: Path, entry: Path, task: TaskSpec, cut: CutSettings) -> DataError
     try:
         _decode(bag, entry, task, cut)
     except DataError as error:
+        if not is_broken(error):
+            raise  # causes do not come along from another process
         return error
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 
 import torch
@@ -14,11 +13,6 @@ from dp_ros.training.settings import TrainSettings
 
 LONGEST_WAIT = timedelta(hours=4)
 """How long processes wait for the first one, which alone validates and runs episodes."""
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and shows; told by the launcher, before anything is set up."""
-    return os.environ.get('RANK', '0') == '0'
 
 
 def start_processes(settings: TrainSettings) -> Accelerator:

@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
 
 from dp_ros.config import to_plain
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.policy.files import sha256
 from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
 from dp_ros.training.draws import batches
 from dp_ros.training.episodes import Episode
+from dp_ros.training.first_process import is_first_process
 from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
 from dp_ros.training.mirror import with_mirrored
-from dp_ros.training.processes import is_first_process, start_processes
+from dp_ros.training.processes import start_processes
 from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, checkpoint_file, load_network, open_run
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
@@ -195,6 +196,10 @@ class Trainer:
 
     def _open_folder(self, data_sha256: str) -> None:
         """Start the run folder, or take up the run that it holds; only the first process needs to see it."""
+        if self.accelerator.num_processes > 1:
+            hashes = {read[:12] for read in gather_object([data_sha256])}
+            if len(hashes) > 1:
+                raise DataError(f'recordings: got data {listed(sorted(hashes))} in several processes, allowed the same')
         found: list[dict[str, Any] | None] = [None]
         if self.accelerator.is_main_process:
             record = {

@@ -87,13 +87,17 @@ def test_an_argument_that_is_not_allowed_is_refused(argument):
         nodes(params_file='x.yaml', **argument)
 
 
-@pytest.mark.parametrize('composed', ['true', 'false'])
-@pytest.mark.parametrize('respawn', ['true', 'false'])
+@pytest.mark.parametrize(('respawn', 'composed'), [('true', 'false'), ('false', 'false'), ('false', 'true')])
 def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn, composed):
     for node in nodes(sim='true', params_file='x.yaml', respawn=respawn, composed=composed):
         again = respawn == 'true' and node.node_executable != 'simulated_robot'
         assert node._ExecuteLocal__respawn == again
         assert bool(node._ExecuteLocal__on_exit) != again
+
+
+def test_a_publisher_that_would_forget_a_stop_is_not_started_again():
+    with pytest.raises(ValueError, match='respawn: got true with composed, allowed false'):
+        nodes(sim='false', params_file='x.yaml', respawn='true', composed='true')
 
 
 def launch_until(done: Callable[[], bool], **arguments: str) -> int:

@@ -253,6 +253,43 @@ def test_in_one_process_they_move_the_robot_and_say_the_same(start, ros, tiny):
     ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
 
 
+FAILING = """
+import sys, threading
+from dp_ros.nodes.policy_container import main
+from dp_ros.nodes.policy_executor import PolicyExecutor
+take, taken = PolicyExecutor._take, []
+def fail(self, observation):
+    taken.append(observation)
+    if len(taken) > 40:
+        raise RuntimeError('nobody foresaw this')
+    take(self, observation)
+PolicyExecutor._take = fail
+raise SystemExit(main(sys.argv))
+"""
+
+
+def test_in_one_process_an_error_nobody_foresaw_in_one_stops_the_arm_and_ends_all(start, ros, tiny, tmp_path):
+    commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    start(ROBOT, set=['camera:=false'])
+    script = tmp_path / 'failing.py'
+    script.write_text(FAILING)
+    limits = [word for setting in NO_LIMITS for word in ('-p', f'trajectory_publisher:{setting}')]
+    log = tmp_path / 'failing.log'
+    with log.open('wb') as file:
+        command = [sys.executable, str(script), '--ros-args', '--params-file', str(PUSHT), '-p', f'bundle:={tiny}']
+        failing = subprocess.Popen([*command, *limits], stdout=file, stderr=subprocess.STDOUT)
+    try:
+        ros.wait(lambda: failing.poll() is not None, 'the process to end')
+    finally:
+        failing.kill()
+    assert failing.wait() == 1
+    assert 'nobody foresaw this' in log.read_text()
+    ros.spin(0.3)
+    ends = [messages.trajectory_value(command).stamp + int(messages.trajectory_value(command).times[-1])
+            for command in commands]  # fmt: skip
+    assert ends[-1] < ends[-2], 'the last command ends sooner than the one before: it stops'
+
+
 def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, tiny):
     start(ROBOT, set=['camera:=false'])
     start_composed(start, tiny)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +13,8 @@ import yaml
 from dp_ros.cli import main
 from dp_ros.config import to_plain
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.training.broken import Broken
+from dp_ros.training import bags as bags_module
+from dp_ros.training.broken import Broken, is_broken
 from dp_ros.training.sources import read_recordings
 from test.training.bag_maker import TASK, arm, save
 
@@ -31,19 +34,19 @@ def bags(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=['memory', 'cache', 'workers'])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Each way that recordings are read."""
     caches = {'cache': tmp_path / 'cache', 'workers': tmp_path / 'cache'}
     return {'cache': caches.get(request.param), 'workers': 2 if request.param == 'workers' else 1}
 
 
-def test_it_refuses_all_unless_asked_otherwise(bags: Path, store: dict[str, object]) -> None:
+def test_it_refuses_all_unless_asked_otherwise(bags: Path, store: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=rf'{BAD}.*(cut short|damaged)'):
         list(read_recordings(bags, TASK, progress=False, **store))
 
 
 def test_it_is_skipped_by_name_and_the_others_are_read(
-    bags: Path, store: dict[str, object], capsys: pytest.CaptureFixture[str]
+    bags: Path, store: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Broken('skip')
     found = list(read_recordings(bags, TASK, progress=False, broken=broken, **store))
@@ -52,7 +55,7 @@ def test_it_is_skipped_by_name_and_the_others_are_read(
     assert f'skipped: bag {bags / BAD}' in capsys.readouterr().out
 
 
-def test_where_none_can_be_read_nothing_is_trained_on(bags: Path, store: dict[str, object]) -> None:
+def test_where_none_can_be_read_nothing_is_trained_on(bags: Path, store: dict[str, Any]) -> None:
     for name in NAMES:
         (file,) = (bags / name).glob('*.mcap')
         file.write_bytes(file.read_bytes()[:500])
@@ -63,6 +66,38 @@ def test_where_none_can_be_read_nothing_is_trained_on(bags: Path, store: dict[st
 def test_what_is_wrong_with_the_task_is_no_broken_recording(bags: Path) -> None:
     with pytest.raises(ConfigError, match='allowed'):
         list(read_recordings(bags, TASK, cache=bags / 'cache', workers=-1, broken=Broken('skip')))
+
+
+@pytest.mark.parametrize('cached', [True, False])
+@pytest.mark.parametrize(
+    'error',
+    [OSError(24, 'Too many open files'), PermissionError(13, 'denied'), MemoryError(), ImportError('zstandard')],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_wrong_with_the_machine_is_no_broken_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, cached: bool
+) -> None:
+    for name in NAMES:
+        save(tmp_path / 'bags' / name, arm(3.0))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bags_module, '_OPEN', {'mcap': fail, 'sqlite3': fail})
+    cache = tmp_path / 'cache' if cached else None
+    with pytest.raises(DataError, match=type(error).__name__):
+        list(read_recordings(tmp_path / 'bags', TASK, cache=cache, workers=1, progress=False, broken=Broken('skip')))
+
+
+@pytest.mark.parametrize(
+    ('name', 'broken'), [('SQLITE_CANTOPEN', False), ('SQLITE_IOERR_READ', False), ('SQLITE_CORRUPT', True)]
+)
+def test_a_database_may_be_broken_or_the_disk_that_it_lies_on(name: str, broken: bool) -> None:
+    cause = sqlite3.OperationalError('what it says')
+    cause.sqlite_errorname = name
+    error = DataError('bag')
+    error.__cause__ = cause
+    assert is_broken(error) is broken
 
 
 def test_only_two_answers_are_known() -> None:
