@@ -45,7 +45,7 @@ def _run(args: Sequence[str] | None) -> int:
             over.set()
             for executor in [node.executor for node in nodes]:
                 if executor is not None:
-                    with suppress(InvalidHandle):  # it has ended too
+                    with suppress(InvalidHandle, AttributeError):  # it is ending too
                         executor.wake()
 
     threads = [threading.Thread(target=live, args=(number,), name=name) for number, name in enumerate(names)]
