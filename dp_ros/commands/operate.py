@@ -19,7 +19,7 @@ from dp_ros.commands.common import (
 
 SHOWN: dict[str, dict[str, Any]] = {
     'push_block': {'bundle': 'models/push_block_state'},
-    'pusht': {'bundle': 'models/pusht_mirror', 'policy_speed': 1.4, 'samples': 4},
+    'pusht': {'bundle': 'models/pusht_mirror', 'policy_speed': 1.4},
 }
 """What `dp_ros demo` shows of each world, and how."""
 
