@@ -118,7 +118,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     from dp_ros.config import read_yaml
     from dp_ros.paths import locate
-    from dp_ros.training.broken import Broken
+    from dp_ros.training.broken_recordings import Broken
     from dp_ros.training.first_process import is_first_process
     from dp_ros.training.settings import TrainSettings
     from dp_ros.training.sources import read_recordings

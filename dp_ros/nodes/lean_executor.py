@@ -56,7 +56,7 @@ class WaitSet:
         own = _usable(g for node in nodes for g in node.guards)
         conditions = [*own, *_usable(guards)]
         self._plain_guards = {g.handle.pointer: g for g in own if _is_plain(g.callback)}
-        self._others = {g.handle.pointer: g for g in own if not _is_plain(g.callback)}
+        self._coroutine_guards = {g.handle.pointer: g for g in own if not _is_plain(g.callback)}
         for guard in self._plain_guards.values():
             if guard._executor_triggered:  # rclpy has seen it, and did not get there
                 guard._executor_triggered = False
@@ -117,8 +117,9 @@ class WaitSet:
         timers, subscriptions = (self._set.get_ready_entities(kind) for kind in ('timer', 'subscription'))
         triggered = self._set.get_ready_entities('guard_condition')
         for pointer in triggered:
-            if pointer in self._others:
-                self._others[pointer]._executor_triggered = True  # by this it is known to rclpy: it is ready only once
+            if pointer in self._coroutine_guards:
+                # By this it is known to rclpy, for it is ready only once.
+                self._coroutine_guards[pointer]._executor_triggered = True
         more = (
             not (self._timers.keys() >= set(timers) and self._subscriptions.keys() >= set(subscriptions))
             or not self._plain_guards.keys() >= set(triggered)

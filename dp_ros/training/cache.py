@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dp_ros.config import TaskSpec, to_plain
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.training.bags import find_bags, folder_beside
-from dp_ros.training.broken import Broken, is_broken
+from dp_ros.training.broken_recordings import Broken, is_broken
 from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings

@@ -13,7 +13,7 @@ from dp_ros.messages import type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
-from dp_ros.training.broken import Broken
+from dp_ros.training.broken_recordings import Broken
 from dp_ros.training.collector import Collector, Episode, FrameStore, InMemory, PictureError, Run
 from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.training.goals import picture_names, recorded_goals

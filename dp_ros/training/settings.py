@@ -10,7 +10,7 @@ from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.augment import AugmentSettings
-from dp_ros.training.broken import BrokenRecordings
+from dp_ros.training.broken_recordings import BrokenRecordings
 from dp_ros.training.cuts import CutSettings
 from dp_ros.training.mirror import MirrorSettings, check_mirror
 

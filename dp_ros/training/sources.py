@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError, listed
-from dp_ros.training.broken import Broken
+from dp_ros.training.broken_recordings import Broken
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings
 
