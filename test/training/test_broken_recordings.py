@@ -84,9 +84,10 @@ def test_what_is_wrong_with_the_machine_is_no_broken_recording(
         raise error
 
     monkeypatch.setattr(bags_module, '_OPEN', {'mcap': fail, 'sqlite3': fail})
-    cache = tmp_path / 'cache' if cached else None
+    cache, broken = tmp_path / 'cache' if cached else None, Broken('skip')
     with pytest.raises(DataError, match=type(error).__name__):
-        list(read_recordings(tmp_path / 'bags', TASK, cache=cache, workers=1, progress=False, broken=Broken('skip')))
+        list(read_recordings(tmp_path / 'bags', TASK, cache=cache, workers=1, progress=False, broken=broken))
+    assert broken.skipped == {}
 
 
 @pytest.mark.parametrize(
