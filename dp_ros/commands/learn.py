@@ -140,8 +140,9 @@ def _train(options: argparse.Namespace) -> int:
 
 def add_export(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'export', _export, 'Export a run as a bundle that a robot can load.')
-    parser.add_argument('run_folder', metavar='RUN', type=Path, help='run folder of dp_ros train')
+    parser = command(commands, 'export', _export, 'Export a run, or a bundle anew, as a bundle that a robot can load.')
+    parser.add_argument('run_folder', metavar='RUN', type=Path,
+                        help='run folder of dp_ros train, or a bundle with float weights')  # fmt: skip
     parser.add_argument('bundle', type=Path, help='folder to write')
     parser.add_argument('--weights', default='float16', choices=['float16', 'float32', 'int8'],
                         help='how weights are stored; int8 is computed so too: faster, not quite the same')  # fmt: skip

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+HIDDEN = 4  # times the width: the inner layer
+
 
 class LevelEmbedding(nn.Module):
     """Sinusoids of the noise level (Vaswani et al. 2017, section 3.5), then a two-layer network: (B,) -> (B, width)."""
@@ -18,7 +20,7 @@ class LevelEmbedding(nn.Module):
         half = width // 2
         rates = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000.0) / (half - 1)))
         self.register_buffer('frequencies', rates, persistent=False)
-        self.layers = nn.Sequential(nn.Linear(width, width * 4), nn.Mish(), nn.Linear(width * 4, width))
+        self.layers = nn.Sequential(nn.Linear(width, width * HIDDEN), nn.Mish(), nn.Linear(width * HIDDEN, width))
 
     def forward(self, k: Tensor) -> Tensor:
         """Embed noise levels ``k`` (B,) int64."""

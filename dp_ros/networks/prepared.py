@@ -53,7 +53,7 @@ class FilmEncoder(nn.Module):
     def __init__(self, encoder: nn.Module, unet: Unet1d) -> None:
         super().__init__()
         self.encoder = encoder
-        weights, biases = zip(*((b.film.weight, b.film.bias) for b in _blocks(unet)), strict=True)
+        weights, biases = zip(*((b.film.weight, b.film.bias) for b in film_blocks(unet)), strict=True)
         level_width = 2 * len(unet.level.frequencies)
         observed = [weight[:, level_width:] for weight in weights]
         self.film = nn.Linear(observed[0].shape[1], sum(len(bias) for bias in biases)).requires_grad_(False)
@@ -73,7 +73,7 @@ class PreparedUnet(nn.Module):
     def __init__(self, unet: Unet1d, *, levels: int, pred_horizon: int) -> None:
         super().__init__()
         self.unet, self.pred_horizon = unet, pred_horizon
-        blocks = list(_blocks(unet))
+        blocks = list(film_blocks(unet))
         with torch.no_grad():
             level = nn.functional.mish(unet.level(torch.arange(levels)))
             rows = [level @ block.film.weight[:, : level.shape[1]].T for block in blocks]
@@ -98,7 +98,7 @@ class PreparedUnet(nn.Module):
         return unet.project(_activated(unet.last, x, times)).transpose(1, 2)
 
 
-def _blocks(unet: Unet1d) -> Iterator[FilmResidual]:
+def film_blocks(unet: Unet1d) -> Iterator[FilmResidual]:
     """Yield the blocks in the order in which they are computed."""
     for pair in (*unet.down, unet.middle, *unet.up):
         yield from pair

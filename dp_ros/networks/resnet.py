@@ -24,9 +24,14 @@ class SpatialSoftmax(nn.Module):
         """Reduce feature maps to keypoints."""
         _, _, height, width = features.shape
         weights = features.flatten(2).softmax(dim=-1).view_as(features)
-        xs = torch.linspace(-1.0, 1.0, width, device=features.device)
-        ys = torch.linspace(-1.0, 1.0, height, device=features.device)
+        xs, ys = (_coordinates(int(count), features.device) for count in (width, height))
         return torch.cat(((weights.sum(2) * xs).sum(-1), (weights.sum(3) * ys).sum(-1)), dim=-1)
+
+
+def _coordinates(count: int, device: torch.device) -> Tensor:
+    if count == 1:
+        return torch.full((1,), -1.0, device=device)  # what linspace gives; in ONNX it would divide by 0
+    return torch.linspace(-1.0, 1.0, count, device=device)
 
 
 def _norm(channels: int) -> nn.GroupNorm:

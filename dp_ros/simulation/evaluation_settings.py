@@ -47,6 +47,8 @@ class EvaluationSettings:
         Longest episode [s].
     record
         A new or empty folder for recordings of the episodes that succeed, or None.
+    record_camera
+        Whether the world's cameras are recorded too, although the policy does not look: for one that will.
     workers
         Processes that share the episodes; with more than one, chunks take longer than they would alone.
 
@@ -75,6 +77,7 @@ class EvaluationSettings:
     seconds: float = 30.0
     workers: int = 1
     record: Path | None = None
+    record_camera: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -101,6 +104,8 @@ class EvaluationSettings:
             raise ConfigError('composed: got it direct, allowed through ros only: nodes are processes there')
         if self.record is not None and self.through == 'ros':
             raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
+        if self.record_camera and self.record is None:
+            raise ConfigError('record_camera: got it without record, allowed with it only')
         if self.delay is not None and self.through == 'ros':
             raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
 

@@ -97,7 +97,9 @@ class DirectRunner:
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.world = make_world(settings.world)
-        self.camera = any(isinstance(s, ImageStream) for s in self.task.streams)
+        sees = any(isinstance(s, ImageStream) for s in self.task.streams)
+        self.camera = sees or settings.record_camera
+        self.camera_rate = settings.camera_rate if sees else 10.0
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
@@ -142,7 +144,7 @@ class _Episode:
     def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
-            runner.world, start=START, camera=runner.camera, camera_rate=runner.settings.camera_rate
+            runner.world, start=START, camera=runner.camera, camera_rate=runner.camera_rate
         )
         self.robot.reset(seed)
         self.planner = runner.planner()

@@ -20,7 +20,9 @@ import dp_ros
 from dp_ros.config import parse, read_yaml, to_plain
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.policy.bundle import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.training.bundle_network import bundle_network
 from dp_ros.training.checkpoint import load_checkpoint
 from dp_ros.training.settings import TrainSettings
 
@@ -71,7 +73,12 @@ def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]
 
 
 def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = None) -> Path:
-    """Return a run's weights: without a choice, the best by rollouts, or the last where there were none."""
+    """Return a run's weights: without a choice, the best by rollouts, or the last where there were none.
+
+    Of a bundle its description, which holds the SHA-256 of its files.
+    """
+    if is_bundle(folder):
+        return folder / MANIFEST
     best = checkpoint == 'best' or (checkpoint is None and (folder / BEST).exists())
     return folder / (BEST if best else CHECKPOINT)
 
@@ -87,8 +94,10 @@ def load_network(
 ) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
     """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record.
 
-    Of the weights in `checkpoint_file`.
+    Of the weights in `checkpoint_file`. ``folder`` may be a bundle too; see `dp_ros.training.bundle_network`.
     """
+    if is_bundle(folder):
+        return _load_bundle(folder, checkpoint)
     settings = read_yaml(folder / CONFIG, TrainSettings)
     path = checkpoint_file(folder, checkpoint)
     best, state = path.name == BEST, load_checkpoint(path)
@@ -102,6 +111,22 @@ def load_network(
     if best:
         record['rollouts'] = dict(zip(('mean_score', 'success_rate'), state['reached'], strict=True))
     return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{path}.normalizer'), record
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether ``folder`` is a bundle and not a run folder."""
+    return (folder / MANIFEST).is_file()
+
+
+def _load_bundle(
+    folder: Path, checkpoint: str | None
+) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+    if checkpoint is not None:
+        raise ConfigError(f'checkpoint: got {checkpoint!r} of bundle {folder}, allowed none: it holds one network')
+    bundle = load_bundle(folder)
+    settings, network = bundle_network(bundle)
+    record = {key: value for key, value in bundle.provenance.items() if key not in ('weights', 'config')}
+    return settings, network, bundle.normalizer, record
 
 
 def versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ class DistillSettings:
     Attributes
     ----------
     teacher
-        Its run folder; empty: no distillation.
+        Its run folder, or bundle; empty: no distillation.
     sampling_steps
         The student's network calls for a chunk.
     teacher_steps
@@ -171,9 +171,9 @@ class TrainSettings:
     Attributes
     ----------
     start
-        Run folder whose weights (the best, or the last) and normalizer this one begins with; empty: begin at random.
-        It must stay as it is until this run is over. On the same recordings keep `seed` and `validation_share`, or
-        episodes are held out that the start has seen.
+        Run folder, or bundle, whose weights (the best, or the last) and normalizer this run begins with; empty: begin
+        at random. It must stay as it is until this run is over. On the same recordings keep `seed` and
+        `validation_share`, or episodes are held out that the start has seen.
     steps, batch
         Optimizer steps in all, and windows in each.
     validation_share

@@ -1,0 +1,209 @@
+"""A bundle's network, made again from its ONNX files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dp_ros.config import GoalPose, ImageStream, JointStream, to_plain
+from dp_ros.errors import BundleError, ConfigError
+from dp_ros.networks.level import LevelEmbedding
+from dp_ros.networks.settings import NetworkSettings
+from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.files import sha256
+from dp_ros.policy.normalizer import Normalizer
+from dp_ros.training.export import export_network, export_run
+from dp_ros.training.run_folder import load_network, make_network
+from dp_ros.training.settings import DistillSettings, ObjectiveSettings
+from dp_ros.training.trainer import Trainer
+from test.training.test_start import FIRST, TASK, after, episodes
+
+SMALL = NetworkSettings(channels=(8, 16), level_width=32)  # 128 inner features for 100 levels
+BEGUN = dataclasses.replace(FIRST, network=SMALL)
+CAMERA = ImageStream(name='camera', topic='/image', height=32, width=32)
+POSE = GoalPose(name='pose', topic='/goal_pose', features=('x', 'y'), source='topic')
+KINDS = {
+    'state': (TASK, SMALL, ObjectiveSettings()),
+    'camera': (dataclasses.replace(TASK, streams=(*TASK.streams, CAMERA)), SMALL, ObjectiveSettings()),
+    'resnet': (
+        dataclasses.replace(TASK, streams=(CAMERA,)), dataclasses.replace(SMALL, camera='resnet18'), ObjectiveSettings()
+    ),
+    'two cameras': (
+        dataclasses.replace(TASK, streams=(CAMERA, dataclasses.replace(CAMERA, name='wrist', topic='/wrist'))),
+        SMALL,
+        ObjectiveSettings(),
+    ),
+    'goal and guidance': (dataclasses.replace(TASK, goals=(POSE,), guidance='goal'), SMALL, ObjectiveSettings()),
+    'prefix': (TASK, SMALL, ObjectiveSettings(prefix_steps=4)),
+    'velocities': (TASK, SMALL, ObjectiveSettings(velocity_weight=0.1)),
+    'flow': (TASK, SMALL, ObjectiveSettings(schedule='flow', prediction_type='velocity')),
+    'regression': (TASK, SMALL, ObjectiveSettings(schedule='none', prediction_type='sample', diffusion_steps=1)),
+    'one resolution': (TASK, dataclasses.replace(SMALL, channels=(16,), groups=4), ObjectiveSettings()),
+}  # fmt: skip
+
+
+def exported(folder: Path, kind: str, weights: str = 'float16'):
+    task, network, objective = KINDS[kind]
+    settings = dataclasses.replace(FIRST, task=task, network=network, objective=objective)
+    torch.manual_seed(3)
+    made = make_network(settings).eval()
+    with torch.no_grad():  # or every normalization would be like the others
+        for parameter in made.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn(parameter.shape) * 0.3)
+    ranges = {s.name: (0.0,) * len(s.joints) for s in task.streams if isinstance(s, JointStream)}
+    ranges |= {'action': (0.0,)} | {goal.name: (0.0, 0.0) for goal in task.goals}
+    normalizer = Normalizer(low=ranges, high={name: (1.0,) * len(low) for name, low in ranges.items()})
+    provenance = {'weights': weights, 'config': to_plain(settings), 'step': 7}
+    bundle = export_network(settings, made, normalizer, folder, provenance=provenance, weights=weights)
+    return settings, made, normalizer, bundle
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('weights', ['float16', 'float32'])
+def test_a_bundle_gives_its_network_back(kind: str, weights: str, tmp_path: Path) -> None:
+    settings, trained, normalizer, _ = exported(tmp_path / 'bundle', kind, weights)
+    found, network, its_normalizer, record = load_network(tmp_path / 'bundle')
+    assert (found, its_normalizer, record) == (settings, normalizer, {'step': 7})
+    again, before = network.state_dict(), trained.state_dict()
+    kept = [name for name in before if '.level.' not in name and '.film.' not in name]
+    assert all(torch.equal(again[name], before[name]) for name in kept), 'all but the level part'
+    assert set(again) == set(before)
+    # At every level, and for conditionings that were not recorded.
+    levels, generator = settings.objective.diffusion_steps, torch.Generator().manual_seed(9)
+    channels = 1 + settings.objective.spec.marks
+    x_k = torch.randn((levels, settings.task.pred_horizon, channels), generator=generator)
+    cond = torch.randn((levels, trained.encoder.width), generator=generator)
+    with torch.no_grad():
+        expected, got = (n.denoiser(x_k, torch.arange(levels), cond) for n in (trained, network))
+    assert got.numpy() == pytest.approx(expected.numpy(), abs=2e-5)
+
+
+def test_a_run_may_begin_with_a_bundle_and_be_resumed(tmp_path: Path) -> None:
+    Trainer(BEGUN, episodes(1.0), tmp_path / 'first').run()
+    export_run(tmp_path / 'first', tmp_path / 'bundle')
+    settings = after(tmp_path / 'bundle', network=SMALL)
+    trainer = Trainer(settings, episodes(0.5), tmp_path / 'run')
+    begun, given = trainer.learner.network.state_dict(), load_network(tmp_path / 'bundle')
+    assert all(torch.equal(begun[name], value) for name, value in given[1].state_dict().items())
+    assert to_plain(trainer.normalizer) == to_plain(given[2])
+    assert trainer.run().finished
+    record = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert record['start_sha256'] == sha256(tmp_path / 'bundle' / 'bundle.json')
+    Trainer(BEGUN, episodes(0.9), tmp_path / 'other').run()
+    export_run(tmp_path / 'other', tmp_path / 'bundle', overwrite=True)
+    with pytest.raises(ConfigError, match=r'holds a run begun from .* allowed the same start'):
+        Trainer(settings, episodes(0.5), tmp_path / 'run')
+
+
+def test_a_bundle_may_teach(tmp_path: Path) -> None:
+    exported(tmp_path / 'teacher', 'state')
+    distill = DistillSettings(teacher=str(tmp_path / 'teacher'), sampling_steps=2, teacher_steps=4)
+    settings = dataclasses.replace(BEGUN, objective=ObjectiveSettings(distill=distill))
+    with pytest.raises(ConfigError, match=r'distill.teacher .*teacher: normalizer: got'):
+        Trainer(settings, episodes(1.0), tmp_path / 'refused')
+    recorded = [dataclasses.replace(e, **between_zero_and_one(e)) for e in episodes(1.0)]
+    student = Trainer(settings, recorded, tmp_path / 'run')
+    begun, taught = student.learner.network.state_dict(), load_network(tmp_path / 'teacher')[1].state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in taught.items())
+    assert student.run().finished
+
+
+def between_zero_and_one(episode) -> dict:
+    values = episode.actions - episode.actions.min()
+    values /= values.max()
+    return {'actions': values, 'streams': {'joints': values}}
+
+
+def test_a_bundle_can_be_exported_anew_in_8_bits(tmp_path: Path) -> None:
+    exported(tmp_path / 'bundle', 'state')
+    export_run(tmp_path / 'bundle', tmp_path / 'int8', weights='int8', name='small')
+    bundle = load_bundle(tmp_path / 'int8')
+    assert (bundle.name, bundle.provenance['weights'], bundle.provenance['step']) == ('small', 'int8', 7)
+    with pytest.raises(BundleError, match=r'bundle small: got weights in 8 bits, allowed one with float16 or float32'):
+        load_network(tmp_path / 'int8')
+
+
+def test_a_bundle_has_one_network_to_choose(tmp_path: Path) -> None:
+    exported(tmp_path / 'bundle', 'state')
+    with pytest.raises(ConfigError, match=r"checkpoint: got 'best' of bundle .*, allowed none: it holds one network"):
+        load_network(tmp_path / 'bundle', 'best')
+
+
+def test_networks_that_cannot_be_made_again_are_refused(tmp_path: Path) -> None:
+    settings, *_ = exported(tmp_path / 'bundle', 'state')
+    settings = dataclasses.replace(settings, network=NetworkSettings(denoiser='mlp', width=16, level_width=8))
+    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(settings)))
+    with pytest.raises(BundleError, match=r"got denoiser 'mlp', allowed unet to begin with"):
+        load_network(tmp_path / 'bundle')
+    changed(tmp_path / 'bundle', lambda made: made.pop('config'))
+    with pytest.raises(BundleError, match=r"does not say how its network was built \('config'\)"):
+        load_network(tmp_path / 'bundle')
+
+
+def test_more_levels_than_can_be_made_again_are_refused(tmp_path: Path) -> None:
+    settings, *_ = exported(tmp_path / 'bundle', 'state')
+    narrow = dataclasses.replace(settings, network=dataclasses.replace(SMALL, level_width=24))
+    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(narrow)))
+    with pytest.raises(BundleError, match=r'got 100 noise levels with level_width 24, allowed up to 96 to begin with'):
+        load_network(tmp_path / 'bundle')
+
+
+def test_a_bundle_of_another_task_than_its_configuration_is_refused(tmp_path: Path) -> None:
+    settings, *_ = exported(tmp_path / 'bundle', 'state')
+    other = dataclasses.replace(settings, task=dataclasses.replace(TASK, exec_horizon=2))
+    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(other)))
+    with pytest.raises(BundleError, match=r'got another task than its network was trained for'):
+        load_network(tmp_path / 'bundle')
+
+
+@pytest.mark.parametrize(
+    ('network', 'message'),
+    [
+        (dataclasses.replace(SMALL, channels=(8, 24)), r'does not hold its network as trained \(.*got shape'),
+        (dataclasses.replace(SMALL, channels=(8, 16, 16, 16)), r'does not hold its network as trained'),
+        (dataclasses.replace(SMALL, groups=2), r'its network made again: prediction: got a difference of'),
+    ],
+)
+def test_a_configuration_that_is_not_the_network_s_is_refused(
+    network: NetworkSettings, message: str, tmp_path: Path
+) -> None:
+    settings, *_ = exported(tmp_path / 'bundle', 'state')
+    other = dataclasses.replace(settings, network=network)
+    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(other)))
+    with pytest.raises(BundleError, match=message):
+        load_network(tmp_path / 'bundle')
+
+
+def test_a_level_that_comes_out_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four levels of a hundred were recorded; the others are compared with the bundle's table."""
+    *_, bundle = exported(tmp_path / 'bundle', 'state')
+    spoiled = next(k for k in range(100) if k not in bundle.parity().k)
+    embed = LevelEmbedding.forward
+
+    def other(self: LevelEmbedding, k: torch.Tensor) -> torch.Tensor:
+        return embed(self, k) + (k == spoiled)[:, None] * 1e-2
+
+    monkeypatch.setattr(LevelEmbedding, 'forward', other)
+    with pytest.raises(BundleError, match=r'made again: levels: got a difference of'):
+        load_network(tmp_path / 'bundle')
+
+
+def changed(folder: Path, change) -> None:
+    manifest = json.loads((folder / 'bundle.json').read_text())
+    change(manifest['provenance'])
+    (folder / 'bundle.json').write_text(json.dumps(manifest))
+
+
+def test_a_bundle_whose_files_were_changed_is_refused(tmp_path: Path) -> None:
+    exported(tmp_path / 'bundle', 'state')
+    copy = tmp_path / 'copy'
+    shutil.copytree(tmp_path / 'bundle', copy)
+    (copy / 'denoiser.onnx').write_bytes((copy / 'denoiser.onnx').read_bytes() + b' ')
+    with pytest.raises(BundleError, match=r'denoiser.onnx'):
+        load_network(copy)
