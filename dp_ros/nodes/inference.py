@@ -71,6 +71,8 @@ class Inference:
     ----------
     publish
         Called with each prediction, in the thread; never after `start_anew` for a window from before.
+    tell
+        Called after it with the prediction and the robot time at which it was out [ns].
     now
         Reads robot time [ns].
     say
@@ -79,9 +81,13 @@ class Inference:
     """
 
     def __init__(
-        self, publish: Callable[[Prediction], None], now: Callable[[], int], say: Callable[[str], None]
+        self,
+        publish: Callable[[Prediction], None],
+        tell: Callable[[Prediction, int], None],
+        now: Callable[[], int],
+        say: Callable[[str], None],
     ) -> None:
-        self._publish, self._now, self._say = publish, now, say
+        self._publish, self._tell, self._now, self._say = publish, tell, now, say
         # Guards what the thread shares with callbacks: generation, counts, and the right to publish.
         self._lock = threading.Lock()
         self._generation = 0
@@ -158,9 +164,11 @@ class Inference:
                 pace=pace,
             )  # fmt: skip
             self._publish(predicted)
+            published = self._now()
             if not self.switched:
                 self._pacing.took(job.settings, time.perf_counter() - began)
-            self._account(job, took)
+            self._account(job, took, published)
+            self._tell(predicted, published)
 
     def _predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""
@@ -195,8 +203,8 @@ class Inference:
             self._continuation = Continuation()  # the chunks of a policy that failed have no say any more
             self._say(f'the fallback {fallback.bundle.name} takes over: {reason}')
 
-    def _account(self, job: Job, took: float) -> None:
-        settings, latency = job.settings, self._now() - job.window.stamp
+    def _account(self, job: Job, took: float, published: int) -> None:
+        settings, latency = job.settings, published - job.window.stamp
         for key, value in (('inference_ms', took * 1e3), ('latency_ms', latency / 1e6)):
             self._timing[key] = value
             self._timing[f'{key}_max'] = max(value, self._timing[f'{key}_max'])

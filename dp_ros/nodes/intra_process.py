@@ -27,9 +27,12 @@ class Inbox(Generic[Value]):
         self._node, self._receive = node, receive
         self._values: deque[Value] = deque(maxlen=depth)
         self._guard = node.create_guard_condition(self._empty)
+        self.dealt_with = threading.Event()
+        self.dealt_with.set()
 
     def put(self, value: Value) -> None:
         """Add a value, in any thread."""
+        self.dealt_with.clear()
         self._values.append(value)
         self._guard.trigger()
 
@@ -37,11 +40,16 @@ class Inbox(Generic[Value]):
         """Drop what is left."""
         self._values.clear()
         self._node.destroy_guard_condition(self._guard)
+        self.dealt_with.set()
 
     def _empty(self) -> None:
-        for _ in range(len(self._values)):
-            if self._values:  # what is received may close the inbox
-                self._receive(self._values.popleft())
+        try:
+            for _ in range(len(self._values)):
+                if self._values:  # what is received may close the inbox
+                    self._receive(self._values.popleft())
+        finally:
+            if not self._values:
+                self.dealt_with.set()
 
 
 class Exchange:
@@ -94,3 +102,13 @@ class Exchange:
         with self._lock:
             if what in self._inboxes:
                 self._inboxes[what].put(value)
+
+    def give_way(self, what: str, most: float) -> None:
+        """Wait until what was sent has been dealt with, ``most`` [s] at the longest.
+
+        One interpreter serves both threads: whoever sent would otherwise take half of it from who received.
+        """
+        with self._lock:
+            inbox = self._inboxes.get(what)
+        if inbox is not None:
+            inbox.dealt_with.wait(most)

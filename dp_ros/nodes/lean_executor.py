@@ -154,6 +154,10 @@ class LeanExecutor(SingleThreadedExecutor):
         self._wait_set: WaitSet | None = None
         self._ready: deque[tuple[Callable[[Any], None], Any]] = deque()
 
+    def __del__(self) -> None:
+        if hasattr(self, '_sigint_gc'):  # not where the context was shut down before rclpy's __init__ was through
+            super().__del__()
+
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for work, and do one piece of it.
 

@@ -28,6 +28,7 @@ from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
 STATUS, PREDICTED = 'inference', 'chunk'
+GIVE_WAY = 0.02  # [s] at most until the publisher of the same process has sent its trajectory, before more is said
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
 
 
@@ -76,7 +77,7 @@ class PolicyExecutor(ManagedNode):
             self.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10)),
         ]
         self._agree(policy.bundle)
-        self._inference = Inference(self._publish, self.now, self._say)
+        self._inference = Inference(self._publish, self._tell, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 
     def _open(self, parameter: str) -> DiffusionPolicy:
@@ -222,23 +223,22 @@ class PolicyExecutor(ManagedNode):
     # Chunks out, in the thread of inference.
 
     def _publish(self, prediction: Prediction) -> None:
-        chunks, ledger = self._outputs
+        chunks = self._outputs[0]
         if self.exchange is not None:
             self.exchange.send(CHUNK, prediction.chunk)
         if self._heard(chunks):
             chunks.publish(messages.chunk_to_message(prediction.chunk))
-        entry = {key: str(value) for key, value in {**prediction.entry(), 'published': self.now()}.items()}
+
+    def _tell(self, prediction: Prediction, published: int) -> None:
+        ledger = self._outputs[1]
+        entry = {key: str(value) for key, value in {**prediction.entry(), 'published': published}.items()}
         if self.exchange is not None:
+            self.exchange.give_way(CHUNK, GIVE_WAY)
             self.exchange.send(LEDGER, entry)
         if self._heard(ledger):
-            ledger.publish(
-                DiagnosticStatus(
-                    level=OK,
-                    name=f'{self.get_fully_qualified_name().lstrip("/")}: {PREDICTED}',
-                    message='predicted',
-                    values=[KeyValue(key=key, value=value) for key, value in entry.items()],
-                )
-            )
+            name = f'{self.get_fully_qualified_name().lstrip("/")}: {PREDICTED}'
+            values = [KeyValue(key=key, value=value) for key, value in entry.items()]
+            ledger.publish(DiagnosticStatus(level=OK, name=name, message='predicted', values=values))
         self.diagnostics.report(PREDICTED, OK, 'predicted', entry, now=True)
 
     def _heard(self, publisher: Any) -> bool:

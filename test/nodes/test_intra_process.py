@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.nodes.intra_process import CHUNK, OBSERVATION, Exchange
 
 pytestmark = pytest.mark.ros
+LONG = 20.0  # [s]
 
 
 @pytest.fixture
@@ -85,6 +88,47 @@ def test_a_receiver_may_stop_listening(ros, exchange, node):
     ros.wait(lambda: heard, 'a value')
     ros.spin(0.1)
     assert heard == [0]
+
+
+def test_a_sender_gives_way_until_what_it_sent_has_been_dealt_with(ros, exchange, node):
+    """A receiver that fails, or ends, keeps nobody waiting."""
+    order: list[str] = []
+    slow = threading.Event()
+
+    def receive(value: str) -> None:
+        slow.wait(LONG)
+        order.append(f'received {value}')
+        if value == 'bad':
+            raise ValueError(value)
+        if value == 'last':
+            exchange.deafen(OBSERVATION)
+
+    def send(value: str) -> None:
+        exchange.send(OBSERVATION, value)
+        exchange.give_way(OBSERVATION, LONG)
+        order.append(f'gave way for {value}')
+
+    exchange.listen(OBSERVATION, node, receive, 8)
+    exchange.give_way(OBSERVATION, LONG)  # nothing was sent
+    exchange.give_way(CHUNK, LONG)  # nobody listens
+    slow.set()
+    for value in ('good', 'bad', 'last'):
+        sender = threading.Thread(target=send, args=(value,))
+        sender.start()
+        with suppress(ValueError):
+            ros.wait(lambda value=value: f'received {value}' in order, value)
+        sender.join(LONG / 2)
+        assert not sender.is_alive()
+    assert order == [f'{what} {value}' for value in ('good', 'bad', 'last') for what in ('received', 'gave way for')]
+
+
+def test_a_sender_gives_way_for_so_long_only(exchange, node):
+    """Nobody spins the receiver's executor here."""
+    exchange.listen(OBSERVATION, node, print, 8)
+    exchange.send(OBSERVATION, 'never taken')
+    began = time.monotonic()
+    exchange.give_way(OBSERVATION, 0.2)
+    assert 0.2 <= time.monotonic() - began < LONG
 
 
 def test_nodes_that_mean_different_things_are_refused_until_one_withdraws(ros, exchange, node):

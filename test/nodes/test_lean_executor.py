@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from rclpy.clock import Clock  # noqa: E402
 from rclpy.clock_type import ClockType  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
 from rclpy.subscription import Subscription  # noqa: E402
@@ -329,6 +332,19 @@ def test_the_end_of_the_context_ends_a_wait(graph):
     thread.join()
     with pytest.raises(ExternalShutdownException):
         graph.executor.spin_once()
+
+
+def test_made_after_the_shutdown_it_fails_without_a_second_error(monkeypatch):
+    """Of rclpy's own destructor, which would look like a crash where a signal came while a node was starting."""
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, 'unraisablehook', ignored.append)
+    context = Context()
+    rclpy.init(context=context)
+    rclpy.shutdown(context=context)
+    with pytest.raises(rclpy_implementation.RCLError, match='context'):
+        LeanExecutor(context=context)
+    gc.collect()
+    assert not ignored
 
 
 def test_it_is_used_here(graph):

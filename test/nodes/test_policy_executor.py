@@ -368,6 +368,29 @@ def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny)
     assert float(values['latency_ms']) == pytest.approx(60.0)
 
 
+def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros, tiny):
+    """In one process saying it waits for the publisher."""
+    live = Live(ros, tiny, deadline=0.05)
+    inference, order, later = live.node._inference, [], [0]
+    now, publish, tell = inference._now, inference._publish, inference._tell
+    inference._now = lambda: now() + later[0]
+
+    def published(prediction: Any) -> None:
+        order.append('published')
+        publish(prediction)
+
+    def told(prediction: Any, at: int) -> None:
+        later[0] = 80_000_000
+        order.append(f'said that it was {(at - T0 - DT) / 1e6:.0f} ms after the observation')
+        tell(prediction, at)
+
+    inference._publish, inference._tell = published, told
+    predict_for(10_000_000, ros, live)
+    ros.wait(lambda: inference.counts['chunks'] == 1 and len(order) == 2, 'what is said')
+    assert order == ['published', 'said that it was 10 ms after the observation']
+    assert inference.counts['deadline_misses'] == 0
+
+
 def test_when_the_clock_jumps_back_windows_start_anew(ros, tiny):
     live = Live(ros, tiny)
     for tick in range(2):
