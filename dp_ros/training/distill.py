@@ -15,8 +15,6 @@ m           the student's output whose one step leads from x_k to x_next: what i
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -25,6 +23,7 @@ from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.paths import locate
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.objective import Objective, squared_error
 from dp_ros.training.run_folder import load_network
@@ -129,7 +128,7 @@ def make_objective(
     asked = settings.objective.distill
     if not asked.teacher:
         return Objective(settings.objective)
-    taught, teacher, its_normalizer, _ = load_network(Path(asked.teacher))
+    taught, teacher, its_normalizer, _ = load_network(locate(asked.teacher))
     student_spec, teacher_spec = settings.objective.spec, taught.objective.spec
 
     check_alike(

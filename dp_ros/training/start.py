@@ -1,14 +1,14 @@
-"""Training that begins from the weights of a run that is over, instead of at random: for other data, or to refine."""
+"""Training that begins from the weights of a run or of a bundle, instead of at random: for other data, or to refine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.paths import locate
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import TrainSettings
@@ -29,7 +29,7 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
     """
     if not settings.start:
         return None
-    found, network, normalizer, _ = load_network(Path(settings.start))
+    found, network, normalizer, _ = load_network(locate(settings.start))
     check_alike(
         f'start {settings.start}',
         (

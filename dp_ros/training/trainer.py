@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dp_ros.config import to_plain
 from dp_ros.errors import DataError, listed
+from dp_ros.paths import locate
 from dp_ros.policy.files import sha256
 from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
@@ -210,7 +211,7 @@ class Trainer:
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }
             others = {'teacher': self.settings.objective.distill.teacher, 'start': self.settings.start}
-            record |= {f'{w}_sha256': sha256(checkpoint_file(Path(run))) for w, run in others.items() if run}
+            record |= {f'{w}_sha256': sha256(checkpoint_file(locate(run))) for w, run in others.items() if run}
             found = [open_run(self.folder, self.settings, record)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found)

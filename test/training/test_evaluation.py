@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
-from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
-from dp_ros.errors import ConfigError
+from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
@@ -173,6 +173,32 @@ def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path
     assert make_planner(world, 'push_block', task).limits.velocity == (2.0,) * 6 + (3.0,)
 
 
+def test_a_policy_that_does_not_look_can_be_recorded_for_one_that_does(tmp_path: Path, tiny: Path) -> None:
+    """The pictures are the world's at each control tick, and what the policy does is what it does without them."""
+    plain = EvaluationSettings(bundle=tiny, episodes=1, seed=3, seconds=2.0, record=tmp_path / 'plain')
+    asked = replace(plain, record=tmp_path / 'seen', record_camera=True)
+    results = []
+    for settings in (plain, asked):
+        frames: dict[int, np.ndarray] = {}
+        policy = DiffusionPolicy(settings.load(), open_backend(settings.load()))
+
+        def watch(robot: SimulatedRobot, frames: dict[int, np.ndarray] = frames) -> None:
+            frames[robot.now] = robot.world.render('camera')
+            robot._success = len(frames) == 15
+
+        results.append(DirectRunner(settings.load(), policy, settings).run(3, watch))
+    assert [r.score for r in results] == [results[0].score] * 2 and all(r.success for r in results)
+    state = plain.load().task
+    camera = ImageStream(name='camera', topic='/camera/color/image_raw', height=96, width=96)
+    task = replace(state, streams=(state.streams[0], camera))
+    (episode,) = read_episode(tmp_path / 'seen' / 'seed_3', task)
+    assert len(episode.stamps) > 5
+    for stamp, picture in zip(episode.stamps, episode.streams['camera'], strict=True):
+        assert (picture == frames[int(stamp)]).all()
+    with pytest.raises(DataError, match=r'camera'):
+        read_episode(tmp_path / 'plain' / 'seed_3', task)
+
+
 def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +228,8 @@ def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
     other = replace(task, action=replace(task.action, source='joint_state', source_topic='/leader/joint_states'))
     with pytest.raises(ConfigError, match=r'record: the task learns from /leader/joint_states .*, allowed /joint_s'):
         check_recording(tmp_path / 'other', other)
+    with pytest.raises(ConfigError, match=r'record_camera: got it without record, allowed with it only'):
+        replace(settings, record=None, record_camera=True)
     shared = evaluate_direct(replace(settings, record=tmp_path / 'shared', workers=2, episodes=3))
     assert shared['episodes'] == 3
     with pytest.raises(ConfigError, match=r'record: got .* through ros, allowed direct only'):
