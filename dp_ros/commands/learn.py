@@ -141,23 +141,26 @@ def _train(options: argparse.Namespace) -> int:
 def add_export(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'export', _export, 'Export a run, or a bundle anew, as a bundle that a robot can load.')
-    parser.add_argument('run_folder', metavar='RUN', type=Path,
-                        help='run folder of dp_ros train, or a bundle with float weights')  # fmt: skip
+    parser.add_argument('run_folder', metavar='RUN',
+                        help='run folder of dp_ros train, or a bundle of a U-Net with float weights')  # fmt: skip
     parser.add_argument('bundle', type=Path, help='folder to write')
     parser.add_argument('--weights', default='float16', choices=['float16', 'float32', 'int8'],
                         help='how weights are stored; int8 is computed so too: faster, not quite the same')  # fmt: skip
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
-    parser.add_argument('--sampling-steps', type=int, help='the default number (default: 10, or 1 for regression)')
+    parser.add_argument('--sampling-steps', type=int,
+                        help="the default number (default: 10, or 1 for regression; a bundle's own)")  # fmt: skip
     parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
-    parser.add_argument('--name', default='', help="what the bundle is called (default: as the run's configuration)")
+    parser.add_argument('--name', default='',
+                        help='what the bundle is called (default: as the run, or the bundle)')  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 
 def _export(options: argparse.Namespace) -> int:
     from dp_ros.training.export import export_run
+    from dp_ros.training.run_folder import trained_folder
 
     bundle = export_run(
-        options.run_folder,
+        trained_folder('run', options.run_folder),
         options.bundle,
         weights=options.weights,
         torchscript=options.torchscript,

@@ -87,7 +87,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--record', type=Path, default=None,
                         help='direct: write recordings of the episodes that succeed into this new folder')  # fmt: skip
     parser.add_argument('--record-camera', action='store_true',
-                        help="with --record: the world's cameras too, which the policy does not see")  # fmt: skip
+                        help="with --record: the world's cameras too, for a policy that will see")  # fmt: skip
     parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
     parser.add_argument('--json', type=Path, default=None, help='write the summary here')
 

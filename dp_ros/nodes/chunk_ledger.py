@@ -47,6 +47,7 @@ class ChunkLedger:
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._unread: deque[bytes | Mapping[str, str]] = deque(maxlen=KEPT)
         self._due: _Entry | None = None
+        self._fresh = False  # whether it was entered since the last tick
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._excess = ''
         self.refusal = ''  # why the last chunk was refused
@@ -55,6 +56,11 @@ class ChunkLedger:
         """Keep what the policy_executor says of a chunk, serialized or its values; it comes after the chunk."""
         self._unread.append(message)
         self._say(patient=True)
+
+    def tick(self) -> None:
+        """Wait no longer for what the policy_executor says of a chunk that was entered before the last tick."""
+        self._say(patient=self._fresh)
+        self._fresh = False
 
     def settle(self) -> None:
         """Report a chunk of which the policy_executor has still said nothing."""
@@ -118,7 +124,7 @@ class ChunkLedger:
 
     def _enter(self, entry: _Entry) -> None:
         self.settle()
-        self._due = entry
+        self._due, self._fresh = entry, True
         self._say(patient=True)
 
     def _say(self, *, patient: bool) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -64,15 +65,26 @@ class Prediction:
         }
 
 
+class Outlet(Protocol):
+    """Where predictions go. Nothing of a window from before `Inference.start_anew` comes after it."""
+
+    def publish(self, prediction: Prediction) -> None:
+        """Let the chunk out. Callbacks wait meanwhile."""
+
+    def give_way(self) -> None:
+        """Wait a little for whoever got the chunk; nobody waits for this, except the next window."""
+
+    def tell(self, prediction: Prediction, published: int) -> None:
+        """Say of a chunk that was out at ``published`` [ns] how it was made. Callbacks wait meanwhile."""
+
+
 class Inference:
     """Predicts from the newest window it is given; one that waits is replaced by a newer one.
 
     Parameters
     ----------
-    publish
-        Called with each prediction, in the thread; never after `start_anew` for a window from before.
-    tell
-        Called after it with the prediction and the robot time at which it was out [ns].
+    outlet
+        Where predictions go, in the thread.
     now
         Reads robot time [ns].
     say
@@ -80,14 +92,8 @@ class Inference:
 
     """
 
-    def __init__(
-        self,
-        publish: Callable[[Prediction], None],
-        tell: Callable[[Prediction, int], None],
-        now: Callable[[], int],
-        say: Callable[[str], None],
-    ) -> None:
-        self._publish, self._tell, self._now, self._say = publish, tell, now, say
+    def __init__(self, outlet: Outlet, now: Callable[[], int], say: Callable[[str], None]) -> None:
+        self._outlet, self._now, self._say = outlet, now, say
         # Guards what the thread shares with callbacks: generation, counts, and the right to publish.
         self._lock = threading.Lock()
         self._generation = 0
@@ -163,12 +169,16 @@ class Inference:
                 chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, calls=calls,
                 pace=pace,
             )  # fmt: skip
-            self._publish(predicted)
+            self._outlet.publish(predicted)
             published = self._now()
             if not self.switched:
                 self._pacing.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
-            self._tell(predicted, published)
+        if not self._worker.waiting:
+            self._outlet.give_way()
+        with self._lock:
+            if job.generation == self._generation:
+                self._outlet.tell(predicted, published)
 
     def _predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""

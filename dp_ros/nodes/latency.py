@@ -51,7 +51,7 @@ class Stopwatch:
         self._waiting: dict[str, Mapping[str, str]] = {}
         self._sent: dict[int, int] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
-        self.late = self.unreported = self.refused = 0
+        self.late = self.unreported = self.refused = self.untold = 0
 
     def robot_sent(self, stamp: int, sent: int) -> None:
         """Take when the robot sent a message of this stamp, both [ns]."""
@@ -85,7 +85,8 @@ class Stopwatch:
         self.late += late
         self.unreported += whole > self._deadline and not late
         if any(name not in values for name in STAMPS):
-            return  # the publisher has not heard of its inference
+            self.untold += 1  # the publisher has not heard of its inference
+            return
         if values['observation'] in self._inferred:
             self._divide(values)
         else:
@@ -145,6 +146,7 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
             'late': watch.late,
             'late_unreported': watch.unreported,
             'refused': watch.refused,
+            'untold': watch.untold,
             'memory_mb': session.processes.memory(),
             'processor_percent': {
                 name: round(100 * (seconds - before[name]) / gone, 1)
@@ -164,7 +166,8 @@ def table(summary: Mapping[str, Any]) -> str:
         lines.append(f'{part:<12} ' + ' '.join(f'{"-" if ms[q] is None else f"{ms[q]:.2f}":>8}' for q in ms))
     lines.append(
         f'{summary["chunks"]} chunks in {summary["seconds"]:.0f} s, a new one every {summary["exec_horizon"]} control '
-        f'steps; late {summary["late"]}, unreported {summary["late_unreported"]}, refused {summary["refused"]}'
+        f'steps; late {summary["late"]}, unreported {summary["late_unreported"]}, refused {summary["refused"]}, '
+        f'inference unknown {summary["untold"]}'
     )
     for what, key in (('memory [MB]', 'memory_mb'), ('of one processor [%]', 'processor_percent')):
         lines.append(f'{what}: ' + ', '.join(f'{name} {value:.0f}' for name, value in summary[key].items()))

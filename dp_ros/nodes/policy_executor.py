@@ -7,18 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
 from dp_ros.config import ImageStream, Stream
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.nodes.chunk_outlet import PREDICTED, ChunkOutlet
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.goals import GoalInbox
-from dp_ros.nodes.inference import Inference, Prediction
+from dp_ros.nodes.inference import Inference
 from dp_ros.nodes.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
-from dp_ros.nodes.intra_process import CHUNK, LEDGER, OBSERVATION
+from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
@@ -27,8 +26,7 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
-STATUS, PREDICTED = 'inference', 'chunk'
-GIVE_WAY = 0.02  # [s] at most until the publisher of the same process has sent its trajectory, before more is said
+STATUS = 'inference'
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
 
 
@@ -40,7 +38,7 @@ class PolicyExecutor(ManagedNode):
         self._settings: Settings | None = None
         self._inference: Inference | None = None
         self._goals: GoalInbox | None = None
-        self._outputs: list[Any] = []
+        self._outlet: ChunkOutlet | None = None
         self._inputs: list[Any] = []
         self._refused = 0
         self._forget_windows()
@@ -72,12 +70,9 @@ class PolicyExecutor(ManagedNode):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
         self._bundle, self._settings = policy.bundle, settings
-        self._outputs = [
-            self.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1)),
-            self.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10)),
-        ]
         self._agree(policy.bundle)
-        self._inference = Inference(self._publish, self._tell, self.now, self._say)
+        self._outlet = ChunkOutlet(self)
+        self._inference = Inference(self._outlet, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 
     def _open(self, parameter: str) -> DiffusionPolicy:
@@ -109,8 +104,6 @@ class PolicyExecutor(ManagedNode):
         streams = bundle.task.streams
         topics = tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
         self.exchange.agree(OBSERVATION, self, (topics, streams))
-        for what, publisher in zip((CHUNK, LEDGER), self._outputs, strict=True):
-            self.exchange.agree(what, self, str(publisher.topic_name))
 
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
@@ -129,10 +122,9 @@ class PolicyExecutor(ManagedNode):
             self._inference.stop()
         if self._goals is not None:
             self._goals.close()
-        for publisher in self._outputs:
-            self.destroy_lifecycle_publisher(publisher)
-        self._outputs = []
-        self._bundle = self._settings = self._inference = self._goals = None
+        if self._outlet is not None:
+            self._outlet.close()
+        self._bundle = self._settings = self._inference = self._goals = self._outlet = None
 
     def restart(self, reason: str) -> None:
         """Forget windows and chunks under way, whose stamps can't be compared with those to come."""
@@ -220,29 +212,7 @@ class PolicyExecutor(ManagedNode):
             self._last_window = window.stamp
             self._inference.submit(window, self._settings, self._goals.goal)
 
-    # Chunks out, in the thread of inference.
-
-    def _publish(self, prediction: Prediction) -> None:
-        chunks = self._outputs[0]
-        if self.exchange is not None:
-            self.exchange.send(CHUNK, prediction.chunk)
-        if self._heard(chunks):
-            chunks.publish(messages.chunk_to_message(prediction.chunk))
-
-    def _tell(self, prediction: Prediction, published: int) -> None:
-        ledger = self._outputs[1]
-        entry = {key: str(value) for key, value in {**prediction.entry(), 'published': published}.items()}
-        if self.exchange is not None:
-            self.exchange.give_way(CHUNK, GIVE_WAY)
-            self.exchange.send(LEDGER, entry)
-        if self._heard(ledger):
-            name = f'{self.get_fully_qualified_name().lstrip("/")}: {PREDICTED}'
-            values = [KeyValue(key=key, value=value) for key, value in entry.items()]
-            ledger.publish(DiagnosticStatus(level=OK, name=name, message='predicted', values=values))
-        self.diagnostics.report(PREDICTED, OK, 'predicted', entry, now=True)
-
-    def _heard(self, publisher: Any) -> bool:
-        return self.exchange is None or bool(publisher.get_subscription_count())
+    # What is said.
 
     def _say(self, text: str) -> None:
         self.get_logger().error(text)

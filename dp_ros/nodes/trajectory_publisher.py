@@ -225,7 +225,7 @@ class TrajectoryPublisher(ManagedNode):
         if self._motion is None:
             return
         self._motion.look()
-        self._ledger.settle()
+        self._ledger.tick()
         rung = self._motion.ladder.rung
         self._heartbeat.beat(ladder_report.LEVELS[rung], rung.name.lower())
         self._report.say()

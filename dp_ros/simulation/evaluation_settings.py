@@ -11,6 +11,8 @@ from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.speed import at_speed
 
+CAMERA_RATE = 10.0  # [Hz]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
@@ -48,7 +50,8 @@ class EvaluationSettings:
     record
         A new or empty folder for recordings of the episodes that succeed, or None.
     record_camera
-        Whether the world's cameras are recorded too, although the policy does not look: for one that will.
+        Whether the world's cameras are recorded too, ten pictures a second, although the policy does not look: for one
+        that will.
     workers
         Processes that share the episodes; with more than one, chunks take longer than they would alone.
 
@@ -116,7 +119,7 @@ class EvaluationSettings:
     @property
     def camera_rate(self) -> float:
         """Pictures a second [Hz]: one for each control tick, or as many as common cameras take where ticks shift."""
-        return 10.0 if self.policy_speed == 1.0 else 30.0
+        return CAMERA_RATE if self.policy_speed == 1.0 else 30.0
 
     def check_horizons(self, bundle: Bundle) -> None:
         """Raise ConfigError where a chunk would not last until the next one can take over."""

@@ -9,6 +9,7 @@ trained, but one that gives the same table. What comes of it must reproduce what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -36,7 +37,8 @@ def bundle_network(bundle: Bundle) -> tuple[TrainSettings, DiffusionNetwork]:
     ------
     BundleError
         If the network cannot be had from the bundle: 8-bit weights, another denoiser than the U-Net, more noise levels
-        than the layer that is solved for has inputs, or files that dp_ros did not write.
+        than the layer that is solved for has inputs, weights that are equal (as before training; ONNX stores them
+        once), or files that dp_ros did not write.
 
     """
     settings = _settings(bundle)
@@ -49,7 +51,8 @@ def bundle_network(bundle: Bundle) -> tuple[TrainSettings, DiffusionNetwork]:
             f'bundle {bundle.name}: got {spec.diffusion_steps} noise levels with level_width '
             f'{settings.network.level_width}, allowed up to {most} to begin with'
         )
-    network = DiffusionNetwork(settings.task, settings.network, marks=spec.marks, outputs=spec.outputs)
+    built = replace(settings.network, camera_weights='')  # its weights are the bundle's
+    network = DiffusionNetwork(settings.task, built, marks=spec.marks, outputs=spec.outputs)
     stored = {part: _weights(bundle, part) for part in ('encoder', 'denoiser')}
     with torch.no_grad():
         try:
@@ -78,10 +81,9 @@ def _settings(bundle: Bundle) -> TrainSettings:
 
 def _weights(bundle: Bundle, part: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Return a part's weights by name, and those without, in order."""
-    initializers = onnx.load(bundle.path(f'{part}.onnx')).graph.initializer
     named: dict[str, Tensor] = {}
     unnamed: list[Tensor] = []
-    for stored in initializers:
+    for stored in onnx.load(bundle.path(f'{part}.onnx')).graph.initializer:
         values = torch.from_numpy(numpy_helper.to_array(stored).copy())
         values = values.float() if values.is_floating_point() else values
         if stored.name.startswith(UNNAMED):

@@ -23,10 +23,9 @@ from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.paths import locate
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.objective import Objective, squared_error
-from dp_ros.training.run_folder import load_network
+from dp_ros.training.run_folder import load_network, trained_folder
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.start import check_alike
 
@@ -128,7 +127,7 @@ def make_objective(
     asked = settings.objective.distill
     if not asked.teacher:
         return Objective(settings.objective)
-    taught, teacher, its_normalizer, _ = load_network(locate(asked.teacher))
+    taught, teacher, its_normalizer, _ = load_network(trained_folder('distill.teacher', asked.teacher))
     student_spec, teacher_spec = settings.objective.spec, taught.objective.spec
 
     check_alike(

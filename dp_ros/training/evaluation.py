@@ -28,6 +28,7 @@ from dp_ros.policy.outcome import Refused
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.evaluation_settings import CAMERA_RATE
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.seams import SeamRecorder
@@ -99,7 +100,7 @@ class DirectRunner:
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
-        self.camera_rate = settings.camera_rate if sees else 10.0
+        self.camera_rate = settings.camera_rate if sees else CAMERA_RATE
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""

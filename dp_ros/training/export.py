@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +17,18 @@ from torch import Tensor, nn
 
 from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import default_settings
+from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.networks.prepared import PreparedNetwork
+from dp_ros.networks.prepared import PreparedNetwork, film_blocks
+from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import TOLERANCE, Bundle, write_bundle
+from dp_ros.policy.bundle import MANIFEST, TOLERANCE, Bundle, load_bundle, write_bundle
+from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
 from dp_ros.training.quantize import quantize
-from dp_ros.training.run_folder import load_network
+from dp_ros.training.run_folder import is_bundle, load_network
 from dp_ros.training.settings import TrainSettings
 
 OPSET = 17
@@ -47,10 +51,12 @@ def export_run(
     checkpoint: Literal['best', 'last'] | None = None,
     name: str = '',
 ) -> Bundle:
-    """Write the bundle of a run's EMA network.
+    """Write the bundle of a run's EMA network, or of a bundle's network anew.
 
     Parameters
     ----------
+    run
+        A run folder, or a bundle.
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
         compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
@@ -58,14 +64,17 @@ def export_run(
     torchscript
         Also write TorchScript twins.
     sampling_steps
-        The sampler's default; None for 10, or 1 where the objective is regression.
+        The sampler's default; None for 10, or 1 where the objective is regression; of a bundle its own.
     checkpoint
         The last, or the best by its rollouts; None for the best where there were rollouts.
     name
-        What the bundle is called; empty: as the run.
+        What the bundle is called; empty: as the run, or as the bundle.
 
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
+    source = load_bundle(run) if is_bundle(run) else None
+    if source is not None:
+        record['bundle_sha256'] = sha256(run / MANIFEST)
     return export_network(
         settings,
         network,
@@ -73,11 +82,17 @@ def export_run(
         folder,
         weights=weights,
         torchscript=torchscript,
-        sampling_steps=sampling_steps,
+        defaults=_defaults(settings, source, sampling_steps),
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
-        name=name,
+        name=name or (source.name if source else ''),
     )
+
+
+def _defaults(settings: TrainSettings, source: Bundle | None, sampling_steps: int | None) -> SamplerSettings:
+    if source is None:
+        return default_settings(settings.objective.spec, sampling_steps)
+    return source.defaults if sampling_steps is None else replace(source.defaults, sampling_steps=sampling_steps)
 
 
 def export_network(
@@ -89,7 +104,7 @@ def export_network(
     provenance: Mapping[str, Any],
     weights: Weights = 'float16',
     torchscript: bool = False,
-    sampling_steps: int | None = None,
+    defaults: SamplerSettings | None = None,
     overwrite: bool = False,
     name: str = '',
 ) -> Bundle:
@@ -117,7 +132,7 @@ def export_network(
         task=settings.task,
         normalizer=normalizer,
         schedule=schedule,
-        defaults=default_settings(schedule, sampling_steps),
+        defaults=defaults or default_settings(schedule),
         networks=networks,
         parity=parity,
         provenance=provenance,
@@ -137,15 +152,32 @@ def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwo
 
 
 @torch.no_grad()
-def round_to_half(network: nn.Module) -> None:
-    """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error."""
+def round_to_half(network: DiffusionNetwork) -> None:
+    """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error.
+
+    What goes into the table of the noise levels is left, for that is stored in full (and in a network that was had from
+    a bundle it is new, with no rounding to be repeated).
+    """
+    whole = _columns_in_table(network.denoiser)
     for name, parameter in network.named_parameters():
         if parameter.numel() < HALF_FROM:
             continue
-        rounded = parameter.to(torch.float16).to(torch.float32)
+        kept = parameter[..., whole.get(id(parameter), 0) :]
+        rounded = kept.to(torch.float16).to(torch.float32)
         if not torch.isfinite(rounded).all():
-            raise ValueError(f'weight {name}: got {parameter.abs().max():.3g}, allowed up to 65504 as float16')
-        parameter.copy_(rounded)
+            raise ValueError(f'weight {name}: got {kept.abs().max():.3g}, allowed up to 65504 as float16')
+        kept.copy_(rounded)
+
+
+def _columns_in_table(denoiser: nn.Module) -> dict[int, int]:
+    """Return how many of a weight's columns the table of `PreparedUnet` is made of, by its id."""
+    if not isinstance(denoiser, Unet1d):
+        return {}
+    columns = {id(weight): weight.shape[-1] for weight in denoiser.level.parameters()}
+    for block in film_blocks(denoiser):
+        columns[id(block.film.weight)] = 2 * len(denoiser.level.frequencies)
+        columns[id(block.film.bias)] = len(block.film.bias)
+    return columns
 
 
 @torch.no_grad()

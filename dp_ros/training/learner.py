@@ -72,7 +72,7 @@ class Learner:
         self._settings = settings
         self.accelerator = accelerator
         torch.manual_seed(settings.seed)
-        self.network = make_network(settings)
+        self.network = make_network(settings, pretrained=start is None)
         if start is not None:
             self.network.load_state_dict(start.state_dict())
         self.network.to(accelerator.device)

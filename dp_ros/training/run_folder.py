@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ import dp_ros
 from dp_ros.config import parse, read_yaml, to_plain
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.paths import locate
 from dp_ros.policy.bundle import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.bundle_network import bundle_network
@@ -83,10 +85,14 @@ def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = N
     return folder / (BEST if best else CHECKPOINT)
 
 
-def make_network(settings: TrainSettings) -> DiffusionNetwork:
-    """Return the network that a configuration asks for, with random weights."""
+def make_network(settings: TrainSettings, *, pretrained: bool = True) -> DiffusionNetwork:
+    """Return the network that a configuration asks for, with random weights; ``pretrained``: its cameras' from a file.
+
+    Without it the file is not read: the weights will be others.
+    """
     spec = settings.objective.spec
-    return DiffusionNetwork(settings.task, settings.network, marks=spec.marks, outputs=spec.outputs)
+    network = settings.network if pretrained else replace(settings.network, camera_weights='')
+    return DiffusionNetwork(settings.task, network, marks=spec.marks, outputs=spec.outputs)
 
 
 def load_network(
@@ -98,10 +104,12 @@ def load_network(
     """
     if is_bundle(folder):
         return _load_bundle(folder, checkpoint)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f'{folder}: got neither {CONFIG} nor {MANIFEST} in it, allowed a run folder or a bundle')
     settings = read_yaml(folder / CONFIG, TrainSettings)
     path = checkpoint_file(folder, checkpoint)
     best, state = path.name == BEST, load_checkpoint(path)
-    network = make_network(settings)
+    network = make_network(settings, pretrained=False)
     network.load_state_dict(state['network'])
     if not best:
         ema = EMAModel(network.parameters())
@@ -111,6 +119,14 @@ def load_network(
     if best:
         record['rollouts'] = dict(zip(('mean_score', 'success_rate'), state['reached'], strict=True))
     return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{path}.normalizer'), record
+
+
+def trained_folder(what: str, given: str) -> Path:
+    """Return the run folder or the bundle that ``what`` names, which may be a shipped one, as models/pusht_state."""
+    try:
+        return locate(given)
+    except ConfigError as error:
+        raise ConfigError(f'{what}: got {given!r}, which is not there, allowed a run folder or a bundle') from error
 
 
 def is_bundle(folder: Path) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.paths import locate
+from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.training.run_folder import load_network
+from dp_ros.training.run_folder import load_network, trained_folder
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -24,21 +25,28 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
     Raises
     ------
     ConfigError
-        If the run is of another task or network, or was taught something else.
+        If the run is of another task or network, or was taught something else, or is not there.
+    BundleError
+        If a bundle does not hold its network; see `dp_ros.training.bundle_network`.
 
     """
     if not settings.start:
         return None
-    found, network, normalizer, _ = load_network(locate(settings.start))
+    found, network, normalizer, _ = load_network(trained_folder('start', settings.start))
     check_alike(
         f'start {settings.start}',
         (
             ('task', found.task, settings.task),
-            ('network', found.network, settings.network),
+            ('network', _built(found.network), _built(settings.network)),
             ('objective', found.objective.spec, settings.objective.spec),
         ),
     )
     return network, normalizer
+
+
+def _built(network: NetworkSettings) -> NetworkSettings:
+    """Return what a network's weights fit: where they came from, and what is dropped in training, may differ."""
+    return replace(network, camera_weights='', guidance_dropout=NetworkSettings.guidance_dropout)
 
 
 def check_reach(settings: TrainSettings, windows: WindowDataset) -> None:

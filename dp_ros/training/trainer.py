@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from dp_ros.config import to_plain
 from dp_ros.errors import DataError, listed
-from dp_ros.paths import locate
 from dp_ros.policy.files import sha256
 from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
@@ -29,7 +28,15 @@ from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
 from dp_ros.training.mirror import with_mirrored
 from dp_ros.training.processes import start_processes
-from dp_ros.training.run_folder import BEST, CHECKPOINT, ROLLOUTS, checkpoint_file, load_network, open_run
+from dp_ros.training.run_folder import (
+    BEST,
+    CHECKPOINT,
+    ROLLOUTS,
+    checkpoint_file,
+    load_network,
+    open_run,
+    trained_folder,
+)
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.start import check_reach, load_start
@@ -211,7 +218,9 @@ class Trainer:
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }
             others = {'teacher': self.settings.objective.distill.teacher, 'start': self.settings.start}
-            record |= {f'{w}_sha256': sha256(checkpoint_file(locate(run))) for w, run in others.items() if run}
+            for what, named in others.items():
+                if named:
+                    record[f'{what}_sha256'] = sha256(checkpoint_file(trained_folder(what, named)))
             found = [open_run(self.folder, self.settings, record)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found)

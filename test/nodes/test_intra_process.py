@@ -93,33 +93,37 @@ def test_a_receiver_may_stop_listening(ros, exchange, node):
 def test_a_sender_gives_way_until_what_it_sent_has_been_dealt_with(ros, exchange, node):
     """A receiver that fails, or ends, keeps nobody waiting."""
     order: list[str] = []
-    slow = threading.Event()
 
     def receive(value: str) -> None:
-        slow.wait(LONG)
         order.append(f'received {value}')
         if value == 'bad':
             raise ValueError(value)
-        if value == 'last':
-            exchange.deafen(OBSERVATION)
 
     def send(value: str) -> None:
         exchange.send(OBSERVATION, value)
+        sent.set()
         exchange.give_way(OBSERVATION, LONG)
         order.append(f'gave way for {value}')
 
     exchange.listen(OBSERVATION, node, receive, 8)
     exchange.give_way(OBSERVATION, LONG)  # nothing was sent
     exchange.give_way(CHUNK, LONG)  # nobody listens
-    slow.set()
-    for value in ('good', 'bad', 'last'):
+    for value in ('good', 'bad', 'never taken'):
+        sent = threading.Event()
         sender = threading.Thread(target=send, args=(value,))
         sender.start()
-        with suppress(ValueError):
-            ros.wait(lambda value=value: f'received {value}' in order, value)
+        assert sent.wait(LONG)
+        sender.join(0.1)
+        assert sender.is_alive(), 'nobody has taken it'
+        if value == 'never taken':
+            exchange.deafen(OBSERVATION)
+        else:
+            with suppress(ValueError):
+                ros.wait(lambda value=value: f'received {value}' in order, value)
         sender.join(LONG / 2)
         assert not sender.is_alive()
-    assert order == [f'{what} {value}' for value in ('good', 'bad', 'last') for what in ('received', 'gave way for')]
+    ways = [f'{what} {value}' for value in ('good', 'bad') for what in ('received', 'gave way for')]
+    assert order == [*ways, 'gave way for never taken']
 
 
 def test_a_sender_gives_way_for_so_long_only(exchange, node):

@@ -106,8 +106,8 @@ def test_a_table_has_a_line_for_each_part_even_where_nothing_was_heard():
     nothing = {'p50': None, 'p95': None, 'p99': None}
     summary = {
         'ms': {'network': {'p50': 14.5, 'p95': 15.0, 'p99': 16.0}, 'nodes': nothing}, 'chunks': 0, 'seconds': 1.0,
-        'exec_horizon': 1, 'late': 0, 'late_unreported': 0, 'refused': 0, 'memory_mb': {'policy_executor': 137.0},
-        'processor_percent': {'policy_executor': 12.4},
+        'exec_horizon': 1, 'late': 0, 'late_unreported': 0, 'refused': 0, 'untold': 0,
+        'memory_mb': {'policy_executor': 137.0}, 'processor_percent': {'policy_executor': 12.4},
     }  # fmt: skip
     lines = table(summary).splitlines()
     assert lines[1].split() == ['network', '14.50', '15.00', '16.00']

@@ -7,19 +7,24 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from dp_ros.config import GoalPose, ImageStream, JointStream, to_plain
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.level import LevelEmbedding
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.export import export_network, export_run
+from dp_ros.training.learner import Learner
 from dp_ros.training.run_folder import load_network, make_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings
+from dp_ros.training.start import load_start
 from dp_ros.training.trainer import Trainer
 from test.training.test_start import FIRST, TASK, after, episodes
 
@@ -52,7 +57,7 @@ def exported(folder: Path, kind: str, weights: str = 'float16'):
     settings = dataclasses.replace(FIRST, task=task, network=network, objective=objective)
     torch.manual_seed(3)
     made = make_network(settings).eval()
-    with torch.no_grad():  # or every normalization would be like the others
+    with torch.no_grad():  # as before training all normalizations are alike, and ONNX stores them once
         for parameter in made.parameters():
             if parameter.dim() == 1:
                 parameter.add_(torch.randn(parameter.shape) * 0.3)
@@ -118,6 +123,63 @@ def between_zero_and_one(episode) -> dict:
     values = episode.actions - episode.actions.min()
     values /= values.max()
     return {'actions': values, 'streams': {'joints': values}}
+
+
+@pytest.mark.parametrize('kind', ['state', 'camera', 'velocities'])
+def test_exported_anew_a_bundle_is_the_same_policy(kind: str, tmp_path: Path) -> None:
+    """The same numbers at every level, twice over, and the same sampler and name."""
+    *_, first = exported(tmp_path / 'first', kind)
+    renamed(tmp_path / 'first', 'mine', sampling_steps=4)
+    export_run(tmp_path / 'first', tmp_path / 'second')
+    export_run(tmp_path / 'second', tmp_path / 'third')
+    third = load_bundle(tmp_path / 'third')
+    assert (third.name, third.defaults.sampling_steps, third.provenance['step']) == ('mine', 4, 7)
+    assert third.provenance['bundle_sha256'] == sha256(tmp_path / 'second' / 'bundle.json')
+    backends = [open_backend(bundle) for bundle in (first, third)]
+    recorded, levels = first.parity(), first.schedule.diffusion_steps
+    inputs = {name: values[:1] for name, values in recorded.inputs.items()}
+    for k in range(0, levels, 7):
+        got = [b.predict(recorded.x_k[:1], np.full(1, k), b.encode(inputs)) for b in backends]
+        assert got[1] == pytest.approx(got[0], abs=2e-5)
+
+
+def test_a_new_export_may_have_another_sampler_and_name(tmp_path: Path) -> None:
+    exported(tmp_path / 'bundle', 'state')
+    bundle = export_run(tmp_path / 'bundle', tmp_path / 'new', sampling_steps=3, name='other')
+    assert (bundle.name, bundle.defaults.sampling_steps) == ('other', 3)
+
+
+def renamed(folder: Path, name: str, **defaults: int) -> None:
+    manifest = json.loads((folder / 'bundle.json').read_text())
+    manifest['name'] = name
+    manifest['defaults'].update(defaults)
+    (folder / 'bundle.json').write_text(json.dumps(manifest))
+
+
+def test_the_file_that_a_camera_began_with_is_not_needed_again(tmp_path: Path) -> None:
+    """Neither to load what was trained, nor to go on from there."""
+    settings, *_ = exported(tmp_path / 'bundle', 'resnet')
+    gone = dataclasses.replace(settings.network, camera_weights=str(tmp_path / 'gone.pt'))
+    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(dataclasses.replace(settings, network=gone))))
+    assert load_network(tmp_path / 'bundle')[0].network == gone
+    begun = load_start(dataclasses.replace(settings, start=str(tmp_path / 'bundle')))
+    assert begun is not None
+    after_it = dataclasses.replace(settings, network=gone, start=str(tmp_path / 'bundle'))
+    learner = Learner(after_it, begun[1], Accelerator(cpu=True), start=begun[0])
+    state = begun[0].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in learner.network.state_dict().items())
+
+
+def test_a_folder_that_is_neither_run_nor_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'got neither config.yaml nor bundle.json in it, allowed a run'):
+        load_network(tmp_path)
+    for what, changes in (
+        ('start', {'start': 'nowhere/run'}),
+        ('distill.teacher', {'objective': ObjectiveSettings(distill=DistillSettings(teacher='nowhere/run'))}),
+    ):
+        settings = dataclasses.replace(BEGUN, **changes)
+        with pytest.raises(ConfigError, match=rf"{what}: got 'nowhere/run', which is not there, allowed a run folder"):
+            Trainer(settings, episodes(1.0), tmp_path / 'run')
 
 
 def test_a_bundle_can_be_exported_anew_in_8_bits(tmp_path: Path) -> None:

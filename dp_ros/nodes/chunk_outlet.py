@@ -1,0 +1,60 @@
+"""Chunks out of the policy_executor, and what its ledger says of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros import messages
+from dp_ros.nodes.diagnostics import OK
+from dp_ros.nodes.inference import Prediction
+from dp_ros.nodes.intra_process import CHUNK, LEDGER
+from dp_ros.nodes.lifecycle import ManagedNode, reliable
+
+PREDICTED = 'chunk'
+GIVE_WAY = 0.02  # [s] at most, until the publisher of the same process has sent its trajectory
+
+
+class ChunkOutlet:
+    """Publishes what `Inference` predicts; in one process it is handed over, and published for others who listen."""
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._node = node
+        self._chunks = node.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1))
+        self._ledger = node.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10))
+        if node.exchange is not None:
+            for what, publisher in ((CHUNK, self._chunks), (LEDGER, self._ledger)):
+                node.exchange.agree(what, node, str(publisher.topic_name))
+
+    def close(self) -> None:
+        """Remove the publishers."""
+        for publisher in (self._chunks, self._ledger):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def publish(self, prediction: Prediction) -> None:
+        """Let the chunk out."""
+        if self._node.exchange is not None:
+            self._node.exchange.send(CHUNK, prediction.chunk)
+        if self._heard(self._chunks):
+            self._chunks.publish(messages.chunk_to_message(prediction.chunk))
+
+    def give_way(self) -> None:
+        """Leave the interpreter to the publisher of the same process until its trajectory is out."""
+        if self._node.exchange is not None:
+            self._node.exchange.give_way(CHUNK, GIVE_WAY)
+
+    def tell(self, prediction: Prediction, published: int) -> None:
+        """Say how a chunk was made."""
+        entry = {key: str(value) for key, value in {**prediction.entry(), 'published': published}.items()}
+        if self._node.exchange is not None:
+            self._node.exchange.send(LEDGER, entry)
+        if self._heard(self._ledger):
+            name = f'{self._node.get_fully_qualified_name().lstrip("/")}: {PREDICTED}'
+            values = [KeyValue(key=key, value=value) for key, value in entry.items()]
+            self._ledger.publish(DiagnosticStatus(level=OK, name=name, message='predicted', values=values))
+        self._node.diagnostics.report(PREDICTED, OK, 'predicted', entry, now=True)
+
+    def _heard(self, publisher: Any) -> bool:
+        return self._node.exchange is None or bool(publisher.get_subscription_count())
