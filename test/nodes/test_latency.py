@@ -87,6 +87,13 @@ def test_what_is_repeated_counts_once_and_what_was_half_heard_not_at_all():
     assert len(watch.parts['whole']) == 1
 
 
+def test_a_chunk_of_whose_inference_the_publisher_had_not_heard_is_counted():
+    watch = Stopwatch(TASK)
+    watch.hear(said('trajectory_publisher', 'published', observation=T, received=T + 20 * MS, published=T + 26 * MS))
+    watch.hear(inferred(0, 14.5))
+    assert (watch.untold, watch.parts['whole']) == (1, [])
+
+
 def test_a_late_chunk_that_was_not_called_late_is_found():
     watch = Stopwatch(TASK)
     for number, message in enumerate(('late', 'published')):
