@@ -24,9 +24,12 @@ class ChunkOutlet:
         self._node = node
         self._chunks = node.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1))
         self._ledger = node.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10))
-        if node.exchange is not None:
+
+    def agree(self) -> None:
+        """Say to the other nodes of the process which topics these are; see `Exchange.agree`."""
+        if self._node.exchange is not None:
             for what, publisher in ((CHUNK, self._chunks), (LEDGER, self._ledger)):
-                node.exchange.agree(what, node, str(publisher.topic_name))
+                self._node.exchange.agree(what, self._node, str(publisher.topic_name))
 
     def close(self) -> None:
         """Remove the publishers."""

@@ -70,8 +70,9 @@ class PolicyExecutor(ManagedNode):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
         self._bundle, self._settings = policy.bundle, settings
+        self._outlet = ChunkOutlet(self)  # first, so that `cleanup` finds it whatever is refused
+        self._outlet.agree()
         self._agree(policy.bundle)
-        self._outlet = ChunkOutlet(self)
         self._inference = Inference(self._outlet, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 

@@ -9,7 +9,6 @@ trained, but one that gives the same table. What comes of it must reproduce what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -30,29 +29,39 @@ HALF = '.float16'  # the name's end where a weight is stored so
 UNNAMED = 'onnx::'
 
 
-def bundle_network(bundle: Bundle) -> tuple[TrainSettings, DiffusionNetwork]:
-    """Return what a bundle was trained with, and its network in evaluation mode.
+def trained_settings(bundle: Bundle) -> TrainSettings:
+    """Return what a bundle was trained with.
 
     Raises
     ------
     BundleError
-        If the network cannot be had from the bundle: 8-bit weights, another denoiser than the U-Net, more noise levels
-        than the layer that is solved for has inputs, weights that are equal (as before training; ONNX stores them
-        once), or files that dp_ros did not write.
+        If it does not say so, or its network cannot be had from it: 8-bit weights, another denoiser than the U-Net,
+        more noise levels than the layer that is solved for has inputs.
 
     """
     settings = _settings(bundle)
-    if settings.network.denoiser != 'unet':
-        kind = settings.network.denoiser
+    kind, width = settings.network.denoiser, settings.network.level_width
+    if kind != 'unet':
         raise BundleError(f'bundle {bundle.name}: got denoiser {kind!r}, allowed unet to begin with')
-    spec, most = settings.objective.spec, HIDDEN * settings.network.level_width
-    if spec.diffusion_steps > most:
+    levels = settings.objective.spec.diffusion_steps
+    if levels > HIDDEN * width:
         raise BundleError(
-            f'bundle {bundle.name}: got {spec.diffusion_steps} noise levels with level_width '
-            f'{settings.network.level_width}, allowed up to {most} to begin with'
+            f'bundle {bundle.name}: got {levels} noise levels with level_width {width}, '
+            f'allowed up to {HIDDEN * width} to begin with'
         )
-    built = replace(settings.network, camera_weights='')  # its weights are the bundle's
-    network = DiffusionNetwork(settings.task, built, marks=spec.marks, outputs=spec.outputs)
+    return settings
+
+
+def take_weights(bundle: Bundle, network: DiffusionNetwork) -> None:
+    """Give a network, built as `trained_settings` say, the bundle's weights; it is in evaluation mode then.
+
+    Raises
+    ------
+    BundleError
+        If the bundle does not hold them: weights that are equal (as before training; ONNX stores them once), or files
+        that dp_ros did not write.
+
+    """
     stored = {part: _weights(bundle, part) for part in ('encoder', 'denoiser')}
     with torch.no_grad():
         try:
@@ -63,7 +72,6 @@ def bundle_network(bundle: Bundle) -> tuple[TrainSettings, DiffusionNetwork]:
         except (KeyError, RuntimeError, ValueError) as error:
             raise BundleError(f'bundle {bundle.name}: does not hold its network as trained ({error})') from error
     _check(bundle, network.eval(), table)
-    return settings, network
 
 
 def _settings(bundle: Bundle) -> TrainSettings:

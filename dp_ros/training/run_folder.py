@@ -24,7 +24,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.paths import locate
 from dp_ros.policy.bundle import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.training.bundle_network import bundle_network
+from dp_ros.training.bundle_network import take_weights, trained_settings
 from dp_ros.training.checkpoint import load_checkpoint
 from dp_ros.training.settings import TrainSettings
 
@@ -140,7 +140,9 @@ def _load_bundle(
     if checkpoint is not None:
         raise ConfigError(f'checkpoint: got {checkpoint!r} of bundle {folder}, allowed none: it holds one network')
     bundle = load_bundle(folder)
-    settings, network = bundle_network(bundle)
+    settings = trained_settings(bundle)
+    network = make_network(settings, pretrained=False)
+    take_weights(bundle, network)
     record = {key: value for key, value in bundle.provenance.items() if key not in ('weights', 'config')}
     return settings, network, bundle.normalizer, record
 

@@ -208,19 +208,21 @@ def test_networks_that_cannot_be_made_again_are_refused(tmp_path: Path) -> None:
         load_network(tmp_path / 'bundle')
 
 
-def test_more_levels_than_can_be_made_again_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'network': dataclasses.replace(SMALL, level_width=24)},
+            r'got 100 noise levels with level_width 24, allowed up to 96 to begin with',
+        ),
+        ({'task': dataclasses.replace(TASK, exec_horizon=2)}, r'got another task than its network was trained for'),
+    ],
+)
+def test_a_configuration_that_cannot_be_the_bundle_s_is_refused(changes: dict, message: str, tmp_path: Path) -> None:
     settings, *_ = exported(tmp_path / 'bundle', 'state')
-    narrow = dataclasses.replace(settings, network=dataclasses.replace(SMALL, level_width=24))
-    changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(narrow)))
-    with pytest.raises(BundleError, match=r'got 100 noise levels with level_width 24, allowed up to 96 to begin with'):
-        load_network(tmp_path / 'bundle')
-
-
-def test_a_bundle_of_another_task_than_its_configuration_is_refused(tmp_path: Path) -> None:
-    settings, *_ = exported(tmp_path / 'bundle', 'state')
-    other = dataclasses.replace(settings, task=dataclasses.replace(TASK, exec_horizon=2))
+    other = dataclasses.replace(settings, **changes)
     changed(tmp_path / 'bundle', lambda made: made.update(config=to_plain(other)))
-    with pytest.raises(BundleError, match=r'got another task than its network was trained for'):
+    with pytest.raises(BundleError, match=message):
         load_network(tmp_path / 'bundle')
 
 
