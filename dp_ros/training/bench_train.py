@@ -107,7 +107,7 @@ def run_bench_train(settings: BenchTrainSettings, say: Callable[[str], None]) ->
 
 def measure(settings: BenchTrainSettings, threads: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Return the times [ms] of every way to take a step, and how much longer the plain loop's is."""
-    training = settings.training
+    training = replace(settings.training, threads=threads)  # a trainer sets what its configuration says
     torch.set_num_threads(threads)
     episodes = made_up(training.task)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:

@@ -14,7 +14,8 @@ from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.bench_loop import PlainLoop, SampleDataset
-from dp_ros.training.bench_train import BenchTrainSettings, made_up, run_bench_train, summary
+from dp_ros.training.bench_train import BenchTrainSettings, made_up, measure, run_bench_train, summary
+from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.test_trainer import SETTINGS, episodes
 
@@ -61,6 +62,25 @@ def test_the_report_has_every_way_and_thread_count(tmp_path):
         assert sum(row['parts']['ours'].values()) == pytest.approx(1.0, abs=0.05)
         assert row['parts']['ours']['convolution'] > 0
     assert len(said) == 8
+
+
+@pytest.mark.parametrize('configured', [0, 1])
+def test_every_way_runs_on_the_threads_that_are_measured_whatever_the_configuration_says(monkeypatch, configured):
+    ran = []
+
+    def spy(take_step):
+        def step(self, *arguments):
+            ran.append(torch.get_num_threads())
+            return take_step(self, *arguments)
+
+        return step
+
+    monkeypatch.setattr(PlainLoop, 'take_step', spy(PlainLoop.take_step))
+    monkeypatch.setattr(Trainer, '_train_step', spy(Trainer._train_step))
+    config = dataclasses.replace(SETTINGS, threads=configured)
+    measure(BenchTrainSettings(config=config, rounds=1, turn=1, threads=(2,)), 2, lambda said: None)
+    torch.set_num_threads(1)
+    assert set(ran) == {2}
 
 
 def test_a_ratio_is_of_rounds_and_its_spread_is_their_middle():
