@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_ros.commands.common import WORLDS, command
+from dp_ros.commands.common import WORLDS, bundle_and_world, bundle_arguments, command, speed_argument
 from dp_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -172,6 +173,36 @@ def _export(options: argparse.Namespace) -> int:
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
     print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')
     return 0
+
+
+def add_critic(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Let a policy play in a simulated world, and learn from it which of its samples lead to success.'
+    parser = command(commands, 'critic', _critic, text)
+    bundle_arguments(parser, 'models/pusht_mirror')
+    parser.add_argument('out', type=Path, help='folder to write: the bundle with a critic')
+    parser.add_argument('--episodes', type=int, default=1000, help='episodes in a round, on consecutive seeds')
+    parser.add_argument('--rounds', type=int, default=2, help='the critic of each goes along in the next')
+    parser.add_argument('--seed', type=int, default=2_000_000, help='seed of the first episode')
+    speed_argument(parser)
+    parser.add_argument('--samples', type=int, default=8, help='chunks drawn at once, of which the critic takes one')
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--explore', type=float, default=0.25, help='how often any sample is taken instead')
+    parser.add_argument('--discount', type=float, default=0.85,
+                        help='how much less a chunk is worth for each that still comes until success')  # fmt: skip
+    parser.add_argument('--critic-from', type=float, default=0.1,
+                        help='mean value of the samples from which on the critic chooses')  # fmt: skip
+    parser.add_argument('--epochs', type=int, default=12, help='how often it sees each decision')
+    parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+
+
+def _critic(options: argparse.Namespace) -> int:
+    from dp_ros.training.critic import CriticSettings, run_critic
+
+    names = {f.name for f in dataclasses.fields(CriticSettings)} - {'bundle', 'world'}
+    chosen = {name: getattr(options, name) for name in names}
+    return run_critic(CriticSettings(**chosen, **bundle_and_world(options)), print)
 
 
 def add_bench_train(commands: argparse._SubParsersAction) -> None:

@@ -39,8 +39,9 @@ from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
 from dp_ros.nodes.sender import Sender
-from dp_ros.policy.bundle import Bundle, check_fits
+from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.clock_watch import ClockWatch
+from dp_ros.policy.fits import check_fits
 from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory

@@ -14,7 +14,7 @@ import numpy as np
 
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
-from dp_ros.policy.bundle import TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle import CRITIC, TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.parity import input_shapes
 from dp_ros.policy.providers import ProviderName, open_session
 
@@ -35,6 +35,10 @@ class Backend(Protocol):
         """Return the prediction (B, P, O) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
         ...
 
+    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
+        ...
+
 
 def open_backend(
     bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
@@ -51,7 +55,23 @@ def open_backend(
     return opened
 
 
-class OnnxRuntime:
+class CriticSession:
+    """The critic of a bundle that has one: always by ONNX Runtime."""
+
+    def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
+        self._critic: Any = None
+        if bundle.has_critic:
+            self._critic = _session(bundle, CRITIC, threads, provider)
+            chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
+            _check_graph(bundle, CRITIC, self._critic, {'cond': (width,), 'actions': chunk}, 'value')
+
+    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Run the critic."""
+        value: np.ndarray = self._critic.run(None, {'cond': cond, 'actions': actions})[0]
+        return value
+
+
+class OnnxRuntime(CriticSession):
     """ONNX Runtime. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
 
     def __init__(self, bundle: Bundle, threads: int, provider: ProviderName = 'cpu') -> None:
@@ -64,6 +84,7 @@ class OnnxRuntime:
         width = self._encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
         _check_graph(bundle, 'denoiser.onnx', self._denoiser, wanted, 'prediction')
+        super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
@@ -76,7 +97,7 @@ class OnnxRuntime:
         return prediction
 
 
-class TorchScript:
+class TorchScript(CriticSession):
     """TorchScript on the CPU, for robots that have torch anyway."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -95,6 +116,7 @@ class TorchScript:
         self._threads = threads
         self._names = list(input_shapes(bundle.task))
         self._encoder, self._denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
+        super().__init__(bundle, bundle.parity().cond.shape[1], threads)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
         path = bundle.path(file)
@@ -158,18 +180,24 @@ def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:
 def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
     """Refuse a backend that does not reproduce the recorded pair; then run the batch of one that a robot runs."""
     parity = bundle.parity()
+    actions = np.ascontiguousarray(parity.x_k[..., : len(bundle.task.action.joints)])
+    recorded = [('cond', parity.cond), ('prediction', parity.prediction)]
     try:
         cond = backend.encode(parity.inputs)
         prediction = backend.predict(parity.x_k, parity.k, parity.cond)
         for _ in range(WARM_UP):
             backend.encode({stream: values[:1] for stream, values in parity.inputs.items()})
             backend.predict(parity.x_k[:1], parity.k[:1], parity.cond[:1])
+        outputs = [cond, prediction]
+        if parity.value is not None:
+            recorded.append(('value', parity.value))
+            outputs.append(backend.value(parity.cond, actions))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
-    for what, got, recorded in (('cond', cond, parity.cond), ('prediction', prediction, parity.prediction)):
-        if got.shape != recorded.shape:
-            raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {recorded.shape}')
-        difference = float(np.abs(got - recorded).max())
+    for got, (what, wanted) in zip(outputs, recorded, strict=True):
+        if got.shape != wanted.shape:
+            raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
+        difference = float(np.abs(got - wanted).max())
         if not difference <= bundle.tolerance:  # a NaN is refused too
             raise BundleError(
                 f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded, '

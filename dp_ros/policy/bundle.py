@@ -7,6 +7,8 @@
                       it is left out; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
                       output ``prediction`` (B, P, A), with joint_velocities (B, P, 2 A)
+    critic.onnx       where there is one: ``cond`` (B, D) and normalized ``actions`` (B, P, A) float32; output ``value``
+                      (B,), 0 to 1, how soon the task is done if the robot goes on so; see `dp_ros.networks.critic`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
@@ -17,17 +19,16 @@ Nothing in it is a pickle.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dp_ros.config import GoalPose, ImageStream, JointStream, Stream, TaskSpec, parse, to_plain
-from dp_ros.data import to_nanoseconds
+from dp_ros.config import GoalPose, ImageStream, TaskSpec, parse, to_plain
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.errors import BundleError, DpRosError, listed
+from dp_ros.errors import BundleError, listed
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.parity import GIVEN, read_parity, write_parity
@@ -39,6 +40,7 @@ MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
+CRITIC = 'critic.onnx'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
 """Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
 RESERVED = (ACTION, 'cond', GIVEN)
@@ -47,7 +49,11 @@ RESERVED = (ACTION, 'cond', GIVEN)
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle's description, checked. `load_bundle` and `write_bundle` make it, `at_speed` changes its time."""
+    """A bundle's description, checked. `load_bundle` and `write_bundle` make it, `at_speed` changes its time.
+
+    ``critic_from`` is the mean value of the samples from which on the critic chooses among them: where it is lower,
+    success is so far that it can't tell them apart.
+    """
 
     folder: Path
     name: str
@@ -59,6 +65,7 @@ class Bundle:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     tolerance: float = TOLERANCE
+    critic_from: float = 0.0
     policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
@@ -70,6 +77,8 @@ class Bundle:
             )
         if not 0.0 < self.tolerance <= MOST_TOLERANCE:
             raise BundleError(f'tolerance: got {self.tolerance}, allowed more than 0, up to {MOST_TOLERANCE}')
+        if not 0.0 <= self.critic_from <= 1.0:
+            raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
         _check_files(self.files)
         _check_normalizer(self.normalizer, self.task)
 
@@ -79,12 +88,20 @@ class Bundle:
             raise BundleError(f'bundle {self.folder}: got no {file}, allowed {listed(self.files)}')
         return self.folder / file
 
+    @property
+    def has_critic(self) -> bool:
+        """Whether there is a critic."""
+        return CRITIC in self.files
+
     def parity(self) -> Parity:
         """Read the recorded pair, checked against the task."""
         path = self.path(PARITY)
         with naming(path):
             parity = read_parity(path)
             parity.check(self.task, self.schedule.marks, self.schedule.outputs)
+            if (parity.value is not None) != self.has_critic:
+                got = 'none with' if self.has_critic else 'one without'
+                raise BundleError(f'recorded value: got {got} {CRITIC}, allowed one with it only')
         return parity
 
 
@@ -107,6 +124,7 @@ class _Manifest:
     files: dict[str, str]
     provenance: dict  # free-form: whatever JSON can hold
     tolerance: float = TOLERANCE
+    critic_from: float = 0.0
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -125,6 +143,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             files=manifest.files,
             provenance=manifest.provenance,
             tolerance=manifest.tolerance,
+            critic_from=manifest.critic_from,
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -146,6 +165,7 @@ def write_bundle(
     parity: Parity,
     provenance: Mapping[str, Any] | None = None,
     tolerance: float = TOLERANCE,
+    critic_from: float = 0.0,
     name: str | None = None,
     overwrite: bool = False,
 ) -> Bundle:
@@ -157,11 +177,13 @@ def write_bundle(
         Where to; its parents are made.
     networks
         By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx``, and both or none of
-        ``encoder.ts`` and ``denoiser.ts``. An ONNX file must hold its own weights.
+        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` or not. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
+    critic_from
+        See `Bundle`.
     name
         The folder's name, if None.
     overwrite
@@ -188,71 +210,12 @@ def write_bundle(
             files={file: sha256(new / file) for file in (*networks, PARITY)},
             provenance=dict(provenance or {}),
             tolerance=tolerance,
+            critic_from=critic_from,
         )
         write_json(new / MANIFEST, to_plain(manifest))
         load_bundle(new)
         put_in_place(new, folder, Path(scratch) / 'old')
     return load_bundle(folder)
-
-
-def check_fits(
-    bundle: Bundle,
-    *,
-    joints: Sequence[str] | None = None,
-    units: Sequence[str] | None = None,
-    control_dt: float | None = None,
-    topic_types: Mapping[str, str] | None = None,
-    image_sizes: Mapping[str, tuple[int, int]] | None = None,
-) -> None:
-    """Raise :class:`BundleError`, naming the field, unless the bundle fits what the robot's parameters say.
-
-    Parameters
-    ----------
-    joints, units
-        The robot's joints in the controller's order, and ``m`` or ``rad`` for each.
-    control_dt
-        Time between actions [s].
-    topic_types
-        By stream name, the type of the topic that feeds it, for instance ``sensor_msgs/msg/Image``.
-    image_sizes
-        By stream name, (height, width) [px].
-
-    """
-    task = bundle.task
-
-    def compare(what: str, got: object, allowed: object) -> None:
-        if got != allowed:
-            raise BundleError(
-                f'bundle {bundle.name} does not fit the robot: {what}: got {got} in the bundle, allowed {allowed} '
-                "(the robot's)"
-            )
-
-    if joints is not None:
-        compare('joints', listed(task.action.joints), listed(joints))
-    if units is not None:
-        compare('units', listed(task.action.units), listed(units))
-    if control_dt is not None:
-        compare('control_dt [ns]', to_nanoseconds(task.control_dt), to_nanoseconds(control_dt))
-    for name, kind in (topic_types or {}).items():
-        compare(f'stream {name!r} topic type', topic_type(_stream(bundle, name)), kind)
-    for name, size in (image_sizes or {}).items():
-        stream = _stream(bundle, name)
-        got = f'{stream.height} x {stream.width} px' if isinstance(stream, ImageStream) else f'a {stream.kind} stream'
-        compare(f'stream {name!r} image size', got, '{} x {} px'.format(*size))
-
-
-def topic_type(stream: Stream) -> str:
-    """Return the ROS message type that feeds a stream."""
-    if isinstance(stream, ImageStream):
-        return f'sensor_msgs/msg/{"CompressedImage" if stream.compressed else "Image"}'
-    return 'sensor_msgs/msg/JointState' if isinstance(stream, JointStream) else 'geometry_msgs/msg/PoseStamped'
-
-
-def _stream(bundle: Bundle, name: str) -> Stream:
-    try:
-        return bundle.task.stream(name)
-    except DpRosError as error:
-        raise BundleError(f'bundle {bundle.name} does not fit the robot: {error}') from error
 
 
 def _read_manifest(path: Path) -> _Manifest:
@@ -265,10 +228,11 @@ def _read_manifest(path: Path) -> _Manifest:
 
 
 def _check_names(files: Iterable[str]) -> None:
-    got = set(files) - {PARITY}
+    got = set(files) - {PARITY, CRITIC}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
-            f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with {listed(TORCHSCRIPT_FILES)}'
+            f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}'
         )
 
 

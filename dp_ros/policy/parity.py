@@ -15,6 +15,7 @@ from dp_ros.errors import BundleError, DataError, check_finite, check_shape, lis
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
+_VALUE = 'value'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +31,8 @@ class Parity:
     x_k, k, prediction
         The denoiser's inputs (B, P, A + M) float32, M channels of marks, and (B,) int64, and its output (B, P, O) for
         them and ``cond``: O is A, or 2 A with velocities.
+    value
+        The critic's output for ``cond`` and the first A channels of ``x_k``, (B,) float32; None where there is none.
 
     """
 
@@ -38,6 +41,7 @@ class Parity:
     x_k: np.ndarray
     k: np.ndarray
     prediction: np.ndarray
+    value: np.ndarray | None = None
 
     def check(self, task: TaskSpec, marks: int = 0, outputs: int = 1) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
@@ -57,6 +61,8 @@ class Parity:
         _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + marks))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
+        if self.value is not None:
+            _check_array('recorded value', self.value, np.float32, (batch,))
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -84,6 +90,8 @@ def write_parity(path: Path, parity: Parity) -> None:
     """Write the arrays as npz."""
     arrays = {name: getattr(parity, name) for name in _REST}
     arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
+    if parity.value is not None:
+        arrays[_VALUE] = parity.value
     np.savez(path, **arrays)
 
 
@@ -96,6 +104,7 @@ def read_parity(path: Path) -> Parity:
         raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) != set(_REST):
-        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(_REST)}')
+    if set(rest) - {_VALUE} != set(_REST):
+        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {_VALUE}'
+        raise BundleError(f'got arrays {listed(arrays)}, allowed {allowed}')
     return Parity(inputs=inputs, **rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -60,8 +60,10 @@ class DiffusionPolicy:
         with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
         guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
     samples
-        How many chunks are drawn, in one batch, of which the one is taken that begins most like the last chunk goes on
-        (backward coherence of bidirectional decoding, Liu et al. 2024); without a last chunk it is the first.
+        How many chunks are drawn, in one batch, of which one is taken. A bundle's critic takes the one of the highest
+        value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
+        like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
+        chunk the first.
 
     """
 
@@ -90,10 +92,10 @@ class DiffusionPolicy:
         self._backend = backend
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
-    def with_settings(self, **changes: Any) -> DiffusionPolicy:
+    def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `guidance_scale`, `samples` or any of the sampler's settings changed."""
         own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples')}
-        return DiffusionPolicy(self.bundle, self._backend, replace(self.settings, **changes), **own)
+        return type(self)(self.bundle, self._backend, replace(self.settings, **changes), **own)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many network calls a chunk takes, with a ``start`` or without."""
@@ -194,10 +196,18 @@ class DiffusionPolicy:
             # What is drawn towards the last chunk moves as that does: the network knows only what it was given.
             moved = np.gradient(target, axis=1) * np.float32(task.pred_horizon)
             velocities = velocities + weights * (moved - velocities)
-        nearest = _nearest(actions, last)
-        return Sampled(
-            actions=actions[nearest], velocities=None if velocities is None else velocities[nearest]
-        )
+        one = self._pick(cond, actions, last)
+        return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+
+    def _pick(self, cond: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
+        """Return where the one is that is taken of samples (N, P, A)."""
+        if len(actions) > 1 and self.bundle.has_critic:
+            value = self._backend.value(cond[: len(actions)], actions)
+            check_finite(f'policy {self.bundle.name} value', value)
+            if value.mean() >= self.bundle.critic_from:
+                best = int(np.argmax(value))
+                return slice(best, best + 1)
+        return _nearest(actions, last)
 
     def _last(self, start: np.ndarray | None) -> np.ndarray | None:
         """Return the last chunk's actions, normalized (1, P, A)."""

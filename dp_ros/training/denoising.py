@@ -104,6 +104,9 @@ class _Watched:
         self.seen.append(x_k[0].copy())
         return self._backend.predict(x_k, k, cond)
 
+    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return self._backend.value(cond, actions)
+
 
 class _Asked(DiffusionPolicy):
     """A policy that keeps the window it was last asked about."""

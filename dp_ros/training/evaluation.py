@@ -6,11 +6,10 @@ observation, however long predicting really took; that real time is what is repo
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summariz
 from dp_ros.simulation.seams import SeamRecorder
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
 from dp_ros.training.episode_bag import EpisodeBag, check_recording, episode_bag
+from dp_ros.training.seed_pool import played
 from dp_ros.training.world_goal import world_goal
 from dp_ros.training.world_planner import make_planner
 
@@ -42,12 +42,12 @@ START = 1_700_000_000 * NANOSECONDS
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
-    runner = _runner(settings)  # refuses what can't be, before anything is started
+    runner = make_runner(settings)  # refuses what can't be, before anything is started
     check_recording(settings.record, runner.task)
     seeds = range(settings.seed, settings.seed + settings.episodes)
     bar = tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True)
     results = []
-    with bar, _episodes(runner, seeds) as episodes:
+    with bar, played(runner.run, partial(_make_play, settings), seeds, settings.workers) as episodes:
         for result in episodes:
             results.append(result)
             bar.update()
@@ -55,33 +55,16 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     return summarize(results, **settings.about(runner.bundle))
 
 
-def _runner(settings: EvaluationSettings) -> DirectRunner:
+def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] = DiffusionPolicy) -> DirectRunner:
+    """Return what runs the episodes, with a policy of this ``kind``."""
     bundle = settings.load()
     backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
-    policy = DiffusionPolicy(bundle, backend).with_settings(**settings.sampler_settings(bundle))
+    policy = kind(bundle, backend).with_settings(**settings.sampler_settings(bundle))
     return DirectRunner(bundle, policy, settings)
 
 
-@contextmanager
-def _episodes(runner: DirectRunner, seeds: Sequence[int]) -> Iterator[Iterator[EpisodeResult]]:
-    """Yield the results of ``seeds``, in order; several workers are processes, and give what one would."""
-    workers = min(runner.settings.workers, len(seeds))
-    if workers == 1:
-        yield map(runner.run, seeds)
-        return
-    # Spawned: a forked process would have a copy of ONNX Runtime's threads, which do not run there.
-    with multiprocessing.get_context('spawn').Pool(workers, _start_worker, (runner.settings,)) as pool:
-        yield pool.imap(_run_in_worker, seeds)
-
-
-def _start_worker(settings: EvaluationSettings) -> None:
-    global _worker
-    _worker = _runner(settings)
-
-
-def _run_in_worker(seed: int) -> EpisodeResult:
-    assert _worker is not None
-    return _worker.run(seed)
+def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
+    return make_runner(settings).run
 
 
 class DirectRunner:
@@ -128,9 +111,6 @@ class DirectRunner:
         blend_steps = self.settings.blend_steps
         changes = {} if blend_steps is None else {'blend_steps': blend_steps}
         return make_planner(self.world, self.settings.world, self.task, **changes)
-
-
-_worker: DirectRunner | None = None  # of a worker's process
 
 
 @dataclass(frozen=True, kw_only=True)

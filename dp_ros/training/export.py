@@ -23,7 +23,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import MANIFEST, TOLERANCE, Bundle, load_bundle, write_bundle
+from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, Bundle, load_bundle, write_bundle
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
@@ -56,7 +56,7 @@ def export_run(
     Parameters
     ----------
     run
-        A run folder, or a bundle.
+        A run folder, or a bundle; the critic of one goes along.
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
         compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
@@ -86,6 +86,7 @@ def export_run(
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
+        critic_of=source if source is not None and source.has_critic else None,
     )
 
 
@@ -107,8 +108,12 @@ def export_network(
     defaults: SamplerSettings | None = None,
     overwrite: bool = False,
     name: str = '',
+    critic_of: Bundle | None = None,
 ) -> Bundle:
-    """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded."""
+    """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
+
+    A critic is taken over from ``critic_of``, a bundle of the same network.
+    """
     schedule = settings.objective.spec
     if weights == 'int8' and torchscript:
         raise ConfigError("weights: got 'int8' with torchscript, allowed without: only ONNX Runtime knows it")
@@ -127,6 +132,9 @@ def export_network(
         networks['encoder.onnx'] = store_half(networks['encoder.onnx'])  # type: ignore[arg-type]
     if torchscript:
         networks |= torchscript_twins(prepared, settings, parity)
+    if critic_of is not None:
+        networks[CRITIC] = critic_of.path(CRITIC)
+        parity = replace(parity, value=critic_of.parity().value)
     bundle = write_bundle(
         folder,
         task=settings.task,
@@ -137,6 +145,7 @@ def export_network(
         parity=parity,
         provenance=provenance,
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
+        critic_from=critic_of.critic_from if critic_of else 0.0,
         name=name or settings.name,
         overwrite=overwrite,
     )
@@ -209,16 +218,17 @@ def encoder_onnx(network: PreparedNetwork, settings: TrainSettings, parity: Pari
     """Return the encoder as ONNX: one input per stream, by its name."""
     names = list(input_shapes(settings.task))
     inputs = tuple(torch.from_numpy(parity.inputs[name]) for name in names)
-    return _onnx(network.encoder, inputs, names, 'cond')
+    return to_onnx(network.encoder, inputs, names, 'cond')
 
 
 def denoiser_onnx(network: PreparedNetwork, parity: Parity) -> bytes:
     """Return the denoiser as ONNX."""
     inputs = tuple(torch.from_numpy(a) for a in (parity.x_k, parity.k, parity.cond))
-    return _onnx(network.denoiser, inputs, ['x_k', 'k', 'cond'], 'prediction')
+    return to_onnx(network.denoiser, inputs, ['x_k', 'k', 'cond'], 'prediction')
 
 
-def _onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> bytes:
+def to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> bytes:
+    """Return a module as ONNX; all inputs and the output have a batch first, of any size."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter makes a smaller graph for these networks, and is deprecated; the numbers are compared.

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dp_ros.config import Instruction, TaskSpec
+from dp_ros.data import Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.collector import Episode
@@ -107,6 +108,16 @@ def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
     }
     actions = mirror[ACTION].vector(episode.actions)
     return replace(episode, name=f'{episode.name}, mirrored', streams=streams, actions=actions)
+
+
+def mirrored_window(window: Window, mirror: Mapping[str, MirrorSettings]) -> Window:
+    """Return a window as it would be in the mirror."""
+    streams = {
+        name: np.ascontiguousarray(mirror[name].pictures(values)) if values.dtype == np.uint8
+        else mirror[name].vector(values)
+        for name, values in window.streams.items()
+    }  # fmt: skip
+    return replace(window, streams=streams)
 
 
 def with_mirrored(episodes: Sequence[Episode], mirror: Mapping[str, MirrorSettings]) -> list[Episode]:

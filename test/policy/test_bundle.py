@@ -13,8 +13,9 @@ from dp_ros.config import ImageStream, to_plain
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError
-from dp_ros.policy.bundle import Bundle, check_fits, load_bundle, write_bundle
+from dp_ros.policy.bundle import Bundle, load_bundle, write_bundle
 from dp_ros.policy.files import sha256
+from dp_ros.policy.fits import check_fits
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import write_parity
 

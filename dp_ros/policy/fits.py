@@ -1,0 +1,70 @@
+"""Whether a bundle fits the robot that it is to move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dp_ros.config import ImageStream, JointStream, Stream
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import BundleError, DpRosError, listed
+from dp_ros.policy.bundle import Bundle
+
+
+def check_fits(
+    bundle: Bundle,
+    *,
+    joints: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    control_dt: float | None = None,
+    topic_types: Mapping[str, str] | None = None,
+    image_sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> None:
+    """Raise :class:`BundleError`, naming the field, unless the bundle fits what the robot's parameters say.
+
+    Parameters
+    ----------
+    joints, units
+        The robot's joints in the controller's order, and ``m`` or ``rad`` for each.
+    control_dt
+        Time between actions [s].
+    topic_types
+        By stream name, the type of the topic that feeds it, for instance ``sensor_msgs/msg/Image``.
+    image_sizes
+        By stream name, (height, width) [px].
+
+    """
+    task = bundle.task
+
+    def compare(what: str, got: object, allowed: object) -> None:
+        if got != allowed:
+            raise BundleError(
+                f'bundle {bundle.name} does not fit the robot: {what}: got {got} in the bundle, allowed {allowed} '
+                "(the robot's)"
+            )
+
+    if joints is not None:
+        compare('joints', listed(task.action.joints), listed(joints))
+    if units is not None:
+        compare('units', listed(task.action.units), listed(units))
+    if control_dt is not None:
+        compare('control_dt [ns]', to_nanoseconds(task.control_dt), to_nanoseconds(control_dt))
+    for name, kind in (topic_types or {}).items():
+        compare(f'stream {name!r} topic type', topic_type(_stream(bundle, name)), kind)
+    for name, size in (image_sizes or {}).items():
+        stream = _stream(bundle, name)
+        got = f'{stream.height} x {stream.width} px' if isinstance(stream, ImageStream) else f'a {stream.kind} stream'
+        compare(f'stream {name!r} image size', got, '{} x {} px'.format(*size))
+
+
+def topic_type(stream: Stream) -> str:
+    """Return the ROS message type that feeds a stream."""
+    if isinstance(stream, ImageStream):
+        return f'sensor_msgs/msg/{"CompressedImage" if stream.compressed else "Image"}'
+    return 'sensor_msgs/msg/JointState' if isinstance(stream, JointStream) else 'geometry_msgs/msg/PoseStamped'
+
+
+def _stream(bundle: Bundle, name: str) -> Stream:
+    try:
+        return bundle.task.stream(name)
+    except DpRosError as error:
+        raise BundleError(f'bundle {bundle.name} does not fit the robot: {error}') from error

@@ -1,0 +1,143 @@
+"""`dp_ros critic`: a policy plays in a simulated world, a critic learns from it what led to success, and goes along.
+
+Rounds take turns: in the first the policy plays as it is; in the others it plays with the critic of the round before,
+so that what is learnt is about what will be done. The policy's networks stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dp_ros.errors import ConfigError
+from dp_ros.policy.bundle import MANIFEST, Bundle, load_bundle
+from dp_ros.policy.files import sha256
+from dp_ros.policy.policy import MOST_SAMPLES
+from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.training.critic_bundle import write_with_critic
+from dp_ros.training.critic_fit import fit_critic
+from dp_ros.training.critic_rollouts import rollouts
+from dp_ros.training.experience import Experience
+
+UNKNOWN_FROM = 0.3
+"""Where a failed episode was cut off, success could have come within as many chunks as still are worth this much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticSettings:
+    """What to play, and how to learn from it.
+
+    Attributes
+    ----------
+    bundle, out
+        The policy, and the folder for the same with a critic.
+    episodes, rounds, seed
+        Episodes of each round, on consecutive seeds from ``seed`` on.
+    policy_speed, samples, seconds
+        How the policy is played, as it will be later; in the first round it draws one sample.
+    explore
+        How often any sample is taken, instead of the critic's.
+    discount
+        How much less a chunk is worth for each that still comes until success.
+    critic_from
+        See `dp_ros.policy.bundle.Bundle`.
+    epochs
+        How often the critic sees each decision.
+    workers
+        Processes that share the episodes.
+
+    """
+
+    bundle: Path
+    out: Path
+    world: str
+    episodes: int = 1000
+    rounds: int = 2
+    seed: int = 2_000_000
+    policy_speed: float = 1.0
+    samples: int = 8
+    seconds: float = 30.0
+    explore: float = 0.25
+    discount: float = 0.85
+    critic_from: float = 0.1
+    epochs: int = 12
+    workers: int = 1
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ('rounds', 1, 20),
+            ('episodes', 20, 100_000),
+            ('samples', 2, MOST_SAMPLES),
+            ('explore', 0.0, 1.0),
+            ('discount', 0.1, 0.999),
+            ('critic_from', 0.0, 1.0),
+            ('epochs', 1, 1000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        self.round_settings(0, self.bundle)
+
+    def round_settings(self, number: int, bundle: Path) -> EvaluationSettings:
+        """Return how the episodes of a round are played, with the policy or with the one that has a critic."""
+        return EvaluationSettings(
+            bundle=bundle,
+            world=self.world,
+            episodes=self.episodes,
+            seed=self.seed + number * self.episodes,
+            policy_speed=self.policy_speed,
+            samples=self.samples if number else 1,
+            seconds=self.seconds,
+            threads=1,
+            workers=self.workers,
+        )
+
+
+def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:
+    """Play, learn, and write the bundle; return the exit code."""
+    source = load_bundle(settings.bundle)
+    if not source.schedule.noisy:
+        raise ConfigError(f'bundle {source.name}: got regression, allowed one that samples')
+    if settings.out.exists() and not settings.overwrite:
+        raise ConfigError(f'out {settings.out}: got a path that exists, allowed a new one (or --overwrite)')
+    unknown = math.ceil(math.log(UNKNOWN_FROM) / math.log(settings.discount))
+    experience = Experience(settings.discount, unknown)
+    record = _record(settings, source)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
+        played = settings.bundle
+        for number in range(settings.rounds):
+            what = f'round {number + 1} of {settings.rounds}'
+            successes = 0
+            asked = settings.round_settings(number, played)
+            for decisions in rollouts(asked, settings.explore if number else 0.0, what):
+                experience.add(decisions)
+                successes += decisions.result.success
+            fitted = fit_critic(experience, epochs=settings.epochs)
+            share = successes / settings.episodes
+            record['told'].append({'success_rate': share, 'correlation': fitted.correlation})
+            say(f'{what}: {share:.1%} succeed; value and outcome correlate by {fitted.correlation:.2f} where held out')
+            last = number + 1 == settings.rounds
+            written = write_with_critic(
+                source,
+                settings.out if last else Path(scratch) / f'round_{number + 1}',
+                fitted.critic,
+                critic_from=settings.critic_from,
+                record=record,
+                overwrite=last and settings.overwrite,
+            )
+            played = written.folder
+    say(f'{written.folder}: {source.name} with a critic, which chooses where --samples are drawn')
+    return 0
+
+
+def _record(settings: CriticSettings, source: Bundle) -> dict[str, Any]:
+    """Return what the bundle says about where its critic comes from."""
+    plain = asdict(settings)
+    for name in ('bundle', 'out', 'workers', 'overwrite'):
+        del plain[name]
+    return {**plain, 'policy': source.name, 'bundle_sha256': sha256(source.folder / MANIFEST), 'told': []}

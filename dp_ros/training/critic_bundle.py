@@ -1,0 +1,44 @@
+"""A bundle written anew with a critic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dp_ros.networks.critic import Critic
+from dp_ros.policy.backends import open_backend
+from dp_ros.policy.bundle import CRITIC, PARITY, Bundle, write_bundle
+from dp_ros.training.export import store_half, to_onnx
+
+
+@torch.no_grad()
+def write_with_critic(
+    bundle: Bundle, folder: Path, critic: Critic, *, critic_from: float, record: Mapping[str, Any], name: str = '',
+    overwrite: bool = False,
+) -> Bundle:  # fmt: skip
+    """Write ``bundle`` with a critic to ``folder``; ``record`` says what it comes from. Its name is the folder's."""
+    parity = bundle.parity()
+    actions = torch.from_numpy(parity.x_k[..., : len(bundle.task.action.joints)].copy())
+    cond = torch.from_numpy(parity.cond)
+    networks: dict[str, Path | bytes] = {f: bundle.path(f) for f in bundle.files if f not in (PARITY, CRITIC)}
+    networks[CRITIC] = store_half(to_onnx(critic, (cond, actions), ['cond', 'actions'], 'value'))
+    written = write_bundle(
+        folder,
+        task=bundle.task,
+        normalizer=bundle.normalizer,
+        schedule=bundle.schedule,
+        defaults=bundle.defaults,
+        networks=networks,
+        parity=replace(parity, value=critic(cond, actions).numpy()),
+        provenance={**bundle.provenance, 'critic': dict(record)},
+        tolerance=bundle.tolerance,
+        critic_from=critic_from,
+        name=name or folder.name,
+        overwrite=overwrite,
+    )
+    open_backend(written)  # replays the recorded pair, refuses a mismatch
+    return written
