@@ -31,8 +31,10 @@ def _bundle(path: Path) -> str:
         f'exec {task.exec_horizon}',
         f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
         f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
-        'files',
     ]
+    if bundle.has_critic:
+        lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
+    lines.append('files')
     lines += [f'  {f}: {bundle.path(f).stat().st_size / 1e6:.2f} MB, {h[:12]}' for f, h in bundle.files.items()]
     for key, value in bundle.provenance.items():
         if not isinstance(value, dict | list):

@@ -181,8 +181,8 @@ def add_critic(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'critic', _critic, text)
     bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('out', type=Path, help='folder to write: the bundle with a critic')
-    parser.add_argument('--episodes', type=int, default=1000, help='episodes in a round, on consecutive seeds')
-    parser.add_argument('--rounds', type=int, default=2, help='the critic of each goes along in the next')
+    parser.add_argument('--episodes', type=int, default=1500, help='episodes in a round, on consecutive seeds')
+    parser.add_argument('--rounds', type=int, default=1, help='the critic of each goes along in the next')
     parser.add_argument('--seed', type=int, default=2_000_000, help='seed of the first episode')
     speed_argument(parser)
     parser.add_argument('--samples', type=int, default=8, help='chunks drawn at once, of which the critic takes one')
@@ -192,7 +192,7 @@ def add_critic(commands: argparse._SubParsersAction) -> None:
                         help='how much less a chunk is worth for each that still comes until success')  # fmt: skip
     parser.add_argument('--critic-from', type=float, default=0.1,
                         help='mean value of the samples from which on the critic chooses')  # fmt: skip
-    parser.add_argument('--epochs', type=int, default=12, help='how often it sees each decision')
+    parser.add_argument('--epochs', type=int, default=24, help='how often it sees each decision')
     parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 

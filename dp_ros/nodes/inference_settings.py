@@ -45,8 +45,8 @@ PARAMETERS = [
     ),
     Param(
         name='samples', default=1, low=1, high=MOST_SAMPLES,
-        description='Chunks drawn at once, of which the one that begins most like the last chunk goes on is taken; '
-        'each network call costs more.',
+        description="Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from "
+        'success, the one that begins most like the last chunk goes on; each network call costs more.',
     ),
     Param(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,

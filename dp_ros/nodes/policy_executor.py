@@ -69,6 +69,8 @@ class PolicyExecutor(ManagedNode):
         for used in (settings.policy, settings.fallback):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
+        if policy.bundle.has_critic and policy.samples == 1:
+            self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self._settings = policy.bundle, settings
         self._outlet = ChunkOutlet(self)  # first, so that `cleanup` finds it whatever is refused
         self._outlet.agree()

@@ -14,8 +14,8 @@ import numpy as np
 
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
-from dp_ros.policy.bundle import CRITIC, TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.parity import input_shapes
+from dp_ros.policy.bundle import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.parity import input_shapes, state_of
 from dp_ros.policy.providers import ProviderName, open_session
 
 BackendName = Literal['onnxruntime', 'torchscript']
@@ -35,7 +35,7 @@ class Backend(Protocol):
         """Return the prediction (B, P, O) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
         ...
 
-    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
         ...
 
@@ -63,11 +63,13 @@ class CriticSession:
         if bundle.has_critic:
             self._critic = _session(bundle, CRITIC, threads, provider)
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
-            _check_graph(bundle, CRITIC, self._critic, {'cond': (width,), 'actions': chunk}, 'value')
+            state = state_of(bundle.parity().inputs).shape[1:]
+            wanted = {'cond': (width,), 'state': state, 'actions': chunk}
+            _check_graph(bundle, CRITIC, self._critic, wanted, 'value')
 
-    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
-        value: np.ndarray = self._critic.run(None, {'cond': cond, 'actions': actions})[0]
+        value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
         return value
 
 
@@ -191,15 +193,16 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         outputs = [cond, prediction]
         if parity.value is not None:
             recorded.append(('value', parity.value))
-            outputs.append(backend.value(parity.cond, actions))
+            outputs.append(backend.value(parity.cond, state_of(parity.inputs), actions))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
+        tolerance = TOLERANCE if what == 'value' else bundle.tolerance  # a critic is never in 8 bits
         if got.shape != wanted.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
         difference = float(np.abs(got - wanted).max())
-        if not difference <= bundle.tolerance:  # a NaN is refused too
+        if not difference <= tolerance:  # a NaN is refused too
             raise BundleError(
                 f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded, '
-                f'allowed up to {bundle.tolerance:g}'
+                f'allowed up to {tolerance:g}'
             )

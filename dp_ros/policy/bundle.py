@@ -7,8 +7,9 @@
                       it is left out; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
                       output ``prediction`` (B, P, A), with joint_velocities (B, P, 2 A)
-    critic.onnx       where there is one: ``cond`` (B, D) and normalized ``actions`` (B, P, A) float32; output ``value``
-                      (B,), 0 to 1, how soon the task is done if the robot goes on so; see `dp_ros.networks.critic`
+    critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `dp_ros.policy.parity.state_of`, and
+                      normalized ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
+                      done if the robot goes on so; see `dp_ros.networks.critic`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
@@ -19,7 +20,7 @@ Nothing in it is a pickle.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,7 @@ def write_bundle(
     critic_from: float = 0.0,
     name: str | None = None,
     overwrite: bool = False,
+    check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Write a bundle, all of it or nothing, and read it back.
 
@@ -188,10 +190,12 @@ def write_bundle(
         The folder's name, if None.
     overwrite
         Replace a bundle that is there already, with everything else in its folder.
+    check
+        Is shown the whole bundle before it is put in place; if it raises, nothing is.
 
     """
     folder = Path(folder).absolute()
-    _check_target(folder, overwrite)
+    check_target(folder, overwrite)
     _check_names(networks)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as scratch:
@@ -212,8 +216,13 @@ def write_bundle(
             tolerance=tolerance,
             critic_from=critic_from,
         )
-        write_json(new / MANIFEST, to_plain(manifest))
-        load_bundle(new)
+        plain = to_plain(manifest)
+        if CRITIC not in networks:
+            del plain['critic_from']  # which dp_ros before there were critics does not know
+        write_json(new / MANIFEST, plain)
+        written = load_bundle(new)
+        if check is not None:
+            check(written)
         put_in_place(new, folder, Path(scratch) / 'old')
     return load_bundle(folder)
 
@@ -254,7 +263,8 @@ def _check_normalizer(normalizer: Normalizer, task: TaskSpec) -> None:
         raise BundleError(f'normalizer: got channels {got}, allowed {channels} (vector streams, goal poses and action)')
 
 
-def _check_target(folder: Path, overwrite: bool) -> None:
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raise BundleError if a bundle can't be written to ``folder``: it is there, or is something else."""
     if not folder.exists():
         return
     if not overwrite:

@@ -32,7 +32,8 @@ class Parity:
         The denoiser's inputs (B, P, A + M) float32, M channels of marks, and (B,) int64, and its output (B, P, O) for
         them and ``cond``: O is A, or 2 A with velocities.
     value
-        The critic's output for ``cond`` and the first A channels of ``x_k``, (B,) float32; None where there is none.
+        The critic's output for ``cond``, `state_of` the inputs and the first A channels of ``x_k``, (B,) float32; None
+        where there is none.
 
     """
 
@@ -84,6 +85,12 @@ def input_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
     }
     shapes |= {g.name: (3, g.height, g.width) if isinstance(g, GoalImage) else g.shape for g in task.goals}
     return shapes | ({GIVEN: (1,)} if task.guidance else {})
+
+
+def state_of(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return all of the encoder's inputs that are no pictures, one after the other: (B, S) float32."""
+    vectors = [v.reshape(len(v), -1) for name, v in inputs.items() if v.ndim <= 3 and name != GIVEN]
+    return np.concatenate(vectors, axis=1) if vectors else np.zeros((1, 0), dtype=np.float32)
 
 
 def write_parity(path: Path, parity: Parity) -> None:

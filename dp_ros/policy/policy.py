@@ -18,6 +18,7 @@ from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goals import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, normalize_image
+from dp_ros.policy.parity import state_of
 from dp_ros.policy.relative import action_base
 from dp_ros.policy.speed import as_shown
 
@@ -113,8 +114,8 @@ class DiffusionPolicy:
         """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
 
         With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
-        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any; of
-        several ``samples`` it is the nearest to those.
+        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any;
+        without a critic's choice, of several ``samples`` it is the nearest to those.
 
         Raises
         ------
@@ -196,13 +197,14 @@ class DiffusionPolicy:
             # What is drawn towards the last chunk moves as that does: the network knows only what it was given.
             moved = np.gradient(target, axis=1) * np.float32(task.pred_horizon)
             velocities = velocities + weights * (moved - velocities)
-        one = self._pick(cond, actions, last)
+        one = self._pick(cond, state_of(inputs), actions, last)
         return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
 
-    def _pick(self, cond: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
+    def _pick(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
         """Return where the one is that is taken of samples (N, P, A)."""
         if len(actions) > 1 and self.bundle.has_critic:
-            value = self._backend.value(cond[: len(actions)], actions)
+            asked = np.repeat(state[:1], len(actions), axis=0)  # with guidance there are two of each, this one first
+            value = self._backend.value(cond[: len(actions)], asked, actions)
             check_finite(f'policy {self.bundle.name} value', value)
             if value.mean() >= self.bundle.critic_from:
                 best = int(np.argmax(value))

@@ -60,9 +60,9 @@ class Reduced:
         prediction: np.ndarray = self._session.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
         return prediction
 
-    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic, which is left as it is."""
-        return self._whole.value(cond, actions)
+        return self._whole.value(cond, state, actions)
 
 
 def _float16(denoiser: onnx.ModelProto) -> bytes:

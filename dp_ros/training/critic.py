@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
-from dp_ros.policy.bundle import MANIFEST, Bundle, load_bundle
+from dp_ros.policy.bundle import MANIFEST, Bundle, check_target, load_bundle
 from dp_ros.policy.files import sha256
+from dp_ros.policy.parity import state_of
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.training.critic_bundle import write_with_critic
@@ -55,8 +57,8 @@ class CriticSettings:
     bundle: Path
     out: Path
     world: str
-    episodes: int = 1000
-    rounds: int = 2
+    episodes: int = 1500
+    rounds: int = 1
     seed: int = 2_000_000
     policy_speed: float = 1.0
     samples: int = 8
@@ -64,7 +66,7 @@ class CriticSettings:
     explore: float = 0.25
     discount: float = 0.85
     critic_from: float = 0.1
-    epochs: int = 12
+    epochs: int = 24
     workers: int = 1
     overwrite: bool = False
 
@@ -81,7 +83,8 @@ class CriticSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
-        self.round_settings(0, self.bundle)
+        for number in (0, self.rounds - 1):
+            self.round_settings(number, self.bundle)
 
     def round_settings(self, number: int, bundle: Path) -> EvaluationSettings:
         """Return how the episodes of a round are played, with the policy or with the one that has a critic."""
@@ -103,9 +106,11 @@ def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:
     source = load_bundle(settings.bundle)
     if not source.schedule.noisy:
         raise ConfigError(f'bundle {source.name}: got regression, allowed one that samples')
-    if settings.out.exists() and not settings.overwrite:
-        raise ConfigError(f'out {settings.out}: got a path that exists, allowed a new one (or --overwrite)')
-    unknown = math.ceil(math.log(UNKNOWN_FROM) / math.log(settings.discount))
+    if not state_of(source.parity().inputs).shape[1]:
+        raise ConfigError(f'bundle {source.name}: got pictures alone, allowed one that observes joints or a pose too')
+    check_target(settings.out, settings.overwrite)
+    settings.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    unknown = _unknown(settings, source.task)
     experience = Experience(settings.discount, unknown)
     record = _record(settings, source)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
@@ -116,8 +121,8 @@ def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:
             asked = settings.round_settings(number, played)
             for decisions in rollouts(asked, settings.explore if number else 0.0, what):
                 experience.add(decisions)
-                successes += decisions.result.success
-            fitted = fit_critic(experience, epochs=settings.epochs)
+                successes += decisions.success
+            fitted = fit_critic(experience, source, epochs=settings.epochs)
             share = successes / settings.episodes
             record['told'].append({'success_rate': share, 'correlation': fitted.correlation})
             say(f'{what}: {share:.1%} succeed; value and outcome correlate by {fitted.correlation:.2f} where held out')
@@ -133,6 +138,18 @@ def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:
             played = written.folder
     say(f'{written.folder}: {source.name} with a critic, which chooses where --samples are drawn')
     return 0
+
+
+def _unknown(settings: CriticSettings, task: TaskSpec) -> int:
+    """Return how many of a failed episode's last chunks say nothing; or raise, if all of them do."""
+    unknown = math.ceil(math.log(UNKNOWN_FROM) / math.log(settings.discount))
+    chunks = settings.seconds * settings.policy_speed / (task.control_dt * task.exec_horizon)
+    if unknown >= chunks:
+        raise ConfigError(
+            f'discount and seconds: got {settings.discount:g}, with which success {unknown} chunks later counts, and '
+            f'episodes of {chunks:.0f} chunks; allowed a lower discount or longer episodes'
+        )
+    return unknown
 
 
 def _record(settings: CriticSettings, source: Bundle) -> dict[str, Any]:

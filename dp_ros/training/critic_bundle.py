@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from dp_ros.networks.critic import Critic
-from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import CRITIC, PARITY, Bundle, write_bundle
-from dp_ros.training.export import store_half, to_onnx
+from dp_ros.policy.parity import state_of
+from dp_ros.training.export import replayed, store_half, to_onnx
 
 
 @torch.no_grad()
@@ -25,20 +25,20 @@ def write_with_critic(
     actions = torch.from_numpy(parity.x_k[..., : len(bundle.task.action.joints)].copy())
     cond = torch.from_numpy(parity.cond)
     networks: dict[str, Path | bytes] = {f: bundle.path(f) for f in bundle.files if f not in (PARITY, CRITIC)}
-    networks[CRITIC] = store_half(to_onnx(critic, (cond, actions), ['cond', 'actions'], 'value'))
-    written = write_bundle(
+    state = torch.from_numpy(state_of(parity.inputs))
+    networks[CRITIC] = store_half(to_onnx(critic, (cond, state, actions), ['cond', 'state', 'actions'], 'value'))
+    return write_bundle(
         folder,
         task=bundle.task,
         normalizer=bundle.normalizer,
         schedule=bundle.schedule,
         defaults=bundle.defaults,
         networks=networks,
-        parity=replace(parity, value=critic(cond, actions).numpy()),
+        parity=replace(parity, value=critic(cond, state, actions).numpy()),
         provenance={**bundle.provenance, 'critic': dict(record)},
         tolerance=bundle.tolerance,
         critic_from=critic_from,
         name=name or folder.name,
         overwrite=overwrite,
+        check=replayed,
     )
-    open_backend(written)  # replays the recorded pair, refuses a mismatch
-    return written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +15,19 @@ from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.normalizer import ACTION
+from dp_ros.policy.parity import state_of
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings
+from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.training.evaluation import make_runner
 from dp_ros.training.mirror import MirrorSettings, mirrored_window
 from dp_ros.training.seed_pool import played
 
-Decision = tuple[np.ndarray, np.ndarray]
-"""What the encoder said (D,), and the normalized chunk (P, A), both float32."""
+Decision = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
+NEAR_POWER = 4
+"""The score of a moment counts to this power: half of it is far from success."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,32 +36,31 @@ class Decisions:
 
     Attributes
     ----------
-    cond
-        What the encoder said, (N, D) float32.
-    actions
-        The normalized chunk that was taken, (N, P, A) float32.
-    result
-        How the episode went.
+    taken
+        Arrays as in `Decision`, each with N in front.
+    near
+        How near the task came to success until the chunk after the next was decided, 0 to 1, (N,) float32.
+    success
+        Whether the episode ended in success.
     mirrored
-        The same, ``cond`` and ``actions``, as it would have been in the mirror that the policy was trained with, if
-        there was one.
+        `taken` as it would have been in the mirror that the policy was trained with, if there was one.
 
     """
 
-    cond: np.ndarray
-    actions: np.ndarray
-    result: EpisodeResult
-    mirrored: tuple[np.ndarray, np.ndarray] | None = None
+    taken: Decision
+    near: np.ndarray
+    success: bool
+    mirrored: Decision | None = None
 
     def worth(self, discount: float) -> np.ndarray:
         """Return ``discount`` to the power of the chunks that still came until success, or 0, each (N,) float32."""
-        left = np.arange(len(self.cond))[::-1]
-        return (discount**left if self.result.success else np.zeros(len(left))).astype(np.float32)
+        left = np.arange(len(self.near))[::-1]
+        return (discount**left if self.success else np.zeros(len(left))).astype(np.float32)
 
     def known(self, unknown: int) -> np.ndarray:
         """Return whose outcome is known, (N,) bool: had there been more time, the last ones might have succeeded."""
-        left = np.arange(len(self.cond))[::-1]
-        return np.full(len(left), True) if self.result.success else left >= unknown
+        left = np.arange(len(self.near))[::-1]
+        return np.full(len(left), True) if self.success else left >= unknown
 
 
 class ExploringPolicy(DiffusionPolicy):
@@ -72,7 +75,7 @@ class ExploringPolicy(DiffusionPolicy):
 
     def begin(self, seed: int) -> None:
         """Forget what was decided; ``seed`` is the next episode's."""
-        self._rng = np.random.default_rng([seed, 1])
+        self._rng = np.random.default_rng([seed, 0, 1])  # not what the chunks' noise is drawn from
         self.decided: list[Decision] = []
         self.mirrored: list[Decision] = []
 
@@ -89,14 +92,15 @@ class ExploringPolicy(DiffusionPolicy):
         base = action_base(task, window.streams)
         if base is not None:
             turned = turned - base[-1]
-        return self._backend.encode(self._inputs(window))[0], self.bundle.normalizer.normalize(ACTION, turned)
+        inputs = self._inputs(window)
+        return self._backend.encode(inputs)[0], state_of(inputs)[0], self.bundle.normalizer.normalize(ACTION, turned)
 
-    def _pick(self, cond: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
-        one = super()._pick(cond, actions, last)
+    def _pick(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
+        one = super()._pick(cond, state, actions, last)
         if self._rng.random() < self.explore:
             any_one = int(self._rng.integers(len(actions)))
             one = slice(any_one, any_one + 1)
-        self.decided.append((cond[0].copy(), actions[one][0].copy()))
+        self.decided.append((cond[0].copy(), state[0].copy(), actions[one][0].copy()))
         return one
 
 
@@ -108,19 +112,42 @@ def _make_play(settings: EvaluationSettings, explore: float) -> Callable[[int], 
 
     def play(seed: int) -> Decisions:
         policy.begin(seed)
-        result = runner.run(seed)
+        scores: list[tuple[int, float]] = []  # how many chunks were decided by then, and the score of that moment
+
+        def watch(robot: SimulatedRobot) -> None:
+            scores.append((len(policy.decided), robot.world.progress.score))
+
+        result = runner.run(seed, watch)
         if not policy.decided:
             raise DataError(f'seed {seed}: got no chunk, allowed one or more in an episode')
-        cond, actions = _stacked(policy.decided)
-        mirrored = _stacked(policy.mirrored) if policy.mirrored else None
-        return Decisions(cond=cond, actions=actions, result=result, mirrored=mirrored)
+        scores.append((len(policy.decided), runner.world.progress.score))
+        done = max(1, result.chunks)  # the last chunk may have come too late to be executed
+        return Decisions(
+            taken=_stacked(policy.decided[:done]),
+            near=nearness(scores, len(policy.decided))[:done],
+            success=result.success,
+            mirrored=_stacked(policy.mirrored[:done]) if policy.mirrored else None,
+        )
 
     return play
 
 
-def _stacked(decisions: list[Decision]) -> tuple[np.ndarray, np.ndarray]:
-    cond, actions = zip(*decisions, strict=True)
-    return np.stack(cond), np.stack(actions)
+def nearness(scores: Sequence[tuple[int, float]], count: int) -> np.ndarray:
+    """Return, for each of ``count`` chunks, the best score after it and before the chunk after the next, to a power.
+
+    ``scores`` are pairs: how many chunks were decided by then, and the score of that moment.
+    """
+    best = np.zeros(count + 1)
+    for decided, score in scores:
+        if decided:
+            best[decided - 1] = max(best[decided - 1], score)
+    near = np.maximum(best[:-1], best[1:])
+    return (near.clip(0.0, 1.0) ** NEAR_POWER).astype(np.float32)
+
+
+def _stacked(decisions: list[Decision]) -> Decision:
+    cond, state, actions = (np.stack(arrays) for arrays in zip(*decisions, strict=True))
+    return cond, state, actions
 
 
 def trained_mirror(bundle: Bundle) -> dict[str, MirrorSettings]:
@@ -140,7 +167,7 @@ def rollouts(settings: EvaluationSettings, explore: float, what: str) -> Iterato
     successes = 0
     with bar, played(make(), make, seeds, settings.workers) as episodes:
         for number, decisions in enumerate(episodes, 1):
-            successes += decisions.result.success
+            successes += decisions.success
             bar.update()
             bar.set_postfix(success=f'{successes / number:.1%}')
             yield decisions

@@ -104,8 +104,8 @@ class _Watched:
         self.seen.append(x_k[0].copy())
         return self._backend.predict(x_k, k, cond)
 
-    def value(self, cond: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return self._backend.value(cond, actions)
+    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return self._backend.value(cond, state, actions)
 
 
 class _Asked(DiffusionPolicy):

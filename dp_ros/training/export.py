@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.diffusion.samplers import SamplerSettings
-from dp_ros.errors import ConfigError
+from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, Bundle, load_bundle, write_bundle
+from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, TORCHSCRIPT_FILES, Bundle, load_bundle, write_bundle
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
@@ -120,6 +120,8 @@ def export_network(
     if weights != 'float32':
         round_to_half(network)
     prepared = prepare(network, settings)
+    if critic_of is not None:
+        _say_as(prepared, critic_of)
     parity = record_parity(network, prepared, settings)
     networks: dict[str, Path | bytes] = {
         'encoder.onnx': encoder_onnx(prepared, settings, parity),
@@ -135,7 +137,7 @@ def export_network(
     if critic_of is not None:
         networks[CRITIC] = critic_of.path(CRITIC)
         parity = replace(parity, value=critic_of.parity().value)
-    bundle = write_bundle(
+    return write_bundle(
         folder,
         task=settings.task,
         normalizer=normalizer,
@@ -148,10 +150,32 @@ def export_network(
         critic_from=critic_of.critic_from if critic_of else 0.0,
         name=name or settings.name,
         overwrite=overwrite,
+        check=replayed,
     )
-    for backend in ('onnxruntime', 'torchscript') if torchscript else ('onnxruntime',):
-        open_backend(bundle, backend=backend)  # replays the recorded pair, refuses a mismatch
-    return bundle
+
+
+def replayed(bundle: Bundle) -> None:
+    """Raise BundleError unless every backend that a bundle is for reproduces the recorded pair."""
+    for backend in ('onnxruntime', 'torchscript') if TORCHSCRIPT_FILES[0] in bundle.files else ('onnxruntime',):
+        open_backend(bundle, backend=backend)
+
+
+@torch.no_grad()
+def _say_as(prepared: PreparedNetwork, bundle: Bundle) -> None:
+    """Let the encoder say what the one of ``bundle`` does, which its critic knows.
+
+    A bundle's network is had from it up to a constant that encoder and denoiser share.
+    """
+    parity = bundle.parity()
+    said = prepared.encoder(*(torch.from_numpy(parity.inputs[name]) for name in input_shapes(bundle.task)))
+    apart = said - torch.from_numpy(parity.cond)
+    spread = float((apart - apart.mean(dim=0)).abs().max())
+    if not spread <= TOLERANCE:
+        raise BundleError(
+            f'bundle {bundle.name}: got an encoder that differs from the one of its critic by {spread:.3g}, '
+            f'allowed up to {TOLERANCE:g} and a constant'
+        )
+    prepared.move(apart.mean(dim=0))
 
 
 def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwork:

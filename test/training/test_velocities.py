@@ -102,12 +102,15 @@ def test_at_another_speed_velocities_are_as_many_times_as_large(bundle: Bundle) 
     np.testing.assert_allclose(faster.velocities, 2.0 * np.asarray(shown.velocities))
 
 
-def test_the_velocities_are_those_of_the_sample_that_is_taken(bundle: Bundle) -> None:
+@pytest.mark.parametrize('judged', [False, True])
+def test_the_velocities_are_those_of_the_sample_that_is_taken(bundle: Bundle, judged: bool) -> None:
+    opened = open_backend(bundle)
+
     class Keeping:
         """The backend, and what it gave last."""
 
         def __init__(self) -> None:
-            self.backend = open_backend(bundle)
+            self.backend = opened
 
         def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
             return self.backend.encode(inputs)
@@ -116,6 +119,11 @@ def test_the_velocities_are_those_of_the_sample_that_is_taken(bundle: Bundle) ->
             self.given = self.backend.predict(x_k, k, cond)
             return self.given
 
+        def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
+            return np.abs(actions).sum(axis=(1, 2))
+
+    if judged:
+        bundle = dataclasses.replace(bundle, files={**bundle.files, 'critic.onnx': ''})
     taken = set()
     for seed in range(8):
         backend = Keeping()
