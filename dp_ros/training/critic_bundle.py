@@ -12,7 +12,8 @@ import torch
 from dp_ros.networks.critic import Critic
 from dp_ros.policy.bundle import CRITIC, PARITY, Bundle, write_bundle
 from dp_ros.policy.parity import state_of
-from dp_ros.training.export import replayed, store_half, to_onnx
+from dp_ros.training.export import replayed
+from dp_ros.training.graphs import store_half, to_onnx
 
 
 @torch.no_grad()

@@ -402,7 +402,7 @@ def test_a_bundle_without_a_critic_is_as_it_was_before_there_were_any(tiny):
 
 def test_what_cannot_be_is_refused_before_anything_is_played(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(critic_command, 'rollouts', lambda *_: pytest.fail('played'))
-    settings = CriticSettings(bundle=tiny.folder, out=tmp_path / 'out', world='pusht')
+    settings = CriticSettings(bundle=tiny.folder, out=tmp_path / 'out', world='pusht', rounds=2)
     with pytest.raises(ConfigError, match=r'discount and seconds: got 0.98, .* 60 chunks later .* 38 chunks'):
         run_critic(dataclasses.replace(settings, discount=0.98), print)
     with pytest.raises(ConfigError, match='seed: got'):
