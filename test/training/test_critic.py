@@ -298,8 +298,10 @@ def test_what_was_decided_is_kept_with_its_mirror_image(tmp_path):
     assert [d.mirrored for d in rollouts(plain, 0.0, 'plain')] == [None]
 
 
-def test_the_mirror_image_is_of_what_was_observed(tmp_path):
-    bundle = load_bundle(write_tiny_bundle(tmp_path / 'mirrored', provenance={'config': {'mirror': MIRROR}}))
+@pytest.mark.parametrize('relative', [False, True])
+def test_the_mirror_image_is_of_what_was_observed(tmp_path, relative):
+    task = dataclasses.replace(TASK, action=dataclasses.replace(TASK.action, relative=relative))
+    bundle = load_bundle(write_tiny_bundle(tmp_path / 'mirrored', task=task, provenance={'config': {'mirror': MIRROR}}))
     policy = ExploringPolicy(bundle, open_backend(bundle))
     policy.mirror = trained_mirror(bundle)
     seen = window()
@@ -310,8 +312,11 @@ def test_the_mirror_image_is_of_what_was_observed(tmp_path):
             'block_pose': np.c_[0.512 - seen.streams['block_pose'][:, 1::-1], seen.streams['block_pose'][:, :1:-1]],
         },
     )
-    policy.chunk(seen, np.random.default_rng(0))
+    actions = policy.chunk(seen, np.random.default_rng(0)).actions
     policy.chunk(turned, np.random.default_rng(0))
+    base = turned.streams['joint_states'][-1] if relative else 0.0
+    expected = NORMALIZER.normalize(ACTION, 0.512 - actions[:, ::-1] - base)
+    np.testing.assert_allclose(policy.mirrored[0][2], expected, atol=1e-6)
     for own, other in ((0, 1), (1, 0)):
         for what in (0, 1):  # cond, state
             np.testing.assert_allclose(policy.mirrored[own][what], policy.decided[other][what], atol=1e-6)
@@ -391,8 +396,10 @@ def test_what_is_refused_leaves_the_bundle_that_was_there(tiny, tmp_path):
     before = (folder / 'bundle.json').read_bytes()
     wrong = made_critic(joints=2)
     wrong.inputs.offset.fill_(float('nan'))
-    with pytest.raises(BundleError):
-        write_with_critic(load_bundle(folder), folder, wrong, critic_from=0.0, record={}, overwrite=True)
+    dropping = made_critic().train()  # its graph drops nothing: it gives other values
+    for critic, message in ((wrong, 'recorded value'), (dropping, 'value by onnxruntime: got a difference')):
+        with pytest.raises(BundleError, match=message):
+            write_with_critic(load_bundle(folder), folder, critic, critic_from=0.0, record={}, overwrite=True)
     assert (folder / 'bundle.json').read_bytes() == before
 
 
