@@ -113,7 +113,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
                         help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')  # fmt: skip
     parser.add_argument('--cache', type=Path, help='keep decoded pictures here, not in memory; safe to delete')
     parser.add_argument('--workers', type=int, default=0, help='processes that fill the cache; 0: one a processor')
-    parser.add_argument('--run', dest='folder', type=Path, required=True, help='run folder; an unfinished run goes on')
+    parser.add_argument('--run', '--folder', dest='folder', type=Path, required=True,
+                        help='run folder; an unfinished run goes on')  # fmt: skip
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -215,6 +216,8 @@ def add_bench_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--device', choices=['cpu', 'cuda'], help="(default: the configuration's)")
     parser.add_argument('--compiled', action='store_true', help='also the compiled network; compiling takes minutes')
     parser.add_argument('--bf16', action='store_true', help='also bfloat16')
+    parser.add_argument('--processes', type=int, default=0,
+                        help='also bfloat16 in so many processes of one thread, which share the batch')  # fmt: skip
     parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='CPU threads to measure')
     parser.add_argument('--rounds', type=int, default=20, help='rounds, in which each way takes its turn')
     parser.add_argument('--turn', type=int, default=3, help='steps in a turn')
@@ -227,7 +230,7 @@ def _bench_train(options: argparse.Namespace) -> int:
     from dp_ros.training.bench_train import BenchTrainSettings, run_bench_train
     from dp_ros.training.settings import TrainSettings
 
-    names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'threads', 'rounds', 'turn', 'json')
+    names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'processes', 'threads', 'rounds', 'turn', 'json')
     chosen = {name: getattr(options, name) for name in names}
     config = read_yaml(locate(options.config), TrainSettings)
     return run_bench_train(BenchTrainSettings(config=config, **chosen), print)

@@ -23,11 +23,14 @@ from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.training.bench import machine
 from dp_ros.training.bench_loop import PlainLoop
+from dp_ros.training.bench_processes import measure_processes
 from dp_ros.training.draws import batches
 from dp_ros.training.episodes import Episode
 from dp_ros.training.settings import RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 
+SHARED = 'bf16, processes'
+"""The way whose step several processes share."""
 EPISODES, TICKS = 50, 125
 """Of the data made up to train on; PushT's demonstrations are about as long."""
 PARTS = {
@@ -54,6 +57,8 @@ class BenchTrainSettings:
         Instead of the configuration's, where given.
     compiled
         Whether to measure the compiled network too; compiling takes minutes on a small machine.
+    processes
+        Also bfloat16 in so many processes of one thread each, which share the batch; 0: not.
     threads, rounds, turn
         Threads to measure; rounds of each; steps that one way takes in a round.
 
@@ -65,6 +70,7 @@ class BenchTrainSettings:
     device: str | None = None
     compiled: bool = False
     bf16: bool = False
+    processes: int = 0
     threads: Sequence[int] = (1,)
     rounds: int = 20
     turn: int = 3
@@ -75,6 +81,10 @@ class BenchTrainSettings:
             for value in values:
                 if not 1 <= value <= 100_000:
                     raise ConfigError(f'{name}: got {value}, allowed 1 to 100000')
+        if self.processes and (self.processes < 2 or self.training.batch % self.processes):
+            raise ConfigError(
+                f'processes: got {self.processes}, allowed 0, or 2 or more that share a batch of {self.training.batch}'
+            )
         if any(s.kind == 'image' for s in self.config.task.streams) or self.config.task.goals:
             raise ConfigError('config: got a task with pictures or goals, allowed one with numbers alone')
 
@@ -122,15 +132,20 @@ def measure(settings: BenchTrainSettings, threads: int, say: Callable[[str], Non
         plain = PlainLoop(training, episodes, trainers['ours'].normalizer)
         ways: dict[str, Callable[[], object]] = {'plain': plain.take_step}
         ways |= {name: _stepper(trainer) for name, trainer in trainers.items()}
+        if settings.processes:
+            shared = replace(training, precision='bf16', device='cpu')
+            ways[SHARED] = lambda: measure_processes(shared, settings.processes, settings.turn)
         taken = take_turns(ways, settings.rounds, settings.turn, training.device)
         row: dict[str, Any] = {'threads': threads, 'ways': {n: summary(t, taken['plain']) for n, t in taken.items()}}
         row['data_share'] = round(data_time(trainers['ours']) / float(np.median(taken['ours'])), 4)
-        row['parts'] = {name: parts(ways[name]) for name in ways}
+        row['parts'] = {name: parts(ways[name]) for name in ways if name != SHARED}
+        if settings.processes:
+            row['processes'] = settings.processes
     for name, found in row['ways'].items():
         say(
             f'{threads} threads  {name:<14} {found["ms"]:>9.2f} ms a step, x{found["ratio"]:.2f} '
             f'({found["ratio_low"]:.2f} to {found["ratio_high"]:.2f})  '
-            + ', '.join(f'{part} {share:.0%}' for part, share in row['parts'][name].items())
+            + ', '.join(f'{part} {share:.0%}' for part, share in row['parts'].get(name, {}).items())
         )
     say(f'{threads} threads  the data side of ours: {row["data_share"]:.2%} of a step')
     return row
@@ -163,13 +178,16 @@ def _stepper(trainer: Trainer) -> Callable[[], object]:
 
 def take_turns(ways: dict[str, Callable[[], object]], rounds: int, turn: int, device: str) -> dict[str, list[float]]:
     """Return each way's times for a step [s], one for each round, in which each took ``turn`` steps."""
-    for step in ways.values():
-        for _ in range(3):  # the first compile, and allocate
+    for name, step in ways.items():
+        for _ in range(0 if name == SHARED else 3):  # the first compile, and allocate
             step()
     taken: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for first, _ in zip(cycle(range(len(names))), range(rounds), strict=False):
         for name in names[first:] + names[:first]:
+            if name == SHARED:
+                taken[name].append(float(ways[name]()))  # type: ignore[arg-type]  # it measures itself
+                continue
             began = time.perf_counter()
             for _ in range(turn):
                 ways[name]()

@@ -14,7 +14,8 @@ from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.bench_loop import PlainLoop, SampleDataset
-from dp_ros.training.bench_train import BenchTrainSettings, made_up, measure, run_bench_train, summary
+from dp_ros.training.bench_processes import measure_processes
+from dp_ros.training.bench_train import SHARED, BenchTrainSettings, made_up, measure, run_bench_train, summary
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.test_trainer import SETTINGS, episodes
@@ -81,6 +82,16 @@ def test_every_way_runs_on_the_threads_that_are_measured_whatever_the_configurat
     measure(BenchTrainSettings(config=config, rounds=1, turn=1, threads=(2,)), 2, lambda said: None)
     torch.set_num_threads(1)
     assert set(ran) == {2}
+
+
+def test_processes_share_a_step_and_measure_themselves():
+    settings = BenchTrainSettings(config=SETTINGS, rounds=1, turn=2, processes=2)
+    row = measure(settings, 1, lambda said: None)
+    assert row['processes'] == 2 and row['ways'][SHARED]['ms'] > 0
+    with pytest.raises(ConfigError, match='processes: got 2, which failed'):
+        measure_processes(dataclasses.replace(SETTINGS, batch=7), 2, 1)
+    with pytest.raises(ConfigError, match='processes: got 1, allowed 0, or 2 or more'):
+        dataclasses.replace(settings, processes=1)
 
 
 def test_a_ratio_is_of_rounds_and_its_spread_is_their_middle():

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
+from dp_ros.cli import build_parser
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.draws import batches
@@ -117,3 +118,15 @@ def test_weights_and_biases_is_refused_where_it_is_not_installed(tmp_path, monke
     monkeypatch.setattr('dp_ros.training.run_log.find_spec', lambda name: None)
     with pytest.raises(ConfigError, match=r"wandb: got project 'robots', and the package wandb is not installed"):
         Trainer(dataclasses.replace(SETTINGS, wandb='robots'), episodes(), tmp_path / 'run')
+
+
+def test_torchrun_leaves_the_trains_own_options_alone(capsys):
+    from torch.distributed.run import parse_args
+
+    given = ['train', '--config', 'c', '--data', 'd', '--folder', 'r', '--cache', 'k', '--workers', '2']
+    launched = parse_args(['--nproc-per-node', '2', '-m', 'dp_ros', *given])
+    assert launched.training_script_args == given
+    options = build_parser().parse_args(given)
+    assert options.folder == build_parser().parse_args([*given[:5], '--run', 'r']).folder == Path('r')
+    with pytest.raises(SystemExit):  # why there is --folder
+        parse_args(['--nproc-per-node', '2', '-m', 'dp_ros', 'train', '--run', 'r'])
