@@ -15,7 +15,7 @@ import numpy as np
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.policy.bundle import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.parity import input_shapes, state_of
+from dp_ros.policy.parity import input_shapes, state_of, state_width
 from dp_ros.policy.providers import ProviderName, open_session
 
 BackendName = Literal['onnxruntime', 'torchscript']
@@ -63,8 +63,7 @@ class CriticSession:
         if bundle.has_critic:
             self._critic = _session(bundle, CRITIC, threads, provider)
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
-            state = state_of(bundle.parity().inputs).shape[1:]
-            wanted = {'cond': (width,), 'state': state, 'actions': chunk}
+            wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
             _check_graph(bundle, CRITIC, self._critic, wanted, 'value')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
@@ -193,7 +192,7 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         outputs = [cond, prediction]
         if parity.value is not None:
             recorded.append(('value', parity.value))
-            outputs.append(backend.value(parity.cond, state_of(parity.inputs), actions))
+            outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):

@@ -87,10 +87,19 @@ def input_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
     return shapes | ({GIVEN: (1,)} if task.guidance else {})
 
 
-def state_of(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return all of the encoder's inputs that are no pictures, one after the other: (B, S) float32."""
-    vectors = [v.reshape(len(v), -1) for name, v in inputs.items() if v.ndim <= 3 and name != GIVEN]
-    return np.concatenate(vectors, axis=1) if vectors else np.zeros((1, 0), dtype=np.float32)
+def state_shapes(task: TaskSpec) -> dict[str, tuple[int, ...]]:
+    """Return those of `input_shapes` that make up the state: all but pictures, and what is given."""
+    return {name: shape for name, shape in input_shapes(task).items() if len(shape) <= 2 and name != GIVEN}
+
+
+def state_width(task: TaskSpec) -> int:
+    """Return how many numbers the state has, S."""
+    return sum(int(np.prod(shape)) for shape in state_shapes(task).values())
+
+
+def state_of(task: TaskSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the state, (B, S) float32: the encoder's inputs of `state_shapes`, one after the other."""
+    return np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in state_shapes(task)], axis=1)
 
 
 def write_parity(path: Path, parity: Parity) -> None:

@@ -197,14 +197,17 @@ class DiffusionPolicy:
             # What is drawn towards the last chunk moves as that does: the network knows only what it was given.
             moved = np.gradient(target, axis=1) * np.float32(task.pred_horizon)
             velocities = velocities + weights * (moved - velocities)
-        one = self._pick(cond, state_of(inputs), actions, last)
+        one = self._pick(cond, inputs, actions, last)
         return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
 
-    def _pick(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
+    def _pick(
+        self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None
+    ) -> slice:
         """Return where the one is that is taken of samples (N, P, A)."""
         if len(actions) > 1 and self.bundle.has_critic:
-            asked = np.repeat(state[:1], len(actions), axis=0)  # with guidance there are two of each, this one first
-            value = self._backend.value(cond[: len(actions)], asked, actions)
+            # With guidance there are two of each, the one that is asked for first.
+            state = np.repeat(state_of(self.bundle.task, inputs)[:1], len(actions), axis=0)
+            value = self._backend.value(cond[: len(actions)], state, actions)
             check_finite(f'policy {self.bundle.name} value', value)
             if value.mean() >= self.bundle.critic_from:
                 best = int(np.argmax(value))

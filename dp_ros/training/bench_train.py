@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -130,15 +131,16 @@ def measure(settings: BenchTrainSettings, threads: int, say: Callable[[str], Non
             if asked:
                 trainers[name] = Trainer(replace(training, **change), episodes, Path(scratch) / name)
         plain = PlainLoop(training, episodes, trainers['ours'].normalizer)
-        ways: dict[str, Callable[[], object]] = {'plain': plain.take_step}
-        ways |= {name: _stepper(trainer) for name, trainer in trainers.items()}
+        steps: dict[str, Callable[[], object]] = {'plain': plain.take_step}
+        steps |= {name: _stepper(trainer) for name, trainer in trainers.items()}
+        ways = {name: timed(step, training.device) for name, step in steps.items()}
         if settings.processes:
             shared = replace(training, precision='bf16', device='cpu')
-            ways[SHARED] = lambda: measure_processes(shared, settings.processes, settings.turn)
-        taken = take_turns(ways, settings.rounds, settings.turn, training.device)
+            ways[SHARED] = partial(measure_processes, shared, settings.processes)
+        taken = take_turns(ways, settings.rounds, settings.turn)
         row: dict[str, Any] = {'threads': threads, 'ways': {n: summary(t, taken['plain']) for n, t in taken.items()}}
         row['data_share'] = round(data_time(trainers['ours']) / float(np.median(taken['ours'])), 4)
-        row['parts'] = {name: parts(ways[name]) for name in ways if name != SHARED}
+        row['parts'] = {name: parts(step) for name, step in steps.items()}
         if settings.processes:
             row['processes'] = settings.processes
     for name, found in row['ways'].items():
@@ -176,24 +178,33 @@ def _stepper(trainer: Trainer) -> Callable[[], object]:
     return lambda: trainer._train_step(next(order))
 
 
-def take_turns(ways: dict[str, Callable[[], object]], rounds: int, turn: int, device: str) -> dict[str, list[float]]:
-    """Return each way's times for a step [s], one for each round, in which each took ``turn`` steps."""
-    for name, step in ways.items():
-        for _ in range(0 if name == SHARED else 3):  # the first compile, and allocate
+Way = Callable[[int], float]
+"""Takes so many training steps, and returns what one of them took [s]."""
+
+
+def timed(step: Callable[[], object], device: str) -> Way:
+    """Return a way of taking this ``step``, which is warm by then: the first compile, and allocate."""
+    for _ in range(3):
+        step()
+
+    def take(turn: int) -> float:
+        began = time.perf_counter()
+        for _ in range(turn):
             step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+        return (time.perf_counter() - began) / turn
+
+    return take
+
+
+def take_turns(ways: dict[str, Way], rounds: int, turn: int) -> dict[str, list[float]]:
+    """Return each way's times for a step [s], one for each round, in which each took ``turn`` steps."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for first, _ in zip(cycle(range(len(names))), range(rounds), strict=False):
         for name in names[first:] + names[:first]:
-            if name == SHARED:
-                taken[name].append(float(ways[name]()))  # type: ignore[arg-type]  # it measures itself
-                continue
-            began = time.perf_counter()
-            for _ in range(turn):
-                ways[name]()
-            if device == 'cuda':
-                torch.cuda.synchronize()
-            taken[name].append((time.perf_counter() - began) / turn)
+            taken[name].append(ways[name](turn))
     return taken
 
 

@@ -17,13 +17,13 @@ from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.policy.bundle import MANIFEST, Bundle, check_target, load_bundle
 from dp_ros.policy.files import sha256
-from dp_ros.policy.parity import state_of
+from dp_ros.policy.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.training.critic_bundle import write_with_critic
+from dp_ros.training.critic_experience import Experience
 from dp_ros.training.critic_fit import fit_critic
 from dp_ros.training.critic_rollouts import rollouts
-from dp_ros.training.experience import Experience
 
 UNKNOWN_FROM = 0.3
 """Where a failed episode was cut off, success could have come within as many chunks as still are worth this much."""
@@ -106,7 +106,7 @@ def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:
     source = load_bundle(settings.bundle)
     if not source.schedule.noisy:
         raise ConfigError(f'bundle {source.name}: got regression, allowed one that samples')
-    if not state_of(source.parity().inputs).shape[1]:
+    if not state_width(source.task):
         raise ConfigError(f'bundle {source.name}: got pictures alone, allowed one that observes joints or a pose too')
     check_target(settings.out, settings.overwrite)
     settings.out.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from dp_ros.networks.critic import Critic
 from dp_ros.policy.bundle import CRITIC, PARITY, Bundle, write_bundle
 from dp_ros.policy.parity import state_of
 from dp_ros.training.export import replayed
-from dp_ros.training.graphs import store_half, to_onnx
+from dp_ros.training.exported_networks import store_half, to_onnx
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def write_with_critic(
     actions = torch.from_numpy(parity.x_k[..., : len(bundle.task.action.joints)].copy())
     cond = torch.from_numpy(parity.cond)
     networks: dict[str, Path | bytes] = {f: bundle.path(f) for f in bundle.files if f not in (PARITY, CRITIC)}
-    state = torch.from_numpy(state_of(parity.inputs))
+    state = torch.from_numpy(state_of(bundle.task, parity.inputs))
     networks[CRITIC] = store_half(to_onnx(critic, (cond, state, actions), ['cond', 'state', 'actions'], 'value'))
     return write_bundle(
         folder,

@@ -14,8 +14,8 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.critic import Critic, CriticInputs
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.normalizer import ACTION
-from dp_ros.policy.parity import GIVEN, input_shapes
-from dp_ros.training.experience import Experience
+from dp_ros.policy.parity import state_shapes, state_width
+from dp_ros.training.critic_experience import Experience
 
 BATCH = 512
 LEARNING_RATE, WEIGHT_DECAY = 1.5e-3, 1e-2
@@ -82,8 +82,8 @@ def where_joints_are(bundle: Bundle) -> tuple[Tensor, Tensor]:
     Zeros where no stream says that; and where actions are relative, which count from there already.
     """
     task, actions = bundle.task, len(bundle.task.action.joints)
-    vectors = {n: v for n, v in input_shapes(task).items() if len(v) <= 2 and n != GIVEN}
-    base, offset = torch.zeros(sum(int(np.prod(v)) for v in vectors.values()), actions), torch.zeros(actions)
+    vectors = state_shapes(task)
+    base, offset = torch.zeros(state_width(task), actions), torch.zeros(actions)
     try:
         name, columns = task.base_columns()
     except ConfigError:

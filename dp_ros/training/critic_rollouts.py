@@ -93,13 +93,17 @@ class ExploringPolicy(DiffusionPolicy):
         if base is not None:
             turned = turned - base[-1]
         inputs = self._inputs(window)
-        return self._backend.encode(inputs)[0], state_of(inputs)[0], self.bundle.normalizer.normalize(ACTION, turned)
+        state = state_of(task, inputs)[0]
+        return self._backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
 
-    def _pick(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray, last: np.ndarray | None) -> slice:
-        one = super()._pick(cond, state, actions, last)
+    def _pick(
+        self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None
+    ) -> slice:
+        one = super()._pick(cond, inputs, actions, last)
         if self._rng.random() < self.explore:
             any_one = int(self._rng.integers(len(actions)))
             one = slice(any_one, any_one + 1)
+        state = state_of(self.bundle.task, inputs)
         self.decided.append((cond[0].copy(), state[0].copy(), actions[one][0].copy()))
         return one
 

@@ -22,7 +22,7 @@ from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, TORCHSCRIPT_FILES,
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
-from dp_ros.training.graphs import HALF_FROM, store_half, to_onnx, torchscript_twins
+from dp_ros.training.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.quantize import quantize
 from dp_ros.training.run_folder import is_bundle, load_network
 from dp_ros.training.settings import TrainSettings

@@ -24,9 +24,9 @@ from dp_ros.training import critic as critic_command
 from dp_ros.training import critic_fit
 from dp_ros.training.critic import CriticSettings, run_critic
 from dp_ros.training.critic_bundle import write_with_critic
+from dp_ros.training.critic_experience import Experience, find_projection
 from dp_ros.training.critic_fit import fit_critic, round_to_half, where_joints_are
 from dp_ros.training.critic_rollouts import Decisions, ExploringPolicy, nearness, rollouts, trained_mirror
-from dp_ros.training.experience import Experience, find_projection
 from dp_ros.training.export import export_run
 from test.tiny_bundle import NORMALIZER, TASK, tiny_networks, write_tiny_bundle
 
@@ -95,7 +95,7 @@ def test_actions_count_from_where_the_joints_are(tmp_path, relative):
     bundle = load_bundle(write_tiny_bundle(tmp_path / 'tiny', task=task, normalizer=normalizer))
     base, offset = where_joints_are(bundle)
     inputs = DiffusionPolicy(bundle, open_backend(bundle))._inputs(window())
-    here = (torch.from_numpy(state_of(inputs)) @ base + offset).numpy()
+    here = (torch.from_numpy(state_of(bundle.task, inputs)) @ base + offset).numpy()
     expected = np.zeros((1, 2)) if relative else normalizer.normalize(ACTION, window().streams['joint_states'][-1:])
     np.testing.assert_allclose(here, expected, atol=1e-6)
 
@@ -188,7 +188,7 @@ def test_it_goes_along_in_the_bundle(tiny, with_critic, backend):
     assert with_critic.provenance == {**tiny.provenance, 'critic': {'episodes': 1}}
     parity = with_critic.parity()
     opened = open_backend(with_critic, backend=backend)
-    given = [np.repeat(a, 3, axis=0) for a in (parity.cond, state_of(parity.inputs), parity.x_k)]
+    given = [np.repeat(a, 3, axis=0) for a in (parity.cond, state_of(with_critic.task, parity.inputs), parity.x_k)]
     expected = made_critic()(*map(torch.from_numpy, given)).detach().numpy()
     np.testing.assert_allclose(opened.value(*given), expected, atol=1e-5)
     np.testing.assert_allclose(opened.value(*given)[::3], parity.value, atol=1e-5)
@@ -277,7 +277,7 @@ def test_with_guidance_the_critic_is_given_what_is_asked_for(tmp_path):
     inputs = policy._inputs(window())
     asked = judge.encode({**inputs, 'given': np.ones((1, 1), np.float32)})
     np.testing.assert_allclose(judge.given[0], np.repeat(asked, 3, axis=0), atol=1e-6)
-    np.testing.assert_array_equal(judge.given[1], np.repeat(state_of(inputs), 3, axis=0))
+    np.testing.assert_array_equal(judge.given[1], np.repeat(state_of(bundle.task, inputs), 3, axis=0))
 
 
 def test_what_was_decided_is_kept_with_its_mirror_image(tmp_path):
@@ -372,7 +372,7 @@ def test_export_takes_the_critic_along_and_it_says_the_same(tmp_path, weights):
     rng = np.random.default_rng(0)
     noise = [{name: rng.uniform(-1, 1, (64, *v.shape[1:])).astype(np.float32) for name, v in parity.inputs.items()}]
     backend = open_backend(bundle)
-    cond, state = backend.encode(noise[0]), state_of(noise[0])
+    cond, state = backend.encode(noise[0]), state_of(bundle.task, noise[0])
     projection = find_projection(cond)
     joints = len(bundle.task.action.joints)
     inputs = CriticInputs(
