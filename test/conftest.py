@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,11 @@ def _claim_domain() -> tuple[int, socket.socket]:
 # Before anything imports rclpy, and for the node processes that tests start.
 _domain, _claim = _claim_domain()
 os.environ['ROS_DOMAIN_ID'] = str(_domain)
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
+    os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(Path(__file__).with_name('loopback.xml'))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SYSTEM_DEFAULT'  # what the profile says
+else:
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 if find_spec('hypothesis'):
     from hypothesis import settings

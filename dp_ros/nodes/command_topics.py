@@ -15,7 +15,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
-from dp_ros.nodes.hearing import Hearing
+from dp_ros.nodes.hearing import Hearing, acknowledged
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.policy.outputs import Output, split
 from dp_ros.policy.rungs import Cause, Reason
@@ -23,6 +23,7 @@ from dp_ros.policy.trajectory import Trajectory
 
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
+FAREWELL = 500_000_000  # [ns] at most to wait until the last message has arrived
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 
 
@@ -80,8 +81,10 @@ class CommandTopics:
         self._known: list[dict[str, frozenset[bytes]]] = [{} for _ in self._topics]
 
     def close(self) -> None:
-        """Remove the publishers."""
+        """Remove the publishers, once what was sent last has arrived: with a publisher goes what is on its way."""
         for publisher in self._publishers:
+            if self._node.context.ok():
+                acknowledged(publisher, FAREWELL)
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 

@@ -10,43 +10,33 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
-
-import rclpy
-from rclpy.exceptions import InvalidHandle
-from rclpy.utilities import try_shutdown
 
 from dp_ros.errors import ConfigError
+from dp_ros.nodes.ending import Ending
 from dp_ros.nodes.intra_process import Exchange
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.observation_buffer import ObservationBuffer
 from dp_ros.nodes.policy_executor import PolicyExecutor
-from dp_ros.nodes.running import guarded, spin
+from dp_ros.nodes.running import guarded, spin, with_ros
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
 
 NODES = (TrajectoryPublisher, PolicyExecutor, ObservationBuffer)  # the sink first: nothing that is sent is missed
 SWITCH = 0.0001  # [s] after which threads take turns; the default, 5 ms, is more than all else between the nodes
 
 
-def _run(args: Sequence[str] | None) -> int:
-    rclpy.init(args=list(args) if args is not None else None)
+def _live(ending: Ending) -> int:
     exchange = Exchange()
     nodes: list[ManagedNode] = [kind(exchange=exchange) for kind in NODES]
     names = [node.get_name() for node in nodes]
     if len(set(names)) < len(names):
         raise ConfigError(f'policy_container: got the name {names[0]} for all nodes, allowed none: they have their own')
     codes = [1] * len(nodes)  # of a thread that ended by an error nobody foresaw
-    over = threading.Event()
 
     def live(number: int) -> None:
         try:
-            codes[number] = guarded(lambda: spin(nodes[number], over.is_set))
+            codes[number] = guarded(lambda: spin(nodes[number], ending))
         finally:
-            over.set()
-            for executor in [node.executor for node in nodes]:
-                if executor is not None:
-                    with suppress(InvalidHandle, AttributeError):  # it is ending too
-                        executor.wake()
+            ending.ask()
 
     threads = [threading.Thread(target=live, args=(number,), name=name) for number, name in enumerate(names)]
     for thread in threads:
@@ -55,7 +45,7 @@ def _run(args: Sequence[str] | None) -> int:
         for thread in threads:
             thread.join()
     finally:
-        over.set()
+        ending.ask()
         for thread in threads:
             thread.join()
     return max(codes)
@@ -64,10 +54,7 @@ def _run(args: Sequence[str] | None) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the three nodes."""
     sys.setswitchinterval(SWITCH)
-    try:
-        return guarded(lambda: _run(args))
-    finally:
-        try_shutdown()
+    return with_ros(args, _live, nodes=len(NODES))
 
 
 if __name__ == '__main__':

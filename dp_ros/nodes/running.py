@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import DpRosError
+from dp_ros.nodes.ending import Ending, orderly
 from dp_ros.nodes.lean_executor import make_executor
 
 if TYPE_CHECKING:
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is interrupted or dies; return the process's exit code."""
+    return with_ros(args, lambda ending: spin(create(), ending))
 
-    def live() -> int:
-        rclpy.init(args=list(args) if args is not None else None)
-        return spin(create())
 
-    try:
-        return guarded(live)
-    finally:
-        try_shutdown()
+def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], nodes: int = 1) -> int:
+    """Return the exit code of ``live``, which runs so many nodes between ROS's beginning and its end."""
+    with orderly(nodes) as ending:
+
+        def begin() -> int:
+            listed = list(args) if args is not None else None
+            rclpy.init(args=listed, signal_handler_options=SignalHandlerOptions.NO)
+            return live(ending)
+
+        try:
+            return guarded(begin)
+        finally:
+            try_shutdown()
 
 
 def guarded(live: Callable[[], int]) -> int:
@@ -43,11 +52,11 @@ def guarded(live: Callable[[], int]) -> int:
     except Exception:
         if ok():
             raise
-        return 0  # the signal came while something was being published
+        return 0  # a signal that did not wait came while something was being published
 
 
-def spin(node: ManagedNode, stop: Callable[[], bool] = lambda: False) -> int:
-    """Start a node if it starts itself, and work for it until it dies or is to ``stop``; return the exit code."""
+def spin(node: ManagedNode, ending: Ending) -> int:
+    """Start a node if it starts itself, and work for it until it dies or is to end; return the exit code."""
     executor = make_executor()
     executor.add_node(node)
     try:
@@ -58,7 +67,8 @@ def spin(node: ManagedNode, stop: Callable[[], bool] = lambda: False) -> int:
         gc.freeze()
         # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
         node.died.add_done_callback(lambda _: executor.wake())
-        while node.context.ok() and not node.died.done() and not stop():
+        ending.running(executor.wake)
+        while node.context.ok() and not node.died.done() and not ending.asked:
             executor.spin_once()
         if node.died.done():
             get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')

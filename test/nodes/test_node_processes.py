@@ -40,13 +40,14 @@ Start = Callable[..., 'Process']
 
 
 class Process:
-    """A node in a process of its own."""
+    """A node, or a script, in a process of its own."""
 
     def __init__(
-        self, node: str, log: Path, *arguments: str, params: Path = PUSHT, set: list[str] | None = None
+        self, node: str | Path, log: Path, *arguments: str, params: Path = PUSHT, set: list[str] | None = None
     ) -> None:
         self.log = log
-        command = [sys.executable, '-m', f'dp_ros.nodes.{node}', '--ros-args', '--params-file', str(params), *arguments]
+        what = [str(node)] if isinstance(node, Path) else ['-m', f'dp_ros.nodes.{node}']
+        command = [sys.executable, *what, '--ros-args', '--params-file', str(params), *arguments]
         command += [word for setting in set or [] for word in ('-p', setting)]
         with log.open('wb') as file:
             self.popen = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
@@ -64,8 +65,9 @@ class Process:
 def start(tmp_path: Path) -> Iterator[Start]:
     processes: list[Process] = []
 
-    def begin(node: str, *arguments: str, **options: Any) -> Process:
-        processes.append(Process(node, tmp_path / f'{len(processes)}_{node}.log', *arguments, **options))
+    def begin(node: str | Path, *arguments: str, **options: Any) -> Process:
+        log = tmp_path / f'{len(processes)}_{Path(node).stem}.log'
+        processes.append(Process(node, log, *arguments, **options))
         return processes[-1]
 
     yield begin
@@ -73,6 +75,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if process.popen.poll() is None:
             process.popen.kill()
             process.popen.wait()
+        sys.stdout.write(f'{process.log.name}:\n{process.log.read_text()}\n')  # pytest shows it where a test failed
 
 
 def params(path: Path, node: str, **values: Any) -> Path:
@@ -155,6 +158,23 @@ def start_all(start: Start, tiny: str, *arguments: str, but: tuple[str, ...] = (
     return {n: start(n, *arguments, set=[*v, *set]) for n, v in settings.items() if n not in but}
 
 
+def command_ends(ros: Any) -> list[int]:
+    """Return the list of when each trajectory that comes will be at its end [ns]."""
+    ends: list[int] = []
+
+    def add(message: JointTrajectory) -> None:
+        trajectory = messages.trajectory_value(message)
+        ends.append(trajectory.stamp + int(trajectory.times[-1]))
+
+    ros.tester.create_subscription(JointTrajectory, '/arm_controller/joint_trajectory', add, 50)
+    return ends
+
+
+def assert_stopped(ros: Any, ends: list[int]) -> None:
+    ros.spin(0.3)
+    assert ends[-1] < ends[-2], 'the last command ends sooner than the one before: it stops'
+
+
 def ledger(ros: Any) -> list[dict[str, str]]:
     entries = {}
     for status in ros.statuses:
@@ -177,6 +197,15 @@ def test_the_four_nodes_move_the_robot_and_it_comes_to_rest_when_the_executor_di
     ros.status('trajectory_publisher: ladder', STALE, 'the robot holds')
     ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
     assert all(nodes[n].popen.poll() is None for n in NODES if n != 'policy_executor')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_whoever_ends_the_publisher_stops_the_arm(start, ros, tiny, number):
+    ends = command_ends(ros)
+    publisher = start_all(start, tiny)['trajectory_publisher']
+    ros.wait(lambda: len(ends) >= 3, 'three chunks')
+    assert publisher.end(number) == 0
+    assert_stopped(ros, ends)
 
 
 def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(start, ros, tiny):
@@ -234,9 +263,11 @@ def test_on_a_simulated_clock_the_nodes_run_faster_than_time(start, ros, tiny):
 REMAPPED = 'remapped topics, or other bundles, need processes'
 
 
-def start_composed(start: Start, tiny: str, *arguments: str, set: tuple[str, ...] = ()) -> Process:
+def start_composed(
+    start: Start, tiny: str, *arguments: str, set: tuple[str, ...] = (), container: str | Path = CONTAINER
+) -> Process:
     limits = [f'trajectory_publisher:{setting}' for setting in NO_LIMITS]
-    return start(CONTAINER, *arguments, set=[f'bundle:={tiny}', *limits, *set])
+    return start(container, *arguments, set=[f'bundle:={tiny}', *limits, *set])
 
 
 def test_in_one_process_they_move_the_robot_and_say_the_same(start, ros, tiny):
@@ -251,6 +282,18 @@ def test_in_one_process_they_move_the_robot_and_say_the_same(start, ros, tiny):
     ros.wait(lambda: joints and joints[-1].position != joints[0].position, 'the robot to move')
     assert container.end(signal.SIGKILL) == -signal.SIGKILL
     ros.wait(lambda: max(abs(v) for v in joints[-1].velocity) < 1e-4, 'the robot to rest')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_in_one_process_whoever_ends_it_stops_the_arm(start, ros, tiny, number):
+    ends = command_ends(ros)
+    start(ROBOT, set=['camera:=false'])
+    container = start_composed(start, tiny)
+    ros.wait(lambda: len(ends) >= 3, 'three chunks')
+    container.popen.send_signal(number)
+    container.popen.send_signal(number)  # as a terminal and a launcher do
+    assert container.ended()[0] == 0
+    assert_stopped(ros, ends)
 
 
 FAILING = """
@@ -269,25 +312,14 @@ raise SystemExit(main(sys.argv))
 
 
 def test_in_one_process_an_error_nobody_foresaw_in_one_stops_the_arm_and_ends_all(start, ros, tiny, tmp_path):
-    commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+    ends = command_ends(ros)
     start(ROBOT, set=['camera:=false'])
     script = tmp_path / 'failing.py'
     script.write_text(FAILING)
-    limits = [word for setting in NO_LIMITS for word in ('-p', f'trajectory_publisher:{setting}')]
-    log = tmp_path / 'failing.log'
-    with log.open('wb') as file:
-        command = [sys.executable, str(script), '--ros-args', '--params-file', str(PUSHT), '-p', f'bundle:={tiny}']
-        failing = subprocess.Popen([*command, *limits], stdout=file, stderr=subprocess.STDOUT)
-    try:
-        ros.wait(lambda: failing.poll() is not None, 'the process to end')
-    finally:
-        failing.kill()
-    assert failing.wait() == 1
-    assert 'nobody foresaw this' in log.read_text()
-    ros.spin(0.3)
-    ends = [messages.trajectory_value(command).stamp + int(messages.trajectory_value(command).times[-1])
-            for command in commands]  # fmt: skip
-    assert ends[-1] < ends[-2], 'the last command ends sooner than the one before: it stops'
+    code, log = start_composed(start, tiny, container=script).ended()
+    assert code == 1
+    assert 'nobody foresaw this' in log
+    assert_stopped(ros, ends)
 
 
 def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, tiny):

@@ -1,0 +1,97 @@
+"""Ctrl-C and SIGTERM, after which nodes end in order: the arm is stopped while ROS is still there to stop it by.
+
+rclpy's own handlers shut ROS down first, and then nothing can be sent any more.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from rclpy.exceptions import InvalidHandle
+from rclpy.utilities import try_shutdown
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONCE = 1.0  # [s] in which signals count as one: a terminal and a launcher may both send it
+
+
+class Ending:
+    """Whether the nodes of a process are to end. May be used from any thread.
+
+    Parameters
+    ----------
+    nodes
+        How many there are. Until all of them run, a signal interrupts them where they are.
+
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self._nodes = nodes
+        self._wakes: list[Callable[[], None]] = []
+        self._since: float | None = None
+        self._asked = threading.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether to end."""
+        return self._asked.is_set()
+
+    def running(self, wake: Callable[[], None]) -> None:
+        """Take a node that runs; ``wake`` makes it look whether to end."""
+        self._wakes.append(wake)
+
+    def ask(self) -> None:
+        """Let all nodes end."""
+        self._asked.set()
+        for wake in list(self._wakes):
+            with suppress(InvalidHandle, AttributeError):  # it is ending already
+                wake()
+
+    def _in_order(self) -> bool:
+        """Whether a signal that comes now is to end them in order; later ones do not wait."""
+        if len(self._wakes) < self._nodes:
+            return False
+        now = time.monotonic()
+        self._since = self._since or now
+        return now - self._since < ONCE
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt what the main thread is at, unless all is to end in order; called by Python."""
+        if not self._in_order():
+            raise KeyboardInterrupt
+
+    def watch(self, receiver: socket.socket) -> None:
+        """Deal with signals while the main thread waits in ROS, where Python's handlers do not get their turn."""
+        with receiver:
+            while numbers := receiver.recv(1):
+                if numbers[0] not in SIGNALS:
+                    continue
+                if self._in_order():
+                    self.ask()
+                else:
+                    try_shutdown()
+
+
+@contextmanager
+def orderly(nodes: int = 1) -> Iterator[Ending]:
+    """Take signals in place of rclpy; the main thread's."""
+    ending = Ending(nodes)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    watcher = threading.Thread(target=ending.watch, args=(receiver,), name='signals', daemon=True)
+    watcher.start()
+    handlers = {number: signal.signal(number, ending.on_signal) for number in SIGNALS}
+    descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    try:
+        yield ending
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sender.close()
+        watcher.join()
