@@ -10,7 +10,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros import messages
 from dp_ros.nodes.diagnostics import OK
 from dp_ros.nodes.inference import Prediction
-from dp_ros.nodes.intra_process import CHUNK, LEDGER
+from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 
 PREDICTED = 'chunk'
@@ -35,6 +35,11 @@ class ChunkOutlet:
         """Remove the publishers."""
         for publisher in (self._chunks, self._ledger):
             self._node.destroy_lifecycle_publisher(publisher)
+
+    def announce(self) -> None:
+        """Let the publisher of the same process look around while the networks work."""
+        if self._node.exchange is not None:
+            self._node.exchange.send(BEGUN, None)
 
     def publish(self, prediction: Prediction) -> None:
         """Let the chunk out."""

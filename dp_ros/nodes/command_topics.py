@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.serialization import serialize_message
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
 from dp_ros.nodes.hearing import Hearing, acknowledged
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
+from dp_ros.nodes.trajectory_bytes import TrajectoryBytes
 from dp_ros.policy.outputs import Output, split
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
@@ -70,6 +69,7 @@ class CommandTopics:
         self._node = node
         self._outputs = tuple(outputs)
         self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
+        self.serialized = TrajectoryBytes()
         self._publishers: list[Any] = []
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
@@ -93,7 +93,7 @@ class CommandTopics:
         if not self._publishers:
             return []
         return [
-            serialized if part is trajectory else serialize_message(messages.to_joint_trajectory(part))
+            serialized if part is trajectory else self.serialized(part)
             for part in split(trajectory, self._outputs)
         ]
 
@@ -118,7 +118,7 @@ class CommandTopics:
             self._publishers[number].publish(part)
 
     def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
-        parts = self.prepare(trajectory, serialize_message(messages.to_joint_trajectory(trajectory)))
+        parts = self.prepare(trajectory, self.serialized(trajectory))
         return [(number, parts[number]) for number in topics]
 
     def look(self) -> Around:

@@ -25,13 +25,13 @@ class Ending:
 
     Parameters
     ----------
-    nodes
-        How many there are. Until all of them run, a signal interrupts them where they are.
+    threads
+        How many they run in. Until all run, a signal interrupts them where they are.
 
     """
 
-    def __init__(self, nodes: int) -> None:
-        self._nodes = nodes
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._wakes: list[Callable[[], None]] = []
         self._since: float | None = None
         self._asked = threading.Event()
@@ -42,7 +42,7 @@ class Ending:
         return self._asked.is_set()
 
     def running(self, wake: Callable[[], None]) -> None:
-        """Take a node that runs; ``wake`` makes it look whether to end."""
+        """Take a thread whose nodes run; ``wake`` makes it look whether to end."""
         self._wakes.append(wake)
 
     def ask(self) -> None:
@@ -54,7 +54,7 @@ class Ending:
 
     def _in_order(self) -> bool:
         """Whether a signal that comes now is to end them in order; later ones do not wait."""
-        if len(self._wakes) < self._nodes:
+        if len(self._wakes) < self._threads:
             return False
         now = time.monotonic()
         self._since = self._since or now
@@ -78,9 +78,9 @@ class Ending:
 
 
 @contextmanager
-def orderly(nodes: int = 1) -> Iterator[Ending]:
+def orderly(threads: int = 1) -> Iterator[Ending]:
     """Take signals in place of rclpy; the main thread's."""
-    ending = Ending(nodes)
+    ending = Ending(threads)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     watcher = threading.Thread(target=ending.watch, args=(receiver,), name='signals', daemon=True)

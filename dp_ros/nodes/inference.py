@@ -68,6 +68,9 @@ class Prediction:
 class Outlet(Protocol):
     """Where predictions go. Nothing of a window from before `Inference.start_anew` comes after it."""
 
+    def announce(self) -> None:
+        """Say that a chunk will come soon."""
+
     def publish(self, prediction: Prediction) -> None:
         """Let the chunk out. Callbacks wait meanwhile."""
 
@@ -153,6 +156,7 @@ class Inference:
     def _make(self, job: Job) -> None:
         start, began = self._now(), time.perf_counter()
         self._under_way = time.monotonic()
+        self._outlet.announce()
         try:
             chunk, policy, calls = self._predict(job)
         finally:

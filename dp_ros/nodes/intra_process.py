@@ -1,8 +1,8 @@
 """Values between the nodes of one process, handed over as they are: no message is made and sent.
 
-rclpy has no intra-process communication of its own. What is handed over here is immutable (`dp_ros.data`), and each
-node still works in its own thread: the value lies in an inbox until the node's executor gets there. The topics stay,
-for whoever listens from outside.
+rclpy has no intra-process communication of its own. What is handed over here is immutable (`dp_ros.data`). A node with
+a thread of its own still works in that: the value lies in an inbox until the node's executor gets there. The topics
+stay, for whoever listens from outside.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rclpy.node import Node
 from dp_ros.errors import ConfigError
 
 Value = TypeVar('Value')
-OBSERVATION, CHUNK, LEDGER = 'observation', 'action_chunk', 'ledger'
+OBSERVATION, BEGUN, CHUNK, LEDGER = 'observation', 'inference_begun', 'action_chunk', 'ledger'
 
 
 class Inbox(Generic[Value]):
@@ -58,6 +58,7 @@ class Exchange:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inboxes: dict[str, Inbox[Any]] = {}
+        self._takers: dict[str, Callable[[Any], None]] = {}
         self._terms: dict[str, dict[str, Any]] = {}
 
     def agree(self, what: str, node: Node, terms: Any) -> None:
@@ -91,9 +92,16 @@ class Exchange:
         with self._lock:
             self._inboxes[what] = inbox
 
+    def take(self, what: str, receive: Callable[[Any], None]) -> None:
+        """Hand what comes from now on to ``receive`` at once: for a node that shares its thread with the sender."""
+        with self._lock:
+            self._takers[what] = receive
+
     def deafen(self, *whats: str) -> None:
         """Listen no more."""
         with self._lock:
+            for what in whats:
+                self._takers.pop(what, None)
             for inbox in [self._inboxes.pop(what) for what in whats if what in self._inboxes]:
                 inbox.close()
 
@@ -102,6 +110,9 @@ class Exchange:
         with self._lock:
             if what in self._inboxes:
                 self._inboxes[what].put(value)
+            taker = self._takers.get(what)
+        if taker is not None:
+            taker(value)
 
     def give_way(self, what: str, most: float) -> None:
         """Wait until what was sent has been dealt with, ``most`` [s] at the longest.

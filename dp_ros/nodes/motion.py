@@ -67,6 +67,7 @@ class Motion:
         self._patience = patience
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
+        self._quiet: int | None = None  # when the graph was looked at, if nothing was wrong [ns, steady]
         self._handshake = Handshake(self.planner, parts.command, self.joint_states)
         self.planner.reset()
         self.ladder.clear()
@@ -83,10 +84,13 @@ class Motion:
 
     # What happens.
 
-    def look(self) -> int:
-        """See what there is to see, and do what the ladder says; return robot time [ns]."""
+    def look(self, *, graph_age: int = 0) -> int:
+        """See what there is to see, and do what the ladder says; return robot time [ns].
+
+        A graph without fault or newcomer up to ``graph_age`` [ns] ago need not be looked at again.
+        """
         now = self.time()
-        around = self.parts.command.look()
+        around = self._around(graph_age)
         self._newcomer = around.newcomer
         self._on_restart(around, now)
         self._do(self.ladder.step(self._seen(now, around.faults)), now)
@@ -95,6 +99,14 @@ class Motion:
         if self.rests_at is not None and self.rests_at <= now:
             self.planner.reset()  # whoever listens next knows nothing of the plan
         return now
+
+    def _around(self, age: int) -> Around:
+        steady = time.monotonic_ns()
+        if self._quiet is not None and steady - self._quiet <= age:
+            return Around()
+        around = self.parts.command.look()
+        self._quiet = None if around.faults or around.restarted or around.newcomer else steady
+        return around
 
     def take(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Follow a chunk, or say why not. `look` was called just before."""

@@ -1,7 +1,6 @@
 """The three nodes of a policy in one process: the same nodes, topics and parameters, and less time between them.
 
-Each has an executor and a thread of its own, so none waits for another's callbacks; observations and chunks are handed
-over in memory (`dp_ros.nodes.intra_process`). When one of them ends, all end,
+Observations and chunks are handed over in memory (`dp_ros.nodes.intra_process`). When one of the nodes ends, all end,
 the trajectory_publisher by stopping the arm.
 """
 
@@ -20,25 +19,27 @@ from dp_ros.nodes.policy_executor import PolicyExecutor
 from dp_ros.nodes.running import guarded, spin, with_ros
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
 
-NODES = (TrajectoryPublisher, PolicyExecutor, ObservationBuffer)  # the sink first: nothing that is sent is missed
-SWITCH = 0.0001  # [s] after which threads take turns; the default, 5 ms, is more than all else between the nodes
+# The sinks first: nothing that is sent is missed. What stops the arm has a thread of its own and waits for no other
+# node's callbacks; the two others share one, where an observation changes hands without a wait.
+THREADS = ((TrajectoryPublisher,), (PolicyExecutor, ObservationBuffer))
+SWITCH = 0.002  # [s] after which threads take turns; the default, 5 ms, is more than all else between the nodes
 
 
 def _live(ending: Ending) -> int:
     exchange = Exchange()
-    nodes: list[ManagedNode] = [kind(exchange=exchange) for kind in NODES]
-    names = [node.get_name() for node in nodes]
+    groups: list[list[ManagedNode]] = [[kind(exchange=exchange) for kind in kinds] for kinds in THREADS]
+    names = [node.get_name() for nodes in groups for node in nodes]
     if len(set(names)) < len(names):
         raise ConfigError(f'policy_container: got the name {names[0]} for all nodes, allowed none: they have their own')
-    codes = [1] * len(nodes)  # of a thread that ended by an error nobody foresaw
+    codes = [1] * len(groups)  # of a thread that ended by an error nobody foresaw
 
     def live(number: int) -> None:
         try:
-            codes[number] = guarded(lambda: spin(nodes[number], ending))
+            codes[number] = guarded(lambda: spin(groups[number], ending))
         finally:
             ending.ask()
 
-    threads = [threading.Thread(target=live, args=(number,), name=name) for number, name in enumerate(names)]
+    threads = [threading.Thread(target=live, args=(n,), name=nodes[0].get_name()) for n, nodes in enumerate(groups)]
     for thread in threads:
         thread.start()
     try:
@@ -54,7 +55,7 @@ def _live(ending: Ending) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the three nodes."""
     sys.setswitchinterval(SWITCH)
-    return with_ros(args, _live, nodes=len(NODES))
+    return with_ros(args, _live, threads=len(THREADS))
 
 
 if __name__ == '__main__':

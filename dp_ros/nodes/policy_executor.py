@@ -92,7 +92,7 @@ class PolicyExecutor(ManagedNode):
         task = self._bundle.task
         depth = 2 * task.obs_horizon + 3
         if self.exchange is not None:
-            self.exchange.listen(OBSERVATION, self, self._take, depth)
+            self.exchange.take(OBSERVATION, self._take)
             return
         self._inputs = [
             self.create_subscription(
@@ -180,7 +180,7 @@ class PolicyExecutor(ManagedNode):
         self._observe(Observation(stamp=stamp, streams=parts))
 
     def _take(self, observation: Observation) -> None:
-        """Take what the observation_buffer of the same process hands over."""
+        """Take what the observation_buffer of the same thread hands over."""
         if self._bundle is None or not self.active:
             return
         self._check_order(observation.stamp, OBSERVATION)

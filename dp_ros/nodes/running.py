@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import rclpy
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is interrupted or dies; return the process's exit code."""
-    return with_ros(args, lambda ending: spin(create(), ending))
+    return with_ros(args, lambda ending: spin((create(),), ending))
 
 
-def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], nodes: int = 1) -> int:
-    """Return the exit code of ``live``, which runs so many nodes between ROS's beginning and its end."""
-    with orderly(nodes) as ending:
+def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads: int = 1) -> int:
+    """Return the exit code of ``live``, which calls `spin` in so many threads between ROS's beginning and its end."""
+    with orderly(threads) as ending:
 
         def begin() -> int:
             listed = list(args) if args is not None else None
@@ -55,26 +56,32 @@ def guarded(live: Callable[[], int]) -> int:
         return 0  # a signal that did not wait came while something was being published
 
 
-def spin(node: ManagedNode, ending: Ending) -> int:
-    """Start a node if it starts itself, and work for it until it dies or is to end; return the exit code."""
+def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
+    """Start the nodes that start themselves, and work for all until one dies or they are to end; return the exit code.
+
+    The first is started first, and ends last.
+    """
     executor = make_executor()
-    executor.add_node(node)
-    try:
-        if node.value('autostart') and not node.start():
-            return 1 if node.context.ok() else 0
+    with ExitStack() as stack:
+        for node in nodes:
+            executor.add_node(node)
+            stack.callback(node.destroy_node)
+        stack.callback(executor.shutdown)
+        for node in nodes:
+            stack.callback(node.close)
+            # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
+            node.died.add_done_callback(lambda _: executor.wake())
+        for node in nodes:
+            if node.value('autostart') and not node.start():
+                return 1 if node.context.ok() else 0
         # What is there by now stays: a full collection that looks through it all takes longer than planning does.
         gc.collect()
         gc.freeze()
-        # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
-        node.died.add_done_callback(lambda _: executor.wake())
         ending.running(executor.wake)
-        while node.context.ok() and not node.died.done() and not ending.asked:
+        while not ending.asked and all(node.context.ok() and not node.died.done() for node in nodes):
             executor.spin_once()
-        if node.died.done():
-            get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
-            return 1
-        return 0
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
+        for node in nodes:
+            if node.died.done():
+                get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
+                return 1
+    return 0

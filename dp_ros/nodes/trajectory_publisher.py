@@ -16,7 +16,6 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -29,7 +28,7 @@ from dp_ros.nodes import ladder_report
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.heartbeat import Heartbeat, Permission
-from dp_ros.nodes.intra_process import CHUNK, LEDGER
+from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.nodes.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.ladder_settings import make_ladder, read_home
@@ -49,6 +48,7 @@ from dp_ros.policy.trajectory import Trajectory
 FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
 LEDGER_DEPTH = 10
+GRAPH_AGE = 20_000_000  # [ns] since `_on_begun` looked at the graph, for which a chunk does not wait for another look
 PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
 
@@ -132,6 +132,7 @@ class TrajectoryPublisher(ManagedNode):
         inputs: list[tuple[Any, ...]] = [(JointState, self._stream.topic, self._on_joint_state, newest, True)]
         if self.exchange is not None:
             self.exchange.listen(LEDGER, self, self._ledger.inferred, LEDGER_DEPTH)
+            self.exchange.listen(BEGUN, self, self._on_begun, 1)
             self.exchange.listen(CHUNK, self, self._take, 1)
         else:
             inputs = [
@@ -145,7 +146,7 @@ class TrajectoryPublisher(ManagedNode):
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
         if self.exchange is not None:
-            self.exchange.deafen(*FROM_EXECUTOR)
+            self.exchange.deafen(BEGUN, *FROM_EXECUTOR)
         if self._motion is None:
             return
         if self.context.ok():
@@ -198,15 +199,20 @@ class TrajectoryPublisher(ManagedNode):
         dt = to_nanoseconds(self._bundle.task.control_dt)
         self._follow(messages.stamp_of(message), partial(messages.chunk_from_message, message, dt))
 
+    def _on_begun(self, _: None) -> None:
+        """Look around while the policy_executor of the same process makes a chunk."""
+        if self._motion is not None:
+            self._motion.look()
+
     def _take(self, chunk: Chunk) -> None:
         """Take what the policy_executor of the same process hands over."""
         if self._bundle is not None and self._motion is not None:
-            self._follow(chunk.stamp, lambda: chunk)
+            self._follow(chunk.stamp, lambda: chunk, graph_age=GRAPH_AGE)
 
-    def _follow(self, stamp: int, read: Callable[[], Chunk]) -> None:
+    def _follow(self, stamp: int, read: Callable[[], Chunk], *, graph_age: int = 0) -> None:
         assert self._bundle is not None and self._motion is not None
         began = time.thread_time()
-        received = self._motion.look()
+        received = self._motion.look(graph_age=graph_age)
         self.counts['chunks'] += 1
         try:
             verdict = self._motion.take(read(), received)
@@ -256,8 +262,7 @@ class TrajectoryPublisher(ManagedNode):
     # Out.
 
     def _prepare(self, trajectory: Trajectory) -> tuple[list[bytes], bytes]:
-        # Serialized once: making the message costs as much as planning.
-        plan = serialize_message(messages.to_joint_trajectory(trajectory))
+        plan = self._command.serialized(trajectory)  # once, for both
         return self._command.prepare(trajectory, plan), plan
 
     def _send(self, prepared: tuple[list[bytes], bytes]) -> None:

@@ -144,3 +144,20 @@ def test_nodes_that_mean_different_things_are_refused_until_one_withdraws(ros, e
         exchange.agree(OBSERVATION, node, ('/a',))
     exchange.withdraw(other)
     exchange.agree(OBSERVATION, node, ('/a',))
+
+
+def test_who_takes_gets_values_at_once_in_the_sender_s_thread_until_he_is_deafened(exchange):
+    threads, taken = [], []
+
+    def receive(value: Any) -> None:
+        threads.append(threading.current_thread())
+        taken.append(value)
+        if value == 'last':
+            exchange.deafen(OBSERVATION)  # what is received may do so
+
+    exchange.take(OBSERVATION, receive)
+    sender = threading.Thread(target=lambda: [exchange.send(OBSERVATION, value) for value in ('first', 'last', 'late')])
+    sender.start()
+    sender.join(LONG)
+    assert taken == ['first', 'last']
+    assert set(threads) == {sender}

@@ -381,6 +381,9 @@ def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros
     class Slow:
         """To say something takes longer than the deadline is."""
 
+        def announce(self) -> None:
+            outlet.announce()
+
         def publish(self, prediction: Any) -> None:
             order.append('published')
             outlet.publish(prediction)
@@ -411,7 +414,9 @@ def test_nothing_is_said_of_a_chunk_once_the_executor_has_begun_anew(ros, tiny):
         inference.start_anew()
         given.set()
 
-    inference._outlet = SimpleNamespace(publish=publish, give_way=give_way, tell=lambda *args: told.append(args))
+    inference._outlet = SimpleNamespace(
+        announce=lambda: None, publish=publish, give_way=give_way, tell=lambda *args: told.append(args)
+    )
     predict_for(0, ros, live)
     assert given.wait(10)
     ros.spin(0.2)
@@ -424,7 +429,9 @@ def test_a_window_that_waits_is_not_kept_waiting(ros, tiny):
     inference, gate = live.node._inference, Gate()
     gave_way: list[int] = []
     outlet = live.node._outlet
-    inference._outlet = SimpleNamespace(publish=outlet.publish, give_way=lambda: gave_way.append(1), tell=outlet.tell)
+    inference._outlet = SimpleNamespace(
+        announce=outlet.announce, publish=outlet.publish, give_way=lambda: gave_way.append(1), tell=outlet.tell
+    )
     live.node._settings = replace(live.node._settings, exec_horizon=1)
     live.inject(gate)
     for tick in range(2):

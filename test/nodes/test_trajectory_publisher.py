@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,9 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
-from dp_ros.nodes import command_topics, hearing  # noqa: E402
-from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
+from dp_ros.nodes import command_topics, hearing, trajectory_publisher  # noqa: E402
+from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
+from dp_ros.nodes.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from dp_ros.policy.limits import Within, check  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402
@@ -53,9 +55,9 @@ class Live:
 
     velocities: np.ndarray | None = None  # of the chunks
 
-    def __init__(self, ros: Any, bundle: str, **parameters: Any) -> None:
+    def __init__(self, ros: Any, bundle: str, *, make: Any = TrajectoryPublisher, **parameters: Any) -> None:
         self.ros = ros
-        self.node = ros.create(TrajectoryPublisher, bundle=bundle, use_sim_time=True, **{**LIMITS, **parameters})
+        self.node = ros.create(make, bundle=bundle, use_sim_time=True, **{**LIMITS, **parameters})
         assert self.node.start()
         self.sent = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 1)
         self.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
@@ -449,6 +451,42 @@ def test_another_publisher_of_the_command_latches_and_is_named(ros, tiny):
     assert not response.success and '/tester' in response.message
     ros.tester.destroy_publisher(other)
     ros.wait(lambda: ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success, 'the reset')
+
+
+def test_in_one_process_the_graph_is_looked_at_while_the_networks_work_and_not_for_the_chunk(ros, tiny, monkeypatch):
+    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
+    exchange, looks = Exchange(), []
+    look = CommandTopics.look
+
+    def counted(self: CommandTopics) -> Any:
+        looks.append(look(self))
+        return looks[-1]
+
+    monkeypatch.setattr(CommandTopics, 'look', counted)
+    ros.listen(JointTrajectory, '/policy_executor/action_chunk')  # that topic has no listener in one process
+    live = Live(ros, tiny, make=partial(TrajectoryPublisher, exchange=exchange))
+    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
+    actions = np.stack([0.2 + 0.01 * np.arange(16), np.full(16, 0.3)], axis=1)
+
+    def chunk(stamp: int) -> int:
+        """Hand over a chunk; return how often the graph was looked at for it."""
+        chunks = live.node.counts['chunks']
+        exchange.send(BEGUN, None)
+        ros.wait(lambda: exchange._inboxes[BEGUN].dealt_with.is_set(), 'the look')
+        before = len(looks)
+        exchange.send(CHUNK, Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=actions))
+        ros.wait(lambda: live.node.counts['chunks'] > chunks, 'the chunk')
+        return len(looks) - before
+
+    live.measure(T0)
+    assert chunk(T0) == 0
+    live.trajectory(1)
+    other = ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+    ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') > 1, 'the other publisher')
+    live.time(T0 + 10 * MS)
+    assert chunk(T0 + DT) == 1, 'something was wrong, so what was seen does not serve'
+    assert live.rung == 'LATCHED'
+    ros.tester.destroy_publisher(other)
 
 
 def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny):
