@@ -23,6 +23,7 @@ from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
+from dp_ros.nodes.realtime import REALTIME_PRIORITY, take_priority
 from dp_ros.nodes.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_streams, make_strictness
 from dp_ros.paths import locate
@@ -68,7 +69,8 @@ class ObservationBuffer(ManagedNode):
     """The node `observation_buffer`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__('observation_buffer', [BUNDLE, POLICY_SPEED, *PARAMETERS], patterns=PATTERNS, **options)
+        parameters = [BUNDLE, POLICY_SPEED, REALTIME_PRIORITY, *PARAMETERS]
+        super().__init__('observation_buffer', parameters, patterns=PATTERNS, **options)
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
@@ -89,6 +91,7 @@ class ObservationBuffer(ManagedNode):
 
     def configure(self) -> None:
         """Read the task from the bundle, and make the outputs."""
+        take_priority(self)
         task = read_bundle(self).task
         declare_streams(self, task.streams)
         self._aligner = Aligner(task, make_strictness(self, task.streams))

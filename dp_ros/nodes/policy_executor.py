@@ -21,6 +21,7 @@ from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
+from dp_ros.nodes.realtime import take_priority
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
@@ -60,6 +61,7 @@ class PolicyExecutor(ManagedNode):
 
     def configure(self) -> None:
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
+        take_priority(self)  # first: threads that are made from here on have it too
         policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')

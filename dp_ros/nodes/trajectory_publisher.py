@@ -37,6 +37,7 @@ from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
+from dp_ros.nodes.realtime import take_priority
 from dp_ros.nodes.sender import Sender
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.clock_watch import ClockWatch
@@ -76,6 +77,7 @@ class TrajectoryPublisher(ManagedNode):
 
     def configure(self) -> None:
         """Check that the bundle is for this robot, and that the limits are whole."""
+        take_priority(self)
         bundle = read_bundle(self)
         action = bundle.task.action
         check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)

@@ -43,6 +43,8 @@ class EvaluationSettings:
         The same in control steps, instead of `latency`, if not None.
     composed
         Through ROS: the policy's nodes in one process; otherwise each has its own.
+    realtime_priority
+        Through ROS: of the policy's nodes.
     rate
         Speed of simulated time through ROS; 1 is real time.
     seconds
@@ -74,6 +76,7 @@ class EvaluationSettings:
     latency: float = 0.05
     delay: int | None = None
     composed: bool = False
+    realtime_priority: int = 0
     rate: float = 1.0
     threads: int = 2
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
@@ -94,6 +97,7 @@ class EvaluationSettings:
             ('latency', 0.0, 10.0),
             ('delay', 0, 1000),
             ('rate', 0.01, 100.0),
+            ('realtime_priority', 0, 98),
             ('threads', 1, 64),
             ('workers', 1, 256),
             ('seconds', 1.0, 3600.0),
@@ -103,8 +107,9 @@ class EvaluationSettings:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
         if self.workers > 1 and self.through == 'ros':
             raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
-        if self.composed and self.through == 'direct':
-            raise ConfigError('composed: got it direct, allowed through ros only: nodes are processes there')
+        for name in ('composed', 'realtime_priority'):
+            if getattr(self, name) and self.through == 'direct':
+                raise ConfigError(f'{name}: got it direct, allowed through ros only: nodes are processes there')
         if self.record is not None and self.through == 'ros':
             raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
         if self.record_camera and self.record is None:
@@ -154,6 +159,7 @@ class EvaluationSettings:
             'continuity': self.continuity,
             **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
             **({'composed': True} if self.composed else {}),
+            **({'realtime_priority': self.realtime_priority} if self.realtime_priority else {}),
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
             **({} if self.delay is None else {'delay': self.delay}),
             'longest_episode_s': self.seconds,

@@ -21,6 +21,7 @@ from dp_ros.nodes import (  # noqa: E402
 )
 from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
 from dp_ros.nodes.parameters import Param  # noqa: E402
+from dp_ros.nodes.realtime import REALTIME_PRIORITY  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -132,7 +133,12 @@ def test_a_number_needs_a_range():
 
 
 SHIPPED = {
-    'observation_buffer': [observation_buffer.BUNDLE, observation_buffer.POLICY_SPEED, *stream_settings.PARAMETERS],
+    'observation_buffer': [
+        observation_buffer.BUNDLE,
+        observation_buffer.POLICY_SPEED,
+        REALTIME_PRIORITY,
+        *stream_settings.PARAMETERS,
+    ],
     'policy_executor': inference_settings.PARAMETERS,
     'trajectory_publisher': publisher_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,
