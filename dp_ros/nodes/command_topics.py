@@ -1,7 +1,7 @@
 """The controllers' topics: what goes out, who listens, and who else sends there.
 
 A joint_trajectory_controller takes what comes last, whoever sent it, and forgets everything when it is restarted. So
-the graph is looked at before each chunk and twice a control step.
+the graph is looked at for each chunk and twice a control step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dp_ros.policy.trajectory import Trajectory
 
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
-FAREWELL = 500_000_000  # [ns] at most to wait until the last message has arrived
+FAREWELL = 500_000_000  # [ns] at most to wait until the last messages have arrived
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 
 
@@ -82,9 +82,10 @@ class CommandTopics:
 
     def close(self) -> None:
         """Remove the publishers, once what was sent last has arrived: with a publisher goes what is on its way."""
+        until = self._node.steady() + FAREWELL
         for publisher in self._publishers:
             if self._node.context.ok():
-                acknowledged(publisher, FAREWELL)
+                acknowledged(publisher, max(0, until - self._node.steady()))
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
@@ -120,6 +121,13 @@ class CommandTopics:
     def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
         parts = self.prepare(trajectory, self.serialized(trajectory))
         return [(number, parts[number]) for number in topics]
+
+    def counts(self) -> tuple[int, ...]:
+        """Return how many listen and send on the topics: little of what `look` says, for a tenth of its cost."""
+        if not self._publishers:
+            return ()
+        listen = tuple(publisher.get_subscription_count() for publisher in self._publishers)
+        return listen + tuple(self._node.count_publishers(topic) for topic in self._topics)
 
     def look(self) -> Around:
         """Return what the graph shows now."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, after which nodes end in order: the arm is stopped while ROS is still there to stop it by.
+"""Ctrl-C, SIGTERM and a closed terminal, after which nodes end in order: the arm is stopped while ROS is still there.
 
 rclpy's own handlers shut ROS down first, and then nothing can be sent any more.
 """
@@ -16,7 +16,7 @@ from types import FrameType
 from rclpy.exceptions import InvalidHandle
 from rclpy.utilities import try_shutdown
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONCE = 1.0  # [s] in which signals count as one: a terminal and a launcher may both send it
 
 
@@ -26,14 +26,22 @@ class Ending:
     Parameters
     ----------
     threads
-        How many they run in. Until all run, a signal interrupts them where they are.
+        How many they run in. Until all run, a signal interrupts them where they are, and so does one that comes when
+        they have been ending for `ONCE`.
+
+    Attributes
+    ----------
+    signalled
+        Whether a signal has come.
 
     """
 
     def __init__(self, threads: int) -> None:
+        self.signalled = False
         self._threads = threads
         self._wakes: list[Callable[[], None]] = []
         self._since: float | None = None
+        self._sheltered = False
         self._asked = threading.Event()
 
     @property
@@ -52,8 +60,13 @@ class Ending:
             with suppress(InvalidHandle, AttributeError):  # it is ending already
                 wake()
 
-    def _in_order(self) -> bool:
-        """Whether a signal that comes now is to end them in order; later ones do not wait."""
+    def shelter(self) -> None:
+        """Interrupt the main thread no more: what it does from here on must be done to its end."""
+        self._sheltered = True
+
+    def in_order(self) -> bool:
+        """Whether a signal that comes now ends the nodes in order."""
+        self.signalled = True
         if len(self._wakes) < self._threads:
             return False
         now = time.monotonic()
@@ -62,16 +75,16 @@ class Ending:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Interrupt what the main thread is at, unless all is to end in order; called by Python."""
-        if not self._in_order():
+        if not self.in_order() and not self._sheltered:
             raise KeyboardInterrupt
 
     def watch(self, receiver: socket.socket) -> None:
-        """Deal with signals while the main thread waits in ROS, where Python's handlers do not get their turn."""
+        """Deal with signals while the main thread waits, where Python's handlers do not get their turn."""
         with receiver:
             while numbers := receiver.recv(1):
                 if numbers[0] not in SIGNALS:
                     continue
-                if self._in_order():
+                if self.in_order():
                     self.ask()
                 else:
                     try_shutdown()
@@ -79,19 +92,22 @@ class Ending:
 
 @contextmanager
 def orderly(threads: int = 1) -> Iterator[Ending]:
-    """Take signals in place of rclpy; the main thread's."""
+    """Take signals in place of rclpy, in the main thread; once one has come, the process ignores others to its end."""
     ending = Ending(threads)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     watcher = threading.Thread(target=ending.watch, args=(receiver,), name='signals', daemon=True)
     watcher.start()
-    handlers = {number: signal.signal(number, ending.on_signal) for number in SIGNALS}
     descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # nohup ignores it
+    numbers = SIGNALS if hung_up else SIGNALS[:2]
+    handlers = {number: signal.signal(number, ending.on_signal) for number in numbers}
     try:
         yield ending
     finally:
-        signal.set_wakeup_fd(descriptor)
+        ending.shelter()
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending.signalled else handler)
+        signal.set_wakeup_fd(descriptor)
         sender.close()
         watcher.join()

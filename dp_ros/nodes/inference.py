@@ -154,9 +154,9 @@ class Inference:
             self._latch(job, error)
 
     def _make(self, job: Job) -> None:
+        self._outlet.announce()
         start, began = self._now(), time.perf_counter()
         self._under_way = time.monotonic()
-        self._outlet.announce()
         try:
             chunk, policy, calls = self._predict(job)
         finally:

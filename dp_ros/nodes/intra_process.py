@@ -58,7 +58,7 @@ class Exchange:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inboxes: dict[str, Inbox[Any]] = {}
-        self._takers: dict[str, Callable[[Any], None]] = {}
+        self._takers: dict[str, tuple[int, Callable[[Any], None]]] = {}
         self._terms: dict[str, dict[str, Any]] = {}
 
     def agree(self, what: str, node: Node, terms: Any) -> None:
@@ -93,9 +93,9 @@ class Exchange:
             self._inboxes[what] = inbox
 
     def take(self, what: str, receive: Callable[[Any], None]) -> None:
-        """Hand what comes from now on to ``receive`` at once: for a node that shares its thread with the sender."""
+        """Hand what comes from now on to ``receive`` at once: for a node that shares this thread with the sender."""
         with self._lock:
-            self._takers[what] = receive
+            self._takers[what] = (threading.get_ident(), receive)
 
     def deafen(self, *whats: str) -> None:
         """Listen no more."""
@@ -110,9 +110,11 @@ class Exchange:
         with self._lock:
             if what in self._inboxes:
                 self._inboxes[what].put(value)
-            taker = self._takers.get(what)
-        if taker is not None:
-            taker(value)
+            thread, receive = self._takers.get(what, (0, None))
+        if receive is not None:
+            if thread != threading.get_ident():
+                raise RuntimeError(f'{what}: sent in another thread than it is taken in, where nothing guards it')
+            receive(value)
 
     def give_way(self, what: str, most: float) -> None:
         """Wait until what was sent has been dealt with, ``most`` [s] at the longest.

@@ -95,7 +95,7 @@ class ManagedNode(LifecycleNode):
         """Start fresh."""
 
     def deactivate(self) -> None:
-        """Stop. Called at shutdown too, then without a way to publish."""
+        """Stop. After an interruption there is no way to publish any more."""
 
     def cleanup(self) -> None:
         """Give back what `configure` took; also called when that failed half-way."""

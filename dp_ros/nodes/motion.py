@@ -25,6 +25,7 @@ from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.rungs import Act, Cause, Reason, Seen
+from dp_ros.policy.seeding import MeasuredState
 from dp_ros.policy.trajectory import Trajectory
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
@@ -67,7 +68,8 @@ class Motion:
         self._patience = patience
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
-        self._quiet: int | None = None  # when the graph was looked at, if nothing was wrong [ns, steady]
+        # When the graph was looked at, if nothing was wrong, and how many there were then [ns, steady].
+        self._quiet: tuple[int, tuple[int, ...]] | None = None
         self._handshake = Handshake(self.planner, parts.command, self.joint_states)
         self.planner.reset()
         self.ladder.clear()
@@ -87,7 +89,7 @@ class Motion:
     def look(self, *, graph_age: int = 0) -> int:
         """See what there is to see, and do what the ladder says; return robot time [ns].
 
-        A graph without fault or newcomer up to ``graph_age`` [ns] ago need not be looked at again.
+        A graph without fault or newcomer up to ``graph_age`` [ns] ago will do while there are as many in it.
         """
         now = self.time()
         around = self._around(graph_age)
@@ -99,14 +101,6 @@ class Motion:
         if self.rests_at is not None and self.rests_at <= now:
             self.planner.reset()  # whoever listens next knows nothing of the plan
         return now
-
-    def _around(self, age: int) -> Around:
-        steady = time.monotonic_ns()
-        if self._quiet is not None and steady - self._quiet <= age:
-            return Around()
-        around = self.parts.command.look()
-        self._quiet = None if around.faults or around.restarted or around.newcomer else steady
-        return around
 
     def take(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Follow a chunk, or say why not. `look` was called just before."""
@@ -146,7 +140,8 @@ class Motion:
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
-        around = self.parts.command.look()
+        around = self._around(0)
+        self._newcomer = around.newcomer
         self._on_restart(around, now)
         latched = self.ladder.latched
         objection = self.ladder.reset(self._seen(now, around.faults))
@@ -155,12 +150,19 @@ class Motion:
         return objection
 
     def end(self) -> None:
-        """Come to rest if the robot was ever told to move, and forget the plan."""
+        """Come to rest if the robot is on its way, and forget the plan.
+
+        Who rests is sent nothing: others may have moved the arm since, and the end of the plan would make it leap.
+        """
         now = self.time()
         if self.unsettled:
             self._settle(now, patient=False)
-        elif self.planner.plan is not None:
-            self.brake(now)
+        elif self.rests_at is not None and self.rests_at > now:
+            if self._measured(now) is not None and not self.planner.on_plan():
+                from_measured(self.planner, self.joint_states)
+                self._hold(self.planner.hold(now), 'no hold where the robot is')
+            else:
+                self.brake(now)
         self.planner.reset()
 
     def brake(self, now: int) -> None:
@@ -233,17 +235,29 @@ class Motion:
 
     # What the ladder sees and wants.
 
+    def _around(self, age: int) -> Around:
+        steady, counts = time.monotonic_ns(), self.parts.command.counts()
+        if self._quiet is not None and steady - self._quiet[0] <= age and counts == self._quiet[1]:
+            return Around()
+        around = self.parts.command.look()
+        self._quiet = None if around.faults or around.restarted or around.newcomer else (steady, counts)
+        return around
+
     def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
         permission = self.parts.permission.fault()
-        state = self.joint_states.read(now)
-        if state is not None:
-            self.planner.measured(state.stamp, state.positions, state.velocities)
+        state = self._measured(now)
         return Seen(
             now=now,
             joint_state=None if state is None else state.stamp,
             rests_at=self.rests_at,
             faults=faults if permission is None else (*faults, permission),
         )
+
+    def _measured(self, now: int) -> MeasuredState | None:
+        state = self.joint_states.read(now)
+        if state is not None:
+            self.planner.measured(state.stamp, state.positions, state.velocities)
+        return state
 
     def _do(self, act: Act, now: int) -> None:
         if act is Act.STOP:

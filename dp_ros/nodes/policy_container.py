@@ -40,15 +40,11 @@ def _live(ending: Ending) -> int:
             ending.ask()
 
     threads = [threading.Thread(target=live, args=(n,), name=nodes[0].get_name()) for n, nodes in enumerate(groups)]
+    ending.shelter()  # an interrupted join takes a thread for ended that is not
     for thread in threads:
         thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:
-        ending.ask()
-        for thread in threads:
-            thread.join()
+    for thread in threads:
+        thread.join()
     return max(codes)
 
 

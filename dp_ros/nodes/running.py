@@ -38,6 +38,7 @@ def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads:
         try:
             return guarded(begin)
         finally:
+            ending.shelter()
             try_shutdown()
 
 

@@ -49,7 +49,7 @@ from dp_ros.policy.trajectory import Trajectory
 FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
 LEDGER_DEPTH = 10
-GRAPH_AGE = 20_000_000  # [ns] since `_on_begun` looked at the graph, for which a chunk does not wait for another look
+GRAPH_AGE = 20_000_000  # [ns] since the graph was looked at, for which a chunk of this process waits for no new look
 PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
 

@@ -146,18 +146,33 @@ def test_nodes_that_mean_different_things_are_refused_until_one_withdraws(ros, e
     exchange.agree(OBSERVATION, node, ('/a',))
 
 
-def test_who_takes_gets_values_at_once_in_the_sender_s_thread_until_he_is_deafened(exchange):
-    threads, taken = [], []
+def test_who_takes_gets_values_at_once_until_he_is_deafened(exchange):
+    taken = []
 
     def receive(value: Any) -> None:
-        threads.append(threading.current_thread())
         taken.append(value)
         if value == 'last':
             exchange.deafen(OBSERVATION)  # what is received may do so
 
     exchange.take(OBSERVATION, receive)
-    sender = threading.Thread(target=lambda: [exchange.send(OBSERVATION, value) for value in ('first', 'last', 'late')])
+    for value in ('first', 'last', 'late'):
+        exchange.send(OBSERVATION, value)
+    assert taken == ['first', 'last']
+
+
+def test_nothing_is_taken_in_another_thread_than_the_taker_s(exchange):
+    taken: list[Any] = []
+    errors: list[str] = []
+
+    def send() -> None:
+        try:
+            exchange.send(OBSERVATION, 1)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    exchange.take(OBSERVATION, taken.append)
+    sender = threading.Thread(target=send)
     sender.start()
     sender.join(LONG)
-    assert taken == ['first', 'last']
-    assert set(threads) == {sender}
+    assert taken == []
+    assert errors == ['observation: sent in another thread than it is taken in, where nothing guards it']

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import messages
@@ -18,12 +18,13 @@ from dp_ros.nodes.trajectory_bytes import TrajectoryBytes, trajectory_bytes
 from dp_ros.policy.trajectory import Trajectory
 
 pytestmark = pytest.mark.ros
+NAMES = st.text(st.characters(codec='utf-8', exclude_characters='\0'), min_size=1, max_size=9)  # C's strings end at 0
 NUMBERS = st.floats(width=64, allow_nan=False, allow_infinity=False)
 
 
 @st.composite
 def trajectories(draw: st.DrawFn) -> Trajectory:
-    joints = draw(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=8, unique=True))
+    joints = draw(st.lists(NAMES, min_size=1, max_size=8, unique=True))
     gaps = draw(st.lists(st.integers(1, 3_000_000_000), min_size=1, max_size=6))
     shape = (len(gaps), len(joints))
     rows = [
@@ -36,6 +37,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
     return Trajectory(stamp=stamp, joints=tuple(joints), times=times, positions=rows[0], **derivatives)
 
 
+@settings(deadline=None)
 @given(trajectories())
 def test_the_middleware_reads_every_number_and_name(trajectory):
     read = deserialize_message(trajectory_bytes(trajectory), JointTrajectory)
@@ -60,4 +62,3 @@ def test_a_middleware_that_reads_something_else_writes_them_all_itself(monkeypat
     serialized = TrajectoryBytes()
     for _ in range(3):
         assert deserialize_message(serialized(TWO), JointTrajectory) == messages.to_joint_trajectory(TWO)
-    assert serialize_message(messages.to_joint_trajectory(TWO))[:4] == b'\x00\x01\x00\x00'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -453,40 +454,74 @@ def test_another_publisher_of_the_command_latches_and_is_named(ros, tiny):
     ros.wait(lambda: ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success, 'the reset')
 
 
-def test_in_one_process_the_graph_is_looked_at_while_the_networks_work_and_not_for_the_chunk(ros, tiny, monkeypatch):
-    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
-    exchange, looks = Exchange(), []
-    look = CommandTopics.look
+class Composed(Live):
+    """One in one process with the policy_executor, which is played here."""
 
-    def counted(self: CommandTopics) -> Any:
-        looks.append(look(self))
-        return looks[-1]
+    def __init__(self, ros: Any, bundle: str, monkeypatch: Any) -> None:
+        self.exchange = Exchange()
+        self.looks: list[Any] = []
+        look = CommandTopics.look
 
-    monkeypatch.setattr(CommandTopics, 'look', counted)
-    ros.listen(JointTrajectory, '/policy_executor/action_chunk')  # that topic has no listener in one process
-    live = Live(ros, tiny, make=partial(TrajectoryPublisher, exchange=exchange))
-    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
-    actions = np.stack([0.2 + 0.01 * np.arange(16), np.full(16, 0.3)], axis=1)
+        def counted(topics: CommandTopics) -> Any:
+            self.looks.append(look(topics))
+            return self.looks[-1]
 
-    def chunk(stamp: int) -> int:
+        monkeypatch.setattr(CommandTopics, 'look', counted)
+        ros.listen(JointTrajectory, '/policy_executor/action_chunk')  # that topic has no listener in one process
+        super().__init__(ros, bundle, make=partial(TrajectoryPublisher, exchange=self.exchange))
+        ros.wait(lambda: self.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
+        self.measure(T0)
+
+    def begin(self) -> None:
+        """Say that inference has begun."""
+        self.exchange.send(BEGUN, None)
+        self.ros.wait(self.exchange._inboxes[BEGUN].dealt_with.is_set, 'the look')
+
+    def hand_over(self, stamp: int) -> int:
         """Hand over a chunk; return how often the graph was looked at for it."""
-        chunks = live.node.counts['chunks']
-        exchange.send(BEGUN, None)
-        ros.wait(lambda: exchange._inboxes[BEGUN].dealt_with.is_set(), 'the look')
-        before = len(looks)
-        exchange.send(CHUNK, Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=actions))
-        ros.wait(lambda: live.node.counts['chunks'] > chunks, 'the chunk')
-        return len(looks) - before
+        chunks, looks = self.node.counts['chunks'], len(self.looks)
+        actions = np.stack([0.2 + 0.01 * np.arange(16), np.full(16, 0.3)], axis=1)
+        self.exchange.send(CHUNK, Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=actions))
+        self.ros.wait(lambda: self.node.counts['chunks'] > chunks, 'the chunk')
+        return len(self.looks) - looks
 
-    live.measure(T0)
-    assert chunk(T0) == 0
+
+@pytest.mark.parametrize(('age', 'looks'), [(3600 * 10**9, 0), (0, 1)])
+def test_in_one_process_the_graph_is_looked_at_while_the_networks_work(ros, tiny, monkeypatch, age, looks):
+    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', age)
+    live = Composed(ros, tiny, monkeypatch)
+    live.begin()
+    assert live.hand_over(T0) == looks
     live.trajectory(1)
-    other = ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
+
+
+def test_in_one_process_whoever_comes_meanwhile_is_looked_at(ros, tiny, monkeypatch):
+    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
+    live = Composed(ros, tiny, monkeypatch)
+    live.begin()
+    ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
     ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') > 1, 'the other publisher')
-    live.time(T0 + 10 * MS)
-    assert chunk(T0 + DT) == 1, 'something was wrong, so what was seen does not serve'
-    assert live.rung == 'LATCHED'
-    ros.tester.destroy_publisher(other)
+    assert live.hand_over(T0) == 1
+    live.refused('got a second publisher, /tester')
+    assert live.hand_over(T0) == 1, 'something was wrong, so what was seen does not serve'
+
+
+def test_in_one_process_what_a_reset_has_seen_counts_for_the_chunk_after_it(ros, tiny, monkeypatch):
+    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
+    live = Composed(ros, tiny, monkeypatch)
+    live.hand_over(T0)
+    live.trajectory(1)
+    live.begin()
+    monkeypatch.setattr(command_topics, 'SETTLE', 10**15)
+    for subscription in list(ros.tester.subscriptions):
+        if subscription.topic_name == '/arm_controller/joint_trajectory':
+            ros.tester.destroy_subscription(subscription)
+    ros.wait(lambda: not live.node.count_subscribers('/arm_controller/joint_trajectory'), 'nobody to listen')
+    ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 5)
+    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
+    ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
+    live.hand_over(T0 + DT)
+    ros.status('trajectory_publisher: chunk', ERROR, 'listens since less than')
 
 
 def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny):
@@ -611,6 +646,27 @@ def test_deactivation_brings_the_robot_to_rest_and_activation_starts_without_a_p
     assert live.trajectory(3).positions[0].tolist() == [0.25, 0.3]
 
 
+def test_an_arm_that_rests_is_sent_nothing_at_the_end_wherever_it_was_moved_meanwhile(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 7000 * MS)
+    assert live.rung == 'LATCHED'
+    live.advance(T0 + 8000 * MS, 0.45)
+    sent = len(live.sent)
+    live.node.trigger_deactivate()
+    ros.spin(0.3)
+    assert len(live.sent) == sent
+
+
+def test_an_arm_that_is_not_on_its_plan_is_held_where_it_is_at_the_end(ros, tiny):
+    live = started(ros, tiny)
+    live.time(T0 + 200 * MS)
+    live.measure(T0 + 200 * MS, 0.45)
+    live.node.trigger_deactivate()
+    held = live.trajectory(2)
+    assert held.stamp == 0
+    assert held.positions[-1] == pytest.approx([0.45, 0.3])
+
+
 def test_deactivated_before_any_chunk_it_sends_nothing(ros, tiny):
     live = Live(ros, tiny)
     live.node.trigger_deactivate()
@@ -678,6 +734,25 @@ def test_a_system_clock_that_is_set_is_noticed(ros, tiny):
     assert node._motion.ladder.reason is None or 'clock' not in str(node._motion.ladder.reason)
     offset[0] = 3600 * 1_000 * MS
     ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by 3600.')
+
+
+@pytest.mark.parametrize('heard', [True, False])
+def test_what_was_sent_last_has_time_to_arrive_before_the_publisher_goes(ros, tiny, monkeypatch, heard):
+    live, waits = started(ros, tiny), []
+
+    def acknowledged(publisher: Any, wait: int) -> bool:
+        waits.append((wait, len(list(live.node.publishers)), len(live.sent)))
+        if not heard:
+            time.sleep(wait / 1e9)
+        return heard
+
+    monkeypatch.setattr(command_topics, 'acknowledged', acknowledged)
+    publishers = len(list(live.node.publishers))
+    began = time.monotonic()
+    live.node.close()
+    assert [here for _, here, _ in waits] == [publishers], 'it was asked once, before a publisher had gone'
+    assert 0 < waits[0][0] <= 5 * 10**8
+    assert time.monotonic() - began < 20.0
 
 
 def test_dry_run_computes_everything_and_makes_no_command_publisher(ros, tiny):

@@ -1,0 +1,92 @@
+"""When a signal lets nodes end in order, and when it interrupts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from dp_ros.nodes import ending as module
+from dp_ros.nodes.ending import ONCE, Ending, orderly
+
+LONG = 20.0  # [s]
+
+
+@pytest.fixture
+def now(monkeypatch) -> list[float]:
+    """Return the time, which stands until it is set."""
+    times = [100.0]
+    monkeypatch.setattr('dp_ros.nodes.ending.time.monotonic', lambda: times[0])
+    return times
+
+
+def test_until_all_threads_run_a_signal_interrupts():
+    ending = Ending(2)
+    ending.running(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        ending.on_signal(signal.SIGINT, None)
+    ending.running(lambda: None)
+    ending.on_signal(signal.SIGINT, None)
+
+
+def test_signals_count_as_one_for_a_while_and_then_interrupt(now):
+    ending = Ending(1)
+    ending.running(lambda: None)
+    for later in (0.0, ONCE / 2, 0.99 * ONCE):
+        now[0] = 100.0 + later
+        ending.on_signal(signal.SIGINT, None)
+    now[0] = 100.0 + ONCE
+    with pytest.raises(KeyboardInterrupt):
+        ending.on_signal(signal.SIGINT, None)
+
+
+def test_what_is_sheltered_is_not_interrupted():
+    ending = Ending(1)
+    ending.shelter()
+    ending.on_signal(signal.SIGTERM, None)
+    assert ending.signalled
+
+
+def test_who_runs_late_sees_that_it_was_asked():
+    ending = Ending(1)
+    ending.ask()
+    ending.running(lambda: pytest.fail('woken'))
+    assert ending.asked
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_wakes_every_thread_and_others_are_ignored_to_the_end(number):
+    before = {n: signal.getsignal(n) for n in module.SIGNALS}
+    woken = threading.Event()
+    try:
+        with orderly(1) as ending:
+            ending.running(woken.set)
+            os.kill(os.getpid(), number)
+            assert woken.wait(LONG)
+            assert ending.asked
+        assert all(signal.getsignal(n) == signal.SIG_IGN for n in module.SIGNALS)
+        os.kill(os.getpid(), number)
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def test_without_a_signal_handlers_are_as_before():
+    before = {n: signal.getsignal(n) for n in module.SIGNALS}
+    with orderly(1):
+        assert {n: signal.getsignal(n) for n in module.SIGNALS} != before
+    assert {n: signal.getsignal(n) for n in module.SIGNALS} == before
+
+
+def test_who_is_not_to_hear_of_a_closed_terminal_does_not():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with orderly(1):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
