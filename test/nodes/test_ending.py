@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +15,16 @@ from dp_ros.nodes import ending as module
 from dp_ros.nodes.ending import ONCE, Ending, orderly
 
 LONG = 20.0  # [s]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Put back what a test leaves; a closed terminal counts, however the tests were started."""
+    before = {number: signal.getsignal(number) for number in module.SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -60,19 +71,14 @@ def test_who_runs_late_sees_that_it_was_asked():
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_wakes_every_thread_and_others_are_ignored_to_the_end(number):
-    before = {n: signal.getsignal(n) for n in module.SIGNALS}
     woken = threading.Event()
-    try:
-        with orderly(1) as ending:
-            ending.running(woken.set)
-            os.kill(os.getpid(), number)
-            assert woken.wait(LONG)
-            assert ending.asked
-        assert all(signal.getsignal(n) == signal.SIG_IGN for n in module.SIGNALS)
+    with orderly(1) as ending:
+        ending.running(woken.set)
         os.kill(os.getpid(), number)
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
+        assert woken.wait(LONG)
+        assert ending.asked
+    assert all(signal.getsignal(n) == signal.SIG_IGN for n in module.SIGNALS)
+    os.kill(os.getpid(), number)
 
 
 def test_without_a_signal_handlers_are_as_before():
@@ -83,10 +89,7 @@ def test_without_a_signal_handlers_are_as_before():
 
 
 def test_who_is_not_to_hear_of_a_closed_terminal_does_not():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with orderly(1):
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with orderly(1):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
