@@ -93,10 +93,8 @@ class CommandTopics:
         """Return each controller's part of a trajectory as a message; ``serialized`` is that of the whole."""
         if not self._publishers:
             return []
-        return [
-            serialized if part is trajectory else self.serialized(part)
-            for part in split(trajectory, self._outputs)
-        ]
+        parts = split(trajectory, self._outputs)
+        return [serialized if part is trajectory else self.serialized(part) for part in parts]
 
     def send(self, parts: Sequence[bytes]) -> None:
         """Send each controller its part."""

@@ -159,7 +159,6 @@ class Motion:
             self._settle(now, patient=False)
         elif self.rests_at is not None and self.rests_at > now:
             if self._measured(now) is not None and not self.planner.on_plan():
-                from_measured(self.planner, self.joint_states)
                 self._hold(self.planner.hold(now), 'no hold where the robot is')
             else:
                 self.brake(now)
