@@ -63,6 +63,9 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--composed', action='store_true', help="the policy's three nodes in one process")
     parser.add_argument('--realtime-priority', type=int, default=0,
                         help='SCHED_FIFO priority of the three nodes, where it is permitted')  # fmt: skip
+    parser.add_argument('--cpu-dma-latency', type=int, default=-1,
+                        help='longest that a processor may take to wake up [us], where it is permitted; -1 for any'
+                        )  # fmt: skip
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
 
 
@@ -73,7 +76,7 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.simulation.scores import EvaluationSettings
 
     names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'samples', 'continuity', 'threads',
-             'seed', 'composed', 'realtime_priority')
+             'seed', 'composed', 'realtime_priority', 'cpu_dma_latency')
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)

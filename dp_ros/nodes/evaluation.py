@@ -61,7 +61,7 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
     shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'policy_speed': bundle.policy_speed, **common}
-    shared['realtime_priority'] = settings.realtime_priority
+    shared |= {'realtime_priority': settings.realtime_priority, 'cpu_dma_latency': settings.cpu_dma_latency}
     executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
     executor['continuity'] = settings.continuity
     if settings.exec_horizon:

@@ -12,7 +12,7 @@ from dp_ros.errors import BundleError, ConfigError
 from dp_ros.goals import GoalSpec
 from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED
 from dp_ros.nodes.parameters import Param
-from dp_ros.nodes.realtime import REALTIME_PRIORITY
+from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity, check_start
 from dp_ros.policy.pace import Cost, check_deadline, step_choices
@@ -22,7 +22,7 @@ from dp_ros.policy.providers import ProviderName
 PARAMETERS = [
     BUNDLE,
     POLICY_SPEED,
-    REALTIME_PRIORITY,
+    *REALTIME_PARAMETERS,
     Param(
         name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
         description='What runs the networks; torchscript needs torch, and a bundle exported with it.',

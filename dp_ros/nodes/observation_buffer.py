@@ -23,7 +23,8 @@ from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
-from dp_ros.nodes.realtime import REALTIME_PRIORITY, take_priority
+from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
+from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_streams, make_strictness
 from dp_ros.paths import locate
@@ -69,8 +70,9 @@ class ObservationBuffer(ManagedNode):
     """The node `observation_buffer`."""
 
     def __init__(self, **options: Any) -> None:
-        parameters = [BUNDLE, POLICY_SPEED, REALTIME_PRIORITY, *PARAMETERS]
+        parameters = [BUNDLE, POLICY_SPEED, *REALTIME_PARAMETERS, *PARAMETERS]
         super().__init__('observation_buffer', parameters, patterns=PATTERNS, **options)
+        self._cpu_latency = CpuLatency(self)
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
@@ -92,6 +94,7 @@ class ObservationBuffer(ManagedNode):
     def configure(self) -> None:
         """Read the task from the bundle, and make the outputs."""
         take_priority(self)
+        self._cpu_latency.configure()
         task = read_bundle(self).task
         declare_streams(self, task.streams)
         self._aligner = Aligner(task, make_strictness(self, task.streams))
@@ -107,6 +110,7 @@ class ObservationBuffer(ManagedNode):
     def activate(self) -> None:
         """Listen, from the next tick on."""
         assert self._task is not None
+        self._cpu_latency.activate()
         self._forget()
         self._aligner = Aligner(self._task, make_strictness(self, self._task.streams))
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
@@ -121,6 +125,7 @@ class ObservationBuffer(ManagedNode):
 
     def deactivate(self) -> None:
         """Stop listening."""
+        self._cpu_latency.deactivate()
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
@@ -136,6 +141,7 @@ class ObservationBuffer(ManagedNode):
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
         self._task = None
+        self._cpu_latency.cleanup()
 
     def restart(self, reason: str) -> None:
         """Forget all messages: stamps from before and after a jump can't be compared."""

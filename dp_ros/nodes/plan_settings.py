@@ -7,7 +7,7 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED, below_namespace
 from dp_ros.nodes.parameters import Param, overrides
-from dp_ros.nodes.realtime import REALTIME_PRIORITY
+from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.nodes.robot_description import PARAMETERS as ROBOT_PARAMETERS
 from dp_ros.nodes.robot_description import read_robot as read_robot
 from dp_ros.paths import locate
@@ -24,7 +24,7 @@ INFINITE = float('inf')
 PARAMETERS = [
     BUNDLE,
     POLICY_SPEED,
-    REALTIME_PRIORITY,
+    *REALTIME_PARAMETERS,
     Param(
         name='joints', default=(),
         description="The robot's joints that the policy moves, in order; no other bundle fits. Empty: not checked.",

@@ -21,7 +21,7 @@ from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
-from dp_ros.nodes.realtime import take_priority
+from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
@@ -43,6 +43,7 @@ class PolicyExecutor(ManagedNode):
         self._inputs: list[Any] = []
         self._refused = 0
         self._forget_windows()
+        self._cpu_latency = CpuLatency(self)
         super().__init__('policy_executor', PARAMETERS, **options)
 
     def _forget_windows(self) -> None:
@@ -62,6 +63,7 @@ class PolicyExecutor(ManagedNode):
     def configure(self) -> None:
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
         take_priority(self)  # first: threads that are made from here on have it too
+        self._cpu_latency.configure()
         policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
@@ -88,6 +90,7 @@ class PolicyExecutor(ManagedNode):
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""
         assert self._bundle is not None and self._inference is not None
+        self._cpu_latency.activate()
         self._start_anew()
         self._inference.clear()
         self._refused = 0
@@ -112,6 +115,7 @@ class PolicyExecutor(ManagedNode):
 
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
+        self._cpu_latency.deactivate()
         if self.exchange is not None:
             self.exchange.deafen(OBSERVATION)
         for subscription in self._inputs:
@@ -123,6 +127,7 @@ class PolicyExecutor(ManagedNode):
 
     def cleanup(self) -> None:
         """Give back networks and thread."""
+        self._cpu_latency.cleanup()
         if self._inference is not None:
             self._inference.stop()
         if self._goals is not None:

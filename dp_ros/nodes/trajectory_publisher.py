@@ -37,7 +37,7 @@ from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
-from dp_ros.nodes.realtime import take_priority
+from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import Sender
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.clock_watch import ClockWatch
@@ -65,6 +65,7 @@ class TrajectoryPublisher(ManagedNode):
         self._triggers: list[Any] = []
         self._plan: Any = None
         self._timer: Any = None
+        self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._ledger = ChunkLedger(self.diagnostics)
 
@@ -78,6 +79,7 @@ class TrajectoryPublisher(ManagedNode):
     def configure(self) -> None:
         """Check that the bundle is for this robot, and that the limits are whole."""
         take_priority(self)
+        self._cpu_latency.configure()
         bundle = read_bundle(self)
         action = bundle.task.action
         check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)
@@ -105,6 +107,7 @@ class TrajectoryPublisher(ManagedNode):
     def activate(self) -> None:
         """Start without a plan: the first chunk is led in from the measured state."""
         assert self._bundle is not None
+        self._cpu_latency.activate()
         dt = to_nanoseconds(self._bundle.task.control_dt)
         self._ledger.clear()
         self._command.forget()
@@ -147,6 +150,7 @@ class TrajectoryPublisher(ManagedNode):
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
+        self._cpu_latency.deactivate()
         if self.exchange is not None:
             self.exchange.deafen(BEGUN, *FROM_EXECUTOR)
         if self._motion is None:
@@ -167,6 +171,7 @@ class TrajectoryPublisher(ManagedNode):
 
     def cleanup(self) -> None:
         """Remove the outputs."""
+        self._cpu_latency.cleanup()
         for part in self._closing:
             part.close()
         if self._plan is not None:

@@ -12,6 +12,7 @@ from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.speed import at_speed
 
 CAMERA_RATE = 10.0  # [Hz]
+NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class EvaluationSettings:
         The same in control steps, instead of `latency`, if not None.
     composed
         Through ROS: the policy's nodes in one process; otherwise each has its own.
-    realtime_priority
+    realtime_priority, cpu_dma_latency
         Through ROS: of the policy's nodes.
     rate
         Speed of simulated time through ROS; 1 is real time.
@@ -77,6 +78,7 @@ class EvaluationSettings:
     delay: int | None = None
     composed: bool = False
     realtime_priority: int = 0
+    cpu_dma_latency: int = -1
     rate: float = 1.0
     threads: int = 2
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
@@ -98,6 +100,7 @@ class EvaluationSettings:
             ('delay', 0, 1000),
             ('rate', 0.01, 100.0),
             ('realtime_priority', 0, 98),
+            ('cpu_dma_latency', -1, 1_000_000),
             ('threads', 1, 64),
             ('workers', 1, 256),
             ('seconds', 1.0, 3600.0),
@@ -107,8 +110,8 @@ class EvaluationSettings:
                 raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
         if self.workers > 1 and self.through == 'ros':
             raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
-        for name in ('composed', 'realtime_priority'):
-            if getattr(self, name) and self.through == 'direct':
+        for name, usual in NODES_ONLY.items():
+            if getattr(self, name) != usual and self.through == 'direct':
                 raise ConfigError(f'{name}: got it direct, allowed through ros only: nodes are processes there')
         if self.record is not None and self.through == 'ros':
             raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
@@ -158,8 +161,7 @@ class EvaluationSettings:
             **({} if self.policy_speed == 1.0 else {'policy_speed': self.policy_speed}),
             'continuity': self.continuity,
             **({} if self.blend_steps is None else {'blend_steps': self.blend_steps}),
-            **({'composed': True} if self.composed else {}),
-            **({'realtime_priority': self.realtime_priority} if self.realtime_priority else {}),
+            **{name: getattr(self, name) for name, usual in NODES_ONLY.items() if getattr(self, name) != usual},
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
             **({} if self.delay is None else {'delay': self.delay}),
             'longest_episode_s': self.seconds,

@@ -21,7 +21,7 @@ from dp_ros.nodes import (  # noqa: E402
 )
 from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
 from dp_ros.nodes.parameters import Param  # noqa: E402
-from dp_ros.nodes.realtime import REALTIME_PRIORITY  # noqa: E402
+from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -136,7 +136,7 @@ SHIPPED = {
     'observation_buffer': [
         observation_buffer.BUNDLE,
         observation_buffer.POLICY_SPEED,
-        REALTIME_PRIORITY,
+        *REALTIME_PARAMETERS,
         *stream_settings.PARAMETERS,
     ],
     'policy_executor': inference_settings.PARAMETERS,

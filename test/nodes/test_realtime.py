@@ -1,9 +1,11 @@
-"""Real-time priority: for all threads of the process, or refused with what is permitted."""
+"""What a node asks of the kernel: done for the whole process, or refused with what is permitted."""
 
 from __future__ import annotations
 
 import os
+import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from dp_ros.errors import ConfigError
 from dp_ros.nodes import realtime
 from dp_ros.nodes.intra_process import Exchange
 from dp_ros.nodes.lifecycle import ManagedNode
-from dp_ros.nodes.realtime import REALTIME_PRIORITY, take_priority
+from dp_ros.nodes.observation_buffer import ObservationBuffer
+from dp_ros.nodes.policy_executor import PolicyExecutor
+from dp_ros.nodes.realtime import ANY, CPU_DMA_LATENCY, PARAMETERS, REALTIME_PRIORITY, CpuLatency, take_priority
+from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
 
 pytestmark = pytest.mark.ros
 
@@ -82,3 +87,105 @@ def test_nodes_of_one_process_must_agree(ros, scheduled):
     take_priority(node(ros, 'one', 7, exchange=exchange))
     with pytest.raises(ConfigError, match='realtime_priority in one process: got 0 of /two and 7 of /one'):
         take_priority(node(ros, 'two', 0, exchange=exchange))
+
+
+LATENCY = struct.Struct('=i')
+
+
+class Asking(ManagedNode):
+    """Asks for short latencies as the policy's nodes do."""
+
+    def __init__(self, **options: Any) -> None:
+        self.latency = CpuLatency(self)
+        super().__init__('asking', PARAMETERS, **options)
+
+    def configure(self) -> None:
+        self.latency.configure()
+
+    def activate(self) -> None:
+        self.latency.activate()
+
+    def deactivate(self) -> None:
+        self.latency.deactivate()
+
+    def cleanup(self) -> None:
+        self.latency.cleanup()
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path: Path) -> Callable[[], list[int]]:
+    """Return a function that returns what was asked for of a stand-in for the kernel's file [us]."""
+    file = tmp_path / 'cpu_dma_latency'
+    file.touch()
+    monkeypatch.setattr(realtime, 'LATENCY_FILE', file)
+    return lambda: [latency for (latency,) in LATENCY.iter_unpack(file.read_bytes())]
+
+
+def held_open(file: Path) -> int:
+    return sum(each.exists() and each.samefile(file) for each in Path('/proc/self/fd').iterdir())
+
+
+def test_short_latencies_are_asked_for_while_the_node_is_active(ros, asked):
+    made = ros.create(Asking, cpu_dma_latency=20)
+    made.trigger_configure()
+    assert asked() == []
+    made.trigger_activate()
+    assert asked() == [20]
+    made.trigger_deactivate()
+    assert asked() == [20, ANY]
+    assert held_open(realtime.LATENCY_FILE) == 1
+    made.trigger_cleanup()
+    assert held_open(realtime.LATENCY_FILE) == 0
+
+
+def test_without_them_the_file_is_not_touched(ros, asked):
+    made = ros.create(Asking)
+    assert made.start()
+    assert held_open(realtime.LATENCY_FILE) == 0
+    made.trigger_deactivate()
+    assert asked() == []
+
+
+def test_a_user_who_may_not_ask_for_them_is_told_who_may(ros, monkeypatch):
+    def refuse(*_: Any) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, 'open', refuse)
+    with pytest.raises(ConfigError, match=r'cpu_dma_latency: got 0, allowed -1 for this user.*GROUP="realtime"'):
+        ros.create(Asking, cpu_dma_latency=0).latency.configure()
+
+
+def test_a_system_that_knows_none_is_named(ros, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(realtime, 'LATENCY_FILE', tmp_path / 'none')
+    with pytest.raises(ConfigError, match=r'cpu_dma_latency: got 0, allowed -1 here: .*none: No such file.*--device='):
+        ros.create(Asking, cpu_dma_latency=0).latency.configure()
+
+
+def test_nodes_of_one_process_must_agree_on_latencies(ros, asked):
+    exchange = Exchange()
+    one = ros.add(Asking(context=ros.context, exchange=exchange))
+    one.latency.configure()
+    two = [Parameter(CPU_DMA_LATENCY.name, value=0)]
+    other = ManagedNode('two', PARAMETERS, context=ros.context, exchange=exchange, parameter_overrides=two)
+    with pytest.raises(ConfigError, match='cpu_dma_latency in one process: got 0 of /two and -1 of /asking'):
+        CpuLatency(ros.add(other)).configure()
+
+
+LIMITS = {
+    f'limits__pusher_{axis}__{quantity}': value
+    for axis in 'xy'
+    for quantity, value in {'lower': -9.0, 'upper': 9.0, 'velocity': 1.0, 'acceleration': 4.0}.items()
+}
+
+
+@pytest.mark.parametrize(
+    ('cls', 'more'), [(ObservationBuffer, {}), (PolicyExecutor, {}), (TrajectoryPublisher, LIMITS)]
+)
+def test_each_node_of_the_policy_asks_for_them(ros, asked, tiny, cls, more):
+    made = ros.create(cls, bundle=tiny, cpu_dma_latency=20, autostart=False, **more)
+    assert made.start()
+    assert asked() == [20]
+    made.trigger_deactivate()
+    assert asked() == [20, ANY]
+    made.close()
+    assert held_open(realtime.LATENCY_FILE) == 0
