@@ -16,6 +16,7 @@ import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window
 from dp_ros.errors import DpRosError
+from dp_ros.nodes import garbage
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.inference_settings import Settings
 from dp_ros.nodes.pacing import Pacing
@@ -25,6 +26,7 @@ from dp_ros.policy.goals import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
+GIVE_WAY = 0.002  # [s] at most, until the thread has begun
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +104,7 @@ class Inference:
         self._generation = 0
         self._continuation = Continuation()
         self._under_way: float | None = None
+        self._begun = threading.Event()
         self.clear()
         self._worker: Worker[Job] = Worker(self._infer, 'inference')
 
@@ -128,10 +131,15 @@ class Inference:
         return self._worker.skipped
 
     def submit(self, window: Window, settings: Settings, goal: Goal = NO_GOAL) -> None:
-        """Predict from a window as soon as the thread is free."""
+        """Predict from a window as soon as the thread is free; return when it has begun, or soon."""
         job = Job(window=window, settings=settings, number=self.number, generation=self._generation, goal=goal)
+        idle = self._under_way is None
+        self._begun.clear()
         self._worker.submit(job)
         self.number += 1
+        if idle:
+            # One interpreter serves both threads: whoever submits would otherwise keep it from who is to predict.
+            self._begun.wait(GIVE_WAY)
 
     def start_anew(self) -> None:
         """Forget the window that waits, and discard what is being predicted."""
@@ -157,6 +165,7 @@ class Inference:
         self._outlet.announce()
         start, began = self._now(), time.perf_counter()
         self._under_way = time.monotonic()
+        self._begun.set()
         try:
             chunk, policy, calls = self._predict(job)
         finally:
@@ -178,11 +187,14 @@ class Inference:
             if not self.switched:
                 self._pacing.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
-        if not self._worker.waiting:
+        idle = not self._worker.waiting
+        if idle:
             self._outlet.give_way()
         with self._lock:
             if job.generation == self._generation:
                 self._outlet.tell(predicted, published)
+        if idle:
+            garbage.collect()
 
     def _predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""

@@ -19,6 +19,7 @@ from dp_ros import messages
 from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
 from dp_ros.data import Observation
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.nodes import garbage
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.intra_process import OBSERVATION
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
@@ -242,6 +243,8 @@ class ObservationBuffer(ManagedNode):
         # Streams are reported once a second, and when another one fails.
         same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
         (self._report if same else self.refresh)()
+        if self.exchange is None:
+            garbage.collect()
 
     def _faults(self) -> dict[str, str]:
         return {name: health.fault for name, health in self._health.items() if health.fault}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import DpRosError
+from dp_ros.nodes import garbage
 from dp_ros.nodes.ending import Ending, orderly
 from dp_ros.nodes.lean_executor import make_executor
 
@@ -75,9 +75,7 @@ def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
         for node in nodes:
             if node.value('autostart') and not node.start():
                 return 1 if node.context.ok() else 0
-        # What is there by now stays: a full collection that looks through it all takes longer than planning does.
-        gc.collect()
-        gc.freeze()
+        garbage.put_off()
         ending.running(executor.wake)
         while not ending.asked and all(node.context.ok() and not node.died.done() for node in nodes):
             executor.spin_once()

@@ -24,7 +24,7 @@ from dp_ros import messages
 from dp_ros.config import JointStream
 from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DpRosError
-from dp_ros.nodes import ladder_report
+from dp_ros.nodes import garbage, ladder_report
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.heartbeat import Heartbeat, Permission
@@ -234,6 +234,8 @@ class TrajectoryPublisher(ManagedNode):
             self.get_logger().error(f'chunk refused: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
             self._ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
         self._report.say()
+        if self.exchange is None:
+            garbage.collect()
 
     def _on_timer(self) -> None:
         if self._motion is None:

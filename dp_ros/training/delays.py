@@ -24,6 +24,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     'rtc': {'continuity': 'rtc', 'blend_steps': 0},
     'rtc+blend': {'continuity': 'rtc'},
     'prefix': {'continuity': 'prefix', 'blend_steps': 0},
+    'prefix+blend': {'continuity': 'prefix'},
     'ensemble': {'continuity': 'ensemble', 'blend_steps': 0},
     'ensemble+blend': {'continuity': 'ensemble'},
 }

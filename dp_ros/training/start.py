@@ -9,9 +9,10 @@ import torch
 
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.marks import add_marks
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.training.run_folder import load_network, trained_folder
+from dp_ros.training.run_folder import load_network, make_network, trained_folder
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -21,6 +22,8 @@ BATCH = 4096
 
 def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] | None:
     """Return the network that ``settings.start`` names and the normalizer that it knows, or None where none is named.
+
+    One that knows nothing of a prefix may begin to learn it: at first, marks of one mean nothing to it.
 
     Raises
     ------
@@ -33,14 +36,19 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
     if not settings.start:
         return None
     found, network, normalizer, _ = load_network(trained_folder('start', settings.start))
+    wanted, spec = settings.objective.spec, found.objective.spec
+    if spec.marks <= wanted.marks:
+        spec = replace(spec, prefix_steps=wanted.prefix_steps)
     check_alike(
         f'start {settings.start}',
         (
             ('task', found.task, settings.task),
             ('network', _built(found.network), _built(settings.network)),
-            ('objective', found.objective.spec, settings.objective.spec),
+            ('objective', spec, wanted),
         ),
     )
+    if found.objective.spec.marks < wanted.marks:
+        network = add_marks(network, make_network(settings, pretrained=False), len(settings.task.action.joints))
     return network, normalizer
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,8 @@ from dp_ros import messages  # noqa: E402
 from dp_ros.config import GoalPose  # noqa: E402
 from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
 from dp_ros.errors import BundleError, DataError  # noqa: E402
-from dp_ros.nodes import chunk_outlet  # noqa: E402
+from dp_ros.nodes import chunk_outlet, garbage  # noqa: E402
+from dp_ros.nodes import inference as inference_module  # noqa: E402
 from dp_ros.nodes.inference import Prediction  # noqa: E402
 from dp_ros.nodes.inference_settings import check_same_task  # noqa: E402
 from dp_ros.nodes.intra_process import CHUNK, LEDGER, Exchange  # noqa: E402
@@ -443,6 +445,61 @@ def test_a_window_that_waits_is_not_kept_waiting(ros, tiny):
     live.wait_for(2)
     ros.wait(lambda: inference.counts['chunks'] == 2 and gave_way, 'the second chunk')
     assert len(gave_way) == 1, 'after the second alone'
+
+
+def test_whoever_hands_a_window_on_waits_until_its_prediction_has_begun(ros, tiny, monkeypatch):
+    monkeypatch.setattr(inference_module, 'GIVE_WAY', 20.0)
+    live = Live(ros, tiny)
+    inference, order = live.node._inference, []
+    announce, submit = inference._outlet.announce, inference.submit
+
+    def slowly() -> None:
+        time.sleep(0.2)
+        order.append('begun')
+        announce()
+
+    def submitted(*args: Any) -> None:
+        submit(*args)
+        order.append('submitted')
+
+    monkeypatch.setattr(inference._outlet, 'announce', slowly)
+    monkeypatch.setattr(inference, 'submit', submitted)
+    predict_for(0, ros, live)
+    assert order == ['begun', 'submitted']
+
+
+def test_whoever_hands_a_window_on_does_not_wait_for_the_one_before_it(ros, tiny, monkeypatch):
+    live, gate = Live(ros, tiny), Gate()
+    live.node._settings = replace(live.node._settings, exec_horizon=1)
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    monkeypatch.setattr(inference_module, 'GIVE_WAY', 15.0)
+    began = time.monotonic()
+    live.send(2)
+    ros.wait(lambda: live.node._inference.waiting, 'the next window')
+    assert time.monotonic() - began < 10
+    gate.open.set()
+    live.wait_for(2)
+
+
+@pytest.mark.parametrize('waits', [False, True])
+def test_garbage_is_collected_once_a_chunk_is_out_and_none_waits(ros, tiny, monkeypatch, waits):
+    live, gate = Live(ros, tiny), Gate()
+    collected: list[int] = []
+    monkeypatch.setattr(garbage, 'collect', lambda: collected.append(live.node._inference.counts['chunks']))
+    live.node._settings = replace(live.node._settings, exec_horizon=1)
+    live.inject(gate)
+    for tick in range(2):
+        live.send(tick)
+    assert gate.reached.wait(10)
+    if waits:
+        live.send(2)
+        ros.wait(lambda: live.node._inference.waiting, 'the next window')
+    gate.open.set()
+    ros.wait(lambda: collected, 'the collector to be told')
+    assert collected == [2 if waits else 1]
 
 
 def test_in_one_process_the_executor_says_nothing_until_its_chunk_has_been_dealt_with(ros, tiny, monkeypatch):

@@ -101,3 +101,32 @@ def test_a_start_that_is_no_run_is_named(tmp_path):
 def test_a_student_begins_from_its_teacher_alone(first):
     with pytest.raises(ConfigError, match=r"start: got '.*first' with distill.teacher"):
         after(first, objective=ObjectiveSettings(distill=DistillSettings(teacher=str(first))))
+
+
+@pytest.mark.parametrize('denoiser', ['unet', 'mlp', 'transformer'])
+def test_a_start_that_knows_no_prefix_begins_to_learn_it(tmp_path, denoiser):
+    network = NetworkSettings(denoiser=denoiser, channels=(8, 16), level_width=8, width=16, layers=2, heads=2)
+    two = dataclasses.replace(TASK, action=ActionSpec(topic='/command', joints=('a', 'b'), units=('rad', 'rad')))
+    settings = dataclasses.replace(FIRST, network=network, task=two)
+    recorded = [dataclasses.replace(e, actions=np.hstack([e.actions, -2 * e.actions])) for e in episodes(1.0)]
+    Trainer(settings, recorded, tmp_path / 'first').run()
+    changes = {'name': 'second', 'start': str(tmp_path / 'first'), 'objective': ObjectiveSettings(prefix_steps=3)}
+    second = dataclasses.replace(settings, **changes)
+    trainer = Trainer(second, recorded, tmp_path / 'second')
+    known, learning = load_network(tmp_path / 'first')[1], trainer.learner.network.eval()
+    x_k, k = torch.randn(5, 16, 2), torch.tensor([0, 3, 50, 80, 99])
+    streams = (torch.randn(5, 2, 1),)
+    for mark in (0.0, 1.0):
+        begun = learning(torch.cat((x_k, torch.full((5, 16, 1), mark)), dim=-1), k, *streams)
+        torch.testing.assert_close(begun, known(x_k, k, *streams))
+    assert trainer.run().finished
+    learnt = load_network(tmp_path / 'second')[1]
+    marks = torch.zeros(5, 16, 1)
+    unmarked = learnt(torch.cat((x_k, marks), dim=-1), k, *streams)
+    marks[:, :2] = 1.0
+    assert not torch.allclose(learnt(torch.cat((x_k, marks), dim=-1), k, *streams), unmarked)
+    # A longer prefix is learnt from there too; none at all is another network.
+    third = dataclasses.replace(second, start=str(tmp_path / 'second'), objective=ObjectiveSettings(prefix_steps=5))
+    Trainer(third, recorded, tmp_path / 'third')
+    with pytest.raises(ConfigError, match=r'objective: got .*prefix_steps=3.* allowed .*prefix_steps=0'):
+        Trainer(dataclasses.replace(third, objective=ObjectiveSettings()), recorded, tmp_path / 'fourth')
