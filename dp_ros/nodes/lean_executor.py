@@ -3,18 +3,21 @@
 rclpy 7.1 collects all entities of all nodes, makes a wait set of them, and runs a callback as a coroutine, each time it
 wakes up: for a node of ours that is most of what a message costs. Here the wait set stands until an entity comes or
 goes, and plain callbacks of subscriptions, timers and guard conditions are called at once. All the rest (services,
-clients, events, coroutines, tasks, shutdown) is left to rclpy's own code.
+clients, events, coroutines, tasks, shutdown) is left to rclpy's own code. Events, as that someone listens with another
+quality of service, are two fifths of what there is to wait for: once a second will do for them.
 """
 
 from __future__ import annotations
 
 import inspect
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.context import Context
+from rclpy.event_handler import EventHandler
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import (
     ExternalShutdownException,
@@ -32,6 +35,7 @@ from rclpy.waitable import NumberOfEntities
 
 # Inner parts of rclpy that this executor stands on; the same in all of Jazzy so far.
 INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks')
+EVENTS = 1_000_000_000  # [ns] from one wait for events to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,21 @@ class Ready:
     guards: list[GuardCondition]
     more: bool
 
+    def __bool__(self) -> bool:
+        return bool(self.timers or self.subscriptions or self.guards or self.more)
+
 
 class WaitSet:
-    """What the nodes of an executor wait for. Entities are kept from being destroyed during a wait, and only then."""
+    """What the nodes of an executor wait for. Entities are kept from being destroyed during a wait, and only then.
 
-    def __init__(self, nodes: Iterable[Node], guards: Iterable[Any], context: Context) -> None:
+    Attributes
+    ----------
+    without_events
+        Whether there are events that are not waited for.
+
+    """
+
+    def __init__(self, nodes: Iterable[Node], guards: Iterable[Any], context: Context, *, events: bool) -> None:
         nodes = list(nodes)
         subscriptions = _usable(s for node in nodes for s in node.subscriptions)
         timers = _usable(t for node in nodes for t in node.timers)
@@ -61,7 +75,9 @@ class WaitSet:
             if guard._executor_triggered:  # rclpy has seen it, and did not get there
                 guard._executor_triggered = False
                 guard.trigger()
-        self._waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
+        waitables = _usable((w for node in nodes for w in node.waitables), lambda waitable: waitable)
+        self._waitables = [w for w in waitables if events or not isinstance(w, EventHandler)]
+        self.without_events = len(self._waitables) < len(waitables)
         count = NumberOfEntities(len(subscriptions), len(conditions), len(timers), len(clients), len(services))
         for waitable in self._waitables:
             count += waitable.get_num_entities()
@@ -151,7 +167,8 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def __init__(self, *, context: Context | None = None) -> None:
         super().__init__(context=context)
-        self._wait_set: WaitSet | None = None
+        self._sets: dict[bool, WaitSet] = {}  # with events, and without
+        self._events_due = 0  # [ns], steady
         self._ready: deque[tuple[Callable[[Any], None], Any]] = deque()
 
     def __del__(self) -> None:
@@ -178,7 +195,7 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def _spin_once_impl(self, timeout_sec: Any = None, wait_condition: Callable[[], bool] = lambda: False) -> None:
         # rclpy's, for a future; its wait takes the guard that says what came or went.
-        self._wait_set = None
+        self._sets.clear()
         super()._spin_once_impl(timeout_sec, wait_condition)
 
     def _collect(self, timeout_sec: float | None) -> None:
@@ -198,13 +215,28 @@ class LeanExecutor(SingleThreadedExecutor):
             self._ready.append((self._leave_to_rclpy, 0.0))
 
     def _wait(self, timeout_sec: float | None) -> Ready:
+        left = timeout_sec_to_nsec(timeout_sec)  # negative: for ever
         while True:
-            if self._wait_set is None:
-                self._wait_set = WaitSet(self.get_nodes(), (self._guard, self._sigint_gc), self._context)
+            due = self._events_due - time.monotonic_ns()
+            events = due <= 0
+            if events:
+                self._events_due += EVENTS - due
+            wait_set = self._set(events=events)
+            pause = wait_set.without_events and not 0 <= left <= due
             try:
-                return self._wait_set.wait(timeout_sec_to_nsec(timeout_sec))
+                ready = wait_set.wait(due if pause else left)
             except InvalidHandle:
-                self._wait_set = None
+                self._sets.clear()
+                continue
+            if ready or not pause:
+                return ready
+            left = max(left - due, 0) if left >= 0 else left
+
+    def _set(self, *, events: bool) -> WaitSet:
+        if events not in self._sets:
+            guards = (self._guard, self._sigint_gc)
+            self._sets[events] = WaitSet(self.get_nodes(), guards, self._context, events=events)
+        return self._sets[events]
 
     @staticmethod
     def _run_timer(timer: Timer) -> None:
@@ -235,7 +267,7 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def _leave_to_rclpy(self, timeout_sec: float | None) -> None:
         """Let rclpy find and do all that is ready, or wait for it."""
-        self._wait_set = None  # perhaps entities came or went: the guard that says so is not ready twice
+        self._sets.clear()  # perhaps entities came or went: the guard that says so is not ready twice
         while True:
             try:
                 handler, *_ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)

@@ -83,9 +83,9 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> list[lean_executor.WaitSet]:
     made: list[lean_executor.WaitSet] = []
     make = lean_executor.WaitSet.__init__
 
-    def counted(self: lean_executor.WaitSet, *args: Any) -> None:
+    def counted(self: lean_executor.WaitSet, *args: Any, **options: Any) -> None:
         made.append(self)
-        make(self, *args)
+        make(self, *args, **options)
 
     monkeypatch.setattr(lean_executor.WaitSet, '__init__', counted)
     return made
@@ -277,6 +277,54 @@ def test_incompatible_listeners_are_still_spoken_of(graph):
     graph.node.create_subscription(JointTrajectory, 'other', graph.heard.append, strong, event_callbacks=events)
     graph.wait(lambda: told)
     assert told[0].total_count == 1
+
+
+def test_who_comes_later_and_is_incompatible_is_spoken_of_too(graph):
+    told: list[Any] = []
+    events = rclpy.event_handler.PublisherEventCallbacks(incompatible_qos=told.append)
+    weak = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    strong = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+    graph.node.create_publisher(JointTrajectory, 'other', weak, event_callbacks=events)
+    graph.idle()
+    other = Node('later', context=graph.context)
+    try:
+        other.create_subscription(JointTrajectory, 'other', graph.heard.append, strong)
+        spun = threading.Thread(target=lambda: graph.executor.spin_once())
+        spun.start()  # for ever, and nothing else happens
+        spun.join(LIMIT)
+        assert not spun.is_alive()
+        graph.wait(lambda: told)
+    finally:
+        other.destroy_node()
+
+
+def test_events_are_waited_for_once_in_a_while_alone(graph, monkeypatch):
+    monkeypatch.setattr(lean_executor, 'EVENTS', 3_600_000_000_000)
+    graph.subscribe()
+    graph.matched()
+    waits: list[bool] = []
+    wait = lean_executor.WaitSet.wait
+
+    def counted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+        waits.append(self.without_events)
+        return wait(self, nanoseconds)
+
+    monkeypatch.setattr(lean_executor.WaitSet, 'wait', counted)
+    graph.executor._events_due = 0
+    for _ in range(8):
+        graph.send()
+    graph.wait(lambda: len(graph.heard) == 8)
+    assert waits == [False] + [True] * (len(waits) - 1)
+
+
+@pytest.mark.parametrize('pause', [0.05, 10.0])
+def test_a_wait_takes_its_time_though_events_come_between(graph, monkeypatch, pause):
+    graph.idle()
+    monkeypatch.setattr(lean_executor, 'EVENTS', int(pause * 1e9))
+    graph.executor._events_due = time.monotonic_ns() + int(pause * 1e9)
+    began = time.monotonic()
+    graph.executor.spin_once(timeout_sec=0.4)
+    assert 0.39 < time.monotonic() - began < LIMIT
 
 
 def test_message_info_and_raw_bytes_are_handed_on(graph):
