@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from dp_ros.errors import ConfigError
+
 Network = TypeVar('Network', bound=nn.Module)
 
 
@@ -20,8 +22,16 @@ def add_marks(network: nn.Module, marked: Network, actions: int) -> Network:
     actions
         Action channels A of x_k.
 
+    Raises
+    ------
+    ConfigError
+        If the first layer of one of the two has as many channels as x_k, and passes it on as it is.
+
     """
     weights, wanted = network.state_dict(), marked.state_dict()
+    if weights.keys() != wanted.keys():
+        allowed = f'neither {actions} nor {actions + 1} of them'
+        raise ConfigError(f'channels: got {actions} actions and as many first, or one more, allowed {allowed}')
     for name, weight in weights.items():
         if weight.shape != wanted[name].shape:
             weights[name] = _widened(weight, wanted[name].shape[1], actions)

@@ -1,7 +1,8 @@
 """Python's garbage collector, kept out of the moments that count.
 
-It looks through what is new whenever enough of that has come together, be it in the middle of planning, and all threads
-wait: 0.3 to 1.5 ms where a chunk's way through the nodes takes 3. Here it does so when a chunk is out.
+It looks through what is new whenever enough of that has come together, be it in the middle of planning, and all
+threads wait: 0.3 to 1.5 ms where a chunk's way through the nodes takes 3. Here it does so when it is told: in a process
+that makes chunks when one is out and no window waits, in others when they have dealt with a tick or a chunk.
 """
 
 from __future__ import annotations

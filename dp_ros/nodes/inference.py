@@ -133,7 +133,7 @@ class Inference:
     def submit(self, window: Window, settings: Settings, goal: Goal = NO_GOAL) -> None:
         """Predict from a window as soon as the thread is free; return when it has begun, or soon."""
         job = Job(window=window, settings=settings, number=self.number, generation=self._generation, goal=goal)
-        idle = self._under_way is None
+        idle = self._worker.idle
         self._begun.clear()
         self._worker.submit(job)
         self.number += 1

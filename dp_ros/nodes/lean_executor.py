@@ -169,6 +169,7 @@ class LeanExecutor(SingleThreadedExecutor):
         super().__init__(context=context)
         self._sets: dict[bool, WaitSet] = {}  # with events, and without
         self._events_due = 0  # [ns], steady
+        self._in_vain = 0  # waits in a row that ended before their time, and found nothing
         self._ready: deque[tuple[Callable[[Any], None], Any]] = deque()
 
     def __del__(self) -> None:
@@ -215,22 +216,35 @@ class LeanExecutor(SingleThreadedExecutor):
             self._ready.append((self._leave_to_rclpy, 0.0))
 
     def _wait(self, timeout_sec: float | None) -> Ready:
-        left = timeout_sec_to_nsec(timeout_sec)  # negative: for ever
+        nanoseconds = timeout_sec_to_nsec(timeout_sec)  # negative: for ever
+        end = time.monotonic_ns() + nanoseconds
         while True:
-            due = self._events_due - time.monotonic_ns()
+            now = time.monotonic_ns()
+            left = nanoseconds if nanoseconds < 0 else max(end - now, 0)
+            due = self._events_due - now
             events = due <= 0
             if events:
-                self._events_due += EVENTS - due
+                self._events_due = now + EVENTS
             wait_set = self._set(events=events)
             pause = wait_set.without_events and not 0 <= left <= due
+            patience = due if pause else left
             try:
-                ready = wait_set.wait(due if pause else left)
+                ready = wait_set.wait(patience)
             except InvalidHandle:
                 self._sets.clear()
                 continue
+            self._note(empty=not ready, early=patience < 0 or time.monotonic_ns() < now + patience)
             if ready or not pause:
                 return ready
-            left = max(left - due, 0) if left >= 0 else left
+
+    def _note(self, *, empty: bool, early: bool) -> None:
+        """Let the next wait be for events, if it is one of them that ends others: until it is taken it does so at once.
+
+        A timer that is set anew ends one as well, but not two in a row.
+        """
+        self._in_vain = self._in_vain + 1 if empty and early else 0
+        if self._in_vain > 1:
+            self._events_due = self._in_vain = 0
 
     def _set(self, *, events: bool) -> WaitSet:
         if events not in self._sets:

@@ -84,8 +84,8 @@ class CpuLatency:
             self._file = os.open(LATENCY_FILE, os.O_WRONLY)
         except PermissionError as error:
             raise ConfigError(
-                f'{got} for this user, who may not write {LATENCY_FILE}; a udev rule permits it to a group: '
-                'KERNEL=="cpu_dma_latency", GROUP="realtime", MODE="0660"'
+                f'{got} for this user, who may not write {LATENCY_FILE}; a udev rule permits it to a group, '
+                f'KERNEL=="cpu_dma_latency", GROUP="realtime", MODE="0660", and --device={LATENCY_FILE} to a container'
             ) from error
         except OSError as error:
             raise ConfigError(
@@ -99,7 +99,8 @@ class CpuLatency:
 
     def deactivate(self) -> None:
         """Let processors sleep."""
-        self._ask(ANY)
+        with suppress(OSError):  # whoever deactivates has more to do
+            self._ask(ANY)
 
     def cleanup(self) -> None:
         """Give the file back."""

@@ -150,11 +150,14 @@ class TrajectoryPublisher(ManagedNode):
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
-        self._cpu_latency.deactivate()
         if self.exchange is not None:
             self.exchange.deafen(BEGUN, *FROM_EXECUTOR)
-        if self._motion is None:
-            return
+        if self._motion is not None:
+            self._stop()
+        self._cpu_latency.deactivate()
+
+    def _stop(self) -> None:
+        assert self._motion is not None
         if self.context.ok():
             self._motion.end()
             self._permission.close()

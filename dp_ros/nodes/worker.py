@@ -27,6 +27,7 @@ class Worker(Generic[Job]):
     def __init__(self, handle: Callable[[Job], None], name: str) -> None:
         self.skipped = 0
         self._handle = handle
+        self._busy = False
         self._job: Job | None = None
         self._stopping = False
         self._changed = threading.Condition()
@@ -37,6 +38,11 @@ class Worker(Generic[Job]):
     def waiting(self) -> bool:
         """Whether a job has not begun yet."""
         return self._job is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the thread has nothing to do."""
+        return not self._busy and self._job is None
 
     def submit(self, job: Job) -> None:
         """Put a job into the mailbox."""
@@ -66,5 +72,9 @@ class Worker(Generic[Job]):
                 if self._stopping:
                     return
                 job, self._job = self._job, None
+                self._busy = True
             assert job is not None
-            self._handle(job)
+            try:
+                self._handle(job)
+            finally:
+                self._busy = False

@@ -37,17 +37,16 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
         return None
     found, network, normalizer, _ = load_network(trained_folder('start', settings.start))
     wanted, spec = settings.objective.spec, found.objective.spec
-    if spec.marks <= wanted.marks:
-        spec = replace(spec, prefix_steps=wanted.prefix_steps)
+    same = replace(spec, prefix_steps=0) == replace(wanted, prefix_steps=0) and spec.marks <= wanted.marks
     check_alike(
         f'start {settings.start}',
         (
             ('task', found.task, settings.task),
             ('network', _built(found.network), _built(settings.network)),
-            ('objective', spec, wanted),
+            ('objective', wanted if same else spec, wanted),
         ),
     )
-    if found.objective.spec.marks < wanted.marks:
+    if spec.marks < wanted.marks:
         network = add_marks(network, make_network(settings, pretrained=False), len(settings.task.action.joints))
     return network, normalizer
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 
-from dp_ros.nodes import garbage
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from rclpy.parameter import Parameter  # noqa: E402
+
+from dp_ros.data import Chunk  # noqa: E402
+from dp_ros.nodes import garbage  # noqa: E402
+from dp_ros.nodes.ending import Ending  # noqa: E402
+from dp_ros.nodes.intra_process import Exchange  # noqa: E402
+from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
+from dp_ros.nodes.observation_buffer import ObservationBuffer  # noqa: E402
+from dp_ros.nodes.running import spin  # noqa: E402
+from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
+from test.nodes.test_realtime import LIMITS  # noqa: E402
 
 
 @pytest.fixture
@@ -75,3 +89,41 @@ def test_where_it_was_not_put_off_telling_it_does_nothing(monkeypatch, looked):
     monkeypatch.setattr(garbage, '_times', None)
     garbage.collect()
     assert looked == []
+
+
+@pytest.mark.ros
+def test_a_node_that_begins_puts_it_off(monkeypatch):
+    ending, begun = Ending(1), []
+
+    def put_off() -> None:
+        begun.append(1)
+        ending.ask()
+
+    monkeypatch.setattr(garbage, 'put_off', put_off)
+    rclpy.init()
+    try:
+        assert spin([ManagedNode('resting', [])], ending) == 0
+    finally:
+        rclpy.shutdown()
+    assert begun == [1]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('exchange', [None, Exchange()], ids=['alone', 'beside others'])
+def test_a_node_that_makes_no_chunks_collects_where_nobody_else_would(ros, tiny, looked, monkeypatch, exchange):
+    told: list[str] = []
+
+    def made(cls: Any, **parameters: Any) -> Any:
+        given = {'bundle': tiny, 'autostart': False, **parameters}
+        overrides = [Parameter(name.replace('__', '.'), value=value) for name, value in given.items()]
+        node = ros.add(cls(context=ros.context, parameter_overrides=overrides, exchange=exchange))
+        assert node.start()
+        return node
+
+    buffer, publisher = made(ObservationBuffer), made(TrajectoryPublisher, **LIMITS)
+    monkeypatch.setattr(garbage, 'collect', lambda: told.append('collect'))
+    buffer._settle(1_700_000_000_000_000_000)
+    assert told == ['collect'] * (exchange is None)
+    chunk = Chunk(stamp=1, control_dt=100_000_000, joints=('pusher_x', 'pusher_y'), actions=np.zeros((16, 2)))
+    publisher._follow(chunk.stamp, lambda: chunk)
+    assert told == ['collect', 'collect'] * (exchange is None)

@@ -298,6 +298,48 @@ def test_who_comes_later_and_is_incompatible_is_spoken_of_too(graph):
         other.destroy_node()
 
 
+@pytest.mark.parametrize('timeout', [None, 0.02])
+def test_an_event_that_ends_every_wait_is_dealt_with_at_once(graph, monkeypatch, timeout):
+    told: list[Any] = []
+    events = rclpy.event_handler.SubscriptionEventCallbacks(incompatible_qos=told.append)
+    weak = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    strong = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+    graph.node.create_subscription(JointTrajectory, 'other', graph.heard.append, strong, event_callbacks=events)
+    graph.idle()
+    monkeypatch.setattr(lean_executor, 'EVENTS', int(LIMIT * 1e9))
+    graph.executor._events_due = time.monotonic_ns() + lean_executor.EVENTS
+    waits: list[int] = []
+    wait = lean_executor.WaitSet.wait
+
+    def counted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+        waits.append(nanoseconds)
+        return wait(self, nanoseconds)
+
+    monkeypatch.setattr(lean_executor.WaitSet, 'wait', counted)
+    other = Node('later', context=graph.context)
+    try:
+        other.create_publisher(JointTrajectory, 'other', weak)
+        end = time.monotonic() + 10
+        while not told and time.monotonic() < end:
+            graph.executor.spin_once(timeout_sec=timeout)
+        assert told
+        ended_early = len(waits) - (0 if timeout is None else 10 / timeout)
+        assert ended_early < 50
+    finally:
+        other.destroy_node()
+
+
+def test_a_timer_that_is_set_anew_shortens_no_wait(graph, monkeypatch):
+    timer = graph.node.create_timer(LIMIT, lambda: None)
+    graph.idle()
+    monkeypatch.setattr(lean_executor, 'EVENTS', 300_000_000)
+    graph.executor._events_due = time.monotonic_ns() + 300_000_000
+    timer.reset()
+    began = time.monotonic()
+    graph.executor.spin_once(timeout_sec=0.5)
+    assert 0.49 < time.monotonic() - began < LIMIT
+
+
 def test_events_are_waited_for_once_in_a_while_alone(graph, monkeypatch):
     monkeypatch.setattr(lean_executor, 'EVENTS', 3_600_000_000_000)
     graph.subscribe()

@@ -130,3 +130,22 @@ def test_a_start_that_knows_no_prefix_begins_to_learn_it(tmp_path, denoiser):
     Trainer(third, recorded, tmp_path / 'third')
     with pytest.raises(ConfigError, match=r'objective: got .*prefix_steps=3.* allowed .*prefix_steps=0'):
         Trainer(dataclasses.replace(third, objective=ObjectiveSettings()), recorded, tmp_path / 'fourth')
+
+
+@pytest.mark.parametrize('channels', [(8, 8), (16, 16)])
+def test_a_network_that_passes_its_input_on_as_it_is_learns_no_prefix(tmp_path, channels):
+    names = tuple('abcdefgh') if channels[0] == 8 else tuple('abcdefghijklmno')
+    action = ActionSpec(topic='/command', joints=names, units=('rad',) * len(names))
+    network = NetworkSettings(channels=channels, level_width=8)
+    settings = dataclasses.replace(FIRST, network=network, task=dataclasses.replace(TASK, action=action))
+    recorded = [dataclasses.replace(e, actions=np.repeat(e.actions, len(names), axis=1)) for e in episodes(1.0)]
+    Trainer(settings, recorded, tmp_path / 'first').run()
+    second = dataclasses.replace(settings, start=str(tmp_path / 'first'), objective=ObjectiveSettings(prefix_steps=3))
+    with pytest.raises(ConfigError, match=rf'channels: got {len(names)} actions and as many first, or one more'):
+        Trainer(second, recorded, tmp_path / 'second')
+
+
+def test_a_start_of_another_objective_is_named_as_it_is(first, tmp_path):
+    objective = ObjectiveSettings(prefix_steps=3, prediction_type='sample')
+    with pytest.raises(ConfigError, match=r'objective: got .*epsilon.*prefix_steps=0.* allowed .*prefix_steps=3'):
+        Trainer(after(first, objective=objective), episodes(1.0), tmp_path / 'run')
