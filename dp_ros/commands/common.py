@@ -31,6 +31,15 @@ def speed_argument(parser: argparse.ArgumentParser) -> None:
                         help='how many times as fast as it was shown the policy is played')  # fmt: skip
 
 
+def node_arguments(parser: argparse.ArgumentParser, through: str = '') -> None:
+    """Add the arguments that say how the policy's nodes run."""
+    parser.add_argument('--composed', action='store_true', help=f"{through}the policy's three nodes in one process")
+    parser.add_argument('--realtime-priority', type=int, default=0,
+                        help=f'{through}SCHED_FIFO priority of the three nodes, where it is permitted')  # fmt: skip
+    parser.add_argument('--cpu-dma-latency', type=int, default=-1, help=f'{through}longest that a processor may take '
+                        'to wake up [us], where it is permitted; -1 for any')  # fmt: skip
+
+
 def bundle_folder(path: str) -> Path:
     """Return the bundle that a user names: a path, or a shipped one."""
     from dp_ros.paths import locate

@@ -71,7 +71,8 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'delays', _delays, text)
     bundle_arguments(parser, 'models/pusht_state')
     parser.add_argument('--ways', nargs='+', default=None,
-                        choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'ensemble', 'ensemble+blend'],
+                        choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'prefix+blend', 'ensemble',
+                                 'ensemble+blend'],
                         help="of the executor, each with the publisher's cross-fade (blend) or without; "
                         'the others are compared with the first; without it, those of blend, rtc+blend, '
                         'ensemble+blend and none that the bundle can')  # fmt: skip

@@ -6,7 +6,14 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from dp_ros.commands.common import bundle_and_world, bundle_arguments, bundle_folder, command, speed_argument
+from dp_ros.commands.common import (
+    bundle_and_world,
+    bundle_arguments,
+    bundle_folder,
+    command,
+    node_arguments,
+    speed_argument,
+)
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -60,12 +67,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
                         help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
     parser.add_argument('--seed', type=int, default=300_000, help='seed of the first episode')
-    parser.add_argument('--composed', action='store_true', help="the policy's three nodes in one process")
-    parser.add_argument('--realtime-priority', type=int, default=0,
-                        help='SCHED_FIFO priority of the three nodes, where it is permitted')  # fmt: skip
-    parser.add_argument('--cpu-dma-latency', type=int, default=-1,
-                        help='longest that a processor may take to wake up [us], where it is permitted; -1 for any'
-                        )  # fmt: skip
+    node_arguments(parser)
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
 
 

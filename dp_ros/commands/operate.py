@@ -14,6 +14,7 @@ from dp_ros.commands.common import (
     bundle_arguments,
     bundle_folder,
     command,
+    node_arguments,
     speed_argument,
 )
 
@@ -82,7 +83,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
                         help='ros: speed of simulated time; 1 is real time')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
     parser.add_argument('--threads', type=int, default=2, help='threads of one network call')
-    parser.add_argument('--composed', action='store_true', help="ros: the policy's three nodes in one process")
+    node_arguments(parser, 'ros: ')
     parser.add_argument('--workers', type=int, default=1, help='direct: processes that share the episodes')
     parser.add_argument('--record', type=Path, default=None,
                         help='direct: write recordings of the episodes that succeed into this new folder')  # fmt: skip

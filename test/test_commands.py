@@ -1,0 +1,107 @@
+"""What is asked for on the command line reaches what does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: runtime)')
+pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+
+from dp_ros.cli import main
+from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.training import evaluation
+
+BUNDLE = 'models/push_block_state'
+ASKED: dict[str, Any] = {
+    'episodes': 3,
+    'seed': 7,
+    'policy_speed': 1.25,
+    'sampler': 'ddpm',
+    'sampling_steps': 5,
+    'warm_steps': 2,
+    'samples': 4,
+    'exec_horizon': 6,
+    'guidance_scale': 2.0,
+    'continuity': 'rtc',
+    'blend_steps': 1,
+    'seconds': 9.0,
+    'threads': 1,
+    'backend': 'torchscript',
+}
+DIRECT: dict[str, Any] = {**ASKED, 'latency': 0.1, 'workers': 2, 'record': Path('bags')}
+ROS: dict[str, Any] = {**ASKED, 'through': 'ros', 'rate': 2.0, 'realtime_priority': 5, 'cpu_dma_latency': 0}
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[EvaluationSettings]:
+    """Return the settings that were evaluated with; nothing is run."""
+    seen: list[EvaluationSettings] = []
+
+    def evaluate(settings: EvaluationSettings) -> dict[str, Any]:
+        seen.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, 'evaluate_direct', evaluate)
+    try:
+        from dp_ros.nodes import evaluation as through_ros
+    except ModuleNotFoundError:
+        return seen
+    monkeypatch.setattr(through_ros, 'evaluate_ros', evaluate)
+    return seen
+
+
+def options(values: dict[str, Any]) -> list[str]:
+    return [word for name, value in values.items() for word in (f'--{name.replace("_", "-")}', str(value))]
+
+
+def test_an_evaluation_that_nothing_is_asked_of_has_the_usual_settings(asked):
+    assert main(['evaluate', BUNDLE]) == 130
+    assert asked == [EvaluationSettings(bundle=asked[0].bundle, world='push_block')]
+
+
+@pytest.mark.parametrize('values', [DIRECT, ROS], ids=['direct', 'ros'])
+def test_whatever_is_asked_of_an_evaluation_reaches_it(asked, values):
+    flags = ['--record-camera'] if 'record' in values else ['--composed']
+    if 'through' in values:
+        pytest.importorskip('rclpy', reason='rclpy is not installed')
+    assert main(['evaluate', BUNDLE, *options(values), *flags]) == 130
+    for name, value in values.items():
+        assert getattr(asked[0], name) == value, name
+    assert asked[0].record_camera == ('record' in values)
+    assert asked[0].composed == ('through' in values)
+
+
+def test_every_setting_of_an_evaluation_can_be_asked_for():
+    tried = {*DIRECT, *ROS, 'composed', 'record_camera', 'bundle', 'world', 'delay'}
+    assert tried == {field.name for field in dataclasses.fields(EvaluationSettings)}
+
+
+def test_an_evaluation_runs_from_the_command_line(tmp_path):
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    out = tmp_path / 'summary.json'
+    wanted = {'episodes': 1, 'seconds': 1.0, 'threads': 1, 'delay': 1}
+    assert main(['evaluate', BUNDLE, *options(wanted), '--json', str(out)]) == 0
+    summary = json.loads(out.read_text())
+    assert (summary['episodes'], summary['delay'], len(summary['scores'])) == (1, 1, 1)
+
+
+def test_a_measurement_of_latency_passes_on_how_the_nodes_run(monkeypatch):
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from dp_ros.nodes import latency
+
+    seen: list[tuple[EvaluationSettings, float]] = []
+
+    def run(settings: EvaluationSettings, seconds: float, say: Any) -> dict[str, Any]:
+        seen.append((settings, seconds))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(latency, 'run_latency', run)
+    wanted = ['--composed', '--realtime-priority', '10', '--cpu-dma-latency', '0', '--seconds', '5']
+    assert main(['latency', BUNDLE, *wanted]) == 130
+    settings, seconds = seen[0]
+    assert (settings.composed, settings.realtime_priority, settings.cpu_dma_latency, seconds) == (True, 10, 0, 5.0)
