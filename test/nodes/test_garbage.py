@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,9 +102,12 @@ def test_a_node_that_begins_puts_it_off(monkeypatch):
 
     monkeypatch.setattr(garbage, 'put_off', put_off)
     rclpy.init()
+    too_late = threading.Timer(20, ending.ask)
+    too_late.start()
     try:
         assert spin([ManagedNode('resting', [])], ending) == 0
     finally:
+        too_late.cancel()
         rclpy.shutdown()
     assert begun == [1]
 

@@ -359,14 +359,23 @@ def test_events_are_waited_for_once_in_a_while_alone(graph, monkeypatch):
     assert waits == [False] + [True] * (len(waits) - 1)
 
 
-@pytest.mark.parametrize('pause', [0.05, 10.0])
+@pytest.mark.parametrize('pause', [0.05, 0.3, 10.0])
 def test_a_wait_takes_its_time_though_events_come_between(graph, monkeypatch, pause):
     graph.idle()
     monkeypatch.setattr(lean_executor, 'EVENTS', int(pause * 1e9))
     graph.executor._events_due = time.monotonic_ns() + int(pause * 1e9)
+    until: list[float] = []
+    wait = lean_executor.WaitSet.wait
+
+    def noted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+        until.append(time.monotonic() + nanoseconds / 1e9)
+        return wait(self, nanoseconds)
+
+    monkeypatch.setattr(lean_executor.WaitSet, 'wait', noted)
     began = time.monotonic()
     graph.executor.spin_once(timeout_sec=0.4)
     assert 0.39 < time.monotonic() - began < LIMIT
+    assert max(until) - began < 0.6, 'no wait is for longer than what is left'
 
 
 def test_message_info_and_raw_bytes_are_handed_on(graph):
