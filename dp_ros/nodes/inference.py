@@ -21,7 +21,7 @@ from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.inference_settings import Settings
 from dp_ros.nodes.pacing import Pacing
 from dp_ros.nodes.worker import Worker
-from dp_ros.policy.continuity import Continuation, Overlap, goes_on
+from dp_ros.policy.continuity import Continuation, Overlap
 from dp_ros.policy.goals import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 
@@ -219,9 +219,8 @@ class Inference:
         return policy.chunk(job.window, rng, self._overlap(job), job.goal, start), policy.calls(start)
 
     def _overlap(self, job: Job) -> Overlap | None:
-        if not goes_on(job.settings.continuity):
-            return None
-        return self._continuation.overlap(job.window.stamp, job.settings.inference_delay)
+        settings = job.settings
+        return self._continuation.overlap(job.window.stamp, settings.continuity, settings.inference_delay)
 
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
         if job.generation == self._generation:

@@ -13,7 +13,7 @@ w_i    weight of the last chunk at step i: 1 for i < d, then c (e^c - 1) / (e - 
 =====  ===========================================================================================
 
 A network that was trained with a clean prefix (arXiv 2512.05964) is given those d steps, and predicts the rest to go on
-from them: then nothing is drawn anywhere. Real-time chunking does that wherever the bundle can; ``prefix`` demands it.
+from them. ``prefix`` demands that, and draws nothing: w_i is 0 from d on. Real-time chunking does both where it can.
 
 Apart from all that, sampling may start from the last chunk instead of from noise (`SamplerSettings.warm_steps`).
 
@@ -82,11 +82,6 @@ def check_start(warm_steps: int, exec_horizon: int, pred_horizon: int) -> None:
         )
 
 
-def goes_on(continuity: Continuity) -> bool:
-    """Whether chunks are predicted to go on from the last one."""
-    return continuity in ('rtc', 'prefix')
-
-
 def soft_weights(delay: int, overlap: int, pred_horizon: int) -> np.ndarray:
     """Return the weights w (P,) for ``delay`` d and ``overlap`` n, both in control steps."""
     if not 0 <= delay <= pred_horizon or not 0 <= overlap <= pred_horizon:
@@ -97,16 +92,18 @@ def soft_weights(delay: int, overlap: int, pred_horizon: int) -> np.ndarray:
     return np.where(i >= overlap, 0.0, np.where(i < delay, 1.0, soft))
 
 
-def overlap_with(previous: Chunk, stamp: int, delay: int) -> Overlap | None:
+def overlap_with(previous: Chunk, stamp: int, delay: int, *, soft: bool = True) -> Overlap | None:
     """Return what ``previous`` says of a chunk that starts at ``stamp`` [ns]; None where they have no step in common.
 
-    The stamps lie on the same control ticks, so steps correspond one to one.
+    The stamps lie on the same control ticks, so steps correspond one to one. Unless ``soft``, only those count that
+    will be executed while predicting.
     """
     found = _shifted(previous, stamp)
     if found is None:
         return None
     actions, common = found
-    return Overlap(actions=actions, weights=soft_weights(min(delay, common), common, len(actions)))
+    fixed = min(delay, common)
+    return Overlap(actions=actions, weights=soft_weights(fixed, common if soft else fixed, len(actions)))
 
 
 def _shifted(previous: Chunk, stamp: int) -> tuple[np.ndarray, int] | None:
@@ -165,15 +162,15 @@ class Continuation:
         """
         return max(least, max(self._delays, default=0) // control_dt + 1)
 
-    def overlap(self, stamp: int, least: int = 0) -> Overlap | None:
+    def overlap(self, stamp: int, continuity: Continuity, least: int = 0) -> Overlap | None:
         """Return what the last chunk says of one that starts at ``stamp`` [ns]; None if there is none to go on from.
 
         No fewer than ``least`` steps are taken as executed while predicting.
         """
-        if not self._chunks:
+        if not self._chunks or continuity not in ('rtc', 'prefix'):
             return None
         last = self._chunks[-1]
-        return overlap_with(last, stamp, self.delay(last.control_dt, least))
+        return overlap_with(last, stamp, self.delay(last.control_dt, least), soft=continuity == 'rtc')
 
     def start(self, stamp: int, goal: Goal = NO_GOAL) -> np.ndarray | None:
         """Return what a chunk at ``stamp`` [ns] may start from, (P, A) [rad or m]; None without a last chunk.

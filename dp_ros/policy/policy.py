@@ -227,8 +227,7 @@ class DiffusionPolicy:
     def _overlapped(self, overlap: Overlap | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return the last chunk (1, P, A), how far an estimate of x_0 is drawn to it, and the prefix, both (1, P, 1).
 
-        The prefix, 1 where an action is given, is None for a network that takes none. One that does is drawn nowhere:
-        it goes on from what is fixed by itself.
+        The prefix, 1 where an action is given, is None for a network that takes none.
         """
         task, schedule = self.bundle.task, self.bundle.schedule
         steps = np.arange(task.pred_horizon)[None, :, None]
@@ -239,10 +238,9 @@ class DiffusionPolicy:
             raise DataError(f'policy {self.bundle.name}: got an overlap, allowed none: regression samples nothing')
         check_shape('overlap actions', overlap.actions, (task.pred_horizon, len(task.action.joints)))
         target = self.bundle.normalizer.normalize(ACTION, overlap.actions)[None]
-        if not schedule.marks:
-            return target, overlap.weights.astype(np.float32)[None, :, None], None
-        given = min(overlap.fixed, schedule.prefix_steps)
-        return target, (steps < overlap.fixed).astype(np.float32), (steps < given).astype(np.float32)
+        weights = overlap.weights.astype(np.float32)[None, :, None]
+        given = (steps < min(overlap.fixed, schedule.prefix_steps)).astype(np.float32)
+        return target, weights, given if schedule.marks else None
 
     def _inputs(self, window: Window) -> dict[str, np.ndarray]:
         task = self.bundle.task

@@ -22,7 +22,7 @@ from dp_ros.messages import joint_vector, pose_features, resize_rgb
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.continuity import Continuation, check_continuity, goes_on
+from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.outcome import Refused
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.policy import DiffusionPolicy
@@ -162,7 +162,7 @@ class _Episode:
         self.last = tick
         began = time.perf_counter()
         continuity = runner.settings.continuity
-        overlap = self.continuation.overlap(window.stamp) if goes_on(continuity) else None
+        overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
         start = self.continuation.start(window.stamp, runner.goal)
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)

@@ -127,13 +127,17 @@ def test_ensembling_takes_chunks_of_other_lengths():
 
 def test_the_next_delay_is_taken_for_the_longest_of_the_last_ten():
     run = Continuation()
-    assert run.overlap(10 * DT) is None and run.delay(DT) == 1
+    assert run.overlap(10 * DT, 'rtc') is None and run.delay(DT) == 1
     for number, delay in enumerate([250_000_000, *[40_000_000] * 9]):
         taken = run.take(chunk(number * DT, np.full((16, 2), number)), delay, 'rtc')
         np.testing.assert_array_equal(taken.actions, number)
     assert run.delay(DT) == 3
-    overlap = run.overlap(13 * DT)  # four steps after the last chunk's stamp
+    overlap = run.overlap(13 * DT, 'rtc')  # four steps after the last chunk's stamp
     np.testing.assert_array_equal(overlap.weights, soft_weights(3, 12, 16))
+    given = run.overlap(13 * DT, 'prefix')
+    np.testing.assert_array_equal(given.weights, [1.0] * 3 + [0.0] * 13)
+    np.testing.assert_array_equal(given.actions, overlap.actions)
+    assert run.overlap(13 * DT, 'none') is run.overlap(13 * DT, 'ensemble') is None
     run.take(chunk(10 * DT, np.zeros((16, 2))), 40_000_000, 'rtc')
     assert run.delay(DT) == 1
 
@@ -143,7 +147,7 @@ def test_no_fewer_steps_are_fixed_than_are_asked_for():
     assert run.delay(DT, least=3) == 3 and run.delay(DT) == 1
     run.take(chunk(0, np.zeros((16, 2))), 120_000_000, 'rtc')
     assert run.delay(DT, least=1) == 2
-    np.testing.assert_array_equal(run.overlap(8 * DT, least=5).weights, soft_weights(5, 8, 16))
+    np.testing.assert_array_equal(run.overlap(8 * DT, 'rtc', least=5).weights, soft_weights(5, 8, 16))
 
 
 def test_a_step_that_is_due_the_moment_the_chunk_is_out_was_executed_before():

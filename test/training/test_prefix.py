@@ -57,8 +57,8 @@ def window() -> Window:
     return Window(stamps=np.array([10, 11]) * 100_000_000, streams={'joints': np.zeros((2, 2))})
 
 
-def overlap(value: float, fixed: int) -> Overlap:
-    return Overlap(actions=np.full((16, 2), value), weights=soft_weights(fixed, max(fixed, 8), 16))
+def overlap(value: float, fixed: int, common: int = 0) -> Overlap:
+    return Overlap(actions=np.full((16, 2), value), weights=soft_weights(fixed, max(fixed, common), 16))
 
 
 def test_a_prefix_is_given_without_noise_and_marked():
@@ -98,6 +98,15 @@ def test_a_chunk_goes_on_from_the_actions_that_are_fixed(policy, value, fixed):
         chunk = policy.chunk(window(), np.random.default_rng(seed), overlap(value, fixed))
         np.testing.assert_allclose(chunk.actions[:fixed], value, atol=1e-6)
         np.testing.assert_allclose(chunk.actions[fixed:], value, atol=0.3)
+
+
+def test_real_time_chunking_draws_the_rest_to_the_last_chunk_as_well(policy):
+    elsewhere = np.full((16, 2), 0.5)
+    elsewhere[4:] = 0.1  # where what is given does not lead
+    given = policy.chunk(window(), np.random.default_rng(0), dataclasses.replace(overlap(0, 4), actions=elsewhere))
+    drawn = policy.chunk(window(), np.random.default_rng(0), dataclasses.replace(overlap(0, 4, 16), actions=elsewhere))
+    np.testing.assert_array_equal(drawn.actions[:4], given.actions[:4])
+    assert (np.abs(drawn.actions[4:8] - 0.1) < np.abs(given.actions[4:8] - 0.1) - 0.1).all()
 
 
 def test_without_a_prefix_it_may_go_either_way(policy):
