@@ -85,8 +85,8 @@ PARAMETERS = [
     Param(
         name='continuity', default='none', choices=get_args(Continuity), live=True,
         description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
-        'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and the next are '
-        'drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.',
+        'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and those after '
+        'them drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.',
     ),
     Param(
         name='fallback_bundle', default='',
