@@ -100,6 +100,21 @@ def test_a_chunk_goes_on_from_the_actions_that_are_fixed(policy, value, fixed):
         np.testing.assert_allclose(chunk.actions[fixed:], value, atol=0.3)
 
 
+@pytest.mark.parametrize(('fixed', 'given'), [(2, 2), (4, 4), (6, 4)])
+def test_no_more_is_given_than_was_trained_with(policy, monkeypatch, fixed, given):
+    marks = []
+    predict = policy._backend.predict
+
+    def seen(x_k, k, cond):
+        marks.append(x_k[..., -1].sum(axis=1))
+        return predict(x_k, k, cond)
+
+    monkeypatch.setattr(policy._backend, 'predict', seen)
+    policy.chunk(window(), np.random.default_rng(0), overlap(0.5, fixed))
+    assert marks
+    assert all((count == given).all() for count in marks)
+
+
 def test_real_time_chunking_draws_the_rest_to_the_last_chunk_as_well(policy):
     elsewhere = np.full((16, 2), 0.5)
     elsewhere[4:] = 0.1  # where what is given does not lead
