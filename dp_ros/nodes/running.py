@@ -75,8 +75,8 @@ def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
         for node in nodes:
             if node.value('autostart') and not node.start():
                 return 1 if node.context.ok() else 0
+        ending.running(executor.wake)  # first: an interrupt in the midst of collecting would be said, and lost
         garbage.put_off()
-        ending.running(executor.wake)
         while not ending.asked and all(node.context.ok() and not node.died.done() for node in nodes):
             executor.spin_once()
         for node in nodes:

@@ -119,7 +119,8 @@ def test_a_bundle_with_a_wrong_hash_ends_the_node_and_nothing_is_published(start
 def test_a_node_ends_cleanly_when_it_is_told_to(start, ros, tiny, node, number):
     process = start(node, set=[] if node == 'simulated_robot' else [f'bundle:={tiny}'])
     for name in POLICY_NODES if node == CONTAINER else (node,):
-        ros.wait(lambda name=name: any(s.name == f'{name}: lifecycle' for s in ros.statuses), name)
+        said = (f'{name}: lifecycle', 'active')
+        ros.wait(lambda said=said: said in [(s.name, s.message) for s in ros.statuses], f'{name} to be active')
     assert process.end(number) == 0, process.log.read_text()
     assert 'Traceback' not in process.log.read_text()
 
