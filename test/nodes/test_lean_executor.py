@@ -25,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.nodes import lean_executor  # noqa: E402
 from dp_ros.nodes.lean_executor import LeanExecutor, make_executor  # noqa: E402
+from dp_ros.nodes.wait_set import WaitSet  # noqa: E402
 
 LIMIT = 30.0  # [s]
 TOPIC = 'messages'
@@ -78,16 +79,16 @@ def graph() -> Iterator[Graph]:
 
 
 @pytest.fixture
-def sets(monkeypatch: pytest.MonkeyPatch) -> list[lean_executor.WaitSet]:
+def sets(monkeypatch: pytest.MonkeyPatch) -> list[WaitSet]:
     """Every wait set that is made."""
-    made: list[lean_executor.WaitSet] = []
-    make = lean_executor.WaitSet.__init__
+    made: list[WaitSet] = []
+    make = WaitSet.__init__
 
-    def counted(self: lean_executor.WaitSet, *args: Any, **options: Any) -> None:
+    def counted(self: WaitSet, *args: Any, **options: Any) -> None:
         made.append(self)
         make(self, *args, **options)
 
-    monkeypatch.setattr(lean_executor.WaitSet, '__init__', counted)
+    monkeypatch.setattr(WaitSet, '__init__', counted)
     return made
 
 
@@ -309,13 +310,13 @@ def test_an_event_that_ends_every_wait_is_dealt_with_at_once(graph, monkeypatch,
     monkeypatch.setattr(lean_executor, 'EVENTS', int(LIMIT * 1e9))
     graph.executor._events_due = time.monotonic_ns() + lean_executor.EVENTS
     waits: list[int] = []
-    wait = lean_executor.WaitSet.wait
+    wait = WaitSet.wait
 
-    def counted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+    def counted(self: WaitSet, nanoseconds: int) -> Any:
         waits.append(nanoseconds)
         return wait(self, nanoseconds)
 
-    monkeypatch.setattr(lean_executor.WaitSet, 'wait', counted)
+    monkeypatch.setattr(WaitSet, 'wait', counted)
     other = Node('later', context=graph.context)
     try:
         other.create_publisher(JointTrajectory, 'other', weak)
@@ -345,13 +346,13 @@ def test_events_are_waited_for_once_in_a_while_alone(graph, monkeypatch):
     graph.subscribe()
     graph.matched()
     waits: list[bool] = []
-    wait = lean_executor.WaitSet.wait
+    wait = WaitSet.wait
 
-    def counted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+    def counted(self: WaitSet, nanoseconds: int) -> Any:
         waits.append(self.without_events)
         return wait(self, nanoseconds)
 
-    monkeypatch.setattr(lean_executor.WaitSet, 'wait', counted)
+    monkeypatch.setattr(WaitSet, 'wait', counted)
     graph.executor._events_due = 0
     for _ in range(8):
         graph.send()
@@ -365,13 +366,13 @@ def test_a_wait_takes_its_time_though_events_come_between(graph, monkeypatch, pa
     monkeypatch.setattr(lean_executor, 'EVENTS', int(pause * 1e9))
     graph.executor._events_due = time.monotonic_ns() + int(pause * 1e9)
     until: list[float] = []
-    wait = lean_executor.WaitSet.wait
+    wait = WaitSet.wait
 
-    def noted(self: lean_executor.WaitSet, nanoseconds: int) -> Any:
+    def noted(self: WaitSet, nanoseconds: int) -> Any:
         until.append(time.monotonic() + nanoseconds / 1e9)
         return wait(self, nanoseconds)
 
-    monkeypatch.setattr(lean_executor.WaitSet, 'wait', noted)
+    monkeypatch.setattr(WaitSet, 'wait', noted)
     began = time.monotonic()
     graph.executor.spin_once(timeout_sec=0.4)
     assert 0.39 < time.monotonic() - began < LIMIT
