@@ -1,5 +1,7 @@
 # make demo    install what the demo needs, run it; WORLD=pusht for the other robot
 # make test    install everything, lint, check types, run the tests
+# make fuzz    attack the publisher with 10,000 random sequences in simulated time, and its real process with a few
+# make fuzz-live    attack its real process with 200; SEED=n repeats a run
 # make install-size    what a robot's installation weighs
 #
 # PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
@@ -7,6 +9,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORLD ?= push_block
+SEQUENCES ?= 10000
+SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 99999))')
+SEED := $(SEED)
 INSTALL = -m pip install --disable-pip-version-check --quiet $(PIP_ARGS)
 # No build isolation: the same setuptools builds everywhere. PEP 517: pip, not setup.cfg, says where scripts go.
 BUILD = --no-build-isolation --use-pep517
@@ -18,7 +23,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest install-size clean
+.PHONY: demo test lint types pytest fuzz fuzz-live install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -33,6 +38,13 @@ types: $(VENV)/.test
 
 pytest: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
+
+fuzz: $(VENV)/.test
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.offline --sequences $(SEQUENCES) --seed $(SEED)
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 5 --seed $(SEED)
+
+fuzz-live: $(VENV)/.test
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 200 --seed $(SEED)
 
 install-size:
 	rm -rf build
