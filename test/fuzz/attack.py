@@ -192,14 +192,22 @@ class Attack:
         self.port.act(event)
         if until is not None:
             self.later.append((until, lambda: self.port.undo(event)))
-            if event.kind == 'peer' and 'joint_states' in event.values['topic']:
+            if event.kind == 'peer':
                 self.marks.add('lie', now, until)
                 self._echo(event, until)
 
     def _echo(self, event: Event, until: int) -> None:
-        """Publish joint states of another source until a time."""
+        """Publish joint states or chunks of another source until a time."""
         now = self.port.now()
-        if now >= until:
+        topic = event.values['topic']
+        if now >= until or topic in ('enable', 'command'):
+            return
+        if topic == 'action_chunk':
+            other = replace(self.policy, phase=self.policy.phase + 2.0)
+            stamp = max(now + self.port.controller.offset - 50_000_000, 1)
+            made = self._made(stamp, self.policy.steps)
+            self.port.chunk(replace(made, actions=other.actions(stamp, self.policy.steps)), peer=True)
+            self.later.append((now + 5 * JOINT_STATE_PERIOD, lambda: self._echo(event, until)))
             return
         place = 0.5 if event.values['topic'] == 'joint_states' else 0.0
         names = self.joints if place else ('finger_1', 'finger_2')

@@ -132,6 +132,8 @@ class Controller:
                 self.heard.ignored += 1
                 continue
             reason = self.refusal(message, arrival + self.offset)
+            if reason and self._known(message):
+                continue  # another copy of what is executed, a little late
             if reason:
                 self.heard.rejected.append((arrival, reason))
                 continue
@@ -161,6 +163,10 @@ class Controller:
             # Before the start of a trajectory nothing is sampled: the last command stays.
             curve = Curve(curve.knots, curve.coefficients, self._last(now), curve.after)
         self._append(Piece(since=now, curve=curve, offset=self.offset, kind='stepped', message=last.message))
+
+    def _known(self, message: Message) -> bool:
+        last = self.heard.taken[-1][1] if self.heard.taken else None
+        return last is not None and last.stamp == message.stamp and np.array_equal(last.times, message.times)
 
     def refusal(self, message: Message, now: int) -> str:
         """Return why the real one would not take a message at robot time ``now`` [ns], or ''."""

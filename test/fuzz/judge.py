@@ -6,9 +6,10 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 - a bridge, from where the robot is to a first point: strict too, unless something lied, jumped or was lost within
   `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
   where it measures the robot, which no message changes
-- the first message after some were lost, or after the controller came back: a step of no more than a cycle at the speed
-  limit, with whatever acceleration
-- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault
+- the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
+  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration
+- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of the
+  clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`: where the robot is, nobody knows
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .curves import SECOND, Curve, Message, extremes
 ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
 SPEED_MARGIN, BEND_MARGIN = 0.25, 1.0
+ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
+UPSET = SECOND // 2
 MEMORY = SECOND
 STILL = 1e-6  # [/s]
 BLOCK = 20_000
@@ -79,8 +82,12 @@ def judged(
 ) -> list[Fault]:
     """Return what was wrong from ``since`` to ``until`` [ns, steady]."""
     controller.advance(until)
-    faults = [fault for arrival, message in controller.heard.taken for fault in _in_itself(message, arrival, limits)]
-    faults += [Fault(at, 'rejected by the controller', why) for at, why in controller.heard.rejected]
+    faults = [fault for arrival, message in _different(controller) for fault in _in_itself(message, arrival, limits)]
+    faults += [
+        Fault(at, 'rejected by the controller', why)
+        for at, why in controller.heard.rejected
+        if not marks.between(at - MEMORY, at, ('clock',))
+    ]
     period = controller.setup.period
     for begin in range(since, until, BLOCK * period):
         end = min(begin + (BLOCK + 2) * period, until)
@@ -89,6 +96,19 @@ def judged(
             faults += _cycles(controller, limits, marks, cycles, since) + _outside(controller, box, cycles)
     faults += _endings(controller, limits, marks, until)
     return sorted(faults)
+
+
+def _different(controller: Controller) -> list[tuple[int, Message]]:
+    """Return the messages that were taken, without the copies of the one before."""
+    found: list[tuple[int, Message]] = []
+    for arrival, message in controller.heard.taken:
+        if not found or not _same(found[-1][1], message):
+            found.append((arrival, message))
+    return found
+
+
+def _same(one: Message, other: Message) -> bool:
+    return one.stamp == other.stamp and np.array_equal(one.positions, other.positions)
 
 
 def _in_itself(message: Message, arrival: int, limits: Limits) -> list[Fault]:
@@ -175,12 +195,15 @@ def _relax(
     begin = int(np.searchsorted(cycles, piece.since))
     step, turns = slice(max(begin - 1, 0), begin), slice(max(begin - 2, 0), begin)
     if piece.kind in ('stepped', 'held'):
-        fast[step], strong[turns] = np.inf, np.inf
+        leapt = piece.kind == 'stepped' and _leap(controller, piece.since) > 0.005
+        after = int(np.searchsorted(cycles, piece.since + UPSET)) if leapt else begin
+        fast[step.start : after], strong[turns.start : after] = np.inf, np.inf
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
     if piece.kind == 'anchored':
         if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
             strong[turns] = np.inf
+            fast[step] = max(1.0, ASTRAY * SECOND / controller.setup.period)
         return
     moving = _moving(controller, piece.since)
     if piece.own_step is not None and begin and begin <= len(more):
@@ -195,6 +218,13 @@ def _relax(
         end = min(end, int(np.searchsorted(cycles, until)))
         fast[max(begin - 1, 0) : end] += SPEED_MARGIN
         strong[max(begin - 1, 0) : end] += BEND_MARGIN
+
+
+def _leap(controller: Controller, since: int) -> float:
+    """Return how far the command moves in the cycle after ``since``."""
+    cycle = controller.cycle_at(since)
+    places = controller.commanded(np.array([cycle - controller.setup.period, cycle]), 1)[0]
+    return float(np.abs(places[1] - places[0]).max())
 
 
 def _moving(controller: Controller, cycle: int) -> bool:

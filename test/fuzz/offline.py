@@ -250,6 +250,7 @@ def main() -> int:
             if not kinds:
                 continue
             wrong.append(number)
+            say(f'{options.seed}:{number}  {", ".join(kinds)}')
             for kind in kinds:
                 counts[kind] = counts.get(kind, 0) + 1
             if len(wrong) <= options.show:

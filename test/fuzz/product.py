@@ -18,13 +18,16 @@ from dp_ros import messages
 from dp_ros.config import JointStream
 from dp_ros.errors import DpRosError
 from dp_ros.nodes import motion as motion_module
+from dp_ros.nodes import sender as sender_module
 from dp_ros.nodes.command_topics import Around
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.motion import Motion, Parts
-from dp_ros.nodes.sender import Sender
+from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.policy.clock_watch import ClockWatch
 from dp_ros.policy.ladder import Ladder
+from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.measured import MeasuredState
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.rungs import Cause, Reason, Thresholds
 from dp_ros.policy.trajectory import Trajectory
@@ -34,6 +37,7 @@ from .curves import SECOND, Message
 from .judge import Limits
 
 NEWCOMER = SECOND // 2
+RESTARTS = 1
 
 
 @dataclass
@@ -74,13 +78,6 @@ class Graph:
         """Return something that changes when the graph does."""
         return (int(self.controller), 1 + len(self.peers))
 
-    def deaf(self, *, fresh: bool) -> dict[int, frozenset[bytes]]:
-        """Return nobody: who listens hears."""
-        return {}
-
-    def ask(self, harmless: Trajectory, topics: Any) -> None:
-        """Ask nobody."""
-
     def send_only(self, trajectory: Trajectory, topics: Any) -> None:
         """Send nobody anything: there is one controller only."""
 
@@ -118,8 +115,11 @@ class Product:
         self.graph = Graph(time, since=time.steady - 10 * SECOND)
         self.said: list[str] = []
         self.motion: Motion | None = None
-        # The module's clock that no one sets is the simulation's.
-        motion_module.time = SimpleNamespace(monotonic_ns=lambda: time.steady)  # type: ignore[assignment]
+        self.again_at: int | None = None  # [ns, steady]
+        self._sources = SourceWatch(RESTARTS)
+        # The modules' clock that no one sets is the simulation's.
+        clock = SimpleNamespace(monotonic_ns=lambda: time.steady, sleep=self._slept)
+        motion_module.time = sender_module.time = clock  # type: ignore[assignment]
         self.planner = self._planner()
         self.activate()
 
@@ -129,10 +129,11 @@ class Product:
             name: tuple(float(v) for v in getattr(limits, name))
             for name in ('lower', 'upper', 'velocity', 'acceleration')
         }
+        self.limits = JointLimits(joints=self._options.joints, **columns)
         return Planner(
             self._options.joints,
             self._options.control_dt,
-            JointLimits(joints=self._options.joints, **columns),
+            self.limits,
             workspace=self._options.workspace,
             **self._options.planner,
         )
@@ -155,11 +156,11 @@ class Product:
         parts = Parts(
             planner=self.planner,
             ladder=Ladder(thresholds),
-            joint_states=JointStates(stream, SECOND // 4),
+            joint_states=JointStates(stream, SECOND // 4, self.limits, self.planner.continuous, self._measured),
             command=self.graph,  # type: ignore[arg-type]
             permission=SimpleNamespace(fault=lambda: None),  # type: ignore[arg-type]
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
-            sender=Sender(self.planner, self._prepared, self._sent, self._time.robot),
+            sender=Sender(self.planner, self._prepared, self._sent, self._sent, self._time.robot, self._wake),
             say=self.said.append,
         )
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
@@ -171,17 +172,20 @@ class Product:
             self.motion.end()
             self.motion = None
 
-    def on_joint_state(self, message: Any) -> None:
+    def on_joint_state(self, message: Any, info: dict[str, Any]) -> None:
         """Take a joint state."""
         if self.motion is not None:
-            self.motion.joint_states.receive(serialize_message(message), self._time.robot())
+            self.motion.joint_states.receive(serialize_message(message), self._time.robot(), info)
             if self.motion.unsettled:
                 self.motion.time()
 
-    def on_chunk(self, message: Any) -> None:
+    def on_chunk(self, message: Any, info: dict[str, Any]) -> None:
         """Take a chunk."""
         if self.motion is None:
             return
+        self._sources.heard(info)
+        if self._sources.several:
+            self.motion.latch(Reason(cause=Cause.PUBLISHER, text='chunks from several publishers in turn'))
         received = self.motion.look()
         try:
             chunk = messages.chunk_from_message(message, self._options.control_dt)
@@ -193,6 +197,11 @@ class Product:
         """Do what the timer does."""
         if self.motion is not None:
             self.motion.look()
+
+    def again(self) -> None:
+        """Do what the timer does that sends again."""
+        going = self.motion is not None and self.motion.parts.sender.again()
+        self.again_at = self._time.steady + AGAIN if going else None
 
     def hold(self) -> None:
         """Do what ~/hold does."""
@@ -216,6 +225,15 @@ class Product:
     def why(self) -> str:
         """The rung and the reason for it."""
         return 'inactive' if self.motion is None else f'{self.motion.ladder.rung.name}: {self.motion.ladder.reason}'
+
+    def _measured(self, state: MeasuredState) -> None:
+        self.planner.measured(state.stamp, state.positions, state.velocities)
+
+    def _wake(self) -> None:
+        self.again_at = self._time.steady + AGAIN
+
+    def _slept(self, seconds: float) -> None:
+        self._time.steady += round(seconds * SECOND)
 
     def _prepared(self, trajectory: Trajectory) -> Trajectory:
         self._time.steady += self._cost()

@@ -165,7 +165,9 @@ class Rig(Node):
             point = JointTrajectoryPoint(positions=action.tolist())
             _stamp(point.time_from_start, int(at))
             message.points.append(point)
-        self._chunks.publish(message)
+        publisher = self._intruders.get('action_chunk') if peer else self._chunks
+        if publisher is not None:
+            publisher.publish(message)
 
     def reset(self) -> None:
         """Call ~/reset."""

@@ -65,6 +65,8 @@ class Simulation:
         self._look = now
         self._look_period = min(options.control_dt // 2, SECOND // 20)
         self._stalled = False
+        self._numbers: dict[tuple[str, bool], int] = {}
+        self._order: dict[tuple[str, bool], int] = {}
         self.sent = 0
 
     # Port.
@@ -89,7 +91,7 @@ class Simulation:
             velocity=[float(value) for value in state.velocities],
         )
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(state.stamp, SECOND)
-        self._arrive('joint_state', message)
+        self._arrive('joint_state', message, peer)
 
     def chunk(self, chunk: Chunk, peer: bool = False) -> None:
         """Publish a chunk."""
@@ -99,10 +101,15 @@ class Simulation:
             point = JointTrajectoryPoint(positions=action)
             point.time_from_start.sec, point.time_from_start.nanosec = divmod(at, SECOND)
             message.points.append(point)
-        self._arrive('chunk', message)
+        self._arrive('chunk', message, peer)
 
-    def _arrive(self, what: str, message: Any) -> None:
-        self._arrivals.append((self._now + int(self._rng.integers(HOP)), what, message))
+    def _arrive(self, what: str, message: Any, peer: bool) -> None:
+        source = (what, peer)
+        self._numbers[source] = number = self._numbers.get(source, 0) + 1
+        info = {'publication_sequence_number': number, 'source_timestamp': self._now}
+        # What one publisher sends arrives in order.
+        self._order[source] = at = max(self._now + int(self._rng.integers(HOP)), self._order.get(source, 0) + 1)
+        self._arrivals.append((at, what, (message, info)))
 
     def act(self, event: Event) -> None:
         """Do what is done to the product and the controller."""
@@ -147,7 +154,8 @@ class Simulation:
     def advance(self, until: int) -> None:
         """Let world time run to ``until`` [ns, steady], and the product do what is due."""
         while True:
-            due = min([self._look, *(at for at, _, _ in self._arrivals)])
+            again = self.product.again_at
+            due = min([self._look, *([] if again is None else [again]), *(at for at, _, _ in self._arrivals)])
             due = max(due, self._busy)
             if due > until or self._stalled:
                 break
@@ -165,11 +173,13 @@ class Simulation:
         self.time.steady = max(self._now, self._busy)
         waiting, self._waiting = self._waiting, Waiting()
         if waiting.joint_state is not None:
-            self.product.on_joint_state(waiting.joint_state)
+            self.product.on_joint_state(*waiting.joint_state)
         for name in waiting.calls:
             getattr(self.product, name)()
         if waiting.chunk is not None:
-            self.product.on_chunk(waiting.chunk)
+            self.product.on_chunk(*waiting.chunk)
+        if self.product.again_at is not None and self.product.again_at <= self._now:
+            self.product.again()
         if self._look <= self._now:
             self._look += self._look_period * ((self._now - self._look) // self._look_period + 1)
             self.product.look()
