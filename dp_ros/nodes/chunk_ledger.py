@@ -150,7 +150,10 @@ class ChunkLedger:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
         while self._unread:
             said = self._unread.popleft()
-            values = said if isinstance(said, Mapping) else _values(said)
+            try:
+                values = said if isinstance(said, Mapping) else _values(said)
+            except Exception:  # bytes that are no DiagnosticStatus: the chunk is reported without its inference
+                continue
             self._inferences[values.get('observation', '')] = values
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)

@@ -14,9 +14,8 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk
-from dp_ros.errors import DpRosError
+from dp_ros.nodes.beginning import Beginning
 from dp_ros.nodes.command_topics import Around, CommandTopics
-from dp_ros.nodes.handshake import Handshake, from_measured
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.sender import Sender
@@ -24,11 +23,11 @@ from dp_ros.policy.clock_watch import ClockWatch, Jump
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.planner import Planner
-from dp_ros.policy.rungs import Act, Cause, Reason, Seen
-from dp_ros.policy.seeding import MeasuredState
+from dp_ros.policy.rungs import Act, Cause, Reason, Rung, Seen
 from dp_ros.policy.trajectory import Trajectory
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+ENDING = 20_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class Motion:
     home_duration
         Least time of the way there [s].
     patience
-        How long after a jump of the clock to wait for a joint state [ns].
+        How long after a jump of the clock to wait for joint states [ns].
 
     """
 
@@ -68,9 +67,10 @@ class Motion:
         self._patience = patience
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
+        self._stopping = False  # whether the plan is a stop, which is sent again
         # When the graph was looked at, if nothing was wrong, and how many there were then [ns, steady].
         self._quiet: tuple[int, tuple[int, ...]] | None = None
-        self._handshake = Handshake(self.planner, parts.command, self.joint_states)
+        self.beginning = Beginning(self.planner, parts.sender.send, parts.say)
         self.planner.reset()
         self.ladder.clear()
 
@@ -95,12 +95,38 @@ class Motion:
         around = self._around(graph_age)
         self._newcomer = around.newcomer
         self._on_restart(around, now)
-        self._do(self.ladder.step(self._seen(now, around.faults)), now)
-        if not any(fault.cause is Cause.CONTROLLER for fault in around.faults):
-            return now
-        if self.rests_at is not None and self.rests_at <= now:
-            self.planner.reset()  # whoever listens next knows nothing of the plan
+        seen = self._seen(now, around.faults)
+        self._watch(now)
+        self._do(self.ladder.step(seen), now)
+        if any(fault.cause is Cause.CONTROLLER for fault in around.faults):
+            self.beginning.cancel()
+            if self.rests_at is not None and self.rests_at <= now:
+                self.planner.forget_plan()  # whoever listens next knows nothing of the plan
+        self.beginning.progress(now)
+        if self._stopping:
+            self._stop_again(now)
         return now
+
+    def _watch(self, now: int) -> None:
+        """Compare the robot with the plan and with what it can do."""
+        if self.joint_states.untrue:
+            if not self._moving(now):
+                if self.joint_states.adopt():
+                    self.planner.reset()
+                    self.beginning.cancel()
+                    self.parts.say(f'{self.joint_states.topic}: the robot is elsewhere now, and nothing moved it')
+            else:
+                self.latch(Reason(cause=Cause.JOINT_STATE, text=self.joint_states.untrue))
+        if self._jump is not None or self.planner.plan is None or self.planner.states.blind(now):
+            return
+        astray = self.planner.astray()
+        if astray and self.ladder.executed is not None and not self.planner.lost:
+            self.planner.lose()
+            self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
+            self.parts.say(f'{astray}: nothing is planned until it stands')
+
+    def _moving(self, now: int) -> bool:
+        return self.rests_at is not None and self.rests_at > now
 
     def take(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Follow a chunk, or say why not. `look` was called just before."""
@@ -114,28 +140,40 @@ class Motion:
             return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
         if self.joint_states.fault:
             return Refused(reason=self.joint_states.fault)
-        if self.ladder.was_blind and (self.rests_at or 0) <= now:
-            from_measured(self.planner, self.joint_states)  # nobody knows what happened to the robot meanwhile
-        fresh = self.planner.plan is None or self.ladder.executed is None
-        unusable = self.planner.unusable(chunk, now) or self._handshake.objection(now, fresh=fresh)
+        if self.ladder.was_blind and not self._moving(now):
+            self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
+        unusable = self.planner.unusable(chunk, now)
         if unusable:
             return Refused(reason=unusable)
-        before = self.planner.checkpoint()
-        try:
-            verdict = self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
-        except DpRosError as error:
-            self.planner.rollback(before)
-            verdict = Refused(reason=f'chunk cannot be planned with: {error}', stop=True)
+        early = self.beginning.request(now)
+        if early is not None:
+            verdict: Planned | Refused = early
+        else:
+            verdict = self._planned(chunk)
         if isinstance(verdict, Planned):
             self.ladder.accepted(chunk.stamp)
-        elif isinstance(verdict, Refused) and verdict.stop:
+            self._stopping = False
+        elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
+
+    def _planned(self, chunk: Chunk) -> Planned | Refused:
+        before = self.planner.checkpoint()
+        try:
+            return self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+        except Exception as error:  # whatever it is, the arm comes to rest
+            self.planner.rollback(before)
+            return Refused(reason=f'chunk cannot be planned with: {error!r}', stop=True)
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
         now = self.time()  # first: after a jump the plan's stamps mean nothing, and there is nothing to stop along
-        self._do(self.ladder.latch(reason), now)
+        before = self.ladder.rung
+        act = self.ladder.latch(reason)
+        self.beginning.cancel()
+        if act is Act.NONE and before is Rung.WAIT and self._moving(now):
+            act = Act.STOP  # what was given up is still under way
+        self._do(act, now)
 
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
@@ -143,45 +181,63 @@ class Motion:
         around = self._around(0)
         self._newcomer = around.newcomer
         self._on_restart(around, now)
+        self._watch(now)
         latched = self.ladder.latched
         objection = self.ladder.reset(self._seen(now, around.faults))
         if latched and not objection:
-            self.planner.reset()
+            self.planner.forget_plan()
+            self._stopping = False
         return objection
 
     def end(self) -> None:
         """Come to rest if the robot is on its way, and forget the plan.
 
-        Who rests is sent nothing: others may have moved the arm since, and the end of the plan would make it leap.
+        A robot that rests is sent nothing: it may have been moved by other means, and the end of the plan would make
+        it jump.
         """
         now = self.time()
+        self.beginning.cancel()
         if self.unsettled:
             self._settle(now, patient=False)
-        elif self.rests_at is not None and self.rests_at > now:
-            if self._measured(now) is not None and not self.planner.on_plan():
-                self._hold(self.planner.hold(now), 'no hold where the robot is')
-            else:
+            self.parts.sender.insist()
+        elif self._moving(now):
+            self._seen(now, ())
+            if not self._stopping:
                 self.brake(now)
+            self.parts.sender.insist()
         self.planner.reset()
+        self._stopping = False
 
     def brake(self, now: int) -> None:
-        """Come to rest along the plan's path; hold where that is not possible.
+        """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
 
-        A controller that was restarted may not have a name yet, and its robot be elsewhere: on the old path it would
-        leap. So while someone new listens, the arm is stopped from where it is measured.
+        Nothing that goes wrong here ends the node, or leaves the arm with less than the plan's own end.
         """
         if self.planner.plan is None:
             return
-        if self._newcomer:
-            from_measured(self.planner, self.joint_states)
-            self._hold(self.planner.hold(now), 'no hold for a controller that may be new')
-            return
-        stopped = self.parts.sender.in_time(self.planner.stop, must=True)
-        if isinstance(stopped, Refused):
+        self.beginning.cancel()
+        blind = bool(self.planner.states.blind(now))
+        try:
+            if blind or self.planner.follows():
+                stopped = self.parts.sender.in_time(self.planner.stop, must=True)
+                if isinstance(stopped, Trajectory):
+                    self._stopping = True
+                    return
             self._hold(self.planner.hold(now), 'no way to stop but the end of the plan')
+        except Exception as error:
+            self.parts.say(f'no way to stop but the end of the plan: {error!r}')
+
+    def _stop_again(self, now: int) -> None:
+        """Send the stop again while the arm is on its way, for it may have been lost."""
+        rests_at = self.rests_at
+        if rests_at is None or now > rests_at - ENDING:
+            self._stopping = False
+        elif self.planner.states.blind(now) or self.planner.follows():
+            self.parts.sender.resend()
 
     def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
         if isinstance(held, Trajectory):
+            self.planner.lose()
             self.parts.sender.send(held)
         else:
             self.parts.say(f'{otherwise}: {held.reason}')
@@ -204,7 +260,11 @@ class Motion:
         """Forget what has a stamp. The controller's clock jumped as well: it must get a hold that needs no clock."""
         self.ladder.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
+        self.parts.sender.silence()
+        self.beginning.cancel()
+        self._stopping = False
         self.joint_states.forget()
+        self.planner.forget_states()
         if self.planner.plan is None:
             self.planner.reset()
         elif self._jump is None:
@@ -215,22 +275,26 @@ class Motion:
             self._jump = (unjumped + jump.unjumped - since, now)
 
     def _settle(self, now: int, *, patient: bool = True) -> None:
-        """After a jump, hold where the robot is measured, or, if that stays unknown, where the plan would be."""
+        """After a jump, hold where the robot is measured, or, if that stays unknown, where the plan would be.
+
+        A robot that was at rest by the plan is sent nothing.
+        """
         if self._jump is None:
             return
         unjumped, since = self._jump
-        state = self.joint_states.read(now)
-        if state is not None and not self.joint_states.fault:
-            self.planner.reset()
-            self.planner.measured(state.stamp, state.positions, state.velocities)
+        planned = unjumped + now - since
+        moved = self.rests_at is not None and self.rests_at > unjumped
+        if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
+            self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)
-        elif not patient or now - since >= self._patience:
-            held = self.planner.hold(unjumped + now - since)
-            self.planner.reset()
+        elif not patient or not 0 <= now - since < self._patience:
+            held = self.planner.hold_planned(planned)
         else:
             return
         self._jump = None
-        self._hold(held, 'no hold after the jump of the clock')
+        if moved:
+            self._hold(held, 'no hold after the jump of the clock')
+        self.planner.forget_plan()
 
     # What the ladder sees and wants.
 
@@ -244,27 +308,24 @@ class Motion:
 
     def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
         permission = self.parts.permission.fault()
-        state = self._measured(now)
+        found = [*faults, *([] if permission is None else [permission])]
+        if self.joint_states.several_sources:
+            found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
+        state = self.joint_states.read(now)
         return Seen(
             now=now,
             joint_state=None if state is None else state.stamp,
             rests_at=self.rests_at,
-            faults=faults if permission is None else (*faults, permission),
+            faults=tuple(found),
         )
-
-    def _measured(self, now: int) -> MeasuredState | None:
-        state = self.joint_states.read(now)
-        if state is not None:
-            self.planner.measured(state.stamp, state.positions, state.velocities)
-        return state
 
     def _do(self, act: Act, now: int) -> None:
         if act is Act.STOP:
             self.brake(now)
         elif act is Act.HOME:
             assert self._home is not None
-            if self._newcomer or self.parts.command.deaf(fresh=True):
-                self.latch(Reason(cause=Cause.PLAN, text='no way home: the controller may be new, and not hear yet'))
+            if self._newcomer:
+                self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
             way = self.parts.sender.in_time(home, must=False)
@@ -272,18 +333,19 @@ class Motion:
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
 
     def _on_restart(self, around: Around, now: int) -> None:
-        """Begin anew after a controller did; those of the others that are on their way are held where they are."""
+        """Begin anew after a controller did; the others, which are on their way, come to rest along the plan."""
         if not around.restarted:
             return
         text = f'{around.restarted} was restarted, and knows nothing of the plan'
         self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
         self.parts.say(f'{text}: the plan starts anew from the measured state')
-        moving = self.planner.plan is not None and self.planner.plan.end > now
-        from_measured(self.planner, self.joint_states)
-        if moving and around.untouched:
-            held = self.planner.hold(now)
-            if isinstance(held, Trajectory):
-                self.parts.command.send_only(held, around.untouched)
+        self.parts.sender.silence()
+        self.beginning.cancel()
+        if self._moving(now) and around.untouched:
+            stopped = self.planner.stop(now)
+            if isinstance(stopped, Trajectory):
+                self.parts.command.send_only(stopped, around.untouched)
             else:
-                self.parts.say(f'no hold for the other controllers: {held.reason}')
-        self.planner.reset()
+                self.parts.say(f'no stop for the other controllers: {stopped.reason}')
+        self.planner.forget_plan()
+        self._stopping = False

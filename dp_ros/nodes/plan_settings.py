@@ -72,8 +72,19 @@ PARAMETERS = [
         description='Least duration of the way from the measured state to the first chunk [s].',
     ),
     Param(
-        name='far', default=0.2, low=0.0001, high=1000.0,
-        description='A joint farther than this from the plan [rad or m] makes the plan start anew.',
+        name='follow_tolerance', default=0.0, low=0.0, high=1000.0,
+        description='A joint farther than this from the plan [rad or m], its lag taken off, does not follow it: '
+        'nothing more is planned, and the plan begins anew once the robot stands. 0: its way in 8 ms at its speed '
+        'limit.',
+    ),
+    Param(
+        name='max_lag', default=0.15, low=0.0, high=1.0,
+        description='Longest time by which the robot follows its commands late, as joint states tell [s].',
+    ),
+    Param(
+        name='joint_state_error', default=0.2, low=0.0, high=10.0,
+        description='What the joint states of a robot at rest may be wrong by [rad or m], and the way to where the '
+        'plan begins is still within the limits. More makes beginning slower.',
     ),
     Param(
         name='tail', default=0.5, low=0.01, high=10.0,
@@ -143,7 +154,9 @@ def make_planner(node: ManagedNode, bundle: Bundle, limits: JointLimits, robot: 
         splice_margin=to_nanoseconds(node.value('splice_margin')),
         blend_steps=node.value('blend_steps'),
         lead_in=node.value('lead_in'),
-        far=node.value('far'),
+        follow_tolerance=node.value('follow_tolerance'),
+        max_lag=to_nanoseconds(node.value('max_lag')),
+        joint_state_error=node.value('joint_state_error'),
         tail=node.value('tail'),
         stop_on_path=node.value('stop_on_path'),
         keep_steps=node.value('keep_steps') or bundle.task.exec_horizon + KEPT_BEYOND,

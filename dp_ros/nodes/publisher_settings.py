@@ -40,7 +40,7 @@ def check_controllers(node: ManagedNode, task: TaskSpec, outputs: Sequence[Outpu
             splice_margin=node.value('splice_margin'),
             tail=node.value('tail'),
             use_sim_time=node.simulated_time,
-            far=node.value('far'),
+            far=node.value('follow_tolerance'),
         )
         wait, require = node.value('controller_wait'), node.value('require_controller')
         for finding in check_controller(node, target, expected, wait=wait, require=require):

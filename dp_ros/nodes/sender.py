@@ -1,17 +1,27 @@
-"""Planning and sending in time: what is spliced into a moment that has passed would make the robot jump."""
+"""Planning and sending in time, and again: a controller subscribes best effort, so a message may be lost.
+
+What is spliced into a moment that has passed would make the robot jump. So each plan is made for a little later than
+now, and sent again until its splice has passed: whenever the controller takes it within that time, nothing jumps, and
+taking it twice changes nothing.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dp_ros.policy.outcome import Planned, Refused
-from dp_ros.policy.planner import Planner
+from dp_ros.policy.planner import LEAD, Planner
 from dp_ros.policy.trajectory import Trajectory
 
 Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
 ATTEMPTS = 3
-LEAST_AHEAD, MOST_AHEAD = 5_000_000, 100_000_000  # [ns] that are left for planning
+LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
+AGAIN = 6_000_000  # [ns] from one sending to the next
+AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
+HELD = 100_000_000  # [ns] for which a point to hold is sent again
+FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again
 
 
 class Sender:
@@ -27,6 +37,10 @@ class Sender:
         Make the messages of a trajectory, and send them.
     now
         Reads robot time [ns].
+    repeat
+        Sends them again.
+    wake
+        Makes someone call `again` every `AGAIN`, as long as it returns True.
 
     """
 
@@ -36,14 +50,20 @@ class Sender:
         prepare: Callable[[Trajectory], Any],
         send: Callable[[Any], None],
         now: Callable[[], int],
+        *,
+        repeat: Callable[[Any], None] = lambda _: None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._planner, self._prepare, self._send = planner, prepare, send
+        self._planner, self._prepare = planner, prepare
+        self._send, self._repeat, self._wake = send, repeat, wake
         self.now = now
         self._ahead = LEAST_AHEAD
+        self._sent: Any = None
+        self._until = 0
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
-        self._send(self._prepare(trajectory))
+        self._out(self._prepare(trajectory), self.now() + HELD)
 
     def in_time(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
@@ -57,9 +77,41 @@ class Sender:
                 return verdict
             message = self._prepare(verdict.trajectory if isinstance(verdict, Planned) else verdict)
             took, allowed = self.now() - began, self._ahead
-            self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), MOST_AHEAD)
+            self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
             if took <= allowed or (must and not left):
-                self._send(message)
+                self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
                 return verdict
             self._planner.rollback(before)
         return Refused(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
+
+    def again(self) -> bool:
+        """Send what was sent last once more, unless it is too late for that; return whether to call this again."""
+        if self._sent is None:
+            return False
+        left = self._until - self.now()
+        if not 0 <= left <= LEAD + HELD + self._planner.options.splice_margin:  # the clock may have jumped
+            return False
+        self._repeat(self._sent)
+        return True
+
+    def resend(self) -> None:
+        """Send what was sent last once more, whenever that was."""
+        if self._sent is not None:
+            self._repeat(self._sent)
+
+    def silence(self) -> None:
+        """Send nothing again of what was sent so far."""
+        self._sent = None
+
+    def insist(self) -> None:
+        """Send what was sent last again and again for a while, because this node ends."""
+        end = time.monotonic_ns() + FAREWELL
+        while self._sent is not None and time.monotonic_ns() < end:
+            time.sleep(AGAIN / 1e9)
+            self._repeat(self._sent)
+        self._sent = None
+
+    def _out(self, message: Any, until: int) -> None:
+        self._send(message)
+        self._sent, self._until = message, until
+        self._wake()

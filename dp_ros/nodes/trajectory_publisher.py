@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -23,7 +24,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros import messages
 from dp_ros.config import JointStream
 from dp_ros.data import Chunk, to_nanoseconds
-from dp_ros.errors import DpRosError
+from dp_ros.errors import DataError
 from dp_ros.nodes import garbage, ladder_report
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.command_topics import CommandTopics
@@ -38,10 +39,12 @@ from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
 from dp_ros.nodes.realtime import CpuLatency, take_priority
-from dp_ros.nodes.sender import Sender
+from dp_ros.nodes.sender import AGAIN, Sender
+from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.clock_watch import ClockWatch
 from dp_ros.policy.fits import check_fits
+from dp_ros.policy.measured import MeasuredState
 from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
@@ -51,6 +54,8 @@ LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less:
 LEDGER_DEPTH = 10
 GRAPH_AGE = 20_000_000  # [ns] since the graph was looked at, for which a chunk of this process waits for no new look
 PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
+LARGEST_CHUNK = 4096  # [bytes] besides the numbers of a chunk: names, and what lies between
+RESTARTS = 1  # steps back of the sequence number among the last chunks that may come from an executor's restart
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
 
 
@@ -65,6 +70,8 @@ class TrajectoryPublisher(ManagedNode):
         self._triggers: list[Any] = []
         self._plan: Any = None
         self._timer: Any = None
+        self._again: Any = None
+        self._chunk_sources = SourceWatch(RESTARTS)
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._ledger = ChunkLedger(self.diagnostics)
@@ -87,6 +94,7 @@ class TrajectoryPublisher(ManagedNode):
         limits = read_limits(self, action.joints, robot)
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
+        self._limits = limits
         self._planner = make_planner(self, bundle, limits, robot)
         self._ladder = make_ladder(self, bundle.task)
         self._home = read_home(self, limits)
@@ -115,16 +123,25 @@ class TrajectoryPublisher(ManagedNode):
         parts = Parts(
             planner=self._planner,
             ladder=self._ladder,
-            joint_states=JointStates(self._stream, to_nanoseconds(self.value('max_joint_age'))),
+            joint_states=JointStates(
+                self._stream,
+                to_nanoseconds(self.value('max_joint_age')),
+                self._limits,
+                self._planner.continuous,
+                self._measured,
+            ),
             command=self._command,
             permission=self._permission,
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
-            sender=Sender(self._planner, self._prepare, self._send, self.now),
+            sender=Sender(self._planner, self._prepare, self._send, self.now, repeat=self._repeat, wake=self._wake),
             say=self.get_logger().error,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)
         self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         self._report = ladder_report.LadderReport(self, self._motion, self._ledger)
+        # Steady time: a simulated clock may stand still.
+        self._again = self.create_timer(AGAIN / 1e9, self._on_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._again.cancel()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
@@ -143,7 +160,7 @@ class TrajectoryPublisher(ManagedNode):
             inputs = [
                 (DiagnosticStatus, FROM_EXECUTOR[LEDGER], self._ledger.inferred, reliable(LEDGER_DEPTH), True),
                 *inputs,
-                (JointTrajectory, FROM_EXECUTOR[CHUNK], self._on_chunk, reliable(1), False),
+                (JointTrajectory, FROM_EXECUTOR[CHUNK], self._on_chunk, reliable(1), True),
             ]
         self._inputs = [self.create_subscription(*args, raw=raw) for *args, raw in inputs]
         self._permission.open()
@@ -162,12 +179,13 @@ class TrajectoryPublisher(ManagedNode):
             self._motion.end()
             self._permission.close()
             self._ledger.settle()
-            if self._timer is not None:  # None if it was interrupted while it was activated
-                self.destroy_timer(self._timer)
+            for timer in (self._timer, self._again):
+                if timer is not None:  # None if it was interrupted while it was activated
+                    self.destroy_timer(timer)
             for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
                 for entity in all_of:
                     destroy(entity)
-        self._inputs, self._triggers, self._motion, self._timer = [], [], None, None
+        self._inputs, self._triggers, self._motion, self._timer, self._again = [], [], None, None, None
         self._ledger.forget()
         for name in (ladder_report.STATUS, JOINT_STATES):
             self.diagnostics.forget(name)
@@ -196,18 +214,37 @@ class TrajectoryPublisher(ManagedNode):
 
     # A callback that was ready when the node was deactivated may still come.
 
-    def _on_joint_state(self, message: bytes) -> None:
+    def _on_joint_state(self, message: bytes, info: Mapping[str, Any]) -> None:
         if self._motion is None:
             return
-        self._motion.joint_states.receive(message, self.now())
+        self._motion.joint_states.receive(message, self.now(), info)
         if self._motion.unsettled:
             self._motion.time()
 
-    def _on_chunk(self, message: JointTrajectory) -> None:
+    def _measured(self, state: MeasuredState) -> None:
+        self._planner.measured(state.stamp, state.positions, state.velocities)
+
+    def _on_chunk(self, message: bytes, info: Mapping[str, Any]) -> None:
         if self._bundle is None or self._motion is None:
             return
+        self._chunk_sources.heard(info)
+        if self._chunk_sources.several:
+            topic = self.resolve_topic_name(FROM_EXECUTOR[CHUNK])
+            text = f'{topic}: got chunks from several publishers in turn, allowed one'
+            self._motion.latch(Reason(cause=Cause.PUBLISHER, text=text))
         dt = to_nanoseconds(self._bundle.task.control_dt)
-        self._follow(messages.stamp_of(message), partial(messages.chunk_from_message, message, dt))
+        self._follow(None, partial(self._decoded, message, dt))
+
+    def _decoded(self, message: bytes, dt: int) -> Chunk:
+        """Return a chunk; its size is looked at first, for what is large takes long to decode."""
+        assert self._bundle is not None
+        task = self._bundle.task
+        # Positions, velocities, and the time of each step; three numbers stand for lengths and gaps.
+        most = LARGEST_CHUNK + 8 * task.pred_horizon * (4 * len(task.action.joints) + 8)
+        most += sum(len(joint) + 16 for joint in task.action.joints)
+        if len(message) > most:
+            raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
+        return messages.chunk_from_message(deserialize_message(message, JointTrajectory), dt)
 
     def _on_begun(self, _: None) -> None:
         """Look around while the policy_executor of the same process makes a chunk."""
@@ -219,15 +256,18 @@ class TrajectoryPublisher(ManagedNode):
         if self._bundle is not None and self._motion is not None:
             self._follow(chunk.stamp, lambda: chunk, graph_age=GRAPH_AGE)
 
-    def _follow(self, stamp: int, read: Callable[[], Chunk], *, graph_age: int = 0) -> None:
+    def _follow(self, stamp: int | None, read: Callable[[], Chunk], *, graph_age: int = 0) -> None:
         assert self._bundle is not None and self._motion is not None
         began = time.thread_time()
         received = self._motion.look(graph_age=graph_age)
         self.counts['chunks'] += 1
+        verdict: Planned | Refused
         try:
-            verdict = self._motion.take(read(), received)
-        except DpRosError as error:
-            verdict = Refused(reason=str(error))
+            chunk = read()
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            verdict, stamp = Refused(reason=str(error)), stamp or received
+        else:
+            verdict, stamp = self._motion.take(chunk, received), chunk.stamp
         cost = time.thread_time() - began
         if isinstance(verdict, Planned):
             deadline = to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
@@ -239,6 +279,14 @@ class TrajectoryPublisher(ManagedNode):
         self._report.say()
         if self.exchange is None:
             garbage.collect()
+
+    def _on_again(self) -> None:
+        if self._motion is not None and not self._motion.parts.sender.again():
+            self._again.cancel()
+
+    def _wake(self) -> None:
+        if self._again is not None:
+            self._again.reset()
 
     def _on_timer(self) -> None:
         if self._motion is None:
@@ -280,6 +328,9 @@ class TrajectoryPublisher(ManagedNode):
     def _send(self, prepared: tuple[list[bytes], bytes]) -> None:
         self._command.send(prepared[0])
         self._plan.publish(prepared[1])
+
+    def _repeat(self, prepared: tuple[list[bytes], bytes]) -> None:
+        self._command.send(prepared[0])
 
     def refresh(self) -> None:
         """Bring ladder, limits and joint states up to date."""

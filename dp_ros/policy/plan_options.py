@@ -18,6 +18,10 @@ ControllerMode = Literal['jazzy', 'replacement']
 
 KEPT_BEYOND = 4
 """Steps after exec_horizon that a late chunk may still need: what `keep_steps` is unless it is given."""
+FOLLOWED = 0.008
+"""What a joint travels at its speed limit in this time [s] is as far as it may be from the plan that it follows."""
+UNLIMITED = 0.05
+"""The same for a joint without a speed limit [rad or m]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +40,13 @@ class PlanOptions:
         chunk as it is.
     lead_in
         Least duration of the lead-in from a measured state [s].
-    far
-        Largest distance of any joint from the plan before it begins anew [rad or m].
+    follow_tolerance
+        Largest distance of a joint from the plan that it follows, its lag taken off [rad or m]; 0: what it may travel
+        at its speed limit in `FOLLOWED`.
+    max_lag
+        Longest time by which a robot follows late [ns].
+    joint_state_error
+        What joint states at rest may be wrong by before the way to where a plan begins is too fast [rad or m].
     tail
         Least duration of the deceleration at the end [s].
     stop_on_path
@@ -64,7 +73,9 @@ class PlanOptions:
     splice_margin: int = 50_000_000
     blend_steps: int = 4
     lead_in: float = 0.5
-    far: float = 0.2
+    follow_tolerance: float = 0.0
+    max_lag: int = 150_000_000
+    joint_state_error: float = 0.2
     tail: float = 0.5
     stop_on_path: bool = False
     keep_steps: int | None = None
@@ -79,6 +90,13 @@ class PlanOptions:
         """Return which of the joints turn without end, (A,) bool."""
         return np.array([False] * len(joints) if self.continuous is None else self.continuous, dtype=bool)
 
+    def follow_tolerances(self, joints: Sequence[str], limits: JointLimits | None) -> np.ndarray:
+        """Return the distance from the plan at which each joint (A,) still follows it [rad or m]."""
+        unlimited = np.full(len(joints), self.follow_tolerance or UNLIMITED)
+        if self.follow_tolerance or limits is None:
+            return unlimited
+        return np.where(np.isfinite(limits.top_speed), FOLLOWED * limits.top_speed, unlimited)
+
     def check(self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, closest: int) -> None:
         """Raise ConfigError for what cannot be meant, or does not fit the joints and limits."""
         least = (
@@ -86,6 +104,7 @@ class PlanOptions:
             ('history_steps', self.history_steps * control_dt, 0),
             ('splice_margin', self.splice_margin, 0),
             ('max_age', self.max_age, 1),
+            ('max_lag', self.max_lag, 0),
             ('lead_in', to_nanoseconds(self.lead_in), 1),
             ('tail', to_nanoseconds(self.tail), closest),
         )
@@ -96,8 +115,9 @@ class PlanOptions:
             raise ConfigError(f'planner keep_steps: got {self.keep_steps}, allowed 1 or more')
         if self.blend_steps < 0:
             raise ConfigError(f'planner blend_steps: got {self.blend_steps}, allowed 0 or more')
-        if not 0.0 < self.far < np.inf:
-            raise ConfigError(f'planner far: got {self.far}, allowed more than 0')
+        for name in ('follow_tolerance', 'joint_state_error'):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f'planner {name}: got {getattr(self, name)}, allowed 0 or more')
         if not 0.0 <= self.position_tolerance < np.inf:
             raise ConfigError(f'planner position_tolerance: got {self.position_tolerance}, allowed 0 or more')
         if self.controller_mode not in get_args(ControllerMode):
@@ -116,6 +136,11 @@ class PlanOptions:
             return
         if limits.joints != joints:
             raise ConfigError(f'planner limits: got {listed(limits.joints)}, allowed {listed(joints)}')
+        if limits.any_jerk and not self.accelerations:
+            raise ConfigError(
+                'planner limits: got a jerk limit without accelerations, allowed with accelerations: true; the cubics '
+                'that a controller makes of positions and velocities alone change their acceleration at once'
+            )
         bounded = np.isfinite(limits.lowest) | np.isfinite(limits.highest)
         for joint, wrong in zip(joints, bounded & turning, strict=True):
             if wrong:

@@ -6,13 +6,16 @@ what was committed before, unchanged up to `splice_margin` after now: whenever i
 jumps. The new steps are spliced in behind, cross-faded where asked for, and after the last one the plan decelerates to
 rest: if nothing else ever comes, the robot stops by itself.
 
+That is right only while the robot follows the plan. The planner compares the two (`dp_ros.policy.following`) and plans
+nothing for a robot that doesn't. How a plan begins anew is `dp_ros.policy.measured_start`'s.
+
 Times are integer nanoseconds of robot time, handed in. Nothing here reads a clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,24 +23,40 @@ import numpy as np
 from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.policy.blend import CrossFade, chunk_curve, cross_faded
-from dp_ros.policy.committed import braked, committed_head, resumed
+from dp_ros.policy.committed import committed_head, resumed
 from dp_ros.policy.easing import eased
-from dp_ros.policy.halting import as_plan, held_point, homeward, resting
+from dp_ros.policy.following import CommandedPath, Following
+from dp_ros.policy.halting import homeward
 from dp_ros.policy.limits import Exceeded, JointLimits, check
+from dp_ros.policy.measured import MeasuredState, MeasuredStates, slip_allowed
+from dp_ros.policy.measured_start import Doubt, begin_point, stop_point
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
 from dp_ros.policy.plan_options import PlanOptions
-from dp_ros.policy.seeding import Whereabouts, seeded_head
 from dp_ros.policy.splice import Misfit, fit
 from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
+from dp_ros.policy.stops import braked
 from dp_ros.policy.trajectory import Trajectory
+
+LEAD = 100_000_000
+"""A plan may be made for a time so much after now [ns]: history is counted from before that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a chunk or a stop changes in a planner."""
+
+    plan: Trajectory | None
+    newest: int | None
+    now: int | None
+    joins: int
+    led_in: bool
+    path: tuple[tuple[int, Trajectory], ...]
 
 
 class Planner:
     """Keep the committed plan and splice chunks into it.
-
-    The start is a plan as well: see `dp_ros.policy.seeding`.
 
     Parameters
     ----------
@@ -67,8 +86,9 @@ class Planner:
         self._history = options.history_steps * self.control_dt
         self._margin = options.splice_margin
         self._lead_in = to_nanoseconds(options.lead_in)
-        self._continuous = options.turning(self.joints)
+        self.continuous = options.turning(self.joints)
         self._quintic = options.accelerations
+        self._slip = slip_allowed(self.limits, len(self.joints))
 
     @property
     def blend_steps(self) -> int:
@@ -81,39 +101,149 @@ class Planner:
 
     @property
     def plan(self) -> Trajectory | None:
-        """The committed plan, with an absolute stamp; None before the first chunk and after `reset`."""
+        """The committed plan, with an absolute stamp; None before it has begun and after `reset`."""
         return self._plan
 
     def reset(self) -> None:
         """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
+        self.forget_states()
+        self.forget_plan()
+        self._fade = CrossFade()
+
+    def forget_states(self) -> None:
+        """Forget what was measured."""
+        self.states = MeasuredStates(self.continuous, self.options.max_age)
+        self._distance: np.ndarray | None = None
+
+    def forget_plan(self) -> None:
+        """Forget the plan, and keep what was measured."""
+        self._distance = None
         self._plan: Trajectory | None = None
-        self._whereabouts = Whereabouts(self._continuous, self.options.max_age)
+        self._path = CommandedPath()
+        tolerance = self.options.follow_tolerances(self.joints, self.limits)
+        self._following = Following(tolerance, self.options.max_lag, self.continuous)
         self._newest: int | None = None
         self._now: int | None = None
         self._joins = 0
-        self._fade = CrossFade()
+        self._led_in = False
+        self.lost = ''
 
-    def checkpoint(self) -> tuple[Trajectory | None, int | None, int | None, int]:
+    def lose(self) -> None:
+        """Give the plan up, because the robot does not follow it, until one begins anew."""
+        self.lost = self.astray() or 'the robot was stopped away from the plan'
+
+    def checkpoint(self) -> Checkpoint:
         """Return what a chunk or a stop changes, for `rollback`."""
-        return self._plan, self._newest, self._now, self._joins
+        return Checkpoint(
+            plan=self._plan,
+            newest=self._newest,
+            now=self._now,
+            joins=self._joins,
+            led_in=self._led_in,
+            path=self._path.pieces,
+        )
 
-    def rollback(self, state: tuple[Trajectory | None, int | None, int | None, int]) -> None:
+    def rollback(self, state: Checkpoint) -> None:
         """Take back what was planned since a `checkpoint`, because it was not sent."""
-        self._plan, self._newest, self._now, self._joins = state
+        self._plan, self._newest, self._now = state.plan, state.newest, state.now
+        self._joins, self._led_in = state.joins, state.led_in
+        self._path.pieces = state.path
+        self._distance = None
+
+    # What is measured.
 
     def measured(self, stamp: int, positions: np.ndarray, velocities: np.ndarray | None = None) -> None:
-        """Take a joint state (A,), unless it is older than the last; without velocities the robot counts as resting.
+        """Take a joint state (A,), unless it is older than the last.
 
         Raises DataError for a wrong shape or a number that is not finite; the last good joint state remains.
         """
-        self._whereabouts.take(stamp, positions, velocities)
+        self.states.take(stamp, positions, velocities)
+        self._distance = None
 
-    def on_plan(self) -> bool:
-        """Whether there is a plan, and the last measured position is within `far` of it."""
-        return self._whereabouts.distance(self._plan) <= self.options.far
+    @property
+    def follow_tolerance(self) -> np.ndarray:
+        """The largest distance of each joint (A,) from the plan that it follows [rad or m]."""
+        return self._following.tolerance
+
+    def beside_turns(self, positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Return how far positions (A,) are from a reference (A,), whole turns of continuous joints taken off."""
+        return beside(positions, reference, self.continuous) - reference
+
+    @property
+    def standing(self) -> bool:
+        """Whether the robot stands, as the last joint states tell."""
+        return self.states.standing(self._slip)
+
+    def follows(self) -> bool:
+        """Return whether there is a plan, and the robot follows it as well as its joint states tell."""
+        return not self.astray()
+
+    def astray(self) -> str:
+        """Return why the plan cannot be gone on with: there is none, or the robot does not follow it; '' if it can."""
+        if self._plan is None:
+            return 'there is no plan that it follows'
+        if self.lost:
+            return self.lost
+        if self.states.newest is None:
+            return 'joint state: got none, allowed one before a chunk'
+        if self._distance is None:
+            self._distance = self._following.distance(self.states, self._path)
+        excess = self._distance / self._following.tolerance
+        if not excess.max() > 1.0:
+            return ''
+        joint = int(excess.argmax())
+        return (
+            f'the robot does not follow the plan: {self.joints[joint]} is {self._distance[joint]:.4g} from it, '
+            f'allowed {self._following.tolerance[joint]:.4g}'
+        )
+
+    # How a plan begins.
+
+    def begin(self, now: int) -> Trajectory | Refused:
+        """Return a point to hold where the robot stands, stamped 0, from which a plan can begin (`rest_at`).
+
+        The controller takes its own way there, from where it measures its robot or from what it commanded last. The
+        point leaves it the time that it needs for that, however wrong the joint states are, up to
+        `joint_state_error`, or to where the last plan is.
+        """
+        blind = self.states.blind(now)
+        if blind:
+            return Refused(reason=blind)
+        if not self.standing:
+            return Refused(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
+        state = self._turned(self.states.newest)
+        inside = clamped(state.positions[None], self.limits, self.options.position_tolerance)
+        if isinstance(inside, Excess):
+            return Refused(reason=f'measured {inside}', stop=True)
+        away = np.full(len(self.joints), self.options.joint_state_error)
+        if self._plan is not None:
+            ends = np.stack([self._plan.places(np.array([now - self._plan.stamp]))[0], self._plan.positions[-1]])
+            away = np.maximum(away, np.abs(ends - inside[0]).max(axis=0))
+        point = begin_point(inside[0], away, self.joints, self._ending(self.control_dt / 1e9))
+        left = self._left(point)
+        return point if left is None else Refused(reason=f'measured {left}', stop=True)
+
+    def rest_at(self, positions: np.ndarray, now: int) -> None:
+        """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
+        self.forget_plan()
+        still = np.zeros((2, len(self.joints)))
+        self._plan = Trajectory(
+            stamp=max(now, 1),
+            joints=self.joints,
+            times=np.array([0, self._closest]),
+            positions=np.stack([positions, positions]),
+            velocities=still,
+            accelerations=still if self._quintic else None,
+        )
+        self._path.add(self._plan, max(now, 1))
+        self._led_in = True
+
+    # What is sent.
 
     def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits.
+
+        ``now`` may be up to `LEAD` after the real now, which leaves that time for planning.
 
         Where a chunk would leave them with steps beyond `keep_steps`, which the next chunk replaces in time, these are
         left out: the plan rests before them. If that does not help, the chunk is refused.
@@ -131,14 +261,11 @@ class Planner:
         return outcome
 
     def _accept(self, chunk: Chunk, now: int) -> Planned | Refused:
-        reason = self.unusable(chunk, now) or self._whereabouts.blind(now)
+        reason = self.unusable(chunk, now) or self.states.blind(now) or self.astray()
         if reason:
             return Refused(reason=reason)
-        reseeded = not self.on_plan()
-        head = self._seeded(now) if reseeded else self._committed(now)
-        if isinstance(head, Excess):
-            return Refused(reason=f'measured {head}', stop=True)
-        actions = unwrapped(chunk.actions, head, chunk.due, self._continuous)
+        led_in, head = self._led_in, self._committed(now)
+        actions = unwrapped(chunk.actions, head, chunk.due, self.continuous)
         splice = int(head.times[-1])
         if chunk.due[-1] < splice + (self.control_dt + 1) // 2:
             return Refused(reason=stale(chunk, splice))
@@ -147,8 +274,8 @@ class Planner:
         if isinstance(inside, Excess):
             return Refused(reason=f'chunk step {first + inside.step} {inside}', stop=True, by_steps=True)
         curve = chunk_curve(chunk.due, actions, self.joints) if self.blend_steps else None
-        steps = inside if reseeded or curve is None else self._faded(inside, due, curve, splice)
-        lead, ending = self._soonest(splice, reseeded) - splice, self._ending(self.options.tail)
+        steps = inside if led_in or curve is None else self._faded(inside, due, curve, splice)
+        lead, ending = self._soonest(splice, led_in) - splice, self._ending(self.options.tail)
         slower = due
         if self.options.stop_on_path:
             slower, ending = eased(due, steps, self.control_dt, ending)
@@ -158,29 +285,35 @@ class Planner:
         left = self._left(fitted.trajectory)
         if left:
             return Refused(reason=str(left), stop=True, by_steps=True)
-        self._plan, self._newest, self._now = fitted.trajectory, chunk.stamp, now
+        self._commit(fitted.trajectory, splice)
+        self._newest, self._now, self._led_in = chunk.stamp, now, False
         if curve is not None:
             self._fade.learn(curve)
-        if reseeded:
+        if led_in:
             self._joins = fitted.joins
         return Planned(
             trajectory=self._outgoing(fitted.trajectory, head),
             first_executed=int(due[fitted.first]),
             dropped_steps=first + fitted.first,
-            reseeded=reseeded,
+            reseeded=led_in,
             clamped_steps=int((inside != actions[first:])[fitted.first :].any(axis=1).sum()),
             delay=fitted.joins - int(due[fitted.first]),
             stretch=fitted.stretch,
         )
+
+    def _commit(self, trajectory: Trajectory, splice: int) -> None:
+        self._plan = trajectory
+        self._path.add(trajectory, splice)
+        self._distance = None
 
     def _faded(self, steps: np.ndarray, due: np.ndarray, curve: Trajectory, splice: int) -> np.ndarray:
         assert self._plan is not None
         window = self._fade.window(self._plan, curve, splice, control_dt=self.control_dt, most=self.blend_steps)
         return cross_faded(self._plan, due, steps, begin=splice, window=window)
 
-    def _soonest(self, splice: int, reseeded: bool) -> int:
+    def _soonest(self, splice: int, led_in: bool) -> int:
         """Return when a chunk may be joined at the soonest [ns]."""
-        if reseeded:
+        if led_in:
             return splice + self._lead_in
         # Without a cross-fade, a step right behind the splice would make a jerk of any disagreement.
         behind = self._closest if self.blend_steps else (self.control_dt + 1) // 2
@@ -188,41 +321,58 @@ class Planner:
         return max(splice + behind, self._joins)
 
     def stop(self, now: int) -> Trajectory | Refused:
-        """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner."""
+        """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner.
+
+        Whether the robot follows is for the caller to know: see `follows`.
+        """
         if self._plan is None:
             return Refused(reason='no plan to stop on; hold instead')
         head, plan = self._committed(now), self._plan
-        stopped = self._taken(self._stopped(head, plan), head)
+        stopped = self._braked(head, plan)
+        if stopped is not None and self._left(stopped) is None:
+            self._commit(stopped, int(head.times[-1]))
+            return self._outgoing(stopped, head)
         # The plan itself has been found good; a way to stop sooner may graze the workspace.
-        return self._taken(resumed(head, plan, self.control_dt), head) if isinstance(stopped, Refused) else stopped
+        return self._taken(resumed(head, plan, self.control_dt), head)
 
     def hold(self, now: int) -> Trajectory | Refused:
-        """Rest as soon as possible, in one point stamped 0, which any controller takes whatever its clock says.
+        """Return a point at which the robot comes to rest as soon as possible, stamped 0, wherever it is.
 
-        While the robot is on the plan (or nothing newer is known), the point is on the plan: holding the measured
-        position would give way to gravity a little with every call. Away from the plan it is the measured position.
-        A robot in motion gets the time and the way to decelerate: the controller bridges from its own state.
+        For a robot that moves and has no plan that it follows: whatever its controller's clock says, it takes it. The
+        point becomes no plan. The robot's state is what its last positions tell, carried on to when the controller
+        will have the point; whatever that may be wrong by, the way there is within the limits.
         """
-        blind = self._whereabouts.blind(now)
-        if self._plan is not None and (blind or self.on_plan()):
-            at = np.array([now + self._margin - self._plan.stamp])
-            positions, velocities = (values[0] for values in self._plan.sample(at))
-        elif blind:
+        blind = self.states.blind(now)
+        if blind:
             return Refused(reason=f'no plan to hold, and {blind}', stop=True)
-        else:
-            known = self._whereabouts.beside(self._plan)
-            positions, velocities = known.positions, known.velocities
-        inside = clamped(positions[None], self.limits, self.options.position_tolerance)
+        state = self._turned(self.states.newest)
+        return self._stop_point(state, self.states.velocities(self.limits), now)
+
+    def hold_planned(self, now: int) -> Trajectory | Refused:
+        """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
+        if self._plan is None:
+            return Refused(reason='no plan to hold')
+        positions, velocities = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
+        state = MeasuredState(stamp=now, positions=positions, velocities=velocities)
+        return self._stop_point(state, velocities, now)
+
+    def _stop_point(self, state: MeasuredState, velocities: np.ndarray, now: int) -> Trajectory | Refused:
+        inside = clamped(state.positions[None], self.limits, self.options.position_tolerance)
         if isinstance(inside, Excess):
             return Refused(reason=f'measured {inside}', stop=True)
+        state = replace(state, positions=inside[0])
+        doubt = Doubt(age=max(now - state.stamp, 0), latency=self._margin, **self._off_plan(state, velocities, now))
         # The point has no accelerations, so the controller's way to it is a cubic.
         ending = Ending(limits=self.limits, least=self.control_dt / 1e9)
-        point = held_point(inside[0], velocities, self.joints, ending, self.options.workspace)
-        if isinstance(point, Exceeded):
-            return Refused(reason=f'measured {point}', stop=True)
-        # Kept as a plan, so that the next chunk starts from what is held.
-        self._plan = as_plan(point, positions, velocities, now, max(self._margin, self._closest), self._quintic)
-        return point
+        point = stop_point(state, velocities, doubt, self.joints, ending, self.options.workspace)
+        return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
+
+    def _off_plan(self, state: MeasuredState, velocities: np.ndarray, now: int) -> dict[str, np.ndarray]:
+        """Return how far off the plan a state is: where the plan is followed after all, it is wrong by that."""
+        if self._plan is None:
+            return {}
+        places, speeds = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
+        return {'position': np.abs(places - state.positions), 'velocity': np.abs(speeds - velocities)}
 
     def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refused:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.
@@ -231,26 +381,22 @@ class Planner:
         """
         check_shape('home positions', np.asarray(positions), (len(self.joints),))
         check_finite('home positions', np.asarray(positions))
-        blind = self._whereabouts.blind(now)
-        if blind:
-            return Refused(reason=blind)
-        on_plan = self.on_plan()
-        head = self._committed(now) if on_plan else self._seeded(now)
+        reason = self.states.blind(now) or self.astray()
+        if reason:
+            return Refused(reason=reason)
+        assert self._plan is not None
         goal = clamped(np.asarray(positions, dtype=np.float64)[None], self.limits, self.options.position_tolerance)
-        for what, place in (('measured', head), ('home', goal)):
-            if isinstance(place, Excess):
-                return Refused(reason=f'{what} {place}', stop=what == 'measured')
-        assert isinstance(head, Knots) and isinstance(goal, np.ndarray)
-        ending = self._ending(0.0)
-        rest = self._stopped(head, self._plan) if on_plan and self._plan else resting(head, ending, self.joints)
-        goal = beside(goal[0], rest.positions[-1], self._continuous)
-        return self._taken(homeward(rest, goal, duration, ending), head)
+        if isinstance(goal, Excess):
+            return Refused(reason=f'home {goal}')
+        head, plan = self._committed(now), self._plan
+        rest = self._braked(head, plan) or resumed(head, plan, self.control_dt)
+        goal = beside(goal[0], rest.positions[-1], self.continuous)
+        self._led_in = False
+        return self._taken(homeward(rest, goal, duration, self._ending(0.0)), head)
 
-    def _stopped(self, head: Knots, plan: Trajectory) -> Trajectory:
+    def _braked(self, head: Knots, plan: Trajectory) -> Trajectory | None:
         ending = self._ending(self.options.tail if self.limits is None else 0.0)
-        return braked(
-            head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest
-        ) or resumed(head, plan, self.control_dt)
+        return braked(head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest)
 
     def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refused:
         """Make a trajectory the plan, if it is within the limits, and return what is to be sent of it."""
@@ -258,7 +404,7 @@ class Planner:
         exceeded = found if isinstance(found, Exceeded) else self._left(trajectory)
         if exceeded:
             return Refused(reason=str(exceeded), stop=True)
-        self._plan = trajectory
+        self._commit(trajectory, int(head.times[-1]))
         return self._outgoing(trajectory, head)
 
     def _left(self, trajectory: Trajectory) -> Exceeded | None:
@@ -274,19 +420,20 @@ class Planner:
 
     def _committed(self, now: int) -> Knots:
         assert self._plan is not None
-        oldest, splice = max(now - self._history, 1), now + self._margin
+        oldest, splice = max(now - LEAD - self._history, 1), now + self._margin
         return committed_head(self._plan, oldest=oldest, splice=splice, closest=self._closest)
 
-    def _seeded(self, now: int) -> Knots | Excess:
-        state = self._whereabouts.beside(self._plan)
-        begin = max(min(state.stamp, now - self._closest), 1)
-        splice = max(now + self._margin, begin + self._closest)
-        tolerance = self.options.position_tolerance
-        return seeded_head(state, begin, splice, limits=self.limits, tolerance=tolerance, quintic=self._quintic)
+    def _turned(self, state: MeasuredState | None) -> MeasuredState:
+        """Return a state in the turn of the commands so far: a new plan must not unwind a joint."""
+        assert state is not None, 'a planner that is not blind has a joint state'
+        if self._plan is None:
+            return state
+        planned = self._plan.places(np.array([state.stamp - self._plan.stamp]))[0]
+        return replace(state, positions=beside(state.positions, planned, self.continuous))
 
     def unusable(self, chunk: Chunk, now: int) -> str:
         """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
-        if self._now is not None and now < self._now:
+        if self._now is not None and now < self._now - LEAD:
             return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'
         if self._newest is not None and chunk.stamp <= self._newest:
             behind = (self._newest - chunk.stamp) / 1e9

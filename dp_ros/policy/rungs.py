@@ -38,6 +38,7 @@ class Cause(Enum):
     ENABLE = 'enable'
     CLOCK = 'clock'
     PLAN = 'plan'
+    ROBOT = 'robot'
 
 
 class Act(Enum):

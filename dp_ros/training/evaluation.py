@@ -200,6 +200,7 @@ class _Episode:
         if self.stop:
             return 0  # as the ladder's latch
         now = self.robot.now
+        self._begin(now)
         planned = self.planner.accept(chunk, now)
         if isinstance(planned, Refused):
             if not planned.stop:
@@ -217,6 +218,12 @@ class _Episode:
         if isinstance(verdict, Rejected):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
         return 1
+
+    def _begin(self, now: int) -> None:
+        """Let the plan begin at what the controller holds, where the robot stands and follows none."""
+        if self.planner.astray() and (self.planner.plan is None or self.planner.standing):
+            order = [self.robot.world.joints.index(joint) for joint in self.runner.task.action.joints]
+            self.planner.rest_at(np.asarray(self.robot.controller.set_point)[order], now)
 
 
 def _decoded(task: TaskSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,0 +1,119 @@
+"""Whether the robot follows what it was commanded.
+
+A trajectory whose first point is due already is right only for a controller that is on the plan: any other makes its
+robot jump there. So before each, the newest measured positions are compared with the commanded ones. A robot follows
+late, by its own lag and that of its messages. That lag is the same from one moment to the next: what explains the last
+positions by one lag for each joint is following, and what doesn't is a controller that was switched off or lost a
+message, a protective stop, a hand.
+
+    m_i    positions measured at t_i        c(t)   commanded position        s    lag
+
+    e = min over s of max over i of |m_i - c(t_i - s)|    must be within a tolerance, for each joint
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from dp_ros.data import NANOSECONDS
+from dp_ros.policy.measured import MeasuredStates
+from dp_ros.policy.steps import beside
+from dp_ros.policy.trajectory import Trajectory
+
+WINDOW = 120_000_000
+"""Over how long positions are compared [ns]."""
+COMPARED = 6
+"""How many of them."""
+STEP = 5_000_000
+"""Between two lags that are tried [ns]."""
+EARLIEST = -10_000_000
+"""A measurement may seem to be ahead of its command by so much: clocks differ, and controllers look ahead [ns]."""
+ABOUT = 15_000_000
+"""What a lag that is known may change by [ns]."""
+LEARNING = 0.3
+TURNOVER = 1_000_000_000
+"""For how long what was commanded is remembered [ns]."""
+
+
+class CommandedPath:
+    """What was commanded when: one trajectory until the next is spliced in."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, Trajectory]] = deque()
+
+    @property
+    def pieces(self) -> tuple[tuple[int, Trajectory], ...]:
+        """The trajectories, each with when it began to count [ns], oldest first; may be set."""
+        return tuple(self._pieces)
+
+    @pieces.setter
+    def pieces(self, pieces: tuple[tuple[int, Trajectory], ...]) -> None:
+        self._pieces = deque(pieces)
+
+    def add(self, trajectory: Trajectory, since: int) -> None:
+        """Take it that ``trajectory`` is followed from ``since`` [ns] on."""
+        while self._pieces and self._pieces[-1][0] >= since:
+            self._pieces.pop()
+        self._pieces.append((since, trajectory))
+        while len(self._pieces) > 1 and self._pieces[1][0] < since - TURNOVER:
+            self._pieces.popleft()
+
+    def places(self, times: np.ndarray) -> np.ndarray:
+        """Return what was commanded at ``times`` (M,) [ns], (M, A)."""
+        found: np.ndarray | None = None
+        for since, trajectory in self._pieces:
+            positions = trajectory.places(times - trajectory.stamp)
+            found = positions if found is None else np.where((times >= since)[:, None], positions, found)
+        assert found is not None, 'a path has a piece before it is asked for places'
+        return found
+
+
+class Following:
+    """Compares measured positions with the commanded path.
+
+    Parameters
+    ----------
+    tolerance
+        Largest distance that is followed, by joint (A,) [rad or m].
+    max_lag
+        Longest lag [ns].
+    continuous
+        Which joints turn without end, (A,) bool.
+
+    """
+
+    def __init__(self, tolerance: np.ndarray, max_lag: int, continuous: np.ndarray) -> None:
+        self.tolerance = tolerance
+        self._continuous = continuous
+        self._lags = np.arange(EARLIEST, max_lag + 1, STEP, dtype=np.int64)
+        self._lag: np.ndarray = np.full(len(tolerance), np.nan)
+
+    @property
+    def lag(self) -> np.ndarray:
+        """The lag of each joint (A,) [s], as far as motion has shown it; NaN where it hasn't."""
+        return self._lag / NANOSECONDS
+
+    def distance(self, states: MeasuredStates, path: CommandedPath) -> np.ndarray:
+        """Return how far each joint (A,) is from what a lag explains [rad or m]."""
+        stamps, positions = states.since(WINDOW)
+        # The newest always, and others evenly before it.
+        kept = np.unique(np.linspace(len(stamps) - 1, 0, min(COMPARED, len(stamps))).astype(np.int64))
+        stamps, positions = stamps[kept], positions[kept]
+        at = (stamps[None, :] - self._lags[:, None]).ravel()
+        places = path.places(at).reshape(len(self._lags), len(stamps), -1)
+        newest = beside(positions[-1], places[-1, -1], self._continuous)
+        positions = positions + (newest - positions[-1])
+        errors = np.abs(places - positions).max(axis=1)
+        usual = ~(np.abs(self._lags[:, None] - self._lag) > ABOUT)
+        allowed = np.where(usual, errors, np.inf)
+        found: np.ndarray = allowed.min(axis=0)
+        self._learn(self._lags[allowed.argmin(axis=0)], found, np.ptp(places, axis=(0, 1)))
+        return found
+
+    def _learn(self, lags: np.ndarray, errors: np.ndarray, moved: np.ndarray) -> None:
+        """Take a lag that explains a motion well for the usual one."""
+        clear = (errors < self.tolerance / 2) & (moved > 4 * self.tolerance)
+        known = np.where(np.isnan(self._lag), lags, self._lag)
+        self._lag = np.where(clear, known + LEARNING * (lags - known), self._lag)
