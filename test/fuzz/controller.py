@@ -156,17 +156,27 @@ class Controller:
     def step_clock(self, now: int, by: int) -> None:
         """Let robot time jump by ``by`` [ns]."""
         self.advance(now)
-        self.offset += by
         last = self.pieces[-1]
-        curve = last.curve
-        if by < 0 and len(curve.knots) and now + self.offset + self.setup.period < curve.knots[0]:
-            # Before the start of a trajectory nothing is sampled: the last command stays.
-            curve = Curve(curve.knots, curve.coefficients, self._last(now), curve.after)
+        curve = last.curve if by >= 0 else self._gone_back(last, now, by)
+        self.offset += by
         self._append(Piece(since=now, curve=curve, offset=self.offset, kind='stepped', message=last.message))
 
     def _known(self, message: Message) -> bool:
         last = self.heard.taken[-1][1] if self.heard.taken else None
         return last is not None and last.stamp == message.stamp and np.array_equal(last.times, message.times)
+
+    def _gone_back(self, last: Piece, now: int, by: int) -> Curve:
+        """Return what becomes of a trajectory when the clock is set back.
+
+        Sampling never goes back to an earlier segment: it ends in the last point, at once, or, before the time at which
+        the trajectory was taken, when that comes again. Until then the last command stays.
+        """
+        curve, ahead = last.curve, now + self.offset + self.setup.period
+        taken = last.since + last.offset
+        if not len(curve.coefficients) or ahead >= curve.knots[-1] or ahead + by >= taken:
+            return Curve.held(curve.after)
+        knots = np.array([taken], dtype=np.int64)
+        return Curve(knots, np.zeros((0, *curve.coefficients.shape[1:])), self._last(now), curve.after)
 
     def refusal(self, message: Message, now: int) -> str:
         """Return why the real one would not take a message at robot time ``now`` [ns], or ''."""

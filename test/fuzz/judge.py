@@ -7,7 +7,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
   where it measures the robot, which no message changes
 - the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
-  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration
+  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied from
+  `BLIND` before: then nobody could know
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of the
   clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`: where the robot is, nobody knows
 """
@@ -27,6 +28,7 @@ NEAR = 1e-7  # [rad or m]
 SPEED_MARGIN, BEND_MARGIN = 0.25, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
 UPSET = SECOND // 2
+BLIND = 3 * SECOND // 10
 MEMORY = SECOND
 STILL = 1e-6  # [/s]
 BLOCK = 20_000
@@ -204,6 +206,8 @@ def _relax(
         if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
             strong[turns] = np.inf
             fast[step] = max(1.0, ASTRAY * SECOND / controller.setup.period)
+            if marks.between(before.since - BLIND, piece.since, ('lie',)):
+                fast[step] = np.inf
         return
     moving = _moving(controller, piece.since)
     if piece.own_step is not None and begin and begin <= len(more):
@@ -217,7 +221,7 @@ def _relax(
         until = controller.pieces[number + 1].since if number + 1 < len(controller.pieces) else cycles[-1] + 1
         end = min(end, int(np.searchsorted(cycles, until)))
         fast[max(begin - 1, 0) : end] += SPEED_MARGIN
-        strong[max(begin - 1, 0) : end] += BEND_MARGIN
+        strong[max(begin - 2, 0) : end] += BEND_MARGIN
 
 
 def _leap(controller: Controller, since: int) -> float:

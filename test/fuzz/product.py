@@ -160,7 +160,9 @@ class Product:
             command=self.graph,  # type: ignore[arg-type]
             permission=SimpleNamespace(fault=lambda: None),  # type: ignore[arg-type]
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
-            sender=Sender(self.planner, self._prepared, self._sent, self._sent, self._time.robot, self._wake),
+            sender=Sender(
+                self.planner, self._prepared, self._sent, self._time.robot, repeat=self._sent, wake=self._wake
+            ),
             say=self.said.append,
         )
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
@@ -210,6 +212,7 @@ class Product:
 
     def reset(self) -> str:
         """Do what ~/reset does; return why not."""
+        self._sources = SourceWatch(RESTARTS)
         return 'not active' if self.motion is None else self.motion.reset()
 
     def set_blend(self, steps: int) -> None:
