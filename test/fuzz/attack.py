@@ -250,7 +250,7 @@ class Attack:
         elif what == 'drift':
             positions[joint] += size * since
         elif what == 'noise':
-            positions[joint] += 0.1 * size * self.rng.standard_normal()
+            positions[joint] += 0.03 * min(abs(size), 1.0) * self.rng.standard_normal()
         elif what == 'not_finite':
             positions[joint] = float(np.nan if size > 0 else np.inf)
         elif what == 'speed':

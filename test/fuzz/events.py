@@ -57,6 +57,8 @@ def _event(rng: np.random.Generator, kind: str, joints: int, longest: float) -> 
         what = str(rng.choice(LIES))
         seconds = {'glitch': rng.uniform(0.005, 0.06), 'drift': rng.uniform(0.3, 1.0)}.get(what, rng.uniform(0.03, 0.6))
         size = 10 ** rng.uniform(-2.0, 0.3) * float(rng.choice([-1.0, 1.0]))
+        if what == 'drift':  # as far as joint states may be wrong without being implausible
+            size = float(np.clip(size, -0.18 / seconds, 0.18 / seconds))
         values = {'what': what, 'seconds': _round(seconds), 'size': _round(size), 'joint': int(rng.integers(joints))}
     elif kind == 'peer':
         values = {'topic': str(rng.choice(PEERS)), 'seconds': _round(rng.uniform(0.05, 0.8))}

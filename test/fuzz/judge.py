@@ -7,10 +7,10 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
   where it measures the robot, which no message changes
 - the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
-  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied from
-  `BLIND` before: then nobody could know
-- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of the
-  clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`: where the robot is, nobody knows
+  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied
+  from `BLIND` before: then nobody could know
+- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of
+  the clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`
 """
 
 from __future__ import annotations

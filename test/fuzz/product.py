@@ -23,9 +23,9 @@ from dp_ros.nodes.command_topics import Around
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.sender import AGAIN, Sender
+from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.clock_watch import ClockWatch
 from dp_ros.policy.ladder import Ladder
-from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.measured import MeasuredState
 from dp_ros.policy.planner import Planner
