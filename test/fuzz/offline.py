@@ -22,7 +22,7 @@ from dp_ros.policy.kinematics import Chain
 from dp_ros.policy.urdf import parse_urdf
 from dp_ros.policy.workspace import Workspace
 
-from .attack import Attack, Policy
+from .attack import Attack
 from .controller import Controller, Setup
 from .curves import SECOND
 from .events import Event, drawn
@@ -30,6 +30,7 @@ from .judge import Box, Fault, Limits, Marks, judged, stopping
 from .planar import box_of, urdf_text
 from .product import Options
 from .report import say
+from .signals import Policy
 from .simulated import Simulation
 
 WEIGHTS = {
@@ -163,6 +164,9 @@ class Sequence:
             if why.split(':')[0] != self._told:
                 self._told = why.split(':')[0]
                 self._say(f'-- {why}')
+            for text in self.world.product.said:
+                self._say(f'-- says: {text}')
+            self.world.product.said.clear()
             if until_moving and (self._moves() or self.world.latched()):
                 return True
         return False

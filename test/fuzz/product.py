@@ -28,6 +28,7 @@ from dp_ros.policy.clock_watch import ClockWatch
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.measured import MeasuredState
+from dp_ros.policy.outcome import Refused
 from dp_ros.policy.planner import Planner
 from dp_ros.policy.rungs import Cause, Reason, Thresholds
 from dp_ros.policy.trajectory import Trajectory
@@ -119,7 +120,8 @@ class Product:
         self._sources = SourceWatch(RESTARTS)
         # The modules' clock that no one sets is the simulation's.
         clock = SimpleNamespace(monotonic_ns=lambda: time.steady, sleep=self._slept)
-        motion_module.time = sender_module.time = clock  # type: ignore[assignment]
+        for module in (motion_module, sender_module):
+            vars(module)['time'] = clock
         self.planner = self._planner()
         self.activate()
 
@@ -157,8 +159,8 @@ class Product:
             planner=self.planner,
             ladder=Ladder(thresholds),
             joint_states=JointStates(stream, SECOND // 4, self.limits, self.planner.continuous, self._measured),
-            command=self.graph,  # type: ignore[arg-type]
-            permission=SimpleNamespace(fault=lambda: None),  # type: ignore[arg-type]
+            command=self.graph,
+            permission=SimpleNamespace(fault=lambda: None),
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
             sender=Sender(
                 self.planner, self._prepared, self._sent, self._time.robot, repeat=self._sent, wake=self._wake
@@ -191,7 +193,9 @@ class Product:
         received = self.motion.look()
         try:
             chunk = messages.chunk_from_message(message, self._options.control_dt)
-            self.motion.take(chunk, received)
+            verdict = self.motion.take(chunk, received)
+            if isinstance(verdict, Refused):
+                self.said.append(f'refused: {verdict.reason}')
         except DpRosError as error:
             self.said.append(str(error))
 

@@ -1,14 +1,11 @@
-"""The real trajectory_publisher in a process of its own, and the ROS side of what is around it."""
+"""What is around the real trajectory_publisher: controller, robot, sensors, policy, operator and intruders."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,57 +20,22 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from trajectory_msgs.msg import JointTrajectory
 
-from .attack import Chunk, JointState
 from .controller import Controller
-from .curves import SECOND, Message
+from .curves import SECOND
 from .events import Event
 from .judge import Marks
+from .signals import Chunk, JointState
+from .wire import NODE, Publisher, chunk_message, joint_state_message, read_trajectory, set_time
 
-NODE, COMMANDS = 'trajectory_publisher', 'arm_controller/joint_trajectory'
+COMMANDS = 'arm_controller/joint_trajectory'
 CHUNKS, ENABLE = 'policy_executor/action_chunk', 'trajectory_publisher/enable'
 CLOCK_PERIOD, ENABLE_PERIOD = SECOND // 100, SECOND // 10
+LATE_CLOCK = 2 * CLOCK_PERIOD
 STALL = SECOND // 20  # of this process, beyond which its joint states may be called old
 ACTIVATE, DEACTIVATE = 3, 4
 GARBAGE = b'\x00\x01\x00\x00' + b'\xff' * 40
-
-
-class Publisher:
-    """The process of the node under attack."""
-
-    def __init__(self, parameters: Path, folder: Path) -> None:
-        self._parameters, self._folder = parameters, folder
-        self.log = folder / 'log'
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; what it writes goes to the log."""
-        command = [sys.executable, '-m', f'dp_ros.nodes.{NODE}', '--ros-args', '--params-file', str(self._parameters)]
-        environment = {**os.environ, 'ROS_HOME': str(self._folder), 'ROS_LOG_DIR': str(self._folder / 'ros_log')}
-        with self.log.open('ab') as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    @property
-    def ended(self) -> int | None:
-        """The code that it ended with; None while it runs."""
-        return None if self._process is None else self._process.poll()
-
-    def signal(self, number: int) -> None:
-        """Send it a signal, if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-
-    def last_words(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_text(errors='replace')[-1500:] if self.log.exists() else ''
-
-    def close(self) -> None:
-        """End it for good."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait()
 
 
 class Rig(Node):
@@ -113,10 +75,11 @@ class Rig(Node):
         self._latency, self._loss, self._rng, self._simulated = latency, loss, rng, simulated
         self.peer = Node('intruder')
         self._intruders: dict[str, Any] = {}
+        self._told = [self.now()]  # when time was told [ns, steady]
         self._states = self.create_publisher(JointStateMessage, 'joint_states', 10)
         self._chunks = self.create_publisher(JointTrajectory, CHUNKS, QoSProfile(depth=1))
         self._enable = self.create_publisher(Bool, ENABLE, 1)
-        self._clock = self.create_publisher(Clock, '/clock', 1) if simulated else None
+        self._time = self.create_publisher(Clock, '/clock', 1) if simulated else None
         self._commands: Any = None
         self.listen()
         self.create_subscription(DiagnosticStatus, f'{NODE}/heartbeat', self._on_heartbeat, QoSProfile(depth=1))
@@ -147,27 +110,15 @@ class Rig(Node):
 
     def joint_state(self, state: JointState, peer: bool = False) -> None:
         """Publish a joint state."""
-        message = JointStateMessage(
-            name=list(state.names),
-            position=[float(value) for value in state.positions],
-            velocity=[float(value) for value in state.velocities],
-        )
-        _stamp(message.header.stamp, state.stamp)
         publisher = self._intruders.get('joint_states') if peer else self._states
         if publisher is not None:
-            publisher.publish(message)
+            publisher.publish(joint_state_message(state))
 
     def chunk(self, chunk: Chunk, peer: bool = False) -> None:
         """Publish a chunk."""
-        message = JointTrajectory(joint_names=list(chunk.joints))
-        _stamp(message.header.stamp, chunk.stamp)
-        for at, action in zip(chunk.times, chunk.actions, strict=True):
-            point = JointTrajectoryPoint(positions=action.tolist())
-            _stamp(point.time_from_start, int(at))
-            message.points.append(point)
         publisher = self._intruders.get('action_chunk') if peer else self._chunks
         if publisher is not None:
-            publisher.publish(message)
+            publisher.publish(chunk_message(chunk))
 
     def reset(self) -> None:
         """Call ~/reset."""
@@ -263,7 +214,9 @@ class Rig(Node):
         if self._rng.random() < self._loss:
             self.marks.add('lost', arrival)
             return
-        self.controller.hear(_read(message), arrival)
+        if self._simulated and sent - self._told[bisect_right(self._told, sent) - 1] > LATE_CLOCK:
+            self.marks.add('lost', arrival)  # the node could not know how late it was
+        self.controller.hear(read_trajectory(message), arrival)
 
     def _on_heartbeat(self, message: DiagnosticStatus) -> None:
         self.rung, self.beaten = message.message, self.now()
@@ -271,10 +224,11 @@ class Rig(Node):
     # Time.
 
     def _tell_time(self, now: int) -> None:
-        if self._clock is not None:
+        if self._time is not None:
             message = Clock()
-            _stamp(message.clock, max(now + self.controller.offset, 1))
-            self._clock.publish(message)
+            set_time(message.clock, max(now + self.controller.offset, 1))
+            self._time.publish(message)
+            self._told.append(now)
 
     def spin(self, seconds: float) -> None:
         """Take what comes, up to ``seconds``, and give signs of life."""
@@ -300,28 +254,3 @@ class Rig(Node):
             if condition():
                 return True
         return False
-
-
-def _stamp(field: Any, time: int) -> None:
-    field.sec, field.nanosec = divmod(time, SECOND)
-
-
-def _time(field: Any) -> int:
-    return int(field.sec) * SECOND + int(field.nanosec)
-
-
-def _read(message: JointTrajectory) -> Message:
-    def column(name: str) -> np.ndarray | None:
-        rows = [list(getattr(point, name)) for point in message.points]
-        return np.array(rows, dtype=float) if rows and all(rows) else None
-
-    count = len(message.joint_names)
-    positions = column('positions')
-    return Message(
-        stamp=_time(message.header.stamp),
-        joints=tuple(message.joint_names),
-        times=np.array([_time(point.time_from_start) for point in message.points], dtype=np.int64),
-        positions=np.zeros((0, count)) if positions is None else positions,
-        velocities=column('velocities'),
-        accelerations=column('accelerations'),
-    )

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import JointState as JointStateMessage
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from .attack import Chunk, JointState
 from .controller import Controller
 from .curves import SECOND, Message
 from .events import Event
 from .judge import Marks
 from .product import Options, Product, Time
+from .signals import Chunk, JointState
+from .wire import chunk_message, joint_state_message
 
 HOP = 2_000_000  # [ns] that a chunk or a joint state takes at most
 
@@ -85,23 +84,11 @@ class Simulation:
 
     def joint_state(self, state: JointState, peer: bool = False) -> None:
         """Publish a joint state."""
-        message = JointStateMessage(
-            name=list(state.names),
-            position=[float(value) for value in state.positions],
-            velocity=[float(value) for value in state.velocities],
-        )
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(state.stamp, SECOND)
-        self._arrive('joint_state', message, peer)
+        self._arrive('joint_state', joint_state_message(state), peer)
 
     def chunk(self, chunk: Chunk, peer: bool = False) -> None:
         """Publish a chunk."""
-        message = JointTrajectory(joint_names=list(chunk.joints))
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(chunk.stamp, SECOND)
-        for at, action in zip(chunk.times.tolist(), chunk.actions.tolist(), strict=True):
-            point = JointTrajectoryPoint(positions=action)
-            point.time_from_start.sec, point.time_from_start.nanosec = divmod(at, SECOND)
-            message.points.append(point)
-        self._arrive('chunk', message, peer)
+        self._arrive('chunk', chunk_message(chunk), peer)
 
     def _arrive(self, what: str, message: Any, peer: bool) -> None:
         source = (what, peer)
