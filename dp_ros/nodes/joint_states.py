@@ -91,6 +91,10 @@ class JointStates:
             return ''
         return f'{self._stream.topic}: got the same joints from several publishers in turn, allowed one source of each'
 
+    def forget_sources(self) -> None:
+        """Forget who published: where two still do, that shows again at once."""
+        self._sources = SourceWatch(SPEAKERS)
+
     @property
     def untrue(self) -> str:
         """Why joint states are not believed any more, or ''."""

@@ -112,7 +112,7 @@ class Motion:
         if self.joint_states.untrue:
             if not self._moving(now):
                 if self.joint_states.adopt():
-                    self.planner.reset()
+                    self.planner.moved_by_others()
                     self.beginning.cancel()
                     self.parts.say(f'{self.joint_states.topic}: the robot is elsewhere now, and nothing moved it')
             else:
@@ -142,6 +142,7 @@ class Motion:
             return Refused(reason=self.joint_states.fault)
         if self.ladder.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
+            self.ladder.was_blind = False
         unusable = self.planner.unusable(chunk, now)
         if unusable:
             return Refused(reason=unusable)
@@ -187,6 +188,7 @@ class Motion:
         if latched and not objection:
             self.planner.forget_plan()
             self._stopping = False
+            self.joint_states.forget_sources()
         return objection
 
     def end(self) -> None:
@@ -216,9 +218,8 @@ class Motion:
         if self.planner.plan is None:
             return
         self.beginning.cancel()
-        blind = bool(self.planner.states.blind(now))
         try:
-            if blind or self.planner.follows():
+            if self._on_plan(now):
                 stopped = self.parts.sender.in_time(self.planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
                     self._stopping = True
@@ -232,8 +233,14 @@ class Motion:
         rests_at = self.rests_at
         if rests_at is None or now > rests_at - ENDING:
             self._stopping = False
-        elif self.planner.states.blind(now) or self.planner.follows():
+        elif self._on_plan(now):
             self.parts.sender.resend()
+
+    def _on_plan(self, now: int) -> bool:
+        """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
+        if self.planner.lost:
+            return False
+        return bool(self.planner.states.blind(now)) or self.planner.follows()
 
     def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
         if isinstance(held, Trajectory):
@@ -283,7 +290,7 @@ class Motion:
             return
         unjumped, since = self._jump
         planned = unjumped + now - since
-        moved = self.rests_at is not None and self.rests_at > unjumped
+        moved = self.parts.sender.rests_at > unjumped
         if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
             self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)

@@ -74,7 +74,7 @@ PARAMETERS = [
     Param(
         name='follow_tolerance', default=0.0, low=0.0, high=1000.0,
         description='A joint farther than this from the plan [rad or m], its lag taken off, does not follow it: '
-        'nothing more is planned, and the plan begins anew once the robot stands. 0: its way in 8 ms at its speed '
+        'nothing more is planned, and the plan begins anew once the robot stands. 0: its way in 4 ms at its speed '
         'limit.',
     ),
     Param(

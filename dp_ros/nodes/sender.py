@@ -59,11 +59,13 @@ class Sender:
         self.now = now
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
+        self.rests_at = 0  # when what was sent last ends [ns]
         self._until = 0
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
         self._out(self._prepare(trajectory), self.now() + HELD)
+        self.rests_at = self.now() + int(trajectory.times[-1])
 
     def in_time(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
@@ -75,11 +77,13 @@ class Sender:
             verdict = plan(began + self._ahead)
             if isinstance(verdict, Refused):
                 return verdict
-            message = self._prepare(verdict.trajectory if isinstance(verdict, Planned) else verdict)
+            trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
+            message = self._prepare(trajectory)
             took, allowed = self.now() - began, self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
             if took <= allowed or (must and not left):
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
+                self.rests_at = trajectory.end
                 return verdict
             self._planner.rollback(before)
         return Refused(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')

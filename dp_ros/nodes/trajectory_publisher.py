@@ -300,6 +300,7 @@ class TrajectoryPublisher(ManagedNode):
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._motion is not None
         before = self._motion.ladder.reason if self._motion.ladder.latched else None
+        self._chunk_sources = SourceWatch(RESTARTS)
         objection = self._motion.reset()
         response.success = not objection
         if objection:

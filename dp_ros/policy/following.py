@@ -30,7 +30,7 @@ STEP = 5_000_000
 """Between two lags that are tried [ns]."""
 EARLIEST = -10_000_000
 """A measurement may seem to be ahead of its command by so much: clocks differ, and controllers look ahead [ns]."""
-ABOUT = 15_000_000
+ABOUT = 8_000_000
 """What a lag that is known may change by [ns]."""
 LEARNING = 0.3
 TURNOVER = 1_000_000_000
@@ -109,11 +109,11 @@ class Following:
         usual = ~(np.abs(self._lags[:, None] - self._lag) > ABOUT)
         allowed = np.where(usual, errors, np.inf)
         found: np.ndarray = allowed.min(axis=0)
-        self._learn(self._lags[allowed.argmin(axis=0)], found, np.ptp(places, axis=(0, 1)))
+        self._learn(self._lags[allowed.argmin(axis=0)], found, np.ptp(positions, axis=0))
         return found
 
     def _learn(self, lags: np.ndarray, errors: np.ndarray, moved: np.ndarray) -> None:
         """Take a lag that explains a motion well for the usual one."""
-        clear = (errors < self.tolerance / 2) & (moved > 4 * self.tolerance)
+        clear = (errors < self.tolerance / 2) & (moved > 2 * self.tolerance)
         known = np.where(np.isnan(self._lag), lags, self._lag)
         self._lag = np.where(clear, known + LEARNING * (lags - known), self._lag)

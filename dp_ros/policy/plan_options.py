@@ -18,7 +18,7 @@ ControllerMode = Literal['jazzy', 'replacement']
 
 KEPT_BEYOND = 4
 """Steps after exec_horizon that a late chunk may still need: what `keep_steps` is unless it is given."""
-FOLLOWED = 0.008
+FOLLOWED = 0.004
 """What a joint travels at its speed limit in this time [s] is as far as it may be from the plan that it follows."""
 UNLIMITED = 0.05
 """The same for a joint without a speed limit [rad or m]."""

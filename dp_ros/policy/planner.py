@@ -106,19 +106,23 @@ class Planner:
 
     def reset(self) -> None:
         """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
+        self._plan: Trajectory | None = None
+        self._held_before: np.ndarray | None = None
         self.forget_states()
         self.forget_plan()
         self._fade = CrossFade()
 
     def forget_states(self) -> None:
-        """Forget what was measured."""
+        """Forget what was measured, because none of it counts any more."""
         self.states = MeasuredStates(self.continuous, self.options.max_age)
         self._distance: np.ndarray | None = None
 
     def forget_plan(self) -> None:
-        """Forget the plan, and keep what was measured."""
+        """Forget the plan, and keep what was measured; its controller may hold the end of it."""
+        if self._plan is not None:
+            self._held_before = self._plan.positions[-1]
         self._distance = None
-        self._plan: Trajectory | None = None
+        self._plan = None
         self._path = CommandedPath()
         tolerance = self.options.follow_tolerances(self.joints, self.limits)
         self._following = Following(tolerance, self.options.max_lag, self.continuous)
@@ -127,6 +131,13 @@ class Planner:
         self._joins = 0
         self._led_in = False
         self.lost = ''
+
+    def moved_by_others(self) -> None:
+        """Forget plan and measurements of a robot that is elsewhere now; its controller may hold where it was."""
+        last = None if self.states.newest is None else self.states.newest.positions
+        self.forget_states()
+        self.forget_plan()
+        self._held_before = last if last is not None else self._held_before
 
     def lose(self) -> None:
         """Give the plan up, because the robot does not follow it, until one begins anew."""
@@ -194,7 +205,7 @@ class Planner:
         joint = int(excess.argmax())
         return (
             f'the robot does not follow the plan: {self.joints[joint]} is {self._distance[joint]:.4g} from it, '
-            f'allowed {self._following.tolerance[joint]:.4g}'
+            f'allowed {self._following.tolerance[joint]:.4g} (follow_tolerance)'
         )
 
     # How a plan begins.
@@ -216,9 +227,11 @@ class Planner:
         if isinstance(inside, Excess):
             return Refused(reason=f'measured {inside}', stop=True)
         away = np.full(len(self.joints), self.options.joint_state_error)
+        held = [] if self._held_before is None else [self._held_before]
         if self._plan is not None:
-            ends = np.stack([self._plan.places(np.array([now - self._plan.stamp]))[0], self._plan.positions[-1]])
-            away = np.maximum(away, np.abs(ends - inside[0]).max(axis=0))
+            held += [self._plan.places(np.array([now - self._plan.stamp]))[0], self._plan.positions[-1]]
+        for place in held:
+            away = np.maximum(away, np.abs(self.beside_turns(place, inside[0])))
         point = begin_point(inside[0], away, self.joints, self._ending(self.control_dt / 1e9))
         left = self._left(point)
         return point if left is None else Refused(reason=f'measured {left}', stop=True)
@@ -226,12 +239,13 @@ class Planner:
     def rest_at(self, positions: np.ndarray, now: int) -> None:
         """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
         self.forget_plan()
-        still = np.zeros((2, len(self.joints)))
+        self._held_before = None
+        still = np.zeros((1, len(self.joints)))
         self._plan = Trajectory(
             stamp=max(now, 1),
             joints=self.joints,
-            times=np.array([0, self._closest]),
-            positions=np.stack([positions, positions]),
+            times=np.zeros(1, dtype=np.int64),
+            positions=np.asarray(positions)[None],
             velocities=still,
             accelerations=still if self._quintic else None,
         )
@@ -350,8 +364,8 @@ class Planner:
 
     def hold_planned(self, now: int) -> Trajectory | Refused:
         """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
-        if self._plan is None:
-            return Refused(reason='no plan to hold')
+        if self._plan is None or self.lost:
+            return Refused(reason=self.lost or 'no plan to hold')
         positions, velocities = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
         state = MeasuredState(stamp=now, positions=positions, velocities=velocities)
         return self._stop_point(state, velocities, now)
@@ -368,11 +382,13 @@ class Planner:
         return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
 
     def _off_plan(self, state: MeasuredState, velocities: np.ndarray, now: int) -> dict[str, np.ndarray]:
-        """Return how far off the plan a state is: where the plan is followed after all, it is wrong by that."""
+        """Return what a state may be wrong by: by how far off the plan it is, where that is followed after all."""
+        error = np.full(len(self.joints), self.options.joint_state_error)
         if self._plan is None:
-            return {}
+            return {'position': error}
         places, speeds = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
-        return {'position': np.abs(places - state.positions), 'velocity': np.abs(speeds - velocities)}
+        error = np.maximum(error, np.abs(places - state.positions))
+        return {'position': error, 'velocity': np.abs(speeds - velocities)}
 
     def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refused:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.

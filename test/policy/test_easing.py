@@ -19,8 +19,9 @@ CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], axis=1)  # at its end, straight 
 
 
 def planned(**options):
-    planner = Planner(('x', 'y'), DT, None, lead_in=0.2, far=2.0, **options)
+    planner = Planner(('x', 'y'), DT, None, lead_in=0.2, **options)
     planner.measured(START, CIRCLE[0])
+    planner.rest_at(CIRCLE[0], START)
     outcome = planner.accept(Chunk(stamp=START, control_dt=DT, joints=('x', 'y'), actions=CIRCLE), START)
     assert isinstance(outcome, Planned)
     return outcome.trajectory
@@ -78,10 +79,11 @@ def test_steps_that_leave_the_limits_are_left_out_where_they_are_not_needed(step
     )
     planner = Planner(('x', 'y'), DT, limits, keep_steps=12, stop_on_path=True)
     planner.measured(START, np.zeros(2))
+    planner.rest_at(np.zeros(2), START)
     outcome = planner.accept(outlier(step, velocities), START)
     if left_out is None:
         assert outcome.stop and f'chunk step {step}' in outcome.reason
-        assert planner.plan is None
+        assert len(planner.plan.times) == 1
     else:
         assert isinstance(outcome, Planned) and outcome.left_out_steps == left_out
         assert outcome.trajectory.positions.max() <= 1.0
@@ -94,4 +96,5 @@ def test_without_keep_steps_every_step_counts():
     )
     planner = Planner(('x', 'y'), DT, limits)
     planner.measured(START, np.zeros(2))
+    planner.rest_at(np.zeros(2), START)
     assert planner.accept(outlier(15), START).stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ LIMIT_VALUES = {
     'jerk': np.array([120.0, 90.0]),
 }
 LIMITS = JointLimits(joints=JOINTS, **{name: tuple(values) for name, values in LIMIT_VALUES.items()})
+WITHOUT_JERK = replace(LIMITS, jerk=())
 PLANAR = """<robot name="planar">
   <joint name="a" type="revolute"><parent link="base"/><child link="upper"/><axis xyz="0 0 1"/>
     <limit lower="-1" upper="1" velocity="2" effort="1"/></joint>
@@ -110,7 +112,8 @@ def answer(planner, kind, actions, stamp, now):
 def judge(sent, kind, options, now):
     points = oracle.message_of(sent, 0).points
     box = {} if options['workspace'] is None else {'tool': tool, 'box': BOX}
-    assert not oracle.excesses(points, LIMIT_VALUES, **box)
+    without = {} if options['accelerations'] else {'jerk': np.array([np.inf, np.inf])}
+    assert not oracle.excesses(points, LIMIT_VALUES | without, **box)
     assert not sent.velocities[-1].any()
     if kind == 'hold':
         assert (sent.stamp, len(points)) == (0, 1)
@@ -124,25 +127,30 @@ def judge(sent, kind, options, now):
 @settings(max_examples=120, deadline=None)
 @given(EVENTS, st.tuples(st.floats(-1.01, 1.01), st.floats(-2.0, 2.0)), OPTIONS)
 def test_nothing_outside_the_limits_is_ever_sent(events, position, options):
-    planner, now, held = Planner(JOINTS, DT, LIMITS, **options), START, False
+    limits = LIMITS if options['accelerations'] else WITHOUT_JERK
+    planner, now = Planner(JOINTS, DT, limits, **options), START
+    started = False
     for kind, actions, passed, age, distance, speed in events:
         now += passed
+        if planner.plan is None:
+            planner.rest_at(np.clip(position, limits.lowest, limits.highest), now)
         old = planner.plan
-        place, velocity = state(old, now) if old else (np.array(position), np.zeros(2))
+        place, velocity = state(old, now)
         planner.measured(now, place + distance, velocity + speed * (distance != 0.0))
-        on_plan = planner.on_plan()
+        on_plan = planner.follows()
         sent = answer(planner, kind, actions, now - age, now)
         if not isinstance(sent, Trajectory):
             assert planner.plan is old
             # A plan that was checked can always be stopped.
-            assert kind != 'stop' or old is None or held, sent.reason
+            assert kind != 'stop' or not started, sent.reason
             event(f'{kind} refused')
             continue
-        held = kind == 'hold'
+        started |= kind not in ('hold', 'stop')
         event(f'{kind} sent')
         judge(sent, kind, options, now)
         # What the controller has until the splice is what it had.
-        if old is not None and kind != 'hold' and on_plan:
+        assert on_plan or kind in ('hold', 'stop')
+        if kind != 'hold':
             instants = np.linspace(now, now + options['splice_margin'], 20).astype(np.int64)
             for before, after in zip(
                 old.sample(instants - old.stamp), planner.plan.sample(instants - planner.plan.stamp), strict=True

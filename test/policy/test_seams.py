@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,8 @@ def stream(planner, *, rate, every, predicting, travel, seconds=6.0, noise=0.0, 
     due, chunks, messages, commands, outcomes = START, [], [], [], []
     for now in range(START, START + int(seconds * SECOND), period):
         planner.measured(now, measured, speeds)
+        if planner.plan is None:
+            planner.rest_at(place, now)
         if now >= due:
             stamp = due // DT * DT
             steps = motion((stamp - START) / SECOND + 0.1 * np.arange(16))
@@ -108,7 +110,8 @@ LIMITS = JointLimits(
 def test_consistent_chunks_are_followed_without_more_acceleration(rate, every, from_desired, latency, blend, quintic):
     predicting, travel, margin = LATENCIES[latency]
     options = {'blend_steps': blend, 'accelerations': quintic, 'splice_margin': margin}
-    planner = planner_of(LIMITS, stop_on_path=blend > 0, **options)
+    limits = LIMITS if quintic else replace(LIMITS, jerk=())
+    planner = planner_of(limits, stop_on_path=blend > 0, **options)
     run = stream(
         planner, rate=rate, every=every, predicting=predicting, travel=travel, seconds=4.0, from_desired=from_desired
     )
@@ -171,6 +174,8 @@ def at_seams(**options):
         now, then = int(now), int(then)
         plan = planner.plan
         planner.measured(now, steps[0] if plan is None else plan.sample(np.array([now - plan.stamp]))[0][0])
+        if plan is None:
+            planner.rest_at(steps[0], now)
         outcome = planner.accept(Chunk(stamp=int(stamp), control_dt=DT, joints=PUSHT, actions=steps), now)
         assert isinstance(outcome, Planned)
         if not outcome.reseeded and after == episode:

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp_ros.policy.following import CommandedPath, Following
+from dp_ros.policy.measured import MeasuredStates
+from dp_ros.policy.trajectory import Trajectory
+
+MS = 1_000_000
+START = 1000 * 1000 * MS
+TOLERANCE = np.array([0.008])
+
+
+def sine(seconds):
+    return 0.6 * np.sin(1.2 * np.asarray(seconds))
+
+
+def plan_of(curve, seconds=4.0):
+    times = np.arange(0.0, seconds, 0.05)
+    h = 1e-5
+    return Trajectory(
+        stamp=START,
+        joints=('a',),
+        times=np.rint(times * 1e9).astype(np.int64),
+        positions=curve(times)[:, None],
+        velocities=((curve(times + h) - curve(times - h)) / (2 * h))[:, None],
+    )
+
+
+def watched(position, until=2.0, curve=sine):
+    """Return the distances (N,) that were found while a robot moved like ``position`` (of seconds)."""
+    path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
+    path.add(plan_of(curve), START)
+    following = Following(TOLERANCE, 150 * MS, np.array([False]))
+    found = []
+    for tick in range(1, round(until * 100)):
+        states.take(START + 10 * tick * MS, np.array([position(tick / 100)]), None)
+        found.append(float(following.distance(states, path)[0]))
+    return np.array(found), following
+
+
+@pytest.mark.parametrize('lag', [0.0, 0.02, 0.06, 0.14])
+def test_a_lag_is_following(lag):
+    found, following = watched(lambda t: sine(max(t - lag, 0.0)))
+    assert found.max() < TOLERANCE[0] / 2
+    assert following.lag[0] == pytest.approx(lag, abs=0.01)
+
+
+@pytest.mark.parametrize('lag', [0.0, 0.02, 0.06])
+@pytest.mark.parametrize('stopped', [0.5, 1.0, 1.5, 2.4])
+def test_a_robot_that_stops_is_noticed_before_the_plan_is_far(lag, stopped):
+    """By then a controller that listens again would jump by less than twice the tolerance, and what lag hides."""
+    found, _ = watched(lambda t: sine(max(min(t, stopped) - lag, 0.0)), until=3.5)
+    first = int(np.argmax(found > TOLERANCE)) + 1
+    assert found.max() > TOLERANCE[0]
+    assert abs(sine(first / 100 - lag) - sine(stopped - lag)) < 2 * TOLERANCE[0] + 0.72 * 0.01 + 0.01
+
+
+def test_a_robot_off_by_more_than_the_tolerance_does_not_follow():
+    found, _ = watched(lambda t: sine(t) + (0.0 if t < 1.0 else 0.012))
+    assert found[:90].max() < TOLERANCE[0] < found[100:].max()
+
+
+def test_a_trajectory_that_was_lost_is_noticed():
+    """The robot goes on with the trajectory before, which the new one leaves at 1 s."""
+    path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
+    path.add(plan_of(sine), START)
+    path.add(plan_of(lambda t: sine(t) + np.where(np.asarray(t) > 1.0, 0.4 * (t - 1.0) ** 2, 0.0)), START + 1000 * MS)
+    following = Following(TOLERANCE, 150 * MS, np.array([False]))
+    found = []
+    for tick in range(1, 180):
+        states.take(START + 10 * tick * MS, sine([tick / 100]), None)
+        found.append(float(following.distance(states, path)[0]))
+    assert max(found[:99]) < TOLERANCE[0]
+    first = (int(np.argmax(np.array(found) > TOLERANCE)) + 1) / 100 - 1.0
+    assert 0.0 < first < 0.5
+    assert 0.4 * first**2 < 6 * TOLERANCE[0]
+
+
+def test_a_whole_turn_is_no_distance():
+    path, states = CommandedPath(), MeasuredStates(np.array([True]), 10**9)
+    path.add(plan_of(sine), START)
+    following = Following(TOLERANCE, 150 * MS, np.array([True]))
+    for tick in range(1, 50):
+        states.take(START + 10 * tick * MS, sine([tick / 100]) - 2 * np.pi, None)
+    assert following.distance(states, path)[0] < 1e-4
+
+
+def test_what_was_commanded_is_the_trajectory_that_counted_then():
+    path = CommandedPath()
+    rest, moved = plan_of(np.zeros_like), plan_of(lambda t: np.ones_like(t))
+    path.add(rest, START)
+    path.add(moved, START + 500 * MS)
+    at = START + np.array([0, 499, 500, 900]) * MS
+    np.testing.assert_array_equal(path.places(at)[:, 0], [0.0, 0.0, 1.0, 1.0])
+    before = path.pieces
+    path.add(rest, START + 700 * MS)
+    path.pieces = before
+    assert path.places(at)[-1, 0] == 1.0

@@ -1,0 +1,75 @@
+"""Stops: within the limits, along the path, soon, and planned at a cost that the plan does not decide."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dp_ros.data import Chunk
+from dp_ros.policy.limits import JointLimits, Within, check
+from dp_ros.policy.planner import Planned, Planner
+from dp_ros.policy.trajectory import Trajectory
+
+SECOND = 1_000_000_000
+START = 1000 * SECOND
+
+
+def planned(rng, joints, control_dt, acceleration, accelerations=False):
+    names = tuple(f'j{i}' for i in range(joints))
+    limits = JointLimits(
+        joints=names,
+        lower=(-2.9,) * joints,
+        upper=(2.9,) * joints,
+        velocity=(2.0,) * joints,
+        acceleration=(acceleration,) * joints,
+    )
+    dt = round(control_dt * SECOND)
+    planner = Planner(names, dt, limits, splice_margin=30_000_000, stop_on_path=True, accelerations=accelerations)
+    planner.measured(START, np.zeros(joints))
+    planner.rest_at(np.zeros(joints), START)
+    rates, phases, sizes = rng.uniform(0.5, 6.0, joints), rng.uniform(0.0, 6.0, joints), rng.uniform(0.0, 0.5, joints)
+    t = control_dt * np.arange(max(16, round(1.6 / control_dt)))[:, None]
+    actions = sizes * (np.sin(rates * t + phases) - np.sin(phases))
+    outcome = planner.accept(Chunk(stamp=START, control_dt=dt, joints=names, actions=actions), START)
+    return planner, limits, outcome
+
+
+@pytest.mark.parametrize('accelerations', [False, True])
+@pytest.mark.parametrize(('joints', 'control_dt', 'acceleration'), [(2, 0.1, 10.0), (7, 0.1, 3.0), (7, 0.02, 20.0)])
+def test_a_stop_keeps_the_limits_and_the_path_and_is_soon(joints, control_dt, acceleration, accelerations):
+    rng, took = np.random.default_rng(1), []
+    for _ in range(25):
+        planner, limits, outcome = planned(rng, joints, control_dt, acceleration, accelerations)
+        if not isinstance(outcome, Planned):
+            continue
+        old = outcome.trajectory
+        now = START + round(rng.uniform(0.0, 1.0) * (old.end - START))
+        stopped = planner.stop(now)
+        assert isinstance(stopped, Trajectory)
+        assert check(stopped, limits) == Within()
+        assert not stopped.velocities[-1].any()
+        assert stopped.end <= max(old.end, now + round(0.2 * SECOND))
+        # Every position is one of the old plan, within what cubics between knots add.
+        path = old.sample(np.arange(0, int(old.times[-1]), 1_000_000))[0]
+        for place in stopped.sample(np.arange(0, int(stopped.times[-1]), 20_000_000))[0]:
+            assert np.abs(path - place).max(axis=1).min() < 5e-3
+        speed = np.abs(old.sample(np.array([now + 30_000_000 - old.stamp]))[1]).max()
+        took.append(((stopped.end - now) / SECOND, speed / acceleration))
+    soon = [seconds < 0.1 + 4.0 * least for seconds, least in took]
+    assert len(took) > 15
+    assert np.mean(soon) > (0.4 if accelerations else 0.9)
+
+
+def test_a_stop_costs_the_same_whatever_the_plan_is():
+    rng, costs = np.random.default_rng(2), []
+    for _ in range(40):
+        planner, _, outcome = planned(rng, 14, 0.01, 10.0)
+        assert isinstance(outcome, Planned)
+        now = START + round(rng.uniform(0.0, 0.9) * (outcome.trajectory.end - START))
+        began = time.thread_time()
+        assert isinstance(planner.stop(now), Trajectory)
+        costs.append(time.thread_time() - began)
+    # A thousandth on an idle machine, a few for the worst; before, single stops took a second.
+    assert max(costs) < 0.1
