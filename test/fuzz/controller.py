@@ -168,11 +168,14 @@ class Controller:
     def _gone_back(self, last: Piece, now: int, by: int) -> Curve:
         """Return what becomes of a trajectory when the clock is set back.
 
-        Sampling never goes back to an earlier segment: it ends in the last point, at once, or, before the time at which
-        the trajectory was taken, when that comes again. Until then the last command stays.
+        Within a segment it goes on. Sampling never goes back to an earlier one: it ends in the last point, at once, or,
+        before the time at which the trajectory was taken, when that comes again. Until then the last command stays.
         """
         curve, ahead = last.curve, now + self.offset + self.setup.period
         taken = last.since + last.offset
+        segment = int(curve.knots.searchsorted(ahead, side='right')) - 1
+        if 0 <= segment < len(curve.coefficients) and ahead + by >= max(int(curve.knots[segment]), taken):
+            return curve
         if not len(curve.coefficients) or ahead >= curve.knots[-1] or ahead + by >= taken:
             return Curve.held(curve.after)
         knots = np.array([taken], dtype=np.int64)

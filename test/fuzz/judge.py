@@ -205,7 +205,7 @@ def _relax(
     if piece.kind == 'anchored':
         if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
             strong[turns] = np.inf
-            fast[step] = max(1.0, ASTRAY * SECOND / controller.setup.period)
+            fast[step] = np.maximum(fast[step], ASTRAY * SECOND / controller.setup.period)
             if marks.between(before.since - BLIND, piece.since, ('lie',)):
                 fast[step] = np.inf
         return
