@@ -21,7 +21,7 @@ import rclpy
 from .attack import Attack
 from .controller import Controller
 from .curves import SECOND
-from .events import Event, drawn
+from .events import Event, drawn, themed
 from .judge import Fault, Marks, judged
 from .live_case import JOINTS, LIMITS, Case
 from .report import say
@@ -46,7 +46,8 @@ class Sequence:
         file.write_text(case.parameters(folder))
         self.publisher = Publisher(file, folder)
         weights = WEIGHTS | ({'clock': CLOCK_WEIGHT} if case.simulated else {})
-        self.events = drawn(rng, weights, len(JOINTS))
+        self.theme, weights, longest = themed(rng, weights)
+        self.events = drawn(rng, weights, len(JOINTS), longest=longest)
         self.origin = time.time_ns()
         offset = 100 * SECOND - self.origin if case.simulated else 0
         controller = Controller(case.setup, np.zeros(len(JOINTS)), self.origin, offset)
@@ -206,7 +207,7 @@ def run(seed: int, number: int, *, loud: bool) -> list[str]:
         faults = sequence.run()
     if not faults:
         return []
-    name = f'sequence {seed}:{number}: {len(faults)} faults'
+    name = f'sequence {seed}:{number} ({sequence.theme}): {len(faults)} faults'
     return [name, f'  {case}', *sequence.told(faults)]
 
 

@@ -25,7 +25,7 @@ from dp_ros.policy.workspace import Workspace
 from .attack import Attack
 from .controller import Controller, Setup
 from .curves import SECOND
-from .events import Event, drawn
+from .events import Event, drawn, themed
 from .judge import Box, Fault, Limits, Marks, judged, stopping
 from .planar import box_of, urdf_text
 from .product import Options
@@ -124,7 +124,8 @@ class Sequence:
         self.case, self.loud, self.faults = case, loud, list[Fault]()
         self.lines: list[tuple[int, str]] = []
         joints = case.setup.joints
-        self.events = drawn(rng, WEIGHTS, len(joints), longest=0.15)
+        self.theme, weights, longest = themed(rng, WEIGHTS)
+        self.events = drawn(rng, weights, len(joints), longest=longest)
         policy = Policy.drawn(rng, case.limits, case.control_dt)
         if case.box is not None:
             policy = policy.inside(case.box)
@@ -227,7 +228,7 @@ def run(seed: int, number: int, *, loud: bool = False) -> tuple[int, list[str], 
     faults = sequence.run()
     sequence.faults = faults
     kinds = sorted({fault.kind for fault in faults})
-    told = [f'sequence {seed}:{number}: {len(faults)} faults', f'  {case}', *sequence.told()]
+    told = [f'sequence {seed}:{number} ({sequence.theme}): {len(faults)} faults', f'  {case}', *sequence.told()]
     return number, kinds, told if faults or loud else []
 
 
