@@ -6,7 +6,9 @@ wrong file never reaches a robot.
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
@@ -15,6 +17,7 @@ import numpy as np
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.policy.bundle import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.files import check_zip
 from dp_ros.policy.parity import input_shapes, state_of, state_width
 from dp_ros.policy.providers import ProviderName, open_session
 
@@ -120,9 +123,11 @@ class TorchScript(CriticSession):
         super().__init__(bundle, bundle.parity().cond.shape[1], threads)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
-        path = bundle.path(file)
+        path, data = bundle.path(file), bundle.read(file)
         try:
-            return self._torch.jit.load(str(path), map_location='cpu').eval()
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                check_zip(archive, 4 * len(data) + 2**24)  # the code in it is packed, the weights are not
+            return self._torch.jit.load(io.BytesIO(data), map_location='cpu').eval()
         except Exception as error:
             raise BundleError(f'{path}: cannot be loaded ({error})') from error
 
@@ -145,9 +150,9 @@ class TorchScript(CriticSession):
 
 
 def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
-    path = bundle.path(file)
+    path, data = bundle.path(file), bundle.read(file)
     try:
-        return open_session(path, threads, provider)
+        return open_session(data, threads, provider)
     except ConfigError:
         raise
     except Exception as error:
