@@ -106,7 +106,7 @@ def _joint(element: ElementTree.Element, source: str) -> UrdfJoint:
     direction = _numbers(axis, 'xyz', where, (1.0, 0.0, 0.0))
     length = float(np.linalg.norm(direction))
     if kind in MOVING and not length > 0.0:
-        raise ConfigError(f'{where}: got axis {listed(direction)}, allowed a direction')
+        raise ConfigError(f'{where}: got axis 0 0 0, allowed a direction')
     return UrdfJoint(
         name=name,
         kind=kind,
