@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import TaskSpec
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.errors import ConfigError, DataError, listed, one_line
 from dp_ros.images import MOST_PIXELS
 from dp_ros.outside import from_json, open_regular
 from dp_ros.training.collector import Episode, FrameStore
@@ -69,7 +69,7 @@ def _whole(path: Path) -> Iterator[None]:
     except DataError as error:
         raise DataError(f'HDF5 {path}: {error}') from error
     except Exception as error:
-        reason = f'{type(error).__name__}: {error}'
+        reason = f'{type(error).__name__}: {one_line(str(error))}'
         raise DataError(f'HDF5 {path}: damaged or of no known form ({reason}); allowed a whole HDF5 file') from error
 
 

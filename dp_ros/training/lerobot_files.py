@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.errors import ConfigError, DataError, listed, one_line
 from dp_ros.images import MOST_PIXELS, compressed_size
 from dp_ros.outside import inside, open_regular, read_bytes, shown
 
@@ -38,7 +38,7 @@ def whole(path: Path) -> Iterator[None]:
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f'{where}: {error}') from error
     except Exception as error:
-        reason = f'{type(error).__name__}: {error}'
+        reason = f'{type(error).__name__}: {one_line(str(error))}'
         raise DataError(f'{where}: damaged or of no known format ({reason}); allowed a whole dataset') from error
 
 
@@ -64,6 +64,8 @@ def path_from(folder: Path, template: Any, values: Mapping[str, Any]) -> Path:
             raise DataError(f'path {shown(template)}: got {{{name}}}, allowed {known}, and a width with numbers only')
         return f'{values[name]:0{width}d}' if width else str(values[name])
 
+    if set('{}') & set(_PLACE.sub('', template)):
+        raise DataError(f'path {shown(template)}: allowed {{name}} and {{name:03d}} in it')
     return dataset_file(folder, _PLACE.sub(filled, template))
 
 
@@ -90,7 +92,7 @@ def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
             chosen = schema if known is None else pyarrow.schema([schema.field(name) for name in schema.names if name in known])
             return pyarrow.Table.from_batches(parts, schema=chosen)
     except Exception as error:  # pyarrow's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be read ({type(error).__name__}: {error})') from error
+        raise DataError(f'LeRobot dataset {file}: cannot be read ({type(error).__name__}: {one_line(str(error))})') from error
 
 
 def _batch(opened: Any, most: int) -> int:
@@ -158,7 +160,7 @@ def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> I
     except DataError:
         raise
     except Exception as error:  # PyAV's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({type(error).__name__}: {error})') from error
+        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({type(error).__name__}: {one_line(str(error))})') from error
 
 
 def _rgb(file: Path, frame: Any) -> np.ndarray:
