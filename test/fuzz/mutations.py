@@ -8,6 +8,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,12 @@ def _swap_value(path: Path, rng: np.random.Generator) -> None:
         plain = yaml.safe_load(text) if path.suffix == '.yaml' else json.loads(text)
     except Exception:
         plain = None
-    if path.suffix == '.urdf' or not isinstance(plain, dict | list):
+    holders = list(islice(_holders(plain), 2000))  # aliases may make a billion of them
+    if path.suffix == '.urdf' or not holders:
         words = text.split('"')
         words[int(rng.integers(len(words)))] = str(HOSTILE[int(rng.integers(len(HOSTILE)))])
         path.write_text('"'.join(words), encoding='utf-8', errors='replace')
         return
-    holders = list(_holders(plain))
     holder = holders[int(rng.integers(len(holders)))]
     keys: list[Any] = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
     key = keys[int(rng.integers(len(keys)))]
@@ -140,7 +141,11 @@ def _swap_value(path: Path, rng: np.random.Generator) -> None:
         del holder[key]
     else:
         holder[key] = HOSTILE[int(rng.integers(len(HOSTILE)))]
-    path.write_text(yaml.safe_dump(plain, sort_keys=False) if path.suffix == '.yaml' else json.dumps(plain))
+    try:
+        spoilt = yaml.safe_dump(plain, sort_keys=False) if path.suffix == '.yaml' else json.dumps(plain)
+    except ValueError:  # spoilt before, with more digits than Python writes
+        spoilt = text[::2]
+    path.write_text(spoilt, encoding='utf-8', errors='replace')
 
 
 def _holders(plain: Any) -> Any:
