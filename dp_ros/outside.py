@@ -12,9 +12,10 @@ import math
 import os
 import stat
 from collections import Counter
+from io import BufferedReader
 from pathlib import Path, PurePath
 from reprlib import Repr
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -44,7 +45,7 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a file that is one: a device or a pipe never ends, or waits for a writer."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -87,8 +88,11 @@ def inside(folder: Path, name: str, beside: str = '') -> Path:
     if not name or '\0' in name or pure.is_absolute() or '..' in pure.parts:
         raise DataError(f'got the path {shown(name)}, allowed one within the folder, without ..')
     path = folder / pure
-    real = path.resolve()
-    homes = [folder.resolve(), *([(folder / beside).resolve().parent] if beside else [])]
+    try:
+        real = path.resolve()
+        homes = [folder.resolve(), *([(folder / beside).resolve().parent] if beside else [])]
+    except (OSError, RuntimeError) as error:  # which of them for links in a circle, Python has changed
+        raise DataError(f'got {name}, links that lead nowhere ({error}), allowed files within {folder}') from error
     if not any(real.is_relative_to(home) for home in homes):
         raise DataError(f'got {name}, a link to {real}, allowed files within {folder}')
     return path

@@ -70,7 +70,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise DataError(f'{info.filename}: got npy version {version}, allowed 1.0 and 2.0')
-        shape, column_major, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, column_major, dtype = read_header(file)
         size = math.prod(shape) * dtype.itemsize
         if dtype.hasobject or dtype.kind not in 'biuf':
             raise DataError(f'{info.filename}: got {dtype}, which may be a pickle, allowed arrays of numbers')

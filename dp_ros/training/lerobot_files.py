@@ -38,8 +38,7 @@ def whole(path: Path) -> Iterator[None]:
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f'{where}: {error}') from error
     except Exception as error:
-        reason = f'{type(error).__name__}: {one_line(str(error))}'
-        raise DataError(f'{where}: damaged or of no known format ({reason}); allowed a whole dataset') from error
+        raise DataError(f'{where}: damaged or of no known format ({_reason(error)}); allowed a whole dataset') from error
 
 
 def dataset_file(folder: Path, name: str) -> Path:
@@ -89,10 +88,10 @@ def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
                 if taken > most:
                     raise DataError(f'got more than {most} bytes in memory, allowed {MOST_TIMES} times the file')
                 parts.append(part)
-            chosen = schema if known is None else pyarrow.schema([schema.field(name) for name in schema.names if name in known])
-            return pyarrow.Table.from_batches(parts, schema=chosen)
+            chosen = [schema.field(name) for name in schema.names if known is None or name in known]
+            return pyarrow.Table.from_batches(parts, schema=pyarrow.schema(chosen))
     except Exception as error:  # pyarrow's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be read ({type(error).__name__}: {one_line(str(error))})') from error
+        raise DataError(f'LeRobot dataset {file}: cannot be read ({_reason(error)})') from error
 
 
 def _batch(opened: Any, most: int) -> int:
@@ -145,7 +144,7 @@ def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> I
         with open_regular(file) as source, av.open(source, format=container_format) as container:
             stream = container.streams.video[0]
             if stream.width * stream.height > MOST_PIXELS:
-                raise DataError(f'LeRobot dataset {file}: got {stream.width} x {stream.height} pixels, allowed up to {MOST_PIXELS}')
+                raise _too_large(file, stream)
             stream.thread_type = 'AUTO'
             if start > 1.0 and stream.time_base:
                 container.seek(int(start / stream.time_base), stream=stream)
@@ -160,11 +159,21 @@ def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> I
     except DataError:
         raise
     except Exception as error:  # PyAV's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({type(error).__name__}: {one_line(str(error))})') from error
+        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({_reason(error)})') from error
 
 
 def _rgb(file: Path, frame: Any) -> np.ndarray:
     if frame.width * frame.height > MOST_PIXELS:
-        raise DataError(f'LeRobot dataset {file}: got {frame.width} x {frame.height} pixels, allowed up to {MOST_PIXELS}')
+        raise _too_large(file, frame)
     rgb: np.ndarray = frame.to_ndarray(format='rgb24')
     return rgb
+
+
+def _too_large(file: Path, picture: Any) -> DataError:
+    return DataError(
+        f'LeRobot dataset {file}: got {picture.width} x {picture.height} pixels, allowed up to {MOST_PIXELS}'
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f'{type(error).__name__}: {one_line(str(error))}'

@@ -66,7 +66,7 @@ class McapStorage:
                     raise ReaderError(f'no message index at offset {offset}')
                 left -= size
                 if left < 0:
-                    raise ReaderError(f'message indexes of more than {self._size} bytes, the file\'s size')
+                    raise ReaderError(f'message indexes of more bytes than the file has, {self._size}')
                 times, offsets = np.frombuffer(read_exact(bio, size), '<u8').reshape(-1, 2).T
                 yield channel, times[np.argsort(offsets, kind='stable')].tolist()
 

@@ -51,13 +51,13 @@ def unpack(data: bytes, allowance: Allowance) -> bytes:
 
 def check_packed(data: bytes, compression: str, size: int) -> None:
     """Raise :class:`DataError` unless a chunk unpacks to ``size`` bytes, by what its head says where it does."""
-    if not compression:
-        said, end = len(data), True
-    elif compression == 'zstd':
+    said: int | None = len(data)
+    end = True
+    if compression == 'zstd':
         said, end = zstd.get_frame_info(data).decompressed_size, zstd.get_frame_size(data) == len(data)
     elif compression == 'lz4':
-        said, end = lz4.frame.get_frame_info(data)['content_size'] or None, True
-    else:
+        said = lz4.frame.get_frame_info(data)['content_size'] or None
+    elif compression:
         raise DataError(f'got compression {compression!r}, allowed zstd, lz4 or none')
     if not end or (said is not None and said != size):
         raise DataError(f'got a chunk of {size} bytes that unpacks to {said}, allowed what it says')

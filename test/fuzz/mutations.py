@@ -88,7 +88,8 @@ def _insert(path: Path, rng: np.random.Generator) -> None:
 def _overwrite(path: Path, rng: np.random.Generator) -> None:
     """Make a number of 1, 2, 4 or 8 bytes the largest, zero, or one."""
     size = (1, 2, 4, 8)[int(rng.integers(4))]
-    value = (b'\xff' * size, b'\0' * size, b'\1' + b'\0' * (size - 1), b'\xff' * (size - 1) + b'\x7f')[int(rng.integers(4))]
+    values = (b'\xff' * size, b'\0' * size, b'\1' + b'\0' * (size - 1), b'\xff' * (size - 1) + b'\x7f')
+    value = values[int(rng.integers(4))]
 
     def change(data: bytearray) -> bytearray:
         at = _place(data, rng)
@@ -111,7 +112,8 @@ def _repeat(path: Path, rng: np.random.Generator) -> None:
 
 def _insert_text(path: Path, rng: np.random.Generator) -> None:
     deep = int(rng.integers(10, 30000))
-    texts = ('[' * deep, '{"a":' * deep, '- ' * deep, '<a>' * deep, BOMB, *(f'x: {tag}\n' for tag in TAGS), '\t', '\ufeff')
+    nested = ('[' * deep, '{"a":' * deep, '- ' * deep, '<a>' * deep)
+    texts = (*nested, BOMB, *(f'x: {tag}\n' for tag in TAGS), '\t', '\ufeff')
     text = texts[int(rng.integers(len(texts)))].encode()
 
     def change(data: bytearray) -> bytes:
@@ -148,18 +150,20 @@ def _swap_value(path: Path, rng: np.random.Generator) -> None:
     path.write_text(spoilt, encoding='utf-8', errors='replace')
 
 
-def _holders(plain: Any) -> Any:
-    if isinstance(plain, dict | list) and plain:
+def _holders(plain: Any, depth: int = 0) -> Any:
+    if isinstance(plain, dict | list) and plain and depth < 20:
         yield plain
         for value in plain.values() if isinstance(plain, dict) else plain:
-            yield from _holders(value)
+            yield from _holders(value, depth + 1)
 
 
 def _replace(path: Path, rng: np.random.Generator) -> None:
     """Put a file of another kind in its place, or one that is packed very small."""
     zeros = zlib.compress(b'\0' * 2**24)
-    others = (b'', b'PK\x03\x04' + zeros, b'\x89HDF\r\n\x1a\n' + zeros, b'SQLite format 3\0' * 100, b'#EXTM3U\n/etc/passwd\n',
-              b'\x89PNG\r\n\x1a\n' + zeros, b'PAR1' + zeros + b'\xff\xff\xff\x7fPAR1', b'\x80\x04cos\nsystem\n.', zeros)  # fmt: skip
+    others = (
+        b'', b'PK\x03\x04' + zeros, b'\x89HDF\r\n\x1a\n' + zeros, b'SQLite format 3\0' * 100, b'#EXTM3U\n/etc/passwd\n',
+        b'\x89PNG\r\n\x1a\n' + zeros, b'PAR1' + zeros + b'\xff\xff\xff\x7fPAR1', b'\x80\x04cos\nsystem\n.', zeros,
+    )  # fmt: skip
     path.write_bytes(others[int(rng.integers(len(others)))])
 
 

@@ -67,10 +67,9 @@ def _bag(storage: str, packed: str = '') -> Callable[[Path], None]:
         with BagWriter(folder, storage) as bag:
             for i in range(2 * COUNT):
                 t = 1_700_000_000_000_000_000 + i * 50_000_000
-                for topic in ('observation.state', 'action'):
-                    bag.write(
-                        topic, t, to_joint_state(stamp=t, name=JOINTS, position=[0.1, 0.01 * i], velocity=[], types=types)
-                    )
+                state = to_joint_state(stamp=t, name=JOINTS, position=[0.1, 0.01 * i], velocity=[], types=types)
+                bag.write('observation.state', t, state)
+                bag.write('action', t, state)
                 picture = np.full((16, 16, 3), i, np.uint8)
                 bag.write(
                     'top', t, to_compressed_image(stamp=t, pixels=picture, frame_id='', encoding='png', types=types)
