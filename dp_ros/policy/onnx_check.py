@@ -1,7 +1,7 @@
 """What an ONNX file may hold: its own weights, as large as they say, and a graph that ends.
 
 ONNX Runtime opens files that the graph names, wherever they lie, and reserves what a tensor claims to be. So the file
-is looked through first: protobuf (protobuf.dev/programming-guides/encoding), as far as ``onnx.proto`` has tensors in it.
+is looked through first: it is protobuf (protobuf.dev/programming-guides/encoding) as ``onnx.proto`` says.
 """
 
 from __future__ import annotations

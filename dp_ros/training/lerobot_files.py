@@ -20,7 +20,7 @@ MOST_PICTURE = 2**28
 MOST_TIMES, ALWAYS = 16, 2**28
 """A table takes up to so many times its file's size in memory; up to `ALWAYS` bytes whatever its size."""
 MOST_ROWS = 2**25
-_ROWS = 64
+_ROWS = 65536
 """Rows that are read at once."""
 _PLACE = re.compile(r'\{(\w+)(?::0?(\d{1,2})d)?\}')
 _CONTAINERS = {'.mp4': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'matroska', '.avi': 'avi'}
@@ -38,7 +38,8 @@ def whole(path: Path) -> Iterator[None]:
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f'{where}: {error}') from error
     except Exception as error:
-        raise DataError(f'{where}: damaged or of no known format ({_reason(error)}); allowed a whole dataset') from error
+        text = f'{where}: damaged or of no known format ({_reason(error)}); allowed a whole dataset'
+        raise DataError(text) from error
 
 
 def dataset_file(folder: Path, name: str) -> Path:
@@ -83,7 +84,7 @@ def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
             schema = opened.schema_arrow
             known = [name for name in columns if name in schema.names] or None
             parts, taken = [], 0
-            for part in opened.iter_batches(batch_size=_batch(opened, most), columns=known):
+            for part in opened.iter_batches(batch_size=_batch(opened, known, most), columns=known):
                 taken += part.nbytes
                 if taken > most:
                     raise DataError(f'got more than {most} bytes in memory, allowed {MOST_TIMES} times the file')
@@ -94,14 +95,17 @@ def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
         raise DataError(f'LeRobot dataset {file}: cannot be read ({_reason(error)})') from error
 
 
-def _batch(opened: Any, most: int) -> int:
-    """Return how many rows are read at once: many where they are narrow."""
+def _batch(opened: Any, known: list[str] | None, most: int) -> int:
+    """Return how many rows are read at once: of text and pictures so few that each may be all that is stored."""
     metadata = opened.metadata
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if size > most:
         raise DataError(f'got {size} bytes unpacked, allowed up to {most}, {MOST_TIMES} times the file')
-    narrow = metadata.num_rows > 0 and size < 1024 * metadata.num_rows
-    return 65536 if narrow else _ROWS
+    columns = [opened.schema.column(i) for i in range(len(opened.schema))]
+    chosen = [c for c in columns if known is None or c.path.split('.')[0] in known]
+    if not any(c.physical_type == 'BYTE_ARRAY' for c in chosen):
+        return _ROWS
+    return max(1, min(_ROWS, most // max(1, size)))
 
 
 def numbers_of(file: Path, column: str, values: Any) -> np.ndarray:
