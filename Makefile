@@ -1,5 +1,6 @@
 # make demo    install what the demo needs, run it; WORLD=pusht for the other robot
 # make test    install everything, lint, check types, run the tests
+# make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
 # make install-size    what a robot's installation weighs
 #
 # PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
@@ -18,7 +19,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest install-size clean
+.PHONY: demo test lint types pytest fuzz-files install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -33,6 +34,11 @@ types: $(VENV)/.test
 
 pytest: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
+
+fuzz-files: export FUZZ_FILES ?= 3000
+fuzz-files: export FUZZ_SEED ?= 100
+fuzz-files: $(VENV)/.test
+	$(VENV)/bin/python -m pytest test/fuzz/test_hostile_files.py
 
 install-size:
 	rm -rf build

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dp_ros import __version__
 from dp_ros.commands import compare, datasets, learn, measure, operate
-from dp_ros.errors import DpRosError
+from dp_ros.errors import DpRosError, one_line
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except DpRosError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {one_line(str(error)) if error.one_line else error}', file=sys.stderr)
         return 1
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)

@@ -23,7 +23,9 @@ STOP_SECONDS = 10.0
 
 
 class NodeDiedError(DpRosError, RuntimeError):
-    """A node's process ended by itself."""
+    """A node's process ended by itself; the end of its log is shown."""
+
+    one_line = False
 
 
 @dataclass(frozen=True, kw_only=True)
