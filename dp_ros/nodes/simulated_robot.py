@@ -3,6 +3,7 @@
 Physics step n happens at t0 + n * 10 ms with t0 a whole multiple of 100 ms, and stamps are these nominal times, so
 that readings fall exactly on control ticks. A step that comes late is caught up. One that is more than a second late is
 not: then time goes on from now, at a new t0, and the world has stood still meanwhile (`SimulatedRobot.skip_to`).
+Pictures, which take most of the time, are drawn if somebody looks at them, and left out while steps are late.
 """
 
 from __future__ import annotations
@@ -78,10 +79,11 @@ class SimulatedRobotNode(ManagedNode):
         self._stop = threading.Event()
         self._outputs: RobotOutputs | None = None
         self._late = 0
+        self._behind = 0  # of the step at hand, below 0 if it came in time
         self._told_resyncs = 0
         self._controller_node: ControllerParameters | None = None
         self._last_rejection = ''
-        self.counts = dict.fromkeys(('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs'), 0)
+        self.counts = dict.fromkeys(('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out'), 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
 
     # Lifecycle.
@@ -106,10 +108,11 @@ class SimulatedRobotNode(ManagedNode):
             camera=self.value('camera'),
             camera_rate=self.value('camera_rate'),
             controller=controller,
+            draws=self._draws,
         )
         self._robot.reset(self.value('seed'))
         self.counts = dict.fromkeys(self.counts, 0)
-        self._late = self._told_resyncs = 0
+        self._late = self._behind = self._told_resyncs = 0
         self._last_rejection = ''
         self._link = simulated_controller.LossyLink(self.value('seed'))
         self._stop.clear()
@@ -216,7 +219,7 @@ class SimulatedRobotNode(ManagedNode):
             if rate > 0:
                 now = clock()
                 early = began + round((self._robot.now + step - start) / rate) - now
-                self._late = max(self._late, -early)
+                self._behind, self._late = -early, max(self._late, -early)
                 if -early > LOST:
                     began, start = self._resync(now, -early)
                     continue
@@ -231,6 +234,15 @@ class SimulatedRobotNode(ManagedNode):
             self.counts['steps'] += 1
             if self.counts['steps'] % EPISODE_STEPS == 0:
                 self._outputs.tell_episode(episode)
+
+    def _draws(self, camera: str) -> bool:
+        """Whether to draw a picture that is due. Where the robot makes the time, there is always enough of it."""
+        assert self._outputs is not None
+        if not self._outputs.seen(camera):
+            return False
+        late = self._behind > LATE and not self.value('publish_clock')
+        self.counts['pictures_left_out'] += late
+        return not late
 
     def _resync(self, now: int, late: int) -> tuple[int, int]:
         """Leave out the time that was lost; return a time of the clock, and the robot's time then [ns].

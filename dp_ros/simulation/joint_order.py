@@ -19,7 +19,7 @@ class JointOrder:
 
     def __init__(self, joints: tuple[str, ...]) -> None:
         self._joints = joints
-        self._buffer = np.zeros(len(joints))
+        self._buffer: np.ndarray = np.zeros(len(joints))
 
     def held(self, positions: np.ndarray) -> None:
         """Take note of positions (A,) to hold, which pass through the buffer as well."""

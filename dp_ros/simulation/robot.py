@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,8 @@ class SimulatedRobot:
         multiple of its period.
     controller
         Instead of one with the default settings at the rate of the physics.
+    draws
+        Whether a picture that is due is worth its time, by the camera's name; None: all are.
 
     """
 
@@ -89,8 +91,10 @@ class SimulatedRobot:
         pose_rate: float = 100.0,
         camera_rate: float = 10.0,
         controller: JointTrajectoryController | None = None,
+        draws: Callable[[str], bool] | None = None,
     ) -> None:
         self.world = world
+        self._draws = draws
         self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
@@ -198,4 +202,6 @@ class SimulatedRobot:
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
         if self._due('camera'):
             for camera in world.cameras:
+                if self._draws is not None and not self._draws(camera):
+                    continue
                 yield ImageReading(stamp=self.now, camera=camera, pixels=world.render(camera))

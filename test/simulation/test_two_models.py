@@ -73,7 +73,7 @@ def test_both_models_command_the_same(rate: int, fields: int, desired: bool) -> 
 def test_both_models_command_the_same_when_they_are_deactivated_and_activated_again(last: bool, desired: bool) -> None:
     draw = np.random.default_rng(2 * last + desired)
     measured: np.ndarray = draw.normal(size=3)
-    speeds = np.zeros(3)
+    speeds: np.ndarray = np.zeros(3)
     settings = {'set_last_command_interface_value_as_state_on_activation': last}
     model = JointTrajectoryController(JOINTS, rate=250.0, interpolate_from_desired_state=desired, **settings)
     model.reset(measured)
