@@ -40,7 +40,9 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
         'allow_nonzero_velocity_at_trajectory_end': spec.allow_nonzero_velocity_at_trajectory_end,
         'allow_partial_joints_goal': spec.allow_partial_joints_goal,
         'allow_integration_in_goal_trajectories': False,
-        'set_last_command_interface_value_as_state_on_activation': True,
+        'set_last_command_interface_value_as_state_on_activation': (
+            spec.set_last_command_interface_value_as_state_on_activation
+        ),
         'action_monitor_rate': 20.0,
         'cmd_timeout': spec.cmd_timeout,
         'constraints.goal_time': spec.goal_time,
