@@ -112,6 +112,8 @@ class ControllerStates:
 
     Attributes
     ----------
+    controllers
+        As given.
     state_type, activity_type
         The types of the messages, None where they are not installed.
 
@@ -126,7 +128,7 @@ class ControllerStates:
         find: Callable[[str], type | None] = installed,
     ) -> None:
         self._node, self._joints = node, tuple(joints)
-        self._controllers = {name: tuple(own) for name, own in controllers.items()}
+        self.controllers = {name: tuple(own) for name, own in controllers.items()}
         self.state_type, self.activity_type = find(STATE), find(ACTIVITY)
         self._states: dict[str, Latest] = {}
         self._activities: dict[str, Latest] = {}
@@ -136,10 +138,10 @@ class ControllerStates:
         self.close()
         try:
             if self.state_type is not None:
-                for name, joints in self._controllers.items():
+                for name, joints in self.controllers.items():
                     self._states[name] = self._listen(f'{name}/controller_state', NEWEST, self.state_type, joints)
             if self.activity_type is not None:
-                for manager in {_manager(name) for name in self._controllers}:
+                for manager in {_manager(name) for name in self.controllers}:
                     self._activities[manager] = self._listen(f'{manager}/activity', LATCHED, self.activity_type, None)
         except Exception as error:  # installed in part, or for another version of ROS
             self._node.get_logger().warning(f'{STATUS}: cannot be heard: {error}')
@@ -165,7 +167,7 @@ class ControllerStates:
             return None
         positions: dict[str, float] = {}
         stamps = []
-        for name, joints in self._controllers.items():
+        for name, joints in self.controllers.items():
             found: Reference | None = self._states[name].value()
             if found is None or abs(now - found.stamp) > MAX_AGE:
                 return None
@@ -178,10 +180,10 @@ class ControllerStates:
     def inactive(self) -> str:
         """Return which controllers are known not to be active, in words, or ''."""
         found = []
-        for name in self._controllers:
+        for name in self.controllers:
             manager = self._activities.get(_manager(name))
             labels = manager.value() if manager is not None else None
-            label = labels.get(name.rsplit('/', 1)[1]) if labels else None
+            label = labels.get(name.rpartition('/')[2]) if labels else None
             if label is not None and label != 'active':
                 found.append(f'controller {name}: got the state {label!r}, allowed active')
         return '; '.join(found)
@@ -206,7 +208,7 @@ class ControllerStates:
 
 def _manager(controller: str) -> str:
     """Return the name of the controller_manager of a controller: it is in the same namespace."""
-    return f'{controller.rsplit("/", 1)[0]}/controller_manager'
+    return f'{controller.rpartition("/")[0]}/controller_manager'
 
 
 def _reference(message: Any, joints: tuple[str, ...]) -> Reference:

@@ -9,6 +9,7 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.controller_check import CONTROLLER_PARAMETERS, ControllerCheck, controller_names
+from dp_ros.nodes.controller_state import ControllerStates
 from dp_ros.nodes.ladder_settings import HOME_PATTERN
 from dp_ros.nodes.ladder_settings import PARAMETERS as LADDER_PARAMETERS
 from dp_ros.nodes.lifecycle import ManagedNode
@@ -47,6 +48,13 @@ def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -
     return CommandTopics(
         node, outputs, checks, require=node.value('require_controller'), dry_run=node.value('dry_run')
     )
+
+
+def make_controller_states(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> ControllerStates:
+    """Return what the controllers say themselves, where it can be heard; `open` it to listen."""
+    names = controller_names(node, outputs)
+    joints = {name: output.joints for name, output in zip(names, outputs, strict=True) if name}
+    return ControllerStates(node, joints, task.action.joints)
 
 
 def check_fallback(node: ManagedNode) -> None:

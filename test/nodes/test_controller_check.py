@@ -22,7 +22,7 @@ from dp_ros.nodes.command_topics import CommandTopics  # noqa: E402
 from dp_ros.nodes.controller_check import controller_names  # noqa: E402
 from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
 from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, make_command  # noqa: E402
+from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, make_command, make_controller_states  # noqa: E402
 from dp_ros.policy.outputs import Output  # noqa: E402
 from dp_ros.policy.rungs import Cause  # noqa: E402
 from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
@@ -319,6 +319,14 @@ def test_a_name_that_is_given_is_in_the_publishers_namespace(ros):
     assert controller_names(node, [ARM]) == ('/left/driver',)
     node = Watched(ros, controller='/other/driver').node
     assert controller_names(node, [ARM]) == ('/other/driver',)
+
+
+def test_what_a_controller_says_itself_is_heard_under_its_name(ros):
+    node = Watched(ros, namespace='/left').node
+    hand = Output(name='hand', topic='/right/hand/joint_trajectory', joints=('a',))
+    arm = Output(name='arm', topic=TOPIC, joints=('b',))
+    states = make_controller_states(node, TASK, [arm, hand])
+    assert states.controllers == {'/left/arm_controller': ('b',), '/right/hand': ('a',)}
 
 
 @pytest.mark.parametrize(
