@@ -5,6 +5,7 @@ The node that moves the robot goes on meanwhile: nothing here waits. `look` is c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,9 +108,10 @@ class ControllerCheck:
             return
         now = self._node.steady()
         if new:
+            self._stop_asking()
             self.refusal, self._checked, self._since = '', False, now
-            self._ask()
-        elif self.refusal and self._query is None and now - self._answered_at >= AFRESH:
+        afresh = bool(self.refusal) and now - self._answered_at >= AFRESH
+        if self._query is None and (afresh or not self._checked):
             self._ask()
         if self._query is not None:
             self._query.step()
@@ -136,8 +138,9 @@ class ControllerCheck:
         self._gids, self.refusal, self._checked = NOBODY, '', False
 
     def _ask(self) -> None:
-        self._stop_asking()
-        self._query = ParameterQuery(self._node, self.name, self._expected.names, self._judge)
+        # What the middleware can't do now it may the next time; whoever moves an arm must not stop for that.
+        with contextlib.suppress(RuntimeError):
+            self._query = ParameterQuery(self._node, self.name, self._expected.names, self._judge)
 
     def _stop_asking(self) -> None:
         if self._query is not None:

@@ -57,11 +57,15 @@ class ParameterQuery:
         if self._question is None or now < self._due:
             return
         client, request = self._question
-        if not client.service_is_ready():
+        try:
+            if not client.service_is_ready():
+                return
+            future = client.call_async(request)
+        except RuntimeError:  # the middleware's: who asks must not stop for that, and may ask again
+            self._due = now + AGAIN
             return
         if len(self._asked) >= OPEN:
             client.remove_pending_request(self._asked.popleft())
-        future = client.call_async(request)
         self._asked.append(future)
         self._due, self._pause = now + self._pause, min(2 * self._pause, SELDOM)
         future.add_done_callback(partial(self._answered, self._question))

@@ -250,6 +250,26 @@ def test_a_question_whose_answer_is_lost_is_put_again(ros, appear, monkeypatch):
     assert asked == ['ListParameters_Request'] * 2 + ['GetParameters_Request']
 
 
+@pytest.mark.parametrize(
+    ('owner', 'name'), [(Client, 'call_async'), (Client, 'service_is_ready'), (ManagedNode, 'create_client')]
+)
+def test_what_the_middleware_refuses_is_tried_again(ros, appear, monkeypatch, owner, name):
+    calls, call = [], getattr(owner, name)
+
+    def fail_twice(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) < 3:
+            raise RuntimeError('failed')
+        return call(*args)
+
+    monkeypatch.setattr(parameter_query, 'AGAIN', 1)
+    watched = Watched(ros)
+    monkeypatch.setattr(owner, name, fail_twice)
+    appear()
+    watched.free()
+    assert len(calls) > 2
+
+
 def test_looking_never_waits_for_the_controller(ros):
     """Nobody answers within this thread, so a look that waited would find nothing and take its whole time."""
     watched = Watched(ros, controller_wait=60.0)
