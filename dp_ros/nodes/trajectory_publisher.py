@@ -27,7 +27,6 @@ from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.nodes import garbage, ladder_report
 from dp_ros.nodes.chunk_ledger import ChunkLedger
-from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.nodes.joint_states import STATUS as JOINT_STATES
@@ -37,7 +36,7 @@ from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
-from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
+from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_fallback, make_command
 from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.nodes.sources import SourceWatch
@@ -98,10 +97,8 @@ class TrajectoryPublisher(ManagedNode):
         self._planner = make_planner(self, bundle, limits, robot)
         self._ladder = make_ladder(self, bundle.task)
         self._home = read_home(self, limits)
-        outputs = make_outputs(self, bundle)
-        check_controllers(self, bundle.task, outputs)
         check_fallback(self)
-        self._command = CommandTopics(self, outputs, dry_run=self.value('dry_run'))
+        self._command = make_command(self, bundle.task, make_outputs(self, bundle))
         timeout = to_nanoseconds(self.value('heartbeat_timeout'))
         self._permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))

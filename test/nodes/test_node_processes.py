@@ -215,7 +215,7 @@ def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(
     start_all(start, tiny, but=('simulated_robot',))
     ros.status('observation_buffer: observations', WARN, 'joint_states: no message yet; block_pose: no message yet')
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
-    ros.status('trajectory_publisher: ladder', WARN, 'no chunk yet')
+    ros.status('trajectory_publisher: ladder', ERROR, 'got only /tester who listens, allowed an active')
     assert commands == []
 
 
