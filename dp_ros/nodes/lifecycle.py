@@ -271,6 +271,8 @@ class ManagedNode(GuardedNode):
         if self.active and any(p.name == 'use_sim_time' for p in parameters):
             reason = 'use_sim_time: got a change while active, allowed before'
             return SetParametersResult(successful=False, reason=reason)
+        if not all(p.name for p in parameters):  # rclpy takes it for one that was declared
+            return SetParametersResult(successful=False, reason="parameter: got the name '', allowed a declared one")
         proposed = {p.name: p.value for p in parameters if p.name in self._known}
         try:
             for name, value in proposed.items():

@@ -22,6 +22,7 @@ from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
 from dp_ros.nodes.realtime import CpuLatency, take_priority
+from dp_ros.nodes.sources import Sources
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
@@ -41,6 +42,7 @@ class PolicyExecutor(ManagedNode):
         self._goals: GoalInbox | None = None
         self._outlet: ChunkOutlet | None = None
         self._inputs: list[Any] = []
+        self._sources: Sources | None = None
         self._refused = 0
         self._forget_windows()
         self._cpu_latency = CpuLatency(self)
@@ -95,6 +97,7 @@ class PolicyExecutor(ManagedNode):
         self._inference.clear()
         self._refused = 0
         task = self._bundle.task
+        self._sources = Sources(self, self._topics(task.streams))
         depth = 2 * task.obs_horizon + 3
         if self.exchange is not None:
             self.exchange.take(OBSERVATION, self._take)
@@ -110,8 +113,7 @@ class PolicyExecutor(ManagedNode):
         if self.exchange is None:
             return
         streams = bundle.task.streams
-        topics = tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
-        self.exchange.agree(OBSERVATION, self, (topics, streams))
+        self.exchange.agree(OBSERVATION, self, (self._topics(streams), streams))
 
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
@@ -165,6 +167,9 @@ class PolicyExecutor(ManagedNode):
     def _topic(self, stream: Stream) -> str:
         return f'observation_buffer/{stream.name}'
 
+    def _topics(self, streams: Sequence[Stream]) -> tuple[str, ...]:
+        return tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
+
     def _receiver(self, stream: Stream) -> Callable[[Any], None]:
         decoded = replace(stream, compressed=False) if isinstance(stream, ImageStream) else stream
         return lambda message: self._receive(decoded, message)
@@ -210,7 +215,7 @@ class PolicyExecutor(ManagedNode):
         """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
         assert self._bundle is not None and self._settings is not None and self._inference is not None
         assert self._goals is not None
-        if self._inference.latched:
+        if self._is_latched():
             return
         missing = self._goals.missing()
         if missing:
@@ -222,14 +227,27 @@ class PolicyExecutor(ManagedNode):
             self._last_window = window.stamp
             self._inference.submit(window, self._settings, self._goals.goal)
 
+    def _is_latched(self) -> bool:
+        """Look who publishes observations, and latch if that is more than one node; return whether it is latched."""
+        assert self._inference is not None and self._sources is not None
+        if not self._inference.latched and (fault := self._sources.fault()):
+            self._inference.latch(fault)
+        return bool(self._inference.latched)
+
     # What is said.
 
     def _say(self, text: str) -> None:
         self.get_logger().error(text)
-        self.refresh()
+        self._report()
 
     def refresh(self) -> None:
         """Say whether chunks come, and how fast."""
+        if self.active and self._inference is not None:
+            self._is_latched()
+        self._report()
+
+    def _report(self) -> None:
+        # In any thread: the inference's says what it found.
         if not self.active or self._bundle is None or self._inference is None or self._settings is None:
             return
         assert self._goals is not None
