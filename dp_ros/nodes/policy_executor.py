@@ -52,6 +52,7 @@ class PolicyExecutor(ManagedNode):
         self._partial: dict[int, dict[str, np.ndarray]] = {}
         self._newest = 0
         self._last_window: int | None = None
+        self._listeners = 0
         self._gap = self._windowed = 0  # [ns] between the last two observations; stamp of the last window
 
     @property
@@ -66,6 +67,9 @@ class PolicyExecutor(ManagedNode):
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
         take_priority(self)  # first: threads that are made from here on have it too
         self._cpu_latency.configure()
+        # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
+        # And before anything that is refused, so that `cleanup` finds it.
+        self._outlet = ChunkOutlet(self)
         policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
@@ -78,7 +82,6 @@ class PolicyExecutor(ManagedNode):
         if policy.bundle.has_critic and policy.samples == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self._settings = policy.bundle, settings
-        self._outlet = ChunkOutlet(self)  # first, so that `cleanup` finds it whatever is refused
         self._outlet.agree()
         self._agree(policy.bundle)
         self._inference = Inference(self._outlet, self.now, self._say)
@@ -222,10 +225,17 @@ class PolicyExecutor(ManagedNode):
             self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
             return
         steps = self._settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
-        due = self._last_window is None or window.stamp - self._last_window >= steps
+        newly_heard = self._newly_heard()
+        due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard
         if due or self._inference.waiting:
             self._last_window = window.stamp
             self._inference.submit(window, self._settings, self._goals.goal)
+
+    def _newly_heard(self) -> bool:
+        """Whether someone listens who did not get the last chunk, as after a start: to wait for the next is long."""
+        assert self._outlet is not None
+        before, self._listeners = self._listeners, self._outlet.listeners()
+        return self._listeners > before
 
     def _is_latched(self) -> bool:
         """Look who publishes observations, and latch if that is more than one node; return whether it is latched."""
