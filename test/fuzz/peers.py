@@ -36,6 +36,7 @@ from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, Nod
 TEST = Path(__file__).parents[1]
 CONFIG = TEST.parent / 'config' / 'pusht.yaml'
 DEMONSTRATOR = 'demonstrator'
+CONTROLLER = 'arm_controller'
 LIMIT = 60.0  # [s] of waiting for what takes a small part of it
 TYPES = (*range(12), 99, 254, 255)  # of a parameter's value; 0 to 9 exist
 LABELS = ('configure', 'activate', 'deactivate', 'cleanup', 'shutdown', 'transition_error', 'destroy', '', 'x' * 300)
@@ -187,7 +188,7 @@ class Peers:
         self.nodes |= {name: self._node(name) for name in POLICY_NODES}
 
     def _find(self) -> set[str]:
-        for name in self.targets:
+        for name in (*self.targets, CONTROLLER):
             for topic, (kind, *_) in self.peer.get_subscriber_names_and_types_by_node(name, '/'):
                 self.topics[topic] = hostile.class_of(kind)
             for service, (kind, *_) in self.peer.get_service_names_and_types_by_node(name, '/'):
@@ -252,8 +253,8 @@ class Peers:
 
     def set(self) -> None:
         """Set parameters, declared or not, to values of any type number."""
-        node = self.rng.choice(self.targets)
-        names = [*self.parameters[node], 'use_sim_time', '', 'none.such', 'x' * 1000, 'limits.x', '\x00']
+        node = self.rng.choice((*self.targets, CONTROLLER))
+        names = [*self.parameters.get(node, ()), 'use_sim_time', '', 'none.such', 'x' * 1000, 'limits.x', '\x00']
         together = self.rng.random() < 0.3
         kind = SetParametersAtomically if together else SetParameters
         request = kind.Request()
@@ -309,6 +310,10 @@ class Peers:
             request = GetParameters.Request(names=['autostart'])
             (value,) = self.call(GetParameters, f'/{name}/get_parameters', request).values
             assert value.bool_value, f'{name}: autostart has changed'
+        # The controller's, while there is one.
+        if self.peer.count_services(f'/{CONTROLLER}/get_parameters'):
+            request = GetParameters.Request(names=['joints'])
+            assert self.call(GetParameters, f'/{CONTROLLER}/get_parameters', request).values
 
 
 def run(folder: Path, *, seed: int, count: int, composed: bool) -> Peers:
