@@ -27,7 +27,12 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
 
     def live(ending: Ending) -> int:
         node = create()
-        code = spin((node,), ending)
+        try:
+            code = spin((node,), ending)
+        except BaseException:
+            if ending.signalled and not ending.begun:  # interrupted while it was starting, and closed
+                node.ended()
+            raise
         if ended_in_order(code, ending):
             node.ended()
         return code
