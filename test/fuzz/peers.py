@@ -273,7 +273,8 @@ class Peers:
     def broken_request(self) -> None:
         """Send bytes that are no request, past the client that would not."""
         service, kind = self.rng.choice(sorted(self.services.items()))
-        self._publish(f'rq{service}Request', self.draw.broken(kind.Request, None), kind.Request, self.stranger, bare=True)
+        data = self.draw.broken(kind.Request, None)
+        self._publish(f'rq{service}Request', data, kind.Request, self.stranger, bare=True)
 
     def transition(self) -> None:
         """Ask for a transition, there or not."""

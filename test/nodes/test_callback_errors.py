@@ -134,7 +134,7 @@ def test_a_message_that_cannot_be_decoded_is_named_with_its_topic_and_is_harmles
 def test_what_cannot_be_taken_leaves_the_node_with_ears(loop):
     """As with a middleware that raises where another drops what it cannot decode."""
     heard: list[Any] = []
-    subscription = Node.create_subscription(loop.node, JointState, '/states', heard.append, 10)
+    subscription: Any = Node.create_subscription(loop.node, JointState, '/states', heard.append, 10)
     publisher = loop.ros.tester.create_publisher(JointState, '/states', 10)
     loop.until(publisher.get_subscription_count, 'the subscription')
     subscription.msg_type = object  # so that taking fails
@@ -209,8 +209,8 @@ def test_what_fails_because_ros_has_ended_comes_out(loop):
 def clock(monkeypatch) -> list[float]:
     """Return the time, and what was slept."""
     now = [100.0, 0.0]
-    monkeypatch.setattr(callback_errors.time, 'monotonic', lambda: now[0])
-    monkeypatch.setattr(callback_errors.time, 'sleep', lambda seconds: now.__setitem__(1, now[1] + seconds))
+    monkeypatch.setattr('dp_ros.nodes.callback_errors.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('dp_ros.nodes.callback_errors.time.sleep', lambda s: now.__setitem__(1, now[1] + s))
     return now
 
 
@@ -243,7 +243,7 @@ class Reports:
     """Keeps what would stand on /diagnostics."""
 
     def __init__(self) -> None:
-        self.last: tuple[Any, ...] = ()
+        self.last: Any = None
 
     def report(self, *args: Any, now: bool = False) -> None:
         self.last = args
@@ -253,7 +253,7 @@ def test_the_status_calms_down_and_still_counts(clock):
     reports = Reports()
     errors = CallbackErrors(rclpy.logging.get_logger('test'), reports)
     errors.report()
-    assert reports.last == (), 'nothing is said where nothing was wrong'
+    assert reports.last is None, 'nothing is said where nothing was wrong'
     for where in ('timer', 'timer', 'subscription /a'):
         errors.note(CallbackError(where=where, error=ValueError('no'), harmless=where != 'timer'))
     errors.report()

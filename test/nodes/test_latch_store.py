@@ -147,7 +147,8 @@ def test_deactivated_and_activated_a_latch_stays(path):
     'content',
     [
         b'', b'{', b'[]', b'null', b'{"latched": ""}', b'{"latched": 1, "running": []}', b'\xff\xfe', b'[' * 50_000,
-        b'{"latched": "", "running": [1]}', b'{"latched": "", "running": [{"pid": 1}]}', b'{"latched": "", "running": 5}',
+        b'{"latched": "", "running": [1]}', b'{"latched": "", "running": [{"pid": 1}]}',
+        b'{"latched": "", "running": 5}',
         b'{"latched": "", "running": [{"pid": "x", "started": 1, "boot": ""}]}', b' ' * 200_000,
     ],
 )  # fmt: skip
@@ -162,7 +163,7 @@ def test_a_file_that_cannot_be_read_counts_as_stopped(path, content):
 
 def test_a_folder_where_nothing_can_be_written_is_refused_with_what_to_set(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ConfigError, match='state_folder: got .* allowed a folder that this user may write to'):
+    with pytest.raises(ConfigError, match=r'state_folder: got .* allowed a folder that this user may write to'):
         store(tmp_path / 'file' / 'dp_ros' / 'x.json').begin()
 
 

@@ -13,8 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 
-from dp_ros.nodes import sources as module  # noqa: E402
-from dp_ros.nodes.command_topics import UNKNOWN  # noqa: E402
+from dp_ros.nodes.command_topics import NAMELESS, UNKNOWN  # noqa: E402
 from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
 from dp_ros.nodes.sources import Sources  # noqa: E402
 
@@ -81,7 +80,7 @@ def test_one_whose_name_has_not_come_through_counts_once_it_should_have():
     graph = Graph('buffer', UNKNOWN)
     sources = Sources(graph, ['/a'])
     assert sources.fault() == ''
-    graph.now = module.NAMELESS
+    graph.now = NAMELESS
     assert sources.fault() == ''
     graph.now += 1
     assert 'one without a name' in sources.fault()
