@@ -1,6 +1,7 @@
 # make demo    install what the demo needs, run it; WORLD=pusht for the other robot
 # make test    install everything, lint, check types, run the tests
 # make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
+# make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one
 # make install-size    what a robot's installation weighs
 #
 # PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
@@ -19,7 +20,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest fuzz-files install-size clean
+.PHONY: demo test lint types pytest fuzz-files fuzz-peers install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -39,6 +40,10 @@ fuzz-files: export FUZZ_FILES ?= 3000
 fuzz-files: export FUZZ_SEED ?= 100
 fuzz-files: $(VENV)/.test
 	$(VENV)/bin/python -m pytest test/fuzz/test_hostile_files.py
+
+fuzz-peers: $(VENV)/.test
+	$(VENV)/bin/python test/fuzz/peers.py $(if $(SEED),--seed $(SEED))
+	$(VENV)/bin/python test/fuzz/peers.py --composed $(if $(SEED),--seed $(SEED))
 
 install-size:
 	rm -rf build

@@ -18,8 +18,10 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare('dp_ros')
+RESPAWN = [SHARE, '/config/respawn.yaml']  # a file, since only one of several nodes knows the parameter
 RESPAWN_DELAY = 1.0  # [s]
-POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
+PUBLISHER = 'trajectory_publisher'
+POLICY_NODES = ('observation_buffer', 'policy_executor', PUBLISHER)
 CONTAINER = 'policy_container'
 
 ARGUMENTS = [
@@ -72,8 +74,8 @@ ARGUMENTS = [
         'respawn',
         default_value='false',
         description='Start a policy node again when it ends, whatever ended it; false: the rest is shut down with it. '
-        'The robot stays at rest until ~/reset where that is what the ladder says. Not with composed: a publisher that '
-        'ended with the others would not know that it was stopped.',
+        'The robot stays at rest until ~/reset where that is what the ladder says, and where the trajectory_publisher '
+        'ended abnormally: it keeps a latch in a file (keep_latch, state_folder).',
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
@@ -105,6 +107,12 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
     return {'on_exit': Shutdown(reason=f'{executable} ended')}
 
 
+def _kept(context: LaunchContext, executable: str) -> list[Any]:
+    """Return the parameters by which the publisher, alone or among others, stays latched when it is started again."""
+    respawn = LaunchConfiguration('respawn').perform(context) == 'true'
+    return [RESPAWN] if respawn and executable in (PUBLISHER, CONTAINER) else []
+
+
 def _speed(given: str) -> float | None:
     try:
         return float(given) if given else None
@@ -124,11 +132,12 @@ def _nodes(context: LaunchContext) -> list[Node]:
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
     composed = LaunchConfiguration('composed').perform(context) == 'true'
-    if composed and LaunchConfiguration('respawn').perform(context) == 'true':
-        raise ValueError('respawn: got true with composed, allowed false: a stop until ~/reset would be forgotten')
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [
-        *(_node(executable, policy, **_ending(context, executable)) for executable in executables),
+        *(
+            _node(executable, policy + _kept(context, executable), **_ending(context, executable))
+            for executable in executables
+        ),
         _node(
             'simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim')),
             **_ending(context, 'simulated_robot'),

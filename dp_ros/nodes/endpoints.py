@@ -110,3 +110,8 @@ class SingleSource:
             return None
         text = f'{self.topic}: got {len(others)} publishers, {", ".join(others)}, allowed one'
         return Reason(cause=Cause.PUBLISHER, text=text)
+
+
+def first_fault(sources: Iterable[SingleSource]) -> str:
+    """Return the first fault of several sources, or ''."""
+    return next((str(fault) for source in sources if (fault := source.fault())), '')

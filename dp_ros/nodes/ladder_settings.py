@@ -7,6 +7,7 @@ import numpy as np
 from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.nodes.latch_store import LatchStore, latch_file
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.ladder import Ladder
@@ -66,6 +67,15 @@ PARAMETERS = [
         name='max_clock_step', default=0.1, low=0.001, high=LONGEST,
         description='The clock jumped if it gained or lost more than this [s] within half a control step.',
     ),
+    Param(
+        name='state_folder', default='',
+        description='Where the node keeps a small file that says whether it runs and whether it is latched: after an '
+        'abnormal end the next one starts latched. Empty: $ROS_HOME, or ~/.ros.',
+    ),
+    Param(
+        name='keep_latch', default=False,
+        description='Keep a latch over an orderly end too, for where the node is started again by itself.',
+    ),
 ]  # fmt: skip
 
 
@@ -91,6 +101,14 @@ def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
         joint_decelerate=to_nanoseconds(node.value('joint_state_timeout')),
     )
     return Ladder(thresholds, fallback=node.value('fallback'))
+
+
+def make_latch_store(node: ManagedNode) -> LatchStore | None:
+    """Return where a node's latch is kept; None for one that moves nothing."""
+    if node.value('dry_run'):
+        return None
+    path = latch_file(node, node.value('state_folder'))
+    return LatchStore(path, keep=node.value('keep_latch'), say=node.get_logger().error)
 
 
 def read_home(node: ManagedNode, limits: JointLimits) -> np.ndarray | None:

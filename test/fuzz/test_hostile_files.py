@@ -44,8 +44,8 @@ def test_a_spoilt_file_is_refused_in_one_line_or_read(specimens: Path, capsys: p
         if not trial.right:
             wrong.append(trial)
             with capsys.disabled():
-                print(f'\n{trial}')  # noqa: T201
+                print(f'\n{trial}')
     with capsys.disabled():
-        print(f'\n{COUNT} files from seed {SEED}: {dict(sorted(found.items()))}')  # noqa: T201
+        print(f'\n{COUNT} files from seed {SEED}: {dict(sorted(found.items()))}')
     assert sum(found.values()) == COUNT
     assert not wrong
