@@ -8,6 +8,7 @@ from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.lifecycle import ManagedNode
+from dp_ros.nodes.local_reset import COMMAND, ResetSocket, socket_path
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.limits import JointLimits
@@ -66,6 +67,11 @@ PARAMETERS = [
         name='max_clock_step', default=0.1, low=0.001, high=LONGEST,
         description='The clock jumped if it gained or lost more than this [s] within half a control step.',
     ),
+    Param(
+        name='allow_reset', default='service', choices=('service', 'local'),
+        description='Who may release a latch: service: anyone on the network, by ~/reset; local: only this user at '
+        f'this machine, by `{COMMAND}`.',
+    ),
 ]  # fmt: skip
 
 
@@ -91,6 +97,13 @@ def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
         joint_decelerate=to_nanoseconds(node.value('joint_state_timeout')),
     )
     return Ladder(thresholds, fallback=node.value('fallback'))
+
+
+def make_reset_socket(node: ManagedNode) -> ResetSocket | None:
+    """Return where a person at this machine releases the latch; None where the service ~/reset does."""
+    if node.value('allow_reset') == 'service':
+        return None
+    return ResetSocket(socket_path(node.context.get_domain_id(), node.get_fully_qualified_name()))
 
 
 def read_home(node: ManagedNode, limits: JointLimits) -> np.ndarray | None:
