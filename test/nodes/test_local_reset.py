@@ -222,7 +222,12 @@ def test_the_command_shows_the_reason_and_asks(publisher, capsys, monkeypatch):
     one = publisher()
     monkeypatch.setattr(sys.stdin, 'isatty', lambda: True, raising=False)
     questions: list[str] = []
-    monkeypatch.setattr('builtins.input', lambda question: questions.append(question) or 'n')
+
+    def no(question: str) -> str:
+        questions.append(question)
+        return 'n'
+
+    monkeypatch.setattr('builtins.input', no)
     assert main(['reset']) == 1
     assert one.resets == 0
     shown = capsys.readouterr().out
