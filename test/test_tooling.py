@@ -27,7 +27,8 @@ def test_the_tests_run_where_launchs_plugins_are_installed(tmp_path: Path, name:
     (info / 'entry_points.txt').write_text(f'[pytest11]\n{name} = plugin_of_launch\n')
     path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get('PYTHONPATH', '')])
     command = [sys.executable, '-m', 'pytest', '-q', '--collect-only', '-p', 'no:cacheprovider']
-    arguments: dict[str, Any] = {'cwd': ROOT, 'env': {**os.environ, 'PYTHONPATH': path}, 'capture_output': True, 'text': True}
+    env = {**os.environ, 'PYTHONPATH': path}
+    arguments: dict[str, Any] = {'cwd': ROOT, 'env': env, 'capture_output': True, 'text': True}
     done = subprocess.run([*command, 'test/test_messages.py'], timeout=240, **arguments)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     unblocked = subprocess.run([*command, '-o', 'addopts=', 'test/test_messages.py'], timeout=240, **arguments)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterator
@@ -142,3 +145,28 @@ def test_nobody_but_the_publisher_and_the_demonstrator_commands_the_controller()
 def test_nobody_changes_parameters_or_states_of_the_nodes():
     asked = {use.name.rsplit('/', 1)[1] for uses in allowed().values() for use in uses if use.action == 'request'}
     assert asked == {'get_parameters', 'list_parameters', 'hold', 'reset'}
+
+
+@pytest.mark.parametrize('node', ['trajectory_publisher', CONTAINER])
+def test_without_a_key_where_one_is_demanded_a_node_says_so_and_does_not_start(tmp_path, node):
+    (tmp_path / 'enclaves').mkdir()
+    security = {
+        'ROS_SECURITY_ENABLE': 'true',
+        'ROS_SECURITY_STRATEGY': 'Enforce',
+        'ROS_SECURITY_KEYSTORE': str(tmp_path),
+    }
+    command = [sys.executable, '-m', f'dp_ros.nodes.{node}', '--ros-args', '--enclave', f'/dp_ros/{node}']
+    done = subprocess.run(
+        command, env={**os.environ, **security}, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert 'SECURITY ERROR' in done.stderr + done.stdout
+    assert 'Traceback' not in done.stderr
+
+
+def test_arguments_that_ros_does_not_know_are_named():
+    command = [sys.executable, '-m', 'dp_ros.nodes.observation_buffer', '--ros-args', '-p', 'no value']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert 'no value' in done.stderr
+    assert 'Traceback' not in done.stderr
