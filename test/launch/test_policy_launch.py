@@ -18,6 +18,7 @@ pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed; i
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchService
@@ -25,7 +26,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'log_level',
+    'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -93,6 +94,17 @@ def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn, composed)
         again = respawn == 'true' and node.node_executable != 'simulated_robot'
         assert node._ExecuteLocal__respawn == again
         assert bool(node._ExecuteLocal__on_exit) != again
+
+
+@pytest.mark.parametrize(('given', 'below'), [({}, '/dp_ros'), ({'enclave': '/cell_3/dp_ros'}, '/cell_3/dp_ros')])
+@pytest.mark.parametrize('composed', ['true', 'false'])
+def test_each_process_is_in_the_enclave_of_its_name(given, below, composed):
+    context = LaunchContext()
+    context.launch_configurations['enclave'] = below
+    for node in nodes(sim='true', params_file='x.yaml', composed=composed, **given):
+        words = [[getattr(substitution, 'text', None) for substitution in word] for word in node.cmd]
+        enclave = node.cmd[words.index(['--enclave']) + 1]
+        assert perform_substitutions(context, enclave) == f'{below}/{node.node_executable}'
 
 
 def test_a_publisher_that_would_forget_a_stop_is_not_started_again():
