@@ -84,6 +84,12 @@ ARGUMENTS = [
         description='Least severe messages that are logged.',
         choices=['debug', 'info', 'warn', 'error', 'fatal'],
     ),
+    DeclareLaunchArgument(
+        'enclave',
+        default_value='/dp_ros',
+        description="What the nodes' SROS 2 enclaves are below, each of the name of its executable, as in "
+        'config/sros2/policies.xml. Without ROS_SECURITY_ENABLE it means nothing.',
+    ),
 ]
 
 
@@ -94,7 +100,10 @@ def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
         name=None if executable == CONTAINER else executable,  # a name would be that of all three
         namespace=LaunchConfiguration('namespace'),
         parameters=[LaunchConfiguration('params_file'), *parameters],
-        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        arguments=[
+            '--ros-args', '--log-level', LaunchConfiguration('log_level'),
+            '--enclave', [LaunchConfiguration('enclave'), f'/{executable}'],
+        ],
         output='screen',
         **options,
     )

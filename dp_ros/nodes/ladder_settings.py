@@ -9,6 +9,7 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.latch_store import LatchStore, latch_file
 from dp_ros.nodes.lifecycle import ManagedNode
+from dp_ros.nodes.local_reset import COMMAND, ResetSocket, socket_path
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.limits import JointLimits
@@ -76,6 +77,11 @@ PARAMETERS = [
         name='keep_latch', default=False,
         description='Keep a latch over an orderly end too, for where the node is started again by itself.',
     ),
+    Param(
+        name='allow_reset', default='service', choices=('service', 'local'),
+        description='Who may release a latch: service: anyone on the network, by ~/reset; local: only this user at '
+        f'this machine, by `{COMMAND}`.',
+    ),
 ]  # fmt: skip
 
 
@@ -109,6 +115,13 @@ def make_latch_store(node: ManagedNode) -> LatchStore | None:
         return None
     path = latch_file(node, node.value('state_folder'))
     return LatchStore(path, keep=node.value('keep_latch'), say=node.get_logger().error)
+
+
+def make_reset_socket(node: ManagedNode) -> ResetSocket | None:
+    """Return where a person at this machine releases the latch; None where the service ~/reset does."""
+    if node.value('allow_reset') == 'service':
+        return None
+    return ResetSocket(socket_path(node.context.get_domain_id(), node.get_fully_qualified_name()))
 
 
 def read_home(node: ManagedNode, limits: JointLimits) -> np.ndarray | None:

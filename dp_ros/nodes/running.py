@@ -12,7 +12,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
-from dp_ros.errors import DpRosError
+from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.nodes import garbage
 from dp_ros.nodes.callback_errors import CallbackError, Patience, describe, owns
 from dp_ros.nodes.ending import Ending, orderly
@@ -46,7 +46,10 @@ def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads:
 
         def begin() -> int:
             listed = list(args) if args is not None else None
-            rclpy.init(args=listed, signal_handler_options=SignalHandlerOptions.NO)
+            try:
+                rclpy.init(args=listed, signal_handler_options=SignalHandlerOptions.NO)
+            except RuntimeError as error:  # no key where SROS 2 demands one, or arguments that are none of ROS's
+                raise ConfigError(f'ROS: got no beginning ({error}), allowed one') from error
             return live(ending)
 
         try:

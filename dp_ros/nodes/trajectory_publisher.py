@@ -33,9 +33,10 @@ from dp_ros.nodes.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.nodes.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.joint_states import JointStates
-from dp_ros.nodes.ladder_settings import make_ladder, make_latch_store, read_home
+from dp_ros.nodes.ladder_settings import make_ladder, make_latch_store, make_reset_socket, read_home
 from dp_ros.nodes.latch_store import LatchStore
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.nodes.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
@@ -75,6 +76,7 @@ class TrajectoryPublisher(ManagedNode):
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
+        self._reset_socket: ResetSocket | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._ledger = ChunkLedger(self.diagnostics)
@@ -155,6 +157,7 @@ class TrajectoryPublisher(ManagedNode):
         self._timer = self.create_timer(min(dt / 2, LOOK) / 1e9, self._on_timer, clock=clock)
         triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
         self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
+        self._reset_socket = make_reset_socket(self)
 
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -182,6 +185,9 @@ class TrajectoryPublisher(ManagedNode):
 
     def _stop(self) -> None:
         assert self._motion is not None
+        if self._reset_socket is not None:
+            self._reset_socket.close()
+            self._reset_socket = None
         if self.context.ok():
             try:
                 self._motion.end()
@@ -329,20 +335,25 @@ class TrajectoryPublisher(ManagedNode):
         rung = self._motion.ladder.rung
         self._heartbeat.beat(ladder_report.LEVELS[rung], rung.name.lower())
         self._report.say()
+        if self._reset_socket is not None:
+            ladder = self._motion.ladder
+            self._reset_socket.serve(str(ladder.reason) if ladder.latched else '', self._reset)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = self._reset() if self._reset_socket is None else ONLY_HERE
+        response.success, response.message = answer.success, answer.message
+        return response
+
+    def _reset(self) -> Answer:
         assert self._motion is not None
         before = self._motion.ladder.reason if self._motion.ladder.latched else None
         self._chunk_sources = SourceWatch(RESTARTS)
         objection = self._motion.reset()
-        response.success = not objection
-        if objection:
-            response.message = f'not reset: {objection}'
-        else:
-            response.message = f'reset after: {before}' if before else 'it was not stopped'
-        self.get_logger().info(response.message)
+        said = f'reset after: {before}' if before else 'it was not stopped'
+        answer = Answer(success=not objection, message=f'not reset: {objection}' if objection else said)
+        self.get_logger().info(answer.message)
         self._report.say()
-        return response
+        return answer
 
     def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._motion is not None

@@ -19,6 +19,7 @@ pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed; i
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchService
@@ -26,7 +27,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'log_level',
+    'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -109,6 +110,17 @@ def test_a_publisher_that_is_started_again_keeps_its_latch(respawn, composed):
     for (*_, below) in (file for files in kept.values() for file in files):
         (node,) = yaml.safe_load((PATH.parents[1] / below.lstrip('/')).read_text()).items()
         assert node == ('/**/trajectory_publisher', {'ros__parameters': {'keep_latch': True}})
+
+
+@pytest.mark.parametrize(('given', 'below'), [({}, '/dp_ros'), ({'enclave': '/cell_3/dp_ros'}, '/cell_3/dp_ros')])
+@pytest.mark.parametrize('composed', ['true', 'false'])
+def test_each_process_is_in_the_enclave_of_its_name(given, below, composed):
+    context = LaunchContext()
+    context.launch_configurations['enclave'] = below
+    for node in nodes(sim='true', params_file='x.yaml', composed=composed, **given):
+        words = [[getattr(substitution, 'text', None) for substitution in word] for word in node.cmd]
+        enclave = node.cmd[words.index(['--enclave']) + 1]
+        assert perform_substitutions(context, enclave) == f'{below}/{node.node_executable}'
 
 
 def launch_until(done: Callable[[], bool], **arguments: str) -> int:
