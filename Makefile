@@ -2,6 +2,8 @@
 # make test    install everything, lint, check types, run the tests
 # make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
 # make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one
+# make fuzz    attack the publisher with 10,000 random sequences in simulated time, and its real process with a few
+# make fuzz-live    attack its real process with 200; SEED=n repeats a run
 # make install-size    what a robot's installation weighs
 #
 # PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
@@ -9,6 +11,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORLD ?= push_block
+SEQUENCES ?= 10000
+SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 99999))')
+SEED := $(SEED)
 INSTALL = -m pip install --disable-pip-version-check --quiet $(PIP_ARGS)
 # No build isolation: the same setuptools builds everywhere. PEP 517: pip, not setup.cfg, says where scripts go.
 BUILD = --no-build-isolation --use-pep517
@@ -20,7 +25,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest fuzz-files fuzz-peers install-size clean
+.PHONY: demo test lint types pytest fuzz-files fuzz-peers fuzz fuzz-live install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -44,6 +49,13 @@ fuzz-files: $(VENV)/.test
 fuzz-peers: $(VENV)/.test
 	$(VENV)/bin/python test/fuzz/peers.py $(if $(SEED),--seed $(SEED))
 	$(VENV)/bin/python test/fuzz/peers.py --composed $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.test
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.offline --sequences $(SEQUENCES) --seed $(SEED)
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 5 --seed $(SEED)
+
+fuzz-live: $(VENV)/.test
+	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 200 --seed $(SEED)
 
 install-size:
 	rm -rf build

@@ -83,7 +83,8 @@ class SimulatedRobotNode(ManagedNode):
         self._told_resyncs = 0
         self._controller_node: ControllerParameters | None = None
         self._last_rejection = ''
-        self.counts = dict.fromkeys(('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out'), 0)
+        counted = ('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out')
+        self.counts = dict.fromkeys(counted, 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
 
     # Lifecycle.
@@ -118,8 +119,11 @@ class SimulatedRobotNode(ManagedNode):
         self._stop.clear()
         assert self._outputs is not None
         self._outputs.describe()
-        self._subscription = self.create_subscription(
-            JointTrajectory, self.value('topics.command'), self._on_command, simulated_controller.QOS
+        # The controller's node is who listens, as with ros2_control: it is known by its name.
+        self._listener = self if self._controller_node is None else self._controller_node.node
+        topic = str(self.resolve_topic_name(self.value('topics.command')))
+        self._subscription = self._listener.create_subscription(
+            JointTrajectory, topic, self._on_command, simulated_controller.QOS
         )
         self._services_on = [
             self.create_service(Trigger, '~/reset', self._on_reset),
@@ -135,7 +139,7 @@ class SimulatedRobotNode(ManagedNode):
         self._stop.set()
         self._thread.join(STOP_TIMEOUT)
         self._thread = None
-        self.destroy_subscription(self._subscription)
+        self._listener.destroy_subscription(self._subscription)
         for service in self._services_on:
             self.destroy_service(service)
         self.diagnostics.forget(STATUS)

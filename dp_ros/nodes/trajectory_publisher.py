@@ -139,7 +139,7 @@ class TrajectoryPublisher(ManagedNode):
             permission=self._permission,
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
             sender=Sender(self._planner, self._prepare, self._send, self.now, repeat=self._repeat, wake=self._wake),
-            sources=[SingleSource(self, topic, self.steady) for topic in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
+            sources=[SingleSource(self, t, self.steady) for t in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
             say=self.get_logger().error,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)

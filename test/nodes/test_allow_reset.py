@@ -17,7 +17,7 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from dp_ros.nodes import command_topics, hearing, local_reset  # noqa: E402
+from dp_ros.nodes import command_topics, local_reset  # noqa: E402
 from dp_ros.nodes.local_reset import Answer, ask, choose, listening  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
 from test.nodes.test_trajectory_publisher import LIMITS, MS, T0, Live, started  # noqa: E402
@@ -32,7 +32,6 @@ REASON = '~/hold was called'
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder of its own for $ROS_HOME. Listeners hear from the first moment."""
     monkeypatch.setattr(command_topics, 'SETTLE', 0)
-    monkeypatch.setattr(hearing, 'DEAF', 0)
     with tempfile.TemporaryDirectory(prefix='dp') as folder:
         monkeypatch.setenv('ROS_HOME', folder)
         yield Path(folder)

@@ -23,7 +23,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
-from dp_ros.nodes import command_topics, hearing, trajectory_publisher  # noqa: E402
+from dp_ros.nodes import command_topics, trajectory_publisher  # noqa: E402
 from dp_ros.nodes.callback_errors import CallbackError  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
@@ -49,7 +49,6 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 def known_at_once(monkeypatch):
     """Listeners hear from the first moment; a test that is about those that don't puts it back."""
     monkeypatch.setattr(command_topics, 'SETTLE', 0)
-    monkeypatch.setattr(hearing, 'DEAF', 0)
 
 
 class Live:

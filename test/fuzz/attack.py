@@ -1,0 +1,252 @@
+"""Carries out a sequence against nodes, be they real ones or simulated: that is the port's.
+
+Between the events all is well: joint states at 100 Hz are true, and chunks of a smooth policy come as they should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from .controller import Controller
+from .curves import SECOND
+from .events import Event
+from .judge import Limits, Marks
+from .signals import Chunk, JointState, Policy
+
+JOINT_STATE_PERIOD = SECOND // 100
+OPERATOR = 7 * SECOND // 10  # after which someone calls ~/reset
+
+
+class Port(Protocol):
+    """What an attack acts on."""
+
+    controller: Controller
+
+    def now(self) -> int:
+        """Return steady time [ns]."""
+
+    def joint_state(self, state: JointState, peer: bool = False) -> None:
+        """Publish a joint state."""
+
+    def chunk(self, chunk: Chunk, peer: bool = False) -> None:
+        """Publish a chunk."""
+
+    def act(self, event: Event) -> None:
+        """Do what is done to the nodes and the controller."""
+
+    def undo(self, event: Event) -> None:
+        """Take it back."""
+
+    def latched(self) -> bool:
+        """Return whether only ~/reset lets the robot move."""
+
+    def reset(self) -> None:
+        """Call ~/reset."""
+
+
+@dataclass
+class Attack:
+    """The state of a sequence: what lies at the moment, what is to be taken back, and when."""
+
+    port: Port
+    policy: Policy
+    limits: Limits
+    joints: tuple[str, ...]
+    every: int  # [ns] between two chunks
+    rng: np.random.Generator
+    marks: Marks = field(default_factory=Marks)
+    lies: list[tuple[int, int, Event]] = field(default_factory=list)
+    later: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
+    mute_until: int = 0
+    next_chunk: int = 0
+    next_state: int = 0
+    latched_since: int | None = None
+    _last_stamp: int = 0
+    _last_state: JointState | None = None
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self.port.now()
+        for due in sorted((entry for entry in self.later if entry[0] <= now), key=lambda entry: entry[0]):
+            self.later.remove(due)
+            due[1]()
+        if now >= self.next_state:
+            self.next_state += JOINT_STATE_PERIOD * ((now - self.next_state) // JOINT_STATE_PERIOD + 1)
+            self._joint_state(now)
+        if now >= self.next_chunk:
+            self.next_chunk = now + self.every
+            if now >= self.mute_until:
+                self.port.chunk(self.good(now))
+        self._operator(now)
+
+    def due(self) -> int:
+        """Return when `tick` has something to do again [ns, steady]."""
+        return min([self.next_state, self.next_chunk, *(at for at, _ in self.later)])
+
+    def good(self, now: int) -> Chunk:
+        """Return a chunk as it should be."""
+        self._last_stamp = max(now + self.port.controller.offset - int(self.rng.integers(20_000_000, 80_000_000)), 1)
+        return self._made(self._last_stamp, self.policy.steps)
+
+    def _made(self, stamp: int, steps: int) -> Chunk:
+        times = self.policy.control_dt * np.arange(steps, dtype=np.int64)
+        return Chunk(stamp=stamp, joints=self.joints, times=times, actions=self.policy.actions(stamp, steps))
+
+    def _operator(self, now: int) -> None:
+        if not self.port.latched():
+            self.latched_since = None
+        elif self.latched_since is None:
+            self.latched_since = now
+        elif now - self.latched_since > OPERATOR:
+            self.latched_since = now
+            self.port.reset()
+
+    # Events.
+
+    def apply(self, event: Event) -> None:
+        """Let an event happen."""
+        now = self.port.now()
+        seconds = float(event.values.get('seconds', 0.0))
+        until = now + round(seconds * SECOND)
+        if event.kind == 'chunk':
+            for chunk in self._hostile(event, now):
+                self.port.chunk(chunk)
+        elif event.kind == 'mute':
+            self.mute_until = until
+        elif event.kind == 'lie':
+            self.lies.append((now, until, event))
+            self.marks.add('lie', now, until)
+        else:
+            self._act(event, now, until if seconds else None)
+
+    def _act(self, event: Event, now: int, until: int | None) -> None:
+        mark = {'controller_off': 'inactive', 'controller_restart': 'inactive'}.get(event.kind, event.kind)
+        self.marks.add(mark, now, until)
+        self.port.act(event)
+        if until is not None:
+            self.later.append((until, lambda: self.port.undo(event)))
+            if event.kind == 'peer':
+                self.marks.add('lie', now, until)
+                self._echo(event, until)
+
+    def _echo(self, event: Event, until: int) -> None:
+        """Publish joint states or chunks of another source until a time."""
+        now = self.port.now()
+        topic = event.values['topic']
+        if now >= until or topic in ('enable', 'command'):
+            return
+        if topic == 'action_chunk':
+            other = replace(self.policy, phase=self.policy.phase + 2.0)
+            stamp = max(now + self.port.controller.offset - 50_000_000, 1)
+            made = self._made(stamp, self.policy.steps)
+            self.port.chunk(replace(made, actions=other.actions(stamp, self.policy.steps)), peer=True)
+            self.later.append((now + 5 * JOINT_STATE_PERIOD, lambda: self._echo(event, until)))
+            return
+        place = 0.5 if event.values['topic'] == 'joint_states' else 0.0
+        names = self.joints if place else ('finger_1', 'finger_2')
+        stamp = max(now + self.port.controller.offset, 1)
+        rest = [place] * len(names)
+        self.port.joint_state(JointState(names=names, positions=rest, velocities=rest, stamp=stamp), peer=True)
+        self.later.append((now + JOINT_STATE_PERIOD, lambda: self._echo(event, until)))
+
+    def calm(self) -> None:
+        """End all that goes on, and take it back."""
+        self.lies.clear()
+        self.mute_until = 0
+        pending, self.later = sorted(self.later, key=lambda entry: entry[0]), []
+        for _, undo in pending:
+            undo()
+        self.later.clear()
+
+    # What is said.
+
+    def _joint_state(self, now: int) -> None:
+        true = self.port.controller.measured(now)
+        stamp = max(now + self.port.controller.offset, 1)
+        state: JointState | None = JointState(
+            names=self.joints, positions=true.positions.tolist(), velocities=true.velocities.tolist(), stamp=stamp
+        )
+        self.lies = [lie for lie in self.lies if lie[1] > now]
+        for since, _, event in self.lies:
+            state = state and self._lied(state, (now - since) / SECOND, event)
+        if state is not None:
+            self._last_state = state
+            self.port.joint_state(state)
+
+    def _lied(self, state: JointState, since: float, event: Event) -> JointState | None:
+        what, size, joint = event.values['what'], float(event.values['size']), int(event.values['joint'])
+        positions, velocities = list(state.positions), list(state.velocities)
+        if joint >= len(positions) or what == 'silent':
+            return None if what == 'silent' else state
+        if what in ('glitch', 'burst'):
+            positions[joint] += size
+        elif what == 'drift':
+            positions[joint] += size * since
+        elif what == 'noise':
+            positions[joint] += 0.03 * min(abs(size), 1.0) * self.rng.standard_normal()
+        elif what == 'not_finite':
+            positions[joint] = float(np.nan if size > 0 else np.inf)
+        elif what == 'speed':
+            velocities[joint] = 1e200 if abs(size) > 1.0 else 12.0 * np.sign(size) if abs(size) > 0.1 else 30 * size
+        elif what == 'frozen' and self._last_state is not None:
+            return replace(self._last_state, stamp=state.stamp)
+        elif what == 'stamp_repeats' and self._last_state is not None:
+            return replace(state, stamp=self._last_state.stamp)
+        elif what == 'renamed':
+            return replace(state, names=(*state.names[:-1], 'nobody'))
+        elif what == 'missing':
+            return JointState(
+                names=state.names[1:], positions=positions[1:], velocities=velocities[1:], stamp=state.stamp
+            )
+        elif what == 'short':
+            return replace(state, positions=positions[:-1])
+        ways = {'stamp_zero': 0, 'stamp_old': state.stamp - round(abs(size) * SECOND)}
+        ways['stamp_ahead'] = state.stamp + round(abs(size) * SECOND)
+        stamp = max(ways.get(what, state.stamp), 0)
+        return replace(state, positions=positions, velocities=velocities, stamp=stamp)
+
+    def _hostile(self, event: Event, now: int) -> list[Chunk]:
+        rng, what = np.random.default_rng(event.values['seed']), event.values['what']
+        robot = now + self.port.controller.offset
+        good = self.good(now)
+        actions, joint = good.actions.copy(), int(rng.integers(len(self.joints)))
+        late = {'stale': -int(rng.integers(SECOND // 2, 5 * SECOND)), 'early': int(rng.integers(1, 3 * SECOND))}
+        if what in late:
+            return [self._made(max(robot + late[what], 1), self.policy.steps)]
+        lengths = {'long': int(rng.choice([40, 200, 2000])), 'short': int(rng.integers(1, 4))}
+        if what in lengths:
+            return [self._made(good.stamp, lengths[what])]
+        if what == 'jump':
+            actions[int(rng.integers(16)) :, joint] += rng.choice([-1, 1]) * 10 ** rng.uniform(-2, 0.2)
+        elif what == 'noise':
+            actions += rng.standard_normal(actions.shape) * 10 ** rng.uniform(-3, -0.5)
+        elif what == 'fast':
+            actions = self.policy.centre + (actions - self.policy.centre) * float(rng.uniform(1.5, 4.0))
+        elif what == 'not_finite':
+            actions[int(rng.integers(16)), joint] = rng.choice([np.nan, np.inf, -np.inf])
+        elif what == 'huge':
+            actions[int(rng.integers(16)), joint] = rng.choice([1e300, -1e300, 1e18, 1e9])
+        elif what in ('outside', 'just_outside'):
+            more = rng.uniform(0.1, 2.0) if what == 'outside' else rng.uniform(0.0, 0.006)
+            actions[int(rng.integers(16)) :, joint] = self.limits.upper[joint] + more
+        elif what == 'reordered':
+            return [replace(good, joints=good.joints[::-1], actions=actions[:, ::-1])]
+        elif what == 'other_joints':
+            return [replace(good, joints=(*good.joints[:-1], 'nobody'))]
+        elif what == 'fewer_joints':
+            return [replace(good, joints=good.joints[:-1], actions=actions[:, :-1])]
+        elif what == 'other_steps':
+            return [replace(good, times=good.times * 2)]
+        elif what == 'zero_stamp':
+            return [replace(good, stamp=0)]
+        made = replace(good, actions=actions)
+        if what == 'same_stamp':
+            return [good, made]
+        if what == 'twin':
+            other = self._made(good.stamp + int(rng.integers(1, 20_000_000)), self.policy.steps)
+            return [good, other]
+        return [made]

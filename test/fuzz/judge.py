@@ -1,0 +1,259 @@
+"""What is wrong with the commands that a controller was made to give, cycle by cycle.
+
+Velocity and acceleration are divided differences of the commanded positions: those of a curve within its limits are
+within them too, whatever the rate, so where a plan is in force nothing but rounding is allowed on top. Where it is not:
+
+- a bridge, from where the robot is to a first point: strict too, unless something lied, jumped or was lost within
+  `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
+  where it measures the robot, which no message changes
+- the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
+  its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied
+  from `BLIND` before: then nobody could know
+- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of
+  the clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .controller import Controller, Piece
+from .curves import SECOND, Curve, Message, extremes
+
+ROUNDING = 1e-6
+NEAR = 1e-7  # [rad or m]
+SPEED_MARGIN, BEND_MARGIN = 0.25, 1.0
+ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
+UPSET = SECOND // 2
+BLIND = 3 * SECOND // 10
+MEMORY = SECOND
+STILL = 1e-6  # [/s]
+BLOCK = 20_000
+DISTURBANCES = ('lie', 'clock', 'active', 'inactive', 'lost', 'stall', 'peer')
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Limits:
+    """Of each joint, (A,)."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+    velocity: np.ndarray
+    acceleration: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Box:
+    """Where a tool must be: ``tool`` maps positions (N, A) to points (N, D)."""
+
+    tool: Callable[[np.ndarray], np.ndarray]
+    lower: np.ndarray
+    upper: np.ndarray
+    slack: float = 1e-6
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something that must not be, at a time [ns, steady]."""
+
+    at: int
+    kind: str
+    text: str
+
+
+@dataclass
+class Marks:
+    """What was done to the robot and its software, and when [ns, steady]."""
+
+    spans: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def add(self, kind: str, since: int, until: int | None = None) -> None:
+        """Note what lasted from ``since`` to ``until``."""
+        self.spans.append((since, since if until is None else until, kind))
+
+    def between(self, since: int, until: int, kinds: Iterable[str]) -> set[str]:
+        """Return which of the kinds happened within a time."""
+        return {kind for begin, end, kind in self.spans if kind in kinds and begin <= until and end >= since}
+
+
+def judged(
+    controller: Controller, limits: Limits, marks: Marks, since: int, until: int, box: Box | None = None
+) -> list[Fault]:
+    """Return what was wrong from ``since`` to ``until`` [ns, steady]."""
+    controller.advance(until)
+    faults = [fault for arrival, message in _different(controller) for fault in _in_itself(message, arrival, limits)]
+    faults += [
+        Fault(at, 'rejected by the controller', why)
+        for at, why in controller.heard.rejected
+        if not marks.between(at - MEMORY, at, ('clock',))
+    ]
+    period = controller.setup.period
+    for begin in range(since, until, BLOCK * period):
+        end = min(begin + (BLOCK + 2) * period, until)
+        cycles = np.arange(controller.cycle_at(begin), end, period)
+        if len(cycles) > 3:
+            faults += _cycles(controller, limits, marks, cycles, since) + _outside(controller, box, cycles)
+    faults += _endings(controller, limits, marks, until)
+    return sorted(faults)
+
+
+def _different(controller: Controller) -> list[tuple[int, Message]]:
+    """Return the messages that were taken, without the copies of the one before."""
+    found: list[tuple[int, Message]] = []
+    for arrival, message in controller.heard.taken:
+        if not found or not _same(found[-1][1], message):
+            found.append((arrival, message))
+    return found
+
+
+def _same(one: Message, other: Message) -> bool:
+    return one.stamp == other.stamp and np.array_equal(one.positions, other.positions)
+
+
+def _in_itself(message: Message, arrival: int, limits: Limits) -> list[Fault]:
+    """Return how a message leaves the limits, executed or not: it is what happens if no other follows."""
+    columns = (message.positions, message.velocities, message.accelerations)
+    if not all(np.isfinite(values).all() for values in columns if values is not None):
+        return [Fault(arrival, 'message', 'not finite')]
+    beyond = np.maximum(message.positions - limits.upper, limits.lower - message.positions).max()
+    found = [Fault(arrival, 'message', f'a point {beyond:.3g} beyond a position limit')] if beyond > NEAR else []
+    if len(message.times) < 2:
+        return found
+    least, greatest, speed, bend = extremes(Curve.through(message, 0))
+    for what, value, allowed in (
+        ('position', greatest - limits.upper, NEAR),
+        ('position', limits.lower - least, NEAR),
+        ('velocity', speed / limits.velocity - 1, ROUNDING),
+        ('acceleration', bend / limits.acceleration - 1, 2 * ROUNDING),
+    ):
+        if not value.max() <= allowed:
+            segment, joint = (int(i) for i in np.unravel_index(value.argmax(), value.shape))
+            where = f'{what} of joint {joint} in segment {segment} of {len(speed)}'
+            found.append(Fault(arrival, 'message', f'{where}: over its limit by {value.max():.3g}'))
+    return found
+
+
+def _cycles(controller: Controller, limits: Limits, marks: Marks, cycles: np.ndarray, since: int) -> list[Fault]:
+    places = controller.commanded(cycles, 1)[0]
+    dt = controller.setup.period / SECOND
+    speed = np.diff(places, axis=0) / dt
+    bend = np.diff(places, 2, axis=0) / dt**2
+    fast, strong = np.ones(len(speed)), np.ones(len(bend))
+    more = np.zeros_like(speed)
+    for number in range(controller.piece_at(int(cycles[0])), len(controller.pieces)):
+        piece = controller.pieces[number]
+        if piece.since > cycles[-1]:
+            break
+        _relax(controller, number, marks, cycles, (fast, strong, more))
+    found = []
+    for kind, values, at in (
+        ('velocity', np.abs(speed) - more - limits.velocity * (fast[:, None] + ROUNDING), 1),
+        ('acceleration', np.abs(bend) - limits.acceleration * (strong[:, None] + ROUNDING) - 1e-9 / dt, 1),
+        ('position', np.maximum(places - limits.upper, limits.lower - places) - NEAR, 0),
+    ):
+        over = ~(values <= 0.0)
+        for row in _first_of_each(over.any(axis=1)):
+            joint = int(np.nanargmax(values[row]))
+            got = {'velocity': speed, 'acceleration': bend, 'position': places}[kind][row, joint]
+            piece = controller.pieces[controller.piece_at(int(cycles[min(row + at, len(cycles) - 1)]))]
+            found.append(Fault(int(cycles[row + at]), kind, f'{got:.4f} of joint {joint}, {_told(piece, since)}'))
+    return found
+
+
+def _outside(controller: Controller, box: Box | None, cycles: np.ndarray) -> list[Fault]:
+    if box is None:
+        return []
+    tool = box.tool(controller.commanded(cycles, 1)[0])
+    beyond = np.maximum(tool - box.upper, box.lower - tool).max(axis=1)
+    rows = _first_of_each(beyond > box.slack)
+    return [Fault(int(cycles[row]), 'box', f'the tool is outside, by {beyond[row]:.3g}') for row in rows]
+
+
+def _first_of_each(over: np.ndarray) -> list[int]:
+    """Return where runs of true begin, at most a few: what follows is mostly the same fault."""
+    rows = np.nonzero(over)[0]
+    return [int(row) for i, row in enumerate(rows) if i == 0 or row - rows[i - 1] > 50][:5]
+
+
+def _told(piece: Piece, origin: int) -> str:
+    stamp = '' if piece.message is None else f', stamp {"0" if not piece.message.stamp else "absolute"}'
+    return f'{piece.kind} since {(piece.since - origin) / SECOND:.3f} s{stamp}'
+
+
+def _relax(
+    controller: Controller,
+    number: int,
+    marks: Marks,
+    cycles: np.ndarray,
+    allowed: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Allow more in the cycles in which a piece begins, and on its bridge; see the module's text."""
+    fast, strong, more = allowed
+    piece = controller.pieces[number]
+    before = controller.pieces[max(number - 1, 0)]
+    begin = int(np.searchsorted(cycles, piece.since))
+    step, turns = slice(max(begin - 1, 0), begin), slice(max(begin - 2, 0), begin)
+    if piece.kind in ('stepped', 'held'):
+        leapt = piece.kind == 'stepped' and _leap(controller, piece.since) > 0.005
+        after = int(np.searchsorted(cycles, piece.since + UPSET)) if leapt else begin
+        fast[step.start : after], strong[turns.start : after] = np.inf, np.inf
+        return
+    lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
+    if piece.kind == 'anchored':
+        if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
+            strong[turns] = np.inf
+            fast[step] = np.maximum(fast[step], ASTRAY * SECOND / controller.setup.period)
+            if marks.between(before.since - BLIND, piece.since, ('lie',)):
+                fast[step] = np.inf
+        return
+    moving = _moving(controller, piece.since)
+    if piece.own_step is not None and begin and begin <= len(more):
+        more[begin - 1] += piece.own_step / (controller.setup.period / SECOND)
+        if piece.own_step.max() > NEAR or moving:
+            strong[turns] = np.inf
+        if moving and controller.setup.from_desired:
+            fast[step] += 1.0  # the last command counts from the cycle before: it steps twice
+    if lately or moving:
+        end = int(np.searchsorted(cycles, piece.bridge_end)) + 1
+        until = controller.pieces[number + 1].since if number + 1 < len(controller.pieces) else cycles[-1] + 1
+        end = min(end, int(np.searchsorted(cycles, until)))
+        fast[max(begin - 1, 0) : end] += SPEED_MARGIN
+        strong[max(begin - 2, 0) : end] += BEND_MARGIN
+
+
+def _leap(controller: Controller, since: int) -> float:
+    """Return how far the command moves in the cycle after ``since``."""
+    cycle = controller.cycle_at(since)
+    places = controller.commanded(np.array([cycle - controller.setup.period, cycle]), 1)[0]
+    return float(np.abs(places[1] - places[0]).max())
+
+
+def _moving(controller: Controller, cycle: int) -> bool:
+    """Return whether the robot moved before a cycle."""
+    last = cycle - controller.setup.period
+    at = np.array([last, last - round(controller.setup.lag * SECOND)])
+    return bool(np.abs(controller.commanded(at, 2)[1]).max() > STILL)
+
+
+def stopping(limits: Limits) -> int:
+    """Return how long an ending may take until all rests [ns]."""
+    return round(max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max())) * SECOND)
+
+
+def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:
+    """Return where something did not rest in time after it was to."""
+    found = []
+    for since, end, kind in marks.spans:
+        begin = since + stopping(limits)
+        if kind != 'ended' or begin >= min(end, until):
+            continue
+        cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)
+        speed = np.abs(controller.commanded(cycles, 2)[1]).max(axis=1)
+        if (speed > STILL).any():
+            last = int(np.nonzero(speed > STILL)[0][-1])
+            took = (cycles[last] - since) / SECOND
+            found.append(Fault(int(cycles[last]), 'not at rest', f'{took:.3f} s after the ending, {speed[last]:.4f}'))
+    return found

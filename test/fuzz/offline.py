@@ -1,0 +1,270 @@
+"""Sequences of events against the publisher's planner, ladder and motion in simulated time.
+
+PYTHONPATH=test python -m fuzz.offline --sequences 10000 --seed 1
+PYTHONPATH=test python -m fuzz.offline --only 1:17      sequence 17 of seed 1 alone, with all that happens in it
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dp_ros.policy.kinematics import Chain
+from dp_ros.policy.urdf import parse_urdf
+from dp_ros.policy.workspace import Workspace
+
+from .attack import Attack
+from .controller import Controller, Setup
+from .curves import SECOND
+from .events import Event, drawn
+from .judge import Box, Fault, Limits, Marks, judged, stopping
+from .planar import box_of, urdf_text
+from .product import Options
+from .report import say
+from .signals import Policy
+from .simulated import Simulation
+
+WEIGHTS = {
+    'chunk': 30.0, 'lie': 22.0, 'mute': 3.0, 'peer': 3.0, 'parameter': 2.0, 'stall': 6.0, 'lifecycle': 3.0, 'hold': 2.0,
+    'reset': 4.0, 'clock': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0,
+}  # fmt: skip
+START = 1_700_000_000 * SECOND
+RECOVERY, MOVES = 4.0, 1e-3
+X_MIN = 0.05  # [m]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a sequence is about, all drawn from its seed."""
+
+    seed: tuple[int, int]
+    control_dt: int
+    simulated: bool
+    boxed: bool
+    latency: float
+    loss: float
+    every: int
+    setup: Setup
+    limits: Limits
+    planner: dict[str, Any]
+    ending: str
+
+    @classmethod
+    def drawn(cls, seed: int, number: int) -> tuple[Case, np.random.Generator]:
+        """Draw one, and return what draws the rest."""
+        rng = np.random.default_rng([seed, number])
+        count = int(rng.choice([1, 2, 3, 7], p=[0.2, 0.4, 0.3, 0.1]))
+        setup = Setup(
+            joints=tuple(f'joint_{i}' for i in range(count)),
+            rate=int(rng.choice([100, 125, 250, 500, 1000])),
+            lag=float(np.round(rng.uniform(0.0, 0.06), 4)),
+            from_desired=bool(rng.random() < 0.4),
+        )
+        control_dt = int(rng.choice([100, 100, 100, 50, 50, 20])) * 1_000_000
+        bend = float(rng.choice([5.0, 10.0, 20.0]))
+        limits = Limits(
+            lower=np.full(count, -2.9), upper=np.full(count, 2.9), velocity=rng.choice([1.0, 2.0, 3.0], size=count),
+            acceleration=np.full(count, bend),
+        )  # fmt: skip
+        latency = float(np.round(rng.uniform(0.0, 0.02), 4))
+        planner = {
+            'splice_margin': round((max(0.03, latency + 2.5 / setup.rate)) * SECOND),
+            'blend_steps': int(rng.choice([0, 4, 8])),
+            'stop_on_path': bool(rng.random() < 0.7),
+            'accelerations': bool(rng.random() < 0.2),
+            'keep_steps': 12,
+        }
+        case = cls(
+            seed=(seed, number),
+            control_dt=control_dt,
+            simulated=bool(rng.random() < 0.2),
+            boxed=bool(count > 1 and rng.random() < 0.2),
+            latency=latency,
+            loss=float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.5])),
+            every=max(int(rng.choice([4, 8])) * control_dt, SECOND // 10),
+            setup=setup,
+            limits=limits,
+            planner=planner,
+            ending=str(rng.choice(['hold', 'deactivate'])),
+        )
+        return case, rng
+
+    @property
+    def box(self) -> Box | None:
+        """What the tool must stay in."""
+        return box_of(len(self.setup.joints), x_min=X_MIN) if self.boxed else None
+
+    @property
+    def options(self) -> Options:
+        """What the product is made with."""
+        workspace = None
+        if self.boxed:
+            chain: Chain = parse_urdf(urdf_text(self.setup.joints, self.limits)).chain(self.setup.joints, 'tool')
+            inf = float('inf')
+            workspace = Workspace(chain=chain, lower=(X_MIN, -inf, -inf), upper=(inf, inf, inf))
+        return Options(
+            joints=self.setup.joints, control_dt=self.control_dt, limits=self.limits, planner=self.planner,
+            workspace=workspace, simulated=self.simulated,
+        )  # fmt: skip
+
+
+class Sequence:
+    """One sequence, and its verdict."""
+
+    def __init__(self, case: Case, rng: np.random.Generator, *, loud: bool) -> None:
+        self.case, self.loud, self.faults = case, loud, list[Fault]()
+        self.lines: list[tuple[int, str]] = []
+        joints = case.setup.joints
+        self.events = drawn(rng, WEIGHTS, len(joints), longest=0.15)
+        policy = Policy.drawn(rng, case.limits, case.control_dt)
+        if case.box is not None:
+            policy = policy.inside(case.box)
+        controller = Controller(case.setup, policy.centre, START, 100 * SECOND - START if case.simulated else 0)
+        marks = Marks()
+        self.world = Simulation(
+            case.options, controller, marks, latency=case.latency, loss=case.loss, rng=rng, now=START
+        )
+        self.attack = Attack(
+            port=self.world, policy=policy, limits=case.limits, joints=joints, every=case.every, rng=rng, marks=marks,
+            next_state=START, next_chunk=START + SECOND // 2,
+        )  # fmt: skip
+        self._told = ''
+
+    def run(self) -> list[Fault]:
+        """Carry it out and judge it."""
+        try:
+            self._spin(1.5)
+            for event in self.events:
+                self._spin(event.gap)
+                self._say(str(event))
+                self.attack.apply(event)
+            self._recover()
+            self._end()
+        except Exception:
+            self._fault('exception', traceback.format_exc(limit=-4))
+        world = self.world
+        self.faults += judged(world.controller, self.case.limits, self.attack.marks, START, world.now(), self.case.box)
+        return sorted(self.faults)
+
+    def _spin(self, seconds: float, *, until_moving: bool = False) -> bool:
+        end = self.world.now() + round(seconds * SECOND)
+        while self.world.now() < end:
+            self.world.advance(min(self.attack.due(), end))
+            self.attack.tick()
+            why = self.world.product.why
+            if why.split(':')[0] != self._told:
+                self._told = why.split(':')[0]
+                self._say(f'-- {why}')
+            for text in self.world.product.said:
+                self._say(f'-- says: {text}')
+            self.world.product.said.clear()
+            if until_moving and (self._moves() or self.world.latched()):
+                return True
+        return False
+
+    def _recover(self) -> None:
+        """Good data from now on: the robot moves again, after ~/reset where something latched."""
+        self.attack.calm()
+        self._say('-- good data from now on')
+        began = self.world.now()
+        for _ in range(2):
+            self._spin(RECOVERY, until_moving=True)
+            if self._moves():
+                self._say(f'-- moves after {(self.world.now() - began) / SECOND:.2f} s')
+                return
+            if not self.world.latched():
+                self._fault('recovery', f'no motion {RECOVERY} s after good data began: {self.world.product.why}')
+                return
+            end = self.world.now() + round(RECOVERY * SECOND)
+            while self.world.latched() and self.world.now() < end:
+                self._spin(0.05)
+        self._fault('recovery', f'latched, and not to be reset in {RECOVERY} s of good data: {self.world.product.why}')
+
+    def _moves(self) -> bool:
+        return bool(np.abs(self.world.controller.measured(self.world.now()).velocities).max() > MOVES)
+
+    def _end(self) -> None:
+        self._spin(0.5)
+        self.attack.mute_until = 1 << 62
+        self._say(f'-- the end: {self.case.ending}')
+        kind = 'hold' if self.case.ending == 'hold' else 'lifecycle'
+        begun = self.world.now()
+        self.world.act(Event(0.0, kind))
+        end = begun + stopping(self.case.limits) + SECOND // 2
+        while self.world.now() < end:
+            self.attack.latched_since = None
+            self._spin(0.1)
+        self.attack.marks.add('ended', begun, end)
+
+    def _fault(self, kind: str, text: str) -> None:
+        self.faults.append(Fault(self.world.now(), kind, text))
+        self._say(f'!! {kind}: {text}')
+
+    def _say(self, text: str) -> None:
+        self.lines.append((self.world.now(), text))
+
+    def told(self) -> list[str]:
+        """Return what happened, the faults among it, up to the last of them."""
+        faults = [(fault.at, f'!! {fault.kind}: {fault.text}') for fault in self.faults[:12]]
+        last = max((at for at, _ in faults), default=0)
+        lines = sorted([*((at, text) for at, text in self.lines if not text.startswith('!!')), *faults])
+        return [f'{(at - START) / SECOND:9.3f} s  {text}' for at, text in lines if self.loud or at <= last]
+
+
+def run(seed: int, number: int, *, loud: bool = False) -> tuple[int, list[str], list[str]]:
+    """Run one sequence; return its number, kinds of fault, and what happened."""
+    case, rng = Case.drawn(seed, number)
+    sequence = Sequence(case, rng, loud=loud)
+    faults = sequence.run()
+    sequence.faults = faults
+    kinds = sorted({fault.kind for fault in faults})
+    told = [f'sequence {seed}:{number}: {len(faults)} faults', f'  {case}', *sequence.told()]
+    return number, kinds, told if faults or loud else []
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--sequences', type=int, default=1000)
+    parser.add_argument('--seed', type=int, default=int(time.time()) % 100_000)
+    parser.add_argument('--first', type=int, default=0)
+    parser.add_argument('--processes', type=int, default=os.cpu_count())
+    parser.add_argument('--show', type=int, default=5, help='how many failing sequences are told in full')
+    parser.add_argument('--only', help='seed:number of a sequence to run alone')
+    options = parser.parse_args()
+    if options.only:
+        seed, number = (int(word) for word in options.only.split(':'))
+        _, kinds, told = run(seed, number, loud=True)
+        say('\n'.join([*told, ', '.join(kinds) or 'nothing wrong']))
+        return bool(kinds)
+    say(f'seed {options.seed}, {options.sequences} sequences in simulated time')
+    began, wrong, counts = time.monotonic(), list[int](), dict[str, int]()
+    with multiprocessing.get_context('spawn').Pool(options.processes) as pool:
+        numbers = range(options.first, options.first + options.sequences)
+        for number, kinds, told in pool.imap_unordered(partial(run, options.seed), numbers, chunksize=4):
+            if not kinds:
+                continue
+            wrong.append(number)
+            say(f'{options.seed}:{number}  {", ".join(kinds)}')
+            for kind in kinds:
+                counts[kind] = counts.get(kind, 0) + 1
+            if len(wrong) <= options.show:
+                say('\n'.join(told))
+    took = time.monotonic() - began
+    say(f'{len(wrong)} of {options.sequences} sequences had faults, in {took:.0f} s: {counts}')
+    if wrong:
+        say(f'of seed {options.seed}: {sorted(wrong)[:60]}')
+    return bool(wrong)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

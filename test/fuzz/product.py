@@ -1,0 +1,259 @@
+"""The publisher's own parts in simulated time, without ROS's middleware: the one file that knows how they fit.
+
+`Motion` decides, with its planner, ladder and joint states; the node's callbacks around it are written down here
+again, and what the graph shows is played. Times are robot time [ns] unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from rclpy.serialization import serialize_message
+
+from dp_ros import messages
+from dp_ros.config import JointStream
+from dp_ros.errors import DpRosError
+from dp_ros.nodes import motion as motion_module
+from dp_ros.nodes import sender as sender_module
+from dp_ros.nodes.command_topics import Around
+from dp_ros.nodes.joint_states import JointStates
+from dp_ros.nodes.motion import Motion, Parts
+from dp_ros.nodes.sender import AGAIN, Sender
+from dp_ros.nodes.sources import SourceWatch
+from dp_ros.policy.clock_watch import ClockWatch
+from dp_ros.policy.ladder import Ladder
+from dp_ros.policy.limits import JointLimits
+from dp_ros.policy.measured import MeasuredState
+from dp_ros.policy.outcome import Refused
+from dp_ros.policy.planner import Planner
+from dp_ros.policy.rungs import Cause, Reason, Thresholds
+from dp_ros.policy.trajectory import Trajectory
+from dp_ros.policy.workspace import Workspace
+
+from .curves import SECOND, Message
+from .judge import Limits
+
+NEWCOMER = SECOND // 2
+RESTARTS = 1
+
+
+@dataclass
+class Time:
+    """The clocks that the product reads: steady time, which planning makes pass, and robot time, by its offset."""
+
+    steady: int
+    offset: int = 0
+
+    def robot(self) -> int:
+        """Return robot time."""
+        return max(self.steady + self.offset, 1)
+
+
+@dataclass
+class Graph:
+    """What the graph shows: who else publishes, whether the controller is there, and since when [ns, steady]."""
+
+    time: Time
+    peers: set[str] = field(default_factory=set)
+    controller: bool = True
+    since: int = 0
+    restarted: bool = False
+
+    def look(self) -> Around:
+        """Return what `CommandTopics` would see."""
+        faults = [Reason(cause=Cause.PUBLISHER, text=f'{name}: got a second publisher') for name in sorted(self.peers)]
+        if not self.controller:
+            faults.append(Reason(cause=Cause.CONTROLLER, text='got nobody who listens'))
+        restarted, self.restarted = ('arm_controller' if self.restarted else ''), False
+        young = self.controller and self.time.steady - self.since < NEWCOMER
+        return Around(
+            faults=tuple(faults), restarted=restarted, untouched=() if restarted else (0,),
+            newcomer='arm_controller listens since a moment' if young else '',
+        )  # fmt: skip
+
+    def counts(self) -> tuple[int, ...]:
+        """Return something that changes when the graph does."""
+        return (int(self.controller), 1 + len(self.peers))
+
+    def send_only(self, trajectory: Trajectory, topics: Any) -> None:
+        """Send nobody anything: there is one controller only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the product is made with."""
+
+    joints: tuple[str, ...]
+    control_dt: int
+    limits: Limits
+    planner: dict[str, Any]
+    workspace: Workspace | None = None
+    simulated: bool = False
+
+
+class Product:
+    """The node's callbacks around `Motion`.
+
+    Parameters
+    ----------
+    options
+        What the product is made with.
+    time
+        The clocks that it reads.
+    send
+        Is called with each trajectory.
+    cost
+        Draws what planning takes [ns].
+
+    """
+
+    def __init__(self, options: Options, time: Time, send: Callable[[Message], None], cost: Callable[[], int]) -> None:
+        self._options, self._time, self._send, self._cost = options, time, send, cost
+        self.graph = Graph(time, since=time.steady - 10 * SECOND)
+        self.said: list[str] = []
+        self.motion: Motion | None = None
+        self.again_at: int | None = None  # [ns, steady]
+        self._sources = SourceWatch(RESTARTS)
+        # The modules' clock that no one sets is the simulation's.
+        clock = SimpleNamespace(monotonic_ns=lambda: time.steady, sleep=self._slept)
+        for module in (motion_module, sender_module):
+            vars(module)['time'] = clock
+        self.planner = self._planner()
+        self.activate()
+
+    def _planner(self) -> Planner:
+        limits = self._options.limits
+        columns = {
+            name: tuple(float(v) for v in getattr(limits, name))
+            for name in ('lower', 'upper', 'velocity', 'acceleration')
+        }
+        self.limits = JointLimits(joints=self._options.joints, **columns)
+        return Planner(
+            self._options.joints,
+            self._options.control_dt,
+            self.limits,
+            workspace=self._options.workspace,
+            **self._options.planner,
+        )
+
+    # The node's callbacks.
+
+    def activate(self) -> None:
+        """Begin."""
+        if self.motion is not None:
+            return
+        dt = self._options.control_dt
+        stream = JointStream(
+            name='joint_states', topic='joint_states', joints=self._options.joints,
+            units=('rad',) * len(self._options.joints),
+        )  # fmt: skip
+        thresholds = Thresholds(
+            tail=10 * dt, decelerate=13 * dt, hold=16 * dt + SECOND // 2, latch=16 * dt + 7 * SECOND // 2,
+            joint_tail=min(SECOND // 4, 16 * dt), joint_decelerate=min(SECOND // 2, 16 * dt + SECOND // 2),
+        )  # fmt: skip
+        parts = Parts(
+            planner=self.planner,
+            ladder=Ladder(thresholds),
+            joint_states=JointStates(stream, SECOND // 4, self.limits, self.planner.continuous, self._measured),
+            command=self.graph,
+            permission=SimpleNamespace(fault=lambda: None),
+            watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
+            sender=Sender(
+                self.planner, self._prepared, self._sent, self._time.robot, repeat=self._sent, wake=self._wake
+            ),
+            say=self.said.append,
+        )
+        patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
+        self.motion = Motion(parts, home=None, home_duration=4.0, patience=patience)
+
+    def deactivate(self) -> None:
+        """End."""
+        if self.motion is not None:
+            self.motion.end()
+            self.motion = None
+
+    def on_joint_state(self, message: Any, info: dict[str, Any]) -> None:
+        """Take a joint state."""
+        if self.motion is not None:
+            self.motion.joint_states.receive(serialize_message(message), self._time.robot(), info)
+            if self.motion.unsettled:
+                self.motion.time()
+
+    def on_chunk(self, message: Any, info: dict[str, Any]) -> None:
+        """Take a chunk."""
+        if self.motion is None:
+            return
+        self._sources.heard(info)
+        if self._sources.several:
+            self.motion.latch(Reason(cause=Cause.PUBLISHER, text='chunks from several publishers in turn'))
+        received = self.motion.look()
+        try:
+            chunk = messages.chunk_from_message(message, self._options.control_dt)
+            verdict = self.motion.take(chunk, received)
+            if isinstance(verdict, Refused):
+                self.said.append(f'refused: {verdict.reason}')
+        except DpRosError as error:
+            self.said.append(str(error))
+
+    def look(self) -> None:
+        """Do what the timer does."""
+        if self.motion is not None:
+            self.motion.look()
+
+    def again(self) -> None:
+        """Do what the timer does that sends again."""
+        going = self.motion is not None and self.motion.parts.sender.again()
+        self.again_at = self._time.steady + AGAIN if going else None
+
+    def hold(self) -> None:
+        """Do what ~/hold does."""
+        if self.motion is not None:
+            self.motion.latch(Reason(cause=Cause.OPERATOR, text='~/hold was called'))
+
+    def reset(self) -> str:
+        """Do what ~/reset does; return why not."""
+        self._sources = SourceWatch(RESTARTS)
+        return 'not active' if self.motion is None else self.motion.reset()
+
+    def set_blend(self, steps: int) -> None:
+        """Set the live parameter."""
+        self.planner.blend_steps = steps
+
+    @property
+    def latched(self) -> bool:
+        """Whether only ~/reset lets the robot move."""
+        return self.motion is not None and self.motion.ladder.latched
+
+    @property
+    def why(self) -> str:
+        """The rung and the reason for it."""
+        return 'inactive' if self.motion is None else f'{self.motion.ladder.rung.name}: {self.motion.ladder.reason}'
+
+    def _measured(self, state: MeasuredState) -> None:
+        self.planner.measured(state.stamp, state.positions, state.velocities)
+
+    def _wake(self) -> None:
+        self.again_at = self._time.steady + AGAIN
+
+    def _slept(self, seconds: float) -> None:
+        self._time.steady += round(seconds * SECOND)
+
+    def _prepared(self, trajectory: Trajectory) -> Trajectory:
+        self._time.steady += self._cost()
+        return trajectory
+
+    def _sent(self, trajectory: Trajectory) -> None:
+        self._send(
+            Message(
+                stamp=trajectory.stamp,
+                joints=trajectory.joints,
+                times=np.array(trajectory.times),
+                positions=np.array(trajectory.positions),
+                velocities=None if trajectory.velocities is None else np.array(trajectory.velocities),
+                accelerations=None if trajectory.accelerations is None else np.array(trajectory.accelerations),
+            )
+        )

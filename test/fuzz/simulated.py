@@ -1,0 +1,186 @@
+"""The port to the product in simulated time: messages and planning take their time, and a stalled process none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .controller import Controller
+from .curves import SECOND, Message
+from .events import Event
+from .judge import Marks
+from .product import Options, Product, Time
+from .signals import Chunk, JointState
+from .wire import chunk_message, joint_state_message
+
+HOP = 2_000_000  # [ns] that a chunk or a joint state takes at most
+
+
+@dataclass
+class Waiting:
+    """What has arrived and was not looked at: of joint states and chunks only the newest, as the queues' depth is 1."""
+
+    joint_state: Any = None
+    chunk: Any = None
+    calls: list[str] = field(default_factory=list)
+
+
+class Simulation:
+    """World time runs in `advance`; the product's runs ahead of it while it plans, and it is busy until then.
+
+    Parameters
+    ----------
+    options
+        What the product is made with.
+    controller, marks
+        The controller, and where is noted what was done.
+    latency, loss
+        Longest time that a trajectory takes [s], and the share that is lost.
+    rng
+        Draws both, and what planning costs.
+
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        controller: Controller,
+        marks: Marks,
+        *,
+        latency: float,
+        loss: float,
+        rng: np.random.Generator,
+        now: int,
+    ) -> None:
+        self.options, self.controller, self.marks = options, controller, marks
+        self._latency, self._loss, self._rng = latency, loss, rng
+        self._now, self._busy = now, now
+        self.time = Time(now, controller.offset)
+        self.product = Product(options, self.time, self._sent, self._cost)
+        self._arrivals: list[tuple[int, str, Any]] = []
+        self._waiting = Waiting()
+        self._look = now
+        self._look_period = min(options.control_dt // 2, SECOND // 20)
+        self._stalled = False
+        self._numbers: dict[tuple[str, bool], int] = {}
+        self._order: dict[tuple[str, bool], int] = {}
+        self.sent = 0
+
+    # Port.
+
+    def now(self) -> int:
+        """Return steady time [ns]."""
+        return self._now
+
+    def latched(self) -> bool:
+        """Return whether only ~/reset lets the robot move."""
+        return self.product.latched
+
+    def reset(self) -> None:
+        """Call ~/reset."""
+        self._waiting.calls.append('reset')
+
+    def joint_state(self, state: JointState, peer: bool = False) -> None:
+        """Publish a joint state."""
+        self._arrive('joint_state', joint_state_message(state), peer)
+
+    def chunk(self, chunk: Chunk, peer: bool = False) -> None:
+        """Publish a chunk."""
+        self._arrive('chunk', chunk_message(chunk), peer)
+
+    def _arrive(self, what: str, message: Any, peer: bool) -> None:
+        source = (what, peer)
+        self._numbers[source] = number = self._numbers.get(source, 0) + 1
+        info = {'publication_sequence_number': number, 'source_timestamp': self._now}
+        # What one publisher sends arrives in order.
+        self._order[source] = at = max(self._now + int(self._rng.integers(HOP)), self._order.get(source, 0) + 1)
+        self._arrivals.append((at, what, (message, info)))
+
+    def act(self, event: Event) -> None:
+        """Do what is done to the product and the controller."""
+        graph = self.product.graph
+        if event.kind in ('hold', 'reset'):
+            self._waiting.calls.append(event.kind)
+        elif event.kind == 'parameter' and event.values['name'] == 'blend_steps':
+            value = event.values['value']
+            if isinstance(value, int) and 0 <= value <= 100:
+                self.product.set_blend(value)
+        elif event.kind == 'stall':
+            self._stalled = True
+        elif event.kind == 'lifecycle':
+            self._waiting.calls.append('deactivate')
+        elif event.kind == 'clock':
+            by = max(round(event.values['by'] * SECOND), SECOND - self._now - self.controller.offset)
+            self.controller.step_clock(self._now, by)
+            self.time.offset = self.controller.offset
+        elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
+            self.controller.deactivate(self._now)
+            graph.controller = event.kind == 'controller_off'
+        elif event.kind == 'peer' and not event.values['topic'].startswith(('joint_states', 'enable')):
+            graph.peers.add(event.values['topic'])
+
+    def undo(self, event: Event) -> None:
+        """Take it back."""
+        graph = self.product.graph
+        if event.kind == 'stall':
+            self._stalled = False
+        elif event.kind == 'lifecycle':
+            self._waiting.calls.append('activate')
+        elif event.kind in ('controller_off', 'controller_restart') and not self.controller.active:
+            self.controller.activate(self._now)
+            self.marks.add('active', self._now)
+            if not graph.controller:
+                graph.controller, graph.restarted, graph.since = True, True, self._now
+        elif event.kind == 'peer':
+            graph.peers.discard(event.values['topic'])
+
+    # Time.
+
+    def advance(self, until: int) -> None:
+        """Let world time run to ``until`` [ns, steady], and the product do what is due."""
+        while True:
+            again = self.product.again_at
+            due = min([self._look, *([] if again is None else [again]), *(at for at, _, _ in self._arrivals)])
+            due = max(due, self._busy)
+            if due > until or self._stalled:
+                break
+            self._now = max(due, self._now)
+            self._serve()
+        self._now = until
+        self.controller.advance(until)
+
+    def _serve(self) -> None:
+        """Let the product take what has arrived, one callback each."""
+        arrived = [entry for entry in self._arrivals if entry[0] <= self._now]
+        self._arrivals = [entry for entry in self._arrivals if entry[0] > self._now]
+        for _, what, message in sorted(arrived, key=lambda entry: entry[0]):
+            setattr(self._waiting, what, message)
+        self.time.steady = max(self._now, self._busy)
+        waiting, self._waiting = self._waiting, Waiting()
+        if waiting.joint_state is not None:
+            self.product.on_joint_state(*waiting.joint_state)
+        for name in waiting.calls:
+            getattr(self.product, name)()
+        if waiting.chunk is not None:
+            self.product.on_chunk(*waiting.chunk)
+        if self.product.again_at is not None and self.product.again_at <= self._now:
+            self.product.again()
+        if self._look <= self._now:
+            self._look += self._look_period * ((self._now - self._look) // self._look_period + 1)
+            self.product.look()
+        self._busy = self.time.steady
+
+    def _cost(self) -> int:
+        """Return what planning takes [ns]: a few milliseconds mostly, now and then many."""
+        slow = self._rng.random() < 0.02
+        return int(self._rng.uniform(20e6, 120e6) if slow else self._rng.uniform(0.5e6, 4e6))
+
+    def _sent(self, message: Message) -> None:
+        self.sent += 1
+        arrival = self.time.steady + round(self._rng.uniform(0.0, self._latency) * SECOND)
+        if self._rng.random() < self._loss:
+            self.marks.add('lost', arrival)
+        else:
+            self.controller.hear(message, arrival)
