@@ -1,5 +1,7 @@
 # make demo    install what the demo needs, run it; WORLD=pusht for the other robot
 # make test    install everything, lint, check types, run the tests
+# make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
+# make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one
 # make fuzz    attack the publisher with 10,000 random sequences in simulated time, and its real process with a few
 # make fuzz-live    attack its real process with 200; SEED=n repeats a run
 # make install-size    what a robot's installation weighs
@@ -23,7 +25,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest fuzz fuzz-live install-size clean
+.PHONY: demo test lint types pytest fuzz-files fuzz-peers fuzz fuzz-live install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -38,6 +40,15 @@ types: $(VENV)/.test
 
 pytest: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
+
+fuzz-files: export FUZZ_FILES ?= 3000
+fuzz-files: export FUZZ_SEED ?= 100
+fuzz-files: $(VENV)/.test
+	$(VENV)/bin/python -m pytest test/fuzz/test_hostile_files.py
+
+fuzz-peers: $(VENV)/.test
+	$(VENV)/bin/python test/fuzz/peers.py $(if $(SEED),--seed $(SEED))
+	$(VENV)/bin/python test/fuzz/peers.py --composed $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.test
 	PYTHONPATH=test $(VENV)/bin/python -m fuzz.offline --sequences $(SEQUENCES) --seed $(SEED)

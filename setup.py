@@ -80,7 +80,7 @@ EXTRAS = {
     ],
 }
 
-SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'models/**/*')
+SHARED = ('package.xml', 'launch/*.py', 'config/**/*.yaml', 'config/**/*.xml', 'models/**/*')
 
 
 def data_files() -> list[tuple[str, list[str]]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dp_ros import __version__
 from dp_ros.commands import compare, datasets, learn, measure, operate
-from dp_ros.errors import DpRosError
+from dp_ros.errors import DpRosError, one_line
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except DpRosError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {one_line(str(error)) if error.one_line else error}', file=sys.stderr)
         return 1
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         learn.add_critic, learn.add_bench_train,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
-        operate.add_soak, operate.add_streaming, operate.add_inspect,
+        operate.add_soak, operate.add_streaming, operate.add_inspect, operate.add_reset,
         measure.add_bench, measure.add_latency, measure.add_tune,
     ):  # fmt: skip
         add(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,13 +11,12 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
-
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.goals import GoalImage as GoalImage
 from dp_ros.goals import GoalPose as GoalPose
 from dp_ros.goals import GoalSpec, check_goals
 from dp_ros.goals import Instruction as Instruction
+from dp_ros.outside import from_yaml, read_text, shown
 from dp_ros.streams import ImageStream as ImageStream
 from dp_ros.streams import JointStream as JointStream
 from dp_ros.streams import PoseStream as PoseStream
@@ -27,6 +27,8 @@ from dp_ros.streams import check_names
 T = TypeVar('T')
 
 Guidance = Literal['', 'goal', 'observation']
+MOST_STEPS = 10_000
+"""Longest horizon: what a file may ask for is reserved before anything is learnt or run."""
 ActionSource = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
 
 
@@ -125,8 +127,10 @@ class TaskSpec:
             raise ConfigError(
                 f'arrival_wait: got {self.arrival_wait}, allowed 0 up to control_dt ({self.control_dt} s)'
             )
-        if self.obs_horizon < 1:
-            raise ConfigError(f'obs_horizon: got {self.obs_horizon}, allowed 1 or more')
+        if not 1 <= self.obs_horizon <= MOST_STEPS:
+            raise ConfigError(f'obs_horizon: got {self.obs_horizon}, allowed 1 to {MOST_STEPS}')
+        if not self.pred_horizon <= MOST_STEPS:
+            raise ConfigError(f'pred_horizon: got {self.pred_horizon}, allowed 1 to {MOST_STEPS}')
         if not 1 <= self.exec_horizon <= self.pred_horizon:
             raise ConfigError(
                 f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})'
@@ -160,13 +164,11 @@ def read_yaml(path: Path | str, cls: type[T]) -> T:
     """Read a YAML file into the dataclass ``cls``; anything unknown, missing or of a wrong type is a ConfigError."""
     path = Path(path)
     try:
-        text = path.read_text(encoding='utf-8')
+        raw = from_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f'configuration {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f'configuration {path}: not valid YAML: {error}') from error
+    except DataError as error:
+        raise ConfigError(f'configuration {path}: {error}') from error
     return parse(cls, raw, str(path))
 
 
@@ -211,18 +213,18 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     origin = get_origin(hint)
     if origin is Literal:
         if raw not in get_args(hint):
-            raise ConfigError(f'{where}: got {raw!r}, allowed {listed(get_args(hint))}')
+            raise ConfigError(f'{where}: got {shown(raw)}, allowed {listed(get_args(hint))}')
         return raw
     if origin in (types.UnionType, typing.Union):
         return _union(get_args(hint), raw, where)
     if origin is tuple:
         if not isinstance(raw, list | tuple):
-            raise ConfigError(f'{where}: got {raw!r}, allowed a list')
+            raise ConfigError(f'{where}: got {shown(raw)}, allowed a list')
         item = get_args(hint)[0]
         return tuple(_value(item, entry, f'{where}[{i}]') for i, entry in enumerate(raw))
     if origin in (dict, Mapping):
         if not isinstance(raw, Mapping):
-            raise ConfigError(f'{where}: got {raw!r}, allowed a mapping')
+            raise ConfigError(f'{where}: got {shown(raw)}, allowed a mapping')
         item = get_args(hint)[1]
         return {str(key): _value(item, entry, f'{where}.{key}') for key, entry in raw.items()}
     if dataclasses.is_dataclass(hint):
@@ -236,8 +238,8 @@ def _union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
     kinds = {option.kind: option for option in options if hasattr(option, 'kind')}
     if kinds:
         kind = raw.get('kind') if isinstance(raw, Mapping) else None
-        if kind not in kinds:
-            raise ConfigError(f'{where}.kind: got {kind!r}, allowed {listed(kinds)}')
+        if not isinstance(kind, str) or kind not in kinds:
+            raise ConfigError(f'{where}.kind: got {shown(kind)}, allowed {listed(kinds)}')
         return parse(kinds[kind], raw, where)
     rest = [option for option in options if option is not type(None)]
     return _value(rest[0], raw, where)
@@ -246,8 +248,10 @@ def _union(options: tuple[Any, ...], raw: Any, where: str) -> Any:
 def _scalar(hint: Any, raw: Any, where: str) -> Any:
     if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise ConfigError(f'{where}: got {raw}, allowed finite numbers only')
     if hint is Path and isinstance(raw, str):
         return Path(raw)
     if not isinstance(raw, hint) or (isinstance(raw, bool) and hint is not bool):
-        raise ConfigError(f'{where}: got {raw!r} ({type(raw).__name__}), allowed {hint.__name__}')
+        raise ConfigError(f'{where}: got {shown(raw)} ({type(raw).__name__}), allowed {hint.__name__}')
     return raw

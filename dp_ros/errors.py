@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 
 
 class DpRosError(Exception):
-    """Base of every error that dp_ros raises on purpose."""
+    """Base of every error that dp_ros raises on purpose: a line, unless it brings along what others wrote."""
+
+    one_line: ClassVar[bool] = True
 
 
 class ConfigError(DpRosError, ValueError):
@@ -43,6 +47,22 @@ def check_finite(what: str, array: np.ndarray) -> None:
         raise DataError(f'{what}: got {array[index]} at index {index}, allowed finite numbers only')
 
 
+_MOST_NAMES, _LONGEST = 100, 2000
+
+
 def listed(names: Iterable[object]) -> str:
-    """Join names for an error message: ``a, b, c`` or ``(none)``."""
-    return ', '.join(str(name) for name in names) or '(none)'
+    """Join names for an error message: ``a, b, c`` or ``(none)``; of very many the first."""
+    rest = iter(names)
+    first = [one_line(str(name)) for name in islice(rest, _MOST_NAMES)]
+    more = sum(1 for _ in rest)
+    return ', '.join([*first, *([f'and {more} more'] if more else [])]) or '(none)'
+
+
+def one_line(text: str) -> str:
+    """Return text from outside as a terminal can show it: a line, not endless, without control characters."""
+    if len(text) > _LONGEST:
+        text = f'{text[:_LONGEST]}... ({len(text)} characters)'
+    if text.isprintable():
+        return text
+    shown = ' '.join(part for part in text.split('\n') if part)
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in shown)

@@ -122,7 +122,9 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
     if _FORMATS[kind][1] not in data[-_TAIL:]:
         raise DataError(f'{what}: got {len(data)} bytes of {kind} without an end marker, allowed whole files only')
     size = compressed_size(data)
-    if size and size[0] * size[1] > MOST_PIXELS:
+    if size is None:
+        raise DataError(f'{what}: got a {kind} of {len(data)} bytes that does not say its size, allowed one that does')
+    if size[0] * size[1] > MOST_PIXELS:
         raise DataError(f'{what}: got a {kind} of {size[0]} x {size[1]} pixels, allowed up to {MOST_PIXELS}')
     if kind == 'jpeg':
         return _decode_jpeg(what, data)

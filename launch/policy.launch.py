@@ -18,8 +18,10 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare('dp_ros')
+RESPAWN = [SHARE, '/config/respawn.yaml']  # a file, since only one of several nodes knows the parameter
 RESPAWN_DELAY = 1.0  # [s]
-POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
+PUBLISHER = 'trajectory_publisher'
+POLICY_NODES = ('observation_buffer', 'policy_executor', PUBLISHER)
 CONTAINER = 'policy_container'
 
 ARGUMENTS = [
@@ -72,8 +74,8 @@ ARGUMENTS = [
         'respawn',
         default_value='false',
         description='Start a policy node again when it ends, whatever ended it; false: the rest is shut down with it. '
-        'The robot stays at rest until ~/reset where that is what the ladder says. Not with composed: a publisher that '
-        'ended with the others would not know that it was stopped.',
+        'The robot stays at rest until ~/reset where that is what the ladder says, and where the trajectory_publisher '
+        'ended abnormally: it keeps a latch in a file (keep_latch, state_folder).',
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
@@ -81,6 +83,12 @@ ARGUMENTS = [
         default_value='info',
         description='Least severe messages that are logged.',
         choices=['debug', 'info', 'warn', 'error', 'fatal'],
+    ),
+    DeclareLaunchArgument(
+        'enclave',
+        default_value='/dp_ros',
+        description="What the nodes' SROS 2 enclaves are below, each of the name of its executable, as in "
+        'config/sros2/policies.xml. Without ROS_SECURITY_ENABLE it means nothing.',
     ),
 ]
 
@@ -92,7 +100,10 @@ def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
         name=None if executable == CONTAINER else executable,  # a name would be that of all three
         namespace=LaunchConfiguration('namespace'),
         parameters=[LaunchConfiguration('params_file'), *parameters],
-        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        arguments=[
+            '--ros-args', '--log-level', LaunchConfiguration('log_level'),
+            '--enclave', [LaunchConfiguration('enclave'), f'/{executable}'],
+        ],
         output='screen',
         **options,
     )
@@ -103,6 +114,12 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
     if executable != 'simulated_robot' and LaunchConfiguration('respawn').perform(context) == 'true':
         return {'respawn': True, 'respawn_delay': RESPAWN_DELAY}
     return {'on_exit': Shutdown(reason=f'{executable} ended')}
+
+
+def _kept(context: LaunchContext, executable: str) -> list[Any]:
+    """Return the parameters by which the publisher, alone or among others, stays latched when it is started again."""
+    respawn = LaunchConfiguration('respawn').perform(context) == 'true'
+    return [RESPAWN] if respawn and executable in (PUBLISHER, CONTAINER) else []
 
 
 def _speed(given: str) -> float | None:
@@ -124,11 +141,12 @@ def _nodes(context: LaunchContext) -> list[Node]:
     # The simulated robot makes the time, so it doesn't take it from /clock.
     robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
     composed = LaunchConfiguration('composed').perform(context) == 'true'
-    if composed and LaunchConfiguration('respawn').perform(context) == 'true':
-        raise ValueError('respawn: got true with composed, allowed false: a stop until ~/reset would be forgotten')
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [
-        *(_node(executable, policy, **_ending(context, executable)) for executable in executables),
+        *(
+            _node(executable, policy + _kept(context, executable), **_ending(context, executable))
+            for executable in executables
+        ),
         _node(
             'simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim')),
             **_ending(context, 'simulated_robot'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,10 @@ if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fast
 else:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
+# A latch outlives the process of its publisher, and tests kill publishers on purpose: none may find another's.
+_home = tempfile.TemporaryDirectory(prefix='dp_ros_test_')
+os.environ['ROS_HOME'] = _home.name
+
 if find_spec('hypothesis'):
     from hypothesis import settings
 
@@ -55,3 +60,9 @@ def own_domain() -> Iterator[int]:
     yield domain
     os.environ['ROS_DOMAIN_ID'] = before
     claim.close()
+
+
+@pytest.fixture(autouse=True)
+def own_ros_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a folder for what nodes leave behind; what a module starts for all its tests shares one."""
+    monkeypatch.setenv('ROS_HOME', str(tmp_path_factory.mktemp('ros_home')))

@@ -9,6 +9,9 @@ takes finite differences as a drive would see them. Times are seconds from an or
 - `allow_trajectory_replacement` (6.8 and later): the old trajectory is kept until the stamp of the new message, a stamp
   that is past counts as now. The points of both are joined behind a bridge from the start state.
 - Each cycle commands the state one period ahead. Behind the last point, that is held.
+- A message with a stamp below 0 ends the process, also while the controller is inactive: `Died`.
+- Inactive, it forgets every message, and the hardware keeps the last command. Activated, it holds that command, or with
+  `set_last_command_interface_value_as_state_on_activation: false` what is measured at that moment.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
+
+
+class Died(Exception):
+    """What the real controller throws, and nobody catches."""
 
 
 @dataclass
@@ -92,11 +99,30 @@ class ControllerOracle:
         self.waiting: Message | None = None
         self.last: Point | None = None
         self.rejected: list[str] = []
+        self.active, self.ignored = True, 0
+
+    def deactivate(self) -> None:
+        """The command interfaces keep what was written last."""
+        if self.active and self.last is not None:
+            self.holding = self.last.positions
+        self.active = False
+
+    def activate(self, measured=None) -> None:
+        """Hold the last command, or ``measured`` (A,) where that is given."""
+        if self.active:
+            return
+        if measured is not None:
+            self.holding = np.array(measured, dtype=float)
+        self.points, self.waiting, self.last, self.active = [], None, None, True
 
     def receive(self, message: Message, now: float) -> None:
+        if message.stamp < 0.0:
+            raise Died(f'stamp {message.stamp}')
         reason = self._refusal(message, now)
         if reason:
             self.rejected.append(reason)
+        elif not self.active:
+            self.ignored += 1
         else:
             self.waiting = message
 
@@ -121,10 +147,13 @@ class ControllerOracle:
 
     def cycle(self, now: float, measured: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         """One control cycle: the set point for the next period."""
+        if not self.active:
+            return self.holding
         if self.waiting is not None:
             self._take(self.waiting, now, measured, speeds)
             self.waiting = None
         if not self.points:
+            self.last = Point(now, self.holding, np.zeros(len(self.joints)))
             return self.holding
         place, speed, _ = self.state(now + self.period)
         self.last = Point(now, place, speed, None)

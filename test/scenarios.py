@@ -232,6 +232,8 @@ def begin(watch: Watch, seed: int) -> None:
     # The sink first, so that nothing that is sent is missed.
     for node in reversed(POLICY_NODES):
         watch.transition(node, 'activate')
+        if node == 'trajectory_publisher':  # what latched before stays latched
+            watch.wait(lambda: not watch.trigger('trajectory_publisher/reset'), 'the publisher to be reset')
 
 
 def policy_succeeds(watch: Watch, case: Case) -> None:

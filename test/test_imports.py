@@ -18,7 +18,7 @@ MODULES = {
 
 # A part is a folder of dp_ros, or some of the modules beside them.
 PART_OF_MODULE = {
-    **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'streams', 'goals', 'paths'), 'base'),
+    **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'streams', 'goals', 'paths', 'outside'), 'base'),
     **dict.fromkeys(('messages', 'decoding', 'images'), 'messages'),
     **dict.fromkeys(('cli', 'commands', '__main__', 'inspection'), 'cli'),
     **{folder: folder for folder in ('diffusion', 'networks', 'policy', 'simulation', 'training', 'nodes')},

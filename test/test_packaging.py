@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import itertools
 import re
 import runpy
@@ -21,6 +22,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.paths import locate, share_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'doc').glob('*.md'))]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 
 
@@ -57,6 +59,29 @@ def test_everything_shipped_is_installed_as_it_lies(packaging: dict[str, Any]) -
     ]
     expected = {f'share/dp_ros/{path.relative_to(ROOT).as_posix()}' for path in [*tracked, ROOT / 'package.xml']}
     assert expected == {target for target in shared(packaging) if target.startswith('share/dp_ros/')}
+
+
+def test_colcon_puts_the_executables_where_ros2_run_looks(packaging: dict[str, Any]) -> None:
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / 'setup.cfg')
+    assert settings['install']['install_scripts'] == settings['develop']['script_dir'] == '$base/lib/dp_ros'
+    scripts = {script.split(' = ')[0] for script in packaging['entry_points']['console_scripts']}
+    run = set(re.findall(r'ros2 run dp_ros (\w+)', ''.join(page.read_text(encoding='utf-8') for page in PAGES)))
+    assert {'dp_ros', 'trajectory_publisher', 'policy_container'} <= run <= scripts
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r'\]\(([^)]+)\)', page.read_text(encoding='utf-8'))
+    local = [link for link in links if not link.startswith('http')]
+    assert local, f'{page.name} links to nothing here'
+    for link in local:
+        path, _, heading = link.partition('#')
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r'^#+ (.+)$', target.read_text(encoding='utf-8'), re.MULTILINE)
+            assert heading in {title.lower().replace(' ', '-') for title in titles}, link
 
 
 def test_each_executable_has_its_function(packaging: dict[str, Any]) -> None:

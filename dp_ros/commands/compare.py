@@ -34,10 +34,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    import json
+    from dp_ros.outside import MOST_JSON, from_json, read_bytes
 
     try:
-        summary = json.loads(path.read_text())
+        summary = from_json(read_bytes(path, MOST_JSON), finite=False)
     except ValueError as error:
         raise DataError(f'{path}: got {error}, allowed a summary of dp_ros evaluate --json') from error
     missing = [k for k in ('seeds', 'scores', 'successes') if not isinstance(summary, dict) or k not in summary]

@@ -1,4 +1,4 @@
-"""With a bundle: demo, evaluate, soak, streaming, inspect."""
+"""With a bundle or a robot: demo, evaluate, soak, streaming, inspect, reset."""
 
 from __future__ import annotations
 
@@ -163,3 +163,35 @@ def _inspect(options: argparse.Namespace) -> int:
 
     print(describe(bundle_folder(options.path)))
     return 0
+
+
+def add_reset(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'reset', _reset, 'Release the latch of a trajectory_publisher on this machine that has '
+                     'allow_reset: local, once its reason has been read.')  # fmt: skip
+    parser.add_argument('--node', default=None, help='its name with its namespace; without it, the one that runs')
+    parser.add_argument('--domain', type=int, default=None, help='its ROS domain; without it, any')
+    parser.add_argument('--yes', action='store_true', help='do not ask')
+
+
+def _reset(options: argparse.Namespace) -> int:
+    import sys
+
+    from dp_ros.errors import ConfigError
+    from dp_ros.nodes.local_reset import ask, choose, describe
+
+    publisher = choose(node=options.node, domain=options.domain)
+    state = ask(publisher)
+    if not state.success:
+        print(f'{describe(publisher)}: {state.message}')
+        return 0
+    print(f'{describe(publisher)} is stopped: {state.message}')
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise ConfigError('reset: got no terminal to ask at, allowed --yes')
+        if input('May the arm move again? [y/N] ').strip().lower() not in ('y', 'yes'):
+            print('not reset')
+            return 1
+    answer = ask(publisher, seen=state.message)
+    print(answer.message)
+    return 0 if answer.success else 1

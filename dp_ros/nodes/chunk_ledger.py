@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 from dp_ros.policy.outcome import Planned
 
-CHUNK, LIMITS = 'chunk', 'limits'
+CHUNK, LIMITS, ENTRIES = 'chunk', 'limits', 'ledger'
 KEPT = 8  # inferences whose chunk may still come
 COSTS = 512  # chunks over which percentiles of the node's own cost are taken
 SLOWED = 1.0 + 1e-6
@@ -47,6 +47,7 @@ class ChunkLedger:
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self._unread: deque[bytes | Mapping[str, str]] = deque(maxlen=KEPT)
         self._due: _Entry | None = None
+        self._undecodable = 0
         self._fresh = False  # whether it was entered since the last tick
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._excess = ''
@@ -150,16 +151,18 @@ class ChunkLedger:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
         while self._unread:
             said = self._unread.popleft()
-            try:
-                values = said if isinstance(said, Mapping) else _values(said)
-            except Exception:  # bytes that are no DiagnosticStatus: the chunk is reported without its inference
-                continue
+            values = said if isinstance(said, Mapping) else self._values(said)
             self._inferences[values.get('observation', '')] = values
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)
         known = self._inferences.pop(str(observation), {})
         return {key: known[key] for key in ('inference_start', 'inference_end', 'policy') if key in known}
 
-
-def _values(message: bytes) -> Mapping[str, str]:
-    return {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}
+    def _values(self, message: bytes) -> Mapping[str, str]:
+        try:
+            return {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}
+        except Exception as error:  # of a kind that differs from one middleware to the next
+            self._undecodable += 1
+            text = f'what the policy_executor says of chunks cannot be decoded, {self._undecodable} times: {error}'
+            self._diagnostics.report(ENTRIES, WARN, text)
+            return {}

@@ -36,6 +36,10 @@ class ChunkOutlet:
         for publisher in (self._chunks, self._ledger):
             self._node.destroy_lifecycle_publisher(publisher)
 
+    def listeners(self) -> int:
+        """Return how many will get the next chunk as a message; 0 where it is handed over and none can be lost."""
+        return 0 if self._node.exchange is not None else int(self._chunks.get_subscription_count())
+
     def announce(self) -> None:
         """Let the publisher of the same process look around while the networks work."""
         if self._node.exchange is not None:

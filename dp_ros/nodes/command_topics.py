@@ -1,7 +1,8 @@
 """The controllers' topics: what goes out, who listens, and who else sends there.
 
 A joint_trajectory_controller takes what comes last, whoever sent it, and forgets everything when it is restarted. So
-the graph is looked at for each chunk and twice a control step.
+the graph is looked at for each chunk and twice a control step. A controller is known by its node's name: others that
+listen, as a recorder does, are none.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.topic_endpoint_info import TopicEndpointInfo
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.nodes.hearing import Hearing, acknowledged
+from dp_ros.nodes.controller_check import ControllerCheck
+from dp_ros.nodes.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of
+from dp_ros.nodes.endpoints import UNKNOWN as UNKNOWN
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.nodes.trajectory_bytes import TrajectoryBytes
 from dp_ros.policy.outputs import Output, split
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
 
-UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
-NAMELESS = 2_000_000_000  # [ns] after which a listener without a name is none of ROS's
-FAREWELL = 500_000_000  # [ns] at most to wait until the last messages have arrived
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 
 
@@ -33,7 +32,7 @@ class Around:
     Attributes
     ----------
     faults
-        What forbids motion.
+        What forbids motion, a controller that is not there or was not checked yet among it.
     restarted
         Which controller was restarted since the last look, or ''.
     untouched
@@ -60,20 +59,33 @@ class CommandTopics:
         The node that sends.
     outputs
         The controllers; each gets its joints of every trajectory.
+    checks
+        What is known about each output's controller.
+    require
+        Whether nothing may move before a controller listens and was checked; else whoever listens will do, unless he
+        is the controller and was refused.
     dry_run
         Whether to send nothing: then no publisher is made, and who is on the topics does not matter.
 
     """
 
-    def __init__(self, node: ManagedNode, outputs: Sequence[Output], *, dry_run: bool) -> None:
-        self._node = node
+    def __init__(
+        self,
+        node: ManagedNode,
+        outputs: Sequence[Output],
+        checks: Sequence[ControllerCheck],
+        *,
+        require: bool,
+        dry_run: bool,
+    ) -> None:
+        self._node, self._checks, self._require = node, tuple(checks), require
         self._outputs = tuple(outputs)
         self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
         self.serialized = TrajectoryBytes()
         self._publishers: list[Any] = []
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
-        self._hearing = [Hearing(publisher, node.steady) for publisher in self._publishers]
+        self._ages = [Ages(node.steady) for _ in self._publishers]
         self.forget()
 
     def forget(self) -> None:
@@ -81,11 +93,10 @@ class CommandTopics:
         self._known: list[dict[str, frozenset[bytes]]] = [{} for _ in self._topics]
 
     def close(self) -> None:
-        """Remove the publishers, once what was sent last has arrived: with a publisher goes what is on its way."""
-        until = self._node.steady() + FAREWELL
+        """Remove the publishers."""
+        for check in self._checks:
+            check.close()
         for publisher in self._publishers:
-            if self._node.context.ok():
-                acknowledged(publisher, max(0, until - self._node.steady()))
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
@@ -100,16 +111,6 @@ class CommandTopics:
         """Send each controller its part."""
         for part, publisher in zip(parts, self._publishers, strict=True):
             publisher.publish(part)
-
-    def deaf(self, *, fresh: bool) -> dict[int, frozenset[bytes]]:
-        """Return the topics, by number, where no motion may begin, with those who may not hear; see `Hearing.deaf`."""
-        found = {number: hearing.deaf(fresh=fresh) for number, hearing in enumerate(self._hearing)}
-        return {number: deaf for number, deaf in found.items() if deaf}
-
-    def ask(self, harmless: Trajectory, topics: Iterable[int]) -> None:
-        """Send something harmless on some of the topics, to see who hears."""
-        for number, part in self._parts(harmless, topics):
-            self._hearing[number].ask(part)
 
     def send_only(self, trajectory: Trajectory, topics: Iterable[int]) -> None:
         """Send a trajectory's parts on some of the topics alone."""
@@ -129,19 +130,21 @@ class CommandTopics:
 
     def look(self) -> Around:
         """Return what the graph shows now."""
-        faults, restarted, newcomers, untouched = [], [], [], []
+        faults: list[Reason] = []
+        restarted, newcomers, untouched = [], [], []
         for number, topic in enumerate(self._topics if self._publishers else []):
             others = self._others(topic)
             if others:
                 text = f'{topic}: got a second publisher, {", ".join(others)}, allowed none but this node'
                 faults.append(Reason(cause=Cause.PUBLISHER, text=text))
-            listeners, unknown = _controllers(topic, self._node.get_subscriptions_info_by_topic(topic))
-            hearing = self._hearing[number]
-            hearing.look(unknown.union(*listeners.values()))
-            newcomers += _newcomers(topic, hearing, listeners, unknown)
-            if not listeners and not unknown:
-                text = f'{topic}: got nobody who listens, allowed an active joint_trajectory_controller'
-                faults.append(Reason(cause=Cause.CONTROLLER, text=text))
+            found, unknown = by_name(self._node.get_subscriptions_info_by_topic(topic))
+            listeners = self._controllers(number, found)
+            everyone = unknown.union(*listeners.values())
+            self._ages[number].look(everyone)
+            newcomers += _newcomers(topic, self._ages[number], listeners, unknown)
+            objection = self._objection(number, found, unknown)
+            if objection:
+                faults.append(Reason(cause=Cause.CONTROLLER, text=objection))
             known = self._known[number]
             here = [name for name, gids in listeners.items() if name in known and gids - known[name]]
             restarted += here
@@ -154,11 +157,33 @@ class CommandTopics:
             newcomer=', '.join(newcomers),
         )
 
+    def _controllers(self, number: int, found: dict[str, frozenset[bytes]]) -> dict[str, frozenset[bytes]]:
+        """Return those who listen that may be the controller: the node of its name, or anyone if he will do."""
+        name = self._checks[number].name
+        if name in found:
+            return {name: found[name]}
+        return {} if self._require else found
+
+    def _objection(self, number: int, found: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> str:
+        """Return why nothing may move by a topic's controller, or ''; and go on with its check."""
+        topic, check = self._topics[number], self._checks[number]
+        check.look(found.get(check.name, NOBODY))
+        if check.name in found:
+            return check.objection if self._require else check.refusal
+        if not self._require and (found or unknown):
+            return ''
+        who = [*sorted(found), *(['someone without a name'] if unknown else [])]
+        got = f'only {", ".join(who)}' if who else 'nobody'
+        text = f'{topic}: got {got} who listens, allowed an active joint_trajectory_controller'
+        if self._require:
+            text += f', the node {check.name}; or is the parameter controller to name another?'
+        return text
+
     def _others(self, topic: str) -> list[str]:
         """Return the names of the nodes that publish on a topic besides this one."""
         if self._node.count_publishers(topic) < 2:
             return []  # names cost ten times as much, at every chunk
-        names = [_full_name(info) for info in self._node.get_publishers_info_by_topic(topic)]
+        names = [name_of(info) for info in self._node.get_publishers_info_by_topic(topic)]
         own = self._node.get_fully_qualified_name()
         if own in names:
             names.remove(own)  # once: another node of the same name is another one
@@ -166,36 +191,12 @@ class CommandTopics:
 
 
 def _newcomers(
-    topic: str, hearing: Hearing, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]
+    topic: str, ages: Ages, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]
 ) -> list[str]:
     """Return who among the listeners is new, in words."""
-    nameless = [f'{topic}: someone listens whose name is not known yet'] if hearing.younger(unknown, NAMELESS) else []
+    nameless = [f'{topic}: someone listens whose name is not known yet'] if ages.younger(unknown, NAMELESS) else []
     return nameless + [
         f'{topic}: {name} listens since less than {SETTLE / 1e9} s'
         for name, gids in listeners.items()
-        if hearing.younger(gids, SETTLE)
+        if ages.younger(gids, SETTLE)
     ]
-
-
-def _full_name(info: TopicEndpointInfo) -> str:
-    return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-
-
-def _controllers(
-    topic: str, infos: Iterable[TopicEndpointInfo]
-) -> tuple[dict[str, frozenset[bytes]], frozenset[bytes]]:
-    """Return who listens, by name, with the ids of their subscriptions; and the ids of those without a name.
-
-    Someone who only records or shows the topic is no controller, so where the topic's own node listens, as with every
-    ros2_control controller, no other counts.
-    """
-    found: dict[str, frozenset[bytes]] = {}
-    unknown: frozenset[bytes] = frozenset()
-    for info in infos:
-        if info.node_name == UNKNOWN:
-            unknown |= {bytes(info.endpoint_gid)}
-            continue
-        name = _full_name(info)
-        found[name] = found.get(name, frozenset()) | {bytes(info.endpoint_gid)}
-    named = {n: gids for n, gids in found.items() if n == topic.rsplit('/', 1)[0]}
-    return named or found, unknown

@@ -5,15 +5,17 @@ Whoever checks the controller before moving finds here what it would find there.
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dp_ros.nodes.callback_errors import CallbackError, CallbackErrors, Patience, answering, describe
+from dp_ros.nodes.lean_executor import RclpyExecutor
 from dp_ros.nodes.queries import full_name
 from dp_ros.simulation.controller_spec import JAZZY, ControllerSpec
 
@@ -40,7 +42,9 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
         'allow_nonzero_velocity_at_trajectory_end': spec.allow_nonzero_velocity_at_trajectory_end,
         'allow_partial_joints_goal': spec.allow_partial_joints_goal,
         'allow_integration_in_goal_trajectories': False,
-        'set_last_command_interface_value_as_state_on_activation': True,
+        'set_last_command_interface_value_as_state_on_activation': (
+            spec.set_last_command_interface_value_as_state_on_activation
+        ),
         'action_monitor_rate': 20.0,
         'cmd_timeout': spec.cmd_timeout,
         'constraints.goal_time': spec.goal_time,
@@ -53,6 +57,19 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
         **constraints,
         **({'open_loop_control': False} if spec.version == JAZZY else newer),
     }
+
+
+class Served(Node):
+    """A node that answers every request for its parameters, whatever is in it."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.errors = CallbackErrors(self.get_logger())
+        for service in self.services:
+            service.callback = answering(service.callback, partial(self._caught, service.srv_name))
+
+    def _caught(self, service: str, error: Exception) -> None:
+        self.errors.note(CallbackError(where=f'service {service}', error=error, harmless=True))
 
 
 class ControllerParameters:
@@ -76,7 +93,7 @@ class ControllerParameters:
     def __init__(self, beside: Node, name: str, parameters: dict[str, Any], *, use_sim_time: bool) -> None:
         namespace, _, base = full_name(beside, name).rpartition('/')
         # No global arguments: they rename and remap the node that this one stands beside.
-        self.node = Node(
+        self.node = Served(
             base,
             context=beside.context,
             namespace=namespace,
@@ -88,17 +105,30 @@ class ControllerParameters:
             self.node.declare_parameter(key, value, fixed)
         # Only said, not set: nothing here needs the time, and following a fast /clock would cost a processor.
         self.node._parameters['use_sim_time'] = Parameter('use_sim_time', value=use_sim_time)
-        self._executor = SingleThreadedExecutor(context=beside.context)
+        self._executor = RclpyExecutor(context=beside.context)
         self._executor.add_node(self.node)
+        self._closing = False
         self._thread = threading.Thread(target=self._spin, name='controller_parameters', daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):  # the process ends
-            self._executor.spin()
+        patience = Patience()
+        while self.node.context.ok() and not self._closing:
+            try:
+                self._executor.spin_once()
+                patience.went_well()
+            except ExternalShutdownException:
+                return  # the process ends
+            except Exception as error:
+                if not self.node.context.ok():
+                    return
+                at = self._executor.at
+                self.node.errors.note(CallbackError(where=describe(at), error=error, harmless=self._executor.taking))
+                patience.failed(error)
 
     def close(self) -> None:
         """Take the node away."""
+        self._closing = True
         self._executor.shutdown(STOP_TIMEOUT)
         self._thread.join(STOP_TIMEOUT)
         self.node.destroy_node()

@@ -104,18 +104,25 @@ class Demonstrator(ManagedNode):
 
     def _on_episode(self, message: DiagnosticStatus) -> None:
         values = {v.key: v.value for v in message.values}
-        elapsed = float(values['elapsed'])
+        try:
+            elapsed, seed = float(values['elapsed']), int(values['seed'])
+            rng = np.random.default_rng([self.value('seed'), seed])  # refuses a negative one
+        except (KeyError, ValueError) as error:
+            self._refuse(f'{self.value("topics.episode")}: got {error}, allowed numbers for elapsed and seed')
+            return
         if self._expert is None or elapsed < self._elapsed:
-            rng = np.random.default_rng([self.value('seed'), int(values['seed'])])
             self._expert = make_expert(self._world, rng, control_dt=self.value('control_dt'))
         self._elapsed = elapsed
+
+    def _refuse(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=WARN_PERIOD)
+        self.diagnostics.report(STATUS, ERROR, text)
 
     def _see(self, stream: JointStream | PoseStream, message: Any) -> None:
         try:
             self._newest[stream.name] = messages.stamp_of(message), messages.decode(stream, message)
         except DataError as error:
-            self.get_logger().error(str(error), throttle_duration_sec=WARN_PERIOD)
-            self.diagnostics.report(STATUS, ERROR, str(error))
+            self._refuse(str(error))
             return
         if len(self._newest) < 2 or self._expert is None:
             return

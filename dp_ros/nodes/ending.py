@@ -49,6 +49,11 @@ class Ending:
         """Whether to end."""
         return self._asked.is_set()
 
+    @property
+    def begun(self) -> bool:
+        """Whether all threads run."""
+        return len(self._wakes) >= self._threads
+
     def running(self, wake: Callable[[], None]) -> None:
         """Take a thread whose nodes run; ``wake`` makes it look whether to end."""
         self._wakes.append(wake)
@@ -67,7 +72,7 @@ class Ending:
     def in_order(self) -> bool:
         """Whether a signal that comes now ends the nodes in order."""
         self.signalled = True
-        if len(self._wakes) < self._threads:
+        if not self.begun:
             return False
         now = time.monotonic()
         self._since = self._since or now

@@ -148,6 +148,14 @@ class Inference:
             self._continuation = Continuation()
         self._worker.forget()
 
+    def latch(self, reason: str) -> None:
+        """Make no chunk any more until `clear`, and discard what is being predicted."""
+        with self._lock:
+            self._generation += 1
+            self.latched = f'stopped: {reason}'
+        self._worker.forget()
+        self._say(f'{self.latched}; deactivate and activate to go on')
+
     def stop(self) -> None:
         """End the thread."""
         if not self._worker.stop(STOP_TIMEOUT):

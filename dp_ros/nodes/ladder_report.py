@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
+from dp_ros.nodes.latch_store import LatchStore
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.motion import Motion
 from dp_ros.policy.rungs import Cause, Rung
@@ -64,11 +65,13 @@ class LadderReport:
         Whose ladder it is.
     ledger
         Knows what became of the last chunk.
+    store
+        Keeps a latch for whoever comes after this process, or None.
 
     """
 
-    def __init__(self, node: ManagedNode, motion: Motion, ledger: ChunkLedger) -> None:
-        self._node, self._motion, self._ledger = node, motion, ledger
+    def __init__(self, node: ManagedNode, motion: Motion, ledger: ChunkLedger, store: LatchStore | None) -> None:
+        self._node, self._motion, self._ledger, self._store = node, motion, ledger, store
         self._said: tuple[Rung, Cause | None] | None = None
 
     def say(self) -> None:
@@ -82,7 +85,15 @@ class LadderReport:
             self._node.get_logger().error(f'{ladder.rung.name.lower()}: {ladder.reason}')
         elif before is not None:
             self._node.get_logger().info(ladder.rung.name.lower())
+        if self._store is not None and Rung.LATCHED in (ladder.rung, before[0] if before else None):
+            self._keep(self._store)
         self.report(now=True)
+
+    def _keep(self, store: LatchStore) -> None:
+        if self._motion.ladder.latched:
+            store.latched(str(self._motion.ladder.reason))
+        else:
+            store.released()
 
     def report(self, *, now: bool = False) -> None:
         """Bring the status up to date."""

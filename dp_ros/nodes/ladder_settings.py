@@ -7,7 +7,9 @@ import numpy as np
 from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.nodes.latch_store import LatchStore, latch_file
 from dp_ros.nodes.lifecycle import ManagedNode
+from dp_ros.nodes.local_reset import COMMAND, ResetSocket, socket_path
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.limits import JointLimits
@@ -66,6 +68,20 @@ PARAMETERS = [
         name='max_clock_step', default=0.1, low=0.001, high=LONGEST,
         description='The clock jumped if it gained or lost more than this [s] within half a control step.',
     ),
+    Param(
+        name='state_folder', default='',
+        description='Where the node keeps a small file that says whether it runs and whether it is latched: after an '
+        'abnormal end the next one starts latched. Empty: $ROS_HOME, or ~/.ros.',
+    ),
+    Param(
+        name='keep_latch', default=False,
+        description='Keep a latch over an orderly end too, for where the node is started again by itself.',
+    ),
+    Param(
+        name='allow_reset', default='service', choices=('service', 'local'),
+        description='Who may release a latch: service: anyone on the network, by ~/reset; local: only this user at '
+        f'this machine, by `{COMMAND}`.',
+    ),
 ]  # fmt: skip
 
 
@@ -91,6 +107,21 @@ def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
         joint_decelerate=to_nanoseconds(node.value('joint_state_timeout')),
     )
     return Ladder(thresholds, fallback=node.value('fallback'))
+
+
+def make_latch_store(node: ManagedNode) -> LatchStore | None:
+    """Return where a node's latch is kept; None for one that moves nothing."""
+    if node.value('dry_run'):
+        return None
+    path = latch_file(node, node.value('state_folder'))
+    return LatchStore(path, keep=node.value('keep_latch'), say=node.get_logger().error)
+
+
+def make_reset_socket(node: ManagedNode) -> ResetSocket | None:
+    """Return where a person at this machine releases the latch; None where the service ~/reset does."""
+    if node.value('allow_reset') == 'service':
+        return None
+    return ResetSocket(socket_path(node.context.get_domain_id(), node.get_fully_qualified_name()))
 
 
 def read_home(node: ManagedNode, limits: JointLimits) -> np.ndarray | None:

@@ -34,7 +34,47 @@ INNER = ('_context', '_guard', '_is_shutdown', '_sigint_gc', '_tasks')
 EVENTS = 1_000_000_000  # [ns] from one wait for events to the next
 
 
-class LeanExecutor(SingleThreadedExecutor):
+class RclpyExecutor(SingleThreadedExecutor):
+    """rclpy's own, which says what it was at when an error comes out of it, and goes on after that.
+
+    Attributes
+    ----------
+    at
+        The subscription, timer or the like whose turn it is or was; None while waiting.
+    taking
+        Whether the error came before the callback was called: what it was to get could not be taken.
+
+    """
+
+    def __init__(self, *, context: Context | None = None) -> None:
+        super().__init__(context=context)
+        self.at: Any = None
+        self.taking = False
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for work, and do one piece of it."""
+        self._rclpys_turn(timeout_sec)
+
+    def _rclpys_turn(self, timeout_sec: float | None) -> bool:
+        """Let rclpy find one piece of work and do it; return whether there was any."""
+        self.at, self.taking = None, False
+        try:
+            handler, self.at, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+        except (TimeoutException, ShutdownException):
+            return False
+        handler()
+        error = handler.exception()
+        if error is None:
+            return True
+        # rclpy marks who takes as busy, with its group, and leaves it so if it fails: the node would be deaf for good.
+        self.taking = self.at is not None and getattr(self.at, '_executor_event', False)
+        if self.taking:
+            self.at._executor_event = False
+            self.at.callback_group.ending_execution(self.at)
+        raise error
+
+
+class LeanExecutor(RclpyExecutor):
     """Runs callbacks in the thread that spins it, in rclpy's order."""
 
     def __init__(self, *, context: Context | None = None) -> None:
@@ -60,11 +100,12 @@ class LeanExecutor(SingleThreadedExecutor):
         if any(not task.done() for task, *_ in list(self._tasks)):
             self._leave_to_rclpy(timeout_sec)  # a coroutine is under way, and its group may let nothing else run
             return
+        self.at, self.taking = None, False
         if not self._ready:
             self._collect(timeout_sec)
         if self._ready:
-            run, entity = self._ready.popleft()
-            run(entity)
+            run, self.at = self._ready.popleft()
+            run(self.at)
 
     def _spin_once_impl(self, timeout_sec: Any = None, wait_condition: Callable[[], bool] = lambda: False) -> None:
         # rclpy's, for a future; its wait takes the guard that says what came or went.
@@ -135,13 +176,14 @@ class LeanExecutor(SingleThreadedExecutor):
             return  # another callback has destroyed it
         timer.callback()
 
-    @staticmethod
-    def _run_subscription(subscription: Subscription) -> None:
+    def _run_subscription(self, subscription: Subscription) -> None:
+        self.taking = True
         try:
             with subscription.handle:
                 taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
         except InvalidHandle:
             return
+        self.taking = False
         if taken is None:
             return
         message_only = subscription._callback_type is Subscription.CallbackType.MessageOnly
@@ -154,22 +196,15 @@ class LeanExecutor(SingleThreadedExecutor):
     def _leave_to_rclpy(self, timeout_sec: float | None) -> None:
         """Let rclpy find and do all that is ready, or wait for it."""
         self._sets.clear()  # perhaps entities came or went: the guard that says so is not ready twice
-        while True:
-            try:
-                handler, *_ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
-            except (TimeoutException, ShutdownException):
-                return
-            handler()
-            if handler.exception() is not None:
-                raise handler.exception()
+        while self._rclpys_turn(timeout_sec):
             if timeout_sec != 0.0:
                 return
 
 
-def make_executor(context: Context | None = None) -> SingleThreadedExecutor:
+def make_executor(context: Context | None = None) -> RclpyExecutor:
     """Return a lean executor, or rclpy's own where that has changed inside."""
     lean = LeanExecutor(context=context)
     if all(hasattr(lean, name) for name in INNER) and hasattr(Subscription, 'CallbackType'):
         return lean
     lean.shutdown()
-    return SingleThreadedExecutor(context=context)
+    return RclpyExecutor(context=context)

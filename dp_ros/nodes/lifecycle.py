@@ -10,13 +10,15 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import JumpHandle, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
 
 from dp_ros.errors import DpRosError
+from dp_ros.nodes.callback_errors import CallbackErrors
 from dp_ros.nodes.diagnostics import ERROR, OK, Diagnostics
+from dp_ros.nodes.guarded_node import GuardedNode
 from dp_ros.nodes.intra_process import Exchange
 from dp_ros.nodes.parameters import Param, declare, refuse_unknown, value_of
 from dp_ros.nodes.running import run as run
@@ -35,7 +37,7 @@ def reliable(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(GuardedNode):
     """A lifecycle node. A subclass says what its transitions do, by overriding the methods without ``on_``.
 
     They raise :class:`DpRosError` to refuse; the error is logged, stands in the diagnostics, and ends the process with
@@ -77,7 +79,8 @@ class ManagedNode(LifecycleNode):
             self.destroy_node()
             raise
         self.died: Future = Future()
-        self.diagnostics = Diagnostics(self, self.refresh)
+        self.diagnostics = Diagnostics(self, self._refresh)
+        self.callback_errors = CallbackErrors(self.get_logger(), self.diagnostics)
         self.diagnostics.report(STATE, OK, 'unconfigured')
         self.add_on_set_parameters_callback(self._check_set)
         self.add_post_set_parameters_callback(lambda _: self.apply(self.values()))
@@ -99,6 +102,12 @@ class ManagedNode(LifecycleNode):
 
     def cleanup(self) -> None:
         """Give back what `configure` took; also called when that failed half-way."""
+
+    def stopped(self) -> None:
+        """Note that the node was deactivated or shut down as somebody wanted; it ends abnormally without this."""
+
+    def ended(self) -> None:
+        """Note that the process ends in order, after `close`."""
 
     def restart(self, reason: str) -> None:
         """Forget what was collected, because the clock jumped. Only called while active."""
@@ -170,12 +179,15 @@ class ManagedNode(LifecycleNode):
         if result != TransitionCallbackReturn.SUCCESS:
             self.deactivate()
             super().on_deactivate(state)
+            self.stopped()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Deactivate. Publishers last, since stopping may need them."""
         result = self._attempt('deactivate', self.deactivate, 'inactive')
         super().on_deactivate(state)
+        if result == TransitionCallbackReturn.SUCCESS:
+            self.stopped()
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -186,7 +198,10 @@ class ManagedNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop whatever runs."""
-        return self._attempt('shutdown', self.close, 'finalized')
+        result = self._attempt('shutdown', self.close, 'finalized')
+        if result == TransitionCallbackReturn.SUCCESS:
+            self.stopped()
+        return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after an unexpected error, with nothing running."""
@@ -206,6 +221,11 @@ class ManagedNode(LifecycleNode):
         """Deactivate and clean up, whatever the state."""
         self.deactivate()
         self._clean_up()
+
+    def _refresh(self) -> None:
+        if self.callback_errors is not None:
+            self.callback_errors.report()
+        self.refresh()
 
     def _clean_up(self) -> None:
         self.cleanup()
@@ -251,6 +271,8 @@ class ManagedNode(LifecycleNode):
         if self.active and any(p.name == 'use_sim_time' for p in parameters):
             reason = 'use_sim_time: got a change while active, allowed before'
             return SetParametersResult(successful=False, reason=reason)
+        if not all(p.name for p in parameters):  # rclpy takes it for one that was declared
+            return SetParametersResult(successful=False, reason="parameter: got the name '', allowed a declared one")
         proposed = {p.name: p.value for p in parameters if p.name in self._known}
         try:
             for name, value in proposed.items():

@@ -7,7 +7,7 @@ decided on what was true half a control step ago.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ import numpy as np
 from dp_ros.data import Chunk
 from dp_ros.nodes.beginning import Beginning
 from dp_ros.nodes.command_topics import Around, CommandTopics
+from dp_ros.nodes.endpoints import SingleSource
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.sender import Sender
@@ -32,7 +33,7 @@ ENDING = 20_000_000  # [ns] before its end at which a stop is sent no more: a co
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What motion is made of; ``say`` logs an error."""
+    """What motion is made of: ``sources`` have one publisher each, ``say`` logs an error."""
 
     planner: Planner
     ladder: Ladder
@@ -41,6 +42,7 @@ class Parts:
     permission: Permission
     watch: ClockWatch
     sender: Sender
+    sources: Sequence[SingleSource]
     say: Callable[[str], None]
 
 
@@ -316,6 +318,7 @@ class Motion:
     def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
         permission = self.parts.permission.fault()
         found = [*faults, *([] if permission is None else [permission])]
+        found += [fault for source in self.parts.sources if (fault := source.fault()) is not None]
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
         state = self.joint_states.read(now)

@@ -16,7 +16,7 @@ from dp_ros.nodes.intra_process import Exchange
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.observation_buffer import ObservationBuffer
 from dp_ros.nodes.policy_executor import PolicyExecutor
-from dp_ros.nodes.running import guarded, spin, with_ros
+from dp_ros.nodes.running import ended_in_order, guarded, spin, with_ros
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
 
 # The sinks first: nothing that is sent is missed. What stops the arm has a thread of its own and waits for no other
@@ -45,6 +45,9 @@ def _live(ending: Ending) -> int:
         thread.start()
     for thread in threads:
         thread.join()
+    if ended_in_order(max(codes), ending):
+        for node in (node for nodes in groups for node in nodes):
+            node.ended()
     return max(codes)
 
 

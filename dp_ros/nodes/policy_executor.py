@@ -14,6 +14,7 @@ from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.nodes.chunk_outlet import PREDICTED, ChunkOutlet
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
+from dp_ros.nodes.endpoints import SingleSource, first_fault
 from dp_ros.nodes.goals import GoalInbox
 from dp_ros.nodes.inference import Inference
 from dp_ros.nodes.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
@@ -41,6 +42,7 @@ class PolicyExecutor(ManagedNode):
         self._goals: GoalInbox | None = None
         self._outlet: ChunkOutlet | None = None
         self._inputs: list[Any] = []
+        self._sources: tuple[SingleSource, ...] = ()
         self._refused = 0
         self._forget_windows()
         self._cpu_latency = CpuLatency(self)
@@ -50,6 +52,7 @@ class PolicyExecutor(ManagedNode):
         self._partial: dict[int, dict[str, np.ndarray]] = {}
         self._newest = 0
         self._last_window: int | None = None
+        self._listeners = 0
         self._gap = self._windowed = 0  # [ns] between the last two observations; stamp of the last window
 
     @property
@@ -64,6 +67,9 @@ class PolicyExecutor(ManagedNode):
         """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
         take_priority(self)  # first: threads that are made from here on have it too
         self._cpu_latency.configure()
+        # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
+        # And before anything that is refused, so that `cleanup` finds it.
+        self._outlet = ChunkOutlet(self)
         policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
@@ -76,7 +82,6 @@ class PolicyExecutor(ManagedNode):
         if policy.bundle.has_critic and policy.samples == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self._settings = policy.bundle, settings
-        self._outlet = ChunkOutlet(self)  # first, so that `cleanup` finds it whatever is refused
         self._outlet.agree()
         self._agree(policy.bundle)
         self._inference = Inference(self._outlet, self.now, self._say)
@@ -95,6 +100,7 @@ class PolicyExecutor(ManagedNode):
         self._inference.clear()
         self._refused = 0
         task = self._bundle.task
+        self._sources = tuple(SingleSource(self, topic, self.steady) for topic in self._topics(task.streams))
         depth = 2 * task.obs_horizon + 3
         if self.exchange is not None:
             self.exchange.take(OBSERVATION, self._take)
@@ -110,8 +116,7 @@ class PolicyExecutor(ManagedNode):
         if self.exchange is None:
             return
         streams = bundle.task.streams
-        topics = tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
-        self.exchange.agree(OBSERVATION, self, (topics, streams))
+        self.exchange.agree(OBSERVATION, self, (self._topics(streams), streams))
 
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
@@ -165,6 +170,9 @@ class PolicyExecutor(ManagedNode):
     def _topic(self, stream: Stream) -> str:
         return f'observation_buffer/{stream.name}'
 
+    def _topics(self, streams: Sequence[Stream]) -> tuple[str, ...]:
+        return tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
+
     def _receiver(self, stream: Stream) -> Callable[[Any], None]:
         decoded = replace(stream, compressed=False) if isinstance(stream, ImageStream) else stream
         return lambda message: self._receive(decoded, message)
@@ -210,26 +218,46 @@ class PolicyExecutor(ManagedNode):
         """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
         assert self._bundle is not None and self._settings is not None and self._inference is not None
         assert self._goals is not None
-        if self._inference.latched:
+        if self._is_latched():
             return
         missing = self._goals.missing()
         if missing:
             self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
             return
         steps = self._settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
-        due = self._last_window is None or window.stamp - self._last_window >= steps
+        newly_heard = self._newly_heard()
+        due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard
         if due or self._inference.waiting:
             self._last_window = window.stamp
             self._inference.submit(window, self._settings, self._goals.goal)
+
+    def _newly_heard(self) -> bool:
+        """Whether someone listens who did not get the last chunk, as after a start: to wait for the next is long."""
+        assert self._outlet is not None
+        before, self._listeners = self._listeners, self._outlet.listeners()
+        return self._listeners > before
+
+    def _is_latched(self) -> bool:
+        """Look who publishes observations, and latch if that is more than one node; return whether it is latched."""
+        assert self._inference is not None
+        if not self._inference.latched and (fault := first_fault(self._sources)):
+            self._inference.latch(fault)
+        return bool(self._inference.latched)
 
     # What is said.
 
     def _say(self, text: str) -> None:
         self.get_logger().error(text)
-        self.refresh()
+        self._report()
 
     def refresh(self) -> None:
         """Say whether chunks come, and how fast."""
+        if self.active and self._inference is not None:
+            self._is_latched()
+        self._report()
+
+    def _report(self) -> None:
+        # In any thread: the inference's says what it found.
         if not self.active or self._bundle is None or self._inference is None or self._settings is None:
             return
         assert self._goals is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +17,17 @@ from typing import IO, Any
 from dp_ros.errors import DpRosError
 
 EXECUTOR = 'policy_executor'
-POLICY_NODES = ('observation_buffer', EXECUTOR, 'trajectory_publisher')
+PUBLISHER = 'trajectory_publisher'
+POLICY_NODES = ('observation_buffer', EXECUTOR, PUBLISHER)
 ROBOT = 'simulated_robot'
 CONTAINER = 'policy_container'
 STOP_SECONDS = 10.0
 
 
 class NodeDiedError(DpRosError, RuntimeError):
-    """A node's process ended by itself."""
+    """A node's process ended by itself; the end of its log is shown."""
+
+    one_line = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +57,22 @@ def contained(specs: Sequence[NodeSpec]) -> NodeSpec:
 
 
 class NodeProcesses:
-    """Start nodes on entering, stop them on leaving; each logs to a file of its own in ``logs``."""
+    """Start nodes on entering, stop them on leaving; each logs to a file of its own in ``logs``.
+
+    A latch outlives the trajectory_publisher's process, and not the run: its robot is a simulated one.
+    """
 
     def __init__(self, specs: Sequence[NodeSpec], params_file: Path, logs: Path) -> None:
         self._specs = specs
         self._params_file = params_file
         self._logs = logs
+        self._state = logs / 'state'
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._files: list[IO[bytes]] = []
 
     def __enter__(self) -> NodeProcesses:
         self._logs.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._state, ignore_errors=True)
         try:
             for spec in self._specs:
                 self._start(spec)
@@ -81,7 +90,7 @@ class NodeProcesses:
         command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args']
         command += ['--params-file', str(self._params_file)]
         command += [] if spec.nodes else ['-r', f'__node:={spec.name}']
-        for name, value in spec.parameters.items():
+        for name, value in {**self._stateful(spec), **spec.parameters}.items():
             command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
         file = self.log(spec.name).open('ab' if again else 'wb')
         self._files.append(file)
@@ -94,6 +103,11 @@ class NodeProcesses:
             # Threads that spin while they wait would take the cores from the other nodes.
             env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUNBUFFERED': '1'},
         )
+
+    def _stateful(self, spec: NodeSpec) -> Mapping[str, Any]:
+        if spec.name == PUBLISHER:
+            return {'state_folder': self._state}
+        return {f'{PUBLISHER}:state_folder': self._state} if PUBLISHER in spec.nodes else {}
 
     def log(self, name: str) -> Path:
         """Return the file that a node logs to."""

@@ -1,12 +1,15 @@
-"""All parameters of the trajectory_publisher, and the check of its controllers before anything moves."""
+"""All parameters of the trajectory_publisher, and what is made of those about its controllers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dp_ros.config import TaskSpec
+from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.controller_check import CONTROLLER_PARAMETERS, check_controller
+from dp_ros.nodes.command_topics import CommandTopics
+from dp_ros.nodes.controller_check import CONTROLLER_PARAMETERS, ControllerCheck, controller_names
+from dp_ros.nodes.controller_state import ControllerStates
 from dp_ros.nodes.ladder_settings import HOME_PATTERN
 from dp_ros.nodes.ladder_settings import PARAMETERS as LADDER_PARAMETERS
 from dp_ros.nodes.lifecycle import ManagedNode
@@ -21,30 +24,37 @@ PATTERNS = {**PLAN_PATTERNS, **HOME_PATTERN}
 EXECUTOR = 'policy_executor'
 
 
-def check_controllers(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> None:
-    """Ask each controller for its parameters; refuse what would move the robot wrongly, and warn of the rest.
-
-    One controller has the name that the parameter `controller` says. Of several, each is asked by the name that its
-    topic is below.
-    """
-    if not node.value('controller'):
-        return
+def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> CommandTopics:
+    """Return the controllers' topics, where each controller is checked against what it will be sent."""
     units = dict(zip(task.action.joints, task.action.units, strict=True))
-    for output in outputs:
-        target = node.value('controller') if len(outputs) == 1 else output.topic.rsplit('/', 1)[0]
-        expected = Expected(
-            joints=output.joints,
-            units=tuple(units[joint] for joint in output.joints),
-            controller_mode=node.value('controller_mode'),
-            control_dt=task.control_dt,
-            splice_margin=node.value('splice_margin'),
-            tail=node.value('tail'),
-            use_sim_time=node.simulated_time,
-            far=node.value('follow_tolerance'),
+    checks = [
+        ControllerCheck(
+            node,
+            name,
+            Expected(
+                joints=output.joints,
+                units=tuple(units[joint] for joint in output.joints),
+                controller_mode=node.value('controller_mode'),
+                control_dt=task.control_dt,
+                splice_margin=node.value('splice_margin'),
+                tail=node.value('tail'),
+                use_sim_time=node.simulated_time,
+                follow_tolerance=node.value('follow_tolerance'),
+            ),
+            to_nanoseconds(node.value('controller_wait')),
         )
-        wait, require = node.value('controller_wait'), node.value('require_controller')
-        for finding in check_controller(node, target, expected, wait=wait, require=require):
-            node.get_logger().warning(str(finding))
+        for name, output in zip(controller_names(node, outputs), outputs, strict=True)
+    ]
+    return CommandTopics(
+        node, outputs, checks, require=node.value('require_controller'), dry_run=node.value('dry_run')
+    )
+
+
+def make_controller_states(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> ControllerStates:
+    """Return what the controllers say themselves, where it can be heard; `open` it to listen."""
+    names = controller_names(node, outputs)
+    joints = {name: output.joints for name, output in zip(names, outputs, strict=True) if name}
+    return ControllerStates(node, joints, task.action.joints)
 
 
 def check_fallback(node: ManagedNode) -> None:

@@ -116,10 +116,10 @@ def get_parameters(node: Node, target: str, names: Iterable[str], seconds: float
 
 def _values(asker: _Asker, service: str, names: list[str]) -> list[Any] | None:
     response = asker.call(GetParameters, f'{service}/get_parameters', GetParameters.Request(names=names))
-    return None if response is None else [_plain(parameter_value_to_python(value)) for value in response.values]
+    return None if response is None else [plain(parameter_value_to_python(value)) for value in response.values]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return sequences as tuples, whatever kind of array the message holds them in."""
     return value if value is None or isinstance(value, bool | int | float | str) else tuple(value)
 

@@ -73,6 +73,10 @@ class RobotOutputs:
         if self._description:
             self._publishers[DESCRIPTION].publish(String(data=self._description))
 
+    def seen(self, camera: str) -> bool:
+        """Whether anybody looks at the pictures of a camera."""
+        return bool(self._publishers[camera].get_subscription_count())
+
     def tell_time(self, now: int) -> None:
         """Say what time it is [ns], if this robot makes the time."""
         if CLOCK in self._publishers:

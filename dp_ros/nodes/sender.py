@@ -60,7 +60,7 @@ class Sender:
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
         self.rests_at = 0  # when what was sent last ends [ns]
-        self._until = 0
+        self._until = self._began = 0
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
@@ -92,8 +92,10 @@ class Sender:
         """Send what was sent last once more, unless it is too late for that; return whether to call this again."""
         if self._sent is None:
             return False
-        left = self._until - self.now()
-        if not 0 <= left <= LEAD + HELD + self._planner.options.splice_margin:  # the clock may have jumped
+        longest = LEAD + HELD + self._planner.options.splice_margin
+        left, passed = self._until - self.now(), time.monotonic_ns() - self._began
+        # Robot time may have jumped, or stand still.
+        if not (0 <= left <= longest and passed <= longest):
             return False
         self._repeat(self._sent)
         return True
@@ -117,5 +119,5 @@ class Sender:
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
-        self._sent, self._until = message, until
+        self._sent, self._until, self._began = message, until, time.monotonic_ns()
         self._wake()

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.lean_executor import make_executor
-from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, ROBOT, NodeProcesses
+from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses
 
 TRANSITIONS = {
     'configure': Transition.TRANSITION_CONFIGURE,
@@ -100,6 +100,16 @@ class Session:
         # The sink first, so that nothing that is sent is missed.
         for name in reversed(POLICY_NODES):
             self.transition(name, 'activate')
+            if name == PUBLISHER:
+                self._release()
+
+    def _release(self) -> None:
+        """Release what latched in the episode before: a latch stays when the publisher is deactivated."""
+        until = time.monotonic() + ANSWER_SECONDS
+        while not (answer := self._call(Trigger, f'{PUBLISHER}/reset', Trigger.Request())).success:
+            if time.monotonic() > until:
+                raise SessionError(f'{PUBLISHER}: {answer.message}')
+            self.spin()
 
     def reset(self, seed: int) -> None:
         """Begin an episode of the robot with a seed."""

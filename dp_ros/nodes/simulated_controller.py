@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS
@@ -17,9 +18,14 @@ from dp_ros.simulation.controller_spec import METHODS, VERSIONS, ControllerSpec
 from dp_ros.simulation.validation import Rows, TrajectoryCommand
 
 SCALING = 'controller.speed_scaling'
+LOSS = 'controller.loss'
+ACTIVE = 'controller.active'
+NAME = 'controller.name'
+QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+"""How the real controller subscribes: by the system's defaults, which are these with Fast DDS."""
 PARAMETERS = [
     Param(
-        name='controller.name', default='arm_controller',
+        name=NAME, default='arm_controller',
         description="A node of this name serves the simulated controller's parameters as the real one does; empty: "
         'none.',
     ),
@@ -70,35 +76,68 @@ PARAMETERS = [
         description='Served, but without meaning for position commands, as in the real controller.',
     ),
     Param(
+        name='controller.set_last_command_interface_value_as_state_on_activation', default=True,
+        description='Activated, hold what was commanded last instead of what is measured then.',
+    ),
+    Param(
+        name=ACTIVE, default=True,
+        description='Start active; false: it takes and commands nothing until ~/controller_active says so.',
+    ),
+    Param(
+        name=LOSS, default=0.0, low=0.0, high=1.0, live=True,
+        description='Share of the trajectories that get lost on their way; which ones, `seed` decides.',
+    ),
+    Param(
         name=SCALING, default=1.0, low=0.0, high=100.0, live=True,
         description='Factor on the speed of trajectories; each message starts on the true time again.',
     ),
     Param(
         name='controller.reject_non_finite', default=True,
-        description='Reject NaN and infinity; the real controller would move by them.',
+        description='Reject NaN and infinity; the real controller has no such check, and commands them.',
     ),
 ]  # fmt: skip
 SETTINGS = tuple(
-    p.name.removeprefix('controller.') for p in PARAMETERS if p.name not in ('controller.name', SCALING)
+    p.name.removeprefix('controller.') for p in PARAMETERS if p.name not in (NAME, ACTIVE, LOSS, SCALING)
 )
+
+
+class LossyLink:
+    """Loses messages at random: its draw for each decides, so that of two shares the larger one loses more of the same.
+
+    Parameters
+    ----------
+    seed
+        Of the draws, one for each message.
+
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._draws = np.random.default_rng(seed)
+
+    def loses(self, share: float) -> bool:
+        """Return whether the next message gets lost where this share does, 0 to 1."""
+        return bool(self._draws.random() < share)
 
 
 def make_controller(node: ManagedNode, joints: tuple[str, ...]) -> JointTrajectoryController:
     """Return the controller of ``joints`` with a node's parameters."""
     settings = {name: node.value(f'controller.{name}') for name in SETTINGS}
-    return JointTrajectoryController(
+    controller = JointTrajectoryController(
         joints, spec=ControllerSpec(initial_scaling_factor=node.value(SCALING), **settings)
     )
+    if not node.value(ACTIVE):
+        controller.deactivate()
+    return controller
 
 
 def serve(node: ManagedNode, joints: tuple[str, ...]) -> ControllerParameters | None:
     """Start the node that serves the parameters of the controller of ``joints``, if it has a name."""
-    if not node.value('controller.name'):
+    if not node.value(NAME):
         return None
     parameters = parameters_of(joints, make_controller(node, joints).spec)
     # With a clock of its own, the robot and its controller are in simulated time.
     return ControllerParameters(
-        node, node.value('controller.name'), parameters, use_sim_time=node.value('publish_clock')
+        node, node.value(NAME), parameters, use_sim_time=node.value('publish_clock')
     )
 
 

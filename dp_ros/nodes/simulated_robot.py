@@ -1,7 +1,9 @@
 """A simulated robot with the topics of a real one: a world, and a joint_trajectory_controller in front of it.
 
 Physics step n happens at t0 + n * 10 ms with t0 a whole multiple of 100 ms, and stamps are these nominal times, so
-that readings fall exactly on control ticks. A step that comes late is caught up.
+that readings fall exactly on control ticks. A step that comes late is caught up. One that is more than a second late is
+not: then time goes on from now, at a new t0, and the world has stood still meanwhile (`SimulatedRobot.skip_to`).
+Pictures, which take most of the time, are drawn if somebody looks at them, and left out while steps are late.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS
@@ -19,11 +21,11 @@ from dp_ros.errors import ConfigError
 from dp_ros.nodes import robot_outputs, simulated_controller
 from dp_ros.nodes.controller_parameters import ControllerParameters
 from dp_ros.nodes.diagnostics import OK, WARN
-from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, run
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.robot_outputs import RobotOutputs
 from dp_ros.policy.alignment import tick_at_or_after
-from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.controller import Accepted, ControllerDied, Rejected
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds import WORLDS, make_world
 
@@ -62,6 +64,7 @@ STATUS = 'simulation'
 ALIGNED = NANOSECONDS // 10  # the slowest reading's period, and a whole number of every faster one's
 EPISODE_STEPS = 10  # physics steps between two messages on ~/episode
 LATE = NANOSECONDS // 10  # this far behind, the diagnostics warn
+LOST = NANOSECONDS  # farther behind than this, time goes on from now
 STOP_TIMEOUT = 5.0  # [s]
 
 
@@ -76,9 +79,12 @@ class SimulatedRobotNode(ManagedNode):
         self._stop = threading.Event()
         self._outputs: RobotOutputs | None = None
         self._late = 0
+        self._behind = 0  # of the step at hand, below 0 if it came in time
+        self._told_resyncs = 0
         self._controller_node: ControllerParameters | None = None
         self._last_rejection = ''
-        self.counts = {'accepted': 0, 'rejected': 0, 'steps': 0}
+        counted = ('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out')
+        self.counts = dict.fromkeys(counted, 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
 
     # Lifecycle.
@@ -103,17 +109,26 @@ class SimulatedRobotNode(ManagedNode):
             camera=self.value('camera'),
             camera_rate=self.value('camera_rate'),
             controller=controller,
+            draws=self._draws,
         )
         self._robot.reset(self.value('seed'))
         self.counts = dict.fromkeys(self.counts, 0)
+        self._late = self._behind = self._told_resyncs = 0
         self._last_rejection = ''
+        self._link = simulated_controller.LossyLink(self.value('seed'))
         self._stop.clear()
         assert self._outputs is not None
         self._outputs.describe()
-        self._subscription = self.create_subscription(
-            JointTrajectory, self.value('topics.command'), self._on_command, reliable(1)
+        # The controller's node is who listens, as with ros2_control: it is known by its name.
+        self._listener = self if self._controller_node is None else self._controller_node.node
+        topic = str(self.resolve_topic_name(self.value('topics.command')))
+        self._subscription = self._listener.create_subscription(
+            JointTrajectory, topic, self._on_command, simulated_controller.QOS
         )
-        self._service = self.create_service(Trigger, '~/reset', self._on_reset)
+        self._services_on = [
+            self.create_service(Trigger, '~/reset', self._on_reset),
+            self.create_service(SetBool, '~/controller_active', self._on_controller_active),
+        ]
         self._thread = threading.Thread(target=self._run, args=(start,), name='physics', daemon=True)
         self._thread.start()
 
@@ -124,8 +139,9 @@ class SimulatedRobotNode(ManagedNode):
         self._stop.set()
         self._thread.join(STOP_TIMEOUT)
         self._thread = None
-        self.destroy_subscription(self._subscription)
-        self.destroy_service(self._service)
+        self._listener.destroy_subscription(self._subscription)
+        for service in self._services_on:
+            self.destroy_service(service)
         self.diagnostics.forget(STATUS)
 
     def cleanup(self) -> None:
@@ -147,14 +163,26 @@ class SimulatedRobotNode(ManagedNode):
 
     def _on_command(self, message: JointTrajectory) -> None:
         assert self._robot is not None
-        with self._lock:
-            verdict = self._robot.command(simulated_controller.command_of(message))
-        if not isinstance(verdict, Rejected):
-            self.counts['accepted'] += 1
+        if self._link.loses(self.value(simulated_controller.LOSS)):
+            self.counts['lost'] += 1
             return
-        self.counts['rejected'] += 1
-        self._last_rejection = verdict.reason
-        self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+        try:
+            with self._lock:
+                verdict = self._robot.command(simulated_controller.command_of(message))
+        except ControllerDied as error:
+            self._die(error)
+            return
+        if isinstance(verdict, Rejected):
+            self.counts['rejected'] += 1
+            self._last_rejection = verdict.reason
+            self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+        else:
+            self.counts['accepted' if isinstance(verdict, Accepted) else 'ignored'] += 1
+
+    def _die(self, error: Exception) -> None:
+        """End the process; what ended it first is what is said."""
+        if not self.died.done():
+            self.died.set_exception(error)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._robot is not None
@@ -163,6 +191,15 @@ class SimulatedRobotNode(ManagedNode):
             self._robot.reset(seed)
         response.success = True
         response.message = f'a new episode with seed {seed}'
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_controller_active(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        assert self._robot is not None
+        with self._lock:
+            self._robot.set_controller_active(request.data)
+        response.success = True
+        response.message = f'the controller is {"active" if request.data else "inactive"}'
         self.get_logger().info(response.message)
         return response
 
@@ -176,18 +213,22 @@ class SimulatedRobotNode(ManagedNode):
                 self._run_by(time.time_ns, start, start, 1.0)
         except Exception as error:  # a thread's death must be the process's
             if self.context.ok():
-                self.died.set_exception(error)
+                self._die(error)
 
     def _run_by(self, clock: Any, began: int, start: int, rate: float) -> None:
-        """Step when ``clock`` [ns] says so; at ``began`` on it the robot's time was ``start``."""
+        """Step when ``clock`` [ns] says so; at ``began`` on it the robot's time was ``start``, or is set anew."""
         assert self._robot is not None and self._outputs is not None
         step = self._robot.step_duration
         while not self._stop.is_set():
             if rate > 0:
-                early = began + round((self._robot.now + step - start) / rate) - clock()
+                now = clock()
+                early = began + round((self._robot.now + step - start) / rate) - now
+                self._behind, self._late = -early, max(self._late, -early)
+                if -early > LOST:
+                    began, start = self._resync(now, -early)
+                    continue
                 if early > 0 and self._stop.wait(early / NANOSECONDS):
                     return
-                self._late = max(self._late, -early)
             with self._lock:
                 readings = self._robot.step()
                 episode = self._robot.episode
@@ -198,12 +239,42 @@ class SimulatedRobotNode(ManagedNode):
             if self.counts['steps'] % EPISODE_STEPS == 0:
                 self._outputs.tell_episode(episode)
 
+    def _draws(self, camera: str) -> bool:
+        """Whether to draw a picture that is due. Where the robot makes the time, there is always enough of it."""
+        assert self._outputs is not None
+        if not self._outputs.seen(camera):
+            return False
+        late = self._behind > LATE and not self.value('publish_clock')
+        self.counts['pictures_left_out'] += late
+        return not late
+
+    def _resync(self, now: int, late: int) -> tuple[int, int]:
+        """Leave out the time that was lost; return a time of the clock, and the robot's time then [ns].
+
+        A robot that makes the time goes on where it was: nobody else knows of the loss.
+        """
+        assert self._robot is not None
+        began, start = now, self._robot.now
+        if not self.value('publish_clock'):
+            began = start = tick_at_or_after(now, ALIGNED)
+            with self._lock:
+                self._robot.skip_to(start)
+        self.counts['resyncs'] += 1
+        self.get_logger().warning(
+            f'{late / NANOSECONDS:.1f} s late: time goes on from now, and the world has stood still meanwhile',
+            throttle_duration_sec=WARN_PERIOD,
+        )
+        return began, start
+
     def refresh(self) -> None:
         """Say whether time keeps up."""
         if not self.active:
             return
         late, self._late = self._late, 0
         level, text = (WARN, f'{late / 1e6:.0f} ms late') if late > LATE else (OK, 'running')
+        if self.counts['resyncs'] > self._told_resyncs:
+            self._told_resyncs = self.counts['resyncs']
+            text = f'{late / NANOSECONDS:.1f} s late: time went on from then, and the world had stood still'
         assert self._robot is not None
         controller = self._robot.controller
         if controller.reason:

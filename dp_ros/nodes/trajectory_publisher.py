@@ -26,18 +26,21 @@ from dp_ros.config import JointStream
 from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.nodes import garbage, ladder_report
+from dp_ros.nodes.callback_errors import CallbackError
 from dp_ros.nodes.chunk_ledger import ChunkLedger
-from dp_ros.nodes.command_topics import CommandTopics
+from dp_ros.nodes.endpoints import SingleSource
 from dp_ros.nodes.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.nodes.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.joint_states import JointStates
-from dp_ros.nodes.ladder_settings import make_ladder, read_home
+from dp_ros.nodes.ladder_settings import make_ladder, make_latch_store, make_reset_socket, read_home
+from dp_ros.nodes.latch_store import LatchStore
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.nodes.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
-from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_controllers, check_fallback
+from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_fallback, make_command
 from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.nodes.sources import SourceWatch
@@ -72,6 +75,8 @@ class TrajectoryPublisher(ManagedNode):
         self._timer: Any = None
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
+        self._store: LatchStore | None = None
+        self._reset_socket: ResetSocket | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._ledger = ChunkLedger(self.diagnostics)
@@ -98,10 +103,9 @@ class TrajectoryPublisher(ManagedNode):
         self._planner = make_planner(self, bundle, limits, robot)
         self._ladder = make_ladder(self, bundle.task)
         self._home = read_home(self, limits)
-        outputs = make_outputs(self, bundle)
-        check_controllers(self, bundle.task, outputs)
+        self._store = self._store or make_latch_store(self)
         check_fallback(self)
-        self._command = CommandTopics(self, outputs, dry_run=self.value('dry_run'))
+        self._command = make_command(self, bundle.task, make_outputs(self, bundle))
         timeout = to_nanoseconds(self.value('heartbeat_timeout'))
         self._permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
@@ -116,6 +120,7 @@ class TrajectoryPublisher(ManagedNode):
         """Start without a plan: the first chunk is led in from the measured state."""
         assert self._bundle is not None
         self._cpu_latency.activate()
+        kept = self._store.begin() if self._store is not None else ''
         dt = to_nanoseconds(self._bundle.task.control_dt)
         self._ledger.clear()
         self._command.forget()
@@ -134,20 +139,25 @@ class TrajectoryPublisher(ManagedNode):
             permission=self._permission,
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
             sender=Sender(self._planner, self._prepare, self._send, self.now, repeat=self._repeat, wake=self._wake),
+            sources=[SingleSource(self, t, self.steady) for t in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
             say=self.get_logger().error,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)
         self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
-        self._report = ladder_report.LadderReport(self, self._motion, self._ledger)
         # Steady time: a simulated clock may stand still.
         self._again = self.create_timer(AGAIN / 1e9, self._on_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._again.cancel()
+        if kept:
+            self._motion.ladder.latch(Reason(cause=Cause.PLAN, text=kept))
+        self._report = ladder_report.LadderReport(self, self._motion, self._ledger, self._store)
+        self._report.say()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(min(dt / 2, LOOK) / 1e9, self._on_timer, clock=clock)
         triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
         self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
+        self._reset_socket = make_reset_socket(self)
 
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -175,8 +185,14 @@ class TrajectoryPublisher(ManagedNode):
 
     def _stop(self) -> None:
         assert self._motion is not None
+        if self._reset_socket is not None:
+            self._reset_socket.close()
+            self._reset_socket = None
         if self.context.ok():
-            self._motion.end()
+            try:
+                self._motion.end()
+            except Exception as error:  # what was sent last ends at rest, and no callback may come after this
+                self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
             self._permission.close()
             self._ledger.settle()
             for timer in (self._timer, self._again):
@@ -198,6 +214,29 @@ class TrajectoryPublisher(ManagedNode):
         if self._plan is not None:
             self.destroy_lifecycle_publisher(self._plan)
         self._closing, self._plan, self._bundle = [], None, None
+
+    def stopped(self) -> None:
+        """Note in the store that nothing moves any more; a latch stays for who activates the node again."""
+        if self._store is not None:
+            self._store.rest()
+
+    def ended(self) -> None:
+        """Note in the store that the process ended in order."""
+        if self._store is not None:
+            self._store.end()
+
+    def on_callback_error(self, error: CallbackError) -> None:
+        """Latch: what was cut short may be what would have stopped the arm."""
+        super().on_callback_error(error)
+        if self._motion is None or error.harmless:
+            return
+        reason = Reason(cause=Cause.PLAN, text=f'an error that nobody foresaw, {error}')
+        try:
+            self._motion.latch(reason)
+        except Exception as further:
+            self._motion.ladder.latch(reason)  # what was sent last ends at rest
+            self.get_logger().error(f'no stop could be sent: {type(further).__name__}: {further}')
+        self._report.say()
 
     def restart(self, reason: str) -> None:
         """Deal with a jump of a simulated clock at once."""
@@ -296,20 +335,25 @@ class TrajectoryPublisher(ManagedNode):
         rung = self._motion.ladder.rung
         self._heartbeat.beat(ladder_report.LEVELS[rung], rung.name.lower())
         self._report.say()
+        if self._reset_socket is not None:
+            ladder = self._motion.ladder
+            self._reset_socket.serve(str(ladder.reason) if ladder.latched else '', self._reset)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = self._reset() if self._reset_socket is None else ONLY_HERE
+        response.success, response.message = answer.success, answer.message
+        return response
+
+    def _reset(self) -> Answer:
         assert self._motion is not None
         before = self._motion.ladder.reason if self._motion.ladder.latched else None
         self._chunk_sources = SourceWatch(RESTARTS)
         objection = self._motion.reset()
-        response.success = not objection
-        if objection:
-            response.message = f'not reset: {objection}'
-        else:
-            response.message = f'reset after: {before}' if before else 'it was not stopped'
-        self.get_logger().info(response.message)
+        said = f'reset after: {before}' if before else 'it was not stopped'
+        answer = Answer(success=not objection, message=f'not reset: {objection}' if objection else said)
+        self.get_logger().info(answer.message)
         self._report.say()
-        return response
+        return answer
 
     def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._motion is not None

@@ -6,15 +6,18 @@ wrong file never reaches a robot.
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from dp_ros.diffusion.schedule import check_choice
-from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.errors import BundleError, ConfigError, listed, one_line
 from dp_ros.policy.bundle import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.files import check_zip
 from dp_ros.policy.parity import input_shapes, state_of, state_width
 from dp_ros.policy.providers import ProviderName, open_session
 
@@ -120,11 +123,13 @@ class TorchScript(CriticSession):
         super().__init__(bundle, bundle.parity().cond.shape[1], threads)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
-        path = bundle.path(file)
+        path, data = bundle.path(file), bundle.read(file)
         try:
-            return self._torch.jit.load(str(path), map_location='cpu').eval()
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                check_zip(archive, 4 * len(data) + 2**24)  # the code in it is packed, the weights are not
+            return self._torch.jit.load(io.BytesIO(data), map_location='cpu').eval()
         except Exception as error:
-            raise BundleError(f'{path}: cannot be loaded ({error})') from error
+            raise BundleError(f'{path}: cannot be loaded ({one_line(str(error))})') from error
 
     def _run(self, network: Any, arrays: Sequence[np.ndarray]) -> np.ndarray:
         torch = self._torch
@@ -145,13 +150,13 @@ class TorchScript(CriticSession):
 
 
 def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
-    path = bundle.path(file)
+    path, data = bundle.path(file), bundle.read(file)
     try:
-        return open_session(path, threads, provider)
+        return open_session(data, threads, provider)
     except ConfigError:
         raise
     except Exception as error:
-        raise BundleError(f'{path}: cannot be loaded ({error})') from error
+        raise BundleError(f'{path}: cannot be loaded ({one_line(str(error))})') from error
 
 
 def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str) -> None:
@@ -194,7 +199,7 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
             recorded.append(('value', parity.value))
             outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
     except Exception as error:
-        raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({error})') from error
+        raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
         tolerance = TOLERANCE if what == 'value' else bundle.tolerance  # a critic is never in 8 bits
         if got.shape != wanted.shape:

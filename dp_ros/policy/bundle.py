@@ -14,11 +14,14 @@
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
 
-Nothing in it is a pickle.
+Nothing in it is a pickle. Only files that the manifest lists are read, each against its SHA-256; they lie in the folder
+themselves, and an ONNX file holds its own weights (see `dp_ros.policy.onnx_check`). TorchScript is a program: of a
+bundle from somebody else run the ONNX files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,14 +32,18 @@ from dp_ros.config import GoalPose, ImageStream, TaskSpec, parse, to_plain
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.errors import BundleError, listed
+from dp_ros.errors import BundleError, DataError, listed
+from dp_ros.outside import inside, read_bytes, shown
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.policy.onnx_check import check_onnx
 from dp_ros.policy.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.parity import input_shapes as input_shapes
 
 SCHEMA_VERSION = 1
+MOST_NETWORK = 2**31 - 1
+"""Bytes of a file in a bundle; protobuf, and so ONNX, can be no larger."""
 MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
@@ -87,7 +94,17 @@ class Bundle:
         """Return the path of one of the bundle's files."""
         if file not in self.files:
             raise BundleError(f'bundle {self.folder}: got no {file}, allowed {listed(self.files)}')
-        return self.folder / file
+        return inside(self.folder, file, MANIFEST)
+
+    def read(self, file: str) -> bytes:
+        """Return the content of one of the bundle's files, which must still be what was exported."""
+        path = self.path(file)
+        with naming(path):
+            data = read_bytes(path, MOST_NETWORK)
+            _check_sha256(hashlib.sha256(data).hexdigest(), self.files[file])
+            if path.suffix == '.onnx':
+                _check_network(data)
+        return data
 
     @property
     def has_critic(self) -> bool:
@@ -96,9 +113,9 @@ class Bundle:
 
     def parity(self) -> Parity:
         """Read the recorded pair, checked against the task."""
-        path = self.path(PARITY)
-        with naming(path):
-            parity = read_parity(path)
+        data = self.read(PARITY)
+        with naming(self.folder / PARITY):
+            parity = read_parity(data)
             parity.check(self.task, self.schedule.marks, self.schedule.outputs)
             if (parity.value is not None) != self.has_critic:
                 got = 'none with' if self.has_critic else 'one without'
@@ -148,9 +165,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
-            got = sha256(folder / file)
-            if got != expected:
-                raise BundleError(f'SHA-256: got {got}, allowed {expected}; the file was altered after export')
+            _check_sha256(sha256(bundle.path(file)), expected)
     bundle.parity()
     return bundle
 
@@ -227,12 +242,24 @@ def write_bundle(
     return load_bundle(folder)
 
 
+def _check_network(data: bytes) -> None:
+    try:
+        check_onnx(data)
+    except DataError as error:
+        raise BundleError(f'cannot be loaded ({error})') from error
+
+
+def _check_sha256(got: str, expected: str) -> None:
+    if got != expected:
+        raise BundleError(f'SHA-256: got {got}, allowed {expected[:80]}; the file was altered after export')
+
+
 def _read_manifest(path: Path) -> _Manifest:
     raw = read_json(path)
     # Before the fields, for another version has other fields.
     version = raw.get('schema_version') if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BundleError(f'schema_version: got {version!r}, allowed {SCHEMA_VERSION}')
+    if version is True or version != SCHEMA_VERSION:
+        raise BundleError(f'schema_version: got {shown(version)}, allowed {SCHEMA_VERSION}')
     return parse(_Manifest, raw, 'bundle')
 
 

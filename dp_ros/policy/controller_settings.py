@@ -1,37 +1,47 @@
 """Whether a joint_trajectory_controller's settings suit what will be sent to it, in plain words.
 
-The settings are the controller's own parameters by name, as read from it; one that is missing is not judged, unless
-without it the controller can't be what is expected.
+The settings are the controller's own parameters by name, as read from it. One that is missing, or of another kind than
+a joint_trajectory_controller's, is not judged: the controller is something else, and only that is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.plan_options import ControllerMode
 
 FINEST = {'rad': 0.001, 'm': 0.0001}
 """No robot in motion stays closer than this to what it is commanded."""
-NAMES = (
-    'joints',
-    'command_joints',
-    'command_interfaces',
-    'state_interfaces',
-    'interpolation_method',
-    'interpolate_from_desired_state',
-    'open_loop_control',
-    'allow_nonzero_velocity_at_trajectory_end',
-    'allow_partial_joints_goal',
-    'allow_trajectory_replacement',
-    'cmd_timeout',
-    'constraints.goal_time',
-    'speed_scaling.initial_scaling_factor',
-    'speed_scaling.state_interface',
-    'update_rate', 'use_sim_time',
-)  # fmt: skip
+LONGEST = 300  # characters of a value that are shown
+Kind = Literal['names', 'text', 'switch', 'number']
+KINDS: dict[str, Kind] = {
+    'joints': 'names',
+    'command_joints': 'names',
+    'command_interfaces': 'names',
+    'state_interfaces': 'names',
+    'interpolation_method': 'text',
+    'interpolate_from_desired_state': 'switch',
+    'open_loop_control': 'switch',
+    'allow_nonzero_velocity_at_trajectory_end': 'switch',
+    'allow_partial_joints_goal': 'switch',
+    'allow_trajectory_replacement': 'switch',
+    'cmd_timeout': 'number',
+    'constraints.goal_time': 'number',
+    'speed_scaling.initial_scaling_factor': 'number',
+    'speed_scaling.state_interface': 'text',
+    'update_rate': 'number',
+    'use_sim_time': 'switch',
+}
+"""The parameters that are read, and of which kind each is; tolerances of joints, which are numbers, come besides."""
+WORDS: dict[Kind, str] = {
+    'names': 'a list of names',
+    'text': 'a text',
+    'switch': 'True or False',
+    'number': 'a number',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +68,9 @@ class Finding:
     fatal: bool
 
     def __str__(self) -> str:
-        got = listed(self.got) if isinstance(self.got, tuple) else repr(self.got)
+        got = listed(map(str, self.got)) if isinstance(self.got, tuple) else repr(self.got)
+        if len(got) > LONGEST:
+            got = f'{got[:LONGEST]} ...'
         return f'{self.what}: got {got}, allowed {self.allowed} ({self.because})'
 
 
@@ -81,8 +93,8 @@ class Expected:
         Whether the velocity of the last point is 0.
     use_sim_time
         Whether stamps are in simulated time.
-    far
-        A joint farther than this from the plan [rad or m] makes the plan start anew; 0 is not known.
+    follow_tolerance
+        A joint farther than this from the plan [rad or m] does not follow it, and it starts anew; 0 is not known.
 
     """
 
@@ -94,7 +106,7 @@ class Expected:
     tail: float
     ends_at_rest: bool = True
     use_sim_time: bool = False
-    far: float = 0.0
+    follow_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         modes = get_args(ControllerMode)
@@ -106,7 +118,14 @@ class Expected:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters worth reading from the controller."""
-        return (*NAMES, *(f'constraints.{joint}.{kind}' for joint in self.joints for kind in ('trajectory', 'goal')))
+        return tuple(self.kinds)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The same, and of which kind each is."""
+        ends = ('trajectory', 'goal')
+        tolerances: dict[str, Kind] = {f'constraints.{j}.{end}': 'number' for j in self.joints for end in ends}
+        return KINDS | tolerances
 
 
 Settings = Mapping[str, Any]
@@ -114,22 +133,38 @@ Settings = Mapping[str, Any]
 
 def compare(settings: Settings, expected: Expected) -> list[Finding]:
     """Return what in a controller's ``settings`` does not suit what is ``expected`` to be sent; fatal ones first."""
+    kinds = expected.kinds
+    odd = [name for name in settings if name in kinds and not _is(settings[name], kinds[name])]
+    why = 'it is not what a joint_trajectory_controller has, so it was not judged'
+    findings = [Finding(what=n, got=settings[n], allowed=WORDS[kinds[n]], because=why, fatal=False) for n in odd]
+    if 'joints' not in settings:
+        why = 'it is no joint_trajectory_controller, so what it does with a trajectory was not checked'
+        findings.append(
+            Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=False)
+        )
     rules = (_joints, _interfaces, _ends, _replacement, _timing, _tolerances)
-    findings = [finding for rule in rules for finding in rule(settings, expected)]
+    usual = {name: value for name, value in settings.items() if name not in odd}
+    findings += [finding for rule in rules for finding in rule(usual, expected)]
     return sorted(findings, key=lambda finding: not finding.fatal)
 
 
-def refuse_fatal(controller: str, findings: list[Finding]) -> None:
-    """Raise :class:`ConfigError` that names every fatal finding."""
+def refusal(controller: str, findings: Iterable[Finding]) -> str:
+    """Return a text that names every fatal finding, or '' without one."""
     fatal = [str(finding) for finding in findings if finding.fatal]
-    if fatal:
-        raise ConfigError(f'controller {controller}: ' + '; '.join(fatal))
+    return f'controller {controller}: ' + '; '.join(fatal) if fatal else ''
+
+
+def _is(value: object, kind: Kind) -> bool:
+    """Whether a value is of a kind."""
+    if kind == 'names':
+        return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+    if kind == 'number':
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str if kind == 'text' else bool)
 
 
 def _joints(settings: Settings, expected: Expected) -> Iterator[Finding]:
     if 'joints' not in settings:
-        why = 'it is no joint_trajectory_controller, or not configured'
-        yield Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=True)
         return
     joints = tuple(settings['joints'])
     if not set(expected.joints) <= set(joints):
@@ -179,7 +214,8 @@ def _replacement(settings: Settings, expected: Expected) -> Iterator[Finding]:
     if replaces and expected.controller_mode == 'jazzy':
         why = 'it puts a plan with a stamp in the past off until now, each time; or set controller_mode to replacement'
         yield Finding(what=name, got=True, allowed='False', because=why, fatal=True)
-    if not replaces and expected.controller_mode == 'replacement':
+    known = 'joints' in settings or name in settings  # an older controller lacks it
+    if known and not replaces and expected.controller_mode == 'replacement':
         why = 'it drops the plan and makes for the first future point at once; or set controller_mode to jazzy'
         yield Finding(what=name, got=settings.get(name), allowed='True', because=why, fatal=True)
     if replaces and expected.controller_mode == 'replacement':
@@ -243,7 +279,7 @@ def _tolerances(settings: Settings, expected: Expected) -> Iterator[Finding]:
             why = 'every drive is farther behind than that, so it would stop at once, and start again with each message'
             allowed = f'0 or {finest} {unit} or more'
             yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=True)
-        elif 0.0 < tolerance < expected.far:
-            why = 'it holds at a smaller distance from the plan than makes the plan start anew'
-            allowed = f'0 or {expected.far} {unit} or more'
+        elif 0.0 < tolerance < expected.follow_tolerance:
+            why = 'it holds at a smaller distance from the plan than counts as not following it'
+            allowed = f'0 or {expected.follow_tolerance} {unit} or more'
             yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=False)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from dp_ros.errors import BundleError, DpRosError, listed
+import numpy as np
+
+from dp_ros.errors import BundleError, DataError, DpRosError
+from dp_ros.outside import MOST_JSON, from_json, open_regular, read_bytes
 
 
 @contextmanager
@@ -28,27 +34,52 @@ def naming(path: Path) -> Iterator[None]:
 
 def sha256(path: Path) -> str:
     """Return a file's SHA-256, in hexadecimal."""
-    with path.open('rb') as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def read_json(path: Path) -> Any:
     """Read JSON; a key given twice and numbers that are not finite are refused."""
+    return from_json(read_bytes(path, MOST_JSON))
 
-    def refuse(constant: str) -> NoReturn:
-        raise BundleError(f'got the number {constant}, allowed finite numbers only')
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise BundleError(f'got key {listed(sorted(twice))} twice, allowed once')
-        return dict(pairs)
+MOST_ARRAYS = 2**28
+"""Bytes of arrays in an npz file."""
 
-    try:
-        return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse, object_pairs_hook=unique)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f'not valid JSON: {error}') from error
+
+def read_npz(data: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file; none is made before it is known that it is there as large as it says."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_zip(archive, MOST_ARRAYS)
+        return {info.filename.removesuffix('.npy'): _array(archive, info) for info in archive.infolist()}
+
+
+def check_zip(archive: zipfile.ZipFile, most: int) -> None:
+    """Raise :class:`DataError` for an archive that unpacks to more than ``most`` bytes, or has a name twice."""
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if total > most:
+        raise DataError(f'got an archive that unpacks to {total} bytes, allowed up to {most}')
+    if len({info.filename for info in infos}) < len(infos):
+        raise DataError('got a name twice in an archive, allowed once')
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    npy = np.lib.format
+    with archive.open(info) as file:
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise DataError(f'{info.filename}: got npy version {version}, allowed 1.0 and 2.0')
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, column_major, dtype = read_header(file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in 'biuf':
+            raise DataError(f'{info.filename}: got {dtype}, which may be a pickle, allowed arrays of numbers')
+        left = info.file_size - file.tell()
+        if min(shape, default=0) < 0 or size != left:
+            raise DataError(f'{info.filename}: got shape {shape} of {dtype} in {left} bytes, allowed what is stored')
+        content = file.read()
+    return np.frombuffer(content, dtype).reshape(shape, order='F' if column_major else 'C').copy()
 
 
 def write_json(path: Path, plain: Any) -> None:

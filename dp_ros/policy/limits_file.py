@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.outside import from_yaml, read_text, shown
 from dp_ros.policy.limits import MAGNITUDES, JointLimits
 
 KNOWN_KEYS = tuple(
@@ -26,11 +27,11 @@ _SCALING_KEYS = ('default_velocity_scaling_factor', 'default_acceleration_scalin
 def read_joint_limits(path: Path | str, joints: Sequence[str]) -> JointLimits:
     """Read the limits of ``joints`` from a ``joint_limits.yaml`` file."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        raw = from_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f'joint limits {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f'joint limits {path}: not valid YAML: {error}') from error
+    except DataError as error:
+        raise ConfigError(f'joint limits {path}: {error}') from error
     return parse_joint_limits(raw, joints, str(path))
 
 
@@ -83,13 +84,13 @@ def _switched_on(entry: Mapping[str, object], quantity: str, where: str) -> bool
             raise ConfigError(f'{where}: got {listed(given)} without {key}, allowed {key}: true or false')
         return False
     if not isinstance(entry[key], bool):
-        raise ConfigError(f'{where}.{key}: got {entry[key]!r}, allowed true or false')
+        raise ConfigError(f'{where}.{key}: got {shown(entry[key])}, allowed true or false')
     return bool(entry[key])
 
 
 def _number(entry: Mapping[str, object], key: str, where: str) -> float:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        got = repr(value) if key in entry else 'nothing'
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        got = shown(value) if key in entry else 'nothing'
         raise ConfigError(f'{where}.{key}: got {got}, allowed a finite number')
     return float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from dp_ros.config import GoalImage, ImageStream, TaskSpec
 from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
+from dp_ros.policy.files import read_npz
 
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
@@ -111,12 +111,12 @@ def write_parity(path: Path, parity: Parity) -> None:
     np.savez(path, **arrays)
 
 
-def read_parity(path: Path) -> Parity:
+def read_parity(data: bytes) -> Parity:
     """Read what `write_parity` wrote; no pickle is ever loaded."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_npz(data)
+    # zipfile and numpy meet damaged bytes with errors of many kinds.
+    except Exception as error:
         raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}

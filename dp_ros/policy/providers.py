@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from dp_ros.diffusion.schedule import check_choice
@@ -16,6 +16,9 @@ PROVIDERS: Mapping[str, str] = {
     'cuda': 'CUDAExecutionProvider',
     'tensorrt': 'TensorrtExecutionProvider',
 }
+
+LEAST_MEMORY = 2**31
+"""Bytes that networks may take on the processor; more where the first one is large."""
 
 
 def check_provider(provider: ProviderName) -> None:
@@ -32,8 +35,8 @@ def check_provider(provider: ProviderName) -> None:
         )
 
 
-def open_session(path: Path, threads: int, provider: ProviderName) -> Any:
-    """Return an inference session in which ``provider`` runs what it can, and the processor the rest.
+def open_session(model: bytes, threads: int, provider: ProviderName) -> Any:
+    """Return an inference session of an ONNX file's content: ``provider`` runs what it can, and the processor the rest.
 
     Raises
     ------
@@ -48,13 +51,35 @@ def open_session(path: Path, threads: int, provider: ProviderName) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=_chain(provider, threads))
+    options.log_severity_level = 4  # what is an error is raised
+    _bound_memory(len(model))
+    options.add_session_config_entry('session.use_env_allocators', '1')
+    session = onnxruntime.InferenceSession(model, options, providers=_chain(provider, threads))
     # Where a provider can't be started, ONNX Runtime takes the next one without an error.
     running = session.get_providers()
     if running[0] != PROVIDERS[provider]:
         raise ConfigError(f'execution_provider: got {provider!r}, which could not be started; {running[0]} can')
     return session
+
+
+@lru_cache(maxsize=1)
+def _bounded() -> list[int]:
+    return []
+
+
+def _bound_memory(model: int) -> None:
+    """Bound what all sessions of the process reserve on the processor, once, by the size of the first ``model``.
+
+    A graph of a few bytes may ask for any amount.
+    """
+    import onnxruntime
+
+    if not _bounded():
+        most = max(LEAST_MEMORY, 8 * model)
+        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        where = onnxruntime.OrtMemoryInfo('Cpu', kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg({'max_mem': most}))
+        _bounded().append(most)
 
 
 def _chain(provider: ProviderName, threads: int) -> list[Any]:

@@ -5,8 +5,8 @@ The plan's time p runs slower behind the splice, from full speed to none. With q
     velocity q'(p) s        acceleration q''(p) s^2 + q'(p) ds/dt
 
 so a joint that moves with speed |q'| may brake by ds/dt = -(D + q'' s^2 sign q') / |q'|, where D is its deceleration,
-and all by what the least of them may. That is followed step by step: where the plan itself brakes or turns as hard as it
-may, it is followed until it doesn't. One pass costs the same whatever the plan is, so a stop is ready in time.
+and all by what the least of them may. That is followed step by step: where the plan itself brakes or turns as hard as
+it may, it is followed until it doesn't. One pass costs the same whatever the plan is, so a stop is ready in time.
 
 A quintic plan brakes by s = 1 - 3 u^2 + 2 u^3 instead, which has no corner, in the shortest of a few times.
 """

@@ -6,37 +6,55 @@ that do not matter here (a transmission without type), needs lxml, and drops lim
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import NoReturn
 from xml.etree import ElementTree
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.outside import read_text, shown
 from dp_ros.policy.limits import MAGNITUDES
 from dp_ros.policy.robot_model import KINDS, MOVING, RobotModel, UrdfJoint
+
+MOST_TEXT = 2**23
+"""Characters of a URDF; meshes and textures are files of their own."""
+MOST_JOINTS = 1000
+FARTHEST = 1e6
+"""Largest number in an origin or an axis: [m], or [rad]."""
 
 
 def read_urdf(path: Path | str) -> RobotModel:
     """Read a URDF file."""
     try:
-        text = Path(path).read_text(encoding='utf-8')
+        text = read_text(path, MOST_TEXT)
     except OSError as error:
         raise ConfigError(f'URDF {path}: cannot be read ({error.strerror}); allowed a URDF file') from error
+    except DataError as error:
+        raise ConfigError(f'URDF {path}: {error}') from error
     return parse_urdf(text, f'URDF {path}')
 
 
 def parse_urdf(text: str, source: str = 'URDF') -> RobotModel:
     """Build a robot from a URDF's text; ``source`` says in errors where it came from."""
+    if len(text) > MOST_TEXT:
+        raise ConfigError(f'{source}: got {len(text)} characters, allowed up to {MOST_TEXT}')
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoEntities()))
+    except DataError as error:
+        raise ConfigError(f'{source}: {error}') from error
+    except (ElementTree.ParseError, ValueError) as error:
         raise ConfigError(f'{source}: not valid XML: {error}') from error
     if root.tag != 'robot':
-        raise ConfigError(f'{source}: got <{root.tag}>, allowed <robot> (is it xacro? run xacro on it first)')
-    joints = [_joint(element, source) for element in root.findall('joint')]
+        raise ConfigError(f'{source}: got <{root.tag[:80]}>, allowed <robot> (is it xacro? run xacro on it first)')
+    found = root.findall('joint')
+    if len(found) > MOST_JOINTS:
+        raise ConfigError(f'{source}: got {len(found)} joints, allowed up to {MOST_JOINTS}')
+    joints = [_joint(element, source) for element in found]
     names, children = [joint.name for joint in joints], [joint.child for joint in joints]
-    for what, found in (('joint', names), ('child link', children)):
-        twice = sorted({name for name in found if found.count(name) > 1})
+    for what, given in (('joint', names), ('child link', children)):
+        twice = sorted(name for name, count in Counter(given).items() if count > 1)
         if twice:
             raise ConfigError(f'{source}: got {what} {listed(twice)} more than once, allowed once')
     robot = RobotModel(source=source, joints={joint.name: joint for joint in joints})
@@ -44,14 +62,25 @@ def parse_urdf(text: str, source: str = 'URDF') -> RobotModel:
     return robot
 
 
+class _NoEntities(ElementTree.TreeBuilder):
+    """Builds the tree of a text that defines nothing: entities may stand for a billion others, or for files."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
+        raise DataError('got a DOCTYPE, allowed XML without it')
+
+
 def _check_tree(robot: RobotModel) -> None:
     parent = {joint.child: joint.parent for joint in robot.joints.values()}
+    rooted: set[str] = set()
     for start in parent:
+        way: dict[str, None] = {}
         at = start
-        for _ in parent:
-            at = parent.get(at, '')
-        if at in parent:
-            raise ConfigError(f'{robot.source}: got link {start!r} below itself, allowed a tree')
+        while at in parent and at not in rooted:
+            if at in way:
+                raise ConfigError(f'{robot.source}: got link {at!r} below itself, allowed a tree')
+            way[at] = None
+            at = parent[at]
+        rooted |= way.keys()
     for joint in robot.joints.values():
         if joint.mimic is None:
             continue
@@ -116,7 +145,7 @@ def _number(element: ElementTree.Element, key: str, where: str, default: str = '
     except ValueError:
         value = float('nan')
     if not np.isfinite(value):
-        raise ConfigError(f'{where} {element.tag} {key}: got {text!r}, allowed a finite number')
+        raise ConfigError(f'{where} {element.tag} {key}: got {shown(text)}, allowed a finite number')
     return value
 
 
@@ -129,7 +158,9 @@ def _numbers(element: ElementTree.Element | None, key: str, where: str, default:
     except ValueError:
         values = np.array([])
     if len(values) != 3 or not np.isfinite(values).all():
-        raise ConfigError(f'{where} {element.tag} {key}: got {text!r}, allowed three finite numbers')
+        raise ConfigError(f'{where} {element.tag} {key}: got {shown(text)}, allowed three finite numbers')
+    if np.abs(values).max() > FARTHEST:
+        raise ConfigError(f'{where} {element.tag} {key}: got {shown(text)}, allowed up to {FARTHEST:g}')
     return values
 
 

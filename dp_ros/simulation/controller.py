@@ -8,6 +8,8 @@ yet due, the command is on a bridge to it from the start state: the measured sta
 ``interpolate_from_desired_state`` the last command, which is saved with the time at which it was given although it is
 one period ahead, so that a replacement steps twice in one cycle.
 
+Inactive, it judges messages and forgets them, and the hardware holds what was commanded last.
+
 Not modelled: actions, PID gains, ``decelerate_on_cancel``, ``allow_integration_in_goal_trajectories``, effort.
 """
 
@@ -21,14 +23,27 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller_spec import DEFERRAL, REPLACEMENT, SPLINES, ControllerSpec
+from dp_ros.simulation.joint_order import JointOrder
 from dp_ros.simulation.playback import Playback, Point, Sample, shortest_turn
 from dp_ros.simulation.replacement import splice
-from dp_ros.simulation.validation import STILL, Accepted, Rejected, Rows, TrajectoryCommand, fault
+from dp_ros.simulation.validation import (
+    STILL,
+    Accepted,
+    ControllerDied,
+    Ignored,
+    Rejected,
+    TrajectoryCommand,
+    fault,
+)
 
-__all__ = ['STILL', 'Accepted', 'ControllerSpec', 'JointTrajectoryController', 'Rejected', 'TrajectoryCommand']
+__all__ = [
+    'STILL', 'Accepted', 'ControllerDied', 'ControllerSpec', 'Ignored', 'JointTrajectoryController', 'Rejected',
+    'TrajectoryCommand',
+]  # fmt: skip
 
 PATH, GOAL, TIMEOUT = 'path_tolerance', 'goal_tolerance', 'timeout'
 """Why a controller gives a trajectory up and holds the measured position."""
+INACTIVE = 'inactive'
 
 
 class JointTrajectoryController:
@@ -45,6 +60,8 @@ class JointTrajectoryController:
 
     Attributes
     ----------
+    active
+        Whether it takes messages and commands.
     held_up
         How often it gave a trajectory up, by `PATH`, `GOAL` and `TIMEOUT`.
     reason
@@ -69,10 +86,12 @@ class JointTrajectoryController:
         self._measures_speed = 'velocity' in self.spec.state_interfaces
         self._judges_speed = self._measures_speed and 'velocity' in self.spec.command_interfaces
         self.held_up = dict.fromkeys((PATH, GOAL, TIMEOUT), 0)
+        self.active = True
+        self._order = JointOrder(self.joints)
         self.reset(np.zeros(count))
 
     def reset(self, positions: np.ndarray) -> None:
-        """Hold ``positions`` (A,), as after activation."""
+        """Hold ``positions`` (A,), as after a first activation; an inactive one stays inactive."""
         self._set_point = np.array(positions, dtype=np.float64)
         self._last = Point(positions=self._set_point, velocities=np.zeros(len(self.joints)))
         self._saved: int | None = None
@@ -83,7 +102,24 @@ class JointTrajectoryController:
         self._playback = self._hold(self._set_point)
         self._next: Playback | None = None
         self._holding = True
-        self.reason = ''
+        self._order.held(self._set_point)
+        self.reason = '' if self.active else INACTIVE
+
+    def deactivate(self) -> None:
+        """Take and command nothing from now on, wherever a trajectory was; what was commanded last stays commanded."""
+        self.active = False
+        self.reset(self._set_point)
+
+    def activate(self, measured: np.ndarray) -> None:
+        """Begin anew, with no memory of messages, by holding what was commanded last.
+
+        With ``set_last_command_interface_value_as_state_on_activation`` false that is ``measured`` (A,) instead.
+        """
+        if self.active:
+            return
+        self.active = True
+        last = self.spec.set_last_command_interface_value_as_state_on_activation
+        self.reset(self._set_point if last else np.asarray(measured))
 
     @property
     def set_point(self) -> np.ndarray:
@@ -100,18 +136,29 @@ class JointTrajectoryController:
             raise ConfigError(f'speed scaling: got {factor}, allowed finite numbers from 0 up')
         self._scaling = factor if self._scales else 1.0
 
-    def command(self, trajectory: Any, now: int) -> Accepted | Rejected:
-        """Judge a trajectory that arrives at ``now``; it needs the attributes of :class:`TrajectoryCommand`."""
+    def command(self, trajectory: Any, now: int) -> Accepted | Rejected | Ignored:
+        """Judge a trajectory that arrives at ``now``; it needs the attributes of :class:`TrajectoryCommand`.
+
+        Raises :class:`ControllerDied` at what ends the real controller, an inactive one too.
+        """
         reason = fault(trajectory, now, self.joints, self.spec)
         if reason:
             return Rejected(reason=reason)
+        if not self.active:
+            return Ignored()
         self._pending = trajectory
         self._holding = False
         self.reason = ''
         return Accepted()
 
     def update(self, now: int, measured: np.ndarray, velocities: np.ndarray | None = None) -> np.ndarray:
-        """Run the control cycle at ``now`` with the measured state; return the set point (A,) for the robot."""
+        """Run the control cycle at ``now`` with the measured state; return the set point (A,) for the robot.
+
+        A cycle that comes late is one long cycle: the trajectory's time is that of the clock, so the set point steps to
+        where the trajectory is by now.
+        """
+        if not self.active:
+            return self._set_point.copy()
         elapsed = self.period if self._cycle is None else now - self._cycle
         self._cycle = now
         self._take(now)
@@ -154,12 +201,13 @@ class JointTrajectoryController:
             self._playback, self._deferred = self._from(arrived, now), None
         elif hold is not None:
             self._playback = hold
+            self._order.held(hold.points[0].positions)
         if self._deferred is not None and now >= self._deferred.stamp:
             self._playback, self._deferred = self._from(self._deferred, now), None
             self.reason = ''
 
     def _from(self, command: TrajectoryCommand, now: int) -> Playback:
-        new = self._new(command.stamp, [int(t) for t in command.times], self._in_own_order(command))
+        new = self._new(command.stamp, [int(t) for t in command.times], self._order.points(command, self._set_point))
         old = self._playback
         if self.spec.version != REPLACEMENT or not old.begun or len(old.points) < 2:
             return new
@@ -179,25 +227,6 @@ class JointTrajectoryController:
 
     def _hold(self, positions: np.ndarray) -> Playback:
         return self._new(0, [0], [Point(positions=np.array(positions, dtype=np.float64))])
-
-    def _in_own_order(self, command: TrajectoryCommand) -> list[Point]:
-        """Return the points over this controller's joints; those it leaves out rest where they are commanded."""
-        places = [command.joints.index(j) if j in command.joints else -1 for j in self.joints]
-        missing = np.array([place < 0 for place in places])
-        still = np.zeros(len(self.joints))
-
-        def column(rows: Rows | None, rest: np.ndarray) -> list[np.ndarray | None] | np.ndarray:
-            if rows is None:
-                return [None] * len(command.times)
-            if isinstance(rows, np.ndarray):
-                return np.where(missing, rest, np.asarray(rows, dtype=np.float64)[:, places])
-            given = [np.asarray(row, dtype=np.float64) for row in rows]
-            return [np.where(missing, rest, row[places]) if len(row) else None for row in given]
-
-        columns = column(command.positions, self._set_point), *(
-            column(rows, still) for rows in (command.velocities, command.accelerations)
-        )
-        return [Point(positions=p, velocities=v, accelerations=a) for p, v, a in zip(*columns, strict=True)]
 
     # Giving up.
 

@@ -48,11 +48,13 @@ class ControllerSpec:
         none.
     stopped_velocity_tolerance
         Part of the goal's tolerance [rad/s or m/s]; 0 is none.
+    set_last_command_interface_value_as_state_on_activation
+        Whether it begins, when activated, by holding what was commanded last, or what is measured then.
     initial_scaling_factor
         ``speed_scaling.initial_scaling_factor``, 0 or more: 0.5 runs trajectories at half their speed.
     reject_non_finite
-        Reject NaN and infinity. The real controller has no such check, and moves by them: false is faithful, true is
-        safe.
+        Reject NaN and infinity. The real controller has no such check, and commands them: false is faithful, true,
+        the default, is safe.
 
     """
 
@@ -70,6 +72,7 @@ class ControllerSpec:
     trajectory_tolerance: float | tuple[float, ...] = 0.0
     goal_tolerance: float | tuple[float, ...] = 0.0
     stopped_velocity_tolerance: float = 0.01
+    set_last_command_interface_value_as_state_on_activation: bool = True
     initial_scaling_factor: float = 1.0
     reject_non_finite: bool = True
 

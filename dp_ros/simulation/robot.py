@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.control_loop import run_cycles
-from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected
+from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController, Rejected
 from dp_ros.simulation.world import Pose, World
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
@@ -76,6 +76,8 @@ class SimulatedRobot:
         multiple of its period.
     controller
         Instead of one with the default settings at the rate of the physics.
+    draws
+        Whether a picture that is due is worth its time, by the camera's name; None: all are.
 
     """
 
@@ -89,8 +91,10 @@ class SimulatedRobot:
         pose_rate: float = 100.0,
         camera_rate: float = 10.0,
         controller: JointTrajectoryController | None = None,
+        draws: Callable[[str], bool] | None = None,
     ) -> None:
         self.world = world
+        self._draws = draws
         self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
@@ -115,14 +119,36 @@ class SimulatedRobot:
         """Begin an episode: the robot rests where it is put, and forgets what it was commanded. Time goes on."""
         self.world.reset(seed)
         self.controller.reset(self.world.joint_positions)
+        self._driven = self.controller.set_point
         self._began = self.now
         self._seed = seed
         self._progress = self.world.progress
         self._best, self._success = self._progress.score, self._progress.success
 
-    def command(self, trajectory: Any) -> Accepted | Rejected:
+    def command(self, trajectory: Any) -> Accepted | Rejected | Ignored:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
         return self.controller.command(trajectory, self.now)
+
+    def set_controller_active(self, active: bool) -> None:
+        """Activate the controller where the robot is now, or deactivate it: the drives then hold its last command."""
+        if active:
+            self.controller.activate(self.world.joint_positions)
+        else:
+            self.controller.deactivate()
+
+    def skip_to(self, now: int) -> None:
+        """Go on at ``now`` [ns] as if no time had passed: the world stands still, and the episode is no longer for it.
+
+        Only the controller knows, as the real one does after a stall of its process: it reads the clock, and commands
+        where its trajectory is by now. That is a step of the set point by as much as the plan went on meanwhile; what
+        bounds it is that whoever sends plans brings them to rest when joint states stay away, and the drives' forces.
+        """
+        if now % self.step_duration or now < self.now:
+            raise ConfigError(
+                f'time to go on at: got {now} ns, allowed whole multiples of {self.step_duration} from {self.now}'
+            )
+        self._began += now - self.now
+        self.now = now
 
     def step(self) -> Iterator[Reading]:
         """Advance by one physics step; return what the sensors read at the new time.
@@ -131,7 +157,10 @@ class SimulatedRobot:
         """
         world = self.world
         then = self.now + self.step_duration
-        world.step(run_cycles(self.controller, self.now, then, world.joint_positions, world.joint_velocities))
+        set_point = run_cycles(self.controller, self.now, then, world.joint_positions, world.joint_velocities)
+        # Drives take no command that is not a number.
+        self._driven = np.where(np.isfinite(set_point), set_point, self._driven)
+        world.step(self._driven)
         self.now = then
         if self.now % SCORE_PERIOD == 0:
             self._progress = world.progress
@@ -173,4 +202,6 @@ class SimulatedRobot:
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
         if self._due('camera'):
             for camera in world.cameras:
+                if self._draws is not None and not self._draws(camera):
+                    continue
                 yield ImageReading(stamp=self.now, camera=camera, pixels=world.render(camera))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import listed
+from dp_ros.errors import DpRosError, listed
 from dp_ros.simulation.controller_spec import ControllerSpec
 
 STILL = float(np.finfo(np.float32).eps)
@@ -28,6 +28,15 @@ class Rejected:
     """The trajectory is ignored; what was followed before goes on."""
 
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored:
+    """The trajectory passed the checks of a controller that is not active, and is forgotten."""
+
+
+class ControllerDied(DpRosError):
+    """A message at which the real controller throws what nobody catches: its whole process ends."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +67,10 @@ class TrajectoryCommand:
 
 
 def fault(command: Any, now: int, joints: tuple[str, ...], spec: ControllerSpec) -> str:
-    """Return why a controller of ``joints`` rejects a command that arrives at ``now`` [ns], or nothing."""
+    """Return why a controller of ``joints`` rejects a command that arrives at ``now`` [ns], or nothing.
+
+    Raises :class:`ControllerDied` for what ends the real one.
+    """
     return (
         _fault_of_joints(command, joints, spec)
         or _fault_of_end(command, spec)
@@ -76,8 +88,8 @@ def _fault_of_joints(command: Any, joints: tuple[str, ...], spec: ControllerSpec
         return 'joints: got none, allowed one or more'
     if len(command.times) == 0:
         return 'points: got none, allowed one or more (to stop, send one point to hold)'
-    # The real controller lets a name through that stands there twice, and then moves by whichever comes last.
-    if not set(given) <= set(joints) or len(set(given)) != len(given):
+    # A name may stand there twice: `dp_ros.simulation.joint_order` has what comes of it.
+    if not set(given) <= set(joints):
         return f'joints: got {listed(given)}, allowed {listed(joints)}'
     return ''
 
@@ -87,12 +99,22 @@ def _fault_of_end(command: Any, spec: ControllerSpec) -> str:
     if spec.allow_nonzero_velocity_at_trajectory_end or rows is None or len(rows) == 0:
         return ''
     last = [float(value) for value in rows[-1]]
-    return f'velocities of the last point: got {last}, allowed 0' if any(abs(v) > STILL for v in last) else ''
+    moving = next((i for i, value in enumerate(last) if abs(value) > STILL), None)
+    if moving is None:
+        return ''
+    if moving >= len(command.joints):
+        # It looks for the name of the joint that moves: std::out_of_range.
+        raise ControllerDied(
+            f'velocities of the last point: got {last} for {len(command.joints)} joints, allowed one for each; '
+            'this ends the real controller'
+        )
+    return f'velocities of the last point: got {last}, allowed 0'
 
 
 def _fault_of_stamp(command: Any, now: int) -> str:
     if command.stamp < 0:
-        return f'stamp: got {command.stamp} ns, allowed 0 or more'
+        # rclcpp::Time: std::runtime_error, "cannot store a negative time point".
+        raise ControllerDied(f'stamp: got {command.stamp} ns, allowed 0 or more; this ends the real controller')
     end = int(command.stamp) + int(command.times[-1])
     if command.stamp != 0 and end < now:
         return f'ends in the past: at {end} ns, {(now - end) / NANOSECONDS:.3f} s before now'

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dp_ros.errors import DataError, listed
+from dp_ros.outside import inside
 from dp_ros.training.bag_metadata import Metadata, read_metadata
 from dp_ros.training.storages import STORAGE_OF, of_file
 
+MOST_FOLDERS = 100_000
 METADATA, ZSTD = 'metadata.yaml', '.zstd'
 _ALLOWED = f'a rosbag2 folder, a file ({", ".join(STORAGE_OF)})'
 # As rosbag2 numbers them: without leading zeros, which people write.
@@ -51,6 +53,8 @@ def _under(folder: Path, seen: set[Path]) -> Iterator[Path]:
     if real in seen:
         return
     seen.add(real)
+    if len(seen) > MOST_FOLDERS:
+        raise DataError(f'folder {folder}: one of more than {MOST_FOLDERS}, allowed up to that (links are followed)')
     own = _bags_in(folder)
     inner = [bag for p in _entries(folder) if p.is_dir() for bag in _under(p, seen)]
     if own and inner and not (folder / METADATA).exists():
@@ -135,7 +139,7 @@ def _check_suffix(file: Path) -> None:
 def _listed_files(folder: Path, files: list[Path]) -> BagFiles:
     with of_file(METADATA):
         metadata = read_metadata(folder / METADATA)
-    missing = [name for name in metadata.files if not (folder / name).is_file()]
+    missing = [name for name in metadata.files if not inside(folder, name, METADATA).is_file()]
     if missing:
         raise DataError(f'lacks {listed(missing)}, which {METADATA} lists; allowed a whole bag')
     known = {name.removesuffix(ZSTD) for name in metadata.files}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-
 from dp_ros.errors import DataError, listed
+from dp_ros.outside import from_yaml, read_text, shown
 
 NEWEST = 9
 """The newest version of metadata.yaml that is known: ROS 2 Jazzy's."""
@@ -49,19 +49,22 @@ class Metadata:
 
 def read_metadata(path: Path) -> Metadata:
     """Read a metadata.yaml; what cannot be used is a :class:`DataError` that says why."""
-    info = yaml.safe_load(path.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+    try:
+        info = from_yaml(read_text(path))['rosbag2_bagfile_information']
+    except DataError as error:
+        raise ValueError(str(error)) from error  # which is said to be damage
     version, storage = info['version'], info['storage_identifier']
-    if version > NEWEST:
-        raise DataError(f'got version {version}, allowed 1 to {NEWEST}')
+    if not isinstance(version, int) or not 1 <= version <= NEWEST:
+        raise DataError(f'got version {shown(version)}, allowed 1 to {NEWEST}')
     if storage not in _STORAGES:
-        raise DataError(f'got storage_identifier {storage!r}, allowed {listed(_STORAGES)}')
+        raise DataError(f'got storage_identifier {shown(storage)}, allowed {listed(_STORAGES)}')
     compression, format_ = (info.get('compression_mode') or '').lower(), info.get('compression_format') or ''
     if compression not in _COMPRESSIONS:
-        raise DataError(f'got compression_mode {compression!r}, allowed {listed(_COMPRESSIONS[1:])}')
+        raise DataError(f'got compression_mode {shown(compression)}, allowed {listed(_COMPRESSIONS[1:])}')
     if compression in ('file', 'message') and format_ != 'zstd':
-        raise DataError(f'got compression_format {format_!r}, allowed zstd')
+        raise DataError(f'got compression_format {shown(format_)}, allowed zstd')
     files = tuple(PurePath(name).name for name in info['relative_file_paths'])
-    twice = sorted({name for name in files if files.count(name) > 1})
+    twice = sorted(name for name, count in Counter(files).items() if count > 1)
     if twice:
         raise DataError(f'got {listed(twice)} twice in relative_file_paths, allowed each file once')
     return Metadata(
@@ -73,10 +76,10 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _topic(entry: dict[str, Any]) -> Topic:
-    about = entry['topic_metadata']
-    return Topic(
-        name=str(about['name']),
-        type=str(about['type']),
-        count=int(entry['message_count']),
-        encoding=str(about['serialization_format']),
-    )
+    about, count = entry['topic_metadata'], entry['message_count']
+    texts = [about[key] for key in ('name', 'type', 'serialization_format')]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f'got the topic {shown(texts)}, allowed text for name, type and serialization_format')
+    if not isinstance(count, int) or count < 0:
+        raise DataError(f'topic {texts[0]}: got message_count {shown(count)}, allowed 0 or more')
+    return Topic(name=texts[0], type=texts[1], count=count, encoding=texts[2])

@@ -18,7 +18,6 @@ from typing import Any
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
-from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]  # Python's own from 3.14 on, or its stand-in
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
@@ -31,6 +30,7 @@ from dp_ros.training.bag_types import rosbags_types as rosbags_types
 from dp_ros.training.storage_mcap import McapStorage
 from dp_ros.training.storage_sqlite3 import Sqlite3Storage
 from dp_ros.training.storages import LATEST, STORAGE_OF, Raw, Storage, late, of_file
+from dp_ros.training.unpacking import Allowance, unpack, unpack_file
 
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _OPEN: Mapping[str, Callable[[Path], Storage]] = {'mcap': McapStorage, 'sqlite3': Sqlite3Storage}
@@ -50,6 +50,7 @@ class BagReader:
         self.topics: dict[str, Topic] = {}
         self._stack = ExitStack()
         self._files: list[tuple[str, Storage]] = []
+        self._sizes: list[int] = []
         self._starts: list[int] | None = None
         self._packed = False
 
@@ -96,6 +97,7 @@ class BagReader:
                 storage = _OPEN[metadata.storage if metadata else STORAGE_OF[path.suffix]](file)
             self._stack.enter_context(closing(storage))
             self._files.append((name, storage))
+            self._sizes.append(path.stat().st_size)
         topics = metadata.topics if metadata else [t for _, storage in self._files for t in storage.topics]
         self._kinds = {(t.name, t.type) for t in topics}
         for topic in topics:
@@ -168,16 +170,21 @@ class BagReader:
         with self._of_bag():
             if self._starts is None:
                 self._starts = check_order(self._files, listed=self._listed)
-            streams = (self._stream(name, storage, kinds) for name, storage in self._files)
+            streams = [
+                self._stream(name, storage, kinds, Allowance(size))
+                for (name, storage), size in zip(self._files, self._sizes, strict=True)
+            ]
             # What the caller of this generator raises does not come by here.
             yield from merged(zip(self._starts, streams, strict=True))
 
-    def _stream(self, name: str, storage: Storage, kinds: Collection[tuple[str, str]]) -> Iterator[Raw]:
+    def _stream(
+        self, name: str, storage: Storage, kinds: Collection[tuple[str, str]], allowance: Allowance
+    ) -> Iterator[Raw]:
         with of_file(name):
             for topic, received, kind, data in storage.messages(kinds):
                 if received > LATEST:
                     raise late(topic, received)
-                yield topic, received, kind, zstd.decompress(data) if self._packed else data
+                yield topic, received, kind, unpack(data, allowance) if self._packed else data
 
 
 def _both(one: str, other: str) -> str:
@@ -186,8 +193,8 @@ def _both(one: str, other: str) -> str:
 
 def _unpacked(path: Path, folder: Path) -> Path:
     target = folder / path.stem
-    with zstd.open(path, 'rb') as source, target.open('wb') as file:
-        shutil.copyfileobj(source, file)
+    with target.open('wb') as file:
+        unpack_file(path, file)
     return target
 
 

@@ -91,7 +91,7 @@ def _weights(bundle: Bundle, part: str) -> tuple[dict[str, Tensor], list[Tensor]
     """Return a part's weights by name, and those without, in order."""
     named: dict[str, Tensor] = {}
     unnamed: list[Tensor] = []
-    for stored in onnx.load(bundle.path(f'{part}.onnx')).graph.initializer:
+    for stored in onnx.load_from_string(bundle.read(f'{part}.onnx')).graph.initializer:
         values = torch.from_numpy(numpy_helper.to_array(stored).copy())
         values = values.float() if values.is_floating_point() else values
         if stored.name.startswith(UNNAMED):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dp_ros.errors import DataError
+from dp_ros.policy.files import check_zip
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -23,6 +25,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f'checkpoint {path}: not found; allowed a run folder that holds one')
     try:
+        _check_packed(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise DataError(f'checkpoint {path}: cannot be read ({error})') from error
+
+
+def _check_packed(path: Path) -> None:
+    """Raise :class:`DataError` for a file that unpacks to much more than it has: torch stores weights as they are."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_zip(archive, 2 * path.stat().st_size + 2**20)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +10,28 @@ import numpy as np
 
 from dp_ros.config import TaskSpec
 from dp_ros.errors import DataError, listed
+from dp_ros.outside import MOST_JSON, from_json, read_text, shown
 from dp_ros.training.collector import Episode, FrameStore
+from dp_ros.training.lerobot_files import (
+    check_text,
+    dataset_file,
+    numbers_of,
+    path_from,
+    picture,
+    read_parquet,
+    video_pictures,
+    whole,
+)
 from dp_ros.training.tables import Table, episode_from_table
 
+INFO = 'meta/info.json'
 _EPISODES = 'meta/episodes'
+MOST_EPISODES = 1_000_000
 
 
 def is_lerobot(path: Path) -> bool:
     """Whether a folder is a LeRobot dataset."""
-    return (path / 'meta/info.json').is_file()
+    return (path / INFO).is_file()
 
 
 def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = None) -> Iterator[Episode]:
@@ -34,7 +45,9 @@ def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = N
     """
     dataset = LeRobotDataset(Path(path))
     for number in range(len(dataset)):
-        yield episode_from_table(dataset.table(number), task, frames)
+        with whole(Path(path)):
+            episode = episode_from_table(dataset.table(number), task, frames)
+        yield episode
 
 
 class LeRobotDataset:
@@ -43,8 +56,8 @@ class LeRobotDataset:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._info = json.loads((path / 'meta/info.json').read_text(encoding='utf-8'))
-            self._features: dict[str, Any] = self._info['features']
+            self._info = from_json(read_text(dataset_file(path, INFO), MOST_JSON), finite=False)
+            self._features = _features(self._info['features'])
             self._rate, version = float(self._info['fps']), str(self._info['codebase_version'])
             self._data_path, self._video_path = self._info['data_path'], self._info.get('video_path') or ''
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -54,36 +67,40 @@ class LeRobotDataset:
             ) from error
         major = version.lstrip('v').split('.')[0]
         if major not in ('2', '3'):
-            raise DataError(f'LeRobot dataset {path}: got format {version}, allowed 2.0, 2.1 or 3.0')
-        self._episodes = self._in_files() if major == '3' else self._by_number()
-        self._tasks = _tasks(path)
-        if not self._episodes:
+            raise DataError(f'LeRobot dataset {path}: got format {version[:80]}, allowed 2.0, 2.1 or 3.0')
+        with whole(path):
+            # Of format 2 an episode's number says where it is: none has to be listed.
+            self._episodes = self._in_files() if major == '3' else None
+            self._count = self._announced() if self._episodes is None else len(self._episodes)
+            self._tasks = _tasks(path)
+        if not self._count:
             raise DataError(f'LeRobot dataset {path}: got 0 episodes, allowed 1 or more')
 
     def __len__(self) -> int:
         """Return the number of episodes."""
-        return len(self._episodes)
+        return self._count
 
     def table(self, number: int) -> Table:
         """Return an episode as a table."""
-        entry = self._episodes[number]
-        index = int(entry['episode_index'])
-        file = self.path / self._data_path.format(**entry)
+        entry = self._entry(number)
+        index = entry['episode_index']
+        file = path_from(self.path, self._data_path, entry)
         wanted = [n for n, f in self._features.items() if f['dtype'] != 'video']
-        content = _parquet(file, tuple(wanted))
+        content = read_parquet(file, tuple(wanted))
         chosen = content.filter(np.asarray(content['episode_index']) == index)
         if len(chosen) == 0:
             raise DataError(f'LeRobot dataset {file}: lacks episode {index}')
         kinds = {n: f['dtype'] for n, f in self._features.items()}
         numeric = [n for n in content.column_names if kinds.get(n, '').startswith(('float', 'int'))]
-        numbers = {n: np.array(chosen[n].to_pylist(), dtype=np.float64) for n in numeric}
+        numbers = {n: numbers_of(file, n, chosen[n]) for n in numeric}
         cameras = tuple(n for n, kind in kinds.items() if kind in ('video', 'image'))
 
         def pictures(column: str, rows: np.ndarray) -> Iterable[np.ndarray]:
             if kinds[column] == 'image':
-                return (_decoded(self.path, chosen[column][int(row)].as_py()) for row in rows)
+                return (picture(self.path, chosen[column][int(row)].as_py()) for row in rows)
             video = {**entry, **entry.get('videos', {}).get(column, {}), 'video_key': column}
-            return _video(self.path / self._video_path.format(**video), video.get('from', 0.0), rows, self._rate)
+            place = path_from(self.path, self._video_path, video)
+            return video_pictures(place, float(video.get('from', 0.0)), rows, self._rate)
 
         return Table(
             name=f'episode_{index:06d}',
@@ -106,33 +123,64 @@ class LeRobotDataset:
             )
         return tuple(self._tasks[int(i)] for i in rows)
 
-    def _by_number(self) -> list[dict[str, Any]]:
-        size = int(self._info.get('chunks_size', 1000))
-        return [{'episode_index': i, 'episode_chunk': i // size} for i in range(int(self._info['total_episodes']))]
+    def _entry(self, number: int) -> dict[str, Any]:
+        if self._episodes is not None:
+            return self._episodes[number]
+        return {'episode_index': number, 'episode_chunk': number // _count(self._info, 'chunks_size', 1000)}
+
+    def _announced(self) -> int:
+        return _count(self._info, 'total_episodes')
 
     def _in_files(self) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for file in sorted((self.path / _EPISODES).rglob('*.parquet')):
-            for row in _parquet(file, ()).to_pylist():
-                chunk, number = row['data/chunk_index'], row['data/file_index']
-                entry = {'episode_index': row['episode_index'], 'chunk_index': chunk, 'file_index': number}
-                entry['videos'] = {n: _video_place(row, n) for n, f in self._features.items() if f['dtype'] == 'video'}
-                found.append(entry)
-        return sorted(found, key=lambda e: e['episode_index'])
+            rows = read_parquet(dataset_file(self.path, str(file.relative_to(self.path))), ()).to_pylist()
+            found += [self._place(row) for row in rows]
+        if len(found) > MOST_EPISODES:
+            raise DataError(f'LeRobot dataset {self.path}: got {len(found)} episodes, allowed up to {MOST_EPISODES}')
+        return sorted(found, key=lambda e: int(e['episode_index']))
+
+    def _place(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return in which files an episode is."""
+        entry = {
+            'episode_index': int(row['episode_index']),
+            'chunk_index': row['data/chunk_index'],
+            'file_index': row['data/file_index'],
+        }
+        videos = {n: _video_place(row, n) for n, f in self._features.items() if f['dtype'] == 'video'}
+        return {**entry, 'videos': videos}
+
+
+def _features(given: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(given, dict) or not all(isinstance(feature, dict) for feature in given.values()):
+        raise DataError(f'features: got {shown(given)}, allowed a mapping of mappings')
+    for name, feature in given.items():
+        check_text(f'features {name} dtype', feature.get('dtype'))
+    return given
+
+
+def _count(info: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    count = info.get(key, default)
+    if not isinstance(count, int) or not (0 if default is None else 1) <= count <= MOST_EPISODES:
+        raise DataError(f'meta/info.json {key}: got {shown(count)}, allowed a whole number up to {MOST_EPISODES}')
+    return count
 
 
 def _tasks(path: Path) -> dict[int, str]:
     """Return the tasks in words by their index: a table since format 3.0, lines of JSON before; or none."""
-    table, lines = path / 'meta/tasks.parquet', path / 'meta/tasks.jsonl'
-    if table.is_file():
-        rows = _parquet(table, ()).to_pylist()
-    elif lines.is_file():
+    table, lines = 'meta/tasks.parquet', 'meta/tasks.jsonl'
+    if (path / table).is_file():
+        rows = read_parquet(dataset_file(path, table), ()).to_pylist()
+    elif (path / lines).is_file():
         try:
-            rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines() if line.strip()]
+            text = read_text(dataset_file(path, lines), MOST_JSON)
+            rows = [from_json(line) for line in text.splitlines() if line.strip()]
         except ValueError as error:
             raise DataError(f'LeRobot dataset {lines}: cannot be read ({error}); allowed lines of JSON') from error
     else:
         return {}
+    if not all(isinstance(row, dict) for row in rows):
+        raise DataError('meta/tasks: got lines that are no mappings, allowed task_index and words')
     # The words are the table's index, whatever that is called.
     words = [next((str(v) for k, v in row.items() if k != 'task_index' and isinstance(v, str)), '') for row in rows]
     return {int(row['task_index']): text for row, text in zip(rows, words, strict=True) if 'task_index' in row}
@@ -147,56 +195,8 @@ def _video_place(row: Mapping[str, Any], key: str) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=2)
-def _parquet(file: Path, columns: tuple[str, ...]) -> Any:
-    from pyarrow import parquet
-
-    try:
-        known = parquet.read_schema(file).names
-        return parquet.read_table(file, columns=[c for c in columns if c in known] or None)
-    except Exception as error:  # pyarrow's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be read ({type(error).__name__}: {error})') from error
-
-
 def _labels(names: Any) -> tuple[str, ...]:
     """Return the names of channels: LeRobot has them as a list, or as the one entry of a mapping."""
     if isinstance(names, Mapping) and len(names) == 1:
         names = next(iter(names.values()))
     return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def _decoded(folder: Path, image: Mapping[str, Any]) -> np.ndarray:
-    import cv2
-
-    data = image.get('bytes') or (folder / str(image.get('path'))).read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f'LeRobot dataset {folder}: a picture of {len(data)} bytes cannot be decoded')
-    rgb: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return rgb
-
-
-def _video(file: Path, start: float, rows: np.ndarray, rate: float) -> Iterator[np.ndarray]:
-    """Yield the pictures of rows that increase, from ``start`` [s] on in the file: for each the nearest in time."""
-    import av
-
-    wanted = iter((start + rows / rate).tolist())
-    due = next(wanted, None)
-    try:
-        with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = 'AUTO'
-            if start > 1.0 and stream.time_base:
-                container.seek(int(start / stream.time_base), stream=stream)
-            for frame in container.decode(stream):
-                while due is not None and frame.time is not None and frame.time > due - 0.5 / rate:
-                    if frame.time > due + 0.5 / rate:
-                        raise DataError(f'LeRobot dataset {file}: no picture at {due:.3f} s')
-                    yield frame.to_ndarray(format='rgb24')
-                    due = next(wanted, None)
-                if due is None:
-                    return
-    except DataError:
-        raise
-    except Exception as error:  # PyAV's own errors are of many kinds.
-        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({type(error).__name__}: {error})') from error

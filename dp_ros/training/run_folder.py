@@ -19,10 +19,12 @@ from diffusers.training_utils import EMAModel
 
 import dp_ros
 from dp_ros.config import parse, read_yaml, to_plain
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.outside import MOST_JSON, from_json, read_bytes, shown
 from dp_ros.paths import locate
 from dp_ros.policy.bundle import MANIFEST, load_bundle
+from dp_ros.policy.files import naming
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.bundle_network import take_weights, trained_settings
 from dp_ros.training.checkpoint import load_checkpoint
@@ -60,7 +62,7 @@ def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]
             f'run folder {folder}: holds a run whose {", ".join(differing)} differs; '
             'allowed the same configuration (to resume), or a new folder'
         )
-    run = json.loads((folder / RUN).read_text())
+    run = _record(folder)
     for key, what, same in (
         ('data_sha256', 'on data', 'recordings'),
         ('teacher_sha256', 'with a teacher', 'teacher'),
@@ -72,6 +74,15 @@ def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]
                 f'run folder {folder}: holds a run {what} {held[:12]}, got {got[:12]}; '
                 f'allowed the same {same} (to resume), or a new folder'
             )
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return what a run says of itself."""
+    with naming(folder / RUN):
+        record = from_json(read_bytes(folder / RUN, MOST_JSON), finite=False)
+        if not isinstance(record, dict):
+            raise DataError(f'got {shown(record)}, allowed a mapping')
+    return record
 
 
 def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = None) -> Path:
@@ -115,7 +126,7 @@ def load_network(
         ema = EMAModel(network.parameters())
         ema.load_state_dict(state['ema'])
         ema.copy_to(network.parameters())
-    record = {**json.loads((folder / RUN).read_text()), 'step': state['step']}
+    record = {**_record(folder), 'step': state['step']}
     if best:
         record['rollouts'] = dict(zip(('mean_score', 'success_rate'), state['reached'], strict=True))
     return settings, network.eval(), parse(Normalizer, state['normalizer'], f'{path}.normalizer'), record

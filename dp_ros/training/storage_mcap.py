@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader, read_exact
 
+from dp_ros.outside import open_regular
 from dp_ros.training.bag_metadata import Topic
 from dp_ros.training.bag_order import in_order
+from dp_ros.training.mcap_check import check_index, check_records
 from dp_ros.training.storages import LATEST, Raw, late
 
 _ENCODINGS = ('ros2msg', 'ros2idl', 'omgidl', '')
@@ -23,8 +26,16 @@ class McapStorage:
     """One mcap file, open."""
 
     def __init__(self, path: Path) -> None:
+        with open_regular(path) as file:
+            self._size = os.fstat(file.fileno()).st_size
+            chunks = check_records(file, self._size)
         self._reader = _Reader(path)
         self._reader.open()
+        try:
+            check_index(self._reader.chunks, chunks)
+        except BaseException:
+            self._reader.close()
+            raise
         channels = self._reader.channels
         self._names = {c.id: c.topic for c in self._reader.connections}
         self.topics: Sequence[Topic] = [
@@ -46,12 +57,16 @@ class McapStorage:
     def _indexed_times(self) -> Iterator[tuple[int, list[int]]]:
         bio = self._reader.bio
         assert bio
+        left = self._size
         for chunk in sorted(self._reader.chunks, key=lambda c: c.chunk_start_offset):
             for channel, offset in chunk.message_index_offsets.items():
                 bio.seek(offset)
                 kind, _, _, size = _INDEX_HEAD.unpack(read_exact(bio, _INDEX_HEAD.size))
                 if kind != _INDEX:
                     raise ReaderError(f'no message index at offset {offset}')
+                left -= size
+                if left < 0:
+                    raise ReaderError(f'message indexes of more bytes than the file has, {self._size}')
                 times, offsets = np.frombuffer(read_exact(bio, size), '<u8').reshape(-1, 2).T
                 yield channel, times[np.argsort(offsets, kind='stable')].tolist()
 

@@ -13,6 +13,10 @@ from dp_ros.training.bag_metadata import Topic
 from dp_ros.training.storages import Raw, late
 
 _ROWS = 65536
+MOST_BYTES = 2**28
+"""Of one value."""
+_LEAST_WORK, _WORK_A_BYTE, _LOOK_EVERY = 10_000_000, 4, 100_000
+"""Instructions of sqlite's that one question may take: honest rows take about one for each byte of the file."""
 _HOT_JOURNAL = bytes.fromhex('d9d505f920a163d7')
 
 
@@ -23,10 +27,13 @@ class Sqlite3Storage:
         _check_whole(path)
         _check_closed(path)
         # Immutable, or sqlite makes a file beside it; a URI, where %, # and ? mean something.
-        uri = f'file:{quote(os.fsencode(path.absolute()))}?immutable=1'
+        uri = f'file:{quote(os.fsencode(path.absolute()))}?immutable=1&mode=ro'
+        self._size = path.stat().st_size
+        self._work = 0
         self._base = sqlite3.connect(uri, uri=True)
         try:
-            rows = self._base.execute(
+            self._bound()
+            rows = self._ask(
                 'SELECT id, name, type, serialization_format, coalesce(count, 0) FROM topics LEFT JOIN '
                 '(SELECT topic_id, count(*) AS count FROM messages GROUP BY topic_id) ON topic_id == id ORDER BY id'
             )
@@ -36,18 +43,43 @@ class Sqlite3Storage:
             raise
         self.topics: Sequence[Topic] = list(self._ids.values())
 
+    def _bound(self) -> None:
+        """Let nothing but the two tables be read, as they are stored: a view or a computed column may never end."""
+        self._base.execute('PRAGMA trusted_schema = OFF')
+        self._base.execute('PRAGMA cell_size_check = ON')
+        self._base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+        self._base.set_progress_handler(self._worked, _LOOK_EVERY)
+        for name in ('topics', 'messages'):
+            found = self._ask('SELECT type, rootpage FROM sqlite_master WHERE name == ? COLLATE NOCASE', (name,))
+            kinds = found.fetchmany(2)
+            if len(kinds) != 1 or kinds[0][0] != 'table' or not kinds[0][1]:
+                got = kinds[0][0] if kinds else 'nothing'
+                raise DataError(f'damaged, or got {got} as {name} where a table belongs; allowed a whole bag')
+            columns = self._ask('SELECT name, hidden FROM pragma_table_xinfo(?)', (name,)).fetchall()
+            if any(hidden for _, hidden in columns):
+                raise DataError(f'got computed columns in table {name}, allowed stored ones')
+
+    def _ask(self, question: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        self._work = 0
+        return self._base.execute(question, values)
+
+    def _worked(self) -> bool:
+        """Count, and whether it was too much: pages of a damaged file may lead back to themselves."""
+        self._work += _LOOK_EVERY
+        return self._work > max(_LEAST_WORK, _WORK_A_BYTE * self._size)
+
     def close(self) -> None:
         """Close the file."""
         self._base.close()
 
     def receive_times(self) -> Iterator[tuple[str, Sequence[int]]]:
         """Yield topics with receive times [ns], in parts; those of one topic in the order of the file."""
-        rows = self._base.execute(
+        rows = self._ask(
             "SELECT topic_id, timestamp FROM messages WHERE typeof(timestamp) != 'integer' OR timestamp < 0"
         )
         for number, received in rows:
             raise late(self._ids[number].name if number in self._ids else str(number), received)
-        rows = self._base.execute('SELECT topic_id, timestamp FROM messages ORDER BY id')
+        rows = self._ask('SELECT topic_id, timestamp FROM messages ORDER BY id')
         for part in iter(lambda: rows.fetchmany(_ROWS), []):
             times: dict[int, list[int]] = {}
             for number, received in part:
@@ -57,15 +89,19 @@ class Sqlite3Storage:
     def messages(self, wanted: Collection[tuple[str, str]]) -> Iterator[Raw]:
         """Yield the messages of the ``wanted`` topics (name and type), in order of receive time."""
         chosen = {number: (t.name, t.type) for number, t in self._ids.items() if (t.name, t.type) in wanted}
-        rows = self._base.execute(
+        rows = self._ask(
             'SELECT topic_id, timestamp, data FROM messages '
             f'WHERE topic_id IN ({", ".join("?" for _ in chosen)}) ORDER BY timestamp, id',
             list(chosen),
         )
+        left = self._size
         for number, received, data in rows:
             topic, kind = chosen[number]
             if not isinstance(data, bytes):
                 raise DataError(f'topic {topic} at {received} ns: got {type(data).__name__}, allowed bytes')
+            left -= len(data)
+            if left < 0:
+                raise DataError(f'got messages of more bytes than the file has, {self._size}; allowed each once')
             yield topic, received, kind, data
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, one_line
 from dp_ros.training.bag_metadata import Topic
 
 Raw = tuple[str, int, str, bytes]
@@ -48,7 +48,7 @@ def of_file(name: str) -> Iterator[None]:
     except DataError as error:
         raise DataError(f'{where}{error}') from error
     except Exception as error:
-        reason = f'{type(error).__name__}: {error}'
+        reason = f'{type(error).__name__}: {one_line(str(error))}'
         raise DataError(
             f'{where}damaged, cut short or of no known format ({reason}); allowed a whole bag'
         ) from error

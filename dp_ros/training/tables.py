@@ -21,6 +21,7 @@ from dp_ros.training.actions import action_topic
 from dp_ros.training.collector import Episode, FrameStore, InMemory
 from dp_ros.training.goals import recorded_goals
 
+MOST_ROWS_A_SECOND = 100_000.0
 _START = 1_700_000_000 * NANOSECONDS
 _MOST_RADIANS = 25.0
 """An arm's joint turns no more than four times; 30 degrees or 50 percent are no radians."""
@@ -54,6 +55,12 @@ class Table:
     cameras: tuple[str, ...]
     pictures: Callable[[str, np.ndarray], Iterable[np.ndarray]]
     instructions: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.rate <= MOST_ROWS_A_SECOND:
+            raise DataError(
+                f'{self.name}: got {self.rate:g} rows/s, allowed more than 0, up to {MOST_ROWS_A_SECOND:g}'
+            )
 
 
 def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
@@ -149,7 +156,12 @@ def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: Frame
 def _column(table: Table, name: str, column: str) -> np.ndarray:
     if column not in table.columns:
         raise DataError(f'{table.name} stream {name!r}: lacks column {column}; it has {listed(table.columns)}')
-    values = np.asarray(table.columns[column], dtype=np.float64)
+    try:
+        values = np.asarray(table.columns[column], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f'{table.name} column {column}: got what are no numbers ({error}), allowed numbers') from error
+    if values.ndim not in (1, 2):
+        raise DataError(f'{table.name} column {column}: got shape {values.shape}, allowed (N, C) or (N,)')
     return values[:, np.newaxis] if values.ndim == 1 else values
 
 

@@ -22,6 +22,7 @@ from dp_ros.policy.trajectory import Trajectory
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import Stamped
 from dp_ros.training.episodes import Episode, episodes_from_messages
+from dp_ros.training.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
 
 JOINTS = ('pusher_x', 'pusher_y')
 JOINT_STATES = '/joint_states'
@@ -30,6 +31,7 @@ CAMERA = '/camera/color/image_raw'
 CAMERA_COMPRESSED = f'{CAMERA}/compressed'
 COMMAND = '/arm_controller/joint_trajectory'
 
+STATE, ACTION, ENDS, IMAGES = 'data/state', 'data/action', 'meta/episode_ends', 'data/img'
 CAMERAS = ('raw', 'png', 'jpeg', 'none')
 
 _CONTROL_DT = 100_000_000
@@ -49,17 +51,19 @@ class PushtZarr:
         if not self.path.is_dir():
             raise DataError(f'zarr {self.path}: does not exist; allowed the folder pusht_cchi_v7_replay.zarr')
         try:
-            root: Any = zarr.open_group(str(self.path), mode='r')
-            self._state, self._action = np.asarray(root['data/state'][:]), np.asarray(root['data/action'][:])
-            ends = np.asarray(root['meta/episode_ends'][:])
-            self._images = root.get('data/img')
+            check_files(self.path)
+            # Its own metadata and no copy of it.
+            root: Any = zarr.open_group(str(self.path), mode='r', zarr_format=2, use_consolidated=False)
+            self._state, self._action, ends = (numbers_in(root, n) for n in (STATE, ACTION, ENDS))
+            self._images = pictures_in(root, IMAGES)
         except Exception as error:  # zarr's own errors differ from version to version.
             raise DataError(
                 f'zarr {self.path}: cannot be read ({type(error).__name__}: {error}); '
-                'allowed a store with data/state, data/action and meta/episode_ends'
+                f'allowed a store with {STATE}, {ACTION} and {ENDS}'
             ) from error
         check_shape(f'zarr {self.path} data/state', self._state, (None, 5))
         check_shape(f'zarr {self.path} data/action', self._action, (len(self._state), 2))
+        check_shape(f'zarr {self.path} meta/episode_ends', ends, (None,))
         self._edges = np.concatenate([[0], ends]).astype(np.int64)
         if len(ends) == 0 or np.any(np.diff(self._edges) < 1) or self._edges[-1] > len(self._state):
             raise DataError(
@@ -110,7 +114,16 @@ class PushtZarr:
     def _pixels(self, rows: slice) -> np.ndarray:
         if self._images is None:
             raise DataError(f'zarr {self.path}: lacks data/img, allowed a store with it, or no camera')
-        return np.asarray(self._images[rows]).round().clip(0, 255).astype(np.uint8)
+        size = (rows.stop - rows.start) * math.prod(self._images.shape[1:]) * self._images.dtype.itemsize
+        if size > MOST_EPISODE:
+            raise DataError(f'zarr {self.path} {IMAGES}: got {size} bytes in an episode, allowed up to {MOST_EPISODE}')
+        try:
+            pixels = np.asarray(self._images[rows])
+        except Exception as error:
+            raise DataError(f'zarr {self.path} {IMAGES}: cannot be read ({type(error).__name__}: {error})') from error
+        check_shape(f'zarr {self.path} {IMAGES}', pixels, (rows.stop - rows.start, None, None, 3))
+        check_finite(f'zarr {self.path} {IMAGES}', pixels)
+        return pixels.round().clip(0, 255).astype(np.uint8)
 
 
 def _quaternion(yaw: float) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 # Not `launch` itself: the repository's own folder of that name would do for that.
 pytest.importorskip('launch.actions', reason='launch is not installed; it comes with ROS')
@@ -18,6 +19,7 @@ pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed; i
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchService
@@ -25,7 +27,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'log_level',
+    'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -87,7 +89,8 @@ def test_an_argument_that_is_not_allowed_is_refused(argument):
         nodes(params_file='x.yaml', **argument)
 
 
-@pytest.mark.parametrize(('respawn', 'composed'), [('true', 'false'), ('false', 'false'), ('false', 'true')])
+@pytest.mark.parametrize('composed', ['true', 'false'])
+@pytest.mark.parametrize('respawn', ['true', 'false'])
 def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn, composed):
     for node in nodes(sim='true', params_file='x.yaml', respawn=respawn, composed=composed):
         again = respawn == 'true' and node.node_executable != 'simulated_robot'
@@ -95,9 +98,29 @@ def test_a_policy_node_that_ends_ends_all_or_is_started_again(respawn, composed)
         assert bool(node._ExecuteLocal__on_exit) != again
 
 
-def test_a_publisher_that_would_forget_a_stop_is_not_started_again():
-    with pytest.raises(ValueError, match='respawn: got true with composed, allowed false'):
-        nodes(sim='false', params_file='x.yaml', respawn='true', composed='true')
+@pytest.mark.parametrize('composed', ['true', 'false'])
+@pytest.mark.parametrize('respawn', ['true', 'false'])
+def test_a_publisher_that_is_started_again_keeps_its_latch(respawn, composed):
+    module, context = load(), LaunchContext()
+    context.launch_configurations.update(respawn=respawn)
+    executables = ('policy_container',) if composed == 'true' else module.POLICY_NODES
+    kept = {name: module._kept(context, name) for name in executables}
+    publisher = executables[-1]
+    assert {name for name, files in kept.items() if files} == ({publisher} if respawn == 'true' else set())
+    for (*_, below) in (file for files in kept.values() for file in files):
+        (node,) = yaml.safe_load((PATH.parents[1] / below.lstrip('/')).read_text()).items()
+        assert node == ('/**/trajectory_publisher', {'ros__parameters': {'keep_latch': True}})
+
+
+@pytest.mark.parametrize(('given', 'below'), [({}, '/dp_ros'), ({'enclave': '/cell_3/dp_ros'}, '/cell_3/dp_ros')])
+@pytest.mark.parametrize('composed', ['true', 'false'])
+def test_each_process_is_in_the_enclave_of_its_name(given, below, composed):
+    context = LaunchContext()
+    context.launch_configurations['enclave'] = below
+    for node in nodes(sim='true', params_file='x.yaml', composed=composed, **given):
+        words = [[getattr(substitution, 'text', None) for substitution in word] for word in node.cmd]
+        enclave = node.cmd[words.index(['--enclave']) + 1]
+        assert perform_substitutions(context, enclave) == f'{below}/{node.node_executable}'
 
 
 def launch_until(done: Callable[[], bool], **arguments: str) -> int:

@@ -14,7 +14,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.clock import Clock  # noqa: E402
 from rclpy.clock_type import ClockType  # noqa: E402
 from rclpy.context import Context  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import ExternalShutdownException  # noqa: E402
 from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.nodes import lean_executor  # noqa: E402
-from dp_ros.nodes.lean_executor import LeanExecutor, make_executor  # noqa: E402
+from dp_ros.nodes.lean_executor import LeanExecutor, RclpyExecutor, make_executor  # noqa: E402
 from dp_ros.nodes.wait_set import WaitSet  # noqa: E402
 
 LIMIT = 30.0  # [s]
@@ -457,5 +457,5 @@ def test_it_is_used_here(graph):
 def test_another_rclpy_keeps_its_own_executor(graph, monkeypatch):
     monkeypatch.setattr(lean_executor, 'INNER', ('_guard', '_something_new'))
     executor = make_executor(graph.context)
-    assert type(executor) is SingleThreadedExecutor
+    assert type(executor) is RclpyExecutor
     executor.shutdown()

@@ -210,12 +210,31 @@ def test_whoever_ends_the_publisher_stops_the_arm(start, ros, tiny, number):
     assert_stopped(ros, ends)
 
 
+def test_a_publisher_after_one_that_was_killed_starts_latched_until_reset_or_an_orderly_end(start, ros, tiny):
+    ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
+
+    def begin() -> Process:
+        ros.statuses.clear()
+        process: Process = start('trajectory_publisher', set=[f'bundle:={tiny}', *NO_LIMITS])
+        return process
+
+    first = begin()
+    ros.status('trajectory_publisher: ladder', WARN, 'no chunk yet')
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    second = begin()
+    ended = f'the publisher that ran then (process {first.popen.pid}) ended abnormally'
+    ros.status('trajectory_publisher: ladder', ERROR, f'stopped until ~/reset is called: before this start: {ended}')
+    assert second.end(signal.SIGINT) == 0
+    begin()
+    ros.status('trajectory_publisher: ladder', WARN, 'no chunk yet')
+
+
 def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(start, ros, tiny):
     commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
     start_all(start, tiny, but=('simulated_robot',))
     ros.status('observation_buffer: observations', WARN, 'joint_states: no message yet; block_pose: no message yet')
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
-    ros.status('trajectory_publisher: ladder', WARN, 'no chunk yet')
+    ros.status('trajectory_publisher: ladder', ERROR, 'got only /tester who listens, allowed an active')
     assert commands == []
 
 
@@ -307,26 +326,43 @@ from dp_ros.nodes.policy_container import main
 from dp_ros.nodes.policy_executor import PolicyExecutor
 take, now = PolicyExecutor._take, Path(__file__).with_name('now')
 def fail(self, observation):
-    if now.exists():
-        raise RuntimeError('nobody foresaw this')
-    take(self, observation)
+    error = RuntimeError('nobody foresaw this')
+    if not now.exists():
+        take(self, observation)
+    elif {dies}:
+        self.died.set_exception(error)
+    else:
+        raise error
 PolicyExecutor._take = fail
 raise SystemExit(main(sys.argv))
 """
 
 
-def test_in_one_process_an_error_nobody_foresaw_in_one_stops_the_arm_and_ends_all(start, ros, tiny, tmp_path):
+def start_failing(start: Start, ros: Any, tiny: str, folder: Path, *, dies: bool) -> tuple[Process, list[int]]:
+    """Let the executor of one process fail, once the arm moves; return the process and the ends of commands."""
     ends = command_ends(ros)
     start(ROBOT, set=['camera:=false'])
-    script = tmp_path / 'failing.py'
-    script.write_text(FAILING)
+    script = folder / 'failing.py'
+    script.write_text(FAILING.format(dies=dies))
     container = start_composed(start, tiny, container=script)
     ros.wait(lambda: len(ends) >= 3, 'three chunks')
-    (tmp_path / 'now').touch()
+    (folder / 'now').touch()
+    return container, ends
+
+
+def test_in_one_process_a_thread_that_dies_in_one_stops_the_arm_and_ends_all(start, ros, tiny, tmp_path):
+    container, ends = start_failing(start, ros, tiny, tmp_path, dies=True)
     code, log = container.ended()
     assert code == 1
     assert 'nobody foresaw this' in log
     assert_stopped(ros, ends)
+
+
+def test_in_one_process_an_error_nobody_foresaw_in_one_is_named_and_ends_none(start, ros, tiny, tmp_path):
+    container, _ = start_failing(start, ros, tiny, tmp_path, dies=False)
+    ros.status(': callbacks', ERROR, 'nobody foresaw this')
+    ros.status('trajectory_publisher: ladder', STALE, 'the robot holds')
+    assert container.end(signal.SIGINT) == 0
 
 
 def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, tiny):

@@ -95,6 +95,7 @@ class Live:
         assert self.node.start()
         self.chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
         ros.connected('/policy_executor/action_chunk')
+        ros.wait(self.node._outlet.listeners, 'the executor to know that it is heard')
         self.connect()
 
     def connect(self) -> None:
@@ -175,6 +176,23 @@ def test_the_next_chunk_is_made_exec_horizon_ticks_later(ros, tiny):
     assert [(c.stamp - T0) // DT for c in live.wait_for(3)] == [1, 9, 17]
     assert np.array_equal(live.wait_for(3)[2].actions, expected(live, 17, [0, 2]))
     assert live.node._inference.number == 3
+
+
+def test_who_listens_only_after_a_chunk_gets_the_next_at_once(ros, tiny):
+    """A publisher that knew the executor too late, after one of the two was started again, would wait for long."""
+    live = Live(ros, tiny)
+    for tick in range(3):
+        live.send(tick)
+    live.wait_for(1)
+    late = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
+    ros.wait(lambda: live.node._outlet.listeners() == 2, 'the second listener')
+    live.send(3)
+    ros.wait(lambda: late, 'its chunk')
+    for tick in range(4, 12):
+        live.send(tick)
+        if tick in (3, 11):
+            ros.wait(lambda tick=tick: len(late) == (tick - 3) // 8 + 1, 'the next chunk')
+    assert [(c.stamp - T0) // DT for c in live.wait_for(3)] == [1, 3, 11]
 
 
 def test_after_a_missing_observation_a_whole_window_is_collected_anew(ros, tiny):

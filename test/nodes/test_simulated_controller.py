@@ -13,10 +13,12 @@ pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 from builtin_interfaces.msg import Duration  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.qos import QoSReliabilityPolicy  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from dp_ros.nodes.queries import get_parameters  # noqa: E402
-from dp_ros.nodes.simulated_controller import PARAMETERS, SCALING, command_of  # noqa: E402
+from dp_ros.nodes.simulated_controller import LOSS, PARAMETERS, SCALING, LossyLink, command_of  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
 from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
 
@@ -24,6 +26,9 @@ pytestmark = pytest.mark.ros
 
 JOINTS = ['pusher_x', 'pusher_y']
 WAIT = 30.0
+
+
+TOPIC = '/arm_controller/joint_trajectory'
 
 
 def _robot(ros: Any, **parameters: Any) -> SimulatedRobotNode:
@@ -49,6 +54,7 @@ def test_the_parameters_have_the_real_controllers_defaults() -> None:
     defaults = {p.name.removeprefix('controller.'): p.default for p in PARAMETERS}
     assert defaults.pop('name') == 'arm_controller'
     assert defaults.pop('speed_scaling') == spec.initial_scaling_factor
+    assert (defaults.pop('active'), defaults.pop('loss')) == (True, 0.0)  # of the robot around it
     assert defaults == {name: getattr(spec, name) for name in defaults}
 
 
@@ -124,3 +130,109 @@ def test_the_speed_can_be_changed_while_it_runs(ros):
     answer = ros.call(SetParameters, '/simulated_robot/set_parameters', SetParameters.Request(parameters=[value]))
     assert answer.results[0].successful
     assert node._robot.controller._scaling == 0.5
+
+
+# What the real one does to whoever talks to it.
+
+
+def _switch(ros: Any, active: bool) -> str:
+    answer = ros.call(SetBool, '/simulated_robot/controller_active', SetBool.Request(data=active))
+    assert answer.success
+    return str(answer.message)
+
+
+def test_it_subscribes_best_effort_as_the_real_one_does(ros):
+    _robot(ros)
+    ros.wait(lambda: ros.tester.count_subscribers(TOPIC), 'the subscription')
+    (found,) = ros.tester.get_subscriptions_info_by_topic(TOPIC)
+    assert found.qos_profile.reliability == QoSReliabilityPolicy.BEST_EFFORT
+
+
+def test_all_messages_are_lost_until_none_are(ros):
+    node = _robot(ros, controller__loss=1.0)
+    start = node._world.joint_positions
+    commands = ros.talk(JointTrajectory, TOPIC)
+    commands.publish(_message({'positions': [0.2, 0.2]}))
+    ros.wait(lambda: node.counts['lost'] == 1, 'the loss')
+    np.testing.assert_array_equal(node._robot.controller.set_point, start)
+    value = rclpy.Parameter(LOSS, value=0.0).to_parameter_msg()
+    answer = ros.call(SetParameters, '/simulated_robot/set_parameters', SetParameters.Request(parameters=[value]))
+    assert answer.results[0].successful
+    commands.publish(_message({'positions': [0.2, 0.2]}))
+    ros.wait(lambda: node.counts['accepted'] == 1, 'the message')
+    status = ros.status('simulated_robot: simulation', DiagnosticStatus.OK)
+    assert _values(status)['lost'] == '1'
+
+
+def test_a_share_of_the_messages_is_lost_and_the_seed_says_which() -> None:
+    def lost(seed: int, share: float) -> list[bool]:
+        link = LossyLink(seed)
+        return [link.loses(share) for _ in range(2000)]
+
+    assert not any(lost(0, 0.0)) and all(lost(0, 1.0))
+    assert 0.08 < np.mean(lost(0, 0.1)) < 0.12
+    assert 0.46 < np.mean(lost(0, 0.5)) < 0.54
+    assert lost(3, 0.5) == lost(3, 0.5) != lost(4, 0.5)
+    assert all(more for less, more in zip(lost(0, 0.1), lost(0, 0.5), strict=True) if less)
+
+
+def test_inactive_it_listens_takes_nothing_and_goes_on_with_the_next_message_once_active(ros):
+    node = _robot(ros, controller__active=False)
+    start = node._world.joint_positions
+    commands = ros.talk(JointTrajectory, TOPIC)  # its subscription is there
+    commands.publish(_message({'positions': [0.2, 0.2]}))
+    ros.wait(lambda: node.counts['ignored'] == 1, 'the message')
+    ros.status('simulated_robot: simulation', DiagnosticStatus.WARN, 'the controller holds, inactive')
+    assert _switch(ros, True) == 'the controller is active'
+    steps = node.counts['steps']
+    ros.wait(lambda: node.counts['steps'] > steps + 20, 'steps')
+    np.testing.assert_array_equal(node._robot.controller.set_point, start)
+    commands.publish(_message({'positions': [0.2, 0.2]}))
+    ros.wait(lambda: np.allclose(node._world.joint_positions, 0.2, atol=2e-3), 'the goal')
+
+
+def test_deactivated_on_its_way_it_stays_where_it_was_commanded_last(ros):
+    node = _robot(ros)
+    start = node._world.joint_positions
+    commands = ros.talk(JointTrajectory, TOPIC)
+    far = _message({'positions': [0.45, 0.45]})
+    far.points[0].time_from_start = Duration(sec=20)
+    commands.publish(far)
+    ros.wait(lambda: np.abs(node._robot.controller.set_point - start).max() > 0.005, 'motion')
+    assert _switch(ros, False) == 'the controller is inactive'
+    held = node._robot.controller.set_point
+    ros.wait(lambda: np.allclose(node._world.joint_positions, held, atol=1e-4), 'rest')
+    assert np.abs(held - 0.45).max() > 0.01  # not arrived
+    assert _switch(ros, True) == 'the controller is active'
+    steps = node.counts['steps']
+    ros.wait(lambda: node.counts['steps'] > steps + 20, 'steps')
+    np.testing.assert_array_equal(node._robot.controller.set_point, held)
+
+
+@pytest.mark.parametrize('active', [True, False])
+def test_a_negative_stamp_ends_the_process_as_it_ends_the_real_one(ros, active):
+    node = _robot(ros, controller__active=active)
+    commands = ros.talk(JointTrajectory, TOPIC)
+    message = _message({'positions': [0.2, 0.2]})
+    message.header.stamp.sec = -1
+    commands.publish(message)
+    ros.wait(node.died.done, 'the end')
+    assert str(node.died.exception()) == 'stamp: got -1000000000 ns, allowed 0 or more; this ends the real controller'
+
+
+def test_what_is_not_a_number_is_commanded_where_that_is_let_through_and_no_drive_follows(ros):
+    node = _robot(ros, controller__reject_non_finite=False)
+    start = node._world.joint_positions
+    commands = ros.talk(JointTrajectory, TOPIC)
+    commands.publish(_message({'positions': [0.2, float('nan')]}))
+    ros.wait(lambda: np.isnan(node._robot.controller.set_point[1]), 'the command')
+    ros.wait(lambda: np.isclose(node._world.joint_positions[0], 0.2, atol=2e-3), 'the other joint')
+    assert node._world.joint_positions[1] == pytest.approx(start[1])
+
+
+def test_what_is_not_a_number_is_rejected_by_default(ros):
+    node = _robot(ros)
+    commands = ros.talk(JointTrajectory, TOPIC)
+    commands.publish(_message({'positions': [0.2, float('inf')]}))
+    ros.wait(lambda: node.counts['rejected'] == 1, 'the rejection')
+    assert node._last_rejection == 'positions: got NaN or infinity, allowed finite numbers'

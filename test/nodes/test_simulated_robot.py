@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros import messages  # noqa: E402
+from dp_ros.nodes import simulated_robot  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402
 from dp_ros.policy.urdf import parse_urdf  # noqa: E402
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.ros
 
 MS = 1_000_000
 JOINTS = ('pusher_x', 'pusher_y')
-OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 class Live:
@@ -185,3 +187,47 @@ def test_it_says_whether_time_keeps_up(ros):
     Live(ros)
     status = ros.status('simulated_robot: simulation', OK)
     assert {'accepted', 'rejected', 'steps', 'late_ms_max', 'last_rejection'} <= {v.key for v in status.values}
+
+
+# A machine that is too slow.
+
+
+def _stall(live: Live, seconds: float) -> None:
+    """Keep the physics from stepping for a while."""
+    with live.node._lock:
+        time.sleep(seconds)
+
+
+def test_far_behind_it_goes_on_from_now_and_says_so(ros, monkeypatch):
+    monkeypatch.setattr(simulated_robot, 'LOST', 300 * MS)
+    live = Live(ros, camera=False)
+    _stall(live, 0.6)
+    ros.wait(lambda: live.node.counts['resyncs'] == 1, 'the new beginning')
+    ros.wait(lambda: np.diff([messages.stamp_of(m) for m in live.joints]).max() > 300 * MS, 'stamps behind the gap')
+    stamps = np.array([messages.stamp_of(m) for m in live.joints])
+    gap = int(np.diff(stamps).argmax())
+    assert (stamps[gap + 1] - 10 * MS) % (100 * MS) == 0, 'readings fall on control ticks again'
+    assert set(np.diff(stamps)) == {10 * MS, int(np.diff(stamps)[gap])}
+    assert float(live.episode()['elapsed']) <= live.node.counts['steps'] * 0.01
+    status = ros.status('simulated_robot: simulation', WARN, 's late: time went on from then, and the world had stood')
+    assert {v.key: v.value for v in status.values}['resyncs'] == '1'
+    ros.status('simulated_robot: simulation', OK, 'running')
+
+
+def test_a_little_behind_it_catches_up(ros):
+    live = Live(ros, camera=False)
+    _stall(live, 0.3)
+    count = len(live.joints)
+    ros.wait(lambda: len(live.joints) > count + 40, 'joint states')
+    assert set(np.diff([messages.stamp_of(m) for m in live.joints])) == {10 * MS}
+    assert live.node.counts['resyncs'] == 0
+
+
+def test_with_a_clock_of_its_own_it_goes_on_where_it_was(ros, monkeypatch):
+    monkeypatch.setattr(simulated_robot, 'LOST', 300 * MS)
+    live = Live(ros, camera=False, publish_clock=True)
+    _stall(live, 0.6)
+    ros.wait(lambda: live.node.counts['resyncs'] == 1, 'the new beginning')
+    count = len(live.joints)
+    ros.wait(lambda: len(live.joints) > count + 20, 'joint states')
+    assert set(np.diff([messages.stamp_of(m) for m in live.joints])) == {10 * MS}

@@ -23,7 +23,8 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
-from dp_ros.nodes import command_topics, hearing, trajectory_publisher  # noqa: E402
+from dp_ros.nodes import command_topics, trajectory_publisher  # noqa: E402
+from dp_ros.nodes.callback_errors import CallbackError  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
@@ -40,7 +41,7 @@ LIMITS = {
     f'limits__{joint}__{quantity}': value
     for joint in JOINTS
     for quantity, value in {'lower': 0.0, 'upper': 0.5, 'velocity': 1.0, 'acceleration': 10.0}.items()
-}
+} | {'require_controller': False}  # the tester listens in its place
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 
 
@@ -48,7 +49,6 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 def known_at_once(monkeypatch):
     """Listeners hear from the first moment; a test that is about those that don't puts it back."""
     monkeypatch.setattr(command_topics, 'SETTLE', 0)
-    monkeypatch.setattr(hearing, 'DEAF', 0)
 
 
 class Live:
@@ -440,6 +440,85 @@ def test_hold_before_anything_moved_sends_nothing_and_lets_nothing_move(ros, tin
     live.refused('~/hold was called')
 
 
+def surprise(harmless: bool = False) -> CallbackError:
+    return CallbackError(where='timer of look', error=RuntimeError('as it was raised'), harmless=harmless)
+
+
+SURPRISED = 'an error that nobody foresaw, timer of look: RuntimeError: as it was raised'
+
+
+def test_an_error_that_nobody_foresaw_brings_the_arm_to_rest_until_reset(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 600 * MS, 0.25)
+    live.node.on_callback_error(surprise(harmless=True))
+    assert live.rung == 'RUN' and len(live.sent) == 1
+    live.node.on_callback_error(surprise())
+    stop = live.trajectory(2)
+    assert continues(live.trajectory(1), stop, T0 + 610 * MS)
+    assert ends_at_rest(stop)
+    ros.status('trajectory_publisher: ladder', ERROR, f'stopped until ~/reset is called: {SURPRISED}')
+    ros.status('trajectory_publisher: callbacks', ERROR, 'as it was raised')
+
+
+@pytest.mark.parametrize('part', ['brake', 'time', 'latch'])
+def test_where_not_even_a_stop_can_be_planned_it_latches_all_the_same(ros, tiny, monkeypatch, part):
+    live = started(ros, tiny)
+    live.advance(T0 + 600 * MS, 0.25)
+
+    def fail(*_: Any) -> None:
+        raise OverflowError('no stop')
+
+    monkeypatch.setattr(live.node._motion, part, fail)
+    live.node.on_callback_error(surprise())
+    assert live.node._motion.ladder.latched
+    ros.status('trajectory_publisher: ladder', ERROR, SURPRISED)
+    assert len(live.sent) == 1, 'what was sent ends at rest'
+
+
+def test_an_error_at_the_end_of_the_motion_does_not_keep_the_node_from_ending(ros, tiny, monkeypatch):
+    live = started(ros, tiny)
+
+    def fail(*_: Any) -> None:
+        raise OverflowError('no end')
+
+    monkeypatch.setattr(live.node._motion, 'end', fail)
+    live.node.trigger_deactivate()
+    assert not live.node.active and live.node._motion is None
+    ros.status('trajectory_publisher: callbacks', ERROR, 'the end of the motion: OverflowError: no end')
+    live.node.trigger_activate()
+    ros.status('trajectory_publisher: ladder', ERROR, 'the end of the motion')
+
+
+def test_a_latch_outlives_deactivation_until_reset(ros, tiny):
+    live = Live(ros, tiny)
+    live.measure(T0)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    assert live.rung == 'LATCHED'
+    live.time(T0)
+    live.measure(T0)
+    live.send(live.chunk(T0))
+    live.refused('~/hold was called')
+    assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    assert live.rung == 'WAIT'
+
+
+def test_without_a_place_for_its_latch_it_is_not_activated(ros, tiny, tmp_path):
+    (tmp_path / 'file').write_text('')
+    node = ros.create(TrajectoryPublisher, bundle=tiny, state_folder=str(tmp_path / 'file'), **LIMITS)
+    assert not node.start()
+    ros.status('trajectory_publisher: lifecycle', ERROR, 'state_folder: got')
+
+
+def test_a_dry_run_leaves_nothing_behind(ros, tiny, tmp_path):
+    node = ros.create(TrajectoryPublisher, bundle=tiny, state_folder=str(tmp_path), dry_run=True, **LIMITS)
+    assert node.start()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_publisher_of_the_command_latches_and_is_named(ros, tiny):
     live = started(ros, tiny)
     other = ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
@@ -539,7 +618,8 @@ def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny)
 
 def controller(ros: Any) -> Any:
     """Return a node named as the controller that listens, as ros2_control's does."""
-    node = ros.add(Node('arm_controller', context=ros.context))
+    simulated = [Parameter('use_sim_time', value=True)]
+    node = ros.add(Node('arm_controller', context=ros.context, parameter_overrides=simulated))
     node.create_subscription(JointTrajectory, '/arm_controller/joint_trajectory', lambda _: None, 1)
     return node
 
@@ -1003,8 +1083,8 @@ def test_limits_can_come_from_a_joint_limits_file(ros, tiny, tmp_path: Path):
         ({**HOME, 'home__pusher_x': 0.7}, 'home.pusher_x: got 0.7, allowed 0.0 to 0.5'),
         ({**HOME, 'home__elbow': 0.7}, 'home: got'),
         (
-            {'controller': 'nobody', 'require_controller': True, 'controller_wait': 0.1},
-            'controller /nobody: got no answer within 0.1 s',
+            {'controller': 'arm controller'},
+            "controller: got 'arm controller' for /arm_controller/joint_trajectory, allowed the name of a node",
         ),
     ],
 )

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.controller_settings import Expected, Finding, compare, refuse_fatal
+from dp_ros.policy.controller_settings import WORDS, Expected, Finding, compare, refusal
 
-EXPECTED = Expected(joints=('a', 'b'), units=('rad', 'm'), control_dt=0.1, splice_margin=0.03, tail=0.5, far=0.2)
+EXPECTED = Expected(
+    joints=('a', 'b'), units=('rad', 'm'), control_dt=0.1, splice_margin=0.03, tail=0.5, follow_tolerance=0.2
+)
 # What a real controller has if only what must be set is set.
 REAL: dict[str, Any] = {
     'joints': ('b', 'a'),
@@ -70,8 +73,7 @@ def test_a_plain_controller_suits() -> None:
 def test_what_would_move_wrongly_is_fatal(settings: Any, expected: Any, what: str, allowed: str) -> None:
     (finding,) = _found(settings, **expected)
     assert (finding.what, finding.allowed, finding.fatal) == (what, allowed, True)
-    with pytest.raises(ConfigError, match=f'controller /arm: {what}: got .*, allowed .*'):
-        refuse_fatal('/arm', [finding])
+    assert re.match(f'controller /arm: {re.escape(what)}: got .*, allowed .*', refusal('/arm', [finding]))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_what_would_move_wrongly_is_fatal(settings: Any, expected: Any, what: st
 def test_what_only_differs_is_told(settings: Any, what: str) -> None:
     (finding,) = _found(settings)
     assert (finding.what, finding.fatal) == (what, False)
-    refuse_fatal('/arm', [finding])
+    assert refusal('/arm', [finding]) == ''
 
 
 @pytest.mark.parametrize(
@@ -115,20 +117,41 @@ def test_replacement_is_told_to_be_rough() -> None:
     assert (finding.what, finding.fatal) == ('allow_trajectory_replacement', False)
 
 
-def test_a_node_without_joints_is_no_controller() -> None:
-    (finding,) = compare({}, EXPECTED)
-    assert finding.fatal
+@pytest.mark.parametrize('mode', ['jazzy', 'replacement'])
+def test_a_node_without_joints_is_no_controller_and_is_not_judged_by_what_it_lacks(mode: Any) -> None:
+    (finding,) = compare({'use_sim_time': False}, replace(EXPECTED, controller_mode=mode))
+    assert not finding.fatal
     assert str(finding).startswith('joints: got None, allowed a, b (it is no joint_trajectory_controller')
+
+
+def test_what_a_node_without_joints_does_have_counts() -> None:
+    first, second = compare({'use_sim_time': True}, EXPECTED)
+    assert (first.what, first.fatal) == ('use_sim_time', True)
+    assert (second.what, second.fatal) == ('joints', False)
+
+
+@pytest.mark.parametrize('value', [None, 3, 2.5, True, 'a', (), (1, 2), ('a', 'b'), (2.0,), (True,)])
+def test_settings_of_any_kind_are_compared(value: Any) -> None:
+    for name, kind in EXPECTED.kinds.items():
+        odd = [f for f in _found({name: value}) if f.what == name and f.allowed == WORDS[kind]]
+        assert all(not finding.fatal and 'not judged' in str(finding) for finding in odd)
+        fits = {'names': isinstance(value, tuple) and all(isinstance(v, str) for v in value)}
+        fits |= {'number': type(value) in (int, float), 'text': type(value) is str, 'switch': type(value) is bool}
+        assert len(odd) == (0 if fits[kind] else 1), (name, value)
+
+
+def test_a_long_value_is_cut_short() -> None:
+    (finding,) = _found({'joints': tuple(f'joint_{number}' for number in range(10_000))})
+    assert len(str(finding)) < 600 and 'joint_1, joint_2' in str(finding)
 
 
 def test_fatal_findings_come_first_and_the_refusal_names_each() -> None:
     findings = _found({'state_interfaces': ('position',), 'use_sim_time': True, 'interpolation_method': 'none'})
     assert [finding.fatal for finding in findings] == [True, True, False]
-    with pytest.raises(ConfigError) as refusal:
-        refuse_fatal('/arm', findings)
-    assert 'interpolation_method: got' in str(refusal.value)
-    assert 'use_sim_time: got True, allowed False' in str(refusal.value)
-    assert 'state_interfaces' not in str(refusal.value)
+    text = refusal('/arm', findings)
+    assert text.startswith('controller /arm: interpolation_method: got')
+    assert '; use_sim_time: got True, allowed False' in text
+    assert 'state_interfaces' not in text
 
 
 def test_the_tolerances_of_every_joint_are_asked_for() -> None:

@@ -8,7 +8,9 @@ from dp_ros.policy.measured import MeasuredState, MeasuredStates, Plausibility, 
 
 MS = 1_000_000
 START = 1000 * 1000 * MS
-LIMITS = JointLimits(joints=('a', 'b'), lower=(-3.0,) * 2, upper=(3.0,) * 2, velocity=(2.0, 1.0), acceleration=(8.0,) * 2)
+LIMITS = JointLimits(
+    joints=('a', 'b'), lower=(-3.0,) * 2, upper=(3.0,) * 2, velocity=(2.0, 1.0), acceleration=(8.0,) * 2
+)
 NEITHER = np.array([False, False])
 
 

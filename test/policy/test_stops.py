@@ -49,7 +49,7 @@ def test_a_stop_keeps_the_limits_and_the_path_and_is_soon(joints, control_dt, ac
         stopped = planner.stop(now)
         assert isinstance(stopped, Trajectory)
         assert check(stopped, limits) == Within()
-        assert not stopped.velocities[-1].any()
+        assert stopped.velocities is not None and not stopped.velocities[-1].any()
         assert stopped.end <= max(old.end, now + round(0.2 * SECOND))
         # Every position is one of the old plan, within what cubics between knots add.
         path = old.sample(np.arange(0, int(old.times[-1]), 1_000_000))[0]

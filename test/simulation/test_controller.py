@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected, TrajectoryCommand
+from dp_ros.simulation.controller import (
+    Accepted,
+    ControllerDied,
+    Ignored,
+    JointTrajectoryController,
+    Rejected,
+    TrajectoryCommand,
+)
 
 MS = 1_000_000
 PERIOD = 10 * MS
@@ -43,7 +50,6 @@ def _cycles(controller: JointTrajectoryController, count: int, now: int = NOW) -
         ({'joints': ('a',), 'positions': np.zeros((2, 1))}, 'joints: got 1, allowed 2'),
         ({'joints': (), 'positions': np.zeros((2, 0))}, 'joints'),
         ({'joints': ('a', 'c')}, 'joints: got a, c, allowed a, b'),
-        ({'joints': ('a', 'a')}, 'joints: got a, a'),
         ({'times': np.zeros(0, dtype=np.int64), 'positions': np.zeros((0, 2))}, 'points: got none'),
         ({'times': np.array([100, 100]) * MS}, 'strictly'),
         ({'times': np.array([200, 100]) * MS}, 'strictly'),
@@ -190,7 +196,6 @@ def test_a_controller_without_joints_or_an_impossible_rate_is_refused(joints: tu
         ({'velocities': [[0.0], [0.0, 0.0]]}, 'velocities: got'),
         ({'velocities': []}, 'velocities: got'),
         ({'positions': [[0.1, np.nan], [0.2, 0.2]]}, 'positions: got NaN'),
-        ({'stamp': -5}, 'stamp: got -5'),
         ({'positions': None}, 'positions: got'),
     ],
 )
@@ -207,3 +212,116 @@ def test_a_malformed_command_is_rejected_and_not_raised(changes: dict[str, objec
     verdict = controller.command(TrajectoryCommand(**command), now=10)
     assert isinstance(verdict, Rejected) and words in verdict.reason
     assert (controller.update(10, np.zeros(2), np.zeros(2)) == 0).all()
+
+
+# What ends the real one.
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'stamp': -1}, 'stamp: got -1 ns, allowed 0 or more'),
+        ({'velocities': [[0.0, 0.0], [0.0, 0.0, 0.3]]}, 'velocities of the last point: got .* for 2 joints'),
+    ],
+)
+@pytest.mark.parametrize('active', [True, False])
+def test_what_ends_the_real_controller_is_no_rejection(changes: dict[str, Any], reason: str, active: bool) -> None:
+    controller = _controller()
+    if not active:
+        controller.deactivate()
+    with pytest.raises(ControllerDied, match=reason):
+        controller.command(_command(**changes), NOW)
+
+
+def test_what_is_rejected_before_the_stamp_is_looked_at_ends_nothing() -> None:
+    assert isinstance(_controller().command(_command(stamp=-1, joints=('a', 'c')), NOW), Rejected)
+
+
+# A joint named twice.
+
+
+def test_of_a_joint_named_twice_the_last_value_counts_and_the_joint_left_out_goes_to_what_was_sorted_last() -> None:
+    controller = _controller()
+    controller.reset(np.array([3.0, 4.0]))
+    twice = _command(joints=('a', 'a'), times=[0, 100 * MS], positions=[[1.0, 1.5], [2.0, 2.5]])
+    assert isinstance(controller.command(twice, NOW), Accepted)
+    np.testing.assert_allclose(_cycles(controller, 11)[-1], [2.5, 4.0])  # what was held
+    # A message with velocities leaves the last of them behind.
+    whole = _command(times=[0, 100 * MS], positions=[[2.5, 4.0], [2.5, 5.0]], velocities=np.zeros((2, 2)))
+    controller.command(whole, NOW + 11 * PERIOD)
+    np.testing.assert_allclose(_cycles(controller, 11, NOW + 11 * PERIOD)[-1], [2.5, 5.0])
+    controller.command(twice, NOW + 22 * PERIOD)
+    np.testing.assert_allclose(_cycles(controller, 11, NOW + 22 * PERIOD)[-1], [2.5, 0.0])
+
+
+def test_of_too_many_names_where_some_may_be_left_out_nothing_is_put_in_order() -> None:
+    controller = JointTrajectoryController(('a', 'b', 'c'), allow_partial_joints_goal=True)
+    controller.reset(np.array([7.0, 8.0, 9.0]))
+    twice = _command(joints=('c', 'c'), times=[100 * MS], positions=[[1.0, 2.0]])
+    assert isinstance(controller.command(twice, NOW), Accepted)
+    still = np.zeros(3)
+    commands = [controller.update(NOW + i * PERIOD, still, still) for i in range(11)]
+    np.testing.assert_allclose(commands[-1], [1.0, 2.0, 7.0])  # c, c, and a, which is left out
+
+
+# Inactive.
+
+
+def _under_way(**settings: Any) -> JointTrajectoryController:
+    """Return one that is half-way to its first point, at 0.5 and 5, and has just been deactivated."""
+    controller = _controller(**settings)
+    controller.command(_command(times=[100 * MS], positions=[[1.0, 10.0]]), NOW)
+    np.testing.assert_allclose(_cycles(controller, 5)[-1], [0.5, 5.0])
+    controller.deactivate()
+    return controller
+
+
+def test_inactive_it_judges_messages_takes_none_and_leaves_its_last_command() -> None:
+    controller = _under_way()
+    assert (controller.active, controller.reason) == (False, 'inactive')
+    assert isinstance(controller.command(_command(), NOW), Ignored)
+    assert isinstance(controller.command(_command(joints=('a', 'c')), NOW), Rejected)
+    np.testing.assert_allclose(_cycles(controller, 30, NOW + 5 * PERIOD), [[0.5, 5.0]] * 30)
+
+
+@pytest.mark.parametrize(('last', 'held'), [(True, [0.5, 5.0]), (False, [0.3, 3.0])])
+def test_activated_it_holds_and_knows_nothing_of_earlier_messages(last: bool, held: list[float]) -> None:
+    controller = _under_way(set_last_command_interface_value_as_state_on_activation=last)
+    controller.command(_command(), NOW)
+    controller.activate(np.array([0.3, 3.0]))
+    assert (controller.active, controller.reason) == (True, '')
+    later = NOW + 100 * PERIOD
+    np.testing.assert_allclose(_cycles(controller, 30, later), [held] * 30)
+    # The next message is bridged to from what is measured, as ever.
+    controller.command(_command(), later + 30 * PERIOD)
+    np.testing.assert_allclose(_cycles(controller, 1, later + 30 * PERIOD), [[0.1, 1.0]])
+
+
+def test_activated_again_it_goes_on_with_what_it_does() -> None:
+    controller = _controller()
+    controller.command(_command(), NOW)
+    controller.activate(np.array([9.0, 9.0]))
+    np.testing.assert_allclose(_cycles(controller, 10)[-1], [1.0, 10.0])
+
+
+def test_an_anchored_plan_after_activation_makes_the_command_jump_to_it() -> None:
+    controller = _under_way()
+    controller.activate(np.array([0.5, 5.0]))
+    anchored = _command(stamp=NOW, times=[0, 1000 * MS], positions=[[0.0, 0.0], [10.0, 100.0]])
+    later = NOW + 50 * PERIOD
+    assert isinstance(controller.command(anchored, later), Accepted)
+    np.testing.assert_allclose(_cycles(controller, 1, later), [[5.1, 51.0]])
+
+
+def test_a_reset_does_not_activate_it() -> None:
+    controller = _under_way()
+    controller.reset(np.array([1.0, 2.0]))
+    assert not controller.active
+    np.testing.assert_allclose(_cycles(controller, 3), [[1.0, 2.0]] * 3)
+
+
+def test_a_cycle_that_comes_late_goes_on_where_the_trajectory_is_by_then() -> None:
+    controller = _controller()
+    controller.command(_command(times=[0, 1000 * MS], positions=[[0.0, 0.0], [1.0, 10.0]]), NOW)
+    np.testing.assert_allclose(_cycles(controller, 2)[-1], [0.02, 0.2])
+    np.testing.assert_allclose(_cycles(controller, 1, NOW + 50 * PERIOD), [[0.51, 5.1]])

@@ -10,7 +10,7 @@ from dp_ros.errors import ConfigError
 pytest.importorskip('gym_pusht', reason='the simulation is not installed')
 
 from dp_ros.policy.trajectory import Trajectory
-from dp_ros.simulation.controller import Accepted, JointTrajectoryController, Rejected
+from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController, Rejected, TrajectoryCommand
 from dp_ros.simulation.pusht import PushTWorld
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 
@@ -131,3 +131,63 @@ def test_the_same_seed_and_commands_give_the_same_readings() -> None:
 
     for first, again in zip(readings(), readings(), strict=True):
         np.testing.assert_array_equal(first, again)
+
+
+def test_inactive_the_controller_takes_nothing_and_the_robot_stays_at_the_last_command() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    robot.reset(4)
+    robot.command(_hold((0.3, 0.3)))
+    _run(robot, 5)
+    robot.set_controller_active(False)
+    held = robot.controller.set_point
+    assert isinstance(robot.command(_hold((0.1, 0.1))), Ignored)
+    _run(robot, 300)
+    np.testing.assert_allclose(robot.world.joint_positions, held, atol=1e-4)
+    robot.set_controller_active(True)
+    _run(robot, 50)
+    np.testing.assert_allclose(robot.world.joint_positions, held, atol=1e-4)
+    assert isinstance(robot.command(_hold((0.1, 0.1))), Accepted)
+    _run(robot, 300)
+    np.testing.assert_allclose(robot.world.joint_positions, 0.1, atol=1e-4)
+
+
+def test_time_that_is_left_out_moves_nothing_but_the_controllers_time() -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    robot.reset(4)
+    slow = Trajectory(
+        stamp=START,
+        joints=('pusher_x', 'pusher_y'),
+        times=np.array([0, 10_000 * MS]),
+        positions=np.array([robot.world.joint_positions, [0.25, 0.25]]),
+    )
+    begin = slow.positions[0]
+    robot.command(slow)
+    _run(robot, 100)
+    before, elapsed = robot.world.joint_positions, robot.episode.elapsed
+    robot.skip_to(robot.now + 3_000 * MS)
+    np.testing.assert_array_equal(robot.world.joint_positions, before)
+    assert robot.episode.elapsed == elapsed
+    (reading, *_) = robot.step()
+    assert reading.stamp == START + 4_010 * MS
+    np.testing.assert_allclose(robot.controller.set_point, begin + 0.401 * (0.25 - begin))
+
+
+@pytest.mark.parametrize('later', [-10 * MS, 5])
+def test_time_goes_on_at_a_step_of_the_physics_and_never_back(later: int) -> None:
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
+    with pytest.raises(ConfigError, match='time to go on at: got'):
+        robot.skip_to(START + later)
+
+
+def test_drives_take_no_command_that_is_not_a_number() -> None:
+    controller = JointTrajectoryController(('pusher_x', 'pusher_y'), reject_non_finite=False)
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False, controller=controller)
+    robot.reset(4)
+    start = robot.world.joint_positions
+    command = TrajectoryCommand(
+        stamp=0, joints=controller.joints, times=np.array([100 * MS]), positions=[[0.3, float('nan')]]
+    )
+    assert isinstance(robot.command(command), Accepted)
+    _run(robot, 200)
+    assert np.isnan(controller.set_point[1])
+    np.testing.assert_allclose(robot.world.joint_positions, [0.3, start[1]], atol=1e-4)

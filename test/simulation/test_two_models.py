@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dp_ros.policy.trajectory import Trajectory
-from dp_ros.simulation.controller import Accepted, JointTrajectoryController
+from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')
 assert _spec is not None and _spec.loader is not None
@@ -66,4 +66,35 @@ def test_both_models_command_the_same(rate: int, fields: int, desired: bool) -> 
         np.testing.assert_allclose(set_point, expected, rtol=1e-6, atol=1e-6)
         measured, speeds = measured + 0.1 * (set_point - measured), draw.normal(size=3)
     assert sent > 10
+    assert not other.rejected
+
+
+@pytest.mark.parametrize(('last', 'desired'), [(True, False), (False, False), (True, True)])
+def test_both_models_command_the_same_when_they_are_deactivated_and_activated_again(last: bool, desired: bool) -> None:
+    draw = np.random.default_rng(2 * last + desired)
+    measured: np.ndarray = draw.normal(size=3)
+    speeds: np.ndarray = np.zeros(3)
+    settings = {'set_last_command_interface_value_as_state_on_activation': last}
+    model = JointTrajectoryController(JOINTS, rate=250.0, interpolate_from_desired_state=desired, **settings)
+    model.reset(measured)
+    other = oracle.ControllerOracle(JOINTS, 250, measured, from_desired=desired)
+    switched = ignored = 0
+    for now in range(START, START + 8 * SECOND, model.period):
+        if draw.random() < 0.02:
+            message = _message(draw, now, 2)
+            ignored += isinstance(model.command(message, now), Ignored)
+            other.receive(oracle.message_of(message, ORIGIN), (now - ORIGIN) / SECOND)
+        elif draw.random() < 0.01:
+            switched += 1
+            if model.active:
+                model.deactivate()
+                other.deactivate()
+            else:
+                model.activate(measured)
+                other.activate(None if last else measured)
+        set_point = model.update(now, measured, speeds)
+        expected = other.cycle((now - ORIGIN) / SECOND, measured, speeds)
+        np.testing.assert_allclose(set_point, expected, rtol=1e-6, atol=1e-6)
+        measured, speeds = measured + 0.1 * (set_point - measured), draw.normal(size=3)
+    assert switched > 4 and ignored == other.ignored > 4
     assert not other.rejected

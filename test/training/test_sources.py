@@ -199,6 +199,37 @@ def edit(path: Path, version: str) -> None:
     (path / 'meta/info.json').write_text(json.dumps({**info, 'codebase_version': version}))
 
 
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'data_path': '../outside.parquet'}, "got the path '../outside.parquet', allowed one within the folder"),
+        ({'data_path': '{episode_index:>3000000000}'}, r'allowed \{name\} and \{name:03d\} in it'),
+        ({'data_path': '{episode_index.__class__}'}, r'allowed \{name\}'),
+        ({'data_path': '{nope}'}, r'got \{nope\}, allowed episode_index, episode_chunk'),
+        ({'total_episodes': 10**10}, 'total_episodes: got 10000000000, allowed a whole number up to 1000000'),
+        ({'fps': 0}, 'got 0 rows/s, allowed more than 0'),
+        ({'features': []}, r'features: got \[\], allowed a mapping of mappings'),
+        ({'features': {'action': {'dtype': []}}}, r'dtype: got \[\], allowed text'),
+        ({'video_path': '/etc/{episode_index}.mp4'}, 'allowed one within the folder'),
+    ],
+)
+def test_a_dataset_reaches_nothing_else(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    path = lerobot(tmp_path / 'set', 'v2.1')
+    about = path / 'meta/info.json'
+    about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
+    with pytest.raises(DataError, match=words):
+        list(read_lerobot(path, TASK))
+
+
+def test_a_playlist_is_no_video(tmp_path: Path) -> None:
+    path = lerobot(tmp_path / 'set', 'v2.1')
+    film = next(path.glob('videos/*/*/*.mp4'))
+    film.rename(tmp_path / 'other.mp4')
+    film.write_text(f'ffconcat version 1.0\nfile {tmp_path}/other.mp4\n')
+    with pytest.raises(DataError, match='cannot be decoded'):
+        list(read_lerobot(path, TASK))
+
+
 # robomimic.
 
 SIM = TaskSpec(
@@ -269,6 +300,28 @@ def test_a_file_that_is_no_robomimic_is_refused(tmp_path: Path, content: bytes |
         path.write_bytes(content)
     with pytest.raises(DataError, match=r'cannot be opened|lacks data/demo_0; it has other'):
         list(read_hdf5(path, SIM))
+
+
+def test_only_what_is_in_the_file_itself_is_read(tmp_path: Path) -> None:
+    h5py = pytest.importorskip('h5py', reason='h5py is not installed (extra: datasets)')
+    robomimic(tmp_path / 'other.hdf5')
+    place = 'data/demo_0/obs/robot0_joint_pos'
+    raw = tmp_path / 'raw'
+    raw.write_bytes(bytes(160))
+    layout = h5py.VirtualLayout((10, 2), 'f8')
+    layout[:] = h5py.VirtualSource(str(tmp_path / 'other.hdf5'), place, (10, 2))
+    for spoil, words in (
+        (lambda f: f.__setitem__(place, h5py.ExternalLink(str(tmp_path / 'other.hdf5'), place)), 'got a ExternalLink'),
+        (lambda f: f.__setitem__(place, h5py.SoftLink('/nope')), 'got a SoftLink'),
+        (lambda f: f.create_virtual_dataset(place, layout), 'stored in other files'),
+        (lambda f: f.create_dataset(place, (10, 2), 'f8', external=[(str(raw), 0, 160)]), 'stored in other files'),
+        (lambda f: f.create_dataset(place, (10**9, 2), 'f8', chunks=(10, 2)), 'to read at once, allowed up to'),
+    ):
+        with h5py.File(robomimic(tmp_path / 'a.hdf5'), 'a') as file:
+            del file[place]
+            spoil(file)
+        with pytest.raises(DataError, match=words):
+            list(read_hdf5(tmp_path / 'a.hdf5', SIM))
 
 
 # Telling them apart.

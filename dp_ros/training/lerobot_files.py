@@ -1,0 +1,183 @@
+"""The files of a LeRobot dataset, read within bounds: tables, pictures and videos, all of them in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp_ros.errors import ConfigError, DataError, listed, one_line
+from dp_ros.images import MOST_PIXELS, compressed_size
+from dp_ros.outside import inside, open_regular, read_bytes, shown
+
+MOST_PICTURE = 2**28
+"""Bytes of a picture's file."""
+MOST_TIMES, ALWAYS = 16, 2**28
+"""A table takes up to so many times its file's size in memory; up to `ALWAYS` bytes whatever its size."""
+MOST_ROWS = 2**25
+_ROWS = 65536
+"""Rows that are read at once."""
+_PLACE = re.compile(r'\{(\w+)(?::0?(\d{1,2})d)?\}')
+_CONTAINERS = {'.mp4': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'matroska', '.avi': 'avi'}
+_INFO = 'meta/info.json'
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Make any error within a :class:`DataError` that names the dataset: a damaged one fails in many ways."""
+    where = f'LeRobot dataset {path}'
+    try:
+        yield
+    except ConfigError:
+        raise
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f'{where}: {error}') from error
+    except Exception as error:
+        text = f'{where}: damaged or of no known format ({_reason(error)}); allowed a whole dataset'
+        raise DataError(text) from error
+
+
+def dataset_file(folder: Path, name: str) -> Path:
+    """Return the path of a file of the dataset, which lies in its folder."""
+    return inside(folder, name, _INFO)
+
+
+def check_text(what: str, value: object) -> None:
+    """Raise :class:`DataError` unless a value is text."""
+    if not isinstance(value, str):
+        raise DataError(f'{what}: got {shown(value)}, allowed text')
+
+
+def path_from(folder: Path, template: Any, values: Mapping[str, Any]) -> Path:
+    """Return the file that ``template`` names, as ``data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet``."""
+    check_text('data_path and video_path', template)
+
+    def filled(match: re.Match[str]) -> str:
+        name, width = match[1], int(match[2] or 0)
+        if name not in values or (width and not isinstance(values[name], int)):
+            known = listed(key for key, value in values.items() if isinstance(value, int | str))
+            raise DataError(f'path {shown(template)}: got {{{name}}}, allowed {known}, and a width with numbers only')
+        return f'{values[name]:0{width}d}' if width else str(values[name])
+
+    if set('{}') & set(_PLACE.sub('', template)):
+        raise DataError(f'path {shown(template)}: allowed {{name}} and {{name:03d}} in it')
+    return dataset_file(folder, _PLACE.sub(filled, template))
+
+
+@lru_cache(maxsize=2)
+def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
+    """Return the ``columns`` that a table has, or all without any."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with open_regular(file) as source:
+            most = max(ALWAYS, MOST_TIMES * file.stat().st_size)
+            opened = parquet.ParquetFile(source)
+            if opened.metadata.num_rows > MOST_ROWS:
+                raise DataError(f'got {opened.metadata.num_rows} rows, allowed up to {MOST_ROWS}')
+            schema = opened.schema_arrow
+            known = [name for name in columns if name in schema.names] or None
+            parts, taken = [], 0
+            for part in opened.iter_batches(batch_size=_batch(opened, known, most), columns=known):
+                taken += part.nbytes
+                if taken > most:
+                    raise DataError(f'got more than {most} bytes in memory, allowed {MOST_TIMES} times the file')
+                parts.append(part)
+            chosen = [schema.field(name) for name in schema.names if known is None or name in known]
+            return pyarrow.Table.from_batches(parts, schema=pyarrow.schema(chosen))
+    except Exception as error:  # pyarrow's own errors are of many kinds.
+        raise DataError(f'LeRobot dataset {file}: cannot be read ({_reason(error)})') from error
+
+
+def _batch(opened: Any, known: list[str] | None, most: int) -> int:
+    """Return how many rows are read at once: of text and pictures so few that each may be all that is stored."""
+    metadata = opened.metadata
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if size > most:
+        raise DataError(f'got {size} bytes unpacked, allowed up to {most}, {MOST_TIMES} times the file')
+    columns = [opened.schema.column(i) for i in range(len(opened.schema))]
+    chosen = [c for c in columns if known is None or c.path.split('.')[0] in known]
+    if not any(c.physical_type == 'BYTE_ARRAY' for c in chosen):
+        return _ROWS
+    return max(1, min(_ROWS, most // max(1, size)))
+
+
+def numbers_of(file: Path, column: str, values: Any) -> np.ndarray:
+    """Return a column of numbers, or of lists of numbers of one length, as float64."""
+    try:
+        return np.array(values.to_pylist(), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f'LeRobot dataset {file}: column {column}: got {error}, allowed rows of one length') from error
+
+
+def picture(folder: Path, image: Any) -> np.ndarray:
+    """Return the picture of a row, JPEG or PNG, in it or in a file of its own, as RGB."""
+    import cv2
+
+    if not isinstance(image, Mapping):
+        raise DataError(f'LeRobot dataset {folder}: got {shown(image)} for a picture, allowed bytes or a path')
+    data = image.get('bytes') or read_bytes(dataset_file(folder, str(image.get('path'))), MOST_PICTURE)
+    size = compressed_size(data)
+    if size is None or not 0 < size[0] * size[1] <= MOST_PIXELS:
+        got = 'no jpeg or png' if size is None else f'{size[0]} x {size[1]} pixels'
+        raise DataError(f'LeRobot dataset {folder}: got a picture with {got}, allowed up to {MOST_PIXELS} pixels')
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DataError(f'LeRobot dataset {folder}: a picture of {len(data)} bytes cannot be decoded')
+    rgb: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> Iterator[np.ndarray]:
+    """Yield the pictures of rows that increase, from ``start`` [s] on in the file: for each the nearest in time."""
+    import av
+
+    wanted = iter((start + rows / rate).tolist())
+    due = next(wanted, None)
+    try:
+        container_format = _CONTAINERS.get(file.suffix)
+        if container_format is None:
+            raise DataError(f'LeRobot dataset {file}: got a video {file.suffix}, allowed {listed(_CONTAINERS)}')
+        # Opened here and of a known format: what lists other files, or addresses, is no video.
+        with open_regular(file) as source, av.open(source, format=container_format) as container:
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MOST_PIXELS:
+                raise _too_large(file, stream)
+            stream.thread_type = 'AUTO'
+            if start > 1.0 and stream.time_base:
+                container.seek(int(start / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                while due is not None and frame.time is not None and frame.time > due - 0.5 / rate:
+                    if frame.time > due + 0.5 / rate:
+                        raise DataError(f'LeRobot dataset {file}: no picture at {due:.3f} s')
+                    yield _rgb(file, frame)
+                    due = next(wanted, None)
+                if due is None:
+                    return
+    except DataError:
+        raise
+    except Exception as error:  # PyAV's own errors are of many kinds.
+        raise DataError(f'LeRobot dataset {file}: cannot be decoded ({_reason(error)})') from error
+
+
+def _rgb(file: Path, frame: Any) -> np.ndarray:
+    if frame.width * frame.height > MOST_PIXELS:
+        raise _too_large(file, frame)
+    rgb: np.ndarray = frame.to_ndarray(format='rgb24')
+    return rgb
+
+
+def _too_large(file: Path, picture: Any) -> DataError:
+    return DataError(
+        f'LeRobot dataset {file}: got {picture.width} x {picture.height} pixels, allowed up to {MOST_PIXELS}'
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f'{type(error).__name__}: {one_line(str(error))}'
