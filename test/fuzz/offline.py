@@ -38,7 +38,7 @@ WEIGHTS = {
     'reset': 4.0, 'clock': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0,
 }  # fmt: skip
 START = 1_700_000_000 * SECOND
-RECOVERY, MOVES = 4.0, 1e-3
+RECOVERY = 4.0
 X_MIN = 0.05  # [m]
 
 
@@ -191,7 +191,7 @@ class Sequence:
         self._fault('recovery', f'latched, and not to be reset in {RECOVERY} s of good data: {self.world.product.why}')
 
     def _moves(self) -> bool:
-        return bool(np.abs(self.world.controller.measured(self.world.now()).velocities).max() > MOVES)
+        return self.world.controller.follows_plan(self.world.now())
 
     def _end(self) -> None:
         self._spin(0.5)
