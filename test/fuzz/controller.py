@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .curves import SECOND, Curve, Message, State
 
 MOVES = 1e-3  # [/s]
+ENDED = 'it ends in the past'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,34 @@ class Setup:
     def period(self) -> int:
         """Time of a cycle [ns]."""
         return SECOND // self.rate
+
+
+def parameters_of(setup: Setup) -> dict[str, Any]:
+    """Return what the real controller's node says of itself, as far as it matters here."""
+    interfaces = ['position', 'velocity']
+    return {
+        'joints': list(setup.joints),
+        'command_joints': list(setup.joints),
+        'command_interfaces': interfaces[:1],
+        'state_interfaces': interfaces,
+        'interpolation_method': 'splines',
+        'interpolate_from_desired_state': setup.from_desired,
+        'allow_nonzero_velocity_at_trajectory_end': False,
+        'allow_partial_joints_goal': False,
+        'allow_integration_in_goal_trajectories': False,
+        'set_last_command_interface_value_as_state_on_activation': True,
+        'open_loop_control': False,
+        'action_monitor_rate': 20.0,
+        'cmd_timeout': 0.0,
+        'constraints.goal_time': 0.0,
+        'constraints.stopped_velocity_tolerance': 0.01,
+        'constraints.decelerate_on_cancel': False,
+        'speed_scaling.initial_scaling_factor': 1.0,
+        'speed_scaling.state_interface': '',
+        'speed_scaling.command_interface': '',
+        'update_rate': setup.rate,
+        **{f'constraints.{joint}.{kind}': 0.0 for joint in setup.joints for kind in ('trajectory', 'goal')},
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,8 +162,8 @@ class Controller:
                 self.heard.ignored += 1
                 continue
             reason = self.refusal(message, arrival + self.offset)
-            if reason and self._known(message):
-                continue  # another copy of what is executed, a little late
+            if reason and (self._known(message) or reason.startswith(ENDED)):
+                continue  # another copy of what is executed, or of a plan that has ended: it would move nothing
             if reason:
                 self.heard.rejected.append((arrival, reason))
                 continue
@@ -194,7 +224,7 @@ class Controller:
         if message.velocities is not None and np.abs(message.velocities[-1]).max() > 1e-6:
             return f'it ends in motion: {message.velocities[-1]}'
         if message.stamp and message.stamp + int(message.times[-1]) < now:
-            return f'it ends in the past, {(now - message.stamp - int(message.times[-1])) / SECOND:.3f} s ago'
+            return f'{ENDED}, {(now - message.stamp - int(message.times[-1])) / SECOND:.3f} s ago'
         return ''
 
     def _last(self, now: int) -> np.ndarray:

@@ -89,7 +89,7 @@ def judged(
     faults += [
         Fault(at, 'rejected by the controller', why)
         for at, why in controller.heard.rejected
-        if not marks.between(at - MEMORY, at + MEMORY // 10, ('clock',))
+        if not marks.between(at - MEMORY, at + MEMORY // 10, ('clock', 'ended'))
     ]
     period = controller.setup.period
     for begin in range(since, until, BLOCK * period):

@@ -142,6 +142,7 @@ class Sequence:
 
     def _recover(self) -> None:
         """Good data from now on: the robot moves again, after ~/reset where something latched."""
+        self._spin(0.4)  # a restart takes its time
         self.attack.calm()
         self._say('-- good data from now on')
         for attempt in (1, 2):
@@ -184,6 +185,8 @@ class Sequence:
             self.attack.tick()
 
     def _fault(self, kind: str, text: str) -> None:
+        if kind == 'recovery':
+            text = f'{text}; its log ends with\n{self.publisher.last_words()[-600:]}'
         self.faults.append(Fault(self.rig.now(), kind, text))
         self._say(f'!! {kind}: {text}')
 

@@ -174,6 +174,7 @@ class Sequence:
 
     def _recover(self) -> None:
         """Good data from now on: the robot moves again, after ~/reset where something latched."""
+        self._spin(0.4)  # a restart takes its time
         self.attack.calm()
         self._say('-- good data from now on')
         began = self.world.now()

@@ -22,7 +22,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from .controller import Controller
+from .controller import Controller, parameters_of
 from .curves import SECOND
 from .events import Event
 from .judge import Marks
@@ -69,7 +69,10 @@ class Rig(Node):
         rng: np.random.Generator,
         simulated: bool,
     ) -> None:
-        super().__init__('arm_controller')
+        overrides = [Parameter('use_sim_time', value=simulated)]
+        super().__init__('arm_controller', parameter_overrides=overrides)
+        for name, value in parameters_of(controller.setup).items():
+            self.declare_parameter(name, value)
         self.controller, self.publisher, self.marks = controller, publisher, marks
         self.rung, self.beaten, self.published = '', 0, 0
         self._latency, self._loss, self._rng, self._simulated = latency, loss, rng, simulated
