@@ -243,9 +243,14 @@ def test_with_a_clock_of_its_own_it_goes_on_where_it_was(ros, monkeypatch):
 
 
 def test_pictures_are_drawn_for_whoever_looks(ros, monkeypatch):
-    drawn = []
+    drawn: list[str] = []
     render = PushTWorld.render
-    monkeypatch.setattr(PushTWorld, 'render', lambda world, camera: drawn.append(camera) or render(world, camera))
+
+    def counted(world: PushTWorld, camera: str) -> np.ndarray:
+        drawn.append(camera)
+        return render(world, camera)
+
+    monkeypatch.setattr(PushTWorld, 'render', counted)
     node = ros.create(SimulatedRobotNode)
     assert node.start()
     ros.wait(lambda: node.counts['steps'] > 40, 'steps')
