@@ -120,7 +120,8 @@ class PushtZarr:
         try:
             pixels = np.asarray(self._images[rows])
         except Exception as error:
-            raise DataError(f'zarr {self.path} {IMAGES}: cannot be read ({type(error).__name__}: {one_line(str(error))})') from error
+            reason = f'{type(error).__name__}: {one_line(str(error))}'
+            raise DataError(f'zarr {self.path} {IMAGES}: cannot be read ({reason})') from error
         check_shape(f'zarr {self.path} {IMAGES}', pixels, (rows.stop - rows.start, None, None, 3))
         check_finite(f'zarr {self.path} {IMAGES}', pixels)
         return pixels.round().clip(0, 255).astype(np.uint8)
