@@ -21,7 +21,7 @@ import numpy as np
 
 from .curves import SECOND, Curve, Message, State
 
-NEVER = 1 << 62
+MOVES = 1e-3  # [/s]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +233,12 @@ class Controller:
             self._since.pop()
         self.pieces.append(piece)
         self._since.append(piece.since)
+
+    def follows_plan(self, now: int) -> bool:
+        """Return whether a plan makes the robot move at a time [ns, steady], and not a way to where it is held."""
+        piece = self.pieces[self.piece_at(now)]
+        planned = piece.message is not None and len(piece.message.times) > 1
+        return planned and bool(np.abs(self.measured(now).velocities).max() > MOVES)
 
     def piece_at(self, at: int) -> int:
         """Return the number of the piece that is commanded at a time [ns, steady]."""

@@ -20,6 +20,15 @@ PARAMETERS: tuple[tuple[str, Any], ...] = (
     ('deadline', 0.0), ('deadline', 0.5), ('deadline', float('nan')), ('splice_margin', 0.1), ('unknown', 'x'),
     ('blend_steps', 'four'), ('limits.joint_1.velocity', 50.0), ('use_sim_time', True), ('', 1.0),
 )  # fmt: skip
+THEMES: dict[str, tuple[str, ...]] = {
+    # What is attacked mostly: too much at once, and the robot hardly ever moves.
+    'all': (),
+    'controller': ('controller_off', 'controller_restart', 'stall', 'chunk'),
+    'joint states': ('lie', 'stall'),
+    'chunks': ('chunk', 'mute', 'parameter'),
+    'time': ('clock', 'stall', 'lifecycle', 'controller_off'),
+}
+MOSTLY, ELSE = 4.0, 0.06
 PEERS = ('joint_states', 'joint_states_elsewhere', 'action_chunk', 'enable', 'command')
 
 
@@ -34,6 +43,18 @@ class Event:
     def __str__(self) -> str:
         told = ', '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in self.values.items())
         return f'+{self.gap:.3f} s {self.kind} {told}'.rstrip()
+
+
+def themed(rng: np.random.Generator, weights: dict[str, float]) -> tuple[str, dict[str, float], float]:
+    """Draw what a sequence is mostly about; return its name, the weights, and the longest gap [s]."""
+    theme = str(rng.choice(list(THEMES), p=[0.3, 0.3, 0.15, 0.1, 0.15]))
+    kinds = THEMES[theme]
+    tilted = {
+        kind: weight * ((MOSTLY if kind in kinds else ELSE) if kinds else 1.0) for kind, weight in weights.items()
+    }
+    if theme == 'controller':
+        tilted['chunk'] *= 0.1
+    return theme, tilted, float(rng.choice([0.12, 0.25, 0.6], p=[0.4, 0.4, 0.2]))
 
 
 def drawn(rng: np.random.Generator, weights: dict[str, float], joints: int, *, longest: float = 0.25) -> list[Event]:

@@ -25,12 +25,13 @@ from .curves import SECOND, Curve, Message, extremes
 
 ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
-SPEED_MARGIN, BEND_MARGIN = 0.25, 1.0
+SPEED_MARGIN, BEND_MARGIN = 0.3, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
 UPSET = SECOND // 2
 BLIND = 3 * SECOND // 10
 MEMORY = SECOND
 STILL = 1e-6  # [/s]
+REST = 1e-3  # [/s]
 BLOCK = 20_000
 DISTURBANCES = ('lie', 'clock', 'active', 'inactive', 'lost', 'stall', 'peer')
 
@@ -88,7 +89,7 @@ def judged(
     faults += [
         Fault(at, 'rejected by the controller', why)
         for at, why in controller.heard.rejected
-        if not marks.between(at - MEMORY, at, ('clock',))
+        if not marks.between(at - MEMORY, at + MEMORY // 10, ('clock',))
     ]
     period = controller.setup.period
     for begin in range(since, until, BLOCK * period):
@@ -252,8 +253,8 @@ def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -
             continue
         cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)
         speed = np.abs(controller.commanded(cycles, 2)[1]).max(axis=1)
-        if (speed > STILL).any():
-            last = int(np.nonzero(speed > STILL)[0][-1])
+        if (speed > REST).any():
+            last = int(np.nonzero(speed > REST)[0][-1])
             took = (cycles[last] - since) / SECOND
             found.append(Fault(int(cycles[last]), 'not at rest', f'{took:.3f} s after the ending, {speed[last]:.4f}'))
     return found

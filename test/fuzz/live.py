@@ -21,7 +21,7 @@ import rclpy
 from .attack import Attack
 from .controller import Controller
 from .curves import SECOND
-from .events import Event, drawn
+from .events import Event, drawn, themed
 from .judge import Fault, Marks, judged
 from .live_case import JOINTS, LIMITS, Case
 from .report import say
@@ -34,7 +34,7 @@ WEIGHTS = {
     'reset': 4.0, 'garbage': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0, 'end': 0.6, 'kill': 0.4,
 }  # fmt: skip
 CLOCK_WEIGHT = 8.0
-START, RECOVERY, MOVES = 30.0, 4.0, 1e-3
+START, RECOVERY = 60.0, 4.0
 
 
 class Sequence:
@@ -46,7 +46,8 @@ class Sequence:
         file.write_text(case.parameters(folder))
         self.publisher = Publisher(file, folder)
         weights = WEIGHTS | ({'clock': CLOCK_WEIGHT} if case.simulated else {})
-        self.events = drawn(rng, weights, len(JOINTS))
+        self.theme, weights, longest = themed(rng, weights)
+        self.events = drawn(rng, weights, len(JOINTS), longest=longest)
         self.origin = time.time_ns()
         offset = 100 * SECOND - self.origin if case.simulated else 0
         controller = Controller(case.setup, np.zeros(len(JOINTS)), self.origin, offset)
@@ -114,14 +115,16 @@ class Sequence:
         self._fault('died', f'exit code {self.publisher.ended}: {self.publisher.last_words()}')
         self._restart()
 
-    def _restart(self) -> None:
+    def _restart(self, *, killed: bool = False) -> None:
         now = self.rig.now()
+        if killed:  # what was sent last is carried out
+            now += 16 * self.case.control_dt + SECOND
         span = (now, 1 << 62, 'ended')
         self.attack.marks.spans.append(span)
         self._say('-- started again')
         ready = self._started()
         self.attack.marks.spans.remove(span)
-        self.attack.marks.add('ended', now, self.rig.now())
+        self.attack.marks.add('ended', now, max(now, self.rig.now()))
         if not ready:
             self._fault('start', f'not ready again in {START} s: {self.publisher.last_words()}')
 
@@ -129,7 +132,7 @@ class Sequence:
         self.attack.apply(event)
         if event.kind in ('end', 'kill'):
             self._ended()
-            self._restart()
+            self._restart(killed=event.kind == 'kill')
 
     def _ended(self) -> None:
         """Wait until the process ended that was told to."""
@@ -155,7 +158,7 @@ class Sequence:
         self._fault('recovery', f'latched, and not to be reset in {RECOVERY} s of good data')
 
     def _moves(self) -> bool:
-        return bool(np.abs(self.rig.controller.measured(self.rig.now()).velocities).max() > MOVES)
+        return self.rig.controller.follows_plan(self.rig.now())
 
     def _end(self) -> None:
         self._spin(0.5)
@@ -206,7 +209,7 @@ def run(seed: int, number: int, *, loud: bool) -> list[str]:
         faults = sequence.run()
     if not faults:
         return []
-    name = f'sequence {seed}:{number}: {len(faults)} faults'
+    name = f'sequence {seed}:{number} ({sequence.theme}): {len(faults)} faults'
     return [name, f'  {case}', *sequence.told(faults)]
 
 

@@ -25,7 +25,7 @@ from dp_ros.policy.workspace import Workspace
 from .attack import Attack
 from .controller import Controller, Setup
 from .curves import SECOND
-from .events import Event, drawn
+from .events import Event, drawn, themed
 from .judge import Box, Fault, Limits, Marks, judged, stopping
 from .planar import box_of, urdf_text
 from .product import Options
@@ -38,7 +38,7 @@ WEIGHTS = {
     'reset': 4.0, 'clock': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0,
 }  # fmt: skip
 START = 1_700_000_000 * SECOND
-RECOVERY, MOVES = 4.0, 1e-3
+RECOVERY = 4.0
 X_MIN = 0.05  # [m]
 
 
@@ -124,7 +124,8 @@ class Sequence:
         self.case, self.loud, self.faults = case, loud, list[Fault]()
         self.lines: list[tuple[int, str]] = []
         joints = case.setup.joints
-        self.events = drawn(rng, WEIGHTS, len(joints), longest=0.15)
+        self.theme, weights, longest = themed(rng, WEIGHTS)
+        self.events = drawn(rng, weights, len(joints), longest=longest)
         policy = Policy.drawn(rng, case.limits, case.control_dt)
         if case.box is not None:
             policy = policy.inside(case.box)
@@ -190,7 +191,7 @@ class Sequence:
         self._fault('recovery', f'latched, and not to be reset in {RECOVERY} s of good data: {self.world.product.why}')
 
     def _moves(self) -> bool:
-        return bool(np.abs(self.world.controller.measured(self.world.now()).velocities).max() > MOVES)
+        return self.world.controller.follows_plan(self.world.now())
 
     def _end(self) -> None:
         self._spin(0.5)
@@ -227,7 +228,7 @@ def run(seed: int, number: int, *, loud: bool = False) -> tuple[int, list[str], 
     faults = sequence.run()
     sequence.faults = faults
     kinds = sorted({fault.kind for fault in faults})
-    told = [f'sequence {seed}:{number}: {len(faults)} faults', f'  {case}', *sequence.told()]
+    told = [f'sequence {seed}:{number} ({sequence.theme}): {len(faults)} faults', f'  {case}', *sequence.told()]
     return number, kinds, told if faults or loud else []
 
 

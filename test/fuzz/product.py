@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,7 +66,7 @@ class Graph:
 
     def look(self) -> Around:
         """Return what `CommandTopics` would see."""
-        faults = [Reason(cause=Cause.PUBLISHER, text=f'{name}: got a second publisher') for name in sorted(self.peers)]
+        faults = [] if (second := self.second('command')) is None else [second]
         if not self.controller:
             faults.append(Reason(cause=Cause.CONTROLLER, text='got nobody who listens'))
         restarted, self.restarted = ('arm_controller' if self.restarted else ''), False
@@ -74,6 +75,12 @@ class Graph:
             faults=tuple(faults), restarted=restarted, untouched=() if restarted else (0,),
             newcomer='arm_controller listens since a moment' if young else '',
         )  # fmt: skip
+
+    def second(self, topic: str) -> Reason | None:
+        """Return what is wrong with a topic that is to have one publisher."""
+        if topic not in self.peers:
+            return None
+        return Reason(cause=Cause.PUBLISHER, text=f'{topic}: got a second publisher')
 
     def counts(self) -> tuple[int, ...]:
         """Return something that changes when the graph does."""
@@ -165,6 +172,7 @@ class Product:
             sender=Sender(
                 self.planner, self._prepared, self._sent, self._time.robot, repeat=self._sent, wake=self._wake
             ),
+            sources=[SimpleNamespace(fault=partial(self.graph.second, topic)) for topic in ('action_chunk', 'enable')],
             say=self.said.append,
         )
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)

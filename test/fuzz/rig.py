@@ -180,8 +180,9 @@ class Rig(Node):
     def listen(self) -> None:
         """Subscribe as the controller does."""
         if self._commands is None:
-            newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-            self._commands = self.create_subscription(JointTrajectory, COMMANDS, self._on_command, newest)
+            # Deep, since this process may be late where the real one never is: when messages were sent is known.
+            quality = QoSProfile(depth=200, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+            self._commands = self.create_subscription(JointTrajectory, COMMANDS, self._on_command, quality)
 
     def _intrude(self, topic: str) -> None:
         kinds = {

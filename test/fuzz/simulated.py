@@ -118,7 +118,7 @@ class Simulation:
         elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
             self.controller.deactivate(self._now)
             graph.controller = event.kind == 'controller_off'
-        elif event.kind == 'peer' and not event.values['topic'].startswith(('joint_states', 'enable')):
+        elif event.kind == 'peer' and not event.values['topic'].startswith('joint_states'):
             graph.peers.add(event.values['topic'])
 
     def undo(self, event: Event) -> None:

@@ -1,0 +1,41 @@
+"""A few sequences in simulated time: in calm, under attack, and with a planner that was broken on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from dp_ros.policy.planner import Planner
+
+from .events import Event
+from .offline import Case, Sequence, run
+
+SEED = 1
+
+
+@pytest.mark.parametrize('number', range(6))
+def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rounding(number):
+    case, rng = Case.drawn(SEED, number)
+    sequence = Sequence(replace(case, loss=0.0), rng, loud=True)
+    sequence.events = [Event(0.3, 'nothing') for _ in range(10)]
+    assert sequence.run() == []
+    assert any(text.startswith('-- moves') for _, text in sequence.lines)
+
+
+@pytest.mark.parametrize('number', range(12))
+def test_under_attack_nothing_leaps(number):
+    _, kinds, told = run(SEED, number)
+    assert not kinds, '\n'.join(told)
+
+
+def test_a_planner_that_does_not_look_whether_it_is_followed_is_found_out(monkeypatch):
+    monkeypatch.setattr(Planner, 'astray', lambda self: '' if self.plan is not None else 'there is no plan')
+    found = {kind for number in range(12) for kind in run(SEED, number)[1]}
+    assert 'velocity' in found
+
+
+def test_a_sequence_is_the_same_each_time():
+    assert run(SEED, 3, loud=True) == run(SEED, 3, loud=True)
