@@ -28,6 +28,7 @@ DEEPEST = 64
 """Lists and mappings inside one another."""
 MOST_VALUES = 200_000
 """Values in a text, what an alias stands for counted each time."""
+LONGEST_PATH = 1000
 LONGEST_NUMBER = 64
 """Digits: beyond 4300 Python refuses to read or print a whole number, beyond 308 it is no float."""
 
@@ -85,7 +86,7 @@ def inside(folder: Path, name: str, beside: str = '') -> Path:
     links to a checkout, one by one.
     """
     pure = PurePath(name)
-    if not name or '\0' in name or pure.is_absolute() or '..' in pure.parts:
+    if not 0 < len(name) <= LONGEST_PATH or '\0' in name or pure.is_absolute() or '..' in pure.parts:
         raise DataError(f'got the path {shown(name)}, allowed one within the folder, without ..')
     path = folder / pure
     try:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,21 +16,27 @@ ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = 'def pytest_pycollect_makemodule(no_such_argument):\n    pass\n'
 
 
+NAMES = ('launch_testing', 'launch_ros')  # of the entry points
+FILE = 'test/policy/test_clock_watch.py'  # imports little
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['launch_testing', 'launch_ros'])
-def test_the_tests_run_where_launchs_plugins_are_installed(tmp_path: Path, name: str) -> None:
+def test_the_tests_run_where_launchs_plugins_are_installed(tmp_path: Path) -> None:
     (tmp_path / 'plugin_of_launch.py').write_text(PLUGIN)
     info = tmp_path / 'plugin_of_launch-1.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: plugin-of-launch\nVersion: 1\n')
-    (info / 'entry_points.txt').write_text(f'[pytest11]\n{name} = plugin_of_launch\n')
-    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get('PYTHONPATH', '')])
-    command = [sys.executable, '-m', 'pytest', '-q', '--collect-only', '-p', 'no:cacheprovider']
-    env = {**os.environ, 'PYTHONPATH': path}
-    arguments: dict[str, Any] = {'cwd': ROOT, 'env': env, 'capture_output': True, 'text': True}
-    done = subprocess.run([*command, 'test/test_messages.py'], timeout=240, **arguments)
+    points = ''.join(f'{name} = plugin_of_launch\n' for name in NAMES)
+    (info / 'entry_points.txt').write_text(f'[pytest11]\n{points}')
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get('PYTHONPATH', '')])}
+
+    def collect(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, '-m', 'pytest', '-q', '--collect-only', '-p', 'no:cacheprovider', *options, FILE]
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=140)
+
+    done = collect()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    unblocked = subprocess.run([*command, '-o', 'addopts=', 'test/test_messages.py'], timeout=240, **arguments)
+    unblocked = collect('-o', 'addopts=', '-p', f'no:{NAMES[1]}')
     assert unblocked.returncode != 0, 'the plugin does no harm, so nothing was tried'
     assert 'no_such_argument' in unblocked.stdout + unblocked.stderr
 

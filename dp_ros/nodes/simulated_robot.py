@@ -63,6 +63,7 @@ PARAMETERS = [
 STATUS = 'simulation'
 ALIGNED = NANOSECONDS // 10  # the slowest reading's period, and a whole number of every faster one's
 EPISODE_STEPS = 10  # physics steps between two messages on ~/episode
+COUNTS = ('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out')
 LATE = NANOSECONDS // 10  # this far behind, the diagnostics warn
 LOST = NANOSECONDS  # farther behind than this, time goes on from now
 STOP_TIMEOUT = 5.0  # [s]
@@ -83,8 +84,7 @@ class SimulatedRobotNode(ManagedNode):
         self._told_resyncs = 0
         self._controller_node: ControllerParameters | None = None
         self._last_rejection = ''
-        counted = ('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out')
-        self.counts = dict.fromkeys(counted, 0)
+        self.counts = dict.fromkeys(COUNTS, 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
 
     # Lifecycle.

@@ -272,6 +272,8 @@ class Planner:
             shorter = self._accept(chunk.first(kept), now)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
+            if not shorter.stop:
+                return shorter  # what would be kept is too late: nothing is wrong with it
         return outcome
 
     def _accept(self, chunk: Chunk, now: int) -> Planned | Refused:

@@ -145,7 +145,7 @@ def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> I
         if container_format is None:
             raise DataError(f'LeRobot dataset {file}: got a video {file.suffix}, allowed {listed(_CONTAINERS)}')
         # Opened here and of a known format: what lists other files, or addresses, is no video.
-        with open_regular(file) as source, av.open(source, format=container_format) as container:
+        with open_regular(file) as source, av.open(source, mode='r', format=container_format) as container:
             stream = container.streams.video[0]
             if stream.width * stream.height > MOST_PIXELS:
                 raise _too_large(file, stream)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.config import ImageStream, TaskSpec
-from dp_ros.errors import DataError, check_finite, check_shape
+from dp_ros.errors import DataError, check_finite, check_shape, one_line
 from dp_ros.messages import (
     to_compressed_image,
     to_image,
@@ -58,7 +58,7 @@ class PushtZarr:
             self._images = pictures_in(root, IMAGES)
         except Exception as error:  # zarr's own errors differ from version to version.
             raise DataError(
-                f'zarr {self.path}: cannot be read ({type(error).__name__}: {error}); '
+                f'zarr {self.path}: cannot be read ({type(error).__name__}: {one_line(str(error))}); '
                 f'allowed a store with {STATE}, {ACTION} and {ENDS}'
             ) from error
         check_shape(f'zarr {self.path} data/state', self._state, (None, 5))
@@ -120,7 +120,8 @@ class PushtZarr:
         try:
             pixels = np.asarray(self._images[rows])
         except Exception as error:
-            raise DataError(f'zarr {self.path} {IMAGES}: cannot be read ({type(error).__name__}: {error})') from error
+            reason = f'{type(error).__name__}: {one_line(str(error))}'
+            raise DataError(f'zarr {self.path} {IMAGES}: cannot be read ({reason})') from error
         check_shape(f'zarr {self.path} {IMAGES}', pixels, (rows.stop - rows.start, None, None, 3))
         check_finite(f'zarr {self.path} {IMAGES}', pixels)
         return pixels.round().clip(0, 255).astype(np.uint8)

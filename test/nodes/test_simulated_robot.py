@@ -35,6 +35,13 @@ JOINTS = ('pusher_x', 'pusher_y')
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Let no load of this machine count as too slow."""
+    monkeypatch.setattr(simulated_robot, 'LOST', 3_600_000 * MS)
+    monkeypatch.setattr(simulated_robot, 'LATE', 3_600_000 * MS)
+
+
 class Live:
     """A running simulated robot, and what it says."""
 
@@ -199,15 +206,17 @@ def _stall(live: Live, seconds: float) -> None:
 
 
 def test_far_behind_it_goes_on_from_now_and_says_so(ros, monkeypatch):
-    monkeypatch.setattr(simulated_robot, 'LOST', 300 * MS)
     live = Live(ros, camera=False)
-    _stall(live, 0.6)
+    monkeypatch.setattr(simulated_robot, 'LATE', 100 * MS)
+    monkeypatch.setattr(simulated_robot, 'LOST', 3_000 * MS)
+    _stall(live, 3.5)
     ros.wait(lambda: live.node.counts['resyncs'] == 1, 'the new beginning')
-    ros.wait(lambda: np.diff([messages.stamp_of(m) for m in live.joints]).max() > 300 * MS, 'stamps behind the gap')
+    ros.wait(lambda: np.diff([messages.stamp_of(m) for m in live.joints]).max() > 3_000 * MS, 'stamps behind the gap')
     stamps = np.array([messages.stamp_of(m) for m in live.joints])
     gap = int(np.diff(stamps).argmax())
     assert (stamps[gap + 1] - 10 * MS) % (100 * MS) == 0, 'readings fall on control ticks again'
     assert set(np.diff(stamps)) == {10 * MS, int(np.diff(stamps)[gap])}
+    ros.wait(live.episode, 'the episode')
     assert float(live.episode()['elapsed']) <= live.node.counts['steps'] * 0.01
     status = ros.status('simulated_robot: simulation', WARN, 's late: time went on from then, and the world had stood')
     assert {v.key: v.value for v in status.values}['resyncs'] == '1'
@@ -224,10 +233,42 @@ def test_a_little_behind_it_catches_up(ros):
 
 
 def test_with_a_clock_of_its_own_it_goes_on_where_it_was(ros, monkeypatch):
-    monkeypatch.setattr(simulated_robot, 'LOST', 300 * MS)
     live = Live(ros, camera=False, publish_clock=True)
-    _stall(live, 0.6)
+    monkeypatch.setattr(simulated_robot, 'LOST', 3_000 * MS)
+    _stall(live, 3.5)
     ros.wait(lambda: live.node.counts['resyncs'] == 1, 'the new beginning')
     count = len(live.joints)
     ros.wait(lambda: len(live.joints) > count + 20, 'joint states')
     assert set(np.diff([messages.stamp_of(m) for m in live.joints])) == {10 * MS}
+
+
+def test_pictures_are_drawn_for_whoever_looks(ros, monkeypatch):
+    drawn: list[str] = []
+    render = PushTWorld.render
+
+    def counted(world: PushTWorld, camera: str) -> np.ndarray:
+        drawn.append(camera)
+        return render(world, camera)
+
+    monkeypatch.setattr(PushTWorld, 'render', counted)
+    node = ros.create(SimulatedRobotNode)
+    assert node.start()
+    ros.wait(lambda: node.counts['steps'] > 40, 'steps')
+    assert drawn == []
+    images = ros.listen(Image, '/camera/color/image_raw')
+    ros.wait(lambda: len(images) > 2, 'images')
+    assert len(drawn) > 2
+
+
+@pytest.mark.parametrize(('late', 'clock', 'left_out'), [(150, False, 1), (50, False, 0), (150, True, 0)])
+def test_pictures_are_left_out_while_steps_are_late_unless_it_makes_the_time(
+    ros, monkeypatch, late, clock, left_out
+):
+    live = Live(ros, publish_clock=clock)
+    ros.wait(lambda: live.images, 'a picture')
+    live.node.trigger_deactivate()
+    monkeypatch.setattr(simulated_robot, 'LATE', 100 * MS)
+    live.node.counts['pictures_left_out'] = 0
+    live.node._behind = late * MS
+    assert live.node._draws('camera') == (not left_out)
+    assert live.node.counts['pictures_left_out'] == left_out

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-mujoco = pytest.importorskip('mujoco', reason='mujoco is not installed')
+pytest.importorskip('mujoco', reason='mujoco is not installed')
 
 from dp_ros.data import Chunk
 from dp_ros.policy.outcome import Planned
