@@ -124,6 +124,7 @@ class Motion:
         astray = self.planner.astray()
         if astray and self.ladder.executed is not None and not self.planner.lost:
             self.planner.lose()
+            self.parts.sender.silence()
             self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
 

@@ -2,9 +2,9 @@
 
 A trajectory whose first point is due already is right only for a controller that is on the plan: any other makes its
 robot jump there. So before each, the newest measured positions are compared with the commanded ones. A robot follows
-late, by its own lag and that of its messages. That lag is the same from one moment to the next: what explains the last
-positions by one lag for each joint is following, and what doesn't is a controller that was switched off or lost a
-message, a protective stop, a hand.
+late, by its own lag and that of its messages. That lag is the same from one moment to the next, and is learned from motion:
+what explains the last positions by one lag for each joint, close to the usual one, is following. What doesn't is a
+controller that was switched off or lost a message, a protective stop, a hand.
 
     m_i    positions measured at t_i        c(t)   commanded position        s    lag
 
@@ -32,6 +32,8 @@ EARLIEST = -10_000_000
 """A measurement may seem to be ahead of its command by so much: clocks differ, and controllers look ahead [ns]."""
 ABOUT = 8_000_000
 """What a lag that is known may change by [ns]."""
+FIRST = 50_000_000
+"""The longest lag that explains anything before motion has shown one [ns]: a robot that stands is explained by any."""
 LEARNING = 0.3
 TURNOVER = 1_000_000_000
 """For how long what was commanded is remembered [ns]."""
@@ -106,11 +108,10 @@ class Following:
         newest = beside(positions[-1], places[-1, -1], self._continuous)
         positions = positions + (newest - positions[-1])
         errors = np.abs(places - positions).max(axis=1)
-        usual = ~(np.abs(self._lags[:, None] - self._lag) > ABOUT)
-        allowed = np.where(usual, errors, np.inf)
-        found: np.ndarray = allowed.min(axis=0)
-        self._learn(self._lags[allowed.argmin(axis=0)], found, np.ptp(positions, axis=0))
-        return found
+        lags = self._lags[:, None]
+        usual = np.where(np.isnan(self._lag), lags <= FIRST, np.abs(lags - self._lag) <= ABOUT)
+        self._learn(self._lags[errors.argmin(axis=0)], errors.min(axis=0), np.ptp(positions, axis=0))
+        return np.asarray(np.where(usual, errors, np.inf).min(axis=0))
 
     def _learn(self, lags: np.ndarray, errors: np.ndarray, moved: np.ndarray) -> None:
         """Take a lag that explains a motion well for the usual one."""

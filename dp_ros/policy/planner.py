@@ -83,6 +83,8 @@ class Planner:
     def _set(self, options: PlanOptions) -> None:
         options.check(self.joints, self.control_dt, self.limits, self._closest)
         self.options = options
+        tolerance = options.follow_tolerances(self.joints, self.limits)
+        self._following = Following(tolerance, options.max_lag, options.turning(self.joints))
         self._history = options.history_steps * self.control_dt
         self._margin = options.splice_margin
         self._lead_in = to_nanoseconds(options.lead_in)
@@ -97,7 +99,9 @@ class Planner:
 
     @blend_steps.setter
     def blend_steps(self, steps: int) -> None:
+        following = self._following
         self._set(replace(self.options, blend_steps=steps))
+        self._following = following
 
     @property
     def plan(self) -> Trajectory | None:
@@ -124,8 +128,6 @@ class Planner:
         self._distance = None
         self._plan = None
         self._path = CommandedPath()
-        tolerance = self.options.follow_tolerances(self.joints, self.limits)
-        self._following = Following(tolerance, self.options.max_lag, self.continuous)
         self._newest: int | None = None
         self._now: int | None = None
         self._joins = 0
@@ -193,12 +195,12 @@ class Planner:
         """Return why the plan cannot be gone on with: there is none, or the robot does not follow it; '' if it can."""
         if self._plan is None:
             return 'there is no plan that it follows'
+        if self.states.newest is None:
+            return self.lost or 'joint state: got none, allowed one before a chunk'
+        if self._distance is None:  # of a plan that was given up too: it tells the lag
+            self._distance = self._following.distance(self.states, self._path)
         if self.lost:
             return self.lost
-        if self.states.newest is None:
-            return 'joint state: got none, allowed one before a chunk'
-        if self._distance is None:
-            self._distance = self._following.distance(self.states, self._path)
         excess = self._distance / self._following.tolerance
         if not excess.max() > 1.0:
             return ''

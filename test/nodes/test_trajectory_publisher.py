@@ -36,6 +36,7 @@ pytestmark = pytest.mark.ros
 DT = 100_000_000
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
+EARLY = T0 - 1_000 * MS
 BEFORE, STEP = 1000 * MS, 50 * MS  # what a beginning takes, and how often joint states come meanwhile
 JOINTS = ('pusher_x', 'pusher_y')
 LIMITS = {
@@ -57,7 +58,9 @@ class Live:
 
     velocities: np.ndarray | None = None  # of the chunks
 
-    def __init__(self, ros: Any, bundle: str, *, make: Any = TrajectoryPublisher, **parameters: Any) -> None:
+    def __init__(
+        self, ros: Any, bundle: str, *, make: Any = TrajectoryPublisher, at: int = T0, **parameters: Any
+    ) -> None:
         self.ros = ros
         self.node = ros.create(make, bundle=bundle, use_sim_time=True, **{**LIMITS, **parameters})
         assert self.node.start()
@@ -67,7 +70,7 @@ class Live:
         ros.connected('/trajectory_publisher/plan')
         self.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
         self.joints = ros.talk(JointState, '/joint_states')
-        self.time(T0 - BEFORE)
+        self.time(at)
 
     def hear(self, topic: str, depth: int) -> list[Any]:
         """Listen to commands; what is sent again counts once."""
@@ -81,13 +84,13 @@ class Live:
         return heard
 
     def begin(self, x: float = 0.2) -> None:
-        """Let the robot stand where a chunk finds it, until its plan has begun there; what was sent for that is gone."""
+        """Let the robot stand until its plan has begun there; what was sent for that is gone."""
         until = self.now + BEFORE
         for now in range(self.now + STEP, until, STEP):
             self.time(now)
             self.measure(now, x)
             if now == until - BEFORE + 5 * STEP:
-                self.send(self.chunk(now, x))
+                self.first(now, x)
                 self.ros.wait(lambda: self.plans, 'the point to hold')
         self.time(until)
         self.measure(until, x)
@@ -96,6 +99,10 @@ class Live:
         for heard in (self.sent, self.plans, self.ros.statuses):
             heard.clear()
         self.node._ledger.clear()
+
+    def first(self, now: int, x: float) -> None:
+        """Send the chunk that makes a plan begin."""
+        self.send(self.chunk(now, x))
 
     def time(self, now: int) -> None:
         self.ros.set_clock(now, self.node)
@@ -160,7 +167,7 @@ class Live:
 
 def started(ros: Any, bundle: str, **parameters: Any) -> Live:
     """Return one that has taken its first chunk."""
-    live = Live(ros, bundle, **parameters)
+    live = Live(ros, bundle, at=EARLY, **parameters)
     live.begin()
     live.time(T0 + 40 * MS)
     live.send(live.chunk(T0))
@@ -294,7 +301,7 @@ def test_a_chunk_that_cannot_be_planned_with_stops_the_arm_and_changes_no_plan(r
     now = np.array([T0 + 860 * MS])
     np.testing.assert_allclose(stop.sample(now - stop.stamp)[0], plan.sample(now - plan.stamp)[0], atol=1e-6)
     # The chunk goes back, what was planned before goes on.
-    assert (np.diff(stop.positions[:, 0]) >= -1e-9).all() and stop.positions[-1, 0] > 0.29
+    assert (np.diff(stop.positions[:, 0]) >= -1e-9).all() and stop.positions[-1, 0] > 0.285
     ros.status('trajectory_publisher: ladder', ERROR, 'stopped until ~/reset is called: chunk cannot be planned with')
 
 
@@ -341,9 +348,9 @@ def test_a_chunk_beyond_a_position_limit_stops_until_reset(ros, tiny, velocities
 
     response = ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
     assert response.success and 'pusher_x position' in response.message
-    live.measure(T0 + 1600 * MS + 1, 0.3)
-    live.send(live.chunk(T0 + 1600 * MS, 0.3))
-    assert live.trajectory(3).positions[0].tolist() == [0.3, 0.3]
+    live.begin(0.31)
+    live.send(live.chunk(live.now, 0.31))
+    assert live.trajectory(1).positions[0].tolist() == [0.31, 0.3]
 
 
 def ends_at_rest(trajectory: Trajectory) -> bool:
@@ -386,9 +393,9 @@ def test_without_chunks_the_ladder_is_climbed_and_only_reset_leads_down_from_its
     live.send(live.chunk(T0 + 5100 * MS))
     assert len(live.sent) == 2
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
-    live.measure(T0 + 5150 * MS + 1, 0.25)
-    live.send(live.chunk(T0 + 5150 * MS, 0.25))
-    assert live.trajectory(3).positions[0].tolist() == [0.25, 0.3]
+    live.begin(0.31)
+    live.send(live.chunk(live.now, 0.31))
+    assert live.trajectory(1).positions[0].tolist() == [0.31, 0.3]
     assert live.rung == 'RUN'
 
 
@@ -422,9 +429,9 @@ def test_without_joint_states_a_moving_arm_slows_down_on_its_plan(ros, tiny):
     ros.status('trajectory_publisher: ladder', WARN, 'the newest good joint state is 0.550 s old')
     live.send(live.chunk(T0 + 500 * MS))
     ros.status('trajectory_publisher: chunk', ERROR, 'joint state: got one')
-    live.measure(T0 + 600 * MS, 0.2)
     live.time(T0 + 600 * MS)
-    live.send(live.chunk(T0 + 600 * MS))
+    live.measure(T0 + 600 * MS)
+    live.send(live.chunk(T0 + 600 * MS, 0.25))
     assert live.trajectory(3).end > T0 + 2000 * MS
     assert live.rung == 'RUN'
 
@@ -436,14 +443,14 @@ def test_after_a_stop_for_lack_of_joint_states_the_arm_starts_from_where_it_is_m
     live.reach('DECELERATE')
     live.trajectory(2)
     live.time(T0 + 1800 * MS)
-    live.measure(T0 + 1800 * MS, 0.22)
-    live.send(live.chunk(T0 + 1800 * MS, 0.22))
-    assert live.trajectory(3).positions[0].tolist() == [0.22, 0.3]
+    live.begin(0.22)
+    live.send(live.chunk(live.now, 0.22))
+    assert live.trajectory(1).positions[0].tolist() == [0.22, 0.3]
 
 
 def test_a_joint_state_with_a_wild_stamp_or_number_does_not_blind_for_long(ros, tiny):
     live = started(ros, tiny)
-    live.measure(T0 + 60_000 * MS, 0.1)
+    live.measure(T0 + 60_000 * MS)
     live.time(T0 + 100 * MS)
     live.send(live.chunk(T0 + 100 * MS))
     ros.status('trajectory_publisher: chunk', ERROR, 'got a stamp 59.900 s ahead')
@@ -582,11 +589,15 @@ class Composed(Live):
 
         monkeypatch.setattr(CommandTopics, 'look', counted)
         ros.listen(JointTrajectory, '/policy_executor/action_chunk')  # that topic has no listener in one process
-        super().__init__(ros, bundle, make=partial(TrajectoryPublisher, exchange=self.exchange))
+        super().__init__(ros, bundle, make=partial(TrajectoryPublisher, exchange=self.exchange), at=EARLY)
         ros.wait(lambda: self.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
-        self.measure(T0)
+        self.begin()
 
-    def begin(self) -> None:
+    def first(self, now: int, x: float) -> None:
+        """Hand over the chunk that makes a plan begin."""
+        self.hand_over(now)
+
+    def infer(self) -> None:
         """Say that inference has begun."""
         self.exchange.send(BEGUN, None)
         self.ros.wait(self.exchange._inboxes[BEGUN].dealt_with.is_set, 'the look')
@@ -604,7 +615,7 @@ class Composed(Live):
 def test_in_one_process_the_graph_is_looked_at_while_the_networks_work(ros, tiny, monkeypatch, age, looks):
     monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', age)
     live = Composed(ros, tiny, monkeypatch)
-    live.begin()
+    live.infer()
     assert live.hand_over(T0) == looks
     live.trajectory(1)
 
@@ -612,7 +623,7 @@ def test_in_one_process_the_graph_is_looked_at_while_the_networks_work(ros, tiny
 def test_in_one_process_whoever_comes_meanwhile_is_looked_at(ros, tiny, monkeypatch):
     monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
     live = Composed(ros, tiny, monkeypatch)
-    live.begin()
+    live.infer()
     ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
     ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') > 1, 'the other publisher')
     assert live.hand_over(T0) == 1
@@ -625,7 +636,7 @@ def test_in_one_process_what_a_reset_has_seen_counts_for_the_chunk_after_it(ros,
     live = Composed(ros, tiny, monkeypatch)
     live.hand_over(T0)
     live.trajectory(1)
-    live.begin()
+    live.infer()
     monkeypatch.setattr(command_topics, 'SETTLE', 10**15)
     for subscription in list(ros.tester.subscriptions):
         if subscription.topic_name == '/arm_controller/joint_trajectory':
@@ -676,7 +687,7 @@ def test_without_a_controller_nothing_is_pretended(ros, tiny):
 
 
 def test_a_controller_that_is_restarted_gets_a_plan_from_the_measured_state(ros, tiny):
-    live = Live(ros, tiny)
+    live = Live(ros, tiny, at=EARLY)
     first = controller(ros)
     ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory') == 2, 'the controller')
     live.begin()
