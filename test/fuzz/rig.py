@@ -78,6 +78,7 @@ class Rig(Node):
         self._latency, self._loss, self._rng, self._simulated = latency, loss, rng, simulated
         self.peer = Node('intruder')
         self._intruders: dict[str, Any] = {}
+        self._off_by: Event | None = None
         self._told = [self.now()]  # when time was told [ns, steady]
         self._states = self.create_publisher(JointStateMessage, 'joint_states', 10)
         self._chunks = self.create_publisher(JointTrajectory, CHUNKS, QoSProfile(depth=1))
@@ -156,6 +157,7 @@ class Rig(Node):
             self._change(DEACTIVATE)
         elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
             self.controller.deactivate(now)
+            self._off_by = event
             if event.kind == 'controller_restart' and self._commands is not None:
                 self.destroy_subscription(self._commands)
                 self._commands = None
@@ -171,11 +173,11 @@ class Rig(Node):
             self.publisher.signal(signal.SIGCONT)
         elif event.kind == 'lifecycle':
             self._change(ACTIVATE)
-        elif event.kind in ('controller_off', 'controller_restart'):
+        elif event is self._off_by:  # others that came meanwhile changed nothing
+            self._off_by = None
             self.listen()
-            if not self.controller.active:
-                self.controller.activate(now)
-                self.marks.add('active', now)
+            self.controller.activate(now)
+            self.marks.add('active', now)
         elif event.kind == 'peer':
             for topic in [t for t in self._intruders if event.values['topic'].startswith(t)]:
                 self.peer.destroy_publisher(self._intruders.pop(topic))

@@ -64,6 +64,7 @@ class Simulation:
         self._look = now
         self._look_period = min(options.control_dt // 2, SECOND // 20)
         self._stalled = False
+        self._off_by: Event | None = None
         self._numbers: dict[tuple[str, bool], int] = {}
         self._order: dict[tuple[str, bool], int] = {}
         self.sent = 0
@@ -117,6 +118,7 @@ class Simulation:
             self.time.offset = self.controller.offset
         elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
             self.controller.deactivate(self._now)
+            self._off_by = event
             graph.controller = event.kind == 'controller_off'
         elif event.kind == 'peer' and not event.values['topic'].startswith('joint_states'):
             graph.peers.add(event.values['topic'])
@@ -128,7 +130,8 @@ class Simulation:
             self._stalled = False
         elif event.kind == 'lifecycle':
             self._waiting.calls.append('activate')
-        elif event.kind in ('controller_off', 'controller_restart') and not self.controller.active:
+        elif event is self._off_by:  # others that came meanwhile changed nothing
+            self._off_by = None
             self.controller.activate(self._now)
             self.marks.add('active', self._now)
             if not graph.controller:
