@@ -23,6 +23,7 @@ import numpy as np
 from .curves import SECOND, Curve, Message, State
 
 MOVES = 1e-3  # [/s]
+NEVER = 1 << 62
 ENDED = 'it ends in the past'
 
 
@@ -116,6 +117,7 @@ class Controller:
         self._since = [self.pieces[0].since]
         self._origin = now
         self._waiting: list[tuple[int, Message]] = []
+        self._arrived = 0
 
     # What it commands.
 
@@ -150,9 +152,12 @@ class Controller:
     # What happens to it.
 
     def hear(self, message: Message, arrival: int) -> None:
-        """Take a message into account that arrives at a time [ns, steady], be it later or a little ago."""
-        self._waiting.append((arrival, message))
-        self._waiting.sort(key=lambda waiting: waiting[0])
+        """Take a message into account that arrives at a time [ns, steady], be it later or a little ago.
+
+        Those of one publisher arrive in the order in which they were sent.
+        """
+        self._arrived = max(arrival, self._arrived + 1)
+        self._waiting.append((self._arrived, message))
 
     def advance(self, now: int) -> None:
         """Take what has arrived by ``now`` [ns, steady]."""
@@ -269,6 +274,10 @@ class Controller:
         piece = self.pieces[self.piece_at(now)]
         planned = piece.message is not None and len(piece.message.times) > 1
         return planned and bool(np.abs(self.measured(now).velocities).max() > MOVES)
+
+    def until(self, number: int) -> int:
+        """Return when a piece ends [ns, steady]."""
+        return self.pieces[number + 1].since if number + 1 < len(self.pieces) else NEVER
 
     def piece_at(self, at: int) -> int:
         """Return the number of the piece that is commanded at a time [ns, steady]."""

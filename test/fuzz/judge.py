@@ -200,6 +200,10 @@ def _relax(
     if piece.kind in ('stepped', 'held'):
         leapt = piece.kind == 'stepped' and _leap(controller, piece.since) > 0.005
         after = int(np.searchsorted(cycles, piece.since + UPSET)) if leapt else begin
+        if piece.kind == 'stepped' and before.kind == 'bridged':
+            end = int(np.searchsorted(cycles, controller.until(number)))
+            fast[begin:end] += SPEED_MARGIN
+            strong[begin:end] += BEND_MARGIN
         fast[step.start : after], strong[turns.start : after] = np.inf, np.inf
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
@@ -219,8 +223,7 @@ def _relax(
             fast[step] += 1.0  # the last command counts from the cycle before: it steps twice
     if lately or moving:
         end = int(np.searchsorted(cycles, piece.bridge_end)) + 1
-        until = controller.pieces[number + 1].since if number + 1 < len(controller.pieces) else cycles[-1] + 1
-        end = min(end, int(np.searchsorted(cycles, until)))
+        end = min(end, int(np.searchsorted(cycles, controller.until(number))))
         fast[max(begin - 1, 0) : end] += SPEED_MARGIN
         strong[max(begin - 2, 0) : end] += BEND_MARGIN
 

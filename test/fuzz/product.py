@@ -225,7 +225,9 @@ class Product:
     def reset(self) -> str:
         """Do what ~/reset does; return why not."""
         self._sources = SourceWatch(RESTARTS)
-        return 'not active' if self.motion is None else self.motion.reset()
+        objection = 'not active' if self.motion is None else self.motion.reset()
+        self.said.append(f'not reset: {objection}' if objection else 'reset')
+        return objection
 
     def set_blend(self, steps: int) -> None:
         """Set the live parameter."""

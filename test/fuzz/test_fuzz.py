@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -116,13 +117,20 @@ def test_a_bridge_in_motion_is_not_blamed_for_the_controllers_own_step_back():
     assert not kinds(tried)
 
 
-def test_of_two_messages_in_a_cycle_only_the_newer_counts_and_old_ones_are_rejected():
+def test_of_two_messages_in_a_cycle_only_the_newer_counts_and_what_has_ended_moves_nothing():
     tried = controller(rate=100)
     tried.hear(held(1.9), START + 1000)
     tried.hear(held(0.0), START + 2000)
     assert not kinds(tried)
     tried = controller()
     tried.hear(moved(START - 2 * SECOND, 0.5), START + 1000)
+    assert not kinds(tried)
+    assert tried.commanded(np.array([START + SECOND]))[0].max() == 0.0
+
+
+def test_what_the_real_controller_rejects_is_found():
+    tried = controller()
+    tried.hear(replace(moved(START, 0.5), joints=('a', 'c')), START + 1000)
     assert kinds(tried) == {'rejected by the controller'}
 
 
