@@ -79,7 +79,9 @@ class Motion:
     @property
     def rests_at(self) -> int | None:
         """When the arm comes to rest if nothing else is sent [ns]; None without a plan."""
-        return None if self.planner.plan is None else self.planner.plan.end
+        if self.planner.plan is None:
+            return None
+        return self.parts.sender.rests_at if self.planner.lost else self.planner.plan.end
 
     @property
     def unsettled(self) -> bool:
