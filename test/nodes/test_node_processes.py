@@ -222,7 +222,8 @@ def test_a_publisher_after_one_that_was_killed_starts_latched_until_reset_or_an_
 
     def begin() -> Process:
         ros.statuses.clear()
-        process: Process = start('trajectory_publisher', set=[f'bundle:={tiny}', *NO_LIMITS])
+        settings = [f'bundle:={tiny}', *NO_LIMITS, 'require_controller:=false']
+        process: Process = start('trajectory_publisher', set=settings)
         return process
 
     first = begin()
