@@ -354,6 +354,7 @@ class Motion:
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
+            self._stopping = False
             way = self.parts.sender.in_time(home, must=False)
             if isinstance(way, Refused):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
