@@ -502,6 +502,43 @@ def test_hold_brings_the_arm_to_rest_along_its_path_until_reset(ros, tiny):
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
 
 
+def test_a_stop_is_sent_again_until_its_end(ros, tiny):
+    live = started(ros, tiny, **SLUGGISH)
+    live.advance(T0 + 800 * MS)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    stop = live.trajectory(2)
+    while live.now + 60 * MS < stop.end:
+        live.copies.clear()
+        live.time(live.now + 50 * MS)
+        live.measure(live.now)
+        ros.wait(lambda: live.copies, 'the stop once more')
+        assert live.copies[0] == live.sent[-1]
+    live.advance(stop.end + 100 * MS)
+    ros.spin(0.1)
+    live.copies.clear()
+    live.advance(stop.end + 300 * MS)
+    ros.spin(0.1)
+    assert live.copies == []
+
+
+def test_a_stop_is_sent_no_more_to_a_robot_that_does_not_follow_it(ros, tiny):
+    live = started(ros, tiny, **SLUGGISH)
+    live.advance(T0 + 800 * MS)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    stop = live.trajectory(2)
+    assert stop.end > T0 + 950 * MS
+    at = float(stop.sample(np.array([live.now - stop.stamp]))[0][0, 0])
+    live.time(T0 + 850 * MS)
+    live.measure(live.now, at + 0.05)
+    live.time(T0 + 860 * MS)
+    live.node._on_timer()
+    ros.spin(0.1)
+    live.copies.clear()
+    live.advance(T0 + 950 * MS, at + 0.05)
+    ros.spin(0.1)
+    assert live.copies == [] and live.rung == 'LATCHED'
+
+
 def test_hold_before_anything_moved_sends_nothing_and_lets_nothing_move(ros, tiny):
     live = Live(ros, tiny)
     live.measure(T0)
@@ -820,6 +857,15 @@ def test_without_a_controller_nothing_is_pretended(ros, tiny):
     assert live.node.counts['published'] == 1
 
 
+def test_whoever_listens_is_no_controller_unless_that_is_allowed(ros, tiny):
+    live = Live(ros, tiny, at=EARLY, require_controller=True)
+    live.advance(EARLY + 300 * MS)
+    live.send(live.chunk(live.now))
+    live.refused(
+        'got only /tester who listens, allowed an active joint_trajectory_controller, the node /arm_controller'
+    )
+
+
 def test_a_controller_that_is_restarted_gets_a_plan_from_the_measured_state(ros, tiny):
     live = Live(ros, tiny, at=EARLY)
     first = controller(ros)
@@ -1095,27 +1141,46 @@ def test_an_arm_that_needs_permission_moves_only_with_it(ros, tiny):
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
 
 
+class Outputs(Live):
+    """One with two controllers, of which the tester plays who is wanted."""
+
+    def __init__(self, ros: Any, bundle: str) -> None:
+        outputs = {
+            'outputs__arm__topic': 'arm/joint_trajectory', 'outputs__arm__joints': ['pusher_y'],
+            'outputs__hand__topic': 'hand/joint_trajectory', 'outputs__hand__joints': ['pusher_x'],
+        }  # fmt: skip
+        self.ros, self.sent, self.copies = ros, [], []
+        self.node = ros.create(TrajectoryPublisher, bundle=bundle, use_sim_time=True, **LIMITS, **outputs)
+        assert self.node.start()
+        self.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
+        ros.connected('/trajectory_publisher/plan')
+        self.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
+        self.joints = ros.talk(JointState, '/joint_states')
+        self.time(EARLY)
+
+    def play(self, name: str) -> list[Any]:
+        """Be a controller; return what is sent to it."""
+        topic = f'/{name}/joint_trajectory'
+        heard, _ = self.hear(topic, 50)
+        self.ros.wait(lambda: self.node.count_subscribers(topic), name)
+        return heard
+
+    def leave(self, name: str) -> None:
+        """Be that controller no more."""
+        topic = f'/{name}/joint_trajectory'
+        for subscription in list(self.ros.tester.subscriptions):
+            if subscription.topic_name == topic:
+                self.ros.tester.destroy_subscription(subscription)
+        self.ros.wait(lambda: not self.node.count_subscribers(topic), f'{name} to be gone')
+
+
 def test_each_controller_gets_its_joints_and_all_must_listen(ros, tiny):
-    outputs = {
-        'outputs__arm__topic': 'arm/joint_trajectory', 'outputs__arm__joints': ['pusher_y'],
-        'outputs__hand__topic': 'hand/joint_trajectory', 'outputs__hand__joints': ['pusher_x'],
-    }  # fmt: skip
-    node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **outputs)
-    assert node.start()
-    live = Live.__new__(Live)
-    live.ros, live.node, live.sent, live.copies = ros, node, [], []
-    live.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
-    ros.connected('/trajectory_publisher/plan')
-    live.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
-    live.joints = ros.talk(JointState, '/joint_states')
-    arm, _ = live.hear('/arm/joint_trajectory', 50)
-    ros.wait(lambda: node.count_subscribers('/arm/joint_trajectory'), 'the arm')
-    live.time(EARLY)
+    live = Outputs(ros, tiny)
+    arm = live.play('arm')
     live.measure(EARLY)
     live.send(live.chunk(EARLY))
     live.refused('/hand/joint_trajectory: got nobody who listens')
-    hand, _ = live.hear('/hand/joint_trajectory', 50)
-    ros.wait(lambda: node.count_subscribers('/hand/joint_trajectory'), 'the hand')
+    hand = live.play('hand')
     live.begin()
     live.send(live.chunk(T0))
     ros.wait(lambda: len(arm) == len(hand) == 2, 'the point to hold and the trajectory at both')
@@ -1123,6 +1188,30 @@ def test_each_controller_gets_its_joints_and_all_must_listen(ros, tiny):
         assert to_arm.joint_names == ['pusher_y'] and to_hand.joint_names == ['pusher_x']
         assert to_arm.header == to_hand.header
         assert [p.time_from_start for p in to_arm.points] == [p.time_from_start for p in to_hand.points]
+
+
+@pytest.mark.parametrize('follows', [True, False])
+def test_where_one_controller_was_restarted_the_others_stop_on_the_plan_if_they_are_on_it(ros, tiny, follows):
+    live = Outputs(ros, tiny)
+    arm, _ = live.play('arm'), live.play('hand')
+    live.begin()
+    live.send(live.chunk(T0))
+    ros.wait(lambda: len(arm) == 2, 'the plan')
+    live.advance(T0 + 600 * MS)
+    for now in (T0 + 650 * MS, T0 + 700 * MS):
+        live.time(now)
+        live.measure(now, None, 0.3 if follows else 0.33)
+    live.node._on_timer()
+    assert live.rung == ('RUN' if follows else 'WAIT')
+    live.leave('hand')
+    live.play('hand')
+    live.node._on_timer()
+    ros.status('trajectory_publisher: ladder', ERROR, '/tester was restarted')
+    ros.spin(0.1)
+    if follows:
+        assert len(arm) == 3 and arm[-1].points[-1].velocities[0] == 0.0
+    else:
+        assert len(arm) == 2 or arm[-1].header.stamp.sec == 0, 'nothing that begins on the plan'
 
 
 def slowly(live: Live, times: list[int]) -> None:
