@@ -1338,10 +1338,10 @@ def test_parameters_set_wildly_while_moving_are_refused_with_the_reason(ros, tin
     names = list(live.node._known)
     wild = (float('nan'), float('inf'), -1.0, 1e300, 2**62, -1, '', 'nowhere', True, ['x'])
     for name in (*names, 'use_sim_time', 'nonsense'):
-        for value in wild:
-            request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-            (result,) = ros.call(SetParameters, '/trajectory_publisher/set_parameters', request).results
-            changeable = name in ('deadline', 'blend_steps')
+        request = SetParameters.Request(parameters=[Parameter(name, value=v).to_parameter_msg() for v in wild])
+        results = ros.call(SetParameters, '/trajectory_publisher/set_parameters', request).results
+        changeable = name in ('deadline', 'blend_steps')
+        for value, result in zip(wild, results, strict=True):
             assert result.successful is False or changeable, (name, value)
             assert result.successful or result.reason
     live.advance(T0 + 400 * MS)
