@@ -54,6 +54,7 @@ EXTRAS = {
         'onnx==1.23.2',  # export
         'onnxscript==0.7.2',  # torch's exporter to ONNX needs it
         'rosbags==0.11.9',  # rosbag2 without ROS
+        'lz4==4.4.5',  # recordings compressed with it, unpacked within bounds
         'zarr==3.1.6',  # PushT's human demonstrations
         'tensorboard==2.21.0',  # curves
         'tqdm==4.70.1',  # progress bars

@@ -60,6 +60,7 @@ class Watch:
         overrides = [Parameter('use_sim_time', value=use_sim_time)]
         self.node = Node('watch', namespace=namespace, context=self.context, parameter_overrides=overrides)
         self.commands: list[tuple[int, Any]] = []
+        self.plans = 0  # how many of them differ from the one before: each is sent several times
         self.joints: list[Any] = []
         self.said: list[tuple[str, int, str, Mapping[str, str]]] = []
         self.episode: dict[str, str] = {}
@@ -92,6 +93,7 @@ class Watch:
 
     def _on_command(self, message: Any, info: Mapping[str, Any]) -> None:
         # When it was sent says more than when this thread came to hear of it; but a simulated time is not in there.
+        self.plans += not self.commands or message != self.commands[-1][1]
         self.commands.append((self.now() if self.use_sim_time else info['source_timestamp'], message))
 
     def _on_episode(self, message: DiagnosticStatus) -> None:
@@ -256,8 +258,8 @@ def sampling_steps_change_live(watch: Watch, case: Case) -> None:
     """Set `sampling_steps` on the running executor: allowed values are used, others refused with what is allowed."""
 
     def commands(what: str) -> None:
-        before = len(watch.commands)
-        watch.wait(lambda: len(watch.commands) >= before + 2, f'commands {what}')
+        before = watch.plans
+        watch.wait(lambda: watch.plans >= before + 2, f'commands {what}')
 
     # One that gives noise is not among them: limits would stop it, and rightly so.
     for steps, seed in zip((4, 16, 0), case.seeds, strict=False):

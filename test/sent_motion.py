@@ -155,11 +155,12 @@ def set_points(
     its way when they begin. Not to be judged: the first cycles on a plan that begins where the robot is measured, which
     may be behind its set point, and those for which it is not known what the controller was doing.
     """
-    origin, names = _stamp(joints[0]), tuple(joints[0].name)
+    first, names = _stamp(joints[0]), tuple(joints[0].name)
     rate = 1e9 / np.median(np.diff([_stamp(j) for j in joints]))
     controller = oracle.ControllerOracle(names, rate, joints[0].position)
     # A clock that began anew since leaves messages behind that are yet to come.
-    waiting = [one for one in (*before, *sent) if one in sent or one.heard <= origin]
+    waiting = [one for one in (*before, *sent) if one in sent or one.heard <= first]
+    origin = min([first, *(one.start for one in waiting)]) - 1_000_000_000  # the oracle's time is above 0
     places, judged, blind, knows = [], [], 0, False
     for joint in joints:
         now = _stamp(joint)

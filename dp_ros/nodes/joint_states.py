@@ -26,6 +26,8 @@ from dp_ros.policy.measured import MeasuredState, Plausibility
 STATUS = 'joint states'
 SEVERAL = 5
 """So many implausible joint states in a row are no glitch any more."""
+AGREED = 500_000_000
+"""For so long refused joint states must agree before they are believed of a robot that is not moved [ns]."""
 SPEAKERS = 2
 """Steps back of the sequence number among the last messages that may come from a publisher's restart."""
 DECODED = 7_000_000
@@ -137,7 +139,7 @@ class JointStates:
 
     def adopt(self) -> bool:
         """Take the last refused states for true, if they agree with each other; for a robot that is not moved."""
-        if self._refused is None or self._plausibility.agreeing < SEVERAL:
+        if self._refused is None or self._plausibility.agreeing < AGREED:
             return False
         state, arrival = self._refused
         self._refused = None

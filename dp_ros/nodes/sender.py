@@ -73,13 +73,14 @@ class Sender:
         Returns the plan, or why none was sent.
         """
         for left in reversed(range(ATTEMPTS)):
-            before, began = self._planner.checkpoint(), self.now()
+            before, began, steady = self._planner.checkpoint(), self.now(), time.monotonic_ns()
             verdict = plan(began + self._ahead)
             if isinstance(verdict, Refused):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
             message = self._prepare(trajectory)
-            took, allowed = self.now() - began, self._ahead
+            # A simulated clock stands still while this thread plans.
+            took, allowed = max(self.now() - began, time.monotonic_ns() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
             if took <= allowed or (must and not left):
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)

@@ -2,9 +2,9 @@
 
 A trajectory whose first point is due already is right only for a controller that is on the plan: any other makes its
 robot jump there. So before each, the newest measured positions are compared with the commanded ones. A robot follows
-late, by its own lag and that of its messages. That lag is the same from one moment to the next, and is learned from motion:
-what explains the last positions by one lag for each joint, close to the usual one, is following. What doesn't is a
-controller that was switched off or lost a message, a protective stop, a hand.
+late, by its own lag and that of its messages. That lag is the same from one moment to the next, and is learned from
+motion: what explains the last positions by one lag for each joint, close to the usual one, is following. What doesn't
+is a controller that was switched off or lost a message, a protective stop, a hand.
 
     m_i    positions measured at t_i        c(t)   commanded position        s    lag
 

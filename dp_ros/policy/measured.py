@@ -163,8 +163,9 @@ class Plausibility:
         self._last: MeasuredState | None = None
         self._arrival = 0
         self._other: MeasuredState | None = None
+        self._since = 0  # when those that agree with each other began [ns]
         self.refused = 0  # in a row
-        self.agreeing = 0  # how many of these agree with each other
+        self.agreeing = 0  # for how long those refused last agree with each other [ns]
 
     def fault(self, state: MeasuredState, arrival: int) -> str:
         """Return why a joint state that arrived at ``arrival`` [ns] cannot be true, or '' and take it."""
@@ -186,8 +187,9 @@ class Plausibility:
         self.refused = self.agreeing = 0
 
     def _refuse(self, state: MeasuredState, fault: str, arrival: int) -> str:
-        agrees = self._other is not None and not self._against(self._other, state, arrival)
-        self.agreeing = self.agreeing + 1 if agrees else 1
+        if self._other is None or self._against(self._other, state, arrival):
+            self._since = arrival
+        self.agreeing = max(arrival - self._since, 0)
         self._other = state
         self.refused += 1
         return fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from rclpy.node import Node
 
 from dp_ros.nodes.lean_executor import make_executor
 
+LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
 NUMBER = re.compile(r'(?<=_query_)\d+')  # nodes that live for one question are numbered
 
 
@@ -40,6 +42,13 @@ class Uses:
             return entity
 
         return noting
+
+    def wait_for(self, use: Use) -> None:
+        """Wait until a node was seen to do this."""
+        end = time.monotonic() + LIMIT
+        while use not in self.found:
+            assert time.monotonic() < end, f'waited {LIMIT} s for {use}'
+            time.sleep(0.01)
 
     def look(self, observer: Node, name: str, namespace: str) -> None:
         """Add what the graph shows of a node."""

@@ -37,6 +37,8 @@ CONTAINER = 'policy_container'
 ENCLAVES = ('observation_buffer', 'policy_executor', 'trajectory_publisher', CONTAINER, 'simulated_robot',
             'demonstrator')  # fmt: skip
 
+ASKED = Use('/trajectory_publisher', 'request', '/arm_controller/get_parameters')
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -83,8 +85,10 @@ def run(case: Case, uses: Uses, *, composed: bool) -> None:
     ]
     try:
         assert robot.start()
-        with running(context, robot, nodes[1]):  # the publisher asks the two
+        with running(context, robot, nodes[1]):  # the publisher asks the executor
             assert all(node.start() for node in nodes)
+            with running(context, nodes[2]):  # it asks the controller when it sees it
+                uses.wait_for(ASKED)
         for name, namespace in robot.get_node_names_and_namespaces():
             uses.look(robot, name, namespace)
     finally:

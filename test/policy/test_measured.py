@@ -75,7 +75,7 @@ def test_a_refused_state_is_no_measure_for_the_next():
     judge.fault(state(0, 0.0), START)
     for tick in range(1, 4):
         assert judge.fault(state(10 * tick, 0.8), START + 10 * tick * MS)
-    assert (judge.refused, judge.agreeing) == (3, 3)
+    assert (judge.refused, judge.agreeing) == (3, 20 * MS)
     assert judge.fault(state(40, 0.01), START + 40 * MS) == ''
     assert judge.refused == 0
 
@@ -85,7 +85,7 @@ def test_refused_states_that_contradict_each_other_do_not_agree():
     judge.fault(state(0, 0.0), START)
     for tick in range(1, 9):
         assert judge.fault(state(10 * tick, 0.8 if tick % 2 else -0.8), START + 10 * tick * MS)
-    assert (judge.refused, judge.agreeing) == (8, 1)
+    assert (judge.refused, judge.agreeing) == (8, 0)
 
 
 def test_a_state_that_comes_late_may_have_gone_farther():

@@ -95,6 +95,7 @@ def _planner_and_chunk(step: int) -> tuple[Planner, Chunk]:
 @pytest.mark.parametrize('step', [15, 11, 8])
 def test_a_chunk_that_dips_behind_its_sixth_step_is_followed_up_to_there(step: int) -> None:
     planner, chunk = _planner_and_chunk(step)
+    planner.rest_at(chunk.actions[0], NOW)
     planned = planner.accept(chunk, NOW + 50 * MS)
     assert isinstance(planned, Planned), planned
     assert chunk.actions.shape[0] - step <= planned.left_out_steps <= chunk.actions.shape[0] - 6
