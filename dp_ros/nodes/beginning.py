@@ -36,13 +36,21 @@ class Beginning:
         Whose plan begins.
     send
         Sends a point to hold, and sends it again for a while.
+    reference
+        Returns when and where the controllers say that they command the joints to be, or None.
     say
         Logs what happens.
 
     """
 
-    def __init__(self, planner: Planner, send: Callable[[Trajectory], None], say: Callable[[str], None]) -> None:
-        self._planner, self._send, self._say = planner, send, say
+    def __init__(
+        self,
+        planner: Planner,
+        send: Callable[[Trajectory], None],
+        reference: Callable[[int], tuple[int, np.ndarray] | None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._planner, self._send, self._reference, self._say = planner, send, reference, say
         self._hold: _Hold | None = None
         self.count = 0
 
@@ -83,10 +91,18 @@ class Beginning:
             self._hold = None
             return
         allowed = self._planner.follow_tolerance
-        if (np.abs(self._planner.beside_turns(newest.positions, hold.point.positions[0])) > allowed).any():
+        if (self._away(newest.positions, hold) > allowed).any():
             self._hold = None
             return
-        if now >= hold.ready:
-            self._hold = None
-            self._planner.rest_at(hold.point.positions[0], now)
-            self.count += 1
+        if now < hold.ready:
+            return
+        self._hold = None
+        reference = self._reference(now)
+        if reference is not None and (self._away(reference[1], hold) > allowed).any():
+            self._say('the controller did not take the point to hold: it is asked again')
+            return
+        self._planner.rest_at(hold.point.positions[0], now)
+        self.count += 1
+
+    def _away(self, positions: np.ndarray, hold: _Hold) -> np.ndarray:
+        return np.abs(self._planner.beside_turns(positions, hold.point.positions[0]))

@@ -16,6 +16,7 @@ import numpy as np
 from dp_ros.data import Chunk
 from dp_ros.nodes.beginning import Beginning
 from dp_ros.nodes.command_topics import Around, CommandTopics
+from dp_ros.nodes.controller_state import ControllerStates
 from dp_ros.nodes.endpoints import SingleSource
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
@@ -33,7 +34,10 @@ ENDING = 20_000_000  # [ns] before its end at which a stop is sent no more: a co
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What motion is made of: ``sources`` have one publisher each, ``say`` logs an error."""
+    """What motion is made of.
+
+    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``say`` logs errors.
+    """
 
     planner: Planner
     ladder: Ladder
@@ -43,6 +47,7 @@ class Parts:
     watch: ClockWatch
     sender: Sender
     sources: Sequence[SingleSource]
+    controllers: ControllerStates | None = None
     say: Callable[[str], None]
 
 
@@ -72,7 +77,7 @@ class Motion:
         self._stopping = False  # whether the plan is a stop, which is sent again
         # When the graph was looked at, if nothing was wrong, and how many there were then [ns, steady].
         self._quiet: tuple[int, tuple[int, ...]] | None = None
-        self.beginning = Beginning(self.planner, parts.sender.send, parts.say)
+        self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say)
         self.planner.reset()
         self.ladder.clear()
 
@@ -123,12 +128,20 @@ class Motion:
                 self.latch(Reason(cause=Cause.JOINT_STATE, text=self.joint_states.untrue))
         if self._jump is not None or self.planner.plan is None or self.planner.states.blind(now):
             return
-        astray = self.planner.astray()
+        reference = self._reference(now)
+        astray = self._inactive() or (self.planner.off_plan(*reference) if reference else '') or self.planner.astray()
         if astray and self.ladder.executed is not None and not self.planner.lost:
-            self.planner.lose()
+            self.planner.lose(astray)
             self.parts.sender.silence()
             self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
+
+    def _reference(self, now: int) -> tuple[int, np.ndarray] | None:
+        """Return when and where the controllers say that they command the joints to be, if they say it."""
+        return None if self.parts.controllers is None else self.parts.controllers.reference(now)
+
+    def _inactive(self) -> str:
+        return '' if self.parts.controllers is None else self.parts.controllers.inactive()
 
     def _moving(self, now: int) -> bool:
         return self.rests_at is not None and self.rests_at > now
@@ -143,8 +156,8 @@ class Motion:
             return Refused(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
             return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
-        if self.joint_states.fault:
-            return Refused(reason=self.joint_states.fault)
+        if self.joint_states.fault or self._inactive():
+            return Refused(reason=self.joint_states.fault or self._inactive())
         if self.ladder.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.ladder.was_blind = False
@@ -341,6 +354,7 @@ class Motion:
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
+            self._stopping = False
             way = self.parts.sender.in_time(home, must=False)
             if isinstance(way, Refused):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))

@@ -40,7 +40,7 @@ from dp_ros.nodes.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.motion import Motion, Parts
 from dp_ros.nodes.observation_buffer import read_bundle
 from dp_ros.nodes.plan_settings import make_outputs, make_planner, read_limits, read_robot
-from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_fallback, make_command
+from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_fallback, make_command, make_controller_states
 from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.nodes.sources import SourceWatch
@@ -105,7 +105,9 @@ class TrajectoryPublisher(ManagedNode):
         self._home = read_home(self, limits)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
-        self._command = make_command(self, bundle.task, make_outputs(self, bundle))
+        outputs = make_outputs(self, bundle)
+        self._command = make_command(self, bundle.task, outputs)
+        self._controllers = make_controller_states(self, bundle.task, outputs)
         timeout = to_nanoseconds(self.value('heartbeat_timeout'))
         self._permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
@@ -140,6 +142,7 @@ class TrajectoryPublisher(ManagedNode):
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
             sender=Sender(self._planner, self._prepare, self._send, self.now, repeat=self._repeat, wake=self._wake),
             sources=[SingleSource(self, t, self.steady) for t in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
+            controllers=self._controllers,
             say=self.get_logger().error,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)
@@ -174,6 +177,7 @@ class TrajectoryPublisher(ManagedNode):
             ]
         self._inputs = [self.create_subscription(*args, raw=raw) for *args, raw in inputs]
         self._permission.open()
+        self._controllers.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
@@ -194,6 +198,7 @@ class TrajectoryPublisher(ManagedNode):
             except Exception as error:  # what was sent last ends at rest, and no callback may come after this
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
             self._permission.close()
+            self._controllers.close()
             self._ledger.settle()
             for timer in (self._timer, self._again):
                 if timer is not None:  # None if it was interrupted while it was activated
@@ -384,6 +389,7 @@ class TrajectoryPublisher(ManagedNode):
         self._report.report()
         self._ledger.report_limits(stopped=self._motion.ladder.latched)
         self._motion.joint_states.report(self.diagnostics, self.now())
+        self._controllers.report(self.now())
 
 
 def main(args: Sequence[str] | None = None) -> int:

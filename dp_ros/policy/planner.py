@@ -43,6 +43,10 @@ LEAD = 100_000_000
 """A plan may be made for a time so much after now [ns]: history is counted from before that."""
 
 
+REFERENCE = np.arange(-20, 21, 4, dtype=np.int64) * 1_000_000
+"""Around its stamp, when a controller may have commanded what it says [ns]: it looks ahead by a period."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What a chunk or a stop changes in a planner."""
@@ -141,9 +145,9 @@ class Planner:
         self.forget_plan()
         self._held_before = last if last is not None else self._held_before
 
-    def lose(self) -> None:
+    def lose(self, reason: str = '') -> None:
         """Give the plan up, because the robot does not follow it, until one begins anew."""
-        self.lost = self.astray() or 'the robot was stopped away from the plan'
+        self.lost = reason or self.astray() or 'the robot was stopped away from the plan'
 
     def checkpoint(self) -> Checkpoint:
         """Return what a chunk or a stop changes, for `rollback`."""
@@ -208,6 +212,21 @@ class Planner:
         return (
             f'the robot does not follow the plan: {self.joints[joint]} is {self._distance[joint]:.4g} from it, '
             f'allowed {self._following.tolerance[joint]:.4g} (follow_tolerance)'
+        )
+
+    def off_plan(self, stamp: int, positions: np.ndarray) -> str:
+        """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing."""
+        if self._plan is None:
+            return ''
+        places = self._path.places(stamp + REFERENCE)
+        away = np.abs(self.beside_turns(positions, places[-1]) + places[-1] - places).min(axis=0)
+        excess = away / self._following.tolerance
+        if not excess.max() > 1.0:
+            return ''
+        joint = int(excess.argmax())
+        return (
+            f'the controller does not follow the plan: it commands {self.joints[joint]} {away[joint]:.4g} from it, '
+            f'allowed {self._following.tolerance[joint]:.4g}'
         )
 
     # How a plan begins.
