@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 ON_THE_WAY = 0.012  # [s] that a message takes at most
-LED_IN = 0.15  # [s] behind the second message: until then the start is led in, from a measured state
+LED_IN = 0.15  # [s] behind the first plan: until then its start, and the hold before it, are from a measured state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,9 @@ def replayed(
         i = row(now)
         places.append(np.array(controller.cycle(now, measured[i, 1:], speeds[i])))
     bends = np.abs(np.diff(places, 2, axis=0)) * rate**2
-    judged = times[2:] > sent[1][0] + LED_IN
-    own = [_bends(oracle, message, at, until) for (at, message), (until, _) in pairwise([*sent[1:], (end, None)])]
+    plans = [(at, message) for at, message in sent if message.stamp]  # others hold where the robot stands
+    judged = times[2:] > plans[0][0] + LED_IN
+    own = [_bends(oracle, message, at, until) for (at, message), (until, _) in pairwise([*plans, (end, None)])]
     return Replayed(
         set_points=bends[judged].max(axis=0), messages=np.array(own).max(axis=0), rejected=list(controller.rejected)
     )
@@ -74,7 +75,9 @@ def _message(oracle: Any, message: Any, origin: int) -> Any:
         )
         for p in message.points
     ]
-    return oracle.Message(_seconds(message, origin), tuple(message.joint_names), points)
+    stamp = message.header.stamp
+    begins = _seconds(message, origin) if stamp.sec or stamp.nanosec else 0.0
+    return oracle.Message(begins, tuple(message.joint_names), points)
 
 
 def _bends(oracle: Any, message: Any, since: float, until: float) -> np.ndarray:
