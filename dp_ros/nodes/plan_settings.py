@@ -78,6 +78,10 @@ PARAMETERS = [
         'limit.',
     ),
     Param(
+        name='expected_lag', default=0.05, low=0.0, high=1.0,
+        description='Longest time by which the robot follows its commands late, before motion has shown it [s].',
+    ),
+    Param(
         name='max_lag', default=0.15, low=0.0, high=1.0,
         description='Longest time by which the robot follows its commands late, as joint states tell [s].',
     ),
@@ -155,6 +159,7 @@ def make_planner(node: ManagedNode, bundle: Bundle, limits: JointLimits, robot: 
         blend_steps=node.value('blend_steps'),
         lead_in=node.value('lead_in'),
         follow_tolerance=node.value('follow_tolerance'),
+        expected_lag=to_nanoseconds(node.value('expected_lag')),
         max_lag=to_nanoseconds(node.value('max_lag')),
         joint_state_error=node.value('joint_state_error'),
         tail=node.value('tail'),

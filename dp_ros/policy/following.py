@@ -32,8 +32,6 @@ EARLIEST = -10_000_000
 """A measurement may seem to be ahead of its command by so much: clocks differ, and controllers look ahead [ns]."""
 ABOUT = 8_000_000
 """What a lag that is known may change by [ns]."""
-FIRST = 50_000_000
-"""The longest lag that explains anything before motion has shown one [ns]: a robot that stands is explained by any."""
 LEARNING = 0.3
 TURNOVER = 1_000_000_000
 """For how long what was commanded is remembered [ns]."""
@@ -79,15 +77,18 @@ class Following:
     ----------
     tolerance
         Largest distance that is followed, by joint (A,) [rad or m].
+    expected_lag
+        Longest lag that explains anything before motion has shown one [ns]: a robot that stands is explained by any.
     max_lag
-        Longest lag [ns].
+        Longest lag of all [ns].
     continuous
         Which joints turn without end, (A,) bool.
 
     """
 
-    def __init__(self, tolerance: np.ndarray, max_lag: int, continuous: np.ndarray) -> None:
+    def __init__(self, tolerance: np.ndarray, expected_lag: int, max_lag: int, continuous: np.ndarray) -> None:
         self.tolerance = tolerance
+        self._expected = expected_lag
         self._continuous = continuous
         self._lags = np.arange(EARLIEST, max_lag + 1, STEP, dtype=np.int64)
         self._lag: np.ndarray = np.full(len(tolerance), np.nan)
@@ -109,12 +110,12 @@ class Following:
         positions = positions + (newest - positions[-1])
         errors = np.abs(places - positions).max(axis=1)
         lags = self._lags[:, None]
-        usual = np.where(np.isnan(self._lag), lags <= FIRST, np.abs(lags - self._lag) <= ABOUT)
+        usual = np.where(np.isnan(self._lag), lags <= self._expected, np.abs(lags - self._lag) <= ABOUT)
         self._learn(self._lags[errors.argmin(axis=0)], errors.min(axis=0), np.ptp(positions, axis=0))
         return np.asarray(np.where(usual, errors, np.inf).min(axis=0))
 
     def _learn(self, lags: np.ndarray, errors: np.ndarray, moved: np.ndarray) -> None:
         """Take a lag that explains a motion well for the usual one."""
-        clear = (errors < self.tolerance / 2) & (moved > 2 * self.tolerance)
+        clear = (errors < np.minimum(self.tolerance, moved) / 4) & (moved > self.tolerance / 2)
         known = np.where(np.isnan(self._lag), lags, self._lag)
         self._lag = np.where(clear, known + LEARNING * (lags - known), self._lag)

@@ -43,8 +43,8 @@ class PlanOptions:
     follow_tolerance
         Largest distance of a joint from the plan that it follows, its lag taken off [rad or m]; 0: what it may travel
         at its speed limit in `FOLLOWED`.
-    max_lag
-        Longest time by which a robot follows late [ns].
+    expected_lag, max_lag
+        Longest time by which a robot follows late, before motion has shown how late, and at all [ns].
     joint_state_error
         What joint states at rest may be wrong by before the way to where a plan begins is too fast [rad or m].
     tail
@@ -74,6 +74,7 @@ class PlanOptions:
     blend_steps: int = 4
     lead_in: float = 0.5
     follow_tolerance: float = 0.0
+    expected_lag: int = 50_000_000
     max_lag: int = 150_000_000
     joint_state_error: float = 0.2
     tail: float = 0.5
@@ -104,7 +105,8 @@ class PlanOptions:
             ('history_steps', self.history_steps * control_dt, 0),
             ('splice_margin', self.splice_margin, 0),
             ('max_age', self.max_age, 1),
-            ('max_lag', self.max_lag, 0),
+            ('expected_lag', self.expected_lag, 0),
+            ('max_lag', self.max_lag, self.expected_lag),
             ('lead_in', to_nanoseconds(self.lead_in), 1),
             ('tail', to_nanoseconds(self.tail), closest),
         )

@@ -88,7 +88,7 @@ class Planner:
         options.check(self.joints, self.control_dt, self.limits, self._closest)
         self.options = options
         tolerance = options.follow_tolerances(self.joints, self.limits)
-        self._following = Following(tolerance, options.max_lag, options.turning(self.joints))
+        self._following = Following(tolerance, options.expected_lag, options.max_lag, options.turning(self.joints))
         self._history = options.history_steps * self.control_dt
         self._margin = options.splice_margin
         self._lead_in = to_nanoseconds(options.lead_in)

@@ -17,12 +17,12 @@ from dp_ros.policy.urdf import parse_urdf
 from dp_ros.policy.workspace import AXES, Workspace
 from dp_ros.simulation.world import World
 
-SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'max_lag'}
+SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'expected_lag', 'max_lag'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}
 PLANNER_PARAMETERS = (
     'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'tail',
-    'follow_tolerance', 'max_lag', 'joint_state_error', 'stop_on_path', 'keep_steps', 'position_tolerance',
-    'max_joint_age',
+    'follow_tolerance', 'expected_lag', 'max_lag', 'joint_state_error', 'stop_on_path', 'keep_steps',
+    'position_tolerance', 'max_joint_age',
 )  # fmt: skip
 LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
 

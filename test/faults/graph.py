@@ -46,7 +46,7 @@ class Graph:
         policy = [
             NodeSpec(name=buffer, parameters={**common, 'max_frozen': MAX_FROZEN}),
             NodeSpec(name=executor, parameters={**common, 'exec_horizon': 4}),
-            NodeSpec(name=sender, parameters={**common, **limits}),
+            NodeSpec(name=sender, parameters={**common, **limits, 'follow_tolerance': LAG}),
         ]
         specs = [robot, *([contained(policy)] if composed else policy)]
         self.names = [spec.name for spec in specs]
@@ -110,8 +110,13 @@ class Graph:
 
     def under_control(self) -> bool:
         """Whether the newest command is being followed."""
-        sent = self.sent()
-        return bool(sent) and sent_motion.distance(self.watch.joints[-1], sent[-1]) < LAG
+        distances = self.distances()
+        return bool(distances) and distances[-1] < LAG
+
+    def distances(self) -> list[float]:
+        """How far the robot is from each of the last commands [m]."""
+        joint = self.watch.joints[-1]
+        return [sent_motion.distance(joint, one) for one in self.sent()[-5:]]
 
     def judge(self) -> None:
         """Nothing sent, commanded or done since the mark exceeds a limit; the robot rests or is under control."""
@@ -125,7 +130,7 @@ class Graph:
             commanded = sent_motion.set_points(oracle, self.before(), sent, joints)
             assert sent_motion.jerks(*commanded, BOUNDS, SLACK) == []
         assert self.rejected() == self._rejected
-        assert scenarios.at_rest(self.watch) or self.under_control()
+        assert scenarios.at_rest(self.watch) or self.under_control(), self.distances()
 
     def stall(self, name: str, seconds: float) -> None:
         """Stop a process for a while."""

@@ -431,8 +431,11 @@ def test_a_chunk_from_an_old_observation_is_refused(ros, tiny):
     live.refused('made from an observation 1.350 s old, allowed 1.300 s')
 
 
+SLUGGISH = {'limits__pusher_x__deceleration': 0.4, 'joint_state_error': 0.02}  # a stop of it takes a while
+
+
 def test_without_joint_states_a_moving_arm_slows_down_on_its_plan(ros, tiny):
-    live = started(ros, tiny)
+    live = started(ros, tiny, **SLUGGISH)
     live.time(T0 + 300 * MS)
     live.reach('TAIL')
     live.time(T0 + 550 * MS)
@@ -446,6 +449,19 @@ def test_without_joint_states_a_moving_arm_slows_down_on_its_plan(ros, tiny):
     live.send(live.chunk(T0 + 600 * MS, 0.25))
     assert live.trajectory(3).end > T0 + 2000 * MS
     assert live.rung == 'RUN'
+
+
+def test_after_a_stop_for_lack_of_joint_states_a_robot_that_rests_is_held_first(ros, tiny):
+    live = started(ros, tiny)
+    live.time(T0 + 300 * MS)
+    live.time(T0 + 550 * MS)
+    live.reach('DECELERATE')
+    stop = live.trajectory(2)
+    live.time(stop.end + 10 * MS)
+    live.measure(live.now)
+    live.send(live.chunk(live.now, 0.25))
+    ros.status('trajectory_publisher: chunk', ERROR, 'the robot moves, or has been seen for too short a time')
+    assert len(live.sent) == 2, 'on its plan, but nobody knows what happened to it meanwhile'
 
 
 def test_after_a_stop_for_lack_of_joint_states_the_arm_starts_from_where_it_is_measured(ros, tiny):
@@ -484,6 +500,43 @@ def test_hold_brings_the_arm_to_rest_along_its_path_until_reset(ros, tiny):
     live.send(live.chunk(T0 + 1700 * MS, 0.25))
     assert len(live.sent) == 2
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
+
+
+def test_a_stop_is_sent_again_until_its_end(ros, tiny):
+    live = started(ros, tiny, **SLUGGISH)
+    live.advance(T0 + 800 * MS)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    stop = live.trajectory(2)
+    while live.now + 60 * MS < stop.end:
+        live.copies.clear()
+        live.time(live.now + 50 * MS)
+        live.measure(live.now)
+        ros.wait(lambda: live.copies, 'the stop once more')
+        assert live.copies[0] == live.sent[-1]
+    live.advance(stop.end + 100 * MS)
+    ros.spin(0.1)
+    live.copies.clear()
+    live.advance(stop.end + 300 * MS)
+    ros.spin(0.1)
+    assert live.copies == []
+
+
+def test_a_stop_is_sent_no_more_to_a_robot_that_does_not_follow_it(ros, tiny):
+    live = started(ros, tiny, **SLUGGISH)
+    live.advance(T0 + 800 * MS)
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    stop = live.trajectory(2)
+    assert stop.end > T0 + 950 * MS
+    at = float(stop.sample(np.array([live.now - stop.stamp]))[0][0, 0])
+    live.time(T0 + 850 * MS)
+    live.measure(live.now, at + 0.05)
+    live.time(T0 + 860 * MS)
+    live.node._on_timer()
+    ros.spin(0.1)
+    live.copies.clear()
+    live.advance(T0 + 950 * MS, at + 0.05)
+    ros.spin(0.1)
+    assert live.copies == [] and live.rung == 'LATCHED'
 
 
 def test_hold_before_anything_moved_sends_nothing_and_lets_nothing_move(ros, tiny):
@@ -639,10 +692,11 @@ def test_joint_states_that_stay_impossible_while_the_arm_moves_stop_it_along_its
     live = started(ros, tiny)
     live.advance(T0 + 600 * MS)
     wrong(live, 8)
+    live.time(live.now + 50 * MS)
     live.reach('LATCHED')
     first, stop = live.trajectory(1), live.trajectory(2)
     assert ends_at_rest(stop) and stop.stamp != 0
-    assert continues(first, stop, T0 + 600 * MS) and stop.end < first.end
+    assert continues(first, stop, T0 + 660 * MS) and stop.end < first.end
     ros.status('trajectory_publisher: ladder', ERROR, 'joint states in a row cannot be true')
 
 
@@ -801,6 +855,15 @@ def test_without_a_controller_nothing_is_pretended(ros, tiny):
     live.begin()
     live.send(live.chunk(live.now))
     assert live.node.counts['published'] == 1
+
+
+def test_whoever_listens_is_no_controller_unless_that_is_allowed(ros, tiny):
+    live = Live(ros, tiny, at=EARLY, require_controller=True)
+    live.advance(EARLY + 300 * MS)
+    live.send(live.chunk(live.now))
+    live.refused(
+        'got only /tester who listens, allowed an active joint_trajectory_controller, the node /arm_controller'
+    )
 
 
 def test_a_controller_that_is_restarted_gets_a_plan_from_the_measured_state(ros, tiny):
@@ -1078,27 +1141,46 @@ def test_an_arm_that_needs_permission_moves_only_with_it(ros, tiny):
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
 
 
+class Outputs(Live):
+    """One with two controllers, of which the tester plays who is wanted."""
+
+    def __init__(self, ros: Any, bundle: str) -> None:
+        outputs = {
+            'outputs__arm__topic': 'arm/joint_trajectory', 'outputs__arm__joints': ['pusher_y'],
+            'outputs__hand__topic': 'hand/joint_trajectory', 'outputs__hand__joints': ['pusher_x'],
+        }  # fmt: skip
+        self.ros, self.sent, self.copies = ros, [], []
+        self.node = ros.create(TrajectoryPublisher, bundle=bundle, use_sim_time=True, **LIMITS, **outputs)
+        assert self.node.start()
+        self.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
+        ros.connected('/trajectory_publisher/plan')
+        self.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
+        self.joints = ros.talk(JointState, '/joint_states')
+        self.time(EARLY)
+
+    def play(self, name: str) -> list[Any]:
+        """Be a controller; return what is sent to it."""
+        topic = f'/{name}/joint_trajectory'
+        heard, _ = self.hear(topic, 50)
+        self.ros.wait(lambda: self.node.count_subscribers(topic), name)
+        return heard
+
+    def leave(self, name: str) -> None:
+        """Be that controller no more."""
+        topic = f'/{name}/joint_trajectory'
+        for subscription in list(self.ros.tester.subscriptions):
+            if subscription.topic_name == topic:
+                self.ros.tester.destroy_subscription(subscription)
+        self.ros.wait(lambda: not self.node.count_subscribers(topic), f'{name} to be gone')
+
+
 def test_each_controller_gets_its_joints_and_all_must_listen(ros, tiny):
-    outputs = {
-        'outputs__arm__topic': 'arm/joint_trajectory', 'outputs__arm__joints': ['pusher_y'],
-        'outputs__hand__topic': 'hand/joint_trajectory', 'outputs__hand__joints': ['pusher_x'],
-    }  # fmt: skip
-    node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **outputs)
-    assert node.start()
-    live = Live.__new__(Live)
-    live.ros, live.node, live.sent, live.copies = ros, node, [], []
-    live.plans = ros.listen(JointTrajectory, '/trajectory_publisher/plan')
-    ros.connected('/trajectory_publisher/plan')
-    live.chunks = ros.talk(JointTrajectory, '/policy_executor/action_chunk', 1)
-    live.joints = ros.talk(JointState, '/joint_states')
-    arm, _ = live.hear('/arm/joint_trajectory', 50)
-    ros.wait(lambda: node.count_subscribers('/arm/joint_trajectory'), 'the arm')
-    live.time(EARLY)
+    live = Outputs(ros, tiny)
+    arm = live.play('arm')
     live.measure(EARLY)
     live.send(live.chunk(EARLY))
     live.refused('/hand/joint_trajectory: got nobody who listens')
-    hand, _ = live.hear('/hand/joint_trajectory', 50)
-    ros.wait(lambda: node.count_subscribers('/hand/joint_trajectory'), 'the hand')
+    hand = live.play('hand')
     live.begin()
     live.send(live.chunk(T0))
     ros.wait(lambda: len(arm) == len(hand) == 2, 'the point to hold and the trajectory at both')
@@ -1106,6 +1188,30 @@ def test_each_controller_gets_its_joints_and_all_must_listen(ros, tiny):
         assert to_arm.joint_names == ['pusher_y'] and to_hand.joint_names == ['pusher_x']
         assert to_arm.header == to_hand.header
         assert [p.time_from_start for p in to_arm.points] == [p.time_from_start for p in to_hand.points]
+
+
+@pytest.mark.parametrize('follows', [True, False])
+def test_where_one_controller_was_restarted_the_others_stop_on_the_plan_if_they_are_on_it(ros, tiny, follows):
+    live = Outputs(ros, tiny)
+    arm, _ = live.play('arm'), live.play('hand')
+    live.begin()
+    live.send(live.chunk(T0))
+    ros.wait(lambda: len(arm) == 2, 'the plan')
+    live.advance(T0 + 600 * MS)
+    for now in (T0 + 650 * MS, T0 + 700 * MS):
+        live.time(now)
+        live.measure(now, None, 0.3 if follows else 0.33)
+    live.node._on_timer()
+    assert live.rung == ('RUN' if follows else 'WAIT')
+    live.leave('hand')
+    live.play('hand')
+    live.node._on_timer()
+    ros.status('trajectory_publisher: ladder', ERROR, '/tester was restarted')
+    ros.spin(0.1)
+    if follows:
+        assert len(arm) == 3 and arm[-1].points[-1].velocities[0] == 0.0
+    else:
+        assert len(arm) == 2 or arm[-1].header.stamp.sec == 0, 'nothing that begins on the plan'
 
 
 def slowly(live: Live, times: list[int]) -> None:
@@ -1232,10 +1338,10 @@ def test_parameters_set_wildly_while_moving_are_refused_with_the_reason(ros, tin
     names = list(live.node._known)
     wild = (float('nan'), float('inf'), -1.0, 1e300, 2**62, -1, '', 'nowhere', True, ['x'])
     for name in (*names, 'use_sim_time', 'nonsense'):
-        for value in wild:
-            request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-            (result,) = ros.call(SetParameters, '/trajectory_publisher/set_parameters', request).results
-            changeable = name in ('deadline', 'blend_steps')
+        request = SetParameters.Request(parameters=[Parameter(name, value=v).to_parameter_msg() for v in wild])
+        results = ros.call(SetParameters, '/trajectory_publisher/set_parameters', request).results
+        changeable = name in ('deadline', 'blend_steps')
+        for value, result in zip(wild, results, strict=True):
             assert result.successful is False or changeable, (name, value)
             assert result.successful or result.reason
     live.advance(T0 + 400 * MS)

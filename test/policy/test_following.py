@@ -33,7 +33,7 @@ def watched(position, until=2.0, curve=sine):
     """Return the distances (N,) that were found while a robot moved like ``position`` (of seconds)."""
     path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
     path.add(plan_of(curve), START)
-    following = Following(TOLERANCE, 150 * MS, np.array([False]))
+    following = Following(TOLERANCE, 50 * MS, 150 * MS, np.array([False]))
     found = []
     for tick in range(1, round(until * 100)):
         states.take(START + 10 * tick * MS, np.array([position(tick / 100)]), None)
@@ -74,7 +74,7 @@ def test_a_trajectory_that_was_lost_is_noticed():
     path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
     path.add(plan_of(sine), START)
     path.add(plan_of(lambda t: sine(t) + np.where(np.asarray(t) > 1.0, 0.4 * (t - 1.0) ** 2, 0.0)), START + 1000 * MS)
-    following = Following(TOLERANCE, 150 * MS, np.array([False]))
+    following = Following(TOLERANCE, 50 * MS, 150 * MS, np.array([False]))
     found = []
     for tick in range(1, 180):
         states.take(START + 10 * tick * MS, sine([tick / 100]), None)
@@ -88,7 +88,7 @@ def test_a_trajectory_that_was_lost_is_noticed():
 def test_a_whole_turn_is_no_distance():
     path, states = CommandedPath(), MeasuredStates(np.array([True]), 10**9)
     path.add(plan_of(sine), START)
-    following = Following(TOLERANCE, 150 * MS, np.array([True]))
+    following = Following(TOLERANCE, 50 * MS, 150 * MS, np.array([True]))
     for tick in range(1, 50):
         states.take(START + 10 * tick * MS, sine([tick / 100]) - 2 * np.pi, None)
     assert following.distance(states, path)[0] < 1e-4
