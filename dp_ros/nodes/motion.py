@@ -20,7 +20,7 @@ from dp_ros.nodes.controller_state import ControllerStates
 from dp_ros.nodes.endpoints import SingleSource
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
-from dp_ros.nodes.sender import Sender
+from dp_ros.nodes.sender import LEAST_AHEAD, Sender
 from dp_ros.policy.clock_watch import ClockWatch, Jump
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.outcome import Planned, Refused
@@ -133,6 +133,7 @@ class Motion:
         if astray and self.ladder.executed is not None and not self.planner.lost:
             self.planner.lose(astray)
             self.parts.sender.silence()
+            self._stopping = False
             self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
 
@@ -237,7 +238,7 @@ class Motion:
             return
         self.beginning.cancel()
         try:
-            if self._on_plan(now):
+            if self._on_plan():
                 stopped = self.parts.sender.in_time(self.planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
                     self._stopping = True
@@ -251,14 +252,12 @@ class Motion:
         rests_at = self.rests_at
         if rests_at is None or now > rests_at - ENDING:
             self._stopping = False
-        elif self._on_plan(now):
+        elif self._on_plan():
             self.parts.sender.resend()
 
-    def _on_plan(self, now: int) -> bool:
+    def _on_plan(self) -> bool:
         """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
-        if self.planner.lost:
-            return False
-        return bool(self.planner.states.blind(now)) or self.planner.follows()
+        return not self.planner.lost and (self.planner.states.newest is None or self.planner.follows())
 
     def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
         if isinstance(held, Trajectory):
@@ -368,11 +367,18 @@ class Motion:
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         self.parts.sender.silence()
         self.beginning.cancel()
-        if self._moving(now) and around.untouched:
-            stopped = self.planner.stop(now)
-            if isinstance(stopped, Trajectory):
-                self.parts.command.send_only(stopped, around.untouched)
-            else:
-                self.parts.say(f'no stop for the other controllers: {stopped.reason}')
+        if self._moving(now) and around.untouched and self._on_plan():
+            self._stop_only(around.untouched, now)
         self.planner.forget_plan()
         self._stopping = False
+
+    def _stop_only(self, topics: Sequence[int], now: int) -> None:
+        """Bring the controllers of some topics to rest along the plan."""
+        try:
+            stopped = self.planner.stop(now + LEAST_AHEAD)
+            if isinstance(stopped, Trajectory):
+                self.parts.command.send_only(stopped, topics)
+            else:
+                self.parts.say(f'no stop for the other controllers: {stopped.reason}')
+        except Exception as error:  # the plan that they have ends at rest
+            self.parts.say(f'no stop for the other controllers: {error!r}')

@@ -123,7 +123,7 @@ class MeasuredStates:
         """Return how fast the joints move (A,), as their positions tell.
 
         A measured velocity is used where it agrees with the positions, or where there is one joint state alone and
-        the joint can be that fast.
+        the joint can be that fast. No velocity is above its limit.
         """
         assert self.newest is not None
         given = self.newest.velocities
@@ -136,7 +136,8 @@ class MeasuredStates:
         slope = seconds @ (positions - positions.mean(axis=0)) / (seconds @ seconds)
         change = np.full_like(slope, np.inf) if limits is None else limits.weakest
         doubt = change * span / NANOSECONDS + 2.0 * NOISE / (span / NANOSECONDS)
-        return np.where(np.abs(given - slope) <= doubt, given, slope) if given.any() else slope
+        found = np.where(np.abs(given - slope) <= doubt, given, slope) if given.any() else slope
+        return found if limits is None else np.clip(found, -limits.top_speed, limits.top_speed)
 
 
 def slip_allowed(limits: JointLimits | None, count: int) -> np.ndarray:

@@ -44,6 +44,10 @@ def test_velocities_are_what_positions_tell():
     np.testing.assert_array_equal(wrong.velocities(LIMITS), [0.0, 0.0])
 
 
+def test_no_joint_is_taken_to_be_faster_than_it_can():
+    np.testing.assert_allclose(states_of(lambda t: [9.0 * t, -7.0 * t]).velocities(LIMITS), [2.0, -1.0])
+
+
 def test_one_joint_state_alone_is_believed_what_the_joint_can_do():
     one = states_of(lambda t: [0.0, 0.0], count=1, velocities=np.array([1.5, 9.0]))
     np.testing.assert_array_equal(one.velocities(LIMITS), [1.5, 0.0])
