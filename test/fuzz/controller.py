@@ -77,7 +77,7 @@ class Piece:
     Attributes
     ----------
     offset, kind
-        Robot time less steady time [ns]; ``held``, ``anchored``, ``bridged`` or, after a step of the clock, ``stepped``.
+        Robot time less steady time [ns]; ``held``, ``anchored``, ``bridged``, or ``stepped`` with the clock.
     message
         What it was made of, with when it was heard.
     bridge_end
