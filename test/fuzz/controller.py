@@ -76,10 +76,8 @@ class Piece:
 
     Attributes
     ----------
-    offset
-        Robot time less steady time [ns].
-    kind
-        ``held``, ``anchored`` or ``bridged``; ``stepped`` for the same curve after a step of the clock.
+    offset, kind
+        Robot time less steady time [ns]; ``held``, ``anchored``, ``bridged``, or ``stepped`` with the clock.
     message
         What it was made of, with when it was heard.
     bridge_end
@@ -167,7 +165,7 @@ class Controller:
                 self.heard.ignored += 1
                 continue
             reason = self.refusal(message, arrival + self.offset)
-            if reason and (self._known(message) or reason.startswith(ENDED)):
+            if reason.startswith(ENDED):
                 continue  # another copy of what is executed, or of a plan that has ended: it would move nothing
             if reason:
                 self.heard.rejected.append((arrival, reason))
@@ -195,10 +193,6 @@ class Controller:
         curve = last.curve if by >= 0 else self._gone_back(last, now, by)
         self.offset += by
         self._append(Piece(since=now, curve=curve, offset=self.offset, kind='stepped', message=last.message))
-
-    def _known(self, message: Message) -> bool:
-        last = self.heard.taken[-1][1] if self.heard.taken else None
-        return last is not None and last.stamp == message.stamp and np.array_equal(last.times, message.times)
 
     def _gone_back(self, last: Piece, now: int, by: int) -> Curve:
         """Return what becomes of a trajectory when the clock is set back.

@@ -27,7 +27,7 @@ ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
 SPEED_MARGIN, BEND_MARGIN = 0.3, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
-UPSET = SECOND // 2
+UPSET = SECOND
 BLIND = 3 * SECOND // 10
 MEMORY = SECOND
 STILL = 1e-6  # [/s]
@@ -198,13 +198,14 @@ def _relax(
     begin = int(np.searchsorted(cycles, piece.since))
     step, turns = slice(max(begin - 1, 0), begin), slice(max(begin - 2, 0), begin)
     if piece.kind in ('stepped', 'held'):
-        leapt = piece.kind == 'stepped' and _leap(controller, piece.since) > 0.005
-        after = int(np.searchsorted(cycles, piece.since + UPSET)) if leapt else begin
-        if piece.kind == 'stepped' and before.kind == 'bridged':
-            end = int(np.searchsorted(cycles, controller.until(number)))
-            fast[begin:end] += SPEED_MARGIN
-            strong[begin:end] += BEND_MARGIN
-        fast[step.start : after], strong[turns.start : after] = np.inf, np.inf
+        free = begin
+        if piece.kind == 'stepped':
+            free = max(begin, int(np.searchsorted(cycles, _upset_until(controller, number, marks))))
+            if before.kind == 'bridged':
+                rest = slice(begin, int(np.searchsorted(cycles, controller.until(number))))
+                fast[rest] += SPEED_MARGIN
+                strong[rest] += BEND_MARGIN
+        fast[step.start : free], strong[turns.start : free] = np.inf, np.inf
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
     if piece.kind == 'anchored':
@@ -226,6 +227,14 @@ def _relax(
         end = min(end, int(np.searchsorted(cycles, controller.until(number))))
         fast[max(begin - 1, 0) : end] += SPEED_MARGIN
         strong[max(begin - 2, 0) : end] += BEND_MARGIN
+
+
+def _upset_until(controller: Controller, number: int, marks: Marks) -> int:
+    """Return until when a step of the clock excuses what the controller makes of its old trajectory."""
+    since, until = controller.pieces[number].since, controller.until(number)
+    if marks.between(since - BLIND, until, ('lie',)):
+        return until  # what is to replace the trajectory needs joint states
+    return since + UPSET if _leap(controller, since) > 0.005 else since
 
 
 def _leap(controller: Controller, since: int) -> float:

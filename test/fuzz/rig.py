@@ -33,6 +33,7 @@ COMMANDS = 'arm_controller/joint_trajectory'
 CHUNKS, ENABLE = 'policy_executor/action_chunk', 'trajectory_publisher/enable'
 CLOCK_PERIOD, ENABLE_PERIOD = SECOND // 100, SECOND // 10
 LATE_CLOCK = 2 * CLOCK_PERIOD
+BLIND = 3 * SECOND // 20
 STALL = SECOND // 20  # of this process, beyond which its joint states may be called old
 ACTIVATE, DEACTIVATE = 3, 4
 GARBAGE = b'\x00\x01\x00\x00' + b'\xff' * 40
@@ -242,6 +243,8 @@ class Rig(Node):
         now = self.now()
         if now - self._spun > STALL:
             self.marks.add('stall', self._spun, now)
+        if now - self._spun > BLIND:  # no joint states meanwhile: nobody could know
+            self.marks.add('lie', self._spun, now)
         self._spun = now
         if now >= self._next_clock:
             self._next_clock = now + CLOCK_PERIOD

@@ -14,9 +14,10 @@ from .events import Event
 from .offline import Case, Sequence, run
 
 SEED = 1
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize('number', range(6))
+@pytest.mark.parametrize('number', range(4))
 def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rounding(number):
     case, rng = Case.drawn(SEED, number)
     sequence = Sequence(replace(case, loss=0.0), rng, loud=True)
@@ -25,7 +26,7 @@ def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rou
     assert any(text.startswith('-- moves') for _, text in sequence.lines)
 
 
-@pytest.mark.parametrize('number', range(12))
+@pytest.mark.parametrize('number', range(8))
 def test_under_attack_nothing_leaps(number):
     _, kinds, told = run(SEED, number)
     assert not kinds, '\n'.join(told)
