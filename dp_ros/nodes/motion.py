@@ -29,7 +29,7 @@ from dp_ros.policy.rungs import Act, Cause, Reason, Rung, Seen
 from dp_ros.policy.trajectory import Trajectory
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
-ENDING = 20_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
+ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
 
 @dataclass(frozen=True, kw_only=True)

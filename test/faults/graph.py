@@ -46,7 +46,7 @@ class Graph:
         policy = [
             NodeSpec(name=buffer, parameters={**common, 'max_frozen': MAX_FROZEN}),
             NodeSpec(name=executor, parameters={**common, 'exec_horizon': 4}),
-            NodeSpec(name=sender, parameters={**common, **limits, 'follow_tolerance': LAG}),
+            NodeSpec(name=sender, parameters={**common, **limits}),
         ]
         specs = [robot, *([contained(policy)] if composed else policy)]
         self.names = [spec.name for spec in specs]
