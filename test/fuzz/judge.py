@@ -29,6 +29,7 @@ SPEED_MARGIN, BEND_MARGIN = 0.3, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
 UPSET = SECOND
 BLIND = 3 * SECOND // 10
+NOTICE = SECOND // 10
 MEMORY = SECOND
 STILL = 1e-6  # [/s]
 REST = 1e-3  # [/s]
@@ -209,6 +210,8 @@ def _relax(
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
     if piece.kind == 'anchored':
+        if marks.between(piece.since - NOTICE, piece.since, ('clock',)):
+            fast[step] = strong[turns] = np.inf  # sent before the step of the clock could be seen
         if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
             strong[turns] = np.inf
             fast[step] = np.maximum(fast[step], ASTRAY * SECOND / controller.setup.period)
