@@ -109,6 +109,9 @@ class Motion:
         self._do(self.ladder.step(seen), now)
         if any(fault.cause is Cause.CONTROLLER for fault in around.faults):
             self.beginning.cancel()
+            # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
+            self.parts.sender.silence()
+            self._stopping = False
             if self.rests_at is not None and self.rests_at <= now:
                 self.planner.forget_plan()  # whoever listens next knows nothing of the plan
         self.beginning.progress(now)
@@ -190,8 +193,9 @@ class Motion:
         now = self.time()  # first: after a jump the plan's stamps mean nothing, and there is nothing to stop along
         before = self.ladder.rung
         act = self.ladder.latch(reason)
+        holding = self.beginning.under_way  # the robot stands, and was sent a point to hold
         self.beginning.cancel()
-        if act is Act.NONE and before is Rung.WAIT and self._moving(now):
+        if act is Act.NONE and before is Rung.WAIT and self._moving(now) and not holding:
             act = Act.STOP  # what was given up is still under way
         self._do(act, now)
 
@@ -217,11 +221,12 @@ class Motion:
         it jump.
         """
         now = self.time()
+        holding = self.beginning.under_way
         self.beginning.cancel()
         if self.unsettled:
             self._settle(now, patient=False)
             self.parts.sender.insist()
-        elif self._moving(now):
+        elif self._moving(now) and not holding:
             self._seen(now, ())
             if not self._stopping:
                 self.brake(now)
