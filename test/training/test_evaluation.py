@@ -1,6 +1,7 @@
 """Evaluation in one process."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dp_ros.simulation import pusht
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
+from dp_ros.training import evaluation
 from dp_ros.training.episode_bag import check_recording
 from dp_ros.training.episodes import read_episode
 from dp_ros.training.evaluation import DirectRunner, evaluate_direct
@@ -69,6 +71,13 @@ def test_a_policy_at_another_speed_does_what_one_with_that_control_dt_does(tmp_p
     assert 'policy_speed' not in settings.about(bundle)
 
 
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a robot for one that follows, however much more a random network asks of it than it can do."""
+    monkeypatch.setattr(evaluation, 'make_planner', partial(make_planner, follow_tolerance=9.0))
+
+
+@pytest.mark.usefixtures('followed')
 @pytest.mark.parametrize(('policy_speed', 'ticks'), [(1.0, 20), (1.4, 28), (0.3, 6), (1.25, 25)])
 def test_control_ticks_come_as_often_as_the_speed_says_on_the_steps_of_the_physics_or_not(
     tiny: Path, policy_speed: float, ticks: int
@@ -110,6 +119,7 @@ def test_a_delay_is_said_in_seconds_too(tiny: Path) -> None:
     assert 'delay' not in evaluate_direct(EvaluationSettings(bundle=tiny, episodes=1, seconds=1.0))
 
 
+@pytest.mark.usefixtures('followed')
 def test_chunks_still_come_where_predicting_takes_longer_than_exec_horizon(tiny: Path) -> None:
     settings = EvaluationSettings(bundle=tiny, episodes=1, seed=3, seconds=4.0, delay=4, exec_horizon=1)
     summary = evaluate_direct(settings)
