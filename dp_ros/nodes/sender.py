@@ -18,7 +18,7 @@ from dp_ros.policy.trajectory import Trajectory
 Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
 ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
-AGAIN = 6_000_000  # [ns] from one sending to the next
+AGAIN = 10_000_000  # [ns] from one sending to the next
 AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
 HELD = 100_000_000  # [ns] for which a point to hold is sent again
 FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again

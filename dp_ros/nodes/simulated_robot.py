@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -27,6 +28,7 @@ from dp_ros.nodes.robot_outputs import RobotOutputs
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.simulation.controller import Accepted, ControllerDied, Rejected
 from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.validation import TrajectoryCommand
 from dp_ros.simulation.worlds import WORLDS, make_world
 
 PARAMETERS = [
@@ -123,8 +125,9 @@ class SimulatedRobotNode(ManagedNode):
         self._listener = self if self._controller_node is None else self._controller_node.node
         topic = str(self.resolve_topic_name(self.value('topics.command')))
         self._subscription = self._listener.create_subscription(
-            JointTrajectory, topic, self._on_command, simulated_controller.QOS
+            JointTrajectory, topic, self._on_bytes, simulated_controller.QOS, raw=True
         )
+        self._decoded: tuple[bytes, TrajectoryCommand] | None = None
         self._services_on = [
             self.create_service(Trigger, '~/reset', self._on_reset),
             self.create_service(SetBool, '~/controller_active', self._on_controller_active),
@@ -161,14 +164,20 @@ class SimulatedRobotNode(ManagedNode):
 
     # Callbacks.
 
-    def _on_command(self, message: JointTrajectory) -> None:
+    def _on_bytes(self, data: bytes) -> None:
+        """Decode a trajectory, once of those that are sent again as they are."""
+        if self._decoded is None or self._decoded[0] != data:
+            self._decoded = data, simulated_controller.command_of(deserialize_message(data, JointTrajectory))
+        self._on_command(self._decoded[1])
+
+    def _on_command(self, command: TrajectoryCommand) -> None:
         assert self._robot is not None
         if self._link.loses(self.value(simulated_controller.LOSS)):
             self.counts['lost'] += 1
             return
         try:
             with self._lock:
-                verdict = self._robot.command(simulated_controller.command_of(message))
+                verdict = self._robot.command(command)
         except ControllerDied as error:
             self._die(error)
             return

@@ -62,11 +62,13 @@ class CommandedPath:
 
     def places(self, times: np.ndarray) -> np.ndarray:
         """Return what was commanded at ``times`` (M,) [ns], (M, A)."""
-        found: np.ndarray | None = None
-        for since, trajectory in self._pieces:
-            positions = trajectory.places(times - trajectory.stamp)
-            found = positions if found is None else np.where((times >= since)[:, None], positions, found)
-        assert found is not None, 'a path has a piece before it is asked for places'
+        assert self._pieces, 'a path has a piece before it is asked for places'
+        sinces = np.array([since for since, _ in self._pieces], dtype=np.int64)
+        which = np.maximum(np.searchsorted(sinces, times, side='right') - 1, 0)
+        found = np.empty((len(times), len(self._pieces[0][1].joints)))
+        for index in np.unique(which):
+            trajectory, here = self._pieces[index][1], which == index
+            found[here] = trajectory.places(times[here] - trajectory.stamp)
         return found
 
 
