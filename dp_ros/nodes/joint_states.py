@@ -68,7 +68,8 @@ class JointStates:
         self._take = take
         self._began: int | None = None
         self.received = self.wrong = self.implausible = self.others = 0
-        self._counted = 0
+        self._counted = self._told = 0
+        self._last_refused = ''
         self._sources = SourceWatch(SPEAKERS)
         self.forget()
 
@@ -160,7 +161,7 @@ class JointStates:
         if implausible:
             self.implausible += 1
             self._refused = (decoded, arrival)
-            self.fault = f'{self._stream.topic}: {implausible}'
+            self.fault = self._last_refused = f'{self._stream.topic}: {implausible}'
             return
         if self.state is None or decoded.stamp > self.state.stamp:
             self._take(decoded)
@@ -195,5 +196,8 @@ class JointStates:
             'of_other_joints': self.others,
         }
         old = age is not None and abs(age) > self._max_age
+        refused, self._told = self.implausible - self._told, self.implausible
         text = self.fault or ('the newest good one is too old' if old else 'arriving')
-        diagnostics.report(STATUS, WARN if self.fault or old else OK, text, values)
+        if refused and not self.fault:
+            text = f'{refused} refused lately that cannot be true: {self._last_refused}'
+        diagnostics.report(STATUS, WARN if self.fault or old or refused else OK, text, values)
