@@ -1,7 +1,8 @@
-"""Where the shipped launch files, configuration and bundles lie: in a checkout, or below ``share`` once installed."""
+"""Find the shipped launch files, configuration and bundles, and the folder that ROS keeps a user's files in."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dp_ros.errors import ConfigError, listed
@@ -44,3 +45,18 @@ def locate(path: Path | str) -> Path:
     if shipped.exists():
         return shipped
     raise ConfigError(f'path: got {str(path)!r}, which does not exist; allowed {given.absolute()} or {shipped}')
+
+
+def ros_home(given: str = '') -> Path:
+    """Return the folder that ROS keeps files of its user in: as given, $ROS_HOME, or ~/.ros.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder, for a user without a home.
+
+    """
+    try:
+        return Path(given or os.environ.get('ROS_HOME') or '~/.ros').expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f'ROS_HOME: got none, and {error}, allowed a folder') from error

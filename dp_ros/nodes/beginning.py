@@ -52,11 +52,10 @@ class Beginning:
     ) -> None:
         self._planner, self._send, self._reference, self._say = planner, send, reference, say
         self._hold: _Hold | None = None
-        self.count = 0
 
     @property
     def under_way(self) -> bool:
-        """Whether a point was sent, and its time has not passed yet."""
+        """Tell whether a point was sent whose time has not passed yet."""
         return self._hold is not None
 
     def cancel(self) -> None:
@@ -102,7 +101,6 @@ class Beginning:
             self._say('the controller did not take the point to hold: it is asked again')
             return
         self._planner.rest_at(hold.point.positions[0], now)
-        self.count += 1
 
     def _away(self, positions: np.ndarray, hold: _Hold) -> np.ndarray:
         return np.abs(self._planner.beside_turns(positions, hold.point.positions[0]))

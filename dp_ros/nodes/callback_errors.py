@@ -138,7 +138,7 @@ def describe(entity: Any) -> str:
 
 
 def owns(node: Node, entity: Any) -> bool:
-    """Whether a node made an entity."""
+    """Tell whether a node made an entity."""
     kinds = (node.subscriptions, node.timers, node.services, node.clients, node.guards, node.waitables)
     return any(entity is each for entities in kinds for each in entities)
 

@@ -1,4 +1,4 @@
-"""What the controllers themselves say: where they command the joints to be, and whether they are active.
+"""Listen to the controllers' own state: where they command the joints to be, and whether they are active.
 
 Both are heard only where the ROS packages of their messages are installed: `control_msgs` for the topic
 `controller_state` of each joint_trajectory_controller, `controller_manager_msgs` for the topic `activity` of the
@@ -43,7 +43,7 @@ def installed(kind: str) -> type | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Where a controller commands its joints to be: its stamp [ns] and positions [rad or m] in the wanted order."""
+    """Hold what a controller commands: its stamp [ns], and positions [rad or m] in the wanted order."""
 
     stamp: int
     positions: np.ndarray
@@ -97,7 +97,7 @@ class Latest:
 
 
 class ControllerStates:
-    """What the controllers of one plan say, as far as it can be heard.
+    """Listen to the controllers of one plan, as far as their messages are installed.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Ending:
 
     @property
     def begun(self) -> bool:
-        """Whether all threads run."""
+        """Tell whether all threads run."""
         return len(self._wakes) >= self._threads
 
     def running(self, wake: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Who is on a topic, by the names of the nodes and the ids of what they made there; and since when.
+"""List who is on a topic: by the names of the nodes and the ids of what they made there, and since when.
 
 A node that was killed stays in the graph until its lease ends, some 20 s; one that has just come has no name yet.
 """
@@ -57,7 +57,7 @@ class Ages:
         self._since = {gid: self._since.get(gid, now) for gid in gids}
 
     def younger(self, gids: Iterable[bytes], age: int) -> bool:
-        """Whether one of those there has been known for less than ``age`` [ns]."""
+        """Tell whether one of those there has been known for less than ``age`` [ns]."""
         now = self._steady()
         return any(now - self._since[gid] < age for gid in gids)
 

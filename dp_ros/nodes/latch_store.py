@@ -16,6 +16,7 @@ from pathlib import Path
 from rclpy.node import Node
 
 from dp_ros.errors import ConfigError
+from dp_ros.paths import ros_home
 
 FOLDER = Path('dp_ros') / 'latch'
 LARGEST = 100_000  # bytes; a file of ours has a few hundred
@@ -159,9 +160,5 @@ class LatchStore:
 
 def latch_file(node: Node, folder: str) -> Path:
     """Return the file of a node's latch: by its ROS domain and its full name, below ``folder`` or ``$ROS_HOME``."""
-    try:
-        home = Path(folder or os.environ.get('ROS_HOME') or '~/.ros').expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"state_folder: got '', and {error}, allowed a folder") from error
     name = node.get_fully_qualified_name().strip('/').replace('/', '.')
-    return home / FOLDER / f'{node.context.get_domain_id()}.{name}.json'
+    return ros_home(folder) / FOLDER / f'{node.context.get_domain_id()}.{name}.json'

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.paths import ros_home
 
 FOLDER = Path('dp_ros') / 'reset'
 SUFFIX = '.sock'
@@ -175,10 +176,7 @@ def _lock(path: Path) -> int:
 
 def reset_folder() -> Path:
     """Return the folder of the sockets, below ``$ROS_HOME`` or ``~/.ros``."""
-    try:
-        return Path(os.environ.get('ROS_HOME') or '~/.ros').expanduser() / FOLDER
-    except RuntimeError as error:
-        raise ConfigError(f'ROS_HOME: got none, and {error}, allowed a folder') from error
+    return ros_home() / FOLDER
 
 
 def socket_path(domain: int, name: str) -> Path:

@@ -160,8 +160,9 @@ class Motion:
             return Refused(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
             return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
-        if self.joint_states.fault or self._inactive():
-            return Refused(reason=self.joint_states.fault or self._inactive())
+        unknown = self.joint_states.fault or self._inactive()
+        if unknown:
+            return Refused(reason=unknown)
         if self.ladder.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.ladder.was_blind = False
@@ -294,7 +295,7 @@ class Motion:
         self._stopping = False
         self.joint_states.forget()
         self.planner.forget_states()
-        if self.planner.plan is None:
+        if self.planner.plan is None and self.parts.sender.rests_at <= jump.unjumped:
             self.planner.reset()
         elif self._jump is None:
             self._jump = (jump.unjumped, now)

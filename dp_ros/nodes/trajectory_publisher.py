@@ -99,7 +99,6 @@ class TrajectoryPublisher(ManagedNode):
         limits = read_limits(self, action.joints, robot)
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
-        self._limits = limits
         self._planner = make_planner(self, bundle, limits, robot)
         self._ladder = make_ladder(self, bundle.task)
         self._home = read_home(self, limits)
@@ -123,6 +122,8 @@ class TrajectoryPublisher(ManagedNode):
         assert self._bundle is not None
         self._cpu_latency.activate()
         kept = self._store.begin() if self._store is not None else ''
+        limits = self._planner.limits
+        assert limits is not None, 'configure gives the planner limits'
         dt = to_nanoseconds(self._bundle.task.control_dt)
         self._ledger.clear()
         self._command.forget()
@@ -133,7 +134,7 @@ class TrajectoryPublisher(ManagedNode):
             joint_states=JointStates(
                 self._stream,
                 to_nanoseconds(self.value('max_joint_age')),
-                self._limits,
+                limits,
                 self._planner.continuous,
                 self._measured,
             ),

@@ -211,7 +211,7 @@ class Plausibility:
         )
 
 
-def extrapolated(state: MeasuredState, velocities: np.ndarray, to: int) -> MeasuredState:
-    """Return where a robot that goes on with ``velocities`` (A,) is at ``to`` [ns]."""
+def extrapolated(state: MeasuredState, to: int) -> MeasuredState:
+    """Return where a robot that goes on with its velocities is at ``to`` [ns]."""
     since = (to - state.stamp) / NANOSECONDS
-    return replace(state, stamp=to, positions=state.positions + since * velocities, velocities=velocities)
+    return replace(state, stamp=to, positions=state.positions + since * state.velocities)

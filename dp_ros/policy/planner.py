@@ -7,7 +7,7 @@ jumps. The new steps are spliced in behind, cross-faded where asked for, and aft
 rest: if nothing else ever comes, the robot stops by itself.
 
 That is right only while the robot follows the plan. The planner compares the two (`dp_ros.policy.following`) and plans
-nothing for a robot that doesn't. How a plan begins anew is `dp_ros.policy.measured_start`'s.
+nothing for a robot that doesn't. How a plan begins anew is `dp_ros.policy.hold_points`'s.
 
 Times are integer nanoseconds of robot time, handed in. Nothing here reads a clock.
 """
@@ -24,19 +24,17 @@ from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.policy.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.policy.committed import committed_head, resumed
-from dp_ros.policy.easing import eased
 from dp_ros.policy.following import CommandedPath, Following
-from dp_ros.policy.halting import homeward
+from dp_ros.policy.hold_points import HoldPoints
 from dp_ros.policy.limits import Exceeded, JointLimits, check
 from dp_ros.policy.measured import MeasuredState, MeasuredStates, slip_allowed
-from dp_ros.policy.measured_start import Doubt, begin_point, stop_point
 from dp_ros.policy.outcome import Planned as Planned
 from dp_ros.policy.outcome import Refused as Refused
 from dp_ros.policy.plan_options import PlanOptions
 from dp_ros.policy.splice import Misfit, fit
 from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.steps import Excess, beside, clamped, mismatch, stale, unwrapped
-from dp_ros.policy.stops import braked
+from dp_ros.policy.stops import braked, eased, homeward
 from dp_ros.policy.trajectory import Trajectory
 
 LEAD = 100_000_000
@@ -88,6 +86,7 @@ class Planner:
         options.check(self.joints, self.control_dt, self.limits, self._closest)
         self.options = options
         tolerance = options.follow_tolerances(self.joints, self.limits)
+        self._points = HoldPoints(self.joints, self.control_dt, self.limits, options)
         self._following = Following(tolerance, options.expected_lag, options.max_lag, options.turning(self.joints))
         self._history = options.history_steps * self.control_dt
         self._margin = options.splice_margin
@@ -140,10 +139,11 @@ class Planner:
 
     def moved_by_others(self) -> None:
         """Forget plan and measurements of a robot that is elsewhere now; its controller may hold where it was."""
-        last = None if self.states.newest is None else self.states.newest.positions
+        last = self.states.newest
         self.forget_states()
         self.forget_plan()
-        self._held_before = last if last is not None else self._held_before
+        if last is not None:
+            self._held_before = last.positions
 
     def lose(self, reason: str = '') -> None:
         """Give the plan up, because the robot does not follow it, until one begins anew."""
@@ -234,28 +234,18 @@ class Planner:
     def begin(self, now: int) -> Trajectory | Refused:
         """Return a point to hold where the robot stands, stamped 0, from which a plan can begin (`rest_at`).
 
-        The controller takes its own way there, from where it measures its robot or from what it commanded last. The
-        point leaves it the time that it needs for that, however wrong the joint states are, up to
-        `joint_state_error`, or to where the last plan is.
+        See `HoldPoints.begin`: the controller may be where it held the robot before, or where the plan is.
         """
         blind = self.states.blind(now)
         if blind:
             return Refused(reason=blind)
         if not self.standing:
             return Refused(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
-        state = self._turned(self.states.newest)
-        inside = clamped(state.positions[None], self.limits, self.options.position_tolerance)
-        if isinstance(inside, Excess):
-            return Refused(reason=f'measured {inside}', stop=True)
-        away = np.full(len(self.joints), self.options.joint_state_error)
         held = [] if self._held_before is None else [self._held_before]
         if self._plan is not None:
             held += [self._plan.places(np.array([now - self._plan.stamp]))[0], self._plan.positions[-1]]
-        for place in held:
-            away = np.maximum(away, np.abs(self.beside_turns(place, inside[0])))
-        point = begin_point(inside[0], away, self.joints, self._ending(self.control_dt / 1e9))
-        left = self._left(point)
-        return point if left is None else Refused(reason=f'measured {left}', stop=True)
+        positions = self._turned(self.states.newest).positions
+        return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held])
 
     def rest_at(self, positions: np.ndarray, now: int) -> None:
         """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
@@ -383,35 +373,17 @@ class Planner:
         if blind:
             return Refused(reason=f'no plan to hold, and {blind}', stop=True)
         state = self._turned(self.states.newest)
-        return self._stop_point(state, self.states.velocities(self.limits), now)
+        state = replace(state, velocities=self.states.velocities(self.limits))
+        planned = None if self._plan is None else self._plan.sample(np.array([now - self._plan.stamp]))
+        return self._points.stop(state, now, planned)
 
     def hold_planned(self, now: int) -> Trajectory | Refused:
         """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
         if self._plan is None or self.lost:
             return Refused(reason=self.lost or 'no plan to hold')
-        positions, velocities = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
-        state = MeasuredState(stamp=now, positions=positions, velocities=velocities)
-        return self._stop_point(state, velocities, now)
-
-    def _stop_point(self, state: MeasuredState, velocities: np.ndarray, now: int) -> Trajectory | Refused:
-        inside = clamped(state.positions[None], self.limits, self.options.position_tolerance)
-        if isinstance(inside, Excess):
-            return Refused(reason=f'measured {inside}', stop=True)
-        state = replace(state, positions=inside[0])
-        doubt = Doubt(age=max(now - state.stamp, 0), latency=self._margin, **self._off_plan(state, velocities, now))
-        # The point has no accelerations, so the controller's way to it is a cubic.
-        ending = Ending(limits=self.limits, least=self.control_dt / 1e9)
-        point = stop_point(state, velocities, doubt, self.joints, ending, self.options.workspace)
-        return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
-
-    def _off_plan(self, state: MeasuredState, velocities: np.ndarray, now: int) -> dict[str, np.ndarray]:
-        """Return what a state may be wrong by: by how far off the plan it is, where that is followed after all."""
-        error = np.full(len(self.joints), self.options.joint_state_error)
-        if self._plan is None:
-            return {'position': error}
-        places, speeds = (values[0] for values in self._plan.sample(np.array([now - self._plan.stamp])))
-        error = np.maximum(error, np.abs(places - state.positions))
-        return {'position': error, 'velocity': np.abs(speeds - velocities)}
+        planned = self._plan.sample(np.array([now - self._plan.stamp]))
+        state = MeasuredState(stamp=now, positions=planned[0][0], velocities=planned[1][0])
+        return self._points.stop(state, now, planned)
 
     def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refused:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.

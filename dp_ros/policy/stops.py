@@ -1,6 +1,6 @@
-"""Braking along the path that is committed.
+"""Ways to come to rest: braking along the committed path, on a chunk's own last steps, and at home.
 
-The plan's time p runs slower behind the splice, from full speed to none. With q the plan and s = dp/dt,
+Braking, the plan's time p runs slower behind the splice, from full speed to none. With q the plan and s = dp/dt,
 
     velocity q'(p) s        acceleration q''(p) s^2 + q'(p) ds/dt
 
@@ -9,17 +9,23 @@ and all by what the least of them may. That is followed step by step: where the 
 it may, it is followed until it doesn't. One pass costs the same whatever the plan is, so a stop is ready in time.
 
 A quintic plan brakes by s = 1 - 3 u^2 + 2 u^3 instead, which has no corner, in the shortest of a few times.
+
+Where a chunk goes on along a curve, straight on beyond its last step is somewhere else: an arm that works close above a
+table would be aimed at the table. So time runs slower evenly over its last n steps, down to none: with D = n control_dt
+the plan time of these steps and T = 2 D the time they take, plan time p is reached at T (1 - sqrt(1 - p / D)).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.policy.committed import behind, committed_head, known
-from dp_ros.policy.limits import Within, check
+from dp_ros.policy.extremes import extremes
+from dp_ros.policy.limits import Within, check, pace, verdict
 from dp_ros.policy.splice import joined
 from dp_ros.policy.spline import Ending, Knots
 from dp_ros.policy.trajectory import Trajectory
@@ -35,6 +41,9 @@ LONGEST = 400
 WAITS = (0.0, 1.0, 4.0)
 """Control steps that a quintic plan may be followed before it is braked."""
 TRIES = 6
+HOME_KNOTS = 24
+"""Points on the way home: enough that cubics between them are that way within a thousandth."""
+HOME_ROUNDS = 10
 
 
 def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, closest: int) -> Trajectory | None:
@@ -139,3 +148,52 @@ def _smooth(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, b
             accelerations=path.accelerations * rate**2 + path.velocities * slowing,
         )
         duration *= 1.3
+
+
+def eased(due: np.ndarray, steps: np.ndarray, control_dt: int, ending: Ending) -> tuple[np.ndarray, Ending]:
+    """Return when steps (n, A), due at ``due`` (n,) [ns], are reached if they end at rest, and what is left to stop.
+
+    The deceleration takes as long as ``ending`` wants. Where there are too few steps for that, the rest is its tail,
+    straight on.
+    """
+    if len(steps) < 2:
+        return due, ending
+    duration = ending.duration((steps[-1] - steps[-2]) * (NANOSECONDS / control_dt))
+    count = min(len(steps) - 1, int(np.ceil(duration * NANOSECONDS / (2 * control_dt))))
+    passed = np.arange(1, count + 1) / count
+    late = 2 * count * control_dt * (1.0 - np.sqrt(1.0 - passed))
+    slower = np.concatenate([due[: len(due) - count], due[len(due) - count - 1] + np.rint(late).astype(np.int64)])
+    enough = 2 * count * control_dt >= duration * NANOSECONDS
+    return slower, replace(ending, least=control_dt / NANOSECONDS) if enough else ending
+
+
+def homeward(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending) -> Trajectory:
+    """Return ``rest`` and the way from its end to ``goal`` (A,), with the least jerk there is.
+
+    s(u) = 10 u^3 - 15 u^4 + 6 u^5 (Flash and Hogan 1985): straight in joint space, so no position limit is passed. It
+    takes ``duration`` [s], or as much longer as the limits want.
+    """
+    u = (np.arange(1, HOME_KNOTS + 1) / HOME_KNOTS)[:, None]
+    start, way = rest.positions[-1], goal - rest.positions[-1]
+    for _ in range(HOME_ROUNDS):
+        assert rest.velocities is not None
+        knots = Knots(
+            times=rest.end + np.rint(u[:, 0] * to_nanoseconds(duration)).astype(np.int64),
+            positions=np.where(u < 1.0, start + way * u**3 * (10 + u * (6 * u - 15)), goal),
+            velocities=way * 30 * u**2 * (1 - u) ** 2 / duration,
+            accelerations=way * 60 * u * (1 - u) * (1 - 2 * u) / duration**2 if ending.quintic else None,
+        )
+        head = Knots(
+            times=rest.stamp + rest.times,
+            positions=rest.positions,
+            velocities=rest.velocities,
+            accelerations=rest.accelerations,
+        )
+        trajectory = joined(head, behind(head, knots), rest.joints)
+        if ending.limits is None:
+            return trajectory
+        found = extremes(trajectory, ending.limits.hull)
+        if isinstance(verdict(trajectory, found, ending.limits), Within):
+            return trajectory
+        duration *= max(1.01, 1.01 * float(pace(found, ending.limits)[len(rest.times) - 1 :].max()))
+    return trajectory

@@ -7,14 +7,18 @@ accelerations at the ends are (6 d / T - 4 v) / T and (2 v - 6 d / T) / T, and f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.policy.limits import Exceeded, JointLimits
 from dp_ros.policy.measured import MeasuredState, extrapolated
+from dp_ros.policy.outcome import Refused
+from dp_ros.policy.plan_options import PlanOptions
 from dp_ros.policy.spline import TAIL_EFFORT, Ending
+from dp_ros.policy.steps import Excess, clamped
 from dp_ros.policy.trajectory import Trajectory
 from dp_ros.policy.workspace import Workspace
 
@@ -41,11 +45,67 @@ class Doubt:
 
     age: int
     latency: int
-    position: np.ndarray | float = 0.0
-    velocity: np.ndarray | float = 0.0
+    position: np.ndarray
+    velocity: np.ndarray
 
 
-def begin_point(positions: np.ndarray, away: np.ndarray, joints: tuple[str, ...], ending: Ending) -> Trajectory:
+class HoldPoints:
+    """Make points to hold that every controller takes within the limits.
+
+    Parameters
+    ----------
+    joints, control_dt, limits, options
+        The planner's.
+
+    """
+
+    def __init__(
+        self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, options: PlanOptions
+    ) -> None:
+        self._joints, self._limits, self._options = joints, limits, options
+        # The points have no accelerations, so the controller's way to them is a cubic.
+        self._ending = Ending(limits=limits, least=control_dt / NANOSECONDS)
+
+    def begin(self, positions: np.ndarray, held: Sequence[np.ndarray]) -> Trajectory | Refused:
+        """Return a point to hold at the measured ``positions`` (A,) of a robot that stands.
+
+        The controller takes its own way there, from where it measures its robot or from what it commanded last. The
+        point leaves it the time that it needs for that, however wrong the joint states are, up to
+        `joint_state_error`, or from each of the positions ``held`` that it may hold.
+        """
+        inside = clamped(positions[None], self._limits, self._options.position_tolerance)
+        if isinstance(inside, Excess):
+            return Refused(reason=f'measured {inside}', stop=True)
+        away = np.full(len(self._joints), self._options.joint_state_error)
+        for place in held:
+            away = np.maximum(away, np.abs(place - inside[0]))
+        point = _begin_point(inside[0], away, self._joints, self._ending)
+        workspace = self._options.workspace
+        left = None if workspace is None else workspace.left(point)
+        return point if left is None else Refused(reason=f'measured {left}', stop=True)
+
+    def stop(
+        self, state: MeasuredState, now: int, planned: tuple[np.ndarray, np.ndarray] | None
+    ) -> Trajectory | Refused:
+        """Return a point at which a robot in this state comes to rest; ``now`` [ns] is when it is sent.
+
+        ``planned`` are the positions and velocities (1, A) of a plan that it may follow after all.
+        """
+        inside = clamped(state.positions[None], self._limits, self._options.position_tolerance)
+        if isinstance(inside, Excess):
+            return Refused(reason=f'measured {inside}', stop=True)
+        state = replace(state, positions=inside[0])
+        error, speed = np.full(len(self._joints), self._options.joint_state_error), np.zeros(len(self._joints))
+        if planned is not None:
+            error = np.maximum(error, np.abs(planned[0][0] - state.positions))
+            speed = np.abs(planned[1][0] - state.velocities)
+        age, latency = max(now - state.stamp, 0), self._options.splice_margin
+        doubt = Doubt(age=age, latency=latency, position=error, velocity=speed)
+        point = _stop_point(state, doubt, self._joints, self._ending, self._options.workspace)
+        return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
+
+
+def _begin_point(positions: np.ndarray, away: np.ndarray, joints: tuple[str, ...], ending: Ending) -> Trajectory:
     """Return ``positions`` (A,) as a point to hold, with time enough to come there from ``away`` (A,) at rest."""
     limits = ending.limits
     duration = UNLIMITED
@@ -57,19 +117,19 @@ def begin_point(positions: np.ndarray, away: np.ndarray, joints: tuple[str, ...]
     return _point(positions, max(duration, ending.least), joints)
 
 
-def stop_point(
+def _stop_point(
     state: MeasuredState,
-    velocities: np.ndarray,
     doubt: Doubt,
     joints: tuple[str, ...],
     ending: Ending,
     workspace: Workspace | None,
 ) -> Trajectory | Exceeded:
-    """Return where a robot with this state and ``velocities`` (A,) comes to rest, counted from when it is received.
+    """Return where a robot with this state comes to rest, counted from when the point is received.
 
     The robot is expected where its velocity carries it until the middle of ``doubt``'s latency.
     """
-    expected = extrapolated(state, velocities, state.stamp + doubt.age + doubt.latency // 2)
+    velocities = state.velocities
+    expected = extrapolated(state, state.stamp + doubt.age + doubt.latency // 2)
     duration = UNLIMITED
     if ending.limits is not None:
         duration = max(_duration(velocities, doubt, ending.limits), ending.least)
