@@ -105,3 +105,16 @@ def test_what_was_commanded_is_the_trajectory_that_counted_then():
     path.add(rest, START + 700 * MS)
     path.pieces = before
     assert path.places(at)[-1, 0] == 1.0
+
+
+def test_a_lag_that_is_known_explains_no_robot_that_stands():
+    """A slow plan is behind any standing robot for long, if any lag may be taken."""
+
+    def curve(seconds):
+        t = np.asarray(seconds)
+        return np.where(t < 2.0, sine(np.minimum(t, 2.0)), sine(2.0) + 0.15 * (t - 2.0))
+
+    found, _ = watched(lambda t: float(curve(max(min(t, 3.0) - 0.02, 0.0))), until=3.9, curve=curve)
+    first = int(np.argmax(found[280:] > TOLERANCE)) + 281
+    assert found[280:].max() > TOLERANCE[0]
+    assert float(curve(first / 100)) - float(curve(2.98)) < TOLERANCE[0] + 0.15 * 0.05

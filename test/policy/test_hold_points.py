@@ -1,0 +1,31 @@
+"""Points to hold: from wherever a controller may start its way to them, that is within the limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dp_ros.policy.hold_points import HoldPoints
+from dp_ros.policy.limits import JointLimits, Within, check
+from dp_ros.policy.plan_options import PlanOptions
+from dp_ros.policy.trajectory import Trajectory
+
+
+@pytest.mark.parametrize(('velocity', 'acceleration'), [(9.0, 2.0), (0.3, 50.0), (2.0, 20.0)])
+@pytest.mark.parametrize('held', [0.0, 1.5])
+def test_the_way_to_a_beginning_is_within_the_limits(velocity, acceleration, held):
+    limits = JointLimits(
+        joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(velocity,), acceleration=(acceleration,)
+    )
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    point = points.begin(np.zeros(1), [np.array([held])])
+    assert isinstance(point, Trajectory)
+    for start in (-0.2, 0.2, held):
+        way = Trajectory(
+            stamp=1,
+            joints=('a',),
+            times=np.array([0, int(point.times[0])]),
+            positions=np.array([[start], [0.0]]),
+            velocities=np.zeros((2, 1)),
+        )
+        assert check(way, limits) == Within()
