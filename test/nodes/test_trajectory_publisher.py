@@ -708,6 +708,10 @@ def test_a_robot_that_stops_following_is_sent_nothing_more_until_a_plan_begins_w
     live.reach('WAIT')
     ros.status('trajectory_publisher: ladder', ERROR, 'the robot does not follow the plan: pusher_x is')
     assert len(live.sent) == 1
+    # Where it is on the plan again, its controller may still be elsewhere: the plan stays given up.
+    live.advance(live.now + 200 * MS)
+    live.send(live.chunk(live.now, at))
+    assert len(live.sent) == 1 and live.rung == 'WAIT'
     live.begin(at)
     live.send(live.chunk(live.now, at))
     assert live.trajectory(1).positions[0].tolist() == [at, 0.3]
@@ -1016,6 +1020,18 @@ def test_a_clock_that_jumps_back_gets_a_hold_without_a_stamp_and_a_new_plan(ros,
     again = live.trajectory(1)
     assert 0 < again.stamp <= live.now and again.positions[0].tolist() == [0.26, 0.3]
     assert live.rung == 'RUN'
+
+
+def test_a_clock_that_jumps_again_while_a_hold_is_under_way_gets_another(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 500 * MS)
+    for number, (back, x) in enumerate(((10_000, 0.26), (20_000, 0.27)), start=2):
+        live.time(T0 - back * MS)
+        live.measure(live.now, x, 0.3)
+        live.time(live.now + 10 * MS)
+        live.measure(live.now, x, 0.3)
+        held = live.trajectory(number)
+        assert (held.stamp, held.positions.tolist()) == (0, [[x, 0.3]])
 
 
 def test_a_clock_that_jumps_back_while_the_arm_rests_sends_nothing(ros, tiny):
