@@ -132,9 +132,7 @@ class TaskSpec:
         if not self.pred_horizon <= MOST_STEPS:
             raise ConfigError(f'pred_horizon: got {self.pred_horizon}, allowed 1 to {MOST_STEPS}')
         if not 1 <= self.exec_horizon <= self.pred_horizon:
-            raise ConfigError(
-                f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})'
-            )
+            raise ConfigError(f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})')
         if self.action.relative:
             self.base_columns()
 

@@ -166,9 +166,7 @@ def from_json(text: str | bytes, *, finite: bool = True) -> Any:
         return made
 
     try:
-        plain = json.loads(
-            text, parse_constant=number, parse_float=number, parse_int=whole, object_pairs_hook=unique
-        )
+        plain = json.loads(text, parse_constant=number, parse_float=number, parse_int=whole, object_pairs_hook=unique)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f'not valid JSON: {error}') from error
     _check_plain(plain)
@@ -217,4 +215,3 @@ def _check_once(twice: Any) -> None:
 
 def _too_deep() -> DataError:
     return DataError(f'got lists and mappings more than {DEEPEST} deep in one another, allowed up to {DEEPEST}')
-

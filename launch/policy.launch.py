@@ -101,8 +101,11 @@ def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
         namespace=LaunchConfiguration('namespace'),
         parameters=[LaunchConfiguration('params_file'), *parameters],
         arguments=[
-            '--ros-args', '--log-level', LaunchConfiguration('log_level'),
-            '--enclave', [LaunchConfiguration('enclave'), f'/{executable}'],
+            '--ros-args',
+            '--log-level',
+            LaunchConfiguration('log_level'),
+            '--enclave',
+            [LaunchConfiguration('enclave'), f'/{executable}'],
         ],
         output='screen',
         **options,
@@ -148,7 +151,9 @@ def _nodes(context: LaunchContext) -> list[Node]:
             for executable in executables
         ),
         _node(
-            'simulated_robot', robot, condition=IfCondition(LaunchConfiguration('sim')),
+            'simulated_robot',
+            robot,
+            condition=IfCondition(LaunchConfiguration('sim')),
             **_ending(context, 'simulated_robot'),
         ),
     ]

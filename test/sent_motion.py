@@ -138,8 +138,8 @@ def seams(sent: Sequence[Sent], bounds: Bounds, period: float) -> list[str]:
     for number, (before, after) in enumerate(pairwise(sent), 1):
         if not after.anchored:
             continue
-        p0, v0, _ = (before.sample(np.array([(after.heard - before.start) * 1e-9]))[:, 0])
-        p1, v1, _ = (after.sample(np.array([(after.heard - after.start) * 1e-9]))[:, 0])
+        p0, v0, _ = before.sample(np.array([(after.heard - before.start) * 1e-9]))[:, 0]
+        p1, v1, _ = after.sample(np.array([(after.heard - after.start) * 1e-9]))[:, 0]
         jump, kick = np.abs(p1 - p0).max(), np.abs(v1 - v0).max()
         if jump > bounds.speed * period or kick > 2 * bounds.acceleration * period:
             found.append(f'message {number}: set point jumps by {jump:.4g}, its speed by {kick:.4g}')

@@ -304,8 +304,13 @@ def without_tables(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     'data',
     [
-        a_jpeg(), a_jpeg((64, 48)), a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_PROGRESSIVE, 1), without_tables(a_jpeg()),
-        turned(a_jpeg()), with_restarts(), a_jpeg().replace(b'JFIF\0\1', b'JFIF\0\2'),
+        a_jpeg(),
+        a_jpeg((64, 48)),
+        a_jpeg((120, 161, 3), cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        without_tables(a_jpeg()),
+        turned(a_jpeg()),
+        with_restarts(),
+        a_jpeg().replace(b'JFIF\0\1', b'JFIF\0\2'),
         a_jpeg().replace(b'\xff\xc4', bytes(7) + b'\xff\xc4', 1),
     ],
     ids=['colour', 'grey', 'progressive', 'mjpeg', 'turned', 'restarts', 'odd version', 'filled head'],

@@ -77,8 +77,19 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.nodes.latency import run_latency
     from dp_ros.simulation.scores import EvaluationSettings
 
-    names = ('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'samples', 'continuity', 'threads',
-             'seed', 'composed', 'realtime_priority', 'cpu_dma_latency')
+    names = (
+        'policy_speed',
+        'exec_horizon',
+        'sampling_steps',
+        'warm_steps',
+        'samples',
+        'continuity',
+        'threads',
+        'seed',
+        'composed',
+        'realtime_priority',
+        'cpu_dma_latency',
+    )
     chosen = {name: getattr(options, name) for name in names}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
     summary = run_latency(settings, options.seconds, print)

@@ -102,9 +102,7 @@ class Unet1d(nn.Module):
         self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
         self.middle = FilmPair(residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1]))
         wide = list(reversed(channels))
-        self.up = nn.ModuleList(
-            FilmPair(residual(a * 2, b), residual(b, b)) for a, b in pairwise(wide)
-        )
+        self.up = nn.ModuleList(FilmPair(residual(a * 2, b), residual(b, b)) for a, b in pairwise(wide))
         self.upsample = nn.ModuleList(nn.ConvTranspose1d(c, c, 4, stride=2, padding=1) for c in wide[1:])
         self.last = ConvBlock(channels[0], channels[0], kernel_size, groups)
         self.project = nn.Conv1d(channels[0], actions * outputs, 1)

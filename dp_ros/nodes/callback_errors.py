@@ -143,9 +143,7 @@ def owns(node: Node, entity: Any) -> bool:
     return any(entity is each for entities in kinds for each in entities)
 
 
-def answering(
-    callback: Callable[[Any, Any], Any], caught: Callable[[Exception], None]
-) -> Callable[[Any, Any], Any]:
+def answering(callback: Callable[[Any, Any], Any], caught: Callable[[Exception], None]) -> Callable[[Any, Any], Any]:
     """Return a service's handler that answers whatever happens; ``caught`` gets what ``callback`` raised."""
 
     def answer(request: Any, response: Any) -> Any:

@@ -190,9 +190,7 @@ class CommandTopics:
         return sorted(names)
 
 
-def _newcomers(
-    topic: str, ages: Ages, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]
-) -> list[str]:
+def _newcomers(topic: str, ages: Ages, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> list[str]:
     """Return who among the listeners is new, in words."""
     nameless = [f'{topic}: someone listens whose name is not known yet'] if ages.younger(unknown, NAMELESS) else []
     return nameless + [

@@ -26,9 +26,7 @@ STATE, ACTIVITY = 'control_msgs/JointTrajectoryControllerState', 'controller_man
 LARGEST = 1_000_000  # [bytes] of a message that is decoded
 MAX_AGE = 500_000_000  # [ns]: an active controller sends its state in each of its cycles
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(
-    depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
-)
+LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def installed(kind: str) -> type | None:
@@ -63,9 +61,7 @@ class Latest:
 
     """
 
-    def __init__(
-        self, node: ManagedNode, topic: str, qos: QoSProfile, kind: type, read: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, node: ManagedNode, topic: str, qos: QoSProfile, kind: type, read: Callable[[Any], Any]) -> None:
         self._node, self._kind, self._read = node, kind, read
         self.topic = topic
         self._new: bytes | None = None

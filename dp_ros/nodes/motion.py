@@ -6,7 +6,6 @@ decided on what was true half a control step ago.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -276,9 +275,9 @@ class Motion:
 
     def time(self) -> int:
         """Return robot time [ns], having dealt with a jump of it."""
-        before = time.monotonic_ns()
+        before = self.parts.sender.steady()
         now = self.parts.sender.now()
-        after = time.monotonic_ns()
+        after = self.parts.sender.steady()
         if after - before < UNEVEN:
             jump = self.parts.watch.look(now, after)
             if jump is not None:
@@ -329,7 +328,7 @@ class Motion:
     # What the ladder sees and wants.
 
     def _around(self, age: int) -> Around:
-        steady, counts = time.monotonic_ns(), self.parts.command.counts()
+        steady, counts = self.parts.sender.steady(), self.parts.command.counts()
         if self._quiet is not None and steady - self._quiet[0] <= age and counts == self._quiet[1]:
             return Around()
         around = self.parts.command.look()

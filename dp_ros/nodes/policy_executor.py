@@ -106,9 +106,7 @@ class PolicyExecutor(ManagedNode):
             self.exchange.take(OBSERVATION, self._take)
             return
         self._inputs = [
-            self.create_subscription(
-                aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth)
-            )
+            self.create_subscription(aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth))
             for stream in task.streams
         ]
 

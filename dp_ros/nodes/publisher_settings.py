@@ -45,9 +45,7 @@ def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -
         )
         for name, output in zip(controller_names(node, outputs), outputs, strict=True)
     ]
-    return CommandTopics(
-        node, outputs, checks, require=node.value('require_controller'), dry_run=node.value('dry_run')
-    )
+    return CommandTopics(node, outputs, checks, require=node.value('require_controller'), dry_run=node.value('dry_run'))
 
 
 def make_controller_states(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> ControllerStates:

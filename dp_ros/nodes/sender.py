@@ -35,8 +35,10 @@ class Sender:
         What plans; a plan that is not sent is taken back.
     prepare, send
         Make the messages of a trajectory, and send them.
-    now
-        Reads robot time [ns].
+    now, steady
+        Read robot time, and a clock that nobody sets [ns].
+    sleep
+        Waits for some seconds.
     repeat
         Sends them again.
     wake
@@ -51,12 +53,14 @@ class Sender:
         send: Callable[[Any], None],
         now: Callable[[], int],
         *,
+        steady: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
         repeat: Callable[[Any], None] = lambda _: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._planner, self._prepare = planner, prepare
         self._send, self._repeat, self._wake = send, repeat, wake
-        self.now = now
+        self.now, self.steady, self._sleep = now, steady, sleep
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
         self.rests_at = 0  # when what was sent last ends [ns]
@@ -73,14 +77,14 @@ class Sender:
         Returns the plan, or why none was sent.
         """
         for left in reversed(range(ATTEMPTS)):
-            before, began, steady = self._planner.checkpoint(), self.now(), time.monotonic_ns()
+            before, began, steady = self._planner.checkpoint(), self.now(), self.steady()
             verdict = plan(began + self._ahead)
             if isinstance(verdict, Refused):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
             message = self._prepare(trajectory)
             # A simulated clock stands still while this thread plans.
-            took, allowed = max(self.now() - began, time.monotonic_ns() - steady), self._ahead
+            took, allowed = max(self.now() - began, self.steady() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
             if took <= allowed or (must and not left):
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
@@ -94,7 +98,7 @@ class Sender:
         if self._sent is None:
             return False
         longest = LEAD + HELD + self._planner.options.splice_margin
-        left, passed = self._until - self.now(), time.monotonic_ns() - self._began
+        left, passed = self._until - self.now(), self.steady() - self._began
         # Robot time may have jumped, or stand still.
         if not (0 <= left <= longest and passed <= longest):
             return False
@@ -112,13 +116,13 @@ class Sender:
 
     def insist(self) -> None:
         """Send what was sent last again and again for a while, because this node ends."""
-        end = time.monotonic_ns() + FAREWELL
-        while self._sent is not None and time.monotonic_ns() < end:
-            time.sleep(AGAIN / 1e9)
+        end = self.steady() + FAREWELL
+        while self._sent is not None and self.steady() < end:
+            self._sleep(AGAIN / 1e9)
             self._repeat(self._sent)
         self._sent = None
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
-        self._sent, self._until, self._began = message, until, time.monotonic_ns()
+        self._sent, self._until, self._began = message, until, self.steady()
         self._wake()

@@ -96,9 +96,7 @@ PARAMETERS = [
         description='Reject NaN and infinity; the real controller has no such check, and commands them.',
     ),
 ]  # fmt: skip
-SETTINGS = tuple(
-    p.name.removeprefix('controller.') for p in PARAMETERS if p.name not in (NAME, ACTIVE, LOSS, SCALING)
-)
+SETTINGS = tuple(p.name.removeprefix('controller.') for p in PARAMETERS if p.name not in (NAME, ACTIVE, LOSS, SCALING))
 
 
 class LossyLink:
@@ -136,9 +134,7 @@ def serve(node: ManagedNode, joints: tuple[str, ...]) -> ControllerParameters | 
         return None
     parameters = parameters_of(joints, make_controller(node, joints).spec)
     # With a clock of its own, the robot and its controller are in simulated time.
-    return ControllerParameters(
-        node, node.value(NAME), parameters, use_sim_time=node.value('publish_clock')
-    )
+    return ControllerParameters(node, node.value(NAME), parameters, use_sim_time=node.value('publish_clock'))
 
 
 def command_of(message: JointTrajectory) -> TrajectoryCommand:

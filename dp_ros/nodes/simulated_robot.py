@@ -97,9 +97,7 @@ class SimulatedRobotNode(ManagedNode):
             raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
         self._world = make_world(self.value('world'), disturbance=self.value('disturbance'))
         self._controller_node = simulated_controller.serve(self, self._world.joints)
-        self._outputs = RobotOutputs(
-            self, self._world, camera=self.value('camera'), clock=self.value('publish_clock')
-        )
+        self._outputs = RobotOutputs(self, self._world, camera=self.value('camera'), clock=self.value('publish_clock'))
 
     def activate(self) -> None:
         """Begin an episode with the parameter `seed`, and let time run."""

@@ -91,9 +91,7 @@ class Aligner:
             ages[name] = age or ages[name]
         keep = max(ages.values()) + self.wait + 10 * self.control_dt
         self.buffers = {
-            s.name: StreamBuffer(
-                s.name, ages[s.name], keep, strictness.max_frozen if isinstance(s, ImageStream) else 0
-            )
+            s.name: StreamBuffer(s.name, ages[s.name], keep, strictness.max_frozen if isinstance(s, ImageStream) else 0)
             for s in task.streams
         }
 

@@ -139,9 +139,7 @@ def compare(settings: Settings, expected: Expected) -> list[Finding]:
     findings = [Finding(what=n, got=settings[n], allowed=WORDS[kinds[n]], because=why, fatal=False) for n in odd]
     if 'joints' not in settings:
         why = 'it is no joint_trajectory_controller, so what it does with a trajectory was not checked'
-        findings.append(
-            Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=False)
-        )
+        findings.append(Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=False))
     rules = (_joints, _interfaces, _ends, _replacement, _timing, _tolerances)
     usual = {name: value for name, value in settings.items() if name not in odd}
     findings += [finding for rule in rules for finding in rule(usual, expected)]
@@ -243,9 +241,7 @@ def _timing(settings: Settings, expected: Expected) -> Iterator[Finding]:
     factor = settings.get('speed_scaling.initial_scaling_factor', 1.0)
     if factor != 1.0:
         why = 'every message starts on the true time again, with a jump'
-        yield Finding(
-            what='speed_scaling.initial_scaling_factor', got=factor, allowed='1.0', because=why, fatal=True
-        )
+        yield Finding(what='speed_scaling.initial_scaling_factor', got=factor, allowed='1.0', because=why, fatal=True)
     interface = settings.get('speed_scaling.state_interface', '')
     if interface:
         why = 'keep the speed at 100 %: below, every message starts on the true time again, with a jump'
@@ -264,9 +260,7 @@ def _timeout(settings: Settings, expected: Expected) -> Iterator[Finding]:
     needed = max(expected.control_dt, expected.splice_margin - expected.tail)
     if timeout < needed:
         why = 'it holds the measured position before a message that is a step late can come, and then jumps'
-        yield Finding(
-            what='cmd_timeout', got=timeout, allowed=f'0 or {needed:.6g} s or more', because=why, fatal=True
-        )
+        yield Finding(what='cmd_timeout', got=timeout, allowed=f'0 or {needed:.6g} s or more', because=why, fatal=True)
 
 
 def _tolerances(settings: Settings, expected: Expected) -> Iterator[Finding]:

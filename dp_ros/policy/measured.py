@@ -79,9 +79,7 @@ class MeasuredStates:
         places = np.array(positions, dtype=np.float64)
         if last is not None:
             places = beside(places, last.positions, self._continuous)
-        self._states.append(
-            MeasuredState(stamp=stamp, positions=places, velocities=np.array(speeds, dtype=np.float64))
-        )
+        self._states.append(MeasuredState(stamp=stamp, positions=places, velocities=np.array(speeds, dtype=np.float64)))
         while self._states[0].stamp < stamp - KEPT:
             self._states.popleft()
 

@@ -186,4 +186,3 @@ class _Attempt:
             # Acceleration falls with 1 / T^2 from rest and with 1 / T in motion: this converges for both.
             self.lead = round(1.01 * int(self.times()[0] - self.start) * float(faster.max()) ** 1.5)
         return True
-

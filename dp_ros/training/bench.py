@@ -140,9 +140,7 @@ def steps_for(bundle: Bundle, asked: Sequence[int] | None) -> tuple[int, ...]:
 def measure(subject: Subject, steps: int, threads: int, settings: BenchSettings) -> dict[str, Any]:
     """Return one combination's times by contender [ms], the ratios to dp_ros's own, and who was left out, and why."""
     torch.set_num_threads(threads)
-    made = {
-        name: make_chunk(name, subject, steps, threads) for name in dict.fromkeys((OWN, *settings.contenders))
-    }
+    made = {name: make_chunk(name, subject, steps, threads) for name in dict.fromkeys((OWN, *settings.contenders))}
     runs = {name: chunk for name, chunk in made.items() if not isinstance(chunk, str)}
     times = take_turns(runs, settings.rounds, settings.seconds)
     return {
@@ -157,9 +155,7 @@ def measure(subject: Subject, steps: int, threads: int, settings: BenchSettings)
     }
 
 
-def take_turns(
-    runs: Mapping[str, Callable[[], object]], rounds: int, seconds: float
-) -> dict[str, list[float]]:
+def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Call each in turn, and return what each call took [s], by name."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(WARM_UP):

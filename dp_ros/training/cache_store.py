@@ -194,5 +194,3 @@ def _load(folder: Path, group: Any, saved: Any, streams: Sequence[str]) -> Episo
 def _safe(stream: str) -> str:
     """Return a stream's name as a name of a folder."""
     return ''.join(c if c.isalnum() or c in '-_' else f'%{ord(c):02x}' for c in stream)
-
-

@@ -157,9 +157,7 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     return 0
 
 
-def _pictures(
-    world: World, scene: Scene, settings: DenoisingSettings, ways: Sequence[np.ndarray]
-) -> np.ndarray:
+def _pictures(world: World, scene: Scene, settings: DenoisingSettings, ways: Sequence[np.ndarray]) -> np.ndarray:
     """Return the frames (N, H, W, 3); ``ways`` are x_k of each panel, (calls + 1, chunks, P, A)."""
     world.set_scene(scene)
     empty = world.render_large(HEIGHT)

@@ -124,9 +124,7 @@ def read_episode(
         marks = {t: set(cut_types(cut, t, cut_by.get(t, ''))) for t in cut_topics(cut)}
         messages = bag.messages({**wanted_topics(task), **marks})
         try:
-            return episodes_from_messages(
-                bag.name, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames
-            )
+            return episodes_from_messages(bag.name, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames)
         except DataError as error:
             where = f'bag {bag.path}'
             raise error if where in str(error) else DataError(f'{where}: {error}') from error

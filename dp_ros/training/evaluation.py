@@ -124,9 +124,7 @@ class _Episode:
 
     def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
-        self.robot = SimulatedRobot(
-            runner.world, start=START, camera=runner.camera, camera_rate=runner.camera_rate
-        )
+        self.robot = SimulatedRobot(runner.world, start=START, camera=runner.camera, camera_rate=runner.camera_rate)
         self.robot.reset(seed)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)

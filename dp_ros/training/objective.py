@@ -28,9 +28,7 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
     )
 
 
-def squared_error(
-    prediction: Tensor, target: Tensor, weights: Tensor | None, counted: Tensor | None = None
-) -> Tensor:
+def squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None, counted: Tensor | None = None) -> Tensor:
     """Return the mean squared error of (B, P, A), weighted by (B, P), of the actions that are ``counted`` (B, P, 1)."""
     if weights is None and counted is None:
         return torch.nn.functional.mse_loss(prediction, target)

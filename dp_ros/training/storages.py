@@ -49,9 +49,7 @@ def of_file(name: str) -> Iterator[None]:
         raise DataError(f'{where}{error}') from error
     except Exception as error:
         reason = f'{type(error).__name__}: {one_line(str(error))}'
-        raise DataError(
-            f'{where}damaged, cut short or of no known format ({reason}); allowed a whole bag'
-        ) from error
+        raise DataError(f'{where}damaged, cut short or of no known format ({reason}); allowed a whole bag') from error
 
 
 def late(topic: str, received: object) -> DataError:

@@ -58,9 +58,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate <= MOST_ROWS_A_SECOND:
-            raise DataError(
-                f'{self.name}: got {self.rate:g} rows/s, allowed more than 0, up to {MOST_ROWS_A_SECOND:g}'
-            )
+            raise DataError(f'{self.name}: got {self.rate:g} rows/s, allowed more than 0, up to {MOST_ROWS_A_SECOND:g}')
 
 
 def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:

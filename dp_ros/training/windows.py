@@ -36,9 +36,7 @@ def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
     """Return every training window of an episode, as the policy would have got it."""
     observed, _ = window_indices(len(episode.stamps), task)
-    return [
-        Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in episode.streams.items()}) for i in observed
-    ]
+    return [Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in episode.streams.items()}) for i in observed]
 
 
 def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:

@@ -18,8 +18,6 @@ from rclpy.serialization import serialize_message
 from dp_ros import messages
 from dp_ros.config import JointStream
 from dp_ros.errors import DpRosError
-from dp_ros.nodes import motion as motion_module
-from dp_ros.nodes import sender as sender_module
 from dp_ros.nodes.command_topics import Around
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.motion import Motion, Parts
@@ -125,10 +123,6 @@ class Product:
         self.motion: Motion | None = None
         self.again_at: int | None = None  # [ns, steady]
         self._sources = SourceWatch(RESTARTS)
-        # The modules' clock that no one sets is the simulation's.
-        clock = SimpleNamespace(monotonic_ns=lambda: time.steady, sleep=self._slept)
-        for module in (motion_module, sender_module):
-            vars(module)['time'] = clock
         self.planner = self._planner()
         self.activate()
 
@@ -170,7 +164,14 @@ class Product:
             permission=SimpleNamespace(fault=lambda: None),
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
             sender=Sender(
-                self.planner, self._prepared, self._sent, self._time.robot, repeat=self._sent, wake=self._wake
+                self.planner,
+                self._prepared,
+                self._sent,
+                self._time.robot,
+                steady=lambda: self._time.steady,
+                sleep=self._slept,
+                repeat=self._sent,
+                wake=self._wake,
             ),
             sources=[SimpleNamespace(fault=partial(self.graph.second, topic)) for topic in ('action_chunk', 'enable')],
             say=self.said.append,

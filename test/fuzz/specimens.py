@@ -20,9 +20,7 @@ from dp_ros.policy.urdf import read_urdf
 
 JOINTS = ('a', 'b')
 ARM = JointStream(name='arm', topic='observation.state', joints=JOINTS, units=('rad', 'rad'), max_age=0.2)
-ACTION = ActionSpec(
-    topic='/command', source='joint_state', source_topic='action', joints=JOINTS, units=('rad', 'rad')
-)
+ACTION = ActionSpec(topic='/command', source='joint_state', source_topic='action', joints=JOINTS, units=('rad', 'rad'))
 TASK = TaskSpec(streams=(ARM,), action=ACTION, control_dt=0.1)
 SEEING = replace(TASK, streams=(ARM, ImageStream(name='top', topic='top', height=16, width=16, compressed=True)))
 COUNT = 12

@@ -107,7 +107,7 @@ def test_a_publisher_that_is_started_again_keeps_its_latch(respawn, composed):
     kept = {name: module._kept(context, name) for name in executables}
     publisher = executables[-1]
     assert {name for name, files in kept.items() if files} == ({publisher} if respawn == 'true' else set())
-    for (*_, below) in (file for files in kept.values() for file in files):
+    for *_, below in (file for files in kept.values() for file in files):
         (node,) = yaml.safe_load((PATH.parents[1] / below.lstrip('/')).read_text()).items()
         assert node == ('/**/trajectory_publisher', {'ros__parameters': {'keep_latch': True}})
 

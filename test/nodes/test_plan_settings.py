@@ -75,9 +75,7 @@ def test_without_a_urdf_something_must_be_said_of_each_joint(ros):
 
 
 def test_deceleration_is_that_of_acceleration_unless_it_is_given(ros):
-    node = publisher(
-        ros, limits__a__acceleration=3.0, limits__b__acceleration=4.0, limits__b__deceleration=6.0
-    )
+    node = publisher(ros, limits__a__acceleration=3.0, limits__b__acceleration=4.0, limits__b__deceleration=6.0)
     limits = read_limits(node, JOINTS)
     assert (limits.acceleration, limits.deceleration) == ((3.0, 4.0), (3.0, 6.0))
 

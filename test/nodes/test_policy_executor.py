@@ -43,7 +43,6 @@ from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 pytestmark = pytest.mark.ros
 
 
-
 def load_tiny() -> ModuleType:
     """Return test/tiny_bundle.py."""
     path = Path(__file__).parents[1] / 'tiny_bundle.py'

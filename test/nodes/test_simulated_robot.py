@@ -261,9 +261,7 @@ def test_pictures_are_drawn_for_whoever_looks(ros, monkeypatch):
 
 
 @pytest.mark.parametrize(('late', 'clock', 'left_out'), [(150, False, 1), (50, False, 0), (150, True, 0)])
-def test_pictures_are_left_out_while_steps_are_late_unless_it_makes_the_time(
-    ros, monkeypatch, late, clock, left_out
-):
+def test_pictures_are_left_out_while_steps_are_late_unless_it_makes_the_time(ros, monkeypatch, late, clock, left_out):
     live = Live(ros, publish_clock=clock)
     ros.wait(lambda: live.images, 'a picture')
     live.node.trigger_deactivate()

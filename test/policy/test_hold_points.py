@@ -14,9 +14,7 @@ from dp_ros.policy.trajectory import Trajectory
 @pytest.mark.parametrize(('velocity', 'acceleration'), [(9.0, 2.0), (0.3, 50.0), (2.0, 20.0)])
 @pytest.mark.parametrize('held', [0.0, 1.5])
 def test_the_way_to_a_beginning_is_within_the_limits(velocity, acceleration, held):
-    limits = JointLimits(
-        joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(velocity,), acceleration=(acceleration,)
-    )
+    limits = JointLimits(joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(velocity,), acceleration=(acceleration,))
     points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
     point = points.begin(np.zeros(1), [np.array([held])])
     assert isinstance(point, Trajectory)

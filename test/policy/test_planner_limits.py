@@ -100,9 +100,7 @@ def answer(planner, kind, actions, stamp, now):
         return planner.home(now, np.array([0.2, -0.4]), duration=0.5)
     # Velocities are for others to read, whatever they are.
     velocities = np.full((len(actions), 2), 1e3) if len(actions) % 2 else None
-    chunk = Chunk(
-        stamp=stamp, control_dt=DT, joints=JOINTS, actions=np.zeros((len(actions), 2)), velocities=velocities
-    )
+    chunk = Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=np.zeros((len(actions), 2)), velocities=velocities)
     # Numbers that a chunk would refuse get in behind its back.
     object.__setattr__(chunk, 'actions', np.array(actions, dtype=float))
     outcome = planner.accept(chunk, now)

@@ -53,14 +53,18 @@ def test_limits_are_read_in_the_joints_order_and_the_mimics_count():
 def test_the_stricter_limit_of_two_counts():
     urdf = parse_urdf(ARM).limits(('j1',))
     other = JointLimits(joints=('j1',), lower=(-2.0,), upper=(1.0,), velocity=(9.0,), acceleration=(4.0,), jerk=(7.0,))
-    assert urdf.stricter(other) == other.stricter(urdf) == JointLimits(
-        joints=('j1',),
-        lower=(-1.4,),
-        upper=(1.0,),
-        velocity=(1.5,),
-        acceleration=(4.0,),
-        deceleration=(4.0,),
-        jerk=(7.0,),
+    assert (
+        urdf.stricter(other)
+        == other.stricter(urdf)
+        == JointLimits(
+            joints=('j1',),
+            lower=(-1.4,),
+            upper=(1.0,),
+            velocity=(1.5,),
+            acceleration=(4.0,),
+            deceleration=(4.0,),
+            jerk=(7.0,),
+        )
     )
 
 

@@ -101,4 +101,3 @@ def test_a_chunk_that_dips_behind_its_sixth_step_is_followed_up_to_there(step: i
     assert chunk.actions.shape[0] - step <= planned.left_out_steps <= chunk.actions.shape[0] - 6
     assert planner.options.workspace is not None
     assert planner.options.workspace.left(planned.trajectory) is None
-

@@ -31,9 +31,7 @@ TYPES = rosbags_types()
 
 def state(received: int, position: Any, *, stamp: int | None = None, topic: str = '/joint_states', name: Any = JOINTS
           ) -> Stamped:  # fmt: skip
-    msg = messages.to_joint_state(
-        stamp=received if stamp is None else stamp, name=name, position=position, types=TYPES
-    )
+    msg = messages.to_joint_state(stamp=received if stamp is None else stamp, name=name, position=position, types=TYPES)
     return topic, received, msg
 
 

@@ -45,12 +45,7 @@ def test_nothing_asked_for_changes_nothing():
 def test_a_shift_moves_pixels_by_whole_places():
     before, after = images()[0, 0], changed(shift=2)[0, 0]
     inner = after[:, 2:-2, 2:-2]
-    found = [
-        (y, x)
-        for y in range(5)
-        for x in range(5)
-        if torch.equal(inner, before[:, y : y + 16, x : x + 20])
-    ]
+    found = [(y, x) for y in range(5) for x in range(5) if torch.equal(inner, before[:, y : y + 16, x : x + 20])]
     assert len(found) == 1
 
 

@@ -55,9 +55,7 @@ def same(path: Path, messages: Iterable[Stamped], other: Path) -> None:
 
 
 def set_back(seconds: float) -> list[Stamped]:
-    return [
-        (topic, t - int(seconds * SECOND) if t >= T0 + 2 * SECOND else t, message) for topic, t, message in made()
-    ]
+    return [(topic, t - int(seconds * SECOND) if t >= T0 + 2 * SECOND else t, message) for topic, t, message in made()]
 
 
 SET_BACK = (

@@ -38,9 +38,7 @@ def pictures(seconds: float, seed: int, start: int = T0) -> list[Stamped]:
     for i in range(int(30 * seconds)):
         t = start + i * 33 * MS
         pixels = rng.integers(256, size=(12, 16, 3), dtype=np.uint8) * np.uint8(i > 5)
-        msg = messages.to_compressed_image(
-            stamp=t, pixels=pixels, frame_id='c', encoding='png', types=rosbags_types()
-        )
+        msg = messages.to_compressed_image(stamp=t, pixels=pixels, frame_id='c', encoding='png', types=rosbags_types())
         made.append(('/camera', t, msg))
     return made
 

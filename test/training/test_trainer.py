@@ -144,9 +144,7 @@ def test_whole_episodes_are_held_out():
 
 @pytest.mark.parametrize('half', [True, False])
 def test_an_exported_bundle_gives_the_networks_numbers(uninterrupted, tmp_path, half):
-    bundle = export_run(
-        uninterrupted, tmp_path / 'bundle', weights='float16' if half else 'float32', torchscript=True
-    )
+    bundle = export_run(uninterrupted, tmp_path / 'bundle', weights='float16' if half else 'float32', torchscript=True)
     parity = bundle.parity()
     for name in ('onnxruntime', 'torchscript'):
         backend = open_backend(load_bundle(bundle.folder), backend=name)
@@ -224,9 +222,7 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
 
 
 def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        'dp_ros.training.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0}
-    )
+    monkeypatch.setattr('dp_ros.training.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0})
     monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
     Trainer(settings, episodes(), tmp_path / 'run').run()
