@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dp_ros.config import ImageStream, JointStream, Stream
+from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 
 def describe(path: Path) -> str:

@@ -119,7 +119,7 @@ def _forbidden(module: str, imported: Import, reads_bags: bool) -> str | None:
     if package in ROS:
         return None if part == 'nodes' else 'ROS lives in nodes'
     if is_message_package(package):
-        allowed = part == 'nodes' or module == 'dp_ros.messages' or reads_bags
+        allowed = part == 'nodes' or module == 'dp_ros.messages.encoding' or reads_bags
         return None if allowed else 'message types live in nodes, messages.py and what reads bags'
     if package == 'torch':
         allowed = part in ('networks', 'training') or (module == 'dp_ros.policy.backends' and imported.lazy)
@@ -154,7 +154,7 @@ def test_module_imports_only_what_it_may(module: str) -> None:
         ('dp_ros.policy.planner', 'import rclpy'),
         ('dp_ros.policy.planner', 'from sensor_msgs.msg import JointState'),
         ('dp_ros.policy.planner', 'import importlib\nimportlib.import_module("trajectory_msgs.msg")'),
-        ('dp_ros.decoding', 'from sensor_msgs.msg import JointState'),
+        ('dp_ros.messages.decoding', 'from sensor_msgs.msg import JointState'),
         ('dp_ros.simulation.robot', 'from rclpy.node import Node'),
         ('dp_ros.simulation.robot', 'from std_srvs.srv import Trigger'),
         ('dp_ros.networks.unet1d', 'from dp_ros.training.trainer import Trainer'),
@@ -175,7 +175,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
     [
         ('dp_ros.policy.backends', 'def f():\n    import torch'),
         ('dp_ros.policy.backends', 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch'),
-        ('dp_ros.messages', 'from sensor_msgs.msg import JointState'),
+        ('dp_ros.messages.encoding', 'from sensor_msgs.msg import JointState'),
         ('dp_ros.training.bags', 'import rosbags\nfrom sensor_msgs.msg import JointState'),
         ('dp_ros.cli', 'def f():\n    from dp_ros.nodes.demo import run_demo'),
     ],

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dp_ros import images, messages
-from dp_ros.config import ImageStream, JointStream, PoseStream, Stream
 from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding as messages
+from dp_ros.messages import images
 from dp_ros.policy.trajectory import Trajectory
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
 from dp_ros.training.bag_types import deserialize, rosbags_types
 
 STAMP = 1_700_000_000_123_456_789

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.policy.bundle import Parity, input_shapes, write_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 
 JOINTS = ('pusher_x', 'pusher_y')
 TASK = TaskSpec(

@@ -34,7 +34,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    from dp_ros.outside import MOST_JSON, from_json, read_bytes
+    from dp_ros.bounded_files import MOST_JSON, from_json, read_bytes
 
     try:
         summary = from_json(read_bytes(path, MOST_JSON), finite=False)

@@ -20,8 +20,8 @@ def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
 
 
 def _export_lerobot(options: argparse.Namespace) -> int:
-    from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.task.spec import read_yaml
     from dp_ros.training.broken_recordings import Broken
     from dp_ros.training.lerobot_export import export_lerobot
     from dp_ros.training.settings import TrainSettings

@@ -12,7 +12,7 @@ from dp_ros.commands.common import WORLDS, bundle_and_world, bundle_arguments, c
 from dp_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dp_ros.config import TaskSpec
+    from dp_ros.task.spec import TaskSpec
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:
@@ -55,9 +55,9 @@ def add_record(commands: argparse._SubParsersAction) -> None:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from dp_ros.config import read_yaml
     from dp_ros.nodes.record import RecordSettings, run_record
     from dp_ros.paths import locate
+    from dp_ros.task.spec import read_yaml
     from dp_ros.training.bags import BagWriter
     from dp_ros.training.settings import TrainSettings
 
@@ -91,8 +91,8 @@ def add_check_bag(commands: argparse._SubParsersAction) -> None:
 
 
 def _check_bag(options: argparse.Namespace) -> int:
-    from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.task.spec import read_yaml
     from dp_ros.training.check_bag import CheckSettings, check_bags
     from dp_ros.training.cuts import BY_FILE
     from dp_ros.training.settings import TrainSettings
@@ -118,8 +118,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.task.spec import read_yaml
     from dp_ros.training.broken_recordings import Broken
     from dp_ros.training.first_process import is_first_process
     from dp_ros.training.settings import TrainSettings
@@ -225,8 +225,8 @@ def add_bench_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench_train(options: argparse.Namespace) -> int:
-    from dp_ros.config import read_yaml
     from dp_ros.paths import locate
+    from dp_ros.task.spec import read_yaml
     from dp_ros.training.bench_train import BenchTrainSettings, run_bench_train
     from dp_ros.training.settings import TrainSettings
 

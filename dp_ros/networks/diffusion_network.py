@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.encoder import ObservationEncoder
 from dp_ros.networks.mlp import ChunkMlp
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.networks.transformer import ChunkTransformer
 from dp_ros.networks.unet1d import Unet1d
+from dp_ros.task.spec import TaskSpec
 
 
 class DiffusionNetwork(nn.Module):

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dp_ros.config import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.networks.resnet import ResNet18, SpatialSoftmax, load_weights
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 
 
 class CameraEncoder(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import OK
 from dp_ros.nodes.inference import Prediction
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, LEDGER
@@ -50,7 +50,7 @@ class ChunkOutlet:
         if self._node.exchange is not None:
             self._node.exchange.send(CHUNK, prediction.chunk)
         if self._heard(self._chunks):
-            self._chunks.publish(messages.chunk_to_message(prediction.chunk))
+            self._chunks.publish(encoding.chunk_to_message(prediction.chunk))
 
     def give_way(self) -> None:
         """Leave the interpreter to the publisher of the same process until its trajectory is out."""

@@ -17,7 +17,7 @@ import numpy as np
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
-from dp_ros.messages import stamp_of
+from dp_ros.messages.encoding import stamp_of
 from dp_ros.nodes.diagnostics import OK, WARN
 from dp_ros.nodes.lifecycle import ManagedNode
 

@@ -15,7 +15,7 @@ from sensor_msgs.msg import JointState
 from tqdm import tqdm
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.session import Session
 from dp_ros.simulation.film import Frame, write_gif
@@ -32,7 +32,7 @@ class Film:
         self._names = joints
         self._joints: tuple[float, ...] | None = None
         self._poses: dict[str, Pose] = {}
-        self._command: messages.TrajectoryFields | None = None
+        self._command: encoding.TrajectoryFields | None = None
         self._now = 0
         self.frames: list[Frame] = []
         self.seed = 0
@@ -45,14 +45,14 @@ class Film:
     def _on_joints(self, message: JointState) -> None:
         by_name = dict(zip(message.name, message.position, strict=True))
         self._joints = tuple(by_name[name] for name in self._names)
-        self._now = messages.stamp_of(message)
+        self._now = encoding.stamp_of(message)
 
     def _on_pose(self, name: str, message: PoseStamped) -> None:
         p, q = message.pose.position, message.pose.orientation
         self._poses[name] = Pose(position=(p.x, p.y, p.z), orientation=(q.x, q.y, q.z, q.w))
 
     def _on_command(self, message: JointTrajectory) -> None:
-        self._command = messages.trajectory_value(message)
+        self._command = encoding.trajectory_value(message)
 
     def take(self) -> None:
         """Take a picture if the last one is a tenth of a second old."""

@@ -16,15 +16,15 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
-from dp_ros.config import JointStream, PoseStream, Unit
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import ERROR, OK
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
 from dp_ros.simulation.world import Expert, Pose
 from dp_ros.simulation.worlds import JOINTS, WORLDS, make_expert
+from dp_ros.task.spec import JointStream, PoseStream, Unit
 
 BLOCK = PoseStream(name='block', topic='block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
 PARAMETERS = [
@@ -120,7 +120,7 @@ class Demonstrator(ManagedNode):
 
     def _see(self, stream: JointStream | PoseStream, message: Any) -> None:
         try:
-            self._newest[stream.name] = messages.stamp_of(message), messages.decode(stream, message)
+            self._newest[stream.name] = encoding.stamp_of(message), encoding.decode(stream, message)
         except DataError as error:
             self._refuse(str(error))
             return
@@ -134,7 +134,7 @@ class Demonstrator(ManagedNode):
         block = self._newest['block'][1].tolist()
         pose = Pose(position=tuple(block[:3]), orientation=tuple(block[3:]))
         command = self._expert.trajectory(tick * self._control_dt, joints, {'block': pose})
-        self._publisher.publish(messages.to_joint_trajectory(command))
+        self._publisher.publish(encoding.to_joint_trajectory(command))
         self._commands += 1
 
 

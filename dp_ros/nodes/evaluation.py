@@ -14,7 +14,6 @@ import numpy as np
 import rclpy
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.nodes.observation_buffer import aligned_type
 from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
@@ -23,6 +22,7 @@ from dp_ros.paths import share_folder
 from dp_ros.policy.bundle import Bundle
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.worlds import check_world
+from dp_ros.task.spec import ImageStream
 
 SILENCE_SECONDS = 20.0  # without a word from the robot
 LOOK_SECONDS = 1.0  # for others on the command topic

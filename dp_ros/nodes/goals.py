@@ -9,15 +9,15 @@ import numpy as np
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import String
 
-from dp_ros.config import GoalPose, Instruction
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, listed
-from dp_ros.goals import GoalSpec
-from dp_ros.messages import decode, type_of
+from dp_ros.messages.encoding import decode, type_of
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode
 from dp_ros.nodes.observation_buffer import below_namespace, message_type
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.goals import check_goal_pose, missing_goals
+from dp_ros.task.goals import GoalSpec
+from dp_ros.task.spec import GoalPose, Instruction
 
 _DURABILITIES = (QoSDurabilityPolicy.VOLATILE, QoSDurabilityPolicy.TRANSIENT_LOCAL)
 

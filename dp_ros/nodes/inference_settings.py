@@ -9,7 +9,6 @@ from typing import Any, get_args
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError
-from dp_ros.goals import GoalSpec
 from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
@@ -18,6 +17,7 @@ from dp_ros.policy.continuity import Continuity, check_continuity, check_start
 from dp_ros.policy.pace import Cost, check_deadline, step_choices
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.providers import ProviderName
+from dp_ros.task.goals import GoalSpec
 
 PARAMETERS = [
     BUNDLE,

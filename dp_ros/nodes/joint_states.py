@@ -15,13 +15,13 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 
-from dp_ros import messages
-from dp_ros.config import JointStream
 from dp_ros.errors import DataError, DpRosError
+from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import OK, WARN, Diagnostics
 from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.measured import MeasuredState, Plausibility
+from dp_ros.task.spec import JointStream
 
 STATUS = 'joint states'
 SEVERAL = 5
@@ -171,12 +171,12 @@ class JointStates:
         message = deserialize_message(serialized, JointState)
         if not set(self._stream.joints).intersection(message.name):
             return None
-        positions = messages.decode(self._stream, message)
+        positions = encoding.decode(self._stream, message)
         speeds = 0.0 * positions
         if len(message.velocity) == len(message.name):
             with suppress(DataError):  # positions tell as much
-                speeds = messages.decode(self._speeds, message)
-        return MeasuredState(stamp=messages.stamp_of(message) or arrival, positions=positions, velocities=speeds)
+                speeds = encoding.decode(self._speeds, message)
+        return MeasuredState(stamp=encoding.stamp_of(message) or arrival, positions=positions, velocities=speeds)
 
     def report(self, diagnostics: Diagnostics, now: int) -> None:
         """Say how often joint states come and how old the newest good one is."""

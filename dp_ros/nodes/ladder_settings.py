@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.latch_store import LatchStore, latch_file
@@ -14,6 +13,7 @@ from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.ladder import Ladder
 from dp_ros.policy.limits import JointLimits
 from dp_ros.policy.rungs import Thresholds
+from dp_ros.task.spec import TaskSpec
 
 LONGEST = 3600.0  # [s]
 LATCH_SECONDS = 3.0  # from hold to latched, where the parameter is 0

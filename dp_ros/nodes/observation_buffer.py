@@ -15,10 +15,9 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from dp_ros import messages
-from dp_ros.config import ImageStream, JointStream, Stream, TaskSpec
 from dp_ros.data import Observation
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
 from dp_ros.nodes import garbage
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.intra_process import OBSERVATION
@@ -31,7 +30,8 @@ from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_s
 from dp_ros.paths import locate
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle import Bundle, load_bundle
-from dp_ros.policy.speed import FASTEST, SLOWEST, at_speed
+from dp_ros.task.policy_speed import FASTEST, SLOWEST, at_speed
+from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
 BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
 POLICY_SPEED = Param(
@@ -169,14 +169,14 @@ class ObservationBuffer(ManagedNode):
         self.counts['received'] += 1
         health.arrived(now)
         try:
-            value = messages.decode(stream, message)
+            value = encoding.decode(stream, message)
         except DataError as error:
             health.decoded(f'{health.topic}: {error}')
             self.counts['undecodable'] += 1
             self.get_logger().error(health.fault, throttle_duration_sec=WARN_PERIOD)
             return
         health.decoded('')
-        stamp = messages.stamp_of(message) or now
+        stamp = encoding.stamp_of(message) or now
         if self._aligner.push(stream.name, stamp, now, value):
             self._remember(stream, stamp, now, message)
         self._advance(now)
@@ -259,7 +259,7 @@ class ObservationBuffer(ManagedNode):
         for stream in streams:
             if isinstance(stream, ImageStream):
                 pixels = observation.streams[stream.name]
-                message = messages.to_image(stamp=observation.stamp, pixels=pixels, frame_id='')
+                message = encoding.to_image(stamp=observation.stamp, pixels=pixels, frame_id='')
             else:
                 source = observation.stamp - observation.ages[stream.name]
                 message = next(m for s, m in self._originals[stream.name] if s == source)

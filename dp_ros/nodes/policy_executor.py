@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros import messages
-from dp_ros.config import ImageStream, Stream
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.messages import encoding
 from dp_ros.nodes.chunk_outlet import PREDICTED, ChunkOutlet
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN
 from dp_ros.nodes.endpoints import SingleSource, first_fault
@@ -27,6 +26,7 @@ from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import ImageStream, Stream
 
 STATUS = 'inference'
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
@@ -177,9 +177,9 @@ class PolicyExecutor(ManagedNode):
 
     def _receive(self, stream: Stream, message: Any) -> None:
         assert self._bundle is not None
-        stamp = messages.stamp_of(message)
+        stamp = encoding.stamp_of(message)
         try:
-            value = messages.decode(stream, message)
+            value = encoding.decode(stream, message)
         except DataError as error:
             self._refused += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)

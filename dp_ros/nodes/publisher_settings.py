@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.command_topics import CommandTopics
@@ -18,6 +17,7 @@ from dp_ros.nodes.plan_settings import PATTERNS as PLAN_PATTERNS
 from dp_ros.nodes.queries import get_parameters
 from dp_ros.policy.controller_settings import Expected
 from dp_ros.policy.outputs import Output
+from dp_ros.task.spec import TaskSpec
 
 PARAMETERS = [*PLAN_PARAMETERS, *CONTROLLER_PARAMETERS, *LADDER_PARAMETERS]
 PATTERNS = {**PLAN_PATTERNS, **HOME_PATTERN}

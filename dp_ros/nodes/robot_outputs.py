@@ -12,7 +12,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import OK
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.nodes.parameters import Param
@@ -88,7 +88,7 @@ class RobotOutputs:
             kind = JOINTS
         else:
             kind = reading.name if isinstance(reading, PoseReading) else reading.camera
-        message = messages.reading_to_message(reading, frame_id=self._frame_id)
+        message = encoding.reading_to_message(reading, frame_id=self._frame_id)
         self._publishers[kind].publish(message)
 
     def tell_episode(self, episode: EpisodeStatus) -> None:

@@ -9,7 +9,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.messages import stamp_of
+from dp_ros.messages.encoding import stamp_of
 from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameters import Param

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dp_ros.config import Stream
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameters import Param, overrides
 from dp_ros.policy.alignment import Strictness
+from dp_ros.task.spec import Stream
 
 TOPICS, MAX_AGE = 'topics.', 'max_age.'
 LONGEST = 60.0  # [s]

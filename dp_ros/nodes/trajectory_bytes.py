@@ -14,8 +14,8 @@ from struct import Struct, pack
 from rclpy.serialization import deserialize_message, serialize_message
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
 from dp_ros.data import NANOSECONDS
+from dp_ros.messages import encoding
 from dp_ros.policy.trajectory import Trajectory
 
 ENCODING = b'\x00\x01\x00\x00'  # CDR, little endian
@@ -32,7 +32,7 @@ class TrajectoryBytes:
         """Return the message's bytes."""
         if self._understood:
             return trajectory_bytes(trajectory)
-        message = messages.to_joint_trajectory(trajectory)
+        message = encoding.to_joint_trajectory(trajectory)
         if self._understood is None:
             self._understood = _read(trajectory_bytes(trajectory)) == message
         serialized: bytes = serialize_message(message)

@@ -21,10 +21,9 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
-from dp_ros.config import JointStream
 from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.messages import encoding
 from dp_ros.nodes import garbage, ladder_report
 from dp_ros.nodes.callback_errors import CallbackError
 from dp_ros.nodes.chunk_ledger import ChunkLedger
@@ -51,6 +50,7 @@ from dp_ros.policy.measured import MeasuredState
 from dp_ros.policy.outcome import Planned, Refused
 from dp_ros.policy.rungs import Cause, Reason
 from dp_ros.policy.trajectory import Trajectory
+from dp_ros.task.spec import JointStream
 
 FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
@@ -297,7 +297,7 @@ class TrajectoryPublisher(ManagedNode):
         most += sum(len(joint) + 16 for joint in task.action.joints)
         if len(message) > most:
             raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
-        return messages.chunk_from_message(deserialize_message(message, JointTrajectory), dt)
+        return encoding.chunk_from_message(deserialize_message(message, JointTrajectory), dt)
 
     def _on_begun(self, _: None) -> None:
         """Look around while the policy_executor of the same process makes a chunk."""

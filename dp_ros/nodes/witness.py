@@ -17,7 +17,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes.observation_buffer import below_namespace
 from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle import Bundle
@@ -80,7 +80,7 @@ class Witness:
 
     def _on_command(self, message: JointTrajectory) -> None:
         self.trajectories += 1
-        fields = messages.trajectory_value(message)
+        fields = encoding.trajectory_value(message)
         order = [fields.joints.index(joint) for joint in self._joints]
         sent = Trajectory(
             stamp=fields.stamp,

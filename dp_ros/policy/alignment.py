@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.policy.stream_buffer import Entry, StreamBuffer
+from dp_ros.task.spec import ImageStream, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,18 +28,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dp_ros.config import GoalPose, ImageStream, TaskSpec, parse, to_plain
+from dp_ros.bounded_files import inside, read_bytes, shown
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DataError, listed
-from dp_ros.outside import inside, read_bytes, shown
 from dp_ros.policy.files import naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.onnx_check import check_onnx
 from dp_ros.policy.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.parity import input_shapes as input_shapes
+from dp_ros.task.spec import GoalPose, ImageStream, TaskSpec, parse, to_plain
 
 SCHEMA_VERSION = 1
 MOST_NETWORK = 2**31 - 1

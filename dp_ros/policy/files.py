@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import MOST_JSON, from_json, open_regular, read_bytes
 from dp_ros.errors import BundleError, DataError, DpRosError
-from dp_ros.outside import MOST_JSON, from_json, open_regular, read_bytes
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dp_ros.config import ImageStream, JointStream, Stream
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import BundleError, DpRosError, listed
 from dp_ros.policy.bundle import Bundle
+from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 
 def check_fits(

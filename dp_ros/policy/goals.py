@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, check_shape, listed
 from dp_ros.policy.language import embed
 from dp_ros.policy.normalizer import Normalizer, normalize_image
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
 
 NO_GOAL = Goal()
 MARGIN = 0.5  # of a coordinate's range in training, on each side

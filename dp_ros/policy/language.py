@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.goals import TEXT_WIDTH
+from dp_ros.task.goals import TEXT_WIDTH
 
 
 @lru_cache(maxsize=256)

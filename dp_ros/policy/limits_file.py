@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dp_ros.bounded_files import from_yaml, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.outside import from_yaml, read_text, shown
 from dp_ros.policy.limits import MAGNITUDES, JointLimits
 
 KNOWN_KEYS = tuple(

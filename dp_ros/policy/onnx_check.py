@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from dp_ros.bounded_files import shown
 from dp_ros.errors import DataError
-from dp_ros.outside import shown
 
 Field = tuple[int, 'int | memoryview']
 """A field's number, and its value: a number, or the bytes of text, a message or packed numbers."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.config import GoalImage, ImageStream, TaskSpec
 from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
 from dp_ros.policy.files import read_npz
+from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'

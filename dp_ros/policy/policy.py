@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings, sample
@@ -20,7 +19,8 @@ from dp_ros.policy.goals import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, normalize_image
 from dp_ros.policy.parity import state_of
 from dp_ros.policy.relative import action_base
-from dp_ros.policy.speed import as_shown
+from dp_ros.task.policy_speed import as_shown
+from dp_ros.task.spec import ImageStream, TaskSpec
 
 MOST_GUIDANCE = 20.0
 MOST_SAMPLES = 64

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dp_ros.config import TaskSpec
+from dp_ros.task.spec import TaskSpec
 
 
 def action_base(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dp_ros.bounded_files import read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.outside import read_text, shown
 from dp_ros.policy.limits import MAGNITUDES
 from dp_ros.policy.robot_model import KINDS, MOVING, RobotModel, UrdfJoint
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream, Stream, TaskSpec
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
-from dp_ros.images import decode_compressed, decode_image
-from dp_ros.messages import IMAGE, JOINT_STATE
+from dp_ros.messages.encoding import IMAGE, JOINT_STATE
+from dp_ros.messages.images import decode_compressed, decode_image
+from dp_ros.task.spec import ImageStream, Stream, TaskSpec
 from dp_ros.training.actions import action_topic
 from dp_ros.training.audit_finding import some
 from dp_ros.training.audit_guess import guess_task

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.config import ImageStream, JointStream
 from dp_ros.data import NANOSECONDS
-from dp_ros.messages import JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.task.spec import ImageStream, JointStream
 from dp_ros.training.audit import Audit
 from dp_ros.training.audit_finding import Finding, some
 from dp_ros.training.audit_topics import TopicAudit

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.config import Stream
 from dp_ros.data import NANOSECONDS
-from dp_ros.messages import JOINT_TRAJECTORY
+from dp_ros.messages.encoding import JOINT_TRAJECTORY
+from dp_ros.task.spec import Stream
 from dp_ros.training.audit import Audit
 from dp_ros.training.audit_channel_findings import channel_findings
 from dp_ros.training.audit_finding import Finding, some

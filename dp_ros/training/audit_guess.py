@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
-from dp_ros.messages import COMPRESSED_IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.messages.encoding import COMPRESSED_IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.training.audit_topics import PICTURES
 from dp_ros.training.bag_types import deserialize
 from dp_ros.training.bags import BagReader

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream, JointStream, TaskSpec
 from dp_ros.data import NANOSECONDS, Observation
+from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 from dp_ros.training.audit_stats import LogHistogram
 from dp_ros.training.collector import Run, position_columns
 

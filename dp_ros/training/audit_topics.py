@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.decoding import header_stamp
-from dp_ros.images import compressed_size
-from dp_ros.messages import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.messages.decoding import header_stamp
+from dp_ros.messages.encoding import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.messages.images import compressed_size
 from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
 from dp_ros.training.bag_types import typestore
 

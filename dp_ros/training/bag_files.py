@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dp_ros.bounded_files import inside
 from dp_ros.errors import DataError, listed
-from dp_ros.outside import inside
 from dp_ros.training.bag_metadata import Metadata, read_metadata
 from dp_ros.training.storages import STORAGE_OF, of_file
 

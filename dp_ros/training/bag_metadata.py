@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from dp_ros.bounded_files import from_yaml, read_text, shown
 from dp_ros.errors import DataError, listed
-from dp_ros.outside import from_yaml, read_text, shown
 
 NEWEST = 9
 """The newest version of metadata.yaml that is known: ROS 2 Jazzy's."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
-from dp_ros.messages import MessageTypes
+from dp_ros.messages.encoding import MessageTypes
 
 
 @lru_cache(maxsize=1)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros import messages
-from dp_ros.config import ActionSpec, JointStream, TaskSpec
 from dp_ros.data import NANOSECONDS
+from dp_ros.messages import encoding
 from dp_ros.policy.trajectory import Trajectory
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import STORAGES, BagWriter
 from dp_ros.training.episodes import read_episode
@@ -60,10 +60,10 @@ def _write(path: Path, storage: str, count: int) -> None:
         command = Trajectory(
             stamp=0, joints=JOINTS, times=np.zeros(1, np.int64), positions=positions[:1], velocities=None
         )
-        bag.write('/command', START, messages.to_joint_trajectory(command, types=types))
+        bag.write('/command', START, encoding.to_joint_trajectory(command, types=types))
         for i in range(count):
             stamp = START + i * (NANOSECONDS // RATE)
-            state = messages.to_joint_state(
+            state = encoding.to_joint_state(
                 stamp=stamp, name=JOINTS, position=positions[i % 1000], velocity=still, effort=still, types=types
             )
             bag.write('/joint_states', stamp, state)

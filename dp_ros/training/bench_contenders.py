@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler
 
-from dp_ros.config import parse
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.policy.backends import Backend, open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import parse
 from dp_ros.training.bench_lerobot import lerobot_chunk
 from dp_ros.training.bench_reduced import REDUCED, Reduced
 from dp_ros.training.export import export_network

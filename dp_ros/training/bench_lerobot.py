@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from dp_ros.config import ImageStream
+from dp_ros.task.spec import ImageStream
 from dp_ros.training.settings import TrainSettings
 
 STATE, ENVIRONMENT = 'observation.state', 'observation.environment_state'

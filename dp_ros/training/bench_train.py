@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import PRESETS, NetworkSettings
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.bench import machine
 from dp_ros.training.bench_loop import PlainLoop
 from dp_ros.training.bench_processes import measure_processes

@@ -20,8 +20,8 @@ from pathlib import Path
 import zarr
 from tqdm import tqdm
 
-from dp_ros.config import TaskSpec, to_plain
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.task.spec import TaskSpec, to_plain
 from dp_ros.training.bags import find_bags, folder_beside
 from dp_ros.training.broken_recordings import Broken, is_broken
 from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp_ros.config import TaskSpec
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.audit import audit_bags
 from dp_ros.training.audit_findings import findings
 from dp_ros.training.audit_plots import plot_audit

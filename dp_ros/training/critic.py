@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.policy.bundle import MANIFEST, Bundle, check_target, load_bundle
 from dp_ros.policy.files import sha256
 from dp_ros.policy.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.critic_bundle import write_with_critic
 from dp_ros.training.critic_experience import Experience
 from dp_ros.training.critic_fit import fit_critic

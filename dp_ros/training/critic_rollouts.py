@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.config import parse
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
 from dp_ros.policy.bundle import Bundle
@@ -20,6 +19,7 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.task.spec import parse
 from dp_ros.training.evaluation import make_runner
 from dp_ros.training.mirror import MirrorSettings, mirrored_window
 from dp_ros.training.seed_pool import played

@@ -18,12 +18,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.task.spec import to_plain
 from dp_ros.training.objective import Objective, squared_error
 from dp_ros.training.run_folder import load_network, trained_folder
 from dp_ros.training.settings import TrainSettings

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dp_ros import messages
-from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError
+from dp_ros.messages import encoding
 from dp_ros.policy.trajectory import Trajectory
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import BagWriter
 from dp_ros.training.episodes import wanted_topics
@@ -40,12 +40,12 @@ class EpisodeBag:
 
     def reading(self, reading: Reading) -> None:
         """Write what a sensor read."""
-        message = messages.reading_to_message(reading, frame_id=self._frame_id, types=rosbags_types())
+        message = encoding.reading_to_message(reading, frame_id=self._frame_id, types=rosbags_types())
         self._writer.write(self._topic(reading), reading.stamp, message)
 
     def command(self, trajectory: Trajectory, now: int) -> None:
         """Write a trajectory that the controller got at ``now`` [ns]."""
-        self._writer.write(self._command, now, messages.to_joint_trajectory(trajectory, types=rosbags_types()))
+        self._writer.write(self._command, now, encoding.to_joint_trajectory(trajectory, types=rosbags_types()))
 
     def _topic(self, reading: Reading) -> str:
         if isinstance(reading, JointReading):
@@ -63,10 +63,10 @@ def check_recording(folder: Path | None, task: TaskSpec) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f'record {folder}: got one that holds something, allowed a new folder or an empty one')
     written = {
-        _joints_topic(task): messages.JOINT_STATE,
-        **{f'/{topic}': messages.POSE for topic in POSE_TOPICS.values()},
-        **{f'/{topic}': messages.IMAGE for topic in CAMERA_TOPICS.values()},
-        task.action.topic: messages.JOINT_TRAJECTORY,
+        _joints_topic(task): encoding.JOINT_STATE,
+        **{f'/{topic}': encoding.POSE for topic in POSE_TOPICS.values()},
+        **{f'/{topic}': encoding.IMAGE for topic in CAMERA_TOPICS.values()},
+        task.action.topic: encoding.JOINT_TRAJECTORY,
     }
     for topic, kinds in wanted_topics(task).items():
         if written.get(topic) not in kinds:

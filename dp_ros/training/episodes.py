@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.config import Stream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages import type_of
+from dp_ros.messages.encoding import type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
+from dp_ros.task.spec import Stream, TaskSpec
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import BagReader, Stamped, find_bags
 from dp_ros.training.broken_recordings import Broken

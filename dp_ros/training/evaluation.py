@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import DataError
-from dp_ros.messages import joint_vector, pose_features, resize_rgb
+from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
@@ -32,6 +31,7 @@ from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Rea
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.seams import SeamRecorder
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 from dp_ros.training.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.training.seed_pool import played
 from dp_ros.training.world_goal import world_goal

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dp_ros.config import to_plain
 from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import BundleError, ConfigError
@@ -22,6 +21,7 @@ from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, TORCHSCRIPT_FILES,
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import Parity, input_shapes
+from dp_ros.task.spec import to_plain
 from dp_ros.training.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.quantize import quantize
 from dp_ros.training.run_folder import is_bundle, load_network

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec
-from dp_ros.goals import GoalSpec
-from dp_ros.messages import decode
+from dp_ros.messages.encoding import decode
 from dp_ros.policy.language import embed
+from dp_ros.task.goals import GoalSpec
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
 
 
 class GoalTrack:

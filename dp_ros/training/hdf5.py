@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import TaskSpec
+from dp_ros.bounded_files import from_json, open_regular
 from dp_ros.errors import ConfigError, DataError, listed, one_line
-from dp_ros.images import MOST_PIXELS
-from dp_ros.outside import from_json, open_regular
+from dp_ros.messages.images import MOST_PIXELS
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.collector import Episode, FrameStore
 from dp_ros.training.tables import Table, episode_from_table
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import TaskSpec
+from dp_ros.bounded_files import MOST_JSON, from_json, read_text, shown
 from dp_ros.errors import DataError, listed
-from dp_ros.outside import MOST_JSON, from_json, read_text, shown
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.collector import Episode, FrameStore
 from dp_ros.training.lerobot_files import (
     check_text,

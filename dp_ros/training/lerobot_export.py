@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.config import ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bags import folder_beside, refuse_existing
 from dp_ros.training.collector import Episode
 from dp_ros.training.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats

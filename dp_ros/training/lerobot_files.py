@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import inside, open_regular, read_bytes, shown
 from dp_ros.errors import ConfigError, DataError, listed, one_line
-from dp_ros.images import MOST_PIXELS, compressed_size
-from dp_ros.outside import inside, open_regular, read_bytes, shown
+from dp_ros.messages.images import MOST_PIXELS, compressed_size
 
 MOST_PICTURE = 2**28
 """Bytes of a picture's file."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dp_ros.config import Instruction, TaskSpec
 from dp_ros.data import Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.normalizer import ACTION
+from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.training.collector import Episode
 from dp_ros.training.goals import recorded_goals
 

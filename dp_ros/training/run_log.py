@@ -12,8 +12,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dp_ros.config import to_plain
 from dp_ros.errors import ConfigError
+from dp_ros.task.spec import to_plain
 from dp_ros.training.curves import CURVES, add_row
 from dp_ros.training.settings import TrainSettings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dp_ros.config import GoalPose, TaskSpec
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.task.spec import GoalPose, TaskSpec
 from dp_ros.training.augment import AugmentSettings
 from dp_ros.training.broken_recordings import BrokenRecordings
 from dp_ros.training.cuts import CutSettings

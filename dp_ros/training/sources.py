@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dp_ros.config import TaskSpec
 from dp_ros.errors import ConfigError, listed
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.broken_recordings import Broken
 from dp_ros.training.collector import Episode
 from dp_ros.training.cuts import BY_FILE, CutSettings

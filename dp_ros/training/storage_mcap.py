@@ -12,7 +12,7 @@ import numpy as np
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader, read_exact
 
-from dp_ros.outside import open_regular
+from dp_ros.bounded_files import open_regular
 from dp_ros.training.bag_metadata import Topic
 from dp_ros.training.bag_order import in_order
 from dp_ros.training.mcap_check import check_index, check_records

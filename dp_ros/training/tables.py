@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.goals import GoalSpec
-from dp_ros.messages import pose_features, resize_rgb
+from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.policy.language import embed
+from dp_ros.task.goals import GoalSpec
+from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.training.actions import action_topic
 from dp_ros.training.collector import Episode, FrameStore, InMemory
 from dp_ros.training.goals import recorded_goals

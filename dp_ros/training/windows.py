@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.config import GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, normalize_image
 from dp_ros.policy.relative import action_base
+from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.cache_store import JoinedFrames
 from dp_ros.training.episodes import Episode
 from dp_ros.training.goals import GoalColumns, episode_names, goal_extremes, recorded_goals

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dp_ros.config import GoalPose, TaskSpec
 from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
-from dp_ros.messages import pose_features
+from dp_ros.messages.encoding import pose_features
 from dp_ros.simulation.worlds import goal_pose
+from dp_ros.task.spec import GoalPose, TaskSpec
 
 
 def world_goal(name: str, task: TaskSpec) -> Goal:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dp_ros.config import TaskSpec
 from dp_ros.data import to_nanoseconds
 from dp_ros.paths import share_folder
 from dp_ros.policy.limits import JointLimits
@@ -16,6 +15,7 @@ from dp_ros.policy.planner import Planner
 from dp_ros.policy.urdf import parse_urdf
 from dp_ros.policy.workspace import AXES, Workspace
 from dp_ros.simulation.world import World
+from dp_ros.task.spec import TaskSpec
 
 SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'expected_lag', 'max_lag'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import MOST_TEXT, open_regular, read_bytes
 from dp_ros.errors import DataError
-from dp_ros.images import MOST_PIXELS
-from dp_ros.outside import MOST_TEXT, open_regular, read_bytes
+from dp_ros.messages.images import MOST_PIXELS
 
 MOST_FILES = 100_000
 MOST_NUMBERS, MOST_CHUNK, MOST_EPISODE = 2**27, 2**28, 2**29

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import serialize_message
 
-from dp_ros import messages
-from dp_ros.config import JointStream
 from dp_ros.errors import DpRosError
+from dp_ros.messages import encoding
 from dp_ros.nodes.command_topics import Around
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.motion import Motion, Parts
@@ -32,6 +31,7 @@ from dp_ros.policy.planner import Planner
 from dp_ros.policy.rungs import Cause, Reason, Thresholds
 from dp_ros.policy.trajectory import Trajectory
 from dp_ros.policy.workspace import Workspace
+from dp_ros.task.spec import JointStream
 
 from .curves import SECOND, Message
 from .judge import Limits
@@ -201,7 +201,7 @@ class Product:
             self.motion.latch(Reason(cause=Cause.PUBLISHER, text='chunks from several publishers in turn'))
         received = self.motion.look()
         try:
-            chunk = messages.chunk_from_message(message, self._options.control_dt)
+            chunk = encoding.chunk_from_message(message, self._options.control_dt)
             verdict = self.motion.take(chunk, received)
             if isinstance(verdict, Refused):
                 self.said.append(f'refused: {verdict.reason}')

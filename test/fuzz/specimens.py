@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, TaskSpec, read_yaml
 from dp_ros.paths import share_folder
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.limits_file import read_joint_limits
 from dp_ros.policy.urdf import read_urdf
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec, read_yaml
 
 JOINTS = ('a', 'b')
 ARM = JointStream(name='arm', topic='observation.state', joints=JOINTS, units=('rad', 'rad'), max_age=0.2)
@@ -57,7 +57,7 @@ def _training(folder: Path) -> None:
 
 def _bag(storage: str, packed: str = '') -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        from dp_ros.messages import to_compressed_image, to_joint_state
+        from dp_ros.messages.encoding import to_compressed_image, to_joint_state
         from dp_ros.training.bag_types import rosbags_types
         from dp_ros.training.bags import BagWriter
 

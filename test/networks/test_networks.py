@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.resnet import ResNet18, load_weights
 from dp_ros.networks.settings import PRESETS, NetworkSettings
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 JOINTS = JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'))
 POSE = PoseStream(name='pose', topic='/pose', features=('x', 'y', 'z'))

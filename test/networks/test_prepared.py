@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 
 LEVELS = 20
 TASK = TaskSpec(

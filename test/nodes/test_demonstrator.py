@@ -15,12 +15,12 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
-from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.messages import encoding
 from dp_ros.nodes.demonstrator import Demonstrator
 from dp_ros.nodes.recorder import Recorder
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode
 from dp_ros.simulation.expert import JOINTS, PushTExpert
+from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bags import BagWriter
 from dp_ros.training.episodes import read_episode
 
@@ -50,8 +50,8 @@ class Stage:
         self.ros.wait(lambda: self.node._expert is not None and self.node._elapsed == elapsed, 'the episode')
 
     def show(self, stamp: int, position: tuple[float, ...] = PUSHER) -> None:
-        self.joints.publish(messages.to_joint_state(stamp=stamp, name=JOINTS, position=position))
-        self.pose.publish(messages.to_pose(stamp=stamp, position=BLOCK, orientation=TURN, frame_id='pusht'))
+        self.joints.publish(encoding.to_joint_state(stamp=stamp, name=JOINTS, position=position))
+        self.pose.publish(encoding.to_pose(stamp=stamp, position=BLOCK, orientation=TURN, frame_id='pusht'))
 
     def targets(self, number: int) -> list[list[float]]:
         self.ros.wait(lambda: len(self.commands) >= number, f'{number} commands')
@@ -73,8 +73,8 @@ def test_it_steps_the_set_point_to_the_expert_s_target_once_a_control_period(ros
     assert len(stage.commands) == 2
     command = stage.commands[0]
     assert list(command.joint_names) == list(JOINTS)
-    assert (messages.stamp_of(command), len(command.points)) == (0, 1)
-    assert messages.trajectory_value(command).times.tolist() == [0]
+    assert (encoding.stamp_of(command), len(command.points)) == (0, 1)
+    assert encoding.trajectory_value(command).times.tolist() == [0]
 
 
 def test_a_new_episode_gets_a_new_expert(ros: Any) -> None:
@@ -104,12 +104,12 @@ def test_it_demonstrates_the_arm_s_task_too(ros: Any) -> None:
     stage = Stage(ros, world='push_block')
     stage.begin(seed=3, elapsed=0.0)
     block = world.poses['block']
-    stage.joints.publish(messages.to_joint_state(stamp=DT, name=world.joints, position=world.joint_positions))
+    stage.joints.publish(encoding.to_joint_state(stamp=DT, name=world.joints, position=world.joint_positions))
     stage.pose.publish(
-        messages.to_pose(stamp=DT, position=block.position, orientation=block.orientation, frame_id='table')
+        encoding.to_pose(stamp=DT, position=block.position, orientation=block.orientation, frame_id='table')
     )
     ros.wait(lambda: stage.commands, 'a command')
-    command = messages.trajectory_value(stage.commands[0])
+    command = encoding.trajectory_value(stage.commands[0])
     assert (command.joints, command.stamp, command.times.tolist()) == (world.joints, DT, [0, DT])
     np.testing.assert_allclose(command.positions[0], world.joint_positions)
     assert 0.0 < np.abs(command.positions[1] - command.positions[0]).max() < 0.1

@@ -15,10 +15,10 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli import main
-from dp_ros.config import GoalPose
 from dp_ros.errors import ConfigError
 from dp_ros.nodes import demo, evaluation, latency, soak
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings
+from dp_ros.task.spec import GoalPose
 from test.tiny_bundle import NORMALIZER, TASK, write_tiny_bundle
 
 STOP = 'no chunk for 2 s'

@@ -18,11 +18,11 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
-from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec  # noqa: E402
 from dp_ros.data import Goal  # noqa: E402
+from dp_ros.messages import encoding  # noqa: E402
 from dp_ros.policy.backends import open_backend  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec  # noqa: E402
 from test.nodes.conftest import load_tiny  # noqa: E402
 from test.nodes.test_policy_executor import Live  # noqa: E402
 
@@ -47,7 +47,7 @@ def bundle(folder: Any, *goals: Any, guidance: Any = 'goal') -> str:
 
 
 def pose(x: float, y: float, norm: float = 1.0) -> PoseStamped:
-    return messages.to_pose(stamp=0, position=(x, y, 0), orientation=(0, 0, 0, norm), frame_id='table')
+    return encoding.to_pose(stamp=0, position=(x, y, 0), orientation=(0, 0, 0, norm), frame_id='table')
 
 
 def expected(live: Live, tick: int, number: int, goal: Goal, **settings: Any) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_more_than_one_publisher_of_goals_is_warned_of(ros, tmp_path):
 def test_a_latched_goal_from_before_is_found(ros, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     latched = ros.tester.create_publisher(Image, '/goal_image', LATCHED)
-    latched.publish(messages.to_image(stamp=0, pixels=picture, frame_id=''))
+    latched.publish(encoding.to_image(stamp=0, pixels=picture, frame_id=''))
     live = Live(ros, bundle(tmp_path, GoalImage(height=8, width=8, source='topic')))
     ros.wait(lambda: live.node._goals.goal.streams, 'the picture')
     for tick in range(2):

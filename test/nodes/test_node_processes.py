@@ -23,7 +23,7 @@ from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
+from dp_ros.messages import encoding  # noqa: E402
 from dp_ros.nodes.processes import CONTAINER, POLICY_NODES, ROBOT  # noqa: E402
 
 PUSHT = Path(__file__).parents[2] / 'config' / 'pusht.yaml'
@@ -171,7 +171,7 @@ def command_ends(ros: Any) -> list[int]:
         if last and message == last[-1]:
             return
         last.append(message)
-        trajectory = messages.trajectory_value(message)
+        trajectory = encoding.trajectory_value(message)
         begins = trajectory.stamp or int(ros.tester.get_clock().now().nanoseconds)
         ends.append(begins + int(trajectory.times[-1]))
 
@@ -281,7 +281,7 @@ def test_on_a_simulated_clock_the_nodes_run_faster_than_time(start, ros, tiny):
     start('simulated_robot', set=['camera:=false', 'publish_clock:=true', 'rate:=3.0'])
     chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
     ros.wait(lambda: len(chunks) >= 5, 'chunks')
-    stamps = [messages.stamp_of(c) for c in chunks]
+    stamps = [encoding.stamp_of(c) for c in chunks]
     assert stamps[0] < 20_000_000_000, 'time began at 0'
     assert all(stamp % 100_000_000 == 0 for stamp in stamps)
     ros.status('trajectory_publisher: chunk', OK)
@@ -380,9 +380,9 @@ def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, t
     chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
     said = ros.listen(DiagnosticStatus, '/policy_executor/ledger')
     ros.wait(lambda: len(observed) > 8 and len(chunks) > 2 and len(said) > 2, 'observations, chunks and the ledger')
-    stamps = {messages.stamp_of(message) for message in observed}
-    ros.wait(lambda: messages.stamp_of(chunks[-1]) > min(stamps), 'a chunk for an observation that was heard')
-    assert {messages.stamp_of(chunk) for chunk in chunks} & {messages.stamp_of(message) for message in observed}
+    stamps = {encoding.stamp_of(message) for message in observed}
+    ros.wait(lambda: encoding.stamp_of(chunks[-1]) > min(stamps), 'a chunk for an observation that was heard')
+    assert {encoding.stamp_of(chunk) for chunk in chunks} & {encoding.stamp_of(message) for message in observed}
     for chunk in chunks:
         assert chunk.joint_names == ['pusher_x', 'pusher_y']
     # Nobody but the tester: neither observations nor chunks go through the middleware inside.

@@ -15,11 +15,11 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
 from dp_ros.data import Observation  # noqa: E402
+from dp_ros.messages import encoding as messages  # noqa: E402
 from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
 from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer  # noqa: E402
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
 from dp_ros.training.bag_types import rosbags_types  # noqa: E402
 from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
 from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402

@@ -22,10 +22,9 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
-from dp_ros.config import GoalPose  # noqa: E402
 from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
 from dp_ros.errors import BundleError, DataError  # noqa: E402
+from dp_ros.messages import encoding  # noqa: E402
 from dp_ros.nodes import chunk_outlet, garbage  # noqa: E402
 from dp_ros.nodes import inference as inference_module  # noqa: E402
 from dp_ros.nodes.inference import Prediction  # noqa: E402
@@ -39,6 +38,7 @@ from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.continuity import Overlap  # noqa: E402
 from dp_ros.policy.goals import NO_GOAL  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from dp_ros.task.spec import GoalPose  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -104,12 +104,12 @@ class Live:
     def inject(self, act: Callable[[Window], None]) -> None:
         self.node._settings = replace(self.node._settings, policy=Policy(self.bundle, act))
 
-    def messages(self, tick: int) -> dict[str, Any]:
+    def encoding(self, tick: int) -> dict[str, Any]:
         stamp = T0 + tick * DT
         x, y = 0.2 + 0.01 * np.sin(tick), 0.3 + 0.002 * tick
         return {
-            'joint_states': messages.to_joint_state(stamp=stamp, name=['pusher_x', 'pusher_y'], position=[x, y]),
-            'block_pose': messages.to_pose(stamp=stamp, position=(y, x, 0), orientation=(0, 0, 0.6, 0.8), frame_id='t'),
+            'joint_states': encoding.to_joint_state(stamp=stamp, name=['pusher_x', 'pusher_y'], position=[x, y]),
+            'block_pose': encoding.to_pose(stamp=stamp, position=(y, x, 0), orientation=(0, 0, 0.6, 0.8), frame_id='t'),
         }
 
     def send(self, tick: int, *, only: tuple[str, ...] = ('joint_states', 'block_pose')) -> None:
@@ -134,7 +134,7 @@ class Live:
             [
                 Observation(
                     stamp=T0 + t * DT,
-                    streams={name: messages.decode(streams[name], m) for name, m in self.messages(t).items()},
+                    streams={name: encoding.decode(streams[name], m) for name, m in self.messages(t).items()},
                 )
                 for t in (tick - 1, tick)
             ]
@@ -142,7 +142,7 @@ class Live:
 
     def wait_for(self, count: int) -> list[Chunk]:
         self.ros.wait(lambda: len(self.chunks) >= count, f'chunk {count}')
-        return [messages.chunk_from_message(m) for m in self.chunks]
+        return [encoding.chunk_from_message(m) for m in self.chunks]
 
     def set(self, **parameters: Any) -> Any:
         values = [Parameter(k, value=v).to_parameter_msg() for k, v in parameters.items()]

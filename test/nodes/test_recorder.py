@@ -13,8 +13,8 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
-from dp_ros import messages
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
 from dp_ros.nodes.recorder import Recorder
 from dp_ros.training.bags import BagReader, BagWriter
 
@@ -35,7 +35,7 @@ def connected(ros: Any, storage: str = 'mcap') -> tuple[Recorder, Any, Any]:
 
 def send(ros: Any, counts: dict[str, int], states: Any, notes: Any, number: int) -> None:
     for i in range(number):
-        states.publish(messages.to_joint_state(stamp=i, name=['a'], position=[i / 7]))
+        states.publish(encoding.to_joint_state(stamp=i, name=['a'], position=[i / 7]))
         notes.publish(Header(frame_id=str(i)))
         ros.wait(lambda i=i: set(counts.values()) == {i + 1}, 'both messages')
 
@@ -48,9 +48,9 @@ def test_each_episode_becomes_a_bag_of_what_arrived_meanwhile(ros: Any, tmp_path
         with recorder.episode(tmp_path / name) as counts:
             send(ros, counts, states, notes, number)
         with BagReader(tmp_path / name) as bag:
-            read = list(bag.messages({'/joint_states': [messages.JOINT_STATE]}))
+            read = list(bag.messages({'/joint_states': [encoding.JOINT_STATE]}))
             assert bag.topics['/note'].count == number
-        assert [messages.stamp_of(m) for _, _, m in read] == list(range(number))
+        assert [encoding.stamp_of(m) for _, _, m in read] == list(range(number))
         assert [float(m.position[0]) for _, _, m in read] == [i / 7 for i in range(number)]
         received = [t for _, t, _ in read]
         assert began < received[0] <= received[-1] < time.time_ns()
@@ -60,7 +60,7 @@ def test_a_topic_that_sends_nothing_leaves_no_bag(ros: Any, tmp_path: Path) -> N
     recorder, states, _ = connected(ros)
     words = 'got no message on /note, allowed 1 or more on each'
     with pytest.raises(DataError, match=words), recorder.episode(tmp_path / 'bag') as counts:
-        states.publish(messages.to_joint_state(stamp=1, name=['a'], position=[0.0]))
+        states.publish(encoding.to_joint_state(stamp=1, name=['a'], position=[0.0]))
         ros.wait(lambda: counts['/joint_states'], 'the joint state')
     assert list(tmp_path.iterdir()) == []
 

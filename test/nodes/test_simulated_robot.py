@@ -20,7 +20,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
+from dp_ros.messages import encoding as messages  # noqa: E402
 from dp_ros.nodes import simulated_robot  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
 from dp_ros.policy.trajectory import Trajectory  # noqa: E402

@@ -12,7 +12,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import JointState
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes import soak
 from dp_ros.nodes.witness import Witness
 from dp_ros.policy.trajectory import Trajectory
@@ -31,7 +31,7 @@ def witness():
 
 def command(end=0.5, seconds=2.0, joints=('b', 'a')):
     """From 0 to ``end`` by joint a, at rest before and after: at most 1.5 end / T fast, with 6 end / T^2."""
-    return messages.to_joint_trajectory(
+    return encoding.to_joint_trajectory(
         Trajectory(
             stamp=SECOND,
             joints=joints,

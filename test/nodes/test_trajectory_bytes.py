@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros import messages
+from dp_ros.messages import encoding
 from dp_ros.nodes import trajectory_bytes as written
 from dp_ros.nodes.trajectory_bytes import TrajectoryBytes, trajectory_bytes
 from dp_ros.policy.trajectory import Trajectory
@@ -41,7 +41,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
 @given(trajectories())
 def test_the_middleware_reads_every_number_and_name(trajectory):
     read = deserialize_message(trajectory_bytes(trajectory), JointTrajectory)
-    assert read == messages.to_joint_trajectory(trajectory)
+    assert read == encoding.to_joint_trajectory(trajectory)
 
 
 TWO = Trajectory(
@@ -53,7 +53,7 @@ def test_they_are_written_here_once_the_middleware_has_understood_the_first(monk
     serialized = TrajectoryBytes()
     serialized(TWO)
     monkeypatch.setattr(written, 'serialize_message', lambda message: pytest.fail('asked the middleware'))
-    assert deserialize_message(serialized(TWO), JointTrajectory) == messages.to_joint_trajectory(TWO)
+    assert deserialize_message(serialized(TWO), JointTrajectory) == encoding.to_joint_trajectory(TWO)
 
 
 @pytest.mark.parametrize('octets', [b'', b'\x00\x01\x00\x00', trajectory_bytes(TWO)[:-8] + bytes(8)])
@@ -61,4 +61,4 @@ def test_a_middleware_that_reads_something_else_writes_them_all_itself(monkeypat
     monkeypatch.setattr(written, 'trajectory_bytes', lambda trajectory: octets)
     serialized = TrajectoryBytes()
     for _ in range(3):
-        assert deserialize_message(serialized(TWO), JointTrajectory) == messages.to_joint_trajectory(TWO)
+        assert deserialize_message(serialized(TWO), JointTrajectory) == encoding.to_joint_trajectory(TWO)

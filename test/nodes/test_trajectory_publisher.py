@@ -19,9 +19,9 @@ from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros import messages  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
+from dp_ros.messages import encoding  # noqa: E402
 from dp_ros.nodes import command_topics, trajectory_publisher  # noqa: E402
 from dp_ros.nodes.callback_errors import CallbackError  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
@@ -93,7 +93,7 @@ class Live:
             if now == until - BEFORE + 5 * STEP:
                 self.first(now, x)
                 self.ros.wait(lambda: len(self.plans) > plans, 'the point to hold')
-                held = messages.trajectory_value(self.plans[-1])
+                held = encoding.trajectory_value(self.plans[-1])
                 assert held.stamp == 0 and held.positions.tolist() == [[x, 0.3]]
         self.time(until)
         self.measure(until, x, 0.3)
@@ -120,7 +120,7 @@ class Live:
         x, y = (float(p) if given is None else given for given, p in zip((x, y), place, strict=True))
         self.publish(
             self.joints,
-            messages.to_joint_state(stamp=stamp, name=name, position=[x, y], velocity=[0.0, 0.0], effort=[]),
+            encoding.to_joint_state(stamp=stamp, name=name, position=[x, y], velocity=[0.0, 0.0], effort=[]),
         )
 
     def publish(self, joints: Any, message: Any) -> None:
@@ -145,7 +145,7 @@ class Live:
     def chunk(self, stamp: int, x: float = 0.2, slope: float = 0.01, joints: tuple[str, ...] = JOINTS) -> Any:
         ramp = x + slope * np.arange(16)
         actions = np.stack([ramp, np.full(16, 0.3)], axis=1)
-        return messages.chunk_to_message(
+        return encoding.chunk_to_message(
             Chunk(stamp=stamp, control_dt=DT, joints=joints, actions=actions, velocities=self.velocities)
         )
 
@@ -158,7 +158,7 @@ class Live:
         """Return trajectory number ``count``, checked for what any controller demands."""
         self.ros.wait(lambda: len(self.sent) >= count and len(self.plans) >= count, f'trajectory {count}')
         assert self.plans[count - 1] == self.sent[count - 1]
-        fields = messages.trajectory_value(self.sent[count - 1])
+        fields = encoding.trajectory_value(self.sent[count - 1])
         assert fields.velocities is not None
         return Trajectory(
             stamp=fields.stamp,
@@ -659,7 +659,7 @@ def test_two_publishers_of_the_joints_in_turn_latch(ros, tiny):
         for at, joints in ((now, live.joints), (now + 10 * MS, other)):
             live.time(at)
             place = plan.sample(np.array([at - plan.stamp]))[0][0].tolist()
-            state = messages.to_joint_state(stamp=at, name=JOINTS, position=place, velocity=[0.0, 0.0], effort=[])
+            state = encoding.to_joint_state(stamp=at, name=JOINTS, position=place, velocity=[0.0, 0.0], effort=[])
             live.publish(joints, state)
     live.reach('LATCHED')
     stop = live.trajectory(2)
@@ -724,7 +724,7 @@ def test_the_point_to_begin_at_is_sent_again_and_again(ros, tiny):
     live.send(live.chunk(live.now))
     ros.wait(lambda: len(live.copies) >= 4, 'the point again and again')
     assert all(copy == live.copies[0] for copy in live.copies)
-    held = messages.trajectory_value(live.copies[0])
+    held = encoding.trajectory_value(live.copies[0])
     assert held.stamp == 0 and held.positions.tolist() == [[0.2, 0.3]]
     ros.status('trajectory_publisher: chunk', ERROR, 'the controller holds where the robot stands: a plan begins there')
 

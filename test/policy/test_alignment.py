@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.data import Observation
 from dp_ros.errors import ConfigError
 from dp_ros.policy.alignment import Aligner, Missing, Strictness
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp_ros.config import ImageStream, to_plain
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError
@@ -18,6 +17,7 @@ from dp_ros.policy.files import sha256
 from dp_ros.policy.fits import check_fits
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.parity import write_parity
+from dp_ros.task.spec import ImageStream, to_plain
 
 
 def alter(folder: Path, *keys: str, **values: object) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.config import GoalImage, GoalPose, Instruction, TaskSpec, parse, to_plain
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import open_backend
@@ -20,6 +19,7 @@ from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.goals import blank_goal, check_goal_pose
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec, parse, to_plain
 from test.nodes.conftest import load_tiny
 
 torch = pytest.importorskip('torch', reason='torch is not installed')

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 import pytest
 
-from dp_ros.config import ImageStream
 from dp_ros.data import Window
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
@@ -14,6 +13,7 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import ImageStream
 
 DT = 100_000_000
 

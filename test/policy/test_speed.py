@@ -9,14 +9,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import ConfigError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle, load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.speed import as_shown, at_speed
+from dp_ros.task.policy_speed import as_shown, at_speed
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 
 JOINTS = ('a', 'b')
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dp_ros import messages
-from dp_ros.config import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.messages import encoding
 from dp_ros.policy.trajectory import Trajectory
+from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types, typestore
 from dp_ros.training.bags import BagWriter, Stamped
 
@@ -31,19 +31,19 @@ TYPES = rosbags_types()
 
 def state(received: int, position: Any, *, stamp: int | None = None, topic: str = '/joint_states', name: Any = JOINTS
           ) -> Stamped:  # fmt: skip
-    msg = messages.to_joint_state(stamp=received if stamp is None else stamp, name=name, position=position, types=TYPES)
+    msg = encoding.to_joint_state(stamp=received if stamp is None else stamp, name=name, position=position, types=TYPES)
     return topic, received, msg
 
 
 def pose(received: int, x: float, y: float, *, stamp: int | None = None) -> Stamped:
     stamp = received if stamp is None else stamp
-    msg = messages.to_pose(stamp=stamp, position=(x, y, 0), orientation=(0, 0, 0, 1), frame_id='w', types=TYPES)
+    msg = encoding.to_pose(stamp=stamp, position=(x, y, 0), orientation=(0, 0, 0, 1), frame_id='w', types=TYPES)
     return '/block_pose', received, msg
 
 
 def command(received: int, position: Any) -> Stamped:
     plan = Trajectory(stamp=0, joints=JOINTS, times=np.zeros(1, np.int64), positions=np.array([position], dtype=float))
-    return '/command', received, messages.to_joint_trajectory(plan, types=TYPES)
+    return '/command', received, encoding.to_joint_trajectory(plan, types=TYPES)
 
 
 def plain(kind: str, topic: str, received: int, data: Any) -> Stamped:

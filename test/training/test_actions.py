@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, TaskSpec, parse, to_plain
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.task.spec import ActionSpec, TaskSpec, parse, to_plain
 from dp_ros.training.actions import action_topic
 from dp_ros.training.bags import Stamped
 from dp_ros.training.collector import Episode

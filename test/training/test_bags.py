@@ -11,12 +11,12 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
 from rosbags.typesys import get_types_from_msg
 
-from dp_ros import messages
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
 from dp_ros.training.bag_types import rosbags_types, typestore
 from dp_ros.training.bags import STORAGES, BagReader, BagWriter, find_bags
 
-JOINTS = {'/joint_states': [messages.JOINT_STATE]}
+JOINTS = {'/joint_states': [encoding.JOINT_STATE]}
 TIMES = [1_700_000_000_000_000_000 + i * 1_000_000 for i in range(300)]
 
 
@@ -26,11 +26,11 @@ def storage(request: pytest.FixtureRequest) -> str:
 
 
 def joint_state(stamp: int, value: float = 0.0) -> Any:
-    return messages.to_joint_state(stamp=stamp, name=['a', 'b'], position=[value, -value], types=rosbags_types())
+    return encoding.to_joint_state(stamp=stamp, name=['a', 'b'], position=[value, -value], types=rosbags_types())
 
 
 def pose(stamp: int) -> Any:
-    return messages.to_pose(
+    return encoding.to_pose(
         stamp=stamp, position=(1, 2, 3), orientation=(0, 0, 0, 1), frame_id='f', types=rosbags_types()
     )
 
@@ -51,7 +51,7 @@ def storage_file(bag: Path) -> Path:
 def values(path: Path) -> Iterator[tuple[int, int, list[float]]]:
     with BagReader(path) as bag:
         for _, received, msg in bag.messages(JOINTS):
-            yield received, messages.stamp_of(msg), msg.position.tolist()
+            yield received, encoding.stamp_of(msg), msg.position.tolist()
 
 
 EXPECTED = [(t, t, [i / 7, -i / 7]) for i, t in enumerate(TIMES)]
@@ -64,7 +64,7 @@ def test_a_bag_gives_back_what_was_written(tmp_path: Path, storage: str) -> None
 def test_messages_of_several_topics_come_in_order_of_receive_time(tmp_path: Path, storage: str) -> None:
     write(tmp_path / 'bag', storage, 3)
     with BagReader(tmp_path / 'bag') as bag:
-        got = [(topic, t) for topic, t, _ in bag.messages({**JOINTS, '/block_pose': [messages.POSE]})]
+        got = [(topic, t) for topic, t, _ in bag.messages({**JOINTS, '/block_pose': [encoding.POSE]})]
         assert {name: topic.count for name, topic in bag.topics.items()} == {'/joint_states': 3, '/block_pose': 3}
     assert got == [(topic, t + dt) for t in TIMES[:3] for topic, dt in (('/joint_states', 0), ('/block_pose', 500))]
 
@@ -96,9 +96,9 @@ def test_compressed_bags_can_be_read(tmp_path: Path, storage: str, mode: Compres
     writer = Writer(tmp_path / 'bag', version=9, storage_plugin=STORAGES[storage])
     writer.set_compression(mode, CompressionFormat.ZSTD)
     with writer:
-        connection = writer.add_connection('/joint_states', messages.JOINT_STATE, typestore=store)
+        connection = writer.add_connection('/joint_states', encoding.JOINT_STATE, typestore=store)
         for i, t in enumerate(TIMES):
-            writer.write(connection, t, store.serialize_cdr(joint_state(t, i / 7), messages.JOINT_STATE))
+            writer.write(connection, t, store.serialize_cdr(joint_state(t, i / 7), encoding.JOINT_STATE))
     assert list(values(tmp_path / 'bag')) == EXPECTED
 
 
@@ -106,9 +106,9 @@ def test_bags_as_rosbag2_py_writes_them_can_be_read(tmp_path: Path, storage: str
     serialization = pytest.importorskip('rclpy.serialization', reason='rclpy is not installed')
     with BagWriter(tmp_path / 'bag', storage) as bag:
         for i, t in enumerate(TIMES):
-            msg = messages.to_joint_state(stamp=t, name=['a', 'b'], position=[i / 7, -i / 7])
+            msg = encoding.to_joint_state(stamp=t, name=['a', 'b'], position=[i / 7, -i / 7])
             data = serialization.serialize_message(msg)
-            bag.write_raw('/joint_states', messages.JOINT_STATE, t, data)
+            bag.write_raw('/joint_states', encoding.JOINT_STATE, t, data)
     assert list(values(tmp_path / 'bag')) == EXPECTED
 
 
@@ -156,22 +156,22 @@ def test_an_empty_bag_is_refused(tmp_path: Path, storage: str) -> None:
 def test_a_missing_topic_is_refused_with_those_that_exist(tmp_path: Path, storage: str) -> None:
     write(tmp_path / 'bag', storage, 1)
     with BagReader(tmp_path / 'bag') as bag, pytest.raises(DataError) as caught:
-        bag.messages({'/states': [messages.JOINT_STATE]})
+        bag.messages({'/states': [encoding.JOINT_STATE]})
     assert f'{tmp_path / "bag"}: lacks topic /states; it has /block_pose, /joint_states' in str(caught.value)
 
 
 def test_a_topic_of_another_type_is_refused(tmp_path: Path, storage: str) -> None:
     write(tmp_path / 'bag', storage, 1)
     with BagReader(tmp_path / 'bag') as bag, pytest.raises(DataError) as caught:
-        bag.messages({'/joint_states': [messages.POSE]})
+        bag.messages({'/joint_states': [encoding.POSE]})
     assert f'got type {messages.JOINT_STATE}, allowed {messages.POSE}' in str(caught.value)
 
 
 def test_a_topic_without_messages_is_refused(tmp_path: Path, storage: str) -> None:
     with Writer(tmp_path / 'bag', version=9, storage_plugin=STORAGES[storage]) as writer:
-        writer.add_connection('/joint_states', messages.JOINT_STATE, typestore=typestore())
-        other = writer.add_connection('/block_pose', messages.POSE, typestore=typestore())
-        writer.write(other, 1, typestore().serialize_cdr(pose(1), messages.POSE))
+        writer.add_connection('/joint_states', encoding.JOINT_STATE, typestore=typestore())
+        other = writer.add_connection('/block_pose', encoding.POSE, typestore=typestore())
+        writer.write(other, 1, typestore().serialize_cdr(pose(1), encoding.POSE))
     with pytest.raises(DataError, match='topic /joint_states: got 0 messages'):
         list(values(tmp_path / 'bag'))
 
@@ -184,10 +184,10 @@ def with_vendor_type(path: Path, storage: str, definition: str) -> Path:
     odd = vendor.types['vendor/msg/Odd']
     with Writer(path, version=9, storage_plugin=STORAGES[storage]) as writer:
         strange = writer.add_connection('/odd', 'vendor/msg/Odd', typestore=vendor)
-        known = writer.add_connection('/joint_states', messages.JOINT_STATE, typestore=store)
+        known = writer.add_connection('/joint_states', encoding.JOINT_STATE, typestore=store)
         for i, t in enumerate(TIMES):
             writer.write(strange, t, vendor.serialize_cdr(odd(a=1.0), 'vendor/msg/Odd'))
-            writer.write(known, t, store.serialize_cdr(joint_state(t, i / 7), messages.JOINT_STATE))
+            writer.write(known, t, store.serialize_cdr(joint_state(t, i / 7), encoding.JOINT_STATE))
     file = storage_file(path)
     if storage == 'mcap':
         file.write_bytes(file.read_bytes().replace(b'ros2msg', definition.encode()))
@@ -205,7 +205,7 @@ def test_unknown_types_on_other_topics_do_no_harm(tmp_path: Path, storage: str, 
     with BagReader(tmp_path / 'bag') as bag:
         assert bag.topics['/odd'].type == 'vendor/msg/Odd'
         with pytest.raises(DataError, match='topic /odd: got type vendor/msg/Odd, allowed sensor_msgs'):
-            bag.messages({'/odd': [messages.JOINT_STATE]})
+            bag.messages({'/odd': [encoding.JOINT_STATE]})
 
 
 def test_an_unknown_type_may_have_no_definition_at_all(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_fewer_messages_than_announced_are_refused(tmp_path: Path) -> None:
 
 def test_a_message_that_is_no_cdr_is_refused_by_topic_and_time(tmp_path: Path, storage: str) -> None:
     with BagWriter(tmp_path / 'bag', storage) as bag:
-        bag.write_raw('/joint_states', messages.JOINT_STATE, 7, b'\x00\x01\x00\x00nonsense')
+        bag.write_raw('/joint_states', encoding.JOINT_STATE, 7, b'\x00\x01\x00\x00nonsense')
     with pytest.raises(DataError, match=r'bag topic /joint_states at 7 ns: 12 bytes are no sensor_msgs/msg/JointState'):
         list(values(tmp_path / 'bag'))
 

@@ -10,9 +10,9 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 from diffusers.training_utils import EMAModel
 
-from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError
 from dp_ros.policy.normalizer import ACTION
+from dp_ros.task.spec import ImageStream
 from dp_ros.training.bench_loop import PlainLoop, SampleDataset
 from dp_ros.training.bench_processes import measure_processes
 from dp_ros.training.bench_train import SHARED, BenchTrainSettings, made_up, measure, run_bench_train, summary

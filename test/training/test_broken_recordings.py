@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from dp_ros.cli import main
-from dp_ros.config import to_plain
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.task.spec import to_plain
 from dp_ros.training import bags as bags_module
 from dp_ros.training.broken_recordings import Broken, is_broken
 from dp_ros.training.sources import read_recordings

@@ -12,7 +12,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dp_ros.config import GoalPose, ImageStream, JointStream, to_plain
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.level import LevelEmbedding
 from dp_ros.networks.settings import NetworkSettings
@@ -20,6 +19,7 @@ from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.files import sha256
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.task.spec import GoalPose, ImageStream, JointStream, to_plain
 from dp_ros.training.export import export_network, export_run
 from dp_ros.training.learner import Learner
 from dp_ros.training.run_folder import load_network, make_network

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import zarr
 
-from dp_ros import messages
-from dp_ros.config import ImageStream, Stream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages import decode
+from dp_ros.messages import encoding as messages
+from dp_ros.messages.encoding import decode
+from dp_ros.task.spec import ImageStream, Stream, TaskSpec
 from dp_ros.training import cache as cache_module
 from dp_ros.training import collector
 from dp_ros.training.bag_types import rosbags_types

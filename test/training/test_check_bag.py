@@ -14,10 +14,10 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
-from dp_ros import messages
 from dp_ros.cli import main
-from dp_ros.config import ImageStream, TaskSpec
 from dp_ros.errors import DataError
+from dp_ros.messages import encoding as messages
+from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.training.audit import Audit, audit_bags
 from dp_ros.training.audit_finding import Finding
 from dp_ros.training.audit_findings import findings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import zarr
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec, Unit
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec, Unit
 from dp_ros.training import convert
 from dp_ros.training.bags import BagReader, BagWriter
 from dp_ros.training.convert import convert_pusht

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 pytest.importorskip('rosbags', reason='rosbags is not installed (extra: train)')
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.worlds import JOINTS
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bags import BagReader
 from dp_ros.training.demonstrations import DemonstrationSettings, write_demonstrations
 from dp_ros.training.episodes import read_episodes

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp_ros import messages
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
 from dp_ros.policy.trajectory import Trajectory
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import BagWriter, Stamped
 from dp_ros.training.commands import CommandTrack
@@ -31,13 +31,13 @@ TASK = TaskSpec(streams=(ARM, BLOCK), action=ACTION)
 
 def state(received: int, value: float, stamp: int | None = None) -> Stamped:
     stamp = received if stamp is None else stamp
-    msg = messages.to_joint_state(stamp=stamp, name=['z', 'a'], position=[9.0, value], types=rosbags_types())
+    msg = encoding.to_joint_state(stamp=stamp, name=['z', 'a'], position=[9.0, value], types=rosbags_types())
     return '/joint_states', received, msg
 
 
 def pose(received: int, value: float, stamp: int | None = None) -> Stamped:
     stamp = received if stamp is None else stamp
-    msg = messages.to_pose(
+    msg = encoding.to_pose(
         stamp=stamp, position=(value, 0, 0), orientation=(0, 0, 0, 1), frame_id='f', types=rosbags_types()
     )
     return '/block_pose', received, msg
@@ -53,7 +53,7 @@ def command(
         positions=np.array(values)[:, None],
         velocities=velocities,
     )
-    return '/command', received, messages.to_joint_trajectory(plan, types=rosbags_types())
+    return '/command', received, encoding.to_joint_trajectory(plan, types=rosbags_types())
 
 
 def steady(ticks: int, start: int = T0) -> list[Stamped]:
@@ -210,7 +210,7 @@ def test_episodes_follow_the_rule_of_alignment(made: list[Stamped]) -> None:
             commands.append((received, msg.points[0].positions[0]))
         else:
             value = msg.position[1] if topic == '/joint_states' else msg.pose.position.x
-            values[topic].append((messages.stamp_of(msg), received, value))
+            values[topic].append((encoding.stamp_of(msg), received, value))
     last = max(stamp for entries in values.values() for stamp, _, _ in entries)
     expected = {}
     for tick in range(T0 - DT, last + 1, DT):
@@ -308,7 +308,7 @@ def test_recordings_of_commands_that_were_rejected_are_refused(late: int) -> Non
 
 def test_a_joint_named_twice_in_a_command_is_refused() -> None:
     plan = Trajectory(stamp=0, joints=('a', 'x'), times=np.array([0]), positions=np.array([[7.0, 8.0]]))
-    message = messages.to_joint_trajectory(plan, types=rosbags_types())
+    message = encoding.to_joint_trajectory(plan, types=rosbags_types())
     message.joint_names = ['a', 'a']
     with pytest.raises(DataError, match='action joints: got a more than once'):
         CommandTrack(ACTION).push(T0, message)
@@ -323,7 +323,7 @@ def test_when_every_command_ended_before_it_came_the_error_counts_them() -> None
 def test_command_joints_may_come_in_another_order_with_others_between() -> None:
     plan = Trajectory(stamp=0, joints=('x', 'a'), times=np.array([0]), positions=np.array([[7.0, 8.0]]))
     track = CommandTrack(ACTION)
-    track.push(T0, messages.to_joint_trajectory(plan, types=rosbags_types()))
+    track.push(T0, encoding.to_joint_trajectory(plan, types=rosbags_types()))
     found = track.at(T0)
     assert found is not None
     assert found.tolist() == [8.0]
@@ -402,9 +402,9 @@ def test_images_are_kept_at_the_size_of_the_stream(tmp_path: Path) -> None:
     for topic, t, msg in steady(3):
         made.append((topic, t, msg))
         if topic == '/block_pose':
-            image = messages.to_image(stamp=t, pixels=pixels, frame_id='camera', types=rosbags_types())
+            image = encoding.to_image(stamp=t, pixels=pixels, frame_id='camera', types=rosbags_types())
             made.append(('/camera', t, image))
     task = replace(TASK, streams=(ARM, camera))
     (episode,) = read_episode(save(tmp_path / 'bag', made), task)
     assert episode.streams['camera'].shape == (3, 8, 8, 3)
-    assert np.array_equal(episode.streams['camera'][0], messages.resize_rgb(camera, pixels))
+    assert np.array_equal(episode.streams['camera'][0], encoding.resize_rgb(camera, pixels))

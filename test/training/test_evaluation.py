@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
@@ -21,6 +20,7 @@ from dp_ros.simulation import pusht
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training import evaluation
 from dp_ros.training.episode_bag import check_recording
 from dp_ros.training.episodes import read_episode

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp_ros import messages
-from dp_ros.config import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends import open_backend
@@ -21,6 +20,7 @@ from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.scores import EvaluationSettings
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.cache import cached_episodes
 from dp_ros.training.collector import Episode
 from dp_ros.training.episodes import episodes_from_messages, read_episodes
@@ -41,7 +41,7 @@ WORDS = Instruction()
 
 
 def asking(received: int, x: float, y: float) -> Any:
-    message = messages.to_pose(stamp=0, position=(x, y, 0), orientation=(0, 0, 0, 1), frame_id='w', types=TYPES)
+    message = encoding.to_pose(stamp=0, position=(x, y, 0), orientation=(0, 0, 0, 1), frame_id='w', types=TYPES)
     return '/goal_pose', received, message
 
 
@@ -97,7 +97,7 @@ def test_the_cache_keeps_goals(tmp_path: Path) -> None:
 def test_a_recorded_goal_picture_is_a_stream_of_pictures() -> None:
     task = replace(TASK, goals=(GoalImage(height=8, width=8, source='topic'),))
     picture = np.full((8, 8, 3), 7, np.uint8)
-    shown = ('/goal_image', T0, messages.to_image(stamp=T0, pixels=picture, frame_id='', types=TYPES))
+    shown = ('/goal_image', T0, encoding.to_image(stamp=T0, pixels=picture, frame_id='', types=TYPES))
     (episode,) = episodes_from_messages('a', [shown, *recording(goals=False)], task)
     assert episode.streams['goal_image'].shape == (len(episode.stamps), 8, 8, 3)
     assert (episode.streams['goal_image'] == 7).all()

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.language import embed
+from dp_ros.task.spec import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 from dp_ros.training.collector import Episode
 from dp_ros.training.lerobot_export import export_lerobot
 from dp_ros.training.sources import read_recordings

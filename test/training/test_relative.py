@@ -8,13 +8,13 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec, parse, to_plain
 from dp_ros.data import Window
 from dp_ros.errors import ConfigError
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.continuity import overlap_with
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec, parse, to_plain
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.settings import ObjectiveSettings

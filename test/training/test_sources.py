@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training.cuts import CutSettings
 from dp_ros.training.hdf5 import read_hdf5
 from dp_ros.training.lerobot import read_lerobot

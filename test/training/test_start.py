@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec, to_plain
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec, to_plain
 from dp_ros.training.episodes import Episode
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings

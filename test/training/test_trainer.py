@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.config import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.data import Window
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
@@ -20,6 +19,7 @@ from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.objective import Objective

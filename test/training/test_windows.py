@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.config import ActionSpec, JointStream, TaskSpec
 from dp_ros.errors import DataError
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.training.episodes import Episode
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, window_indices
 

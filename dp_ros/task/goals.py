@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.streams import ImageStream, PoseFeature, PoseStream, Stream
+from dp_ros.task.streams import ImageStream, PoseFeature, PoseStream, Stream
 
 GoalSource = Literal['hindsight', 'topic']
 Hindsight = Literal['last', 'any']

@@ -1,6 +1,6 @@
 """ROS messages to values and back, for live nodes and for bags alike.
 
-Reading (`dp_ros.decoding`, whose names are here too) goes by attribute names. Writing needs message classes: ROS's
+Reading (`dp_ros.messages.decoding`, whose names are here too) goes by attribute names. Writing needs message classes: ROS's
 own, imported when first asked for, or others that are given. Stamps are in [ns].
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Chunk
-from dp_ros.decoding import (
+from dp_ros.errors import ConfigError
+from dp_ros.messages.decoding import (
     COMPRESSED_IMAGE,
     IMAGE,
     JOINT_STATE,
@@ -31,8 +32,7 @@ from dp_ros.decoding import (
     trajectory_value,
     type_of,
 )
-from dp_ros.errors import ConfigError
-from dp_ros.images import resize_rgb
+from dp_ros.messages.images import resize_rgb
 from dp_ros.policy.trajectory import Trajectory
 
 __all__ = [

@@ -11,18 +11,18 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from dp_ros.bounded_files import from_yaml, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.goals import GoalImage as GoalImage
-from dp_ros.goals import GoalPose as GoalPose
-from dp_ros.goals import GoalSpec, check_goals
-from dp_ros.goals import Instruction as Instruction
-from dp_ros.outside import from_yaml, read_text, shown
-from dp_ros.streams import ImageStream as ImageStream
-from dp_ros.streams import JointStream as JointStream
-from dp_ros.streams import PoseStream as PoseStream
-from dp_ros.streams import Stream as Stream
-from dp_ros.streams import Unit as Unit
-from dp_ros.streams import check_names
+from dp_ros.task.goals import GoalImage as GoalImage
+from dp_ros.task.goals import GoalPose as GoalPose
+from dp_ros.task.goals import GoalSpec, check_goals
+from dp_ros.task.goals import Instruction as Instruction
+from dp_ros.task.streams import ImageStream as ImageStream
+from dp_ros.task.streams import JointStream as JointStream
+from dp_ros.task.streams import PoseStream as PoseStream
+from dp_ros.task.streams import Stream as Stream
+from dp_ros.task.streams import Unit as Unit
+from dp_ros.task.streams import check_names
 
 T = TypeVar('T')
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import GoalPose, Instruction, JointStream, PoseStream, Stream
 from dp_ros.data import NANOSECONDS, Chunk
 from dp_ros.errors import DataError, check_finite, listed
-from dp_ros.goals import GoalSpec
-from dp_ros.images import decode_compressed, decode_image, resize_rgb
+from dp_ros.messages.images import decode_compressed, decode_image, resize_rgb
+from dp_ros.task.goals import GoalSpec
+from dp_ros.task.spec import GoalPose, Instruction, JointStream, PoseStream, Stream
 
 _QUATERNION_NORM_MIN = 1e-3
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.config import ImageStream
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.task.spec import ImageStream
 
 # Bytes of a pixel. All are 8 bit a channel: depth and Bayer images are no RGB, and are refused by name.
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
