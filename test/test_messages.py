@@ -17,7 +17,7 @@ from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
 from dp_ros.training.bag_types import deserialize, rosbags_types
 

@@ -19,7 +19,7 @@ from dp_ros.cli import main
 from dp_ros.errors import ConfigError, DataError, listed, one_line
 from dp_ros.policy.files import read_npz
 from dp_ros.policy.onnx_check import check_onnx
-from dp_ros.policy.urdf import parse_urdf
+from dp_ros.robot.urdf import parse_urdf
 
 BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
     f'b{i}: &b{i} [{", ".join(["*a" if i == 0 else f"*b{i - 1}"] * 9)}]\n' for i in range(10)

@@ -33,7 +33,7 @@ from dp_ros.messages.decoding import (
     type_of,
 )
 from dp_ros.messages.images import resize_rgb
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 __all__ = [
     'COMPRESSED_IMAGE',

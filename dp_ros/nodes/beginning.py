@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dp_ros.motion.outcome import Refused
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.sender import HELD
-from dp_ros.policy.outcome import Refused
-from dp_ros.policy.planner import Planner
-from dp_ros.policy.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)

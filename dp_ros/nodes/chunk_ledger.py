@@ -10,8 +10,8 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.serialization import deserialize_message
 
+from dp_ros.motion.outcome import Planned
 from dp_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
-from dp_ros.policy.outcome import Planned
 
 CHUNK, LIMITS, ENTRIES = 'chunk', 'limits', 'ledger'
 KEPT = 8  # inferences whose chunk may still come

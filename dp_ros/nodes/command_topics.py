@@ -13,14 +13,14 @@ from typing import Any
 
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.motion.outputs import Output, split
+from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.controller_check import ControllerCheck
 from dp_ros.nodes.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of
 from dp_ros.nodes.endpoints import UNKNOWN as UNKNOWN
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.nodes.trajectory_bytes import TrajectoryBytes
-from dp_ros.policy.outputs import Output, split
-from dp_ros.policy.rungs import Cause, Reason
-from dp_ros.policy.trajectory import Trajectory
 
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 

@@ -13,13 +13,13 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from dp_ros.errors import ConfigError
+from dp_ros.motion.outputs import Output
 from dp_ros.nodes.endpoints import NOBODY
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameter_query import ParameterQuery
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.queries import full_name
-from dp_ros.policy.controller_settings import Expected, compare, refusal
-from dp_ros.policy.outputs import Output
+from dp_ros.robot.controller_settings import Expected, compare, refusal
 
 CONTROLLER_PARAMETERS = [
     Param(

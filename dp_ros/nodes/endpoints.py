@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from rclpy.node import Node
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from dp_ros.policy.rungs import Cause, Reason
+from dp_ros.motion.safety.rungs import Cause, Reason
 
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which someone without a name is none of ROS's

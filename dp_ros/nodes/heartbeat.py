@@ -8,8 +8,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import Bool
 
+from dp_ros.motion.safety.rungs import Cause, Reason
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
-from dp_ros.policy.rungs import Cause, Reason
 
 
 class Heartbeat:

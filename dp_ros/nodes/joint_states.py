@@ -17,10 +17,10 @@ from sensor_msgs.msg import JointState
 
 from dp_ros.errors import DataError, DpRosError
 from dp_ros.messages import encoding
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.safety.measured_states import MeasuredState, Plausibility
 from dp_ros.nodes.diagnostics import OK, WARN, Diagnostics
 from dp_ros.nodes.sources import SourceWatch
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.measured import MeasuredState, Plausibility
 from dp_ros.task.spec import JointStream
 
 STATUS = 'joint states'

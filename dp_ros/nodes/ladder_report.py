@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dp_ros.motion.safety.rungs import Cause, Rung
 from dp_ros.nodes.chunk_ledger import ChunkLedger
 from dp_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
 from dp_ros.nodes.latch_store import LatchStore
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.motion import Motion
-from dp_ros.policy.rungs import Cause, Rung
 
 STATUS = 'ladder'
 LEVELS = {

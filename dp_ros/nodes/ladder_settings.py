@@ -6,13 +6,13 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.safety.rungs import Thresholds
+from dp_ros.motion.safety.safety_states import Ladder
 from dp_ros.nodes.latch_store import LatchStore, latch_file
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.local_reset import COMMAND, ResetSocket, socket_path
 from dp_ros.nodes.parameters import Param, overrides
-from dp_ros.policy.ladder import Ladder
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.rungs import Thresholds
 from dp_ros.task.spec import TaskSpec
 
 LONGEST = 3600.0  # [s]

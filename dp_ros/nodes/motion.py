@@ -13,6 +13,12 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
+from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen
+from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.beginning import Beginning
 from dp_ros.nodes.command_topics import Around, CommandTopics
 from dp_ros.nodes.controller_state import ControllerStates
@@ -20,12 +26,6 @@ from dp_ros.nodes.endpoints import SingleSource
 from dp_ros.nodes.heartbeat import Permission
 from dp_ros.nodes.joint_states import JointStates
 from dp_ros.nodes.sender import LEAST_AHEAD, Sender
-from dp_ros.policy.clock_watch import ClockWatch, Jump
-from dp_ros.policy.ladder import Ladder
-from dp_ros.policy.outcome import Planned, Refused
-from dp_ros.policy.planner import Planner
-from dp_ros.policy.rungs import Act, Cause, Reason, Rung, Seen
-from dp_ros.policy.trajectory import Trajectory
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
 ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.options import KEPT_BEYOND
+from dp_ros.motion.outputs import Output, check_outputs
+from dp_ros.motion.planner import Planner
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED, below_namespace
 from dp_ros.nodes.parameters import Param, overrides
@@ -12,13 +16,9 @@ from dp_ros.nodes.robot_description import PARAMETERS as ROBOT_PARAMETERS
 from dp_ros.nodes.robot_description import read_robot as read_robot
 from dp_ros.paths import locate
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.limits_file import read_joint_limits
-from dp_ros.policy.outputs import Output, check_outputs
-from dp_ros.policy.plan_options import KEPT_BEYOND
-from dp_ros.policy.planner import Planner
-from dp_ros.policy.robot_model import RobotModel
-from dp_ros.policy.workspace import AXES, Workspace
+from dp_ros.robot.limits_file import read_joint_limits
+from dp_ros.robot.model import RobotModel
+from dp_ros.robot.workspace import AXES, Workspace
 
 INFINITE = float('inf')
 PARAMETERS = [

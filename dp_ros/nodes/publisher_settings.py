@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
+from dp_ros.motion.outputs import Output
 from dp_ros.nodes.command_topics import CommandTopics
 from dp_ros.nodes.controller_check import CONTROLLER_PARAMETERS, ControllerCheck, controller_names
 from dp_ros.nodes.controller_state import ControllerStates
@@ -15,8 +16,7 @@ from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.plan_settings import PARAMETERS as PLAN_PARAMETERS
 from dp_ros.nodes.plan_settings import PATTERNS as PLAN_PATTERNS
 from dp_ros.nodes.queries import get_parameters
-from dp_ros.policy.controller_settings import Expected
-from dp_ros.policy.outputs import Output
+from dp_ros.robot.controller_settings import Expected
 from dp_ros.task.spec import TaskSpec
 
 PARAMETERS = [*PLAN_PARAMETERS, *CONTROLLER_PARAMETERS, *LADDER_PARAMETERS]

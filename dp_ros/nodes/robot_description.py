@@ -9,8 +9,8 @@ from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.queries import latched
 from dp_ros.paths import locate
-from dp_ros.policy.robot_model import RobotModel
-from dp_ros.policy.urdf import parse_urdf, read_urdf
+from dp_ros.robot.model import RobotModel
+from dp_ros.robot.urdf import parse_urdf, read_urdf
 
 PARAMETERS = [
     Param(

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dp_ros.policy.outcome import Planned, Refused
-from dp_ros.policy.planner import LEAD, Planner
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.planner import LEAD, Planner
+from dp_ros.motion.trajectory import Trajectory
 
 Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
 ATTEMPTS = 3

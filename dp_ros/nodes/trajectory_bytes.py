@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages import encoding
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 ENCODING = b'\x00\x01\x00\x00'  # CDR, little endian
 WORD, DOUBLE = 4, 8

@@ -1,6 +1,6 @@
 """Chunks and joint states in, the trajectory that the controller gets out; or a stop, with its reason.
 
-The plan, the splicing and the limits are `dp_ros.policy.planner`'s, when to stop is `dp_ros.policy.ladder`'s, and
+The plan, the splicing and the limits are `dp_ros.motion.planner`'s, when to stop is `dp_ros.motion.safety.safety_states`'s, and
 `dp_ros.nodes.motion` joins the two. Should this node die, the trajectory that was sent last ends at rest and the
 controller holds: the length of its tail is the dead-man's switch.
 """
@@ -24,6 +24,11 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.safety.clock_watch import ClockWatch
+from dp_ros.motion.safety.measured_states import MeasuredState
+from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes import garbage, ladder_report
 from dp_ros.nodes.callback_errors import CallbackError
 from dp_ros.nodes.chunk_ledger import ChunkLedger
@@ -44,12 +49,7 @@ from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.nodes.sources import SourceWatch
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.clock_watch import ClockWatch
 from dp_ros.policy.fits import check_fits
-from dp_ros.policy.measured import MeasuredState
-from dp_ros.policy.outcome import Planned, Refused
-from dp_ros.policy.rungs import Cause, Reason
-from dp_ros.policy.trajectory import Trajectory
 from dp_ros.task.spec import JointStream
 
 FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}

@@ -18,10 +18,10 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.messages import encoding
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.observation_buffer import below_namespace
 from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.trajectory import Trajectory
 from dp_ros.simulation.scores import percentiles
 
 SAMPLE = 1_000_000  # [ns]

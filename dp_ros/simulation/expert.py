@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
 
 JOINTS = ('pusher_x', 'pusher_y')

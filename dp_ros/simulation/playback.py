@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.policy.trajectory import segment_coefficients
+from dp_ros.motion.trajectory import segment_coefficients
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.push_block_arm import JOINTS, Arm, ToolPose
 from dp_ros.simulation.push_block_layout import BLOCK, GOAL, POST
 from dp_ros.simulation.push_block_way import make_arc

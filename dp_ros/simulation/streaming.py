@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.controller import JointTrajectoryController, Rejected
 from dp_ros.simulation.controller_spec import ControllerSpec
 from dp_ros.simulation.plant import LaggingPlant

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)

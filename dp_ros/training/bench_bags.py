@@ -12,7 +12,7 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages import encoding
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import STORAGES, BagWriter

@@ -11,7 +11,7 @@ import numpy as np
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import trajectory_value
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ActionSpec
 
 LATE = 50_000_000  # [ns] by which a recorder may hear a command later than its controller

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dp_ros.errors import ConfigError
 from dp_ros.messages import encoding
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.task.spec import TaskSpec

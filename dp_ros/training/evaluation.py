@@ -18,12 +18,12 @@ from tqdm import tqdm
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
+from dp_ros.motion.outcome import Refused
+from dp_ros.motion.planner import Planner
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
-from dp_ros.policy.outcome import Refused
-from dp_ros.policy.planner import Planner
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected
 from dp_ros.simulation.evaluation_settings import CAMERA_RATE

@@ -8,12 +8,12 @@ import numpy as np
 import yaml
 
 from dp_ros.data import to_nanoseconds
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.options import KEPT_BEYOND
+from dp_ros.motion.planner import Planner
 from dp_ros.paths import share_folder
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.plan_options import KEPT_BEYOND
-from dp_ros.policy.planner import Planner
-from dp_ros.policy.urdf import parse_urdf
-from dp_ros.policy.workspace import AXES, Workspace
+from dp_ros.robot.urdf import parse_urdf
+from dp_ros.robot.workspace import AXES, Workspace
 from dp_ros.simulation.world import World
 from dp_ros.task.spec import TaskSpec
 

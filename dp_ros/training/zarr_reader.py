@@ -11,7 +11,7 @@ import numpy as np
 
 from dp_ros.errors import DataError, check_finite, check_shape, one_line
 from dp_ros.messages.encoding import to_compressed_image, to_image, to_joint_state, to_joint_trajectory, to_pose
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import Stamped

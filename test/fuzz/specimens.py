@@ -14,8 +14,8 @@ import numpy as np
 from dp_ros.paths import share_folder
 from dp_ros.policy.backends import open_backend
 from dp_ros.policy.bundle import load_bundle
-from dp_ros.policy.limits_file import read_joint_limits
-from dp_ros.policy.urdf import read_urdf
+from dp_ros.robot.limits_file import read_joint_limits
+from dp_ros.robot.urdf import read_urdf
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec, read_yaml
 
 JOINTS = ('a', 'b')

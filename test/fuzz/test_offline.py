@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from dp_ros.policy.planner import Planner
+from dp_ros.motion.planner import Planner
 
 from .events import Event
 from .offline import Case, Sequence, run

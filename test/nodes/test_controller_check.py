@@ -17,14 +17,14 @@ from rclpy.task import Future  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
+from dp_ros.motion.outputs import Output  # noqa: E402
+from dp_ros.motion.safety.rungs import Cause  # noqa: E402
 from dp_ros.nodes import controller_check, parameter_query  # noqa: E402
 from dp_ros.nodes.command_topics import CommandTopics  # noqa: E402
 from dp_ros.nodes.controller_check import controller_names  # noqa: E402
 from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
 from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, make_command, make_controller_states  # noqa: E402
-from dp_ros.policy.outputs import Output  # noqa: E402
-from dp_ros.policy.rungs import Cause  # noqa: E402
 from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros

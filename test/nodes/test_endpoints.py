@@ -12,8 +12,8 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
+from dp_ros.motion.safety.rungs import Cause  # noqa: E402
 from dp_ros.nodes.endpoints import NAMELESS, TWINS, UNKNOWN, Ages, SingleSource, by_name  # noqa: E402
-from dp_ros.policy.rungs import Cause  # noqa: E402
 
 TOPIC = '/left/enable'
 

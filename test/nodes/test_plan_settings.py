@@ -11,6 +11,8 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from dp_ros.errors import ConfigError
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.outputs import Output
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.plan_settings import (
     PARAMETERS,
@@ -20,8 +22,6 @@ from dp_ros.nodes.plan_settings import (
     read_limits,
     read_robot,
 )
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.outputs import Output
 
 JOINTS = ('a', 'b')
 URDF = """<robot name="planar">

@@ -21,10 +21,10 @@ from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.messages import encoding as messages  # noqa: E402
+from dp_ros.motion.trajectory import Trajectory  # noqa: E402
 from dp_ros.nodes import simulated_robot  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
-from dp_ros.policy.trajectory import Trajectory  # noqa: E402
-from dp_ros.policy.urdf import parse_urdf  # noqa: E402
+from dp_ros.robot.urdf import parse_urdf  # noqa: E402
 from dp_ros.simulation.pusht import PushTWorld  # noqa: E402
 from dp_ros.simulation.worlds import JOINTS as WORLD_JOINTS  # noqa: E402
 

@@ -13,9 +13,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import JointState
 
 from dp_ros.messages import encoding
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes import soak
 from dp_ros.nodes.witness import Witness
-from dp_ros.policy.trajectory import Trajectory
 from dp_ros.simulation.scores import EpisodeResult, summarize
 
 SECOND = 1_000_000_000

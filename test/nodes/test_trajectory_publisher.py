@@ -22,13 +22,13 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros.data import Chunk  # noqa: E402
 from dp_ros.errors import DataError  # noqa: E402
 from dp_ros.messages import encoding  # noqa: E402
+from dp_ros.motion.limits import Within, check  # noqa: E402
+from dp_ros.motion.trajectory import Trajectory  # noqa: E402
 from dp_ros.nodes import command_topics, trajectory_publisher  # noqa: E402
 from dp_ros.nodes.callback_errors import CallbackError  # noqa: E402
 from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
 from dp_ros.nodes.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
 from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
-from dp_ros.policy.limits import Within, check  # noqa: E402
-from dp_ros.policy.trajectory import Trajectory  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dp_ros.policy.clock_watch import ClockWatch, Jump
+from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.controller_settings import WORDS, Expected, Finding, compare, refusal
+from dp_ros.robot.controller_settings import WORDS, Expected, Finding, compare, refusal
 
 EXPECTED = Expected(
     joints=('a', 'b'), units=('rad', 'm'), control_dt=0.1, splice_margin=0.03, tail=0.5, follow_tolerance=0.2

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.policy.following import CommandedPath, Following
-from dp_ros.policy.measured import MeasuredStates
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.safety.following import CommandedPath, Following
+from dp_ros.motion.safety.measured_states import MeasuredStates
+from dp_ros.motion.trajectory import Trajectory
 
 MS = 1_000_000
 START = 1000 * 1000 * MS

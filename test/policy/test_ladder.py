@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.ladder import Ladder
-from dp_ros.policy.rungs import Act, Cause, Reason, Rung, Seen, Thresholds
+from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen, Thresholds
+from dp_ros.motion.safety.safety_states import Ladder
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, LimitError
-from dp_ros.policy.extremes import extremes
-from dp_ros.policy.limits import Exceeded, JointLimits, Within, check
-from dp_ros.policy.limits_file import parse_joint_limits, read_joint_limits
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.extrema import extremes
+from dp_ros.motion.limits import Exceeded, JointLimits, Within, check
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.limits_file import parse_joint_limits, read_joint_limits
 
 SECOND = 1_000_000_000
 INF = float('inf')

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.outputs import Output, check_outputs, split
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.outputs import Output, check_outputs, split
+from dp_ros.motion.trajectory import Trajectory
 
 JOINTS = ('a', 'b', 'finger')
 ARM = Output(name='arm', topic='arm/joint_trajectory', joints=('b', 'a'))

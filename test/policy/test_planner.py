@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.limits import JointLimits, Within, check
-from dp_ros.policy.planner import LEAD, Planned, Planner, Refused
-from dp_ros.policy.spline import Ending
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.limits import JointLimits, Within, check
+from dp_ros.motion.planner import LEAD, Planned, Planner, Refused
+from dp_ros.motion.spline import Ending
+from dp_ros.motion.trajectory import Trajectory
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.policy.blend import chunk_curve
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.planner import Planned, Planner
+from dp_ros.motion.blend import chunk_curve
+from dp_ros.motion.limits import JointLimits
+from dp_ros.motion.planner import Planned, Planner
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')
 oracle = importlib.util.module_from_spec(_spec)

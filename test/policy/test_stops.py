@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.policy.limits import JointLimits, Within, check
-from dp_ros.policy.planner import Planned, Planner
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.limits import JointLimits, Within, check
+from dp_ros.motion.planner import Planned, Planner
+from dp_ros.motion.trajectory import Trajectory
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND

@@ -5,7 +5,7 @@ import pytest
 from numpy.polynomial import polynomial as poly
 
 from dp_ros.errors import DataError
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 SECOND = 1_000_000_000
 CURVE = np.array([0.3, -1.0, 0.7, 2.0, -3.0, 1.1])

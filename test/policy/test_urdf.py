@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.urdf import parse_urdf, read_urdf
+from dp_ros.motion.limits import JointLimits
+from dp_ros.robot.urdf import parse_urdf, read_urdf
 
 INF = float('inf')
 # Axes, origins and rotations of every kind, on a chain that also has a fixed joint and one that mimics.

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.kinematics import Chain, Turn
-from dp_ros.policy.trajectory import Trajectory
-from dp_ros.policy.workspace import Workspace
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.kinematics import Chain, Turn
+from dp_ros.robot.workspace import Workspace
 
 SECOND = 1_000_000_000
 JOINTS = ('a', 'b')

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.urdf import parse_urdf
+from dp_ros.robot.urdf import parse_urdf
 from dp_ros.simulation.push_block import PushBlockWorld
 from dp_ros.simulation.push_block_arm import ELBOW, Arm, ToolPose
 from dp_ros.simulation.push_block_layout import BLOCK_HALF, GOAL, POST

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed')
 
 from dp_ros.data import Chunk
-from dp_ros.policy.outcome import Planned
-from dp_ros.policy.planner import Planner
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
 from dp_ros.simulation.evaluation_settings import EvaluationSettings
 from dp_ros.simulation.push_block_arm import Arm, ToolPose
 from dp_ros.simulation.robot import SimulatedRobot

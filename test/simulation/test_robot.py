@@ -9,7 +9,7 @@ from dp_ros.errors import ConfigError
 
 pytest.importorskip('gym_pusht', reason='the simulation is not installed')
 
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController, Rejected, TrajectoryCommand
 from dp_ros.simulation.pusht import PushTWorld
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from dp_ros.messages import encoding
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types, typestore
 from dp_ros.training.bags import BagWriter, Stamped

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training.bag_types import rosbags_types
 from dp_ros.training.bags import BagWriter, Stamped

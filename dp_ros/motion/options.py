@@ -10,8 +10,8 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.limits import JointLimits
-from dp_ros.policy.workspace import Workspace
+from dp_ros.motion.limits import JointLimits
+from dp_ros.robot.workspace import Workspace
 
 ControllerMode = Literal['jazzy', 'replacement']
 

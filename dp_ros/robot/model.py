@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.kinematics import Chain, Turn
-from dp_ros.policy.limits import MAGNITUDES, JointLimits
+from dp_ros.motion.limits import MAGNITUDES, JointLimits
+from dp_ros.robot.kinematics import Chain, Turn
 
 MOVING = ('revolute', 'continuous', 'prismatic')
 KINDS = (*MOVING, 'fixed', 'floating', 'planar')

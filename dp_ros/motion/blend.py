@@ -21,8 +21,8 @@ from functools import lru_cache
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.policy.spline import first_velocity, spline_velocities
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.spline import first_velocity, spline_velocities
+from dp_ros.motion.trajectory import Trajectory
 
 REMEMBERED = 10
 """Chunks that say what acceleration is usual."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.plan_options import ControllerMode
+from dp_ros.motion.options import ControllerMode
 
 FINEST = {'rad': 0.001, 'm': 0.0001}
 """No robot in motion stays closer than this to what it is commanded."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp_ros.policy.splice import joined
-from dp_ros.policy.spline import Knots
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.splice import joined
+from dp_ros.motion.spline import Knots
+from dp_ros.motion.trajectory import Trajectory
 
 
 def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) -> Knots:

@@ -17,7 +17,7 @@ from math import comb
 
 import numpy as np
 
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 # Bernstein coefficients of a quintic from its powers, on [0, 1]: b_j = sum_k C(j, k) / C(5, k) c_k.
 _BERNSTEIN = np.array([[comb(j, k) / comb(5, k) for k in range(6)] for j in range(6)])

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.policy.extremes import Extremes, extremes
-from dp_ros.policy.limits import ROUNDING, JointLimits, Within, outside, pace, verdict
-from dp_ros.policy.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.extrema import Extremes, extremes
+from dp_ros.motion.limits import ROUNDING, JointLimits, Within, outside, pace, verdict
+from dp_ros.motion.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
+from dp_ros.motion.trajectory import Trajectory
 
 ROUNDS = 24
 LONGEST_LEAD = 60 * NANOSECONDS

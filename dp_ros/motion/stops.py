@@ -23,12 +23,12 @@ from dataclasses import replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.policy.committed import behind, committed_head, known
-from dp_ros.policy.extremes import extremes
-from dp_ros.policy.limits import Within, check, pace, verdict
-from dp_ros.policy.splice import joined
-from dp_ros.policy.spline import Ending, Knots
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.committed_plan import behind, committed_head, known
+from dp_ros.motion.extrema import extremes
+from dp_ros.motion.limits import Within, check, pace, verdict
+from dp_ros.motion.splice import joined
+from dp_ros.motion.spline import Ending, Knots
+from dp_ros.motion.trajectory import Trajectory
 
 EFFORTS = (0.9, 0.75, 0.55)
 """Parts of the deceleration limit that are tried: cubics between knots take a little more than the pass."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, LimitError, listed
-from dp_ros.policy.extremes import Extremes, Hull, extremes
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.extrema import Extremes, Hull, extremes
+from dp_ros.motion.trajectory import Trajectory
 
 Quantity = Literal['position', 'velocity', 'acceleration', 'deceleration', 'jerk', 'workspace']
 

@@ -18,9 +18,9 @@ from collections import deque
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.policy.measured import MeasuredStates
-from dp_ros.policy.steps import beside
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.safety.measured_states import MeasuredStates
+from dp_ros.motion.steps import beside
+from dp_ros.motion.trajectory import Trajectory
 
 WINDOW = 120_000_000
 """Over how long positions are compared [ns]."""

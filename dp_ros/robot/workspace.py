@@ -20,9 +20,9 @@ from math import comb
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.kinematics import Chain
-from dp_ros.policy.limits import Exceeded
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.limits import Exceeded
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.kinematics import Chain
 
 COARSE, CLOSEST = 1e-3, 1e-4
 """What the path may differ from samples [m]: at first, and where the box is so close that it matters."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dp_ros.policy.rungs import Act, Cause, Reason, Rung, Seen, Thresholds
+from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen, Thresholds
 
 Fallback = Literal['hold', 'home', 'policy']
 

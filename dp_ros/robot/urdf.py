@@ -15,8 +15,8 @@ import numpy as np
 
 from dp_ros.bounded_files import read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.policy.limits import MAGNITUDES
-from dp_ros.policy.robot_model import KINDS, MOVING, RobotModel, UrdfJoint
+from dp_ros.motion.limits import MAGNITUDES
+from dp_ros.robot.model import KINDS, MOVING, RobotModel, UrdfJoint
 
 MOST_TEXT = 2**23
 """Characters of a URDF; meshes and textures are files of their own."""

@@ -1,4 +1,4 @@
-"""The words of the ladder (`dp_ros.policy.ladder`): rungs, reasons, thresholds, and what is seen and done."""
+"""The words of the ladder (`dp_ros.motion.safety.safety_states`): rungs, reasons, thresholds, and what is seen and done."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.trajectory import Trajectory
+from dp_ros.motion.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
