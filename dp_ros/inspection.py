@@ -13,7 +13,7 @@ def describe(path: Path) -> str:
 
 
 def _bundle(path: Path) -> str:
-    from dp_ros.policy.bundle import load_bundle
+    from dp_ros.policy.bundle.manifest import load_bundle
 
     bundle = load_bundle(path)
     task = bundle.task

@@ -122,7 +122,7 @@ def _forbidden(module: str, imported: Import, reads_bags: bool) -> str | None:
         allowed = part == 'nodes' or module == 'dp_ros.messages.encoding' or reads_bags
         return None if allowed else 'message types live in nodes, messages.py and what reads bags'
     if package == 'torch':
-        allowed = part in ('networks', 'training') or (module == 'dp_ros.policy.backends' and imported.lazy)
+        allowed = part in ('networks', 'training') or (module == 'dp_ros.policy.backends.sessions' and imported.lazy)
         return None if allowed else 'torch lives in networks, training and, inside a function, policy/backends.py'
     packages = PACKAGES_ALLOWED[part]
     if packages is not None and package not in packages:
@@ -144,12 +144,12 @@ def test_module_imports_only_what_it_may(module: str) -> None:
 @pytest.mark.parametrize(
     ('module', 'source'),
     [
-        ('dp_ros.diffusion.samplers', 'from dp_ros.policy.bundle import Bundle'),
+        ('dp_ros.diffusion.samplers', 'from dp_ros.policy.bundle.manifest import Bundle'),
         ('dp_ros.diffusion.samplers', 'import scipy'),
         ('dp_ros.policy.policy', 'import torch'),
         ('dp_ros.policy.policy', 'def f():\n    import torch'),
-        ('dp_ros.policy.backends', 'import torch'),
-        ('dp_ros.policy.backends', 'if True:\n    import torch'),
+        ('dp_ros.policy.backends.sessions', 'import torch'),
+        ('dp_ros.policy.backends.sessions', 'if True:\n    import torch'),
         ('dp_ros.motion.planner', 'from dp_ros import simulation'),
         ('dp_ros.motion.planner', 'import rclpy'),
         ('dp_ros.motion.planner', 'from sensor_msgs.msg import JointState'),
@@ -173,8 +173,8 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ('module', 'source'),
     [
-        ('dp_ros.policy.backends', 'def f():\n    import torch'),
-        ('dp_ros.policy.backends', 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch'),
+        ('dp_ros.policy.backends.sessions', 'def f():\n    import torch'),
+        ('dp_ros.policy.backends.sessions', 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch'),
         ('dp_ros.messages.encoding', 'from sensor_msgs.msg import JointState'),
         ('dp_ros.training.bags', 'import rosbags\nfrom sensor_msgs.msg import JointState'),
         ('dp_ros.cli', 'def f():\n    from dp_ros.nodes.demo import run_demo'),

@@ -17,8 +17,8 @@ import pytest
 from dp_ros.bounded_files import MOST_TEXT, from_json, from_yaml, inside, open_regular, read_bytes, read_text, shown
 from dp_ros.cli import main
 from dp_ros.errors import ConfigError, DataError, listed, one_line
-from dp_ros.policy.files import read_npz
-from dp_ros.policy.onnx_check import check_onnx
+from dp_ros.policy.backends.onnx_check import check_onnx
+from dp_ros.policy.bundle.files import read_npz
 from dp_ros.robot.urdf import parse_urdf
 
 BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(

@@ -7,7 +7,7 @@ import pytest
 from dp_ros.commands.common import WORLDS
 from dp_ros.commands.operate import SHOWN
 from dp_ros.paths import share_folder
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import check_world
 

@@ -49,7 +49,7 @@ def bundle_folder(path: str) -> Path:
 
 def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options ``bundle`` and ``world``; without a world, the one with the bundle's joints."""
-    from dp_ros.policy.bundle import load_bundle
+    from dp_ros.policy.bundle.manifest import load_bundle
     from dp_ros.simulation.worlds import world_with
 
     folder = bundle_folder(options.bundle)

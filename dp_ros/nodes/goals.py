@@ -14,8 +14,8 @@ from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import decode, type_of
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode
 from dp_ros.nodes.observation_buffer import below_namespace, message_type
-from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.goals import check_goal_pose, missing_goals
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.goal_inputs import check_goal_pose, missing_goals
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, Instruction
 

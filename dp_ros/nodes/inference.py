@@ -22,7 +22,7 @@ from dp_ros.nodes.inference_settings import Settings
 from dp_ros.nodes.pacing import Pacing
 from dp_ros.nodes.worker import Worker
 from dp_ros.policy.continuity import Continuation, Overlap
-from dp_ros.policy.goals import NO_GOAL
+from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end

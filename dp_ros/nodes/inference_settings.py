@@ -12,11 +12,11 @@ from dp_ros.errors import BundleError, ConfigError
 from dp_ros.nodes.observation_buffer import BUNDLE, POLICY_SPEED
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity, check_start
-from dp_ros.policy.pace import Cost, check_deadline, step_choices
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
-from dp_ros.policy.providers import ProviderName
+from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
 from dp_ros.task.goals import GoalSpec
 
 PARAMETERS = [

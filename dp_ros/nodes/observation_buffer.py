@@ -29,7 +29,7 @@ from dp_ros.nodes.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.stream_settings import PARAMETERS, PATTERNS, TOPICS, declare_streams, make_strictness
 from dp_ros.paths import locate
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.task.policy_speed import FASTEST, SLOWEST, at_speed
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from dp_ros.nodes.inference_settings import Settings
-from dp_ros.policy.goals import blank_goal
-from dp_ros.policy.pace import Cost, Pace, cost_from
+from dp_ros.policy.goal_inputs import blank_goal
 from dp_ros.policy.policy import DiffusionPolicy, blank_window
+from dp_ros.policy.step_budget import Cost, Pace, cost_from
 
 ROUNDS = 5
 MANY = 4  # sampling steps of the longer measurement

@@ -15,7 +15,7 @@ from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.nodes.robot_description import PARAMETERS as ROBOT_PARAMETERS
 from dp_ros.nodes.robot_description import read_robot as read_robot
 from dp_ros.paths import locate
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.robot.limits_file import read_joint_limits
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.workspace import AXES, Workspace

@@ -23,8 +23,8 @@ from dp_ros.nodes.observation_buffer import aligned_type, read_bundle
 from dp_ros.nodes.pacing import measure_cost, warm_up
 from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.policy.alignment import WindowBuffer
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import ImageStream, Stream
 

@@ -48,8 +48,8 @@ from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, check_fallback
 from dp_ros.nodes.realtime import CpuLatency, take_priority
 from dp_ros.nodes.sender import AGAIN, Sender
 from dp_ros.nodes.sources import SourceWatch
-from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.fits import check_fits
+from dp_ros.policy.bundle.compatibility import check_fits
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.task.spec import JointStream
 
 FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}

@@ -14,11 +14,11 @@ import yaml
 
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.pacing import warm_up
-from dp_ros.policy.backends import BackendName, open_backend
-from dp_ros.policy.bundle import Bundle, load_bundle
-from dp_ros.policy.pace import Cost, cost_from, step_choices
+from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.backends.sessions import BackendName, open_backend
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.providers import ProviderName
+from dp_ros.policy.step_budget import Cost, cost_from, step_choices
 from dp_ros.task.policy_speed import at_speed
 
 MANY = 8  # sampling steps of the longer measurement

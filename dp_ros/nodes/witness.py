@@ -21,7 +21,7 @@ from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.observation_buffer import below_namespace
 from dp_ros.nodes.session import Session
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.simulation.scores import percentiles
 
 SAMPLE = 1_000_000  # [ns]

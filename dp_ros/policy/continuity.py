@@ -33,7 +33,7 @@ import numpy as np
 from dp_ros.data import Chunk, Goal
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.goals import NO_GOAL, same_goal
+from dp_ros.policy.goal_inputs import NO_GOAL, same_goal
 
 Continuity = Literal['none', 'rtc', 'prefix', 'ensemble']
 MEASURED = 10

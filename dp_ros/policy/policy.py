@@ -12,12 +12,12 @@ from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.backends import Backend
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.backends.sessions import Backend
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.continuity import Overlap
-from dp_ros.policy.goals import NO_GOAL, goal_inputs, guided_inputs
+from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, normalize_image
-from dp_ros.policy.parity import state_of
 from dp_ros.policy.relative import action_base
 from dp_ros.task.policy_speed import as_shown
 from dp_ros.task.spec import ImageStream, TaskSpec

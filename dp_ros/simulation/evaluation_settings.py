@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.task.policy_speed import at_speed
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.simulation.scores import percentiles
 from dp_ros.training.bench_bags import measure_bags
 from dp_ros.training.bench_contenders import CONTENDERS, OWN, OWN_SIZE, Subject, check_size, make_chunk, make_subject

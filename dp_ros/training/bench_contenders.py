@@ -13,8 +13,8 @@ from diffusers import DDIMScheduler
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import PRESETS, NetworkSettings
-from dp_ros.policy.backends import Backend, open_backend
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.backends.sessions import Backend, open_backend
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import parse
 from dp_ros.training.bench_lerobot import lerobot_chunk

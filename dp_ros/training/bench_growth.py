@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle
-from dp_ros.policy.goals import blank_goal
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.goal_inputs import blank_goal
 from dp_ros.policy.policy import DiffusionPolicy, blank_window
 from dp_ros.simulation.scores import percentiles
 from dp_ros.task.spec import ImageStream, TaskSpec

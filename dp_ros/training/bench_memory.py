@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.policy.backends import BackendName, open_backend
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.backends.sessions import BackendName, open_backend
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
 BACKENDS: tuple[BackendName, ...] = ('onnxruntime', 'torchscript')

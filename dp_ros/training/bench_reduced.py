@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.policy.backends import Backend
+from dp_ros.policy.backends.sessions import Backend
 from dp_ros.training.export import denoiser_onnx, prepare, record_parity
 from dp_ros.training.quantize import quantize
 from dp_ros.training.settings import TrainSettings

@@ -21,7 +21,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.level import HIDDEN, LevelEmbedding
 from dp_ros.networks.prepared import PreparedNetwork, PreparedUnet, film_blocks
 from dp_ros.networks.unet1d import Unet1d
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.task.spec import parse
 from dp_ros.training.settings import TrainSettings
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dp_ros.errors import DataError
-from dp_ros.policy.files import check_zip
+from dp_ros.policy.bundle.files import check_zip
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.bundle import MANIFEST, Bundle, check_target, load_bundle
-from dp_ros.policy.files import sha256
-from dp_ros.policy.parity import state_width
+from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
+from dp_ros.policy.bundle.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import TaskSpec
@@ -46,7 +46,7 @@ class CriticSettings:
     discount
         How much less a chunk is worth for each that still comes until success.
     critic_from
-        See `dp_ros.policy.bundle.Bundle`.
+        See `dp_ros.policy.bundle.manifest.Bundle`.
     epochs
         How often the critic sees each decision.
     workers

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.critic import Critic, CriticInputs
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.parity import state_shapes, state_width
 from dp_ros.policy.normalizer import ACTION
-from dp_ros.policy.parity import state_shapes, state_width
 from dp_ros.training.critic_experience import Experience
 
 BATCH = 512

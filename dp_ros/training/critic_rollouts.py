@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
-from dp_ros.policy.parity import state_of
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base
 from dp_ros.simulation.robot import SimulatedRobot

@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.comparison import compare
 from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize

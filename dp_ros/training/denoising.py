@@ -20,8 +20,8 @@ from dp_ros.data import Window
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.backends import Backend, open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import Backend, open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base

@@ -21,8 +21,8 @@ from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected

@@ -16,11 +16,19 @@ from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.unet1d import Unet1d
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import CRITIC, MANIFEST, TOLERANCE, TORCHSCRIPT_FILES, Bundle, load_bundle, write_bundle
-from dp_ros.policy.files import sha256
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.bundle.manifest import (
+    CRITIC,
+    MANIFEST,
+    TOLERANCE,
+    TORCHSCRIPT_FILES,
+    Bundle,
+    load_bundle,
+    write_bundle,
+)
+from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.policy.parity import Parity, input_shapes
 from dp_ros.task.spec import to_plain
 from dp_ros.training.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.quantize import quantize

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from dp_ros.networks.prepared import PreparedNetwork
-from dp_ros.policy.parity import Parity, input_shapes
+from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.training.settings import TrainSettings
 
 OPSET = 17

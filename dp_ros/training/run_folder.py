@@ -22,8 +22,8 @@ from dp_ros.bounded_files import MOST_JSON, from_json, read_bytes, shown
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.paths import locate
-from dp_ros.policy.bundle import MANIFEST, load_bundle
-from dp_ros.policy.files import naming
+from dp_ros.policy.bundle.files import naming
+from dp_ros.policy.bundle.manifest import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.spec import parse, read_yaml, to_plain
 from dp_ros.training.bundle_network import take_weights, trained_settings

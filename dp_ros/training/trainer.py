@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
 
 from dp_ros.errors import DataError, listed
-from dp_ros.policy.files import sha256
+from dp_ros.policy.bundle.files import sha256
 from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.task.spec import to_plain
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from dp_ros.paths import share_folder
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.limits_file import read_joint_limits
 from dp_ros.robot.urdf import read_urdf
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec, read_yaml

@@ -25,7 +25,7 @@ from dp_ros.data import NANOSECONDS  # noqa: E402
 from dp_ros.diffusion.samplers import SamplerSettings  # noqa: E402
 from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
 from dp_ros.nodes.lean_executor import make_executor  # noqa: E402
-from dp_ros.policy.bundle import Parity, input_shapes, write_bundle  # noqa: E402
+from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle  # noqa: E402
 from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
 from dp_ros.task.spec import ImageStream, TaskSpec  # noqa: E402
 

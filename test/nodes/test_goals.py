@@ -20,7 +20,7 @@ from std_msgs.msg import String  # noqa: E402
 
 from dp_ros.data import Goal  # noqa: E402
 from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.policy.backends import open_backend  # noqa: E402
+from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec  # noqa: E402
 from test.nodes.conftest import load_tiny  # noqa: E402

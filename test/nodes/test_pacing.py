@@ -17,10 +17,10 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 
 from dp_ros.nodes.pacing import measure_cost  # noqa: E402
 from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
-from dp_ros.policy.backends import open_backend  # noqa: E402
-from dp_ros.policy.bundle import load_bundle  # noqa: E402
-from dp_ros.policy.pace import Cost  # noqa: E402
+from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
+from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from dp_ros.policy.step_budget import Cost  # noqa: E402
 from test.nodes.conftest import load_tiny  # noqa: E402
 
 pytestmark = pytest.mark.ros

@@ -33,10 +33,10 @@ from dp_ros.nodes.intra_process import CHUNK, LEDGER, Exchange  # noqa: E402
 from dp_ros.nodes.observation_buffer import aligned_type  # noqa: E402
 from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
 from dp_ros.policy.alignment import stack  # noqa: E402
-from dp_ros.policy.backends import open_backend  # noqa: E402
-from dp_ros.policy.bundle import Bundle, load_bundle  # noqa: E402
+from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.continuity import Overlap  # noqa: E402
-from dp_ros.policy.goals import NO_GOAL  # noqa: E402
+from dp_ros.policy.goal_inputs import NO_GOAL  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
 from dp_ros.task.spec import GoalPose  # noqa: E402
 

@@ -14,7 +14,7 @@ from dp_ros.nodes.demo import run_demo
 from dp_ros.nodes.evaluation import evaluate_ros, running
 from dp_ros.nodes.processes import NodeDiedError
 from dp_ros.nodes.session import SessionError
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.scores import EvaluationSettings
 from test.tiny_bundle import write_tiny_bundle
 

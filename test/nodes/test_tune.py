@@ -15,8 +15,8 @@ from dp_ros.nodes import tune
 from dp_ros.nodes.inference_settings import PARAMETERS
 from dp_ros.nodes.tune import TuneSettings, choose, run_tune, thread_counts
 from dp_ros.paths import locate
-from dp_ros.policy.bundle import load_bundle
-from dp_ros.policy.pace import Cost
+from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.step_budget import Cost
 
 PUSHT = locate('models/pusht_state')
 BUNDLE = load_bundle(PUSHT)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import BundleError, ConfigError
-from dp_ros.policy.backends import OnnxRuntime, open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import OnnxRuntime, open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 
 BACKENDS = ('onnxruntime', 'torchscript')
 

@@ -12,11 +12,11 @@ import pytest
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError
-from dp_ros.policy.bundle import Bundle, load_bundle, write_bundle
-from dp_ros.policy.files import sha256
-from dp_ros.policy.fits import check_fits
+from dp_ros.policy.bundle.compatibility import check_fits
+from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle, write_bundle
+from dp_ros.policy.bundle.parity import write_parity
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.policy.parity import write_parity
 from dp_ros.task.spec import ImageStream, to_plain
 
 
@@ -302,7 +302,7 @@ def test_the_robot_side_imports_no_torch():
         'for package in (dp_ros.diffusion, dp_ros.policy):\n'
         '    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):\n'
         '        importlib.import_module(module.name)\n'
-        'assert "dp_ros.policy.backends" in sys.modules\n'
+        'assert "dp_ros.policy.backends.sessions" in sys.modules\n'
         'assert "torch" not in sys.modules\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True, timeout=60)

@@ -10,8 +10,8 @@ from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, ConfigError, DataError
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import (
     Continuation,
     Overlap,

@@ -14,9 +14,9 @@ import pytest
 
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
-from dp_ros.policy.goals import blank_goal, check_goal_pose
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.goal_inputs import blank_goal, check_goal_pose
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec, parse, to_plain

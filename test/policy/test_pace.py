@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.pace import Cost, Pace, check_deadline, cost_from, step_choices
+from dp_ros.policy.step_budget import Cost, Pace, check_deadline, cost_from, step_choices
 
 COST = Cost(fixed=0.004, step=0.002)
 

@@ -9,8 +9,8 @@ import pytest
 from dp_ros.data import Window
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import ImageStream

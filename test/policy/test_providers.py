@@ -10,8 +10,8 @@ onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not inst
 
 from dp_ros.errors import ConfigError  # noqa: E402
 from dp_ros.paths import locate  # noqa: E402
-from dp_ros.policy.backends import open_backend  # noqa: E402
-from dp_ros.policy.bundle import load_bundle  # noqa: E402
+from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
+from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
 
 BUNDLE = 'models/pusht_state'
 

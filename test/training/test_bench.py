@@ -18,7 +18,7 @@ from torch import Tensor
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.paths import locate
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.training import bench, bench_lerobot
 from dp_ros.training.bench import BenchSettings, ratio, run_bench, steps_for, take_turns
 from dp_ros.training.bench_contenders import Subject, make_chunk, make_subject

@@ -14,10 +14,10 @@ from dp_ros.cli import main
 from dp_ros.data import Window
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.networks.critic import PESSIMISM, Critic, CriticInputs
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import Bundle, load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
-from dp_ros.policy.parity import state_of
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.training import critic as critic_command

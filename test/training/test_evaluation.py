@@ -12,8 +12,8 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation import pusht

@@ -12,8 +12,8 @@ from dp_ros.data import Window
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap, check_continuity, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.episodes import Episode

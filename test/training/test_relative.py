@@ -10,7 +10,7 @@ import torch
 
 from dp_ros.data import Window
 from dp_ros.errors import ConfigError
-from dp_ros.policy.backends import open_backend
+from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.continuity import overlap_with
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy

@@ -16,8 +16,8 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
-from dp_ros.policy.backends import open_backend
-from dp_ros.policy.bundle import load_bundle
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.training.episodes import Episode

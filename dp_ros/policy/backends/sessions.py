@@ -16,10 +16,10 @@ import numpy as np
 
 from dp_ros.diffusion.schedule import check_choice
 from dp_ros.errors import BundleError, ConfigError, listed, one_line
-from dp_ros.policy.bundle import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.files import check_zip
-from dp_ros.policy.parity import input_shapes, state_of, state_width
-from dp_ros.policy.providers import ProviderName, open_session
+from dp_ros.policy.backends.providers import ProviderName, open_session
+from dp_ros.policy.bundle.files import check_zip
+from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle.parity import input_shapes, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
 MAX_THREADS = 64

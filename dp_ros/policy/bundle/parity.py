@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.files import read_npz
+from dp_ros.policy.bundle.files import read_npz
 from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
