@@ -52,7 +52,7 @@ def _stream(stream: Stream) -> str:
 
 
 def _recording(path: Path) -> str:
-    from dp_ros.training.bags import BagReader, find_bags
+    from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 
     lines = []
     for bag in find_bags(path):

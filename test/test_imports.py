@@ -176,7 +176,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
         ('dp_ros.policy.backends.sessions', 'def f():\n    import torch'),
         ('dp_ros.policy.backends.sessions', 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch'),
         ('dp_ros.messages.encoding', 'from sensor_msgs.msg import JointState'),
-        ('dp_ros.training.bags', 'import rosbags\nfrom sensor_msgs.msg import JointState'),
+        ('dp_ros.recordings.rosbag.reader', 'import rosbags\nfrom sensor_msgs.msg import JointState'),
         ('dp_ros.cli', 'def f():\n    from dp_ros.nodes.demo import run_demo'),
     ],
 )

@@ -18,8 +18,8 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.rosbag.types import deserialize, rosbags_types
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
-from dp_ros.training.bag_types import deserialize, rosbags_types
 
 STAMP = 1_700_000_000_123_456_789
 ARM = JointStream(name='arm', topic='/joint_states', joints=('b', 'a'), units=('rad', 'rad'))

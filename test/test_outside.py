@@ -209,7 +209,7 @@ def bag(path: Path, storage: str) -> Path:
 
 
 def read(path: Path) -> Any:
-    from dp_ros.training.episodes import read_episodes
+    from dp_ros.recordings.episodes.episode import read_episodes
     from test.training.bag_maker import TASK
 
     return list(read_episodes(path, TASK))
@@ -242,7 +242,7 @@ def test_a_chunk_unpacks_to_what_it_says(tmp_path: Path) -> None:
     import lz4.frame
     from rosbags.rosbag2.reader import zstd  # type: ignore[attr-defined]
 
-    from dp_ros.training.unpacking import Allowance, check_packed, unpack
+    from dp_ros.recordings.rosbag.unpacking import Allowance, check_packed, unpack
 
     zeros = bytes(10**7)
     streamed = zstd.ZstdCompressor()
@@ -284,7 +284,7 @@ def move_out(path: Path) -> None:
 
 def test_a_store_that_asks_for_pickle_is_refused(tmp_path: Path) -> None:
     zarr = pytest.importorskip('zarr', reason='zarr is not installed (extra: train)')
-    from dp_ros.training.zarr_reader import PushtZarr
+    from dp_ros.recordings.datasets.zarr import PushtZarr
 
     root = zarr.open_group(str(tmp_path / 'store'), mode='w', zarr_format=2)
     for name, values in (('data/state', np.ones((4, 5))), ('data/action', np.ones((4, 2))), ('meta/episode_ends', [4])):

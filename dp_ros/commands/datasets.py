@@ -21,11 +21,11 @@ def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
 
 def _export_lerobot(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
+    from dp_ros.recordings.datasets.lerobot_export import export_lerobot
+    from dp_ros.recordings.episodes.readers import read_recordings
+    from dp_ros.recordings.episodes.unreadable import Broken
     from dp_ros.task.spec import read_yaml
-    from dp_ros.training.broken_recordings import Broken
-    from dp_ros.training.lerobot_export import export_lerobot
     from dp_ros.training.settings import TrainSettings
-    from dp_ros.training.sources import read_recordings
 
     settings = read_yaml(locate(options.config), TrainSettings)
     episodes = read_recordings(

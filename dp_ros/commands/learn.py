@@ -26,7 +26,7 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from dp_ros.training.convert import convert_pusht
+    from dp_ros.recordings.datasets.convert import convert_pusht
 
     bags = convert_pusht(
         options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
@@ -57,8 +57,8 @@ def add_record(commands: argparse._SubParsersAction) -> None:
 def _record(options: argparse.Namespace) -> int:
     from dp_ros.nodes.record import RecordSettings, run_record
     from dp_ros.paths import locate
+    from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.task.spec import read_yaml
-    from dp_ros.training.bags import BagWriter
     from dp_ros.training.settings import TrainSettings
 
     task = read_yaml(locate(options.config or f'config/train/{options.world}_state.yaml'), TrainSettings).task
@@ -92,9 +92,9 @@ def add_check_bag(commands: argparse._SubParsersAction) -> None:
 
 def _check_bag(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
+    from dp_ros.recordings.episodes.segmentation import BY_FILE
     from dp_ros.task.spec import read_yaml
     from dp_ros.training.check_bag import CheckSettings, check_bags
-    from dp_ros.training.cuts import BY_FILE
     from dp_ros.training.settings import TrainSettings
 
     train = read_yaml(locate(options.config), TrainSettings) if options.config else None
@@ -119,11 +119,11 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
+    from dp_ros.recordings.episodes.readers import read_recordings
+    from dp_ros.recordings.episodes.unreadable import Broken
     from dp_ros.task.spec import read_yaml
-    from dp_ros.training.broken_recordings import Broken
     from dp_ros.training.first_process import is_first_process
     from dp_ros.training.settings import TrainSettings
-    from dp_ros.training.sources import read_recordings
     from dp_ros.training.trainer import Trainer, collected
 
     settings = read_yaml(locate(options.config), TrainSettings)

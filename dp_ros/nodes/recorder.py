@@ -42,7 +42,7 @@ class Recorder:
     topics
         Fully qualified names.
     new_bag
-        Opens a new recording at a path, as :class:`dp_ros.training.bags.BagWriter` does.
+        Opens a new recording at a path, as :class:`dp_ros.recordings.rosbag.reader.BagWriter` does.
     goals
         Those topics on which the newest message counts, however old: it is written at the start of each episode too,
         as received then.

@@ -14,17 +14,17 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE
 from dp_ros.messages.images import decode_compressed, decode_image
+from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.builder import Collector, PictureError, boxed
+from dp_ros.recordings.episodes.episode import wanted_topics
+from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
+from dp_ros.recordings.rosbag.reader import BagReader, find_bags
+from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ImageStream, Stream, TaskSpec
-from dp_ros.training.actions import action_topic
 from dp_ros.training.audit_finding import some
 from dp_ros.training.audit_guess import guess_task
 from dp_ros.training.audit_ticks import TickAudit
 from dp_ros.training.audit_topics import NUMBERS, PICTURES, TopicAudit, numbers_of
-from dp_ros.training.bag_types import deserialize
-from dp_ros.training.bags import BagReader, find_bags
-from dp_ros.training.collector import Collector, PictureError, boxed
-from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
-from dp_ros.training.episodes import wanted_topics
 
 _EVERY = 100
 """Of so many pictures one is decoded."""

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
+from dp_ros.recordings.rosbag.reader import BagReader
+from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.training.audit_topics import PICTURES
-from dp_ros.training.bag_types import deserialize
-from dp_ros.training.bags import BagReader
 
 
 def guess_task(reader: BagReader) -> TaskSpec | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Observation
+from dp_ros.recordings.episodes.builder import Run, position_columns
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 from dp_ros.training.audit_stats import LogHistogram
-from dp_ros.training.collector import Run, position_columns
 
 LAGS = np.arange(-3, 16)
 HELD = 2.0

@@ -13,8 +13,8 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.messages.images import compressed_size
+from dp_ros.recordings.rosbag.types import typestore
 from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
-from dp_ros.training.bag_types import typestore
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
 NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, FLOATS)

@@ -13,10 +13,10 @@ import numpy as np
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import STORAGES, BagWriter
-from dp_ros.training.episodes import read_episode
 
 JOINTS = tuple(f'joint_{i}' for i in range(7))
 RATE = 500  # joint states a second

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.training.episodes import Episode
+from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import window_indices
 

@@ -17,12 +17,12 @@ from tqdm import tqdm
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import MessageTypes, to_image, to_joint_state, to_joint_trajectory, to_pose
+from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.controller import Rejected
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_expert, make_world
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import BagWriter, Stamped, folder_beside, refuse_existing
 
 START = 1_700_000_000 * NANOSECONDS
 SPACING = 120 * NANOSECONDS  # between two episodes' beginnings, so that no two share a stamp

@@ -9,12 +9,12 @@ from pathlib import Path
 from dp_ros.errors import ConfigError
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.episodes.episode import wanted_topics
+from dp_ros.recordings.rosbag.reader import BagWriter
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import BagWriter
-from dp_ros.training.episodes import wanted_topics
 
 
 class _Dropped(Exception):

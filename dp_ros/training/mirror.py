@@ -16,9 +16,9 @@ import numpy as np
 from dp_ros.data import Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.normalizer import ACTION
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.spec import Instruction, TaskSpec
-from dp_ros.training.collector import Episode
-from dp_ros.training.goals import recorded_goals
 
 Flip = Literal['', 'left_right', 'up_down', 'diagonal', 'antidiagonal']
 

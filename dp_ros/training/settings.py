@@ -8,10 +8,10 @@ from typing import Literal
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, listed
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.recordings.episodes.segmentation import CutSettings
+from dp_ros.recordings.episodes.unreadable import BrokenRecordings
 from dp_ros.task.spec import GoalPose, TaskSpec
 from dp_ros.training.augment import AugmentSettings
-from dp_ros.training.broken_recordings import BrokenRecordings
-from dp_ros.training.cuts import CutSettings
 from dp_ros.training.mirror import MirrorSettings, check_mirror
 
 

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from dp_ros.errors import DataError, listed
 from dp_ros.policy.bundle.files import sha256
+from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.task.spec import to_plain
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
 from dp_ros.training.draws import batches
-from dp_ros.training.episodes import Episode
 from dp_ros.training.first_process import is_first_process
 from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner

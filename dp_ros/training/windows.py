@@ -18,10 +18,10 @@ from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, normalize_image
 from dp_ros.policy.relative import action_base
+from dp_ros.recordings.episodes.cache_store import JoinedFrames
+from dp_ros.recordings.episodes.episode import Episode
+from dp_ros.recordings.episodes.goals import GoalColumns, episode_names, goal_extremes, recorded_goals
 from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
-from dp_ros.training.cache_store import JoinedFrames
-from dp_ros.training.episodes import Episode
-from dp_ros.training.goals import GoalColumns, episode_names, goal_extremes, recorded_goals
 
 
 def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:

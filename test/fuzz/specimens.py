@@ -58,8 +58,8 @@ def _training(folder: Path) -> None:
 def _bag(storage: str, packed: str = '') -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         from dp_ros.messages.encoding import to_compressed_image, to_joint_state
-        from dp_ros.training.bag_types import rosbags_types
-        from dp_ros.training.bags import BagWriter
+        from dp_ros.recordings.rosbag.reader import BagWriter
+        from dp_ros.recordings.rosbag.types import rosbags_types
 
         types = rosbags_types()
         with BagWriter(folder, storage) as bag:
@@ -183,20 +183,20 @@ def _read_urdf(folder: Path) -> object:
 
 def _read_any(path: Path) -> object:
     """Read as `dp_ros train` does, which tells kinds apart by what is there."""
-    from dp_ros.training.sources import read_recordings
+    from dp_ros.recordings.episodes.readers import read_recordings
 
     return list(read_recordings(path, SEEING))
 
 
 def _read_hdf5(folder: Path) -> object:
-    from dp_ros.training.hdf5 import read_hdf5
+    from dp_ros.recordings.datasets.robomimic import read_hdf5
 
     return list(read_hdf5(folder / 'low_dim.hdf5', SEEING))
 
 
 def _read_zarr(folder: Path) -> object:
-    from dp_ros.training.zarr_reader import BLOCK_POSE, COMMAND, JOINT_STATES, read_pusht_zarr
-    from dp_ros.training.zarr_reader import JOINTS as PUSHER
+    from dp_ros.recordings.datasets.zarr import BLOCK_POSE, COMMAND, JOINT_STATES, read_pusht_zarr
+    from dp_ros.recordings.datasets.zarr import JOINTS as PUSHER
 
     assert BLOCK_POSE
     stream = JointStream(name='pusher', topic=JOINT_STATES, joints=PUSHER, units=('m', 'm'))

@@ -19,10 +19,10 @@ from dp_ros.messages import encoding
 from dp_ros.nodes.demonstrator import Demonstrator
 from dp_ros.nodes.recorder import Recorder
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode
+from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.simulation.expert import JOINTS, PushTExpert
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
-from dp_ros.training.bags import BagWriter
-from dp_ros.training.episodes import read_episode
 
 pytestmark = pytest.mark.ros
 DT = 100_000_000

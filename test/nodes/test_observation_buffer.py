@@ -19,10 +19,10 @@ from dp_ros.data import Observation  # noqa: E402
 from dp_ros.messages import encoding as messages  # noqa: E402
 from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
 from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer  # noqa: E402
+from dp_ros.recordings.episodes.episode import read_episode, wanted_topics  # noqa: E402
+from dp_ros.recordings.rosbag.reader import BagReader, BagWriter  # noqa: E402
+from dp_ros.recordings.rosbag.types import rosbags_types  # noqa: E402
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
-from dp_ros.training.bag_types import rosbags_types  # noqa: E402
-from dp_ros.training.bags import BagReader, BagWriter  # noqa: E402
-from dp_ros.training.episodes import read_episode, wanted_topics  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

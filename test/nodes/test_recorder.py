@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.recorder import Recorder
-from dp_ros.training.bags import BagReader, BagWriter
+from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
 
 pytestmark = pytest.mark.ros
 TOPICS = ('/joint_states', '/note')

@@ -12,9 +12,9 @@ import yaml
 
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
+from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
-from dp_ros.training.bag_types import rosbags_types, typestore
-from dp_ros.training.bags import BagWriter, Stamped
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS

@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from dp_ros.training.bag_types import typestore
-from dp_ros.training.bags import Stamped
+from dp_ros.recordings.rosbag.reader import Stamped
+from dp_ros.recordings.rosbag.types import typestore
 
 _MAGIC = b'\x89MCAP0\r\n'
 

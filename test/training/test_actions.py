@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episode, wanted_topics
+from dp_ros.recordings.rosbag.reader import Stamped
 from dp_ros.task.spec import ActionSpec, TaskSpec, parse, to_plain
-from dp_ros.training.actions import action_topic
-from dp_ros.training.bags import Stamped
-from dp_ros.training.collector import Episode
-from dp_ros.training.episodes import episodes_from_messages, read_episode, wanted_topics
 from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
 
 TICKS = 6

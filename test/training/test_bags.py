@@ -13,8 +13,8 @@ from rosbags.typesys import get_types_from_msg
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
-from dp_ros.training.bag_types import rosbags_types, typestore
-from dp_ros.training.bags import STORAGES, BagReader, BagWriter, find_bags
+from dp_ros.recordings.rosbag.reader import STORAGES, BagReader, BagWriter, find_bags
+from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 
 JOINTS = {'/joint_states': [encoding.JOINT_STATE]}
 TIMES = [1_700_000_000_000_000_000 + i * 1_000_000 for i in range(300)]

@@ -12,10 +12,10 @@ import yaml
 
 from dp_ros.cli import main
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.recordings.episodes.readers import read_recordings
+from dp_ros.recordings.episodes.unreadable import Broken, is_broken
+from dp_ros.recordings.rosbag import reader as bags_module
 from dp_ros.task.spec import to_plain
-from dp_ros.training import bags as bags_module
-from dp_ros.training.broken_recordings import Broken, is_broken
-from dp_ros.training.sources import read_recordings
 from test.training.bag_maker import TASK, arm, save
 
 NAMES = tuple(f'bag_{number}' for number in range(4))

@@ -15,16 +15,16 @@ import zarr
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages.encoding import decode
+from dp_ros.recordings.episodes import builder
+from dp_ros.recordings.episodes import cache as cache_module
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.cache import cached_episodes
+from dp_ros.recordings.episodes.cache_store import CHUNK, JoinedFrames
+from dp_ros.recordings.episodes.episode import read_episode, read_episodes
+from dp_ros.recordings.episodes.segmentation import CutSettings
+from dp_ros.recordings.rosbag.reader import Stamped
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ImageStream, Stream, TaskSpec
-from dp_ros.training import cache as cache_module
-from dp_ros.training import collector
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import Stamped
-from dp_ros.training.cache import cached_episodes
-from dp_ros.training.cache_store import CHUNK, JoinedFrames
-from dp_ros.training.collector import Episode
-from dp_ros.training.cuts import CutSettings
-from dp_ros.training.episodes import read_episode, read_episodes
 from test.training.bag_maker import MS, T0, TASK, arm, save
 
 CAMERA = ImageStream(name='front camera', topic='/camera', height=12, width=16, compressed=True)
@@ -157,7 +157,7 @@ def test_only_pictures_that_count_at_a_tick_are_decoded(bags: Path, monkeypatch:
         decoded.append(stream.name)
         return decode(stream, msg)
 
-    monkeypatch.setattr(collector, 'decode', noting)
+    monkeypatch.setattr(builder, 'decode', noting)
     (episode,) = read_episodes(bags / 'e0', SEEING)
     assert decoded.count('front camera') == len(episode.stamps) < 100
     assert decoded.count('arm') == 450

@@ -17,16 +17,16 @@ from rosbags.typesys import get_types_from_msg
 from dp_ros.cli import main
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
+from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.episodes.segmentation import CutSettings
+from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
+from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.training.audit import Audit, audit_bags
 from dp_ros.training.audit_finding import Finding
 from dp_ros.training.audit_findings import findings
 from dp_ros.training.audit_stats import Channels, Decimated, LogHistogram, Longest
-from dp_ros.training.bag_types import rosbags_types, typestore
-from dp_ros.training.bags import BagWriter, Stamped
 from dp_ros.training.check_bag import CheckSettings, check_bags
-from dp_ros.training.cuts import CutSettings
-from dp_ros.training.episodes import read_episode
 from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
 
 

@@ -9,12 +9,9 @@ import pytest
 import zarr
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec, Unit
-from dp_ros.training import convert
-from dp_ros.training.bags import BagReader, BagWriter
-from dp_ros.training.convert import convert_pusht
-from dp_ros.training.episodes import Episode, read_episodes
-from dp_ros.training.zarr_reader import (
+from dp_ros.recordings.datasets import convert
+from dp_ros.recordings.datasets.convert import convert_pusht
+from dp_ros.recordings.datasets.zarr import (
     BLOCK_POSE,
     CAMERA,
     CAMERA_COMPRESSED,
@@ -24,6 +21,9 @@ from dp_ros.training.zarr_reader import (
     PushtZarr,
     read_pusht_zarr,
 )
+from dp_ros.recordings.episodes.episode import Episode, read_episodes
+from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec, Unit
 
 REAL = Path(
     os.environ.get('DP_ROS_PUSHT_ZARR') or Path(__file__).resolve().parents[3] / 'shared/data/pusht_cchi_v7_replay.zarr'

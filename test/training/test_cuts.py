@@ -11,11 +11,11 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import get_types_from_msg
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.training.bag_types import typestore
-from dp_ros.training.bags import STORAGES, Stamped
-from dp_ros.training.collector import Episode
-from dp_ros.training.cuts import STRING, CutSettings, Cutter, busy_parts
-from dp_ros.training.episodes import read_episode, read_episodes
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.episode import read_episode, read_episodes
+from dp_ros.recordings.episodes.segmentation import STRING, CutSettings, Cutter, busy_parts
+from dp_ros.recordings.rosbag.reader import STORAGES, Stamped
+from dp_ros.recordings.rosbag.types import typestore
 from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
 
 DT = 100 * MS

@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.episodes.command_track import CommandTrack
+from dp_ros.recordings.episodes.episode import (
+    Episode,
+    episodes_from_messages,
+    read_episode,
+    read_episodes,
+    wanted_topics,
+)
+from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import BagWriter, Stamped
-from dp_ros.training.commands import CommandTrack
-from dp_ros.training.episodes import Episode, episodes_from_messages, read_episode, read_episodes, wanted_topics
 
 MS = 1_000_000
 DT = 100 * MS

@@ -16,6 +16,7 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.simulation import pusht
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
@@ -23,7 +24,6 @@ from dp_ros.simulation.worlds import JOINTS, make_world
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.training import evaluation
 from dp_ros.training.episode_bag import check_recording
-from dp_ros.training.episodes import read_episode
 from dp_ros.training.evaluation import DirectRunner, evaluate_direct
 from dp_ros.training.world_planner import make_planner
 from test.tiny_bundle import write_tiny_bundle

@@ -19,15 +19,15 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.cache import cached_episodes
+from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episodes
+from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
-from dp_ros.training.cache import cached_episodes
-from dp_ros.training.collector import Episode
-from dp_ros.training.episodes import episodes_from_messages, read_episodes
 from dp_ros.training.evaluation import evaluate_direct
 from dp_ros.training.export import export_run
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
-from dp_ros.training.sources import read_recordings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
 from dp_ros.training.world_goal import world_goal

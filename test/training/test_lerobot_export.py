@@ -12,10 +12,10 @@ import pytest
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.language import embed
+from dp_ros.recordings.datasets.lerobot_export import export_lerobot
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.task.spec import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
-from dp_ros.training.collector import Episode
-from dp_ros.training.lerobot_export import export_lerobot
-from dp_ros.training.sources import read_recordings
 
 parquet = pytest.importorskip('pyarrow.parquet', reason='pyarrow is not installed (extra: datasets)')
 

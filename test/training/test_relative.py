@@ -14,8 +14,8 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.continuity import overlap_with
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec, parse, to_plain
-from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.settings import ObjectiveSettings
 from dp_ros.training.trainer import Trainer

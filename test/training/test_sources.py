@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.recordings.datasets.lerobot import read_lerobot
+from dp_ros.recordings.datasets.robomimic import read_hdf5
+from dp_ros.recordings.datasets.tables import in_columns
+from dp_ros.recordings.episodes.readers import read_recordings
+from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
-from dp_ros.training.cuts import CutSettings
-from dp_ros.training.hdf5 import read_hdf5
-from dp_ros.training.lerobot import read_lerobot
-from dp_ros.training.sources import read_recordings
-from dp_ros.training.tables import in_columns
 from test.training.bag_maker import TASK as BAG_TASK
 from test.training.bag_maker import arm, save
 

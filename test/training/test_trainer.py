@@ -19,8 +19,8 @@ from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
-from dp_ros.training.episodes import Episode
 from dp_ros.training.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network

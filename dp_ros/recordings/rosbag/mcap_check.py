@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, BinaryIO
 
 from dp_ros.errors import DataError
-from dp_ros.training.unpacking import MOST_PART, Allowance, check_packed
+from dp_ros.recordings.rosbag.unpacking import MOST_PART, Allowance, check_packed
 
 MAGIC = b'\x89MCAP0\r\n'
 LONGEST_ABOUT = 2**24

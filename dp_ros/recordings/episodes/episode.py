@@ -10,13 +10,13 @@ import numpy as np
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import type_of
 from dp_ros.policy.alignment import AS_LEARNT, Strictness
+from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.builder import Collector, Episode, FrameStore, InMemory, PictureError, Run
+from dp_ros.recordings.episodes.goals import picture_names, recorded_goals
+from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
+from dp_ros.recordings.episodes.unreadable import Broken
+from dp_ros.recordings.rosbag.reader import BagReader, Stamped, find_bags
 from dp_ros.task.spec import Stream, TaskSpec
-from dp_ros.training.actions import action_topic
-from dp_ros.training.bags import BagReader, Stamped, find_bags
-from dp_ros.training.broken_recordings import Broken
-from dp_ros.training.collector import Collector, Episode, FrameStore, InMemory, PictureError, Run
-from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
-from dp_ros.training.goals import picture_names, recorded_goals
 
 __all__ = ['Episode', 'episodes_from_messages', 'read_episode', 'read_episodes', 'wanted_topics']
 

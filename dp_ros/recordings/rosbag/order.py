@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
-from dp_ros.training.storages import Raw, Storage, of_file
+from dp_ros.recordings.rosbag.storages import Raw, Storage, of_file
 
 SLACK = NANOSECONDS
 """By how much receive times may run backwards in the order of a file [ns].

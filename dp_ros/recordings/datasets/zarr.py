@@ -12,11 +12,11 @@ import numpy as np
 from dp_ros.errors import DataError, check_finite, check_shape, one_line
 from dp_ros.messages.encoding import to_compressed_image, to_image, to_joint_state, to_joint_trajectory, to_pose
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.datasets.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
+from dp_ros.recordings.episodes.episode import Episode, episodes_from_messages
+from dp_ros.recordings.rosbag.reader import Stamped
+from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ImageStream, TaskSpec
-from dp_ros.training.bag_types import rosbags_types
-from dp_ros.training.bags import Stamped
-from dp_ros.training.episodes import Episode, episodes_from_messages
-from dp_ros.training.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
 
 JOINTS = ('pusher_x', 'pusher_y')
 JOINT_STATES = '/joint_states'

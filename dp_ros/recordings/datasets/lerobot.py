@@ -10,9 +10,7 @@ import numpy as np
 
 from dp_ros.bounded_files import MOST_JSON, from_json, read_text, shown
 from dp_ros.errors import DataError, listed
-from dp_ros.task.spec import TaskSpec
-from dp_ros.training.collector import Episode, FrameStore
-from dp_ros.training.lerobot_files import (
+from dp_ros.recordings.datasets.lerobot_files import (
     check_text,
     dataset_file,
     numbers_of,
@@ -22,7 +20,9 @@ from dp_ros.training.lerobot_files import (
     video_pictures,
     whole,
 )
-from dp_ros.training.tables import Table, episode_from_table
+from dp_ros.recordings.datasets.tables import Table, episode_from_table
+from dp_ros.recordings.episodes.builder import Episode, FrameStore
+from dp_ros.task.spec import TaskSpec
 
 INFO = 'meta/info.json'
 _EPISODES = 'meta/episodes'

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dp_ros.bounded_files import inside
 from dp_ros.errors import DataError, listed
-from dp_ros.training.bag_metadata import Metadata, read_metadata
-from dp_ros.training.storages import STORAGE_OF, of_file
+from dp_ros.recordings.rosbag.metadata import Metadata, read_metadata
+from dp_ros.recordings.rosbag.storages import STORAGE_OF, of_file
 
 MOST_FOLDERS = 100_000
 METADATA, ZSTD = 'metadata.yaml', '.zstd'

@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.training.bags import STORAGES, BagWriter, folder_beside, refuse_existing
-from dp_ros.training.zarr_reader import CAMERAS, PushtZarr, episode_name
+from dp_ros.recordings.datasets.zarr import CAMERAS, PushtZarr, episode_name
+from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter, folder_beside, refuse_existing
 
 
 def convert_pusht(

@@ -1,6 +1,6 @@
 """The two kinds of file that rosbag2 stores recordings in, mcap and sqlite3, under one roof.
 
-Definitions of message types are not needed here (see `dp_ros.training.bags`), and are not looked at: of a type that it
+Definitions of message types are not needed here (see `dp_ros.recordings.rosbag.reader`), and are not looked at: of a type that it
 lacks, rosbag2 writes the definition's encoding as 'unknown' or as nothing at all.
 """
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from dp_ros.errors import DataError, one_line
-from dp_ros.training.bag_metadata import Topic
+from dp_ros.recordings.rosbag.metadata import Topic
 
 Raw = tuple[str, int, str, bytes]
 """A topic, when its message was received [ns], its ROS type, and its bytes."""

@@ -21,14 +21,14 @@ import zarr
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.cache_store import FrameWriter, load_episodes, save_episodes
+from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.episodes.goals import episode_names, picture_names
+from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
+from dp_ros.recordings.episodes.unreadable import Broken, is_broken
+from dp_ros.recordings.rosbag.reader import find_bags, folder_beside
 from dp_ros.task.spec import TaskSpec, to_plain
-from dp_ros.training.bags import find_bags, folder_beside
-from dp_ros.training.broken_recordings import Broken, is_broken
-from dp_ros.training.cache_store import FrameWriter, load_episodes, save_episodes
-from dp_ros.training.collector import Episode
-from dp_ros.training.cuts import BY_FILE, CutSettings
-from dp_ros.training.episodes import read_episode
-from dp_ros.training.goals import episode_names, picture_names
 
 # Goes up when the same files are read otherwise: since 2 clocks that were set back are refused, since 3 holes in JPEGs.
 _FORMAT = 3

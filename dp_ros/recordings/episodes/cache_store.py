@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 
 from dp_ros.errors import DataError
-from dp_ros.training.collector import Episode
+from dp_ros.recordings.episodes.builder import Episode
 
 CHUNK = 64
 """Pictures in a file."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
+from dp_ros.recordings.episodes.unreadable import Broken
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.broken_recordings import Broken
-from dp_ros.training.collector import Episode
-from dp_ros.training.cuts import BY_FILE, CutSettings
 
 
 def read_recordings(
@@ -39,9 +39,9 @@ def read_recordings(
         Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
 
     """
-    from dp_ros.training.hdf5 import SUFFIXES, read_hdf5
-    from dp_ros.training.lerobot import is_lerobot, read_lerobot
-    from dp_ros.training.tables import in_columns
+    from dp_ros.recordings.datasets.lerobot import is_lerobot, read_lerobot
+    from dp_ros.recordings.datasets.robomimic import SUFFIXES, read_hdf5
+    from dp_ros.recordings.datasets.tables import in_columns
 
     path = Path(path)
     bags = False
@@ -49,7 +49,7 @@ def read_recordings(
         recorded = [goal.name for goal in task.goals if goal.source == 'topic']
         if recorded:
             raise ConfigError(f'goals {listed(recorded)}: got source topic for {path}, allowed hindsight: it has none')
-        from dp_ros.training.zarr_reader import read_pusht_zarr
+        from dp_ros.recordings.datasets.zarr import read_pusht_zarr
 
         read = read_pusht_zarr(path, task)
     elif is_lerobot(path):
@@ -73,9 +73,9 @@ def _bags(
     broken: Broken | None,
 ) -> Iterator[Episode]:
     if cache is None:
-        from dp_ros.training.episodes import read_episodes
+        from dp_ros.recordings.episodes.episode import read_episodes
 
         return read_episodes(path, task, cut=cut, broken=broken)
-    from dp_ros.training.cache import cached_episodes
+    from dp_ros.recordings.episodes.cache import cached_episodes
 
     return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress, broken=broken)

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dp_ros.errors import DataError
-from dp_ros.training.bag_metadata import Topic
-from dp_ros.training.storages import Raw, late
+from dp_ros.recordings.rosbag.metadata import Topic
+from dp_ros.recordings.rosbag.storages import Raw, late
 
 _ROWS = 65536
 MOST_BYTES = 2**28

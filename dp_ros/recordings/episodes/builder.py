@@ -13,10 +13,10 @@ from dp_ros.errors import DataError
 from dp_ros.messages.encoding import decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, Missing, Strictness, tick_at_or_after
+from dp_ros.recordings.episodes.actions import action_track
+from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
+from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
-from dp_ros.training.actions import action_track
-from dp_ros.training.cuts import BY_FILE, CutSettings, Cutter, busy_parts
-from dp_ros.training.goals import GoalTrack, goals_as_streams, recorded_goals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Episodes to a LeRobot dataset (format 3.0), as LeRobot's own reader and `dp_ros.training.lerobot` take it.
+"""Episodes to a LeRobot dataset (format 3.0), as LeRobot's own reader and `dp_ros.recordings.datasets.lerobot` take it.
 
 ======================  =======================================================================================
 feature                 what it holds
@@ -24,11 +24,11 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.recordings.datasets.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
+from dp_ros.recordings.datasets.tables import joint_label, pose_label
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.rosbag.reader import folder_beside, refuse_existing
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
-from dp_ros.training.bags import folder_beside, refuse_existing
-from dp_ros.training.collector import Episode
-from dp_ros.training.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
-from dp_ros.training.tables import joint_label, pose_label
 
 STATE, ENVIRONMENT, ACTION, IMAGES = (
     'observation.state',

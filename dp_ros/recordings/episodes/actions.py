@@ -11,8 +11,8 @@ from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, decode, stamp_of
 from dp_ros.policy.stream_buffer import StreamBuffer
+from dp_ros.recordings.episodes.command_track import CommandTrack
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
-from dp_ros.training.commands import CommandTrack
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
 STATE_AGE = NANOSECONDS // 5

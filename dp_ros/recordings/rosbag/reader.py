@@ -21,16 +21,16 @@ from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.training.bag_files import BagFiles, files_of
-from dp_ros.training.bag_files import find_bags as find_bags
-from dp_ros.training.bag_metadata import Topic
-from dp_ros.training.bag_order import check_order, merged
-from dp_ros.training.bag_types import deserialize, typestore
-from dp_ros.training.bag_types import rosbags_types as rosbags_types
-from dp_ros.training.storage_mcap import McapStorage
-from dp_ros.training.storage_sqlite3 import Sqlite3Storage
-from dp_ros.training.storages import LATEST, STORAGE_OF, Raw, Storage, late, of_file
-from dp_ros.training.unpacking import Allowance, unpack, unpack_file
+from dp_ros.recordings.rosbag.folder import BagFiles, files_of
+from dp_ros.recordings.rosbag.folder import find_bags as find_bags
+from dp_ros.recordings.rosbag.metadata import Topic
+from dp_ros.recordings.rosbag.order import check_order, merged
+from dp_ros.recordings.rosbag.storage_mcap import McapStorage
+from dp_ros.recordings.rosbag.storage_sqlite3 import Sqlite3Storage
+from dp_ros.recordings.rosbag.storages import LATEST, STORAGE_OF, Raw, Storage, late, of_file
+from dp_ros.recordings.rosbag.types import deserialize, typestore
+from dp_ros.recordings.rosbag.types import rosbags_types as rosbags_types
+from dp_ros.recordings.rosbag.unpacking import Allowance, unpack, unpack_file
 
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _OPEN: Mapping[str, Callable[[Path], Storage]] = {'mcap': McapStorage, 'sqlite3': Sqlite3Storage}

@@ -12,9 +12,9 @@ import numpy as np
 from dp_ros.bounded_files import from_json, open_regular
 from dp_ros.errors import ConfigError, DataError, listed, one_line
 from dp_ros.messages.images import MOST_PIXELS
+from dp_ros.recordings.datasets.tables import Table, episode_from_table
+from dp_ros.recordings.episodes.builder import Episode, FrameStore
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.collector import Episode, FrameStore
-from dp_ros.training.tables import Table, episode_from_table
 
 MOST_BYTES = 2**27
 """Bytes of one column of numbers of a demonstration, or of a packed block of pictures."""

@@ -13,10 +13,10 @@ from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader, read_exact
 
 from dp_ros.bounded_files import open_regular
-from dp_ros.training.bag_metadata import Topic
-from dp_ros.training.bag_order import in_order
-from dp_ros.training.mcap_check import check_index, check_records
-from dp_ros.training.storages import LATEST, Raw, late
+from dp_ros.recordings.rosbag.mcap_check import check_index, check_records
+from dp_ros.recordings.rosbag.metadata import Topic
+from dp_ros.recordings.rosbag.order import in_order
+from dp_ros.recordings.rosbag.storages import LATEST, Raw, late
 
 _ENCODINGS = ('ros2msg', 'ros2idl', 'omgidl', '')
 _INDEX, _INDEX_HEAD = 0x07, struct.Struct('<BQHI')

@@ -15,11 +15,11 @@ from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
 from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.policy.language import embed
+from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
+from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
-from dp_ros.training.actions import action_topic
-from dp_ros.training.collector import Episode, FrameStore, InMemory
-from dp_ros.training.goals import recorded_goals
 
 MOST_ROWS_A_SECOND = 100_000.0
 _START = 1_700_000_000 * NANOSECONDS
@@ -169,7 +169,7 @@ def joint_label(stream: JointStream, field: str, joint: str) -> str:
 
 
 def pose_label(stream: PoseStream, feature: str) -> str:
-    """Return what `dp_ros.training.lerobot_export` calls a pose's channel."""
+    """Return what `dp_ros.recordings.datasets.lerobot_export` calls a pose's channel."""
     return f'{stream.name}.{feature}'
 
 
