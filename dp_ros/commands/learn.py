@@ -91,10 +91,10 @@ def add_check_bag(commands: argparse._SubParsersAction) -> None:
 
 
 def _check_bag(options: argparse.Namespace) -> int:
+    from dp_ros.audit.check_bag import CheckSettings, check_bags
     from dp_ros.paths import locate
     from dp_ros.recordings.episodes.segmentation import BY_FILE
     from dp_ros.task.spec import read_yaml
-    from dp_ros.training.check_bag import CheckSettings, check_bags
     from dp_ros.training.settings import TrainSettings
 
     train = read_yaml(locate(options.config), TrainSettings) if options.config else None

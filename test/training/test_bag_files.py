@@ -9,11 +9,11 @@ import pytest
 import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
 
+from dp_ros.audit.audit import audit_bags
 from dp_ros.errors import DataError
 from dp_ros.recordings.episodes.episode import read_episode, read_episodes
 from dp_ros.recordings.rosbag.reader import STORAGES, BagReader, find_bags
 from dp_ros.recordings.rosbag.types import typestore
-from dp_ros.training.audit import audit_bags
 from test.training.bag_maker import MS, T0, TASK, arm, change_metadata, file_of, in_pieces, plain, save
 from test.training.mcap_maker import mcap_file
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dp_ros.audit.audit import audit_bags
 from dp_ros.errors import DataError
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.rosbag.metadata import Topic
 from dp_ros.recordings.rosbag.order import check_order, merged
 from dp_ros.recordings.rosbag.reader import STORAGES, BagReader, Stamped
 from dp_ros.recordings.rosbag.storages import Raw
-from dp_ros.training.audit import audit_bags
 from test.training.bag_maker import MS, T0, TASK, arm, change_metadata, in_pieces, record, save
 from test.training.mcap_maker import mcap_file
 

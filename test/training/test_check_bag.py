@@ -14,6 +14,11 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
+from dp_ros.audit.audit import Audit, audit_bags
+from dp_ros.audit.check_bag import CheckSettings, check_bags
+from dp_ros.audit.checks import findings
+from dp_ros.audit.finding import Finding
+from dp_ros.audit.statistics import Channels, Decimated, LogHistogram, Longest
 from dp_ros.cli import main
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
@@ -22,11 +27,6 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
 from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, TaskSpec
-from dp_ros.training.audit import Audit, audit_bags
-from dp_ros.training.audit_finding import Finding
-from dp_ros.training.audit_findings import findings
-from dp_ros.training.audit_stats import Channels, Decimated, LogHistogram, Longest
-from dp_ros.training.check_bag import CheckSettings, check_bags
 from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
 
 

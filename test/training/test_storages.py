@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dp_ros.audit.audit import audit_bags
 from dp_ros.errors import DataError
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.rosbag.reader import STORAGES, BagReader, Stamped
-from dp_ros.training.audit import audit_bags
 from test.training.bag_maker import T0, TASK, arm, change_metadata, file_of, path_at, save, state
 from test.training.mcap_maker import mcap_file
 

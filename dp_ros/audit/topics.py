@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.audit.statistics import Channels, LogHistogram, Longest
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.messages.images import compressed_size
 from dp_ros.recordings.rosbag.types import typestore
-from dp_ros.training.audit_stats import Channels, LogHistogram, Longest
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
 NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, FLOATS)

@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dp_ros.training.audit import Audit
-from dp_ros.training.audit_finding import Finding
-from dp_ros.training.audit_topics import TopicAudit
+from dp_ros.audit.audit import Audit
+from dp_ros.audit.finding import Finding
+from dp_ros.audit.topics import TopicAudit
 
 
 def report(audit: Audit, found: Sequence[Finding]) -> str:

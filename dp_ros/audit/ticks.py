@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.audit.statistics import LogHistogram
 from dp_ros.data import NANOSECONDS, Observation
 from dp_ros.recordings.episodes.builder import Run, position_columns
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
-from dp_ros.training.audit_stats import LogHistogram
 
 LAGS = np.arange(-3, 16)
 HELD = 2.0

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dp_ros.audit.audit import Audit
+from dp_ros.audit.finding import Finding, some
+from dp_ros.audit.topics import TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.task.spec import ImageStream, JointStream
-from dp_ros.training.audit import Audit
-from dp_ros.training.audit_finding import Finding, some
-from dp_ros.training.audit_topics import TopicAudit
 
 
 def channel_findings(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:

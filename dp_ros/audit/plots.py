@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.training.audit import Audit
-from dp_ros.training.audit_ticks import LAGS
+from dp_ros.audit.audit import Audit
+from dp_ros.audit.ticks import LAGS
 
 _MOST = 12
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from dp_ros.audit.topics import PICTURES
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
-from dp_ros.training.audit_topics import PICTURES
 
 
 def guess_task(reader: BagReader) -> TaskSpec | None:

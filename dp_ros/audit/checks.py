@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dp_ros.audit.audit import Audit
+from dp_ros.audit.channel_checks import channel_findings
+from dp_ros.audit.finding import Finding, some
+from dp_ros.audit.tick_checks import tick_findings
+from dp_ros.audit.topics import PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_TRAJECTORY
 from dp_ros.task.spec import Stream
-from dp_ros.training.audit import Audit
-from dp_ros.training.audit_channel_findings import channel_findings
-from dp_ros.training.audit_finding import Finding, some
-from dp_ros.training.audit_tick_findings import tick_findings
-from dp_ros.training.audit_topics import PICTURES, TopicAudit
 
 
 def findings(audit: Audit) -> list[Finding]:

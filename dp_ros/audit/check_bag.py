@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dp_ros.audit.audit import audit_bags
+from dp_ros.audit.checks import findings
+from dp_ros.audit.plots import plot_audit
+from dp_ros.audit.report import as_data, report
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.audit import audit_bags
-from dp_ros.training.audit_findings import findings
-from dp_ros.training.audit_plots import plot_audit
-from dp_ros.training.audit_report import as_data, report
 
 FINE, ERRORS, WARNINGS = 0, 1, 3
 """Exit codes. 2 is the command line parser's own."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dp_ros.audit.audit import Audit
+from dp_ros.audit.finding import Finding, some
+from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream
-from dp_ros.training.audit import Audit
-from dp_ros.training.audit_finding import Finding, some
-from dp_ros.training.audit_ticks import FROZEN, HELD, TickAudit
 
 
 def tick_findings(audit: Audit) -> Iterator[Finding]:

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dp_ros.audit.finding import some
+from dp_ros.audit.stream_guess import guess_task
+from dp_ros.audit.ticks import TickAudit
+from dp_ros.audit.topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE
@@ -21,10 +25,6 @@ from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ImageStream, Stream, TaskSpec
-from dp_ros.training.audit_finding import some
-from dp_ros.training.audit_guess import guess_task
-from dp_ros.training.audit_ticks import TickAudit
-from dp_ros.training.audit_topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 
 _EVERY = 100
 """Of so many pictures one is decoded."""
