@@ -158,7 +158,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from dp_ros.training.export import export_run
+    from dp_ros.training.export.export import export_run
     from dp_ros.training.run_folder import trained_folder
 
     bundle = export_run(

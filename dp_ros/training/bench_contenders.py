@@ -19,7 +19,7 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import parse
 from dp_ros.training.bench_lerobot import lerobot_chunk
 from dp_ros.training.bench_reduced import REDUCED, Reduced
-from dp_ros.training.export import export_network
+from dp_ros.training.export.export import export_network
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import TrainSettings

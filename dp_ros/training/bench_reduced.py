@@ -14,8 +14,8 @@ import onnxruntime
 
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.backends.sessions import Backend
-from dp_ros.training.export import denoiser_onnx, prepare, record_parity
-from dp_ros.training.quantize import quantize
+from dp_ros.training.export.export import denoiser_onnx, prepare, record_parity
+from dp_ros.training.export.quantize import quantize
 from dp_ros.training.settings import TrainSettings
 
 REDUCED = ('int8', 'float16')

@@ -26,7 +26,7 @@ from dp_ros.task.spec import TaskSpec
 from dp_ros.training.bench import machine
 from dp_ros.training.bench_loop import PlainLoop
 from dp_ros.training.bench_processes import measure_processes
-from dp_ros.training.draws import batches
+from dp_ros.training.random_streams import batches
 from dp_ros.training.settings import RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 

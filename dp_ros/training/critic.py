@@ -20,9 +20,9 @@ from dp_ros.policy.bundle.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.critic_bundle import write_with_critic
-from dp_ros.training.critic_experience import Experience
-from dp_ros.training.critic_fit import fit_critic
+from dp_ros.training.critic.bundle import write_with_critic
+from dp_ros.training.critic.experience import Experience
+from dp_ros.training.critic.fit import fit_critic
 from dp_ros.training.critic_rollouts import rollouts
 
 UNKNOWN_FROM = 0.3

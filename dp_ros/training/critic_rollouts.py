@@ -21,8 +21,8 @@ from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import parse
 from dp_ros.training.evaluation import make_runner
-from dp_ros.training.mirror import MirrorSettings, mirrored_window
 from dp_ros.training.seed_pool import played
+from dp_ros.training.symmetry import MirrorSettings, mirrored_window
 
 Decision = tuple[np.ndarray, np.ndarray, np.ndarray]
 """What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.augment import augment
-from dp_ros.training.distill import make_objective
-from dp_ros.training.draws import Purpose, generator, word
+from dp_ros.training.distillation import make_objective
+from dp_ros.training.random_streams import Purpose, generator, word
 from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 from dp_ros.training.windows import WindowDataset

@@ -12,12 +12,12 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
 from dp_ros.task.spec import GoalPose, TaskSpec
 from dp_ros.training.augment import AugmentSettings
-from dp_ros.training.mirror import MirrorSettings, check_mirror
+from dp_ros.training.symmetry import MirrorSettings, check_mirror
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings:
-    """Distillation of a trained network into one that needs few sampling steps; see `dp_ros.training.distill`.
+    """Distillation of a trained network into one that needs few sampling steps; see `dp_ros.training.distillation`.
 
     Attributes
     ----------

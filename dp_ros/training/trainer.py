@@ -22,12 +22,12 @@ from dp_ros.simulation.worlds import check_world, make_world
 from dp_ros.task.spec import to_plain
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
-from dp_ros.training.draws import batches
 from dp_ros.training.first_process import is_first_process
+from dp_ros.training.init_from import check_reach, load_start
 from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
-from dp_ros.training.mirror import with_mirrored
 from dp_ros.training.processes import start_processes
+from dp_ros.training.random_streams import batches
 from dp_ros.training.run_folder import (
     BEST,
     CHECKPOINT,
@@ -39,7 +39,7 @@ from dp_ros.training.run_folder import (
 )
 from dp_ros.training.run_log import RunLog, check_wandb
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.start import check_reach, load_start
+from dp_ros.training.symmetry import with_mirrored
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']

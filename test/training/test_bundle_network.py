@@ -20,11 +20,11 @@ from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.spec import GoalPose, ImageStream, JointStream, to_plain
-from dp_ros.training.export import export_network, export_run
+from dp_ros.training.export.export import export_network, export_run
+from dp_ros.training.init_from import load_start
 from dp_ros.training.learner import Learner
 from dp_ros.training.run_folder import load_network, make_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings
-from dp_ros.training.start import load_start
 from dp_ros.training.trainer import Trainer
 from test.training.test_start import FIRST, TASK, after, episodes
 

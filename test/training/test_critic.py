@@ -21,13 +21,13 @@ from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.training import critic as critic_command
-from dp_ros.training import critic_fit
 from dp_ros.training.critic import CriticSettings, run_critic
-from dp_ros.training.critic_bundle import write_with_critic
-from dp_ros.training.critic_experience import Experience, find_projection
-from dp_ros.training.critic_fit import fit_critic, round_to_half, where_joints_are
+from dp_ros.training.critic import fit as critic_fit
+from dp_ros.training.critic.bundle import write_with_critic
+from dp_ros.training.critic.experience import Experience, find_projection
+from dp_ros.training.critic.fit import fit_critic, round_to_half, where_joints_are
 from dp_ros.training.critic_rollouts import Decisions, ExploringPolicy, nearness, rollouts, trained_mirror
-from dp_ros.training.export import export_run
+from dp_ros.training.export.export import export_run
 from test.tiny_bundle import NORMALIZER, TASK, tiny_networks, write_tiny_bundle
 
 MIRROR = {

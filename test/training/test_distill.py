@@ -18,8 +18,8 @@ from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.training.distill import Distillation, make_objective
-from dp_ros.training.export import export_run
+from dp_ros.training.distillation import Distillation, make_objective
+from dp_ros.training.export.export import export_run
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings
 from dp_ros.training.trainer import Trainer

@@ -26,7 +26,7 @@ from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.evaluation import evaluate_direct
-from dp_ros.training.export import export_run
+from dp_ros.training.export.export import export_run
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer

@@ -17,7 +17,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap, check_continuity, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.training.export import export_run
+from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer

@@ -15,7 +15,7 @@ import torch
 from dp_ros.cli import build_parser
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
-from dp_ros.training.draws import batches
+from dp_ros.training.random_streams import batches
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings
 from dp_ros.training.trainer import Trainer

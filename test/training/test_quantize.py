@@ -21,8 +21,8 @@ from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import TOLERANCE, load_bundle
 from dp_ros.policy.bundle.parity import Parity
-from dp_ros.training.export import INT8_TOLERANCE, export_network
-from dp_ros.training.quantize import QUANTIZED_FROM, block_quantized, quantize
+from dp_ros.training.export.export import INT8_TOLERANCE, export_network
+from dp_ros.training.export.quantize import QUANTIZED_FROM, block_quantized, quantize
 from dp_ros.training.run_folder import make_network
 from test.tiny_bundle import NORMALIZER
 from test.training.test_trainer import SETTINGS

@@ -21,7 +21,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
-from dp_ros.training.export import export_run
+from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings

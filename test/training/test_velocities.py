@@ -21,7 +21,7 @@ from dp_ros.policy.continuity import Overlap, ensembled, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.policy_speed import at_speed
-from dp_ros.training.export import export_run
+from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective, chunk_velocities
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer

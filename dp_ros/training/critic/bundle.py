@@ -12,8 +12,8 @@ import torch
 from dp_ros.networks.critic import Critic
 from dp_ros.policy.bundle.manifest import CRITIC, PARITY, Bundle, write_bundle
 from dp_ros.policy.bundle.parity import state_of
-from dp_ros.training.export import replayed
-from dp_ros.training.exported_networks import store_half, to_onnx
+from dp_ros.training.export.export import replayed
+from dp_ros.training.export.exported_networks import store_half, to_onnx
 
 
 @torch.no_grad()

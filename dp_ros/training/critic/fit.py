@@ -15,7 +15,7 @@ from dp_ros.networks.critic import Critic, CriticInputs
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.bundle.parity import state_shapes, state_width
 from dp_ros.policy.normalizer import ACTION
-from dp_ros.training.critic_experience import Experience
+from dp_ros.training.critic.experience import Experience
 
 BATCH = 512
 LEARNING_RATE, WEIGHT_DECAY = 1.5e-3, 1e-2
