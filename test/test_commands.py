@@ -13,8 +13,8 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli import main
-from dp_ros.simulation.scores import EvaluationSettings
-from dp_ros.training import evaluation
+from dp_ros.evaluation import episodes as evaluation
+from dp_ros.evaluation.scores import EvaluationSettings
 
 BUNDLE = 'models/push_block_state'
 ASKED: dict[str, Any] = {

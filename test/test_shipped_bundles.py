@@ -6,9 +6,9 @@ import pytest
 
 from dp_ros.commands.common import WORLDS
 from dp_ros.commands.operate import SHOWN
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import check_world
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
@@ -31,7 +31,7 @@ def test_a_shipped_bundle_is_whole_and_small(folder: Path) -> None:
 def test_the_pusht_policy_solves_the_benchmark() -> None:
     """On ten of the seeds that it is evaluated on, with a wide margin: what is tested is the way, not the score."""
     pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
-    from dp_ros.training.evaluation import evaluate_direct
+    from dp_ros.evaluation.episodes import evaluate_direct
 
     summary = evaluate_direct(EvaluationSettings(bundle=share_folder() / 'models/pusht_state', episodes=10))
     assert isinstance(summary['mean_score'], float)

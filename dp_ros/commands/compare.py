@@ -22,7 +22,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
 def _compare(options: argparse.Namespace) -> int:
     import json
 
-    from dp_ros.simulation.comparison import compare, comparison_table
+    from dp_ros.evaluation.comparison import compare, comparison_table
 
     found = compare(*(_summary(path) for path in (options.first, options.second)))
     if options.json:
@@ -91,8 +91,8 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
 
 
 def _delays(options: argparse.Namespace) -> int:
-    from dp_ros.simulation.scores import EvaluationSettings
-    from dp_ros.training.delays import DelaySettings, run_delays, usual_ways
+    from dp_ros.evaluation.delay_sweep import DelaySettings, run_delays, usual_ways
+    from dp_ros.evaluation.scores import EvaluationSettings
 
     names = {f.name for f in dataclasses.fields(EvaluationSettings)} & vars(options).keys()
     evaluation = EvaluationSettings(**{**{n: getattr(options, n) for n in names}, **bundle_and_world(options)})
@@ -116,7 +116,7 @@ def add_denoise(commands: argparse._SubParsersAction) -> None:
 
 
 def _denoise(options: argparse.Namespace) -> int:
-    from dp_ros.training.denoising import DenoisingSettings, film_denoising, panels
+    from dp_ros.evaluation.denoising import DenoisingSettings, film_denoising, panels
 
     chosen = {name: getattr(options, name) for name in ('seed', 'at', 'chunks', 'every', 'out')}
     where = bundle_and_world(options)

@@ -70,7 +70,7 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
-    from dp_ros.training.demonstrations import DemonstrationSettings, write_demonstrations
+    from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
 
     if options.source != 'scripted':
         raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
@@ -199,7 +199,7 @@ def add_critic(commands: argparse._SubParsersAction) -> None:
 
 
 def _critic(options: argparse.Namespace) -> int:
-    from dp_ros.training.critic import CriticSettings, run_critic
+    from dp_ros.evaluation.learn_critic import CriticSettings, run_critic
 
     names = {f.name for f in dataclasses.fields(CriticSettings)} - {'bundle', 'world'}
     chosen = {name: getattr(options, name) for name in names}
@@ -225,9 +225,9 @@ def add_bench_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench_train(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.bench.train import BenchTrainSettings, run_bench_train
     from dp_ros.paths import locate
     from dp_ros.task.spec import read_yaml
-    from dp_ros.training.bench_train import BenchTrainSettings, run_bench_train
     from dp_ros.training.settings import TrainSettings
 
     names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'processes', 'threads', 'rounds', 'turn', 'json')

@@ -44,7 +44,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from dp_ros.training.bench import BenchSettings, run_bench
+    from dp_ros.evaluation.bench.bench import BenchSettings, run_bench
 
     names = {f.name for f in dataclasses.fields(BenchSettings)} - {'bundle'}
     chosen = {name: getattr(options, name) for name in names}
@@ -74,8 +74,8 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
 def _latency(options: argparse.Namespace) -> int:
     import json
 
+    from dp_ros.evaluation.scores import EvaluationSettings
     from dp_ros.nodes.latency import run_latency
-    from dp_ros.simulation.scores import EvaluationSettings
 
     names = (
         'policy_speed',

@@ -39,8 +39,8 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.scores import EvaluationSettings
     from dp_ros.nodes.demo import run_demo
-    from dp_ros.simulation.scores import EvaluationSettings
 
     chosen = {'bundle': options.bundle} if options.bundle else dict(SHOWN[options.world])
     if options.policy_speed is not None:
@@ -96,12 +96,12 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     import json
 
-    from dp_ros.simulation.scores import EvaluationSettings, table
+    from dp_ros.evaluation.scores import EvaluationSettings, table
 
     if options.through == 'ros':
         from dp_ros.nodes.evaluation import evaluate_ros as evaluate
     else:
-        from dp_ros.training.evaluation import evaluate_direct as evaluate
+        from dp_ros.evaluation.episodes import evaluate_direct as evaluate
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(EvaluationSettings)}
     summary = evaluate(EvaluationSettings(**{**chosen, **bundle_and_world(options)}))
     if options.json:
@@ -125,8 +125,8 @@ def add_soak(commands: argparse._SubParsersAction) -> None:
 def _soak(options: argparse.Namespace) -> int:
     import json
 
+    from dp_ros.evaluation.scores import EvaluationSettings
     from dp_ros.nodes.soak import plot_soak, run_soak
-    from dp_ros.simulation.scores import EvaluationSettings
 
     chosen = {name: getattr(options, name) for name in ('seed', 'threads')}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
@@ -146,7 +146,7 @@ def add_streaming(commands: argparse._SubParsersAction) -> None:
 
 
 def _streaming(_: argparse.Namespace) -> int:
-    from dp_ros.simulation.streaming import streaming_table
+    from dp_ros.evaluation.streaming_baselines import streaming_table
 
     print(streaming_table())
     return 0

@@ -15,11 +15,11 @@ from sensor_msgs.msg import JointState
 from tqdm import tqdm
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.evaluation.film import Frame, write_gif
+from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.session import Session
-from dp_ros.simulation.film import Frame, write_gif
-from dp_ros.simulation.scores import EvaluationSettings, summarize, table
 from dp_ros.simulation.world import Pose, Scene
 from dp_ros.simulation.worlds import POSE_TOPICS, make_world
 

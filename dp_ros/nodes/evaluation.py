@@ -15,12 +15,12 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.nodes.observation_buffer import aligned_type
 from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.simulation.worlds import check_world
 from dp_ros.task.spec import ImageStream
 

@@ -28,11 +28,11 @@ from tqdm import tqdm
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.scores import EvaluationSettings, percentiles
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.observation_buffer import below_namespace, message_type
 from dp_ros.nodes.session import Session
-from dp_ros.simulation.scores import EvaluationSettings, percentiles
 from dp_ros.task.spec import Stream, TaskSpec
 
 PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')

@@ -17,12 +17,12 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.evaluation.scores import percentiles
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.observation_buffer import below_namespace
 from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.simulation.scores import percentiles
 
 SAMPLE = 1_000_000  # [ns]
 ROUNDING = 1e-6

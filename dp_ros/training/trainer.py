@@ -175,7 +175,7 @@ class Trainer:
 
     def _look(self, log: RunLog) -> None:
         """Run episodes with the EMA network, and keep it if it is the best so far: by score, then by success."""
-        from dp_ros.training.rollouts import roll_out  # it evaluates, which imports export
+        from dp_ros.evaluation.rollouts import roll_out  # it evaluates, which imports export
 
         if not self.accelerator.is_main_process:
             return

@@ -16,8 +16,8 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli import main
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.nodes import demo, evaluation, latency, soak
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.task.spec import GoalPose
 from test.tiny_bundle import NORMALIZER, TASK, write_tiny_bundle
 

@@ -10,12 +10,12 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.nodes.demo import run_demo
 from dp_ros.nodes.evaluation import evaluate_ros, running
 from dp_ros.nodes.processes import NodeDiedError
 from dp_ros.nodes.session import SessionError
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.simulation.scores import EvaluationSettings
 from test.tiny_bundle import write_tiny_bundle
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('own_domain')]

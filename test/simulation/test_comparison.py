@@ -10,9 +10,9 @@ import pytest
 
 from dp_ros.cli import main
 from dp_ros.errors import DataError
-from dp_ros.simulation.comparison import bootstrap95, compare, comparison_table, mcnemar
-from dp_ros.simulation.scores import EpisodeResult, summarize
-from dp_ros.simulation.seams import Seams
+from dp_ros.evaluation.comparison import bootstrap95, compare, comparison_table, mcnemar
+from dp_ros.evaluation.scores import EpisodeResult, summarize
+from dp_ros.evaluation.seams import Seams
 
 
 def summary(scores, *, first_seed=0, jump=None, **about):

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import DataError
-from dp_ros.simulation import film
-from dp_ros.simulation.film import Frame, write_gif
+from dp_ros.evaluation import film
+from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.simulation.push_block import PushBlockWorld
 from dp_ros.simulation.push_block_arm import ToolPose
 from dp_ros.simulation.world import Scene

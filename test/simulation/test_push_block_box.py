@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed')
 
 from dp_ros.data import Chunk
+from dp_ros.evaluation.episodes import DirectRunner, make_runner
+from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
-from dp_ros.simulation.evaluation_settings import EvaluationSettings
 from dp_ros.simulation.push_block_arm import Arm, ToolPose
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.world import Scene
 from dp_ros.simulation.worlds import make_world
-from dp_ros.training.evaluation import DirectRunner, make_runner
 
 MS = 1_000_000
 NOW = 1_700_000_000_000 * MS

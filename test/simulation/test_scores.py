@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize, table, wilson95
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize, table, wilson95
 
 
 def test_wilson_interval_of_published_examples():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.simulation.seams import SeamRecorder
+from dp_ros.evaluation.seams import SeamRecorder
 
 DT, CYCLE = 100_000_000, 10_000_000
 

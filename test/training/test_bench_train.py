@@ -11,11 +11,11 @@ import torch
 from diffusers.training_utils import EMAModel
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.bench.loop import PlainLoop, SampleDataset
+from dp_ros.evaluation.bench.processes import measure_processes
+from dp_ros.evaluation.bench.train import SHARED, BenchTrainSettings, made_up, measure, run_bench_train, summary
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.task.spec import ImageStream
-from dp_ros.training.bench_loop import PlainLoop, SampleDataset
-from dp_ros.training.bench_processes import measure_processes
-from dp_ros.training.bench_train import SHARED, BenchTrainSettings, made_up, measure, run_bench_train, summary
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.test_trainer import SETTINGS, episodes

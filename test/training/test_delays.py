@@ -13,8 +13,8 @@ pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.scores import EvaluationSettings
-from dp_ros.training.delays import WAYS, DelaySettings, run_delays, usual_ways
+from dp_ros.evaluation.delay_sweep import WAYS, DelaySettings, run_delays, usual_ways
+from dp_ros.evaluation.scores import EvaluationSettings
 from test.tiny_bundle import write_tiny_bundle
 
 

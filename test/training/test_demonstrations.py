@@ -11,11 +11,11 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 pytest.importorskip('rosbags', reason='rosbags is not installed (extra: train)')
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.simulation.worlds import JOINTS
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
-from dp_ros.training.demonstrations import DemonstrationSettings, write_demonstrations
 
 ARM = JOINTS['push_block']
 UNITS = ('rad',) * len(ARM)

@@ -12,7 +12,7 @@ pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)
 from dp_ros.cli import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError
-from dp_ros.training.denoising import BANNER, HEIGHT, DenoisingSettings, panels
+from dp_ros.evaluation.denoising import BANNER, HEIGHT, DenoisingSettings, panels
 from test.tiny_bundle import write_tiny_bundle
 
 

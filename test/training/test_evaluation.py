@@ -12,6 +12,11 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation import episodes as evaluation
+from dp_ros.evaluation.episode_bag import check_recording
+from dp_ros.evaluation.episodes import DirectRunner, evaluate_direct
+from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.evaluation.world_planner import make_planner
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
@@ -19,13 +24,8 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.simulation import pusht
 from dp_ros.simulation.robot import SimulatedRobot
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.worlds import JOINTS, make_world
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
-from dp_ros.training import evaluation
-from dp_ros.training.episode_bag import check_recording
-from dp_ros.training.evaluation import DirectRunner, evaluate_direct
-from dp_ros.training.world_planner import make_planner
 from test.tiny_bundle import write_tiny_bundle
 
 

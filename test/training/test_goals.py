@@ -12,6 +12,9 @@ import torch
 
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.episodes import evaluate_direct
+from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.evaluation.world_goal import world_goal
 from dp_ros.messages import encoding
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings
@@ -23,14 +26,11 @@ from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.cache import cached_episodes
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episodes
 from dp_ros.recordings.episodes.readers import read_recordings
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
-from dp_ros.training.evaluation import evaluate_direct
 from dp_ros.training.export.export import export_run
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
-from dp_ros.training.world_goal import world_goal
 from test.tiny_bundle import NORMALIZER, write_tiny_bundle
 from test.tiny_bundle import TASK as TINY
 from test.training.bag_maker import MS, T0, TASK, TYPES, command, path_at, plain, pose, save, state

@@ -209,7 +209,7 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
         score, success = next(scores)
         return {'mean_score': score, 'success_rate': success}
 
-    monkeypatch.setattr('dp_ros.training.rollouts.roll_out', roll_out)
+    monkeypatch.setattr('dp_ros.evaluation.rollouts.roll_out', roll_out)
     monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=4))
     Trainer(settings, episodes(), tmp_path / 'run').run()
@@ -222,7 +222,7 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
 
 
 def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeypatch):
-    monkeypatch.setattr('dp_ros.training.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0})
+    monkeypatch.setattr('dp_ros.evaluation.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0})
     monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
     Trainer(settings, episodes(), tmp_path / 'run').run()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.training.critic_rollouts import Decisions
+from dp_ros.evaluation.critic_episodes import Decisions
 
 ENOUGH = 2000
 """Decisions from which the components are found."""
@@ -50,7 +50,7 @@ class Rows:
     low
         What the encoder said, projected, (N, C).
     state, actions
-        As in `dp_ros.training.critic_rollouts.Decision`, (N, S) and (N, P, A).
+        As in `dp_ros.evaluation.critic_episodes.Decision`, (N, S) and (N, P, A).
     worth, near
         What came of it, (N,): see `Decisions`.
     episode

@@ -1,6 +1,6 @@
 """A training step shared by several processes, measured: what `dp_ros bench-train` starts by torchrun.
 
-    torchrun --nproc-per-node 2 -m dp_ros.training.bench_processes CONFIG STEPS OUT
+    torchrun --nproc-per-node 2 -m dp_ros.evaluation.bench.processes CONFIG STEPS OUT
 
 Each process computes its share of the batch on one thread; the first writes what a step takes [s] to OUT.
 """
@@ -35,7 +35,7 @@ def measure_processes(training: TrainSettings, processes: int, steps: int) -> fl
         config, out = Path(scratch) / 'config.yaml', Path(scratch) / 'step.json'
         config.write_text(yaml.safe_dump(to_plain(replace(training, threads=1))))
         command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
-        command += ['-m', 'dp_ros.training.bench_processes', str(config), str(steps), str(out)]
+        command += ['-m', 'dp_ros.evaluation.bench.processes', str(config), str(steps), str(out)]
         env = {**os.environ, 'OMP_NUM_THREADS': '1'}
         ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
         if ran.returncode != 0:
@@ -45,7 +45,7 @@ def measure_processes(training: TrainSettings, processes: int, steps: int) -> fl
 
 def main(config: Path, steps: int, out: Path) -> None:
     """Measure in one of the processes."""
-    from dp_ros.training.bench_train import made_up
+    from dp_ros.evaluation.bench.train import made_up
     from dp_ros.training.trainer import Trainer
 
     training = read_yaml(config, TrainSettings)

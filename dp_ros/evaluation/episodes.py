@@ -17,6 +17,13 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
+from dp_ros.evaluation.parallel_episodes import played
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.evaluation.seams import SeamRecorder
+from dp_ros.evaluation.settings import CAMERA_RATE
+from dp_ros.evaluation.world_goal import world_goal
+from dp_ros.evaluation.world_planner import make_planner
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
@@ -26,16 +33,9 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller import Rejected
-from dp_ros.simulation.evaluation_settings import CAMERA_RATE
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
-from dp_ros.simulation.seams import SeamRecorder
 from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
-from dp_ros.training.episode_bag import EpisodeBag, check_recording, episode_bag
-from dp_ros.training.seed_pool import played
-from dp_ros.training.world_goal import world_goal
-from dp_ros.training.world_planner import make_planner
 
 START = 1_700_000_000 * NANOSECONDS
 

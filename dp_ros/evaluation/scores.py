@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import DataError
-from dp_ros.simulation.comparison import bootstrap95
-from dp_ros.simulation.evaluation_settings import EvaluationSettings as EvaluationSettings
-from dp_ros.simulation.seams import MEASURES, Seams
+from dp_ros.evaluation.comparison import bootstrap95
+from dp_ros.evaluation.seams import MEASURES, Seams
+from dp_ros.evaluation.settings import EvaluationSettings as EvaluationSettings
 
 SIDES = ('left', 'right')
 Z_95 = 1.959963984540054

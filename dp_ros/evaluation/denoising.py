@@ -20,15 +20,15 @@ from dp_ros.data import Window
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.episodes import DirectRunner
+from dp_ros.evaluation.film import INK, draw_way
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base
-from dp_ros.simulation.film import INK, draw_way
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.simulation.world import Scene, World
-from dp_ros.training.evaluation import DirectRunner
 
 HEIGHT, BANNER = 288, 24  # pixels
 FRAME_MS, REST_FRAMES = 120, 12

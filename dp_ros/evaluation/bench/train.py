@@ -20,12 +20,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.bench.bench import machine
+from dp_ros.evaluation.bench.loop import PlainLoop
+from dp_ros.evaluation.bench.processes import measure_processes
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.bench import machine
-from dp_ros.training.bench_loop import PlainLoop
-from dp_ros.training.bench_processes import measure_processes
 from dp_ros.training.random_streams import batches
 from dp_ros.training.settings import RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from dp_ros.evaluation.episodes import evaluate_direct
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.simulation.scores import EvaluationSettings
-from dp_ros.training.evaluation import evaluate_direct
 from dp_ros.training.export.export import export_network
 from dp_ros.training.settings import TrainSettings
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.bench.contenders import Subject, subject_for, training_of
+from dp_ros.evaluation.scores import percentiles
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.goal_inputs import blank_goal
 from dp_ros.policy.policy import DiffusionPolicy, blank_window
-from dp_ros.simulation.scores import percentiles
 from dp_ros.task.spec import ImageStream, TaskSpec
-from dp_ros.training.bench_contenders import Subject, subject_for, training_of
 from dp_ros.training.settings import TrainSettings
 
 PICTURE = 96  # pixels, high and wide

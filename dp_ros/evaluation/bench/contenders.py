@@ -11,14 +11,14 @@ import torch
 from diffusers import DDIMScheduler
 
 from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.evaluation.bench.lerobot import lerobot_chunk
+from dp_ros.evaluation.bench.reduced import REDUCED, Reduced
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import parse
-from dp_ros.training.bench_lerobot import lerobot_chunk
-from dp_ros.training.bench_reduced import REDUCED, Reduced
 from dp_ros.training.export.export import export_network
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.run_folder import make_network

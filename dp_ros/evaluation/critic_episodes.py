@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
+from dp_ros.evaluation.episodes import make_runner
+from dp_ros.evaluation.parallel_episodes import played
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.relative import action_base
 from dp_ros.simulation.robot import SimulatedRobot
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import parse
-from dp_ros.training.evaluation import make_runner
-from dp_ros.training.seed_pool import played
 from dp_ros.training.symmetry import MirrorSettings, mirrored_window
 
 Decision = tuple[np.ndarray, np.ndarray, np.ndarray]

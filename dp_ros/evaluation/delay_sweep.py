@@ -11,12 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.evaluation.comparison import compare
+from dp_ros.evaluation.episodes import DirectRunner
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.simulation.comparison import compare
-from dp_ros.simulation.scores import EpisodeResult, EvaluationSettings, summarize
-from dp_ros.training.evaluation import DirectRunner
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
     'none': {'continuity': 'none', 'blend_steps': 0},

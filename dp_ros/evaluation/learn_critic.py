@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.critic_episodes import rollouts
+from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
 from dp_ros.policy.bundle.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
-from dp_ros.simulation.scores import EvaluationSettings
 from dp_ros.task.spec import TaskSpec
 from dp_ros.training.critic.bundle import write_with_critic
 from dp_ros.training.critic.experience import Experience
 from dp_ros.training.critic.fit import fit_critic
-from dp_ros.training.critic_rollouts import rollouts
 
 UNKNOWN_FROM = 0.3
 """Where a failed episode was cut off, success could have come within as many chunks as still are worth this much."""

@@ -20,13 +20,21 @@ import numpy as np
 import torch
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.evaluation.bench.bags import measure_bags
+from dp_ros.evaluation.bench.contenders import (
+    CONTENDERS,
+    OWN,
+    OWN_SIZE,
+    Subject,
+    check_size,
+    make_chunk,
+    make_subject,
+)
+from dp_ros.evaluation.bench.growth import check_growth, measure_growth
+from dp_ros.evaluation.bench.memory import measure_memory
+from dp_ros.evaluation.bench.report import plot_report, table
+from dp_ros.evaluation.scores import percentiles
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
-from dp_ros.simulation.scores import percentiles
-from dp_ros.training.bench_bags import measure_bags
-from dp_ros.training.bench_contenders import CONTENDERS, OWN, OWN_SIZE, Subject, check_size, make_chunk, make_subject
-from dp_ros.training.bench_growth import check_growth, measure_growth
-from dp_ros.training.bench_memory import measure_memory
-from dp_ros.training.bench_report import plot_report, table
 
 USUAL_STEPS = (1, 4, 10)
 WARM_UP = 2  # turns; the first allocate
