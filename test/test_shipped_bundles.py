@@ -9,7 +9,7 @@ from dp_ros.commands.operate import SHOWN
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.simulation.worlds import check_world
+from dp_ros.simulation.registry import check_world
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
 

@@ -50,7 +50,7 @@ def bundle_folder(path: str) -> Path:
 def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options ``bundle`` and ``world``; without a world, the one with the bundle's joints."""
     from dp_ros.policy.bundle.manifest import load_bundle
-    from dp_ros.simulation.worlds import world_with
+    from dp_ros.simulation.registry import world_with
 
     folder = bundle_folder(options.bundle)
     return {'bundle': folder, 'world': options.world or world_with(load_bundle(folder).task.action.joints)}

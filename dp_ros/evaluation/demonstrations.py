@@ -19,9 +19,9 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import MessageTypes, to_image, to_joint_state, to_joint_trajectory, to_pose
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.controller.controller import Rejected
+from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS, make_expert, make_world
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
-from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, make_expert, make_world
 from dp_ros.task.spec import TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -44,7 +44,7 @@ class DemonstrationSettings:
     seconds
         Longest episode [s].
     disturbance
-        As for :func:`dp_ros.simulation.worlds.make_world`.
+        As for :func:`dp_ros.simulation.registry.make_world`.
 
     """
 

@@ -12,8 +12,8 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
+from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
-from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.task.spec import TaskSpec
 
 

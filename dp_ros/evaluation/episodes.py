@@ -32,9 +32,9 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.simulation.controller import Rejected
+from dp_ros.simulation.controller.controller import Rejected
+from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
-from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS

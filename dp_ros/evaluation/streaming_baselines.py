@@ -13,9 +13,9 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.controller import JointTrajectoryController, Rejected
-from dp_ros.simulation.controller_spec import ControllerSpec
-from dp_ros.simulation.plant import LaggingPlant
+from dp_ros.simulation.controller.controller import JointTrajectoryController, Rejected
+from dp_ros.simulation.controller.plant import LaggingPlant
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 SETTLING = 2 * NANOSECONDS  # [ns] at the start that the peaks leave out
 

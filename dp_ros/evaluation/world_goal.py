@@ -5,7 +5,7 @@ from __future__ import annotations
 from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import pose_features
-from dp_ros.simulation.worlds import goal_pose
+from dp_ros.simulation.registry import goal_pose
 from dp_ros.task.spec import GoalPose, TaskSpec
 
 

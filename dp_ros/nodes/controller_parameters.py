@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from dp_ros.nodes.callback_errors import CallbackError, CallbackErrors, Patience, answering, describe
 from dp_ros.nodes.lean_executor import RclpyExecutor
 from dp_ros.nodes.queries import full_name
-from dp_ros.simulation.controller_spec import JAZZY, ControllerSpec
+from dp_ros.simulation.controller.spec import JAZZY, ControllerSpec
 
 STOP_TIMEOUT = 5.0  # [s]
 

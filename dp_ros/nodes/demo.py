@@ -20,8 +20,8 @@ from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
 from dp_ros.nodes.evaluation import RosRunner, running
 from dp_ros.nodes.session import Session
+from dp_ros.simulation.registry import POSE_TOPICS, make_world
 from dp_ros.simulation.world import Pose, Scene
-from dp_ros.simulation.worlds import POSE_TOPICS, make_world
 
 
 class Film:

@@ -22,8 +22,8 @@ from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import ERROR, OK
 from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.nodes.parameters import Param
+from dp_ros.simulation.registry import JOINTS, WORLDS, make_expert
 from dp_ros.simulation.world import Expert, Pose
-from dp_ros.simulation.worlds import JOINTS, WORLDS, make_expert
 from dp_ros.task.spec import JointStream, PoseStream, Unit
 
 BLOCK = PoseStream(name='block', topic='block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))

@@ -21,7 +21,7 @@ from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec,
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.simulation.worlds import check_world
+from dp_ros.simulation.registry import check_world
 from dp_ros.task.spec import ImageStream
 
 SILENCE_SECONDS = 20.0  # without a word from the robot

@@ -16,7 +16,7 @@ from dp_ros.nodes.processes import ROBOT, NodeProcesses, NodeSpec
 from dp_ros.nodes.recorder import NewBag, Recorder
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
-from dp_ros.simulation.worlds import check_world
+from dp_ros.simulation.registry import check_world
 from dp_ros.task.spec import TaskSpec
 
 DEMONSTRATOR = 'demonstrator'

@@ -16,9 +16,9 @@ from dp_ros.messages import encoding
 from dp_ros.nodes.diagnostics import OK
 from dp_ros.nodes.lifecycle import ManagedNode, reliable
 from dp_ros.nodes.parameters import Param
+from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
 from dp_ros.simulation.world import World
-from dp_ros.simulation.worlds import CAMERA_TOPICS, POSE_TOPICS
 
 PARAMETERS = [
     Param(name='frame_id', default='', description="Coordinate frame of the block's pose; empty: the world's name."),

@@ -13,9 +13,9 @@ from dp_ros.messages.encoding import stamp_of
 from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of
 from dp_ros.nodes.lifecycle import ManagedNode
 from dp_ros.nodes.parameters import Param
-from dp_ros.simulation.controller import JointTrajectoryController
-from dp_ros.simulation.controller_spec import METHODS, VERSIONS, ControllerSpec
-from dp_ros.simulation.validation import Rows, TrajectoryCommand
+from dp_ros.simulation.controller.controller import JointTrajectoryController
+from dp_ros.simulation.controller.spec import METHODS, VERSIONS, ControllerSpec
+from dp_ros.simulation.controller.validation import Rows, TrajectoryCommand
 
 SCALING = 'controller.speed_scaling'
 LOSS = 'controller.loss'

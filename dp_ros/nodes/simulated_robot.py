@@ -26,10 +26,10 @@ from dp_ros.nodes.lifecycle import WARN_PERIOD, ManagedNode, run
 from dp_ros.nodes.parameters import Param
 from dp_ros.nodes.robot_outputs import RobotOutputs
 from dp_ros.policy.alignment import tick_at_or_after
-from dp_ros.simulation.controller import Accepted, ControllerDied, Rejected
+from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
+from dp_ros.simulation.controller.validation import TrajectoryCommand
+from dp_ros.simulation.registry import WORLDS, make_world
 from dp_ros.simulation.robot import SimulatedRobot
-from dp_ros.simulation.validation import TrajectoryCommand
-from dp_ros.simulation.worlds import WORLDS, make_world
 
 PARAMETERS = [
     Param(name='world', default='pusht', choices=WORLDS, description='The world to simulate.'),

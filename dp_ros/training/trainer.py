@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dp_ros.errors import DataError, listed
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.simulation.worlds import check_world, make_world
+from dp_ros.simulation.registry import check_world, make_world
 from dp_ros.task.spec import to_plain
 from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves

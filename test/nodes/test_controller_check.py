@@ -25,7 +25,7 @@ from dp_ros.nodes.controller_check import controller_names  # noqa: E402
 from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
 from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
 from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, make_command, make_controller_states  # noqa: E402
-from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
+from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -21,7 +21,7 @@ from dp_ros.nodes.recorder import Recorder
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.rosbag.reader import BagWriter
-from dp_ros.simulation.expert import JOINTS, PushTExpert
+from dp_ros.simulation.worlds.pusht.expert import JOINTS, PushTExpert
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 
 pytestmark = pytest.mark.ros
@@ -97,7 +97,7 @@ def test_a_message_that_cannot_be_read_gives_no_command(ros: Any) -> None:
 
 def test_it_demonstrates_the_arm_s_task_too(ros: Any) -> None:
     pytest.importorskip('mujoco', reason='mujoco is not installed')
-    from dp_ros.simulation.push_block import PushBlockWorld
+    from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
     world = PushBlockWorld()
     world.reset(3)

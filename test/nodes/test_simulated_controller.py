@@ -21,7 +21,7 @@ from dp_ros.nodes import simulated_robot  # noqa: E402
 from dp_ros.nodes.queries import get_parameters  # noqa: E402
 from dp_ros.nodes.simulated_controller import LOSS, PARAMETERS, SCALING, LossyLink, command_of  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
-from dp_ros.simulation.controller_spec import ControllerSpec  # noqa: E402
+from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

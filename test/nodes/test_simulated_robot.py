@@ -25,8 +25,8 @@ from dp_ros.motion.trajectory import Trajectory  # noqa: E402
 from dp_ros.nodes import simulated_robot  # noqa: E402
 from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
 from dp_ros.robot.urdf import parse_urdf  # noqa: E402
-from dp_ros.simulation.pusht import PushTWorld  # noqa: E402
-from dp_ros.simulation.worlds import JOINTS as WORLD_JOINTS  # noqa: E402
+from dp_ros.simulation.registry import JOINTS as WORLD_JOINTS  # noqa: E402
+from dp_ros.simulation.worlds.pusht.world import PushTWorld  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

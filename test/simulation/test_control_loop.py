@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.simulation.control_loop import run_cycles
-from dp_ros.simulation.controller import JointTrajectoryController, TrajectoryCommand
+from dp_ros.simulation.controller.control_loop import run_cycles
+from dp_ros.simulation.controller.controller import JointTrajectoryController, TrajectoryCommand
 
 MS = 1_000_000
 STEP = 10 * MS
@@ -73,8 +73,8 @@ def test_a_step_without_a_cycle_keeps_the_set_point() -> None:
 @pytest.mark.parametrize('rate', [100.0, 250.0, 500.0, 1000.0])
 def test_a_robot_gets_there_at_every_rate_and_along_the_same_way(rate: float) -> None:
     pytest.importorskip('gym_pusht', reason='the simulation is not installed')
-    from dp_ros.simulation.pusht import PushTWorld
     from dp_ros.simulation.robot import SimulatedRobot
+    from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
     def way(rate: float) -> np.ndarray:
         world = PushTWorld()

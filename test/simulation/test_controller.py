@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.controller import (
+from dp_ros.simulation.controller.controller import (
     Accepted,
     ControllerDied,
     Ignored,

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.controller import (
+from dp_ros.simulation.controller.controller import (
     Accepted,
     ControllerSpec,
     JointTrajectoryController,
     Rejected,
     TrajectoryCommand,
 )
-from dp_ros.simulation.playback import Playback, Point
+from dp_ros.simulation.controller.playback import Playback, Point
 
 MS = 1_000_000
 PERIOD = 10 * MS

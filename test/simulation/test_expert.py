@@ -7,8 +7,8 @@ from dp_ros.errors import ConfigError
 
 pytest.importorskip('gym_pusht', reason='the simulation is not installed')
 
-from dp_ros.simulation.expert import AREA, GOAL, PushTExpert
-from dp_ros.simulation.pusht import PushTWorld
+from dp_ros.simulation.worlds.pusht.expert import AREA, GOAL, PushTExpert
+from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
 
 def _demonstrate(seed: int, steps: int = 250) -> tuple[float, np.ndarray]:

@@ -13,9 +13,9 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 from dp_ros.errors import DataError
 from dp_ros.evaluation import film
 from dp_ros.evaluation.film import Frame, write_gif
-from dp_ros.simulation.push_block import PushBlockWorld
-from dp_ros.simulation.push_block_arm import ToolPose
 from dp_ros.simulation.world import Scene
+from dp_ros.simulation.worlds.push_block.arm import ToolPose
+from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
 
 def test_it_shows_the_scenes_and_the_way_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.simulation.plant import LaggingPlant
+from dp_ros.simulation.controller.plant import LaggingPlant
 
 
 @pytest.mark.parametrize('step', [0.001, 0.01, 0.05])

@@ -12,11 +12,11 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.simulation.push_block import PushBlockWorld
-from dp_ros.simulation.push_block_arm import ELBOW, Arm, ToolPose
-from dp_ros.simulation.push_block_layout import BLOCK_HALF, GOAL, POST
-from dp_ros.simulation.push_block_way import AROUND, way_left
 from dp_ros.simulation.world import Scene, flat_pose
+from dp_ros.simulation.worlds.push_block.arm import ELBOW, Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.layout import BLOCK_HALF, GOAL, POST
+from dp_ros.simulation.worlds.push_block.way import AROUND, way_left
+from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
 
 @pytest.fixture(scope='module')
@@ -226,7 +226,7 @@ def test_a_camera_that_is_not_there_is_named(world: PushBlockWorld) -> None:
 def test_a_world_offers_what_the_robot_needs(name: str) -> None:
     if name == 'pusht':
         pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
-    from dp_ros.simulation.worlds import JOINTS, POSE_TOPICS, make_world
+    from dp_ros.simulation.registry import JOINTS, POSE_TOPICS, make_world
 
     made: Any = make_world(name)
     assert made.joints == JOINTS[name]
@@ -246,14 +246,14 @@ def test_a_world_offers_what_the_robot_needs(name: str) -> None:
 
 
 def test_an_unknown_world_is_named() -> None:
-    from dp_ros.simulation.worlds import make_world
+    from dp_ros.simulation.registry import make_world
 
     with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pusht"):
         make_world('moon')
 
 
 def test_a_bundles_joints_say_its_world():
-    from dp_ros.simulation.worlds import JOINTS, world_with
+    from dp_ros.simulation.registry import JOINTS, world_with
 
     assert [world_with(JOINTS[name]) for name in ('push_block', 'pusht')] == ['push_block', 'pusht']
     with pytest.raises(ConfigError, match=r'world for joints elbow: got none, allowed one of push_block: joint_1'):
@@ -261,7 +261,7 @@ def test_a_bundles_joints_say_its_world():
 
 
 def test_a_world_with_other_joints_is_refused():
-    from dp_ros.simulation.worlds import JOINTS, check_world
+    from dp_ros.simulation.registry import JOINTS, check_world
 
     check_world('pusht', JOINTS['pusht'], 'bundle x')
     with pytest.raises(ConfigError, match=r'x does not fit the world pusht: joints: got joint_1, .*, allowed p'):

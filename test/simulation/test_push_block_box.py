@@ -15,10 +15,10 @@ from dp_ros.evaluation.episodes import DirectRunner, make_runner
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
-from dp_ros.simulation.push_block_arm import Arm, ToolPose
+from dp_ros.simulation.registry import make_world
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.world import Scene
-from dp_ros.simulation.worlds import make_world
+from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
 
 MS = 1_000_000
 NOW = 1_700_000_000_000 * MS

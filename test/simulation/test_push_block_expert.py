@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.controller import Accepted
-from dp_ros.simulation.push_block import PushBlockWorld
-from dp_ros.simulation.push_block_expert import PushBlockExpert
+from dp_ros.simulation.controller.controller import Accepted
 from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.worlds.push_block.expert import PushBlockExpert
+from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
 TICK = 100_000_000
 

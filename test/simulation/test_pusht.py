@@ -13,7 +13,7 @@ pytest.importorskip('gym_pusht', reason='the simulation is not installed')
 from gym_pusht.envs.pusht import PushTEnv
 from pymunk import ShapeFilter
 
-from dp_ros.simulation.pusht import SUCCESS_COVERAGE, PushTWorld
+from dp_ros.simulation.worlds.pusht.world import SUCCESS_COVERAGE, PushTWorld
 
 ZARR = Path(
     os.environ.get('DP_ROS_PUSHT_ZARR')

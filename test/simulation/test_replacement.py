@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.simulation.controller import Accepted, JointTrajectoryController, TrajectoryCommand
+from dp_ros.simulation.controller.controller import Accepted, JointTrajectoryController, TrajectoryCommand
 
 MS = 1_000_000
 PERIOD = 10 * MS

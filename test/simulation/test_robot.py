@@ -10,9 +10,15 @@ from dp_ros.errors import ConfigError
 pytest.importorskip('gym_pusht', reason='the simulation is not installed')
 
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController, Rejected, TrajectoryCommand
-from dp_ros.simulation.pusht import PushTWorld
+from dp_ros.simulation.controller.controller import (
+    Accepted,
+    Ignored,
+    JointTrajectoryController,
+    Rejected,
+    TrajectoryCommand,
+)
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS + 30 * MS  # not on a tick of 100 ms

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dp_ros.evaluation.streaming_baselines import DESIRED, PATTERNS, Setup, stream, streaming_table
-from dp_ros.simulation.controller_spec import ControllerSpec
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 TABLE = {
     'one point, time_from_start 0': (23.5, 5879.0, 0.01),

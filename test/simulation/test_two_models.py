@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.controller import Accepted, Ignored, JointTrajectoryController
+from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')
 assert _spec is not None and _spec.loader is not None

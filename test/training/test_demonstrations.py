@@ -14,7 +14,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
-from dp_ros.simulation.worlds import JOINTS
+from dp_ros.simulation.registry import JOINTS
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 ARM = JOINTS['push_block']

@@ -22,9 +22,9 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import read_episode
-from dp_ros.simulation import pusht
+from dp_ros.simulation.registry import JOINTS, make_world
 from dp_ros.simulation.robot import SimulatedRobot
-from dp_ros.simulation.worlds import JOINTS, make_world
+from dp_ros.simulation.worlds.pusht import world as pusht
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from test.tiny_bundle import write_tiny_bundle
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.push_block_layout import GOAL
 from dp_ros.simulation.world import Expert, Pose, World, flat_pose
+from dp_ros.simulation.worlds.push_block.layout import GOAL
 
 WORLDS = ('push_block', 'pusht')
 JOINTS = {'push_block': tuple(f'joint_{i}' for i in range(1, 8)), 'pusht': ('pusher_x', 'pusher_y')}
@@ -49,10 +49,10 @@ def make_world(name: str, *, disturbance: float = 0.0) -> World:
     """Return a new world; ``disturbance`` 1 makes its episodes rougher, for demonstrations of how to recover."""
     _known(name)
     if name == 'push_block':
-        from dp_ros.simulation.push_block import PushBlockWorld
+        from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
         return PushBlockWorld(disturbance=disturbance)
-    from dp_ros.simulation.pusht import PushTWorld
+    from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
     if disturbance:
         raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world pusht')
@@ -64,8 +64,8 @@ def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1)
     _known(name)
     kind: Any
     if name == 'push_block':
-        from dp_ros.simulation.push_block_expert import PushBlockExpert as kind
+        from dp_ros.simulation.worlds.push_block.expert import PushBlockExpert as kind
     else:
-        from dp_ros.simulation.expert import PushTExpert as kind
+        from dp_ros.simulation.worlds.pusht.expert import PushTExpert as kind
     expert: Expert = kind(rng, control_dt=control_dt)
     return expert

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp_ros.simulation.playback import Playback, Point, Sample
+from dp_ros.simulation.controller.playback import Playback, Point, Sample
 
 
 def splice(

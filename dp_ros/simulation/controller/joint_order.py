@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.simulation.playback import Point
-from dp_ros.simulation.validation import TrajectoryCommand
+from dp_ros.simulation.controller.playback import Point
+from dp_ros.simulation.controller.validation import TrajectoryCommand
 
 
 class JointOrder:

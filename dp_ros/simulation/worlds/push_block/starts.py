@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.simulation.push_block_arm import ToolPose
-from dp_ros.simulation.push_block_layout import GOAL, HOME, POST, START
-from dp_ros.simulation.push_block_way import make_arc
+from dp_ros.simulation.worlds.push_block.arm import ToolPose
+from dp_ros.simulation.worlds.push_block.layout import GOAL, HOME, POST, START
+from dp_ros.simulation.worlds.push_block.way import make_arc
 
 CORRELATION = 0.5  # of a disturbance [s]
 SHIFT = np.array([0.006, 0.006, 0.06])  # standard deviation of a disturbance: x, y [m], yaw [rad]

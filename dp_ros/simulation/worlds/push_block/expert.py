@@ -14,10 +14,10 @@ import numpy as np
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.push_block_arm import JOINTS, Arm, ToolPose
-from dp_ros.simulation.push_block_layout import BLOCK, GOAL, POST
-from dp_ros.simulation.push_block_way import make_arc
 from dp_ros.simulation.world import Pose
+from dp_ros.simulation.worlds.push_block.arm import JOINTS, Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.layout import BLOCK, GOAL, POST
+from dp_ros.simulation.worlds.push_block.way import make_arc
 
 BEHIND = 0.0395  # from the tool's axis to the middle of a block that lies against the plate [m]
 STANDOFF = 0.090  # of the tool from the middle of the block, before the push

@@ -22,11 +22,11 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.controller_spec import DEFERRAL, REPLACEMENT, SPLINES, ControllerSpec
-from dp_ros.simulation.joint_order import JointOrder
-from dp_ros.simulation.playback import Playback, Point, Sample, shortest_turn
-from dp_ros.simulation.replacement import splice
-from dp_ros.simulation.validation import (
+from dp_ros.simulation.controller.joint_order import JointOrder
+from dp_ros.simulation.controller.playback import Playback, Point, Sample, shortest_turn
+from dp_ros.simulation.controller.replacement import splice
+from dp_ros.simulation.controller.spec import DEFERRAL, REPLACEMENT, SPLINES, ControllerSpec
+from dp_ros.simulation.controller.validation import (
     STILL,
     Accepted,
     ControllerDied,

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DpRosError, listed
-from dp_ros.simulation.controller_spec import ControllerSpec
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 STILL = float(np.finfo(np.float32).eps)
 """What the controller takes for a velocity of 0."""
@@ -88,7 +88,7 @@ def _fault_of_joints(command: Any, joints: tuple[str, ...], spec: ControllerSpec
         return 'joints: got none, allowed one or more'
     if len(command.times) == 0:
         return 'points: got none, allowed one or more (to stop, send one point to hold)'
-    # A name may stand there twice: `dp_ros.simulation.joint_order` has what comes of it.
+    # A name may stand there twice: `dp_ros.simulation.controller.joint_order` has what comes of it.
     if not set(given) <= set(joints):
         return f'joints: got {listed(given)}, allowed {listed(joints)}'
     return ''

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.simulation.controller import JointTrajectoryController
+from dp_ros.simulation.controller.controller import JointTrajectoryController
 
 
 def run_cycles(
