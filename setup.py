@@ -115,11 +115,11 @@ setup(
     entry_points={
         'console_scripts': [
             'dp_ros = dp_ros.cli:main',
-            'observation_buffer = dp_ros.nodes.observation_buffer:main',
-            'policy_executor = dp_ros.nodes.policy_executor:main',
-            'trajectory_publisher = dp_ros.nodes.trajectory_publisher:main',
+            'observation_buffer = dp_ros.nodes.observation_buffer.node:main',
+            'policy_executor = dp_ros.nodes.policy_executor.node:main',
+            'trajectory_publisher = dp_ros.nodes.trajectory_publisher.node:main',
             'policy_container = dp_ros.nodes.policy_container:main',
-            'simulated_robot = dp_ros.nodes.simulated_robot:main',
+            'simulated_robot = dp_ros.nodes.simulated_robot.node:main',
         ],
     },
 )

@@ -178,7 +178,7 @@ def _reset(options: argparse.Namespace) -> int:
     import sys
 
     from dp_ros.errors import ConfigError
-    from dp_ros.nodes.local_reset import ask, choose, describe
+    from dp_ros.nodes.trajectory_publisher.local_reset import ask, choose, describe
 
     publisher = choose(node=options.node, domain=options.domain)
     state = ask(publisher)

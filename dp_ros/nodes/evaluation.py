@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
-from dp_ros.nodes.observation_buffer import aligned_type
+from dp_ros.nodes.observation_buffer.node import aligned_type
 from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder

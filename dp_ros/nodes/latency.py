@@ -31,7 +31,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EvaluationSettings, percentiles
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.nodes.evaluation import RosRunner, running
-from dp_ros.nodes.observation_buffer import below_namespace, message_type
+from dp_ros.nodes.observation_buffer.node import below_namespace, message_type
 from dp_ros.nodes.session import Session
 from dp_ros.task.spec import Stream, TaskSpec
 

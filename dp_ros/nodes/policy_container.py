@@ -1,6 +1,6 @@
 """The three nodes of a policy in one process: the same nodes, topics and parameters, and less time between them.
 
-Observations and chunks are handed over in memory (`dp_ros.nodes.intra_process`). When one of the nodes ends, all end,
+Observations and chunks are handed over in memory (`dp_ros.ros.intra_process`). When one of the nodes ends, all end,
 the trajectory_publisher by stopping the arm.
 """
 
@@ -11,13 +11,13 @@ import threading
 from collections.abc import Sequence
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.ending import Ending
-from dp_ros.nodes.intra_process import Exchange
-from dp_ros.nodes.lifecycle import ManagedNode
-from dp_ros.nodes.observation_buffer import ObservationBuffer
-from dp_ros.nodes.policy_executor import PolicyExecutor
-from dp_ros.nodes.running import ended_in_order, guarded, spin, with_ros
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.ros.intra_process import Exchange
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.main import ended_in_order, guarded, spin, with_ros
+from dp_ros.ros.shutdown import Ending
 
 # The sinks first: nothing that is sent is missed. What stops the arm has a thread of its own and waits for no other
 # node's callbacks; the two others share one, where an observation changes hands without a wait.

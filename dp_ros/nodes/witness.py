@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.evaluation.scores import percentiles
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.observation_buffer import below_namespace
+from dp_ros.nodes.observation_buffer.node import below_namespace
 from dp_ros.nodes.session import Session
 from dp_ros.policy.bundle.manifest import Bundle
 

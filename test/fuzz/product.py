@@ -25,11 +25,11 @@ from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.rungs import Cause, Reason, Thresholds
 from dp_ros.motion.safety.safety_states import Ladder
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.command_topics import Around
-from dp_ros.nodes.joint_states import JointStates
-from dp_ros.nodes.motion import Motion, Parts
-from dp_ros.nodes.sender import AGAIN, Sender
-from dp_ros.nodes.sources import SourceWatch
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around
+from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch
+from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
+from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
 from dp_ros.robot.workspace import Workspace
 from dp_ros.task.spec import JointStream
 

@@ -17,9 +17,10 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from dp_ros.nodes import command_topics, local_reset  # noqa: E402
-from dp_ros.nodes.local_reset import Answer, ask, choose, listening  # noqa: E402
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
+from dp_ros.nodes.trajectory_publisher import local_reset  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers import command_topics  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ask, choose, listening  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
 from test.nodes.test_trajectory_publisher import LIMITS, MS, T0, Live, started  # noqa: E402
 
 pytestmark = pytest.mark.ros

@@ -20,11 +20,11 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from dp_ros.nodes import callback_errors  # noqa: E402
-from dp_ros.nodes.callback_errors import CallbackError, CallbackErrors, Patience  # noqa: E402
-from dp_ros.nodes.lean_executor import LeanExecutor, RclpyExecutor  # noqa: E402
-from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.nodes.running import turn  # noqa: E402
+from dp_ros.ros import callback_errors  # noqa: E402
+from dp_ros.ros.callback_errors import CallbackError, CallbackErrors, Patience  # noqa: E402
+from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor  # noqa: E402
+from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
+from dp_ros.ros.main import turn  # noqa: E402
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 UNKNOWN_TYPE = 99
@@ -209,8 +209,8 @@ def test_what_fails_because_ros_has_ended_comes_out(loop):
 def clock(monkeypatch) -> list[float]:
     """Return the time, and what was slept."""
     now = [100.0, 0.0]
-    monkeypatch.setattr('dp_ros.nodes.callback_errors.time.monotonic', lambda: now[0])
-    monkeypatch.setattr('dp_ros.nodes.callback_errors.time.sleep', lambda s: now.__setitem__(1, now[1] + s))
+    monkeypatch.setattr('dp_ros.ros.callback_errors.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('dp_ros.ros.callback_errors.time.sleep', lambda s: now.__setitem__(1, now[1] + s))
     return now
 
 

@@ -19,12 +19,18 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros.errors import ConfigError  # noqa: E402
 from dp_ros.motion.outputs import Output  # noqa: E402
 from dp_ros.motion.safety.rungs import Cause  # noqa: E402
-from dp_ros.nodes import controller_check, parameter_query  # noqa: E402
-from dp_ros.nodes.command_topics import CommandTopics  # noqa: E402
-from dp_ros.nodes.controller_check import controller_names  # noqa: E402
-from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
-from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.nodes.publisher_settings import PARAMETERS, PATTERNS, make_command, make_controller_states  # noqa: E402
+from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers import check as controller_check  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers.check import controller_names  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.publisher_settings import (
+    PARAMETERS,
+    PATTERNS,
+    make_command,
+    make_controller_states,
+)  # noqa: E402
+from dp_ros.ros import parameter_query  # noqa: E402
+from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
 from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros

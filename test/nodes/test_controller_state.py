@@ -17,9 +17,16 @@ from rclpy.serialization import deserialize_message  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from dp_ros.data import NANOSECONDS  # noqa: E402
-from dp_ros.nodes import controller_state  # noqa: E402
-from dp_ros.nodes.controller_state import ACTIVITY, LATCHED, MAX_AGE, STATE, ControllerStates, installed  # noqa: E402
-from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers import state as controller_state  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers.state import (
+    ACTIVITY,
+    LATCHED,
+    MAX_AGE,
+    STATE,
+    ControllerStates,
+    installed,
+)  # noqa: E402
+from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from dp_ros.nodes import ending as module
-from dp_ros.nodes.ending import ONCE, Ending, orderly
+from dp_ros.ros import shutdown as module
+from dp_ros.ros.shutdown import ONCE, Ending, orderly
 
 LONG = 20.0  # [s]
 
@@ -31,7 +31,7 @@ def handlers() -> Iterator[None]:
 def now(monkeypatch) -> list[float]:
     """Return the time, which stands until it is set."""
     times = [100.0]
-    monkeypatch.setattr('dp_ros.nodes.ending.time.monotonic', lambda: times[0])
+    monkeypatch.setattr('dp_ros.ros.shutdown.time.monotonic', lambda: times[0])
     return times
 
 

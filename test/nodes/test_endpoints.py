@@ -13,7 +13,14 @@ from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
 from dp_ros.motion.safety.rungs import Cause  # noqa: E402
-from dp_ros.nodes.endpoints import NAMELESS, TWINS, UNKNOWN, Ages, SingleSource, by_name  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import (
+    NAMELESS,
+    TWINS,
+    UNKNOWN,
+    Ages,
+    SingleSource,
+    by_name,
+)  # noqa: E402
 
 TOPIC = '/left/enable'
 

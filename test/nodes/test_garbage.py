@@ -15,13 +15,13 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.parameter import Parameter  # noqa: E402
 
 from dp_ros.data import Chunk  # noqa: E402
-from dp_ros.nodes import garbage  # noqa: E402
-from dp_ros.nodes.ending import Ending  # noqa: E402
-from dp_ros.nodes.intra_process import Exchange  # noqa: E402
-from dp_ros.nodes.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.nodes.observation_buffer import ObservationBuffer  # noqa: E402
-from dp_ros.nodes.running import spin  # noqa: E402
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
+from dp_ros.ros import garbage  # noqa: E402
+from dp_ros.ros.intra_process import Exchange  # noqa: E402
+from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
+from dp_ros.ros.main import spin  # noqa: E402
+from dp_ros.ros.shutdown import Ending  # noqa: E402
 from test.nodes.test_realtime import LIMITS  # noqa: E402
 
 

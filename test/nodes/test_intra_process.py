@@ -14,7 +14,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.node import Node
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.intra_process import CHUNK, OBSERVATION, Exchange
+from dp_ros.ros.intra_process import CHUNK, OBSERVATION, Exchange
 
 pytestmark = pytest.mark.ros
 LONG = 20.0  # [s]

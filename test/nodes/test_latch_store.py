@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.latch_store import LatchStore, mark_of
+from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore, mark_of
 
 ANOTHER = """
 import sys
 from pathlib import Path
-from dp_ros.nodes.latch_store import LatchStore
+from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 store = LatchStore(Path(sys.argv[1]), say=print)
 store.begin()
 for call in sys.argv[2:]:

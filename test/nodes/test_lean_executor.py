@@ -23,9 +23,9 @@ from rclpy.task import Future  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros.nodes import lean_executor  # noqa: E402
-from dp_ros.nodes.lean_executor import LeanExecutor, RclpyExecutor, make_executor  # noqa: E402
-from dp_ros.nodes.wait_set import WaitSet  # noqa: E402
+from dp_ros.ros import lean_executor  # noqa: E402
+from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor, make_executor  # noqa: E402
+from dp_ros.ros.wait_set import WaitSet  # noqa: E402
 
 LIMIT = 30.0  # [s]
 TOPIC = 'messages'

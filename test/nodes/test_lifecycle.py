@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.nodes.lifecycle import ManagedNode, reliable, run  # noqa: E402
+from dp_ros.ros.lifecycle import ManagedNode, reliable, run  # noqa: E402
 
 OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
 

@@ -16,8 +16,8 @@ import pytest
 
 from dp_ros.cli import main
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.nodes import local_reset
-from dp_ros.nodes.local_reset import Answer, ResetSocket, ask, choose, listening, socket_path
+from dp_ros.nodes.trajectory_publisher import local_reset
+from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ResetSocket, ask, choose, listening, socket_path
 
 NAME = '/left/trajectory_publisher'
 DONE = Answer(success=True, message='reset after: a fault')
@@ -188,7 +188,7 @@ def test_a_second_publisher_of_the_name_is_refused_and_the_first_still_heard(pub
 
 def test_after_one_that_was_killed_the_next_one_listens(publisher):
     path = socket_path(7, NAME)
-    script = f'import os\nfrom dp_ros.nodes.local_reset import *\nResetSocket(Path({str(path)!r}))\nos._exit(0)'
+    script = f'import os\nfrom dp_ros.nodes.trajectory_publisher.local_reset import *\nResetSocket(Path({str(path)!r}))\nos._exit(0)'
     subprocess.run([sys.executable, '-c', script], check=True, timeout=60)
     assert path.exists()
     assert listening() == []

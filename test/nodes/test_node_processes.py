@@ -331,7 +331,7 @@ FAILING = """
 import sys
 from pathlib import Path
 from dp_ros.nodes.policy_container import main
-from dp_ros.nodes.policy_executor import PolicyExecutor
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
 take, now = PolicyExecutor._take, Path(__file__).with_name('now')
 def fail(self, observation):
     error = RuntimeError('nobody foresaw this')

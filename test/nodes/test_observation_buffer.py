@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 
 from dp_ros.data import Observation  # noqa: E402
 from dp_ros.messages import encoding as messages  # noqa: E402
-from dp_ros.nodes.observation_buffer import ObservationBuffer, message_type  # noqa: E402
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer, message_type  # noqa: E402
 from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer  # noqa: E402
 from dp_ros.recordings.episodes.episode import read_episode, wanted_topics  # noqa: E402
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter  # noqa: E402

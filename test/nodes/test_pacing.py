@@ -15,8 +15,8 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 
-from dp_ros.nodes.pacing import measure_cost  # noqa: E402
-from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
+from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
+from dp_ros.nodes.policy_executor.pacing import measure_cost  # noqa: E402
 from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
 from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402

@@ -12,16 +12,14 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.nodes import (  # noqa: E402
-    inference_settings,
-    observation_buffer,
-    publisher_settings,
-    simulated_robot,
-    stream_settings,
-)
-from dp_ros.nodes.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
-from dp_ros.nodes.parameters import Param  # noqa: E402
-from dp_ros.nodes.realtime import PARAMETERS as REALTIME_PARAMETERS  # noqa: E402
+from dp_ros.nodes.observation_buffer import node as observation_buffer
+from dp_ros.nodes.observation_buffer import stream_settings
+from dp_ros.nodes.policy_executor import inference_settings
+from dp_ros.nodes.simulated_robot import node as simulated_robot
+from dp_ros.nodes.trajectory_publisher import publisher_settings
+from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
+from dp_ros.ros.parameters import Param  # noqa: E402
+from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

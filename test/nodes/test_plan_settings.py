@@ -13,8 +13,7 @@ from std_msgs.msg import String
 from dp_ros.errors import ConfigError
 from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.outputs import Output
-from dp_ros.nodes.lifecycle import ManagedNode
-from dp_ros.nodes.plan_settings import (
+from dp_ros.nodes.trajectory_publisher.plan_settings import (
     PARAMETERS,
     PATTERNS,
     make_outputs,
@@ -22,6 +21,7 @@ from dp_ros.nodes.plan_settings import (
     read_limits,
     read_robot,
 )
+from dp_ros.ros.lifecycle import ManagedNode
 
 JOINTS = ('a', 'b')
 URDF = """<robot name="planar">

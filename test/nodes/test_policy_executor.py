@@ -25,19 +25,20 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
 from dp_ros.errors import BundleError, DataError  # noqa: E402
 from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.nodes import chunk_outlet, garbage  # noqa: E402
-from dp_ros.nodes import inference as inference_module  # noqa: E402
-from dp_ros.nodes.inference import Prediction  # noqa: E402
-from dp_ros.nodes.inference_settings import check_same_task  # noqa: E402
-from dp_ros.nodes.intra_process import CHUNK, LEDGER, Exchange  # noqa: E402
-from dp_ros.nodes.observation_buffer import aligned_type  # noqa: E402
-from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
+from dp_ros.nodes.observation_buffer.node import aligned_type  # noqa: E402
+from dp_ros.nodes.policy_executor import chunk_publisher  # noqa: E402
+from dp_ros.nodes.policy_executor import inference as inference_module  # noqa: E402
+from dp_ros.nodes.policy_executor.inference import Prediction  # noqa: E402
+from dp_ros.nodes.policy_executor.inference_settings import check_same_task  # noqa: E402
+from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
 from dp_ros.policy.alignment import stack  # noqa: E402
 from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle  # noqa: E402
 from dp_ros.policy.continuity import Overlap  # noqa: E402
 from dp_ros.policy.goal_inputs import NO_GOAL  # noqa: E402
 from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
+from dp_ros.ros import garbage  # noqa: E402
+from dp_ros.ros.intra_process import CHUNK, LEDGER, Exchange  # noqa: E402
 from dp_ros.task.spec import GoalPose  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -520,7 +521,7 @@ def test_garbage_is_collected_once_a_chunk_is_out_and_none_waits(ros, tiny, monk
 
 
 def test_in_one_process_the_executor_says_nothing_until_its_chunk_has_been_dealt_with(ros, tiny, monkeypatch):
-    monkeypatch.setattr(chunk_outlet, 'GIVE_WAY', 20.0)
+    monkeypatch.setattr(chunk_publisher, 'GIVE_WAY', 20.0)
     exchange, order = Exchange(), []
     overrides = [Parameter('bundle', value=tiny)]
     node = ros.add(PolicyExecutor(context=ros.context, exchange=exchange, parameter_overrides=overrides))

@@ -17,9 +17,9 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.task import Future  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from dp_ros.nodes.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
-from dp_ros.nodes.queries import full_name, get_parameters, latched  # noqa: E402
+from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
 from dp_ros.robot.controller_settings import Expected, compare  # noqa: E402
+from dp_ros.ros.queries import full_name, get_parameters, latched  # noqa: E402
 from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros

@@ -17,13 +17,13 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.parameter import Parameter
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes import realtime
-from dp_ros.nodes.intra_process import Exchange
-from dp_ros.nodes.lifecycle import ManagedNode
-from dp_ros.nodes.observation_buffer import ObservationBuffer
-from dp_ros.nodes.policy_executor import PolicyExecutor
-from dp_ros.nodes.realtime import ANY, CPU_DMA_LATENCY, PARAMETERS, REALTIME_PRIORITY, CpuLatency, take_priority
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.ros import realtime
+from dp_ros.ros.intra_process import Exchange
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.realtime import ANY, CPU_DMA_LATENCY, PARAMETERS, REALTIME_PRIORITY, CpuLatency, take_priority
 
 pytestmark = pytest.mark.ros
 

@@ -20,12 +20,12 @@ pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 
 from rclpy.context import Context  # noqa: E402
 
-from dp_ros.nodes.demonstrator import Demonstrator  # noqa: E402
-from dp_ros.nodes.intra_process import Exchange  # noqa: E402
-from dp_ros.nodes.observation_buffer import ObservationBuffer  # noqa: E402
-from dp_ros.nodes.policy_executor import PolicyExecutor  # noqa: E402
-from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer  # noqa: E402
+from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
+from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator  # noqa: E402
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
+from dp_ros.ros.intra_process import Exchange  # noqa: E402
 from test.nodes.graph_uses import Use, Uses, running  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
@@ -169,7 +169,7 @@ def test_without_a_key_where_one_is_demanded_a_node_says_so_and_does_not_start(t
 
 
 def test_arguments_that_ros_does_not_know_are_named():
-    command = [sys.executable, '-m', 'dp_ros.nodes.observation_buffer', '--ros-args', '-p', 'no value']
+    command = [sys.executable, '-m', 'dp_ros.nodes.observation_buffer.node', '--ros-args', '-p', 'no value']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert 'no value' in done.stderr

@@ -17,10 +17,16 @@ from rclpy.qos import QoSReliabilityPolicy  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
-from dp_ros.nodes import simulated_robot  # noqa: E402
-from dp_ros.nodes.queries import get_parameters  # noqa: E402
-from dp_ros.nodes.simulated_controller import LOSS, PARAMETERS, SCALING, LossyLink, command_of  # noqa: E402
-from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
+from dp_ros.nodes.simulated_robot import node as simulated_robot  # noqa: E402
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
+from dp_ros.nodes.simulated_robot.simulated_controller import (
+    LOSS,
+    PARAMETERS,
+    SCALING,
+    LossyLink,
+    command_of,
+)  # noqa: E402
+from dp_ros.ros.queries import get_parameters  # noqa: E402
 from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
 
 pytestmark = pytest.mark.ros

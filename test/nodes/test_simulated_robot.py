@@ -22,8 +22,8 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.messages import encoding as messages  # noqa: E402
 from dp_ros.motion.trajectory import Trajectory  # noqa: E402
-from dp_ros.nodes import simulated_robot  # noqa: E402
-from dp_ros.nodes.simulated_robot import SimulatedRobotNode  # noqa: E402
+from dp_ros.nodes.simulated_robot import node as simulated_robot  # noqa: E402
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
 from dp_ros.robot.urdf import parse_urdf  # noqa: E402
 from dp_ros.simulation.registry import JOINTS as WORLD_JOINTS  # noqa: E402
 from dp_ros.simulation.worlds.pusht.world import PushTWorld  # noqa: E402

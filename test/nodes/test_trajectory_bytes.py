@@ -14,8 +14,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes import trajectory_bytes as written
-from dp_ros.nodes.trajectory_bytes import TrajectoryBytes, trajectory_bytes
+from dp_ros.ros import trajectory_bytes as written
+from dp_ros.ros.trajectory_bytes import TrajectoryBytes, trajectory_bytes
 
 pytestmark = pytest.mark.ros
 NAMES = st.text(st.characters(codec='utf-8', exclude_characters='\0'), min_size=1, max_size=9)  # C's strings end at 0

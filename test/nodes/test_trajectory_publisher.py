@@ -24,11 +24,12 @@ from dp_ros.errors import DataError  # noqa: E402
 from dp_ros.messages import encoding  # noqa: E402
 from dp_ros.motion.limits import Within, check  # noqa: E402
 from dp_ros.motion.trajectory import Trajectory  # noqa: E402
-from dp_ros.nodes import command_topics, trajectory_publisher  # noqa: E402
-from dp_ros.nodes.callback_errors import CallbackError  # noqa: E402
-from dp_ros.nodes.command_topics import UNKNOWN, CommandTopics  # noqa: E402
-from dp_ros.nodes.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
-from dp_ros.nodes.trajectory_publisher import TrajectoryPublisher  # noqa: E402
+from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers import command_topics  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN, CommandTopics  # noqa: E402
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
+from dp_ros.ros.callback_errors import CallbackError  # noqa: E402
+from dp_ros.ros.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from dp_ros.nodes.worker import Worker
+from dp_ros.nodes.policy_executor.latest_job_thread import Worker
 
 
 def test_the_newest_job_wins_and_the_skipped_ones_are_counted():

@@ -1,0 +1,301 @@
+"""Raw sensor streams in, one aligned observation per control tick out; or the reason why there is none.
+
+The rule of alignment is `dp_ros.policy.alignment`'s, the same that reads bags. This node only says when a message
+arrived (the ROS clock in its callback) and publishes each tick's observation as soon as nothing can change it any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from dp_ros.data import Observation
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.messages import encoding
+from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
+from dp_ros.nodes.observation_buffer.stream_settings import (
+    PARAMETERS,
+    PATTERNS,
+    TOPICS,
+    declare_streams,
+    make_strictness,
+)
+from dp_ros.paths import locate
+from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.ros import garbage
+from dp_ros.ros.diagnostics import ERROR, OK, WARN
+from dp_ros.ros.intra_process import OBSERVATION
+from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.ros.parameters import Param
+from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
+from dp_ros.ros.realtime import CpuLatency, take_priority
+from dp_ros.task.policy_speed import FASTEST, SLOWEST, at_speed
+from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
+
+BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
+POLICY_SPEED = Param(
+    name='policy_speed', default=1.0, low=SLOWEST, high=FASTEST,
+    description='How many times as fast as it was shown the policy is played; the same for all three nodes.',
+)  # fmt: skip
+STATUS = 'observations'
+CATCH_UP = 10  # ticks; further behind than this, ticks are given up
+
+
+def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:
+    """Load the bundle that a parameter names, at the node's speed: a path, or a shipped one as models/pusht_state."""
+    bundle = node.value(parameter)
+    if not bundle:
+        raise ConfigError(f"{parameter}: got '', allowed the path of a bundle folder")
+    return at_speed(load_bundle(locate(bundle)), node.value(POLICY_SPEED.name))
+
+
+def below_namespace(topic: str) -> str:
+    """Return a bundle's topic as a relative one, so that a robot in a namespace finds its own."""
+    return topic.lstrip('/')
+
+
+def message_type(stream: Stream) -> type:
+    """Return the ROS message type that a stream arrives in."""
+    if isinstance(stream, ImageStream):
+        return CompressedImage if stream.compressed else Image
+    return JointState if isinstance(stream, JointStream) else PoseStamped
+
+
+def aligned_type(stream: Stream) -> type:
+    """Return the ROS message type of a stream's aligned observations; images come decoded."""
+    return Image if isinstance(stream, ImageStream) else message_type(stream)
+
+
+class ObservationBuffer(ManagedNode):
+    """The node `observation_buffer`."""
+
+    def __init__(self, **options: Any) -> None:
+        parameters = [BUNDLE, POLICY_SPEED, *REALTIME_PARAMETERS, *PARAMETERS]
+        super().__init__('observation_buffer', parameters, patterns=PATTERNS, **options)
+        self._cpu_latency = CpuLatency(self)
+        self._task: TaskSpec | None = None
+        self._outputs: dict[str, Any] = {}
+        self._inputs: list[Any] = []
+        self._timer: Any = None
+        self._health: dict[str, StreamHealth] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._next_tick: int | None = None
+        self._last_now = 0
+        self._armed: int | None = None
+        # Messages of the streams that are sent on as they came, with their stamps.
+        self._originals: dict[str, deque[tuple[int, Any]]] = {}
+        self._missing: Missing | None = None
+        self.counts = {'received': 0, 'observations': 0, 'missing': 0, 'undecodable': 0}
+
+    # Lifecycle.
+
+    def configure(self) -> None:
+        """Read the task from the bundle, and make the outputs."""
+        take_priority(self)
+        self._cpu_latency.configure()
+        task = read_bundle(self).task
+        declare_streams(self, task.streams)
+        self._aligner = Aligner(task, make_strictness(self, task.streams))
+        self._task = task
+        self._outputs = {
+            stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
+            for stream in task.streams
+        }
+        if self.exchange is not None:
+            topics = tuple(str(publisher.topic_name) for publisher in self._outputs.values())
+            self.exchange.agree(OBSERVATION, self, (topics, task.streams))
+
+    def activate(self) -> None:
+        """Listen, from the next tick on."""
+        assert self._task is not None
+        self._cpu_latency.activate()
+        self._forget()
+        self._aligner = Aligner(self._task, make_strictness(self, self._task.streams))
+        self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
+        self._inputs = [
+            self.create_subscription(
+                message_type(stream), self._topic(stream), self._receiver(stream), qos_profile_sensor_data
+            )
+            for stream in self._task.streams
+        ]
+        self._timer = self.create_timer(self._task.control_dt, self._on_timer)
+        self._advance(self.now())
+
+    def deactivate(self) -> None:
+        """Stop listening."""
+        self._cpu_latency.deactivate()
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        for name in (STATUS, *map(status_of, self._health)):
+            self.diagnostics.forget(name)
+
+    def cleanup(self) -> None:
+        """Remove the outputs."""
+        for publisher in self._outputs.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._outputs = {}
+        self._task = None
+        self._cpu_latency.cleanup()
+
+    def restart(self, reason: str) -> None:
+        """Forget all messages: stamps from before and after a jump can't be compared."""
+        self.get_logger().warning(f'{reason}: observations start anew')
+        self._aligner.clear()
+        counts = self.counts
+        self._forget()
+        self.counts = counts
+        for health in self._health.values():
+            health.clear()
+        self._advance(self.now())
+
+    def _topic(self, stream: Stream) -> str:
+        return str(self.resolve_topic_name(self.value(TOPICS + stream.name) or below_namespace(stream.topic)))
+
+    # Messages in.
+
+    def _receiver(self, stream: Stream) -> Callable[[Any], None]:
+        return lambda message: self._receive(stream, message)
+
+    def _receive(self, stream: Stream, message: Any) -> None:
+        now, health = self._clock_now(), self._health[stream.name]
+        self._advance(now)
+        self.counts['received'] += 1
+        health.arrived(now)
+        try:
+            value = encoding.decode(stream, message)
+        except DataError as error:
+            health.decoded(f'{health.topic}: {error}')
+            self.counts['undecodable'] += 1
+            self.get_logger().error(health.fault, throttle_duration_sec=WARN_PERIOD)
+            return
+        health.decoded('')
+        stamp = encoding.stamp_of(message) or now
+        if self._aligner.push(stream.name, stamp, now, value):
+            self._remember(stream, stamp, now, message)
+        self._advance(now)
+
+    def _remember(self, stream: Stream, stamp: int, now: int, message: Any) -> None:
+        if isinstance(stream, ImageStream):
+            return  # sent on as the decoded pixels
+        kept = self._originals.setdefault(stream.name, deque())
+        kept.append((stamp, message))
+        reach = (CATCH_UP + 2) * self._aligner.control_dt + self._aligner.buffers[stream.name].max_age
+        while len(kept) > 1 and kept[0][0] < now - reach:
+            kept.popleft()
+
+    def _clock_now(self) -> int:
+        """Return the time; a system clock that was set back gives no jump callback, so that is noticed here."""
+        now = self.now()
+        if now < self._last_now:
+            self.restart(f'the clock went back by {(self._last_now - now) / 1e9:.3f} s')
+        self._last_now = now
+        return now
+
+    # Observations out.
+
+    def _on_timer(self) -> None:
+        self._advance(self._clock_now())
+
+    def _advance(self, now: int) -> None:
+        """Publish every tick that is settled, and wake up again when the next one must be."""
+        if now <= 0:
+            return  # a simulated clock that has not begun
+        dt = self._aligner.control_dt
+        if self._next_tick is None:
+            self._next_tick = tick_at_or_after(now - self._aligner.wait, dt)
+        elif now - self._next_tick > CATCH_UP * dt:
+            skipped = (now - self._next_tick) // dt
+            self._next_tick += skipped * dt
+            self.counts['missing'] += skipped
+            self.get_logger().warning(f'{skipped} ticks skipped: the clock jumped, or this node was held up')
+        # A message that arrives exactly when the wait ends still counts, so time must be past that: hence now - 1.
+        while self._next_tick <= now and self._aligner.settled(self._next_tick, now - 1):
+            self._settle(self._next_tick)
+            self._next_tick += dt
+        if self._armed != self._next_tick:
+            self._armed = self._next_tick
+            self._timer.timer_period_ns = max(self._next_tick + self._aligner.wait + 1 - now, 1)
+            self._timer.reset()
+
+    def _settle(self, tick: int) -> None:
+        observation = self._aligner.observe(tick)
+        faults = self._faults()
+        if faults:
+            observation = Missing(stamp=tick, reasons=faults)
+        before = self._missing.reasons if self._missing else {}
+        if isinstance(observation, Missing):
+            self._missing = observation
+            self.counts['missing'] += 1
+            for name in observation.reasons:
+                self._health[name].missing += 1
+            self.get_logger().warning(f'no observation: {observation}', throttle_duration_sec=WARN_PERIOD)
+        else:
+            self._missing = None
+            self.counts['observations'] += 1
+            self._publish(observation)
+        # Streams are reported once a second, and when another one fails.
+        same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
+        (self._report if same else self.refresh)()
+        if self.exchange is None:
+            garbage.collect()
+
+    def _faults(self) -> dict[str, str]:
+        return {name: health.fault for name, health in self._health.items() if health.fault}
+
+    def _publish(self, observation: Observation) -> None:
+        assert self._task is not None
+        streams: Sequence[Stream] = self._task.streams
+        if self.exchange is not None:
+            self.exchange.send(OBSERVATION, observation)
+            streams = [stream for stream in streams if self._outputs[stream.name].get_subscription_count()]
+        stamp = Time(nanoseconds=observation.stamp).to_msg()
+        for stream in streams:
+            if isinstance(stream, ImageStream):
+                pixels = observation.streams[stream.name]
+                message = encoding.to_image(stamp=observation.stamp, pixels=pixels, frame_id='')
+            else:
+                source = observation.stamp - observation.ages[stream.name]
+                message = next(m for s, m in self._originals[stream.name] if s == source)
+                message.header.stamp = stamp
+            self._outputs[stream.name].publish(message)
+
+    def refresh(self) -> None:
+        """Say how each stream does, and whether the newest tick had an observation; if not, why."""
+        if self.active:
+            self._report()
+            report_streams(self.diagnostics, self._health, self._aligner, self._missing, self.now())
+
+    def _report(self) -> None:
+        faults = self._faults()
+        if faults:
+            level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in faults.items())
+        elif self._missing is not None:
+            level, text = WARN, str(self._missing)
+        elif self.counts['observations']:
+            level, text = OK, 'observing'
+        else:
+            level, text = WARN, 'no tick yet: is the clock running?'
+        dropped = sum(buffer.dropped for buffer in self._aligner.buffers.values())
+        self.diagnostics.report(STATUS, level, text, {**self.counts, 'out_of_order': dropped})
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `observation_buffer`."""
+    return run(ObservationBuffer, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

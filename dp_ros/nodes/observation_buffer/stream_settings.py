@@ -1,0 +1,75 @@
+"""Parameters of the observation_buffer: where streams come from, and how strict it is with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dp_ros.data import to_nanoseconds
+from dp_ros.errors import ConfigError, listed
+from dp_ros.policy.alignment import Strictness
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.parameters import Param, overrides
+from dp_ros.task.spec import Stream
+
+TOPICS, MAX_AGE = 'topics.', 'max_age.'
+LONGEST = 60.0  # [s]
+PARAMETERS = [
+    Param(
+        name='max_skew', default=0.0, low=0.0, high=LONGEST,
+        description="Largest difference between the stamps of an observation's streams [s]; 0: not checked.",
+    ),
+    Param(
+        name='max_frozen', default=0.0, low=0.0, high=LONGEST,
+        description='How long a camera may send one and the same picture under new stamps [s]; 0: not checked. A real '
+        'camera has noise, so 0.5 serves it; a rendered one has none and repeats itself while nothing moves.',
+    ),
+]  # fmt: skip
+PATTERNS = {
+    r'topics\.[^.]+': 'topics.<stream of the bundle>',
+    r'max_age\.[^.]+': 'max_age.<stream of the bundle>',
+}
+
+
+def declare_streams(node: ManagedNode, streams: Sequence[Stream]) -> None:
+    """Declare the parameters that each stream of the bundle has.
+
+    Raises
+    ------
+    ConfigError
+        If the node was given one for a stream that the bundle lacks.
+
+    """
+    names = [stream.name for stream in streams]
+    given = [name for name in overrides(node) if name.startswith((TOPICS, MAX_AGE))]
+    unknown = [name for name in given if name.split('.', 1)[1] not in names]
+    if unknown:
+        raise ConfigError(f'{listed(unknown)}: got a stream that the bundle lacks, allowed {listed(names)}')
+    node.declare_more([parameter(stream) for stream in streams for parameter in (_topic, _max_age)])
+
+
+def make_strictness(node: ManagedNode, streams: Sequence[Stream]) -> Strictness:
+    """Return what a node's parameters ask of observations."""
+    return Strictness(
+        max_age={stream.name: to_nanoseconds(node.value(MAX_AGE + stream.name)) for stream in streams},
+        max_skew=to_nanoseconds(node.value('max_skew')),
+        max_frozen=to_nanoseconds(node.value('max_frozen')),
+    )
+
+
+def _topic(stream: Stream) -> Param:
+    return Param(
+        name=TOPICS + stream.name,
+        default='',
+        description=f"Topic of the stream {stream.name}; empty: the bundle's, {stream.topic}, below the namespace.",
+    )
+
+
+def _max_age(stream: Stream) -> Param:
+    return Param(
+        name=MAX_AGE + stream.name,
+        default=0.0,
+        low=0.0,
+        high=LONGEST,
+        description=f'Oldest message of the stream {stream.name} that counts [s]: up to {stream.max_age}, as the '
+        'policy learnt; 0: that.',
+    )

@@ -1,0 +1,212 @@
+"""Parameters of the policy_executor, and what they amount to with a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from dp_ros.data import to_nanoseconds
+from dp_ros.diffusion.samplers import Sampler
+from dp_ros.errors import BundleError, ConfigError
+from dp_ros.nodes.observation_buffer.node import BUNDLE, POLICY_SPEED
+from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.continuity import Continuity, check_continuity, check_start
+from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
+from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
+from dp_ros.ros.parameters import Param
+from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
+from dp_ros.task.goals import GoalSpec
+
+PARAMETERS = [
+    BUNDLE,
+    POLICY_SPEED,
+    *REALTIME_PARAMETERS,
+    Param(
+        name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
+        description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
+    ),
+    Param(
+        name='execution_provider', default='cpu', choices=get_args(ProviderName),
+        description='What of ONNX Runtime computes the networks; refused where its build here lacks it.',
+    ),
+    Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
+    Param(
+        name='sampler', default='', choices=('', *get_args(Sampler)), live=True,
+        description="How noise becomes actions; empty: the bundle's own.",
+    ),
+    Param(
+        name='sampling_steps', default=0, low=0, high=1000, live=True,
+        description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
+    ),
+    Param(
+        name='warm_steps', default=0, low=0, high=1000, live=True,
+        description='Network calls for a chunk that starts from the last one instead of from noise, up to '
+        'sampling_steps; 0: every chunk starts from noise.',
+    ),
+    Param(
+        name='samples', default=1, low=1, high=MOST_SAMPLES,
+        description="Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from "
+        'success, the one that begins most like the last chunk goes on; each network call costs more.',
+    ),
+    Param(
+        name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
+        description="Which noise levels are visited; empty: the bundle's own.",
+    ),
+    Param(
+        name='guidance_scale', default=1.0, low=0.0, high=20.0, live=True,
+        description='How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be '
+        'guided; 1: as it was trained. Anything else doubles the work of a network call.',
+    ),
+    Param(
+        name='exec_horizon', default=0, low=0, high=1000, live=True,
+        description="Control steps from one chunk to the next; 0: the bundle's own.",
+    ),
+    Param(
+        name='inference_delay', default=1, low=0, high=1000, live=True,
+        description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon. '
+        'rtc fixes as many, or as the longest of the last ten chunks took.',
+    ),
+    Param(
+        name='deadline', default=0.0, low=0.0, high=60.0, live=True,
+        description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
+    ),
+    Param(
+        name='anytime', default=False,
+        description='Take only as many of sampling_steps, or of warm_steps, as let the chunk be out by its '
+        'deadline, as chunks are measured; refused where least_steps would already take longer.',
+    ),
+    Param(
+        name='least_steps', default=1, low=1, high=1000, live=True,
+        description='Network calls per chunk that anytime keeps, however late the chunk will be; of a warm one, '
+        'warm_steps if those are fewer.',
+    ),
+    Param(
+        name='continuity', default='none', choices=get_args(Continuity), live=True,
+        description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
+        'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and those after '
+        'them drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.',
+    ),
+    Param(
+        name='fallback_bundle', default='',
+        description='A simpler policy of the same task, that takes over until the next activation where the first '
+        'gives no finite numbers, or is late; empty: none.',
+    ),
+    Param(
+        name='fallback_after', default=3, low=1, high=1000,
+        description='Chunks late in a row after which fallback_bundle takes over.',
+    ),
+    Param(
+        name='seed', default=0, low=0, high=2**31 - 1, live=True,
+        description='Chunk number n since activation is drawn with the seed [seed, n].',
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may change while running; callbacks swap the whole."""
+
+    policy: DiffusionPolicy
+    exec_horizon: int
+    deadline: int  # [ns]
+    seed: int
+    continuity: Continuity = 'none'
+    inference_delay: int = 1
+    paced: tuple[DiffusionPolicy, ...] = ()
+    warm: tuple[DiffusionPolicy, ...] = ()
+    cost: Cost | None = None
+    fallback: DiffusionPolicy | None = None
+    fallback_after: int = 1
+
+    @property
+    def chunk_cost(self) -> Cost | None:
+        """What a chunk was measured to take, guided as it is now."""
+        return None if self.cost is None else self.cost.at(self.policy.guidance_scale)
+
+
+def make_settings(
+    policy: DiffusionPolicy,
+    values: Mapping[str, Any],
+    fallback: DiffusionPolicy | None = None,
+    cost: Cost | None = None,
+) -> Settings:
+    """Return what the parameters ``values`` make of a policy; those left at 0 or '' are the bundle's own.
+
+    ``fallback`` samples as its own bundle says; ``cost`` is what a chunk was measured to take, for ``anytime``.
+
+    Raises
+    ------
+    ConfigError
+        If they don't fit the bundle, a chunk would not last until the next one can take over, or the deadline can't be
+        met.
+
+    """
+    task, defaults = policy.bundle.task, policy.bundle.defaults
+    exec_horizon, delay = values['exec_horizon'] or task.exec_horizon, values['inference_delay']
+    shortest = min(p.bundle.task.pred_horizon for p in (policy, fallback) if p is not None)
+    if delay + exec_horizon > shortest:
+        raise ConfigError(
+            f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
+        )
+    check_continuity(values['continuity'], policy.bundle.schedule)
+    check_start(values['warm_steps'], exec_horizon, task.pred_horizon)
+    policy = policy.with_settings(
+        sampler=values['sampler'] or defaults.sampler,
+        sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
+        spacing=values['spacing'] or defaults.spacing,
+        warm_steps=values['warm_steps'],
+        guidance_scale=values['guidance_scale'],
+    )
+    deadline = values['deadline'] or task.control_dt
+    least, priced = values['least_steps'], None if cost is None else cost.at(policy.guidance_scale)
+    return Settings(
+        policy=policy,
+        exec_horizon=exec_horizon,
+        deadline=to_nanoseconds(deadline),
+        seed=values['seed'],
+        continuity=values['continuity'],
+        inference_delay=delay,
+        paced=() if priced is None else _paced(policy, priced, least, deadline),
+        warm=() if priced is None else _warm(policy, least),
+        cost=cost,
+        fallback=fallback,
+        fallback_after=values['fallback_after'],
+    )
+
+
+def _paced(policy: DiffusionPolicy, cost: Cost, least: int, deadline: float) -> tuple[DiffusionPolicy, ...]:
+    """Return the policy with each number of steps that ``anytime`` may choose for a chunk from noise, fewest first."""
+    least = max(least, policy.bundle.schedule.steps_range[0])  # a distilled denoiser knows one number only
+    choices = step_choices(least, policy.settings.sampling_steps)
+    check_deadline(cost, least, deadline)
+    return tuple(policy.with_settings(sampling_steps=steps, warm_steps=0) for steps in choices)
+
+
+def _warm(policy: DiffusionPolicy, least: int) -> tuple[DiffusionPolicy, ...]:
+    """Return the same for a chunk that starts from the last one."""
+    most = policy.settings.warm_steps
+    choices = step_choices(min(least, most), most) if most else ()
+    return tuple(policy.with_settings(warm_steps=steps) for steps in choices)
+
+
+def check_same_task(bundle: Bundle, fallback: Bundle) -> None:
+    """Raise BundleError unless ``fallback`` takes the same observations, and moves the same joints as often.
+
+    It may do without a goal, but not ask for another one.
+    """
+    for field in ('streams', 'obs_horizon', 'control_dt', 'action'):
+        first, other = getattr(bundle.task, field), getattr(fallback.task, field)
+        if first != other:
+            raise BundleError(f'fallback_bundle {fallback.name} {field}: got {other}, allowed {first}')
+    if not {_asked_live(g) for g in fallback.task.goals} <= {_asked_live(g) for g in bundle.task.goals}:
+        raise BundleError(
+            f'fallback_bundle {fallback.name} goals: got {fallback.task.goals}, allowed none but {bundle.task.goals}'
+        )
+
+
+def _asked_live(goal: GoalSpec) -> tuple[object, ...]:
+    """Return what a goal is on the robot: where training had it from makes no difference there."""
+    kind = tuple(getattr(goal, name, ()) for name in ('features', 'frame', 'compressed'))
+    return goal.kind, goal.name, goal.topic, goal.shape, kind

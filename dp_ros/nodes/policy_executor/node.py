@@ -1,0 +1,304 @@
+"""Aligned observations in, action chunks out. Inference runs in a thread of its own, never in a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dp_ros.data import Observation, Window, to_nanoseconds
+from dp_ros.errors import DataError
+from dp_ros.messages import encoding
+from dp_ros.nodes.observation_buffer.node import aligned_type, read_bundle
+from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
+from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
+from dp_ros.nodes.policy_executor.inference import Inference
+from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
+from dp_ros.nodes.policy_executor.pacing import measure_cost, warm_up
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
+from dp_ros.policy.alignment import WindowBuffer
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.ros.diagnostics import ERROR, OK, WARN
+from dp_ros.ros.intra_process import OBSERVATION
+from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.ros.realtime import CpuLatency, take_priority
+from dp_ros.task.spec import ImageStream, Stream
+
+STATUS = 'inference'
+QUIET = 3  # control steps without a complete observation before the diagnostics warn
+
+
+class PolicyExecutor(ManagedNode):
+    """The node `policy_executor`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._bundle: Bundle | None = None
+        self._settings: Settings | None = None
+        self._inference: Inference | None = None
+        self._goals: GoalInbox | None = None
+        self._outlet: ChunkOutlet | None = None
+        self._inputs: list[Any] = []
+        self._sources: tuple[SingleSource, ...] = ()
+        self._refused = 0
+        self._forget_windows()
+        self._cpu_latency = CpuLatency(self)
+        super().__init__('policy_executor', PARAMETERS, **options)
+
+    def _forget_windows(self) -> None:
+        self._partial: dict[int, dict[str, np.ndarray]] = {}
+        self._newest = 0
+        self._last_window: int | None = None
+        self._listeners = 0
+        self._gap = self._windowed = 0  # [ns] between the last two observations; stamp of the last window
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted since activation."""
+        counts = self._inference.counts if self._inference is not None else {}
+        return {**counts, 'refused_observations': self._refused}
+
+    # Lifecycle.
+
+    def configure(self) -> None:
+        """Load and check the bundle, open its networks, and run them once so that the first chunk is on time."""
+        take_priority(self)  # first: threads that are made from here on have it too
+        self._cpu_latency.configure()
+        # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
+        # And before anything that is refused, so that `cleanup` finds it.
+        self._outlet = ChunkOutlet(self)
+        policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
+        if self.value('fallback_bundle'):
+            fallback = self._open('fallback_bundle')
+            check_same_task(policy.bundle, fallback.bundle)
+        cost = measure_cost(policy) if self.value('anytime') else None
+        settings = make_settings(policy, self.values(), fallback, cost)
+        for used in (settings.policy, settings.fallback):
+            if used is not None:
+                self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
+        if policy.bundle.has_critic and policy.samples == 1:
+            self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
+        self._bundle, self._settings = policy.bundle, settings
+        self._outlet.agree()
+        self._agree(policy.bundle)
+        self._inference = Inference(self._outlet, self.now, self._say)
+        self._goals = GoalInbox(self, policy.bundle)
+
+    def _open(self, parameter: str) -> DiffusionPolicy:
+        bundle = read_bundle(self, parameter)
+        chosen = {name: self.value(name) for name in ('backend', 'threads')}
+        return DiffusionPolicy(bundle, open_backend(bundle, **chosen, provider=self.value('execution_provider')))
+
+    def activate(self) -> None:
+        """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""
+        assert self._bundle is not None and self._inference is not None
+        self._cpu_latency.activate()
+        self._start_anew()
+        self._inference.clear()
+        self._refused = 0
+        task = self._bundle.task
+        self._sources = tuple(SingleSource(self, topic, self.steady) for topic in self._topics(task.streams))
+        depth = 2 * task.obs_horizon + 3
+        if self.exchange is not None:
+            self.exchange.take(OBSERVATION, self._take)
+            return
+        self._inputs = [
+            self.create_subscription(aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth))
+            for stream in task.streams
+        ]
+
+    def _agree(self, bundle: Bundle) -> None:
+        if self.exchange is None:
+            return
+        streams = bundle.task.streams
+        self.exchange.agree(OBSERVATION, self, (self._topics(streams), streams))
+
+    def deactivate(self) -> None:
+        """Stop listening. From the return of this on, no chunk is published."""
+        self._cpu_latency.deactivate()
+        if self.exchange is not None:
+            self.exchange.deafen(OBSERVATION)
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        self._start_anew()
+        for name in (STATUS, PREDICTED):
+            self.diagnostics.forget(name)
+
+    def cleanup(self) -> None:
+        """Give back networks and thread."""
+        self._cpu_latency.cleanup()
+        if self._inference is not None:
+            self._inference.stop()
+        if self._goals is not None:
+            self._goals.close()
+        if self._outlet is not None:
+            self._outlet.close()
+        self._bundle = self._settings = self._inference = self._goals = self._outlet = None
+
+    def restart(self, reason: str) -> None:
+        """Forget windows and chunks under way, whose stamps can't be compared with those to come."""
+        self.get_logger().warning(f'{reason}: windows start anew')
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._forget_windows()
+        if self._inference is not None:
+            self._inference.start_anew()
+        if self._bundle is not None:
+            self._windows = WindowBuffer(self._bundle.task.obs_horizon, to_nanoseconds(self._bundle.task.control_dt))
+
+    # Parameters.
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuse what does not fit the bundle, once there is one."""
+        if self._settings is not None:
+            make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Use changed parameters from the next chunk on."""
+        if self._settings is not None:
+            self._settings = make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
+
+    # Observations in.
+
+    def _topic(self, stream: Stream) -> str:
+        return f'observation_buffer/{stream.name}'
+
+    def _topics(self, streams: Sequence[Stream]) -> tuple[str, ...]:
+        return tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
+
+    def _receiver(self, stream: Stream) -> Callable[[Any], None]:
+        decoded = replace(stream, compressed=False) if isinstance(stream, ImageStream) else stream
+        return lambda message: self._receive(decoded, message)
+
+    def _receive(self, stream: Stream, message: Any) -> None:
+        assert self._bundle is not None
+        stamp = encoding.stamp_of(message)
+        try:
+            value = encoding.decode(stream, message)
+        except DataError as error:
+            self._refused += 1
+            self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
+            return
+        self._check_order(stamp, self._topic(stream))
+        parts = self._partial.setdefault(stamp, {})
+        parts[stream.name] = value
+        if len(parts) < len(self._bundle.task.streams):
+            return
+        self._partial = {s: p for s, p in self._partial.items() if s > stamp}
+        self._observe(Observation(stamp=stamp, streams=parts))
+
+    def _take(self, observation: Observation) -> None:
+        """Take what the observation_buffer of the same thread hands over."""
+        if self._bundle is None or not self.active:
+            return
+        self._check_order(observation.stamp, OBSERVATION)
+        self._observe(observation)
+
+    def _check_order(self, stamp: int, source: str) -> None:
+        if stamp <= self._newest:
+            self.restart(f'{source} went back by {(self._newest - stamp) / 1e9:.3f} s')
+
+    def _observe(self, observation: Observation) -> None:
+        stamp = observation.stamp
+        self._gap, self._newest = stamp - self._newest, stamp
+        self._windowed = self._windowed or stamp
+        window = self._windows.push(observation)
+        if window is not None:
+            self._windowed = stamp
+            self._consider(window)
+
+    def _consider(self, window: Window) -> None:
+        """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
+        assert self._bundle is not None and self._settings is not None and self._inference is not None
+        assert self._goals is not None
+        if self._is_latched():
+            return
+        missing = self._goals.missing()
+        if missing:
+            self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
+            return
+        steps = self._settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
+        newly_heard = self._newly_heard()
+        due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard
+        if due or self._inference.waiting:
+            self._last_window = window.stamp
+            self._inference.submit(window, self._settings, self._goals.goal)
+
+    def _newly_heard(self) -> bool:
+        """Whether someone listens who did not get the last chunk, as after a start: to wait for the next is long."""
+        assert self._outlet is not None
+        before, self._listeners = self._listeners, self._outlet.listeners()
+        return self._listeners > before
+
+    def _is_latched(self) -> bool:
+        """Look who publishes observations, and latch if that is more than one node; return whether it is latched."""
+        assert self._inference is not None
+        if not self._inference.latched and (fault := first_fault(self._sources)):
+            self._inference.latch(fault)
+        return bool(self._inference.latched)
+
+    # What is said.
+
+    def _say(self, text: str) -> None:
+        self.get_logger().error(text)
+        self._report()
+
+    def refresh(self) -> None:
+        """Say whether chunks come, and how fast."""
+        if self.active and self._inference is not None:
+            self._is_latched()
+        self._report()
+
+    def _report(self) -> None:
+        # In any thread: the inference's says what it found.
+        if not self.active or self._bundle is None or self._inference is None or self._settings is None:
+            return
+        assert self._goals is not None
+        quiet = self.now() - self._newest if self._newest else None
+        level, text = self._inference.status(self._settings)
+        missed, no_goal = self._inference.missed(), self._goals.missing()
+        if level == OK and no_goal:
+            level, text = ERROR, no_goal
+        elif level == OK and quiet is None:
+            level, text = WARN, 'no complete observation yet'
+        elif level == OK and quiet is not None and quiet > QUIET * to_nanoseconds(self._bundle.task.control_dt):
+            level, text = WARN, f'no complete observation for {quiet / 1e9:.1f} s'
+        elif level == OK and (apart := self._apart()):
+            level, text = WARN, apart
+        elif level == OK and missed:
+            level, text = WARN, missed
+            self.get_logger().warning(missed)
+        crowded = self._goals.crowded()
+        if crowded:  # Never hidden by other news: it may be another goal than the one meant.
+            level, text = (WARN, crowded) if level == OK else (level, f'{text}; {crowded}')
+        values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
+        values |= self._goals.values()
+        self.diagnostics.report(STATUS, level, text, values)
+
+    def _apart(self) -> str:
+        """Return what is wrong with observations that come, and make no window."""
+        assert self._bundle is not None
+        task = self._bundle.task
+        dt = to_nanoseconds(task.control_dt)
+        on_ticks, since = self._newest % dt == 0, self._newest - self._windowed
+        if on_ticks and since <= (QUIET + task.obs_horizon) * dt:
+            return ''
+        what = f'no window for {since / 1e9:.1f} s' if on_ticks else 'observations off the ticks'
+        return (
+            f'{what}: got observations {self._gap / 1e9:.6g} s apart, allowed {task.control_dt:.6g} s; '
+            'does observation_buffer have the same bundle and policy_speed?'
+        )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `policy_executor`."""
+    return run(PolicyExecutor, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,299 @@
+"""A simulated robot with the topics of a real one: a world, and a joint_trajectory_controller in front of it.
+
+Physics step n happens at t0 + n * 10 ms with t0 a whole multiple of 100 ms, and stamps are these nominal times, so
+that readings fall exactly on control ticks. A step that comes late is caught up. One that is more than a second late is
+not: then time goes on from now, at a new t0, and the world has stood still meanwhile (`SimulatedRobot.skip_to`).
+Pictures, which take most of the time, are drawn if somebody looks at them, and left out while steps are late.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rclpy.serialization import deserialize_message
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros.data import NANOSECONDS
+from dp_ros.errors import ConfigError
+from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
+from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
+from dp_ros.nodes.simulated_robot.robot_outputs import RobotOutputs
+from dp_ros.policy.alignment import tick_at_or_after
+from dp_ros.ros.diagnostics import OK, WARN
+from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
+from dp_ros.ros.parameters import Param
+from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
+from dp_ros.simulation.controller.validation import TrajectoryCommand
+from dp_ros.simulation.registry import WORLDS, make_world
+from dp_ros.simulation.robot import SimulatedRobot
+
+PARAMETERS = [
+    Param(name='world', default='pusht', choices=WORLDS, description='The world to simulate.'),
+    Param(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
+    Param(
+        name='camera_rate', default=10.0, low=0.1, high=100.0,
+        description='Pictures of each camera a second [Hz], each at the first physics step that is due.',
+    ),
+    Param(
+        name='disturbance', default=0.0, low=0.0, high=2.0,
+        description='How much the drives are disturbed and starts vary, for demonstrations of how to recover; '
+        '1 is about 6 mm at the tool. The world pusht knows only 0.',
+    ),
+    Param(
+        name='seed', default=0, low=0, high=2**31 - 1, live=True,
+        description='Decides the start of an episode; used at activation and by the service ~/reset.',
+    ),
+    Param(
+        name='rate', default=1.0, low=0.0, high=100.0,
+        description='Seconds of the world per second; 0: as fast as it computes. Other than 1 needs publish_clock.',
+    ),
+    Param(
+        name='publish_clock', default=False,
+        description='Count time from 0 and publish it on /clock; the other nodes then need use_sim_time.',
+    ),
+    Param(
+        name='topics.command', default='arm_controller/joint_trajectory',
+        description='The controller takes trajectories from here.',
+    ),
+    *robot_outputs.PARAMETERS,
+    *simulated_controller.PARAMETERS,
+]  # fmt: skip
+STATUS = 'simulation'
+ALIGNED = NANOSECONDS // 10  # the slowest reading's period, and a whole number of every faster one's
+EPISODE_STEPS = 10  # physics steps between two messages on ~/episode
+COUNTS = ('accepted', 'rejected', 'ignored', 'lost', 'steps', 'resyncs', 'pictures_left_out')
+LATE = NANOSECONDS // 10  # this far behind, the diagnostics warn
+LOST = NANOSECONDS  # farther behind than this, time goes on from now
+STOP_TIMEOUT = 5.0  # [s]
+
+
+class SimulatedRobotNode(ManagedNode):
+    """The node `simulated_robot`."""
+
+    def __init__(self, **options: Any) -> None:
+        # Guards the robot: its thread steps it, callbacks command and reset it.
+        self._lock = threading.Lock()
+        self._robot: SimulatedRobot | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._outputs: RobotOutputs | None = None
+        self._late = 0
+        self._behind = 0  # of the step at hand, below 0 if it came in time
+        self._told_resyncs = 0
+        self._controller_node: ControllerParameters | None = None
+        self._last_rejection = ''
+        self.counts = dict.fromkeys(COUNTS, 0)
+        super().__init__('simulated_robot', PARAMETERS, **options)
+
+    # Lifecycle.
+
+    def configure(self) -> None:
+        """Make the world and the outputs."""
+        if self.value('rate') != 1.0 and not self.value('publish_clock'):
+            raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
+        self._world = make_world(self.value('world'), disturbance=self.value('disturbance'))
+        self._controller_node = simulated_controller.serve(self, self._world.joints)
+        self._outputs = RobotOutputs(self, self._world, camera=self.value('camera'), clock=self.value('publish_clock'))
+
+    def activate(self) -> None:
+        """Begin an episode with the parameter `seed`, and let time run."""
+        start = 0 if self.value('publish_clock') else tick_at_or_after(time.time_ns(), ALIGNED)
+        controller = simulated_controller.make_controller(self, self._world.joints)
+        self._robot = SimulatedRobot(
+            self._world,
+            start=start,
+            camera=self.value('camera'),
+            camera_rate=self.value('camera_rate'),
+            controller=controller,
+            draws=self._draws,
+        )
+        self._robot.reset(self.value('seed'))
+        self.counts = dict.fromkeys(self.counts, 0)
+        self._late = self._behind = self._told_resyncs = 0
+        self._last_rejection = ''
+        self._link = simulated_controller.LossyLink(self.value('seed'))
+        self._stop.clear()
+        assert self._outputs is not None
+        self._outputs.describe()
+        # The controller's node is who listens, as with ros2_control: it is known by its name.
+        self._listener = self if self._controller_node is None else self._controller_node.node
+        topic = str(self.resolve_topic_name(self.value('topics.command')))
+        self._subscription = self._listener.create_subscription(
+            JointTrajectory, topic, self._on_bytes, simulated_controller.QOS, raw=True
+        )
+        self._decoded: tuple[bytes, TrajectoryCommand] | None = None
+        self._services_on = [
+            self.create_service(Trigger, '~/reset', self._on_reset),
+            self.create_service(SetBool, '~/controller_active', self._on_controller_active),
+        ]
+        self._thread = threading.Thread(target=self._run, args=(start,), name='physics', daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stop time."""
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join(STOP_TIMEOUT)
+        self._thread = None
+        self._listener.destroy_subscription(self._subscription)
+        for service in self._services_on:
+            self.destroy_service(service)
+        self.diagnostics.forget(STATUS)
+
+    def cleanup(self) -> None:
+        """Remove the outputs."""
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
+        self._robot = None
+        if self._controller_node is not None:
+            self._controller_node.close()
+            self._controller_node = None
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Take over the controller's speed."""
+        if self._robot is not None:
+            self._robot.controller.set_speed_scaling(values[simulated_controller.SCALING])
+
+    # Callbacks.
+
+    def _on_bytes(self, data: bytes) -> None:
+        """Decode a trajectory, once of those that are sent again as they are."""
+        if self._decoded is None or self._decoded[0] != data:
+            self._decoded = data, simulated_controller.command_of(deserialize_message(data, JointTrajectory))
+        self._on_command(self._decoded[1])
+
+    def _on_command(self, command: TrajectoryCommand) -> None:
+        assert self._robot is not None
+        if self._link.loses(self.value(simulated_controller.LOSS)):
+            self.counts['lost'] += 1
+            return
+        try:
+            with self._lock:
+                verdict = self._robot.command(command)
+        except ControllerDied as error:
+            self._die(error)
+            return
+        if isinstance(verdict, Rejected):
+            self.counts['rejected'] += 1
+            self._last_rejection = verdict.reason
+            self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+        else:
+            self.counts['accepted' if isinstance(verdict, Accepted) else 'ignored'] += 1
+
+    def _die(self, error: Exception) -> None:
+        """End the process; what ended it first is what is said."""
+        if not self.died.done():
+            self.died.set_exception(error)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._robot is not None
+        seed = self.value('seed')
+        with self._lock:
+            self._robot.reset(seed)
+        response.success = True
+        response.message = f'a new episode with seed {seed}'
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_controller_active(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        assert self._robot is not None
+        with self._lock:
+            self._robot.set_controller_active(request.data)
+        response.success = True
+        response.message = f'the controller is {"active" if request.data else "inactive"}'
+        self.get_logger().info(response.message)
+        return response
+
+    # Time, in a thread of its own.
+
+    def _run(self, start: int) -> None:
+        try:
+            if self.value('publish_clock'):
+                self._run_by(time.monotonic_ns, time.monotonic_ns(), start, self.value('rate'))
+            else:
+                self._run_by(time.time_ns, start, start, 1.0)
+        except Exception as error:  # a thread's death must be the process's
+            if self.context.ok():
+                self._die(error)
+
+    def _run_by(self, clock: Any, began: int, start: int, rate: float) -> None:
+        """Step when ``clock`` [ns] says so; at ``began`` on it the robot's time was ``start``, or is set anew."""
+        assert self._robot is not None and self._outputs is not None
+        step = self._robot.step_duration
+        while not self._stop.is_set():
+            if rate > 0:
+                now = clock()
+                early = began + round((self._robot.now + step - start) / rate) - now
+                self._behind, self._late = -early, max(self._late, -early)
+                if -early > LOST:
+                    began, start = self._resync(now, -early)
+                    continue
+                if early > 0 and self._stop.wait(early / NANOSECONDS):
+                    return
+            with self._lock:
+                readings = self._robot.step()
+                episode = self._robot.episode
+                self._outputs.tell_time(self._robot.now)
+                for reading in readings:
+                    self._outputs.tell_reading(reading)  # joint states are out before pictures are drawn
+            self.counts['steps'] += 1
+            if self.counts['steps'] % EPISODE_STEPS == 0:
+                self._outputs.tell_episode(episode)
+
+    def _draws(self, camera: str) -> bool:
+        """Whether to draw a picture that is due. Where the robot makes the time, there is always enough of it."""
+        assert self._outputs is not None
+        if not self._outputs.seen(camera):
+            return False
+        late = self._behind > LATE and not self.value('publish_clock')
+        self.counts['pictures_left_out'] += late
+        return not late
+
+    def _resync(self, now: int, late: int) -> tuple[int, int]:
+        """Leave out the time that was lost; return a time of the clock, and the robot's time then [ns].
+
+        A robot that makes the time goes on where it was: nobody else knows of the loss.
+        """
+        assert self._robot is not None
+        began, start = now, self._robot.now
+        if not self.value('publish_clock'):
+            began = start = tick_at_or_after(now, ALIGNED)
+            with self._lock:
+                self._robot.skip_to(start)
+        self.counts['resyncs'] += 1
+        self.get_logger().warning(
+            f'{late / NANOSECONDS:.1f} s late: time goes on from now, and the world has stood still meanwhile',
+            throttle_duration_sec=WARN_PERIOD,
+        )
+        return began, start
+
+    def refresh(self) -> None:
+        """Say whether time keeps up."""
+        if not self.active:
+            return
+        late, self._late = self._late, 0
+        level, text = (WARN, f'{late / 1e6:.0f} ms late') if late > LATE else (OK, 'running')
+        if self.counts['resyncs'] > self._told_resyncs:
+            self._told_resyncs = self.counts['resyncs']
+            text = f'{late / NANOSECONDS:.1f} s late: time went on from then, and the world had stood still'
+        assert self._robot is not None
+        controller = self._robot.controller
+        if controller.reason:
+            level, text = WARN, f'the controller holds, {controller.reason}'
+        values = {**self.counts, **controller.held_up, 'last_rejection': self._last_rejection}
+        self.diagnostics.report(STATUS, level, text, {**values, 'late_ms_max': f'{late / 1e6:.1f}'})
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `simulated_robot`."""
+    return run(SimulatedRobotNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

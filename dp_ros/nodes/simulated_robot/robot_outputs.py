@@ -1,0 +1,112 @@
+"""What the simulated robot says: its sensors' readings, the episode, the time, and what the robot looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+
+from dp_ros.messages import encoding
+from dp_ros.ros.diagnostics import OK
+from dp_ros.ros.lifecycle import ManagedNode, reliable
+from dp_ros.ros.parameters import Param
+from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
+from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
+from dp_ros.simulation.world import World
+
+PARAMETERS = [
+    Param(name='frame_id', default='', description="Coordinate frame of the block's pose; empty: the world's name."),
+    Param(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
+    Param(name='topics.pose', default=POSE_TOPICS['block'], description="The block's pose goes out here, 100 Hz."),
+    Param(name='topics.image', default=CAMERA_TOPICS['camera'], description='Images go out here.'),
+    Param(
+        name='topics.wrist_image', default=CAMERA_TOPICS['wrist_camera'],
+        description='Images of the camera at the wrist go out here, if the world has one.',
+    ),
+    Param(
+        name='topics.robot_description', default='robot_description',
+        description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
+    ),
+]  # fmt: skip
+POSES = {'block': 'topics.pose'}  # the parameter that names the topic
+CAMERAS = {'camera': 'topics.image', 'wrist_camera': 'topics.wrist_image'}
+JOINTS, EPISODE, CLOCK, DESCRIPTION = 'joint states', 'episode', 'clock', 'description'
+
+
+class RobotOutputs:
+    """The publishers of a node for a world."""
+
+    def __init__(self, node: ManagedNode, world: World, *, camera: bool, clock: bool) -> None:
+        self._node = node
+        self._frame_id = node.value('frame_id') or node.value('world')
+        self._description = world.robot_description
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        kinds: dict[str, tuple[type, str, QoSProfile]] = {
+            JOINTS: (JointState, node.value('topics.joint_states'), reliable(10)),
+            EPISODE: (DiagnosticStatus, '~/episode', reliable(10)),
+            **{name: (PoseStamped, node.value(POSES[name]), reliable(10)) for name in world.tracked},
+        }
+        if camera:
+            kinds |= {name: (Image, node.value(CAMERAS[name]), reliable(2)) for name in world.cameras}
+        if clock:
+            kinds[CLOCK] = (Clock, '/clock', QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT))
+        if self._description:
+            kinds[DESCRIPTION] = (String, node.value('topics.robot_description'), latched)
+        self._publishers: dict[str, Any] = {
+            kind: node.create_lifecycle_publisher(cls, topic, qos) for kind, (cls, topic, qos) in kinds.items()
+        }
+
+    def close(self) -> None:
+        """Remove the publishers."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = {}
+
+    def describe(self) -> None:
+        """Say what the robot looks like."""
+        if self._description:
+            self._publishers[DESCRIPTION].publish(String(data=self._description))
+
+    def seen(self, camera: str) -> bool:
+        """Whether anybody looks at the pictures of a camera."""
+        return bool(self._publishers[camera].get_subscription_count())
+
+    def tell_time(self, now: int) -> None:
+        """Say what time it is [ns], if this robot makes the time."""
+        if CLOCK in self._publishers:
+            self._publishers[CLOCK].publish(Clock(clock=Time(nanoseconds=now).to_msg()))
+
+    def tell_reading(self, reading: Reading) -> None:
+        """Say what a sensor read."""
+        if isinstance(reading, JointReading):
+            kind = JOINTS
+        else:
+            kind = reading.name if isinstance(reading, PoseReading) else reading.camera
+        message = encoding.reading_to_message(reading, frame_id=self._frame_id)
+        self._publishers[kind].publish(message)
+
+    def tell_episode(self, episode: EpisodeStatus) -> None:
+        """Say how the episode goes."""
+        self._publishers[EPISODE].publish(_episode_message(episode))
+
+
+def _episode_message(episode: EpisodeStatus) -> DiagnosticStatus:
+    values = {
+        'seed': episode.seed,
+        'elapsed': episode.elapsed,
+        'score': episode.score,
+        'success': episode.success,
+        **episode.details,
+    }
+    return DiagnosticStatus(
+        level=OK,
+        name='episode',
+        message='success' if episode.success else 'running',
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )

@@ -1,0 +1,168 @@
+"""What became of each chunk: its times from observation to first executed step, and what the limits did to it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.serialization import deserialize_message
+
+from dp_ros.motion.outcome import Planned
+from dp_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
+
+CHUNK, LIMITS, ENTRIES = 'chunk', 'limits', 'ledger'
+KEPT = 8  # inferences whose chunk may still come
+COSTS = 512  # chunks over which percentiles of the node's own cost are taken
+SLOWED = 1.0 + 1e-6
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A chunk to be reported."""
+
+    observation: int
+    level: bytes
+    text: str
+    values: Mapping[str, object]
+
+
+class ChunkLedger:
+    """Counts chunks and reports each on `/diagnostics`.
+
+    Times are robot time [ns]; costs are processor time of this node [s], the wait for a processor not among them.
+    """
+
+    def __init__(self, diagnostics: Diagnostics) -> None:
+        self._diagnostics = diagnostics
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
+        self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
+        self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
+        self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
+        self._unread: deque[bytes | Mapping[str, str]] = deque(maxlen=KEPT)
+        self._due: _Entry | None = None
+        self._undecodable = 0
+        self._fresh = False  # whether it was entered since the last tick
+        self._costs: deque[float] = deque(maxlen=COSTS)
+        self._excess = ''
+        self.refusal = ''  # why the last chunk was refused
+
+    def inferred(self, message: bytes | Mapping[str, str]) -> None:
+        """Keep what the policy_executor says of a chunk, serialized or its values; it comes after the chunk."""
+        self._unread.append(message)
+        self._say(patient=True)
+
+    def tick(self) -> None:
+        """Wait no longer for what the policy_executor says of a chunk that was entered before the last tick."""
+        self._say(patient=self._fresh)
+        self._fresh = False
+
+    def settle(self) -> None:
+        """Report a chunk of which the policy_executor has still said nothing."""
+        self._say(patient=False)
+
+    def published(
+        self, planned: Planned, *, observation: int, received: int, now: int, deadline: int, cost: float
+    ) -> None:
+        """Enter a chunk that was sent at ``now``."""
+        late = now - observation > deadline
+        for key, happened in (('published', True), ('reseeded', planned.reseeded), ('deadline_misses', late)):
+            self.counts[key] += happened
+        self._limited(planned)
+        self._costs.append(cost)
+        self.refusal = ''
+        entry = {
+            'received': received,
+            'published': now,
+            'first_executed': planned.first_executed,
+            'dropped_steps': planned.dropped_steps,
+            'clamped_steps': planned.clamped_steps,
+            'left_out_steps': planned.left_out_steps,
+            'reseeded': planned.reseeded,
+            'stretch': f'{planned.stretch:.4f}',
+            'delay_ms': f'{planned.delay / 1e6:.3f}',
+            'latency_ms': f'{(now - observation) / 1e6:.3f}',
+            'cost_ms': f'{cost * 1e3:.3f}',
+        }
+        level, text = (WARN, 'late') if late else (OK, 'published')
+        self._enter(_Entry(observation, level, text, {**entry, **self.totals()}))
+
+    def refused(self, reason: str, *, observation: int, received: int, stop: bool) -> None:
+        """Enter a chunk that was refused; ``stop`` if it was dangerous."""
+        self.counts['refused'] += 1
+        self.refusal = reason
+        if stop:
+            self.limits['stops'] += 1
+            self._excess = reason
+        entry = {'received': received, 'refused': reason, **self.totals()}
+        self._enter(_Entry(observation, ERROR, f'refused: {reason}', entry))
+        self.settle()
+
+    def totals(self) -> dict[str, int]:
+        """Return the counts, for a status."""
+        return {f'total_{name}': count for name, count in self.counts.items()}
+
+    def report_limits(self, *, stopped: bool) -> None:
+        """Say what the limits did since activation."""
+        values: dict[str, object] = {**self.limits, **{name: f'{value:.3f}' for name, value in self._worst.items()}}
+        if self._costs:
+            costs = np.percentile(np.array(self._costs) * 1e3, (50, 99))
+            values |= {'cost_ms_p50': f'{costs[0]:.3f}', 'cost_ms_p99': f'{costs[1]:.3f}'}
+        level, text = (ERROR, self._excess) if stopped and self._excess else (OK, 'kept')
+        self._diagnostics.report(LIMITS, level, text, values)
+
+    def forget(self) -> None:
+        """Stop repeating what was said."""
+        self._due = None
+        for name in (CHUNK, LIMITS):
+            self._diagnostics.forget(name)
+
+    def _enter(self, entry: _Entry) -> None:
+        self.settle()
+        self._due, self._fresh = entry, True
+        self._say(patient=True)
+
+    def _say(self, *, patient: bool) -> None:
+        """Report what is due; if ``patient``, only once it is known when its inference was."""
+        if self._due is None:
+            return
+        due, inference = self._due, self._inference(self._due.observation)
+        if inference or not patient:
+            self._due = None
+            values = {'observation': due.observation, **inference, **due.values}
+            self._diagnostics.report(CHUNK, due.level, due.text, values, now=True)
+
+    def _limited(self, planned: Planned) -> None:
+        self.limits['clamped_chunks'] += planned.clamped_steps > 0
+        self.limits['shortened_chunks'] += planned.left_out_steps > 0
+        self.limits['slowed_chunks'] += planned.stretch > SLOWED
+        self.limits['delayed_chunks'] += planned.delay > 0 and not planned.reseeded
+        self._worst['stretch_max'] = max(self._worst['stretch_max'], planned.stretch)
+        if not planned.reseeded:
+            self._worst['delay_ms_max'] = max(self._worst['delay_ms_max'], planned.delay / 1e6)
+
+    def _inference(self, observation: int) -> dict[str, str]:
+        """Return when inference on an observation began and ended, if the policy_executor has said so."""
+        while self._unread:
+            said = self._unread.popleft()
+            values = said if isinstance(said, Mapping) else self._values(said)
+            self._inferences[values.get('observation', '')] = values
+        while len(self._inferences) > KEPT:
+            self._inferences.popitem(last=False)
+        known = self._inferences.pop(str(observation), {})
+        return {key: known[key] for key in ('inference_start', 'inference_end', 'policy') if key in known}
+
+    def _values(self, message: bytes) -> Mapping[str, str]:
+        try:
+            return {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}
+        except Exception as error:  # of a kind that differs from one middleware to the next
+            self._undecodable += 1
+            text = f'what the policy_executor says of chunks cannot be decoded, {self._undecodable} times: {error}'
+            self._diagnostics.report(ENTRIES, WARN, text)
+            return {}

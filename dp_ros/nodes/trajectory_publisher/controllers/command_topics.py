@@ -1,0 +1,200 @@
+"""The controllers' topics: what goes out, who listens, and who else sends there.
+
+A joint_trajectory_controller takes what comes last, whoever sent it, and forgets everything when it is restarted. So
+the graph is looked at for each chunk and twice a control step. A controller is known by its node's name: others that
+listen, as a recorder does, are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros.motion.outputs import Output, split
+from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher.controllers.check import ControllerCheck
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import UNKNOWN as UNKNOWN
+from dp_ros.ros.lifecycle import ManagedNode, reliable
+from dp_ros.ros.trajectory_bytes import TrajectoryBytes
+
+SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What the graph shows.
+
+    Attributes
+    ----------
+    faults
+        What forbids motion, a controller that is not there or was not checked yet among it.
+    restarted
+        Which controller was restarted since the last look, or ''.
+    untouched
+        The topics, by number, whose controllers were not.
+    newcomer
+        Who has only begun to listen, in words, or ''. Someone whose name has not come through yet may be a controller
+        that was restarted: nothing that goes on from an old plan may reach it. And a controller that does not hear the
+        beginning of a plan would jump into the middle of it.
+
+    """
+
+    faults: tuple[Reason, ...] = ()
+    restarted: str = ''
+    untouched: tuple[int, ...] = ()
+    newcomer: str = ''
+
+
+class CommandTopics:
+    """Sends trajectories to the controllers, and watches their topics.
+
+    Parameters
+    ----------
+    node
+        The node that sends.
+    outputs
+        The controllers; each gets its joints of every trajectory.
+    checks
+        What is known about each output's controller.
+    require
+        Whether nothing may move before a controller listens and was checked; else whoever listens will do, unless he
+        is the controller and was refused.
+    dry_run
+        Whether to send nothing: then no publisher is made, and who is on the topics does not matter.
+
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        outputs: Sequence[Output],
+        checks: Sequence[ControllerCheck],
+        *,
+        require: bool,
+        dry_run: bool,
+    ) -> None:
+        self._node, self._checks, self._require = node, tuple(checks), require
+        self._outputs = tuple(outputs)
+        self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
+        self.serialized = TrajectoryBytes()
+        self._publishers: list[Any] = []
+        if not dry_run:
+            self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
+        self._ages = [Ages(node.steady) for _ in self._publishers]
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget who listened: whoever does so next is not restarted."""
+        self._known: list[dict[str, frozenset[bytes]]] = [{} for _ in self._topics]
+
+    def close(self) -> None:
+        """Remove the publishers."""
+        for check in self._checks:
+            check.close()
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
+
+    def prepare(self, trajectory: Trajectory, serialized: bytes) -> list[bytes]:
+        """Return each controller's part of a trajectory as a message; ``serialized`` is that of the whole."""
+        if not self._publishers:
+            return []
+        parts = split(trajectory, self._outputs)
+        return [serialized if part is trajectory else self.serialized(part) for part in parts]
+
+    def send(self, parts: Sequence[bytes]) -> None:
+        """Send each controller its part."""
+        for part, publisher in zip(parts, self._publishers, strict=True):
+            publisher.publish(part)
+
+    def send_only(self, trajectory: Trajectory, topics: Iterable[int]) -> None:
+        """Send a trajectory's parts on some of the topics alone."""
+        for number, part in self._parts(trajectory, topics):
+            self._publishers[number].publish(part)
+
+    def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
+        parts = self.prepare(trajectory, self.serialized(trajectory))
+        return [(number, parts[number]) for number in topics]
+
+    def counts(self) -> tuple[int, ...]:
+        """Return how many listen and send on the topics: little of what `look` says, for a tenth of its cost."""
+        if not self._publishers:
+            return ()
+        listen = tuple(publisher.get_subscription_count() for publisher in self._publishers)
+        return listen + tuple(self._node.count_publishers(topic) for topic in self._topics)
+
+    def look(self) -> Around:
+        """Return what the graph shows now."""
+        faults: list[Reason] = []
+        restarted, newcomers, untouched = [], [], []
+        for number, topic in enumerate(self._topics if self._publishers else []):
+            others = self._others(topic)
+            if others:
+                text = f'{topic}: got a second publisher, {", ".join(others)}, allowed none but this node'
+                faults.append(Reason(cause=Cause.PUBLISHER, text=text))
+            found, unknown = by_name(self._node.get_subscriptions_info_by_topic(topic))
+            listeners = self._controllers(number, found)
+            everyone = unknown.union(*listeners.values())
+            self._ages[number].look(everyone)
+            newcomers += _newcomers(topic, self._ages[number], listeners, unknown)
+            objection = self._objection(number, found, unknown)
+            if objection:
+                faults.append(Reason(cause=Cause.CONTROLLER, text=objection))
+            known = self._known[number]
+            here = [name for name, gids in listeners.items() if name in known and gids - known[name]]
+            restarted += here
+            untouched += [] if here else [number]
+            self._known[number] = known | listeners
+        return Around(
+            faults=tuple(faults),
+            restarted=', '.join(restarted),
+            untouched=tuple(untouched),
+            newcomer=', '.join(newcomers),
+        )
+
+    def _controllers(self, number: int, found: dict[str, frozenset[bytes]]) -> dict[str, frozenset[bytes]]:
+        """Return those who listen that may be the controller: the node of its name, or anyone if he will do."""
+        name = self._checks[number].name
+        if name in found:
+            return {name: found[name]}
+        return {} if self._require else found
+
+    def _objection(self, number: int, found: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> str:
+        """Return why nothing may move by a topic's controller, or ''; and go on with its check."""
+        topic, check = self._topics[number], self._checks[number]
+        check.look(found.get(check.name, NOBODY))
+        if check.name in found:
+            return check.objection if self._require else check.refusal
+        if not self._require and (found or unknown):
+            return ''
+        who = [*sorted(found), *(['someone without a name'] if unknown else [])]
+        got = f'only {", ".join(who)}' if who else 'nobody'
+        text = f'{topic}: got {got} who listens, allowed an active joint_trajectory_controller'
+        if self._require:
+            text += f', the node {check.name}; or is the parameter controller to name another?'
+        return text
+
+    def _others(self, topic: str) -> list[str]:
+        """Return the names of the nodes that publish on a topic besides this one."""
+        if self._node.count_publishers(topic) < 2:
+            return []  # names cost ten times as much, at every chunk
+        names = [name_of(info) for info in self._node.get_publishers_info_by_topic(topic)]
+        own = self._node.get_fully_qualified_name()
+        if own in names:
+            names.remove(own)  # once: another node of the same name is another one
+        return sorted(names)
+
+
+def _newcomers(topic: str, ages: Ages, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> list[str]:
+    """Return who among the listeners is new, in words."""
+    nameless = [f'{topic}: someone listens whose name is not known yet'] if ages.younger(unknown, NAMELESS) else []
+    return nameless + [
+        f'{topic}: {name} listens since less than {SETTLE / 1e9} s'
+        for name, gids in listeners.items()
+        if ages.younger(gids, SETTLE)
+    ]

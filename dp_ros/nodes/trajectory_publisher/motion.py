@@ -1,0 +1,389 @@
+"""What moves the robot: the planner, the ladder that stops it, and all that the two have to see.
+
+Every callback of the trajectory_publisher that matters ends here, in one thread. `look` comes first, so that nothing is
+decided on what was true half a control step ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dp_ros.data import Chunk
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
+from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen
+from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, Sender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around, CommandTopics
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
+from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
+from dp_ros.nodes.trajectory_publisher.heartbeat import Permission
+from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
+from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
+
+UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What motion is made of.
+
+    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``say`` logs errors.
+    """
+
+    planner: Planner
+    ladder: Ladder
+    joint_states: JointStates
+    command: CommandTopics
+    permission: Permission
+    watch: ClockWatch
+    sender: Sender
+    sources: Sequence[SingleSource]
+    controllers: ControllerStates | None = None
+    say: Callable[[str], None]
+
+
+class Motion:
+    """Follows chunks as long as it may; see the module's text.
+
+    Parameters
+    ----------
+    parts
+        What it works with.
+    home
+        Where to go when observations stay away (A,) [rad or m]; None to hold.
+    home_duration
+        Least time of the way there [s].
+    patience
+        How long after a jump of the clock to wait for joint states [ns].
+
+    """
+
+    def __init__(self, parts: Parts, *, home: np.ndarray | None, home_duration: float, patience: int) -> None:
+        self.parts = parts
+        self.planner, self.ladder, self.joint_states = parts.planner, parts.ladder, parts.joint_states
+        self._home, self._home_duration = home, home_duration
+        self._patience = patience
+        self._jump: tuple[int, int] | None = None
+        self._newcomer = ''
+        self._stopping = False  # whether the plan is a stop, which is sent again
+        # When the graph was looked at, if nothing was wrong, and how many there were then [ns, steady].
+        self._quiet: tuple[int, tuple[int, ...]] | None = None
+        self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say)
+        self.planner.reset()
+        self.ladder.clear()
+
+    @property
+    def rests_at(self) -> int | None:
+        """When the arm comes to rest if nothing else is sent [ns]; None without a plan."""
+        if self.planner.plan is None:
+            return None
+        return self.parts.sender.rests_at if self.planner.lost else self.planner.plan.end
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the clock jumped, and a joint state is waited for."""
+        return self._jump is not None
+
+    # What happens.
+
+    def look(self, *, graph_age: int = 0) -> int:
+        """See what there is to see, and do what the ladder says; return robot time [ns].
+
+        A graph without fault or newcomer up to ``graph_age`` [ns] ago will do while there are as many in it.
+        """
+        now = self.time()
+        around = self._around(graph_age)
+        self._newcomer = around.newcomer
+        self._on_restart(around, now)
+        seen = self._seen(now, around.faults)
+        self._watch(now)
+        self._do(self.ladder.step(seen), now)
+        if any(fault.cause is Cause.CONTROLLER for fault in around.faults):
+            self.beginning.cancel()
+            # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
+            self.parts.sender.silence()
+            self._stopping = False
+            if self.rests_at is not None and self.rests_at <= now:
+                self.planner.forget_plan()  # whoever listens next knows nothing of the plan
+        self.beginning.progress(now)
+        if self._stopping:
+            self._stop_again(now)
+        return now
+
+    def _watch(self, now: int) -> None:
+        """Compare the robot with the plan and with what it can do."""
+        if self.joint_states.untrue:
+            if not self._moving(now):
+                if self.joint_states.adopt():
+                    self.planner.moved_by_others()
+                    self.beginning.cancel()
+                    self.parts.say(f'{self.joint_states.topic}: the robot is elsewhere now, and nothing moved it')
+            else:
+                self.latch(Reason(cause=Cause.JOINT_STATE, text=self.joint_states.untrue))
+        if self._jump is not None or self.planner.plan is None or self.planner.states.blind(now):
+            return
+        reference = self._reference(now)
+        astray = self._inactive() or (self.planner.off_plan(*reference) if reference else '') or self.planner.astray()
+        if astray and self.ladder.executed is not None and not self.planner.lost:
+            self.planner.lose(astray)
+            self.parts.sender.silence()
+            self._stopping = False
+            self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
+            self.parts.say(f'{astray}: nothing is planned until it stands')
+
+    def _reference(self, now: int) -> tuple[int, np.ndarray] | None:
+        """Return when and where the controllers say that they command the joints to be, if they say it."""
+        return None if self.parts.controllers is None else self.parts.controllers.reference(now)
+
+    def _inactive(self) -> str:
+        return '' if self.parts.controllers is None else self.parts.controllers.inactive()
+
+    def _moving(self, now: int) -> bool:
+        return self.rests_at is not None and self.rests_at > now
+
+    def take(self, chunk: Chunk, now: int) -> Planned | Refused:
+        """Follow a chunk, or say why not. `look` was called just before."""
+        self.ladder.offered(chunk.stamp)
+        objection = self.ladder.objection(chunk.stamp, now)
+        if objection is not None:
+            return Refused(reason=str(objection))
+        if self.unsettled:
+            return Refused(reason='the clock jumped, and no joint state came since')
+        if self._newcomer:
+            return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
+        unknown = self.joint_states.fault or self._inactive()
+        if unknown:
+            return Refused(reason=unknown)
+        if self.ladder.was_blind and not self._moving(now):
+            self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
+            self.ladder.was_blind = False
+        unusable = self.planner.unusable(chunk, now)
+        if unusable:
+            return Refused(reason=unusable)
+        early = self.beginning.request(now)
+        if early is not None:
+            verdict: Planned | Refused = early
+        else:
+            verdict = self._planned(chunk)
+        if isinstance(verdict, Planned):
+            self.ladder.accepted(chunk.stamp)
+            self._stopping = False
+        elif verdict.stop:
+            self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
+        return verdict
+
+    def _planned(self, chunk: Chunk) -> Planned | Refused:
+        before = self.planner.checkpoint()
+        try:
+            return self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+        except Exception as error:  # whatever it is, the arm comes to rest
+            self.planner.rollback(before)
+            return Refused(reason=f'chunk cannot be planned with: {error!r}', stop=True)
+
+    def latch(self, reason: Reason) -> None:
+        """Come to rest along the path, and stay there until `reset`."""
+        now = self.time()  # first: after a jump the plan's stamps mean nothing, and there is nothing to stop along
+        before = self.ladder.rung
+        act = self.ladder.latch(reason)
+        holding = self.beginning.under_way  # the robot stands, and was sent a point to hold
+        self.beginning.cancel()
+        if act is Act.NONE and before is Rung.WAIT and self._moving(now) and not holding:
+            act = Act.STOP  # what was given up is still under way
+        self._do(act, now)
+
+    def reset(self) -> str:
+        """Let chunks move the arm again; return why not, while what stopped it persists."""
+        now = self.time()
+        around = self._around(0)
+        self._newcomer = around.newcomer
+        self._on_restart(around, now)
+        self._watch(now)
+        latched = self.ladder.latched
+        objection = self.ladder.reset(self._seen(now, around.faults))
+        if latched and not objection:
+            self.planner.forget_plan()
+            self._stopping = False
+            self.joint_states.forget_sources()
+        return objection
+
+    def end(self) -> None:
+        """Come to rest if the robot is on its way, and forget the plan.
+
+        A robot that rests is sent nothing: it may have been moved by other means, and the end of the plan would make
+        it jump.
+        """
+        now = self.time()
+        holding = self.beginning.under_way
+        self.beginning.cancel()
+        if self.unsettled:
+            self._settle(now, patient=False)
+            self.parts.sender.insist()
+        elif self._moving(now) and not holding:
+            self._seen(now, ())
+            if not self._stopping:
+                self.brake(now)
+            self.parts.sender.insist()
+        self.planner.reset()
+        self._stopping = False
+
+    def brake(self, now: int) -> None:
+        """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
+
+        Nothing that goes wrong here ends the node, or leaves the arm with less than the plan's own end.
+        """
+        if self.planner.plan is None:
+            return
+        self.beginning.cancel()
+        try:
+            if self._on_plan():
+                stopped = self.parts.sender.in_time(self.planner.stop, must=True)
+                if isinstance(stopped, Trajectory):
+                    self._stopping = True
+                    return
+            self._hold(self.planner.hold(now), 'no way to stop but the end of the plan')
+        except Exception as error:
+            self.parts.say(f'no way to stop but the end of the plan: {error!r}')
+
+    def _stop_again(self, now: int) -> None:
+        """Send the stop again while the arm is on its way, for it may have been lost."""
+        rests_at = self.rests_at
+        if rests_at is None or now > rests_at - ENDING:
+            self._stopping = False
+        elif self._on_plan():
+            self.parts.sender.resend()
+
+    def _on_plan(self) -> bool:
+        """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
+        return not self.planner.lost and (self.planner.states.newest is None or self.planner.follows())
+
+    def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
+        if isinstance(held, Trajectory):
+            self.planner.lose()
+            self.parts.sender.send(held)
+        else:
+            self.parts.say(f'{otherwise}: {held.reason}')
+
+    # Time.
+
+    def time(self) -> int:
+        """Return robot time [ns], having dealt with a jump of it."""
+        before = self.parts.sender.steady()
+        now = self.parts.sender.now()
+        after = self.parts.sender.steady()
+        if after - before < UNEVEN:
+            jump = self.parts.watch.look(now, after)
+            if jump is not None:
+                self._on_jump(jump, now)
+        self._settle(now)
+        return now
+
+    def _on_jump(self, jump: Jump, now: int) -> None:
+        """Forget what has a stamp. The controller's clock jumped as well: it must get a hold that needs no clock."""
+        self.ladder.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
+        self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
+        self.parts.sender.silence()
+        self.beginning.cancel()
+        self._stopping = False
+        self.joint_states.forget()
+        self.planner.forget_states()
+        if self.planner.plan is None and self.parts.sender.rests_at <= jump.unjumped:
+            self.planner.reset()
+        elif self._jump is None:
+            self._jump = (jump.unjumped, now)
+        else:
+            # A second jump before the first was dealt with: the plan still counts by the time before the first.
+            unjumped, since = self._jump
+            self._jump = (unjumped + jump.unjumped - since, now)
+
+    def _settle(self, now: int, *, patient: bool = True) -> None:
+        """After a jump, hold where the robot is measured, or, if that stays unknown, where the plan would be.
+
+        A robot that was at rest by the plan is sent nothing.
+        """
+        if self._jump is None:
+            return
+        unjumped, since = self._jump
+        planned = unjumped + now - since
+        moved = self.parts.sender.rests_at > unjumped
+        if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
+            self.planner.forget_plan()  # its stamps mean nothing
+            held = self.planner.hold(now)
+        elif not patient or not 0 <= now - since < self._patience:
+            held = self.planner.hold_planned(planned)
+        else:
+            return
+        self._jump = None
+        if moved:
+            self._hold(held, 'no hold after the jump of the clock')
+        self.planner.forget_plan()
+
+    # What the ladder sees and wants.
+
+    def _around(self, age: int) -> Around:
+        steady, counts = self.parts.sender.steady(), self.parts.command.counts()
+        if self._quiet is not None and steady - self._quiet[0] <= age and counts == self._quiet[1]:
+            return Around()
+        around = self.parts.command.look()
+        self._quiet = None if around.faults or around.restarted or around.newcomer else (steady, counts)
+        return around
+
+    def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
+        permission = self.parts.permission.fault()
+        found = [*faults, *([] if permission is None else [permission])]
+        found += [fault for source in self.parts.sources if (fault := source.fault()) is not None]
+        if self.joint_states.several_sources:
+            found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
+        state = self.joint_states.read(now)
+        return Seen(
+            now=now,
+            joint_state=None if state is None else state.stamp,
+            rests_at=self.rests_at,
+            faults=tuple(found),
+        )
+
+    def _do(self, act: Act, now: int) -> None:
+        if act is Act.STOP:
+            self.brake(now)
+        elif act is Act.HOME:
+            assert self._home is not None
+            if self._newcomer:
+                self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
+                return
+            home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
+            self._stopping = False
+            way = self.parts.sender.in_time(home, must=False)
+            if isinstance(way, Refused):
+                self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
+
+    def _on_restart(self, around: Around, now: int) -> None:
+        """Begin anew after a controller did; the others, which are on their way, come to rest along the plan."""
+        if not around.restarted:
+            return
+        text = f'{around.restarted} was restarted, and knows nothing of the plan'
+        self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
+        self.parts.say(f'{text}: the plan starts anew from the measured state')
+        self.parts.sender.silence()
+        self.beginning.cancel()
+        if self._moving(now) and around.untouched and self._on_plan():
+            self._stop_only(around.untouched, now)
+        self.planner.forget_plan()
+        self._stopping = False
+
+    def _stop_only(self, topics: Sequence[int], now: int) -> None:
+        """Bring the controllers of some topics to rest along the plan."""
+        try:
+            stopped = self.planner.stop(now + LEAST_AHEAD)
+            if isinstance(stopped, Trajectory):
+                self.parts.command.send_only(stopped, topics)
+            else:
+                self.parts.say(f'no stop for the other controllers: {stopped.reason}')
+        except Exception as error:  # the plan that they have ends at rest
+            self.parts.say(f'no stop for the other controllers: {error!r}')

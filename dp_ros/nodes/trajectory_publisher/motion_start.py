@@ -1,0 +1,106 @@
+"""How a motion begins: the controller is asked to hold where the robot stands, and a plan starts from there.
+
+Nobody knows what a controller holds that was switched off and on, restarted, or served by others. A point to hold,
+stamped 0, is safe whatever it holds, and acknowledgements prove nothing. So the point is sent, the time that the
+controller needs for its own way there passes, and the robot must stand there all the while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp_ros.motion.outcome import Refused
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher.command_sender import HELD
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hold:
+    """A point that was sent, and when its controller has come there at the latest [ns]."""
+
+    point: Trajectory
+    sent: int
+    ready: int
+
+
+class Beginning:
+    """Brings controller and plan together where the robot stands.
+
+    Parameters
+    ----------
+    planner
+        Whose plan begins.
+    send
+        Sends a point to hold, and sends it again for a while.
+    reference
+        Returns when and where the controllers say that they command the joints to be, or None.
+    say
+        Logs what happens.
+
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        send: Callable[[Trajectory], None],
+        reference: Callable[[int], tuple[int, np.ndarray] | None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._planner, self._send, self._reference, self._say = planner, send, reference, say
+        self._hold: _Hold | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a point was sent whose time has not passed yet."""
+        return self._hold is not None
+
+    def cancel(self) -> None:
+        """Begin nothing."""
+        self._hold = None
+
+    def request(self, now: int) -> Refused | None:
+        """Begin, unless that is under way; return why a chunk cannot be followed yet, or None if it can."""
+        self.progress(now)
+        if self._hold is None and self._planner.astray():
+            why = self._planner.astray()
+            point = self._planner.begin(now)
+            if isinstance(point, Refused):
+                return point
+            self._send(point)
+            self._hold = _Hold(
+                point=point, sent=now, ready=now + HELD + int(point.times[-1]) + self._planner.options.splice_margin
+            )
+            self._say(f'the plan begins where the robot stands ({why})')
+        if self._hold is None:
+            return None
+        left = (self._hold.ready - now) / 1e9
+        return Refused(reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s')
+
+    def progress(self, now: int) -> None:
+        """Let the plan begin if the time has come, or give up if the robot does not stand where it was."""
+        hold = self._hold
+        if hold is None:
+            return
+        newest = self._planner.states.newest
+        if newest is None or self._planner.states.blind(now) or not hold.sent <= now:
+            self._hold = None
+            return
+        allowed = self._planner.follow_tolerance
+        if (self._away(newest.positions, hold) > allowed).any():
+            self._hold = None
+            return
+        if now < hold.ready:
+            return
+        self._hold = None
+        reference = self._reference(now)
+        if reference is not None and (self._away(reference[1], hold) > allowed).any():
+            self._say('the controller did not take the point to hold: it is asked again')
+            return
+        self._planner.rest_at(hold.point.positions[0], now)
+
+    def _away(self, positions: np.ndarray, hold: _Hold) -> np.ndarray:
+        return np.abs(self._planner.beside_turns(positions, hold.point.positions[0]))

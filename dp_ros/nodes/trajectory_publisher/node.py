@@ -1,0 +1,422 @@
+"""Chunks and joint states in, the trajectory that the controller gets out; or a stop, with its reason.
+
+The plan, the splicing and the limits are `dp_ros.motion.planner`'s, when to stop is `dp_ros.motion.safety.safety_states`'s, and
+`dp_ros.nodes.trajectory_publisher.motion` joins the two. Should this node die, the trajectory that was sent last ends at rest and the
+controller holds: the length of its tail is the dead-man's switch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.errors import DataError
+from dp_ros.messages import encoding
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.safety.clock_watch import ClockWatch
+from dp_ros.motion.safety.measured_states import MeasuredState
+from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.observation_buffer.node import read_bundle
+from dp_ros.nodes.trajectory_publisher import safety_report
+from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
+from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch
+from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
+from dp_ros.nodes.trajectory_publisher.joint_states import STATUS as JOINT_STATES
+from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
+from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
+from dp_ros.nodes.trajectory_publisher.local_reset import ONLY_HERE, Answer, ResetSocket
+from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
+from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, make_planner, read_limits, read_robot
+from dp_ros.nodes.trajectory_publisher.publisher_settings import (
+    PARAMETERS,
+    PATTERNS,
+    check_fallback,
+    make_command,
+    make_controller_states,
+)
+from dp_ros.nodes.trajectory_publisher.safety_settings import (
+    make_ladder,
+    make_latch_store,
+    make_reset_socket,
+    read_home,
+)
+from dp_ros.policy.bundle.compatibility import check_fits
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.ros import garbage
+from dp_ros.ros.callback_errors import CallbackError
+from dp_ros.ros.intra_process import BEGUN, CHUNK, LEDGER
+from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
+from dp_ros.ros.realtime import CpuLatency, take_priority
+from dp_ros.task.spec import JointStream
+
+FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
+LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
+LEDGER_DEPTH = 10
+GRAPH_AGE = 20_000_000  # [ns] since the graph was looked at, for which a chunk of this process waits for no new look
+PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
+LARGEST_CHUNK = 4096  # [bytes] besides the numbers of a chunk: names, and what lies between
+RESTARTS = 1  # steps back of the sequence number among the last chunks that may come from an executor's restart
+WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
+
+
+class TrajectoryPublisher(ManagedNode):
+    """The node `trajectory_publisher`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._bundle: Bundle | None = None
+        self._motion: Motion | None = None
+        self._inputs: list[Any] = []
+        self._closing: list[Any] = []
+        self._triggers: list[Any] = []
+        self._plan: Any = None
+        self._timer: Any = None
+        self._again: Any = None
+        self._chunk_sources = SourceWatch(RESTARTS)
+        self._store: LatchStore | None = None
+        self._reset_socket: ResetSocket | None = None
+        self._cpu_latency = CpuLatency(self)
+        super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
+        self._ledger = ChunkLedger(self.diagnostics)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Chunks since activation, by what became of them."""
+        return self._ledger.counts
+
+    # Lifecycle.
+
+    def configure(self) -> None:
+        """Check that the bundle is for this robot, and that the limits are whole."""
+        take_priority(self)
+        self._cpu_latency.configure()
+        bundle = read_bundle(self)
+        action = bundle.task.action
+        check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)
+        robot = read_robot(self)
+        limits = read_limits(self, action.joints, robot)
+        topic = self.resolve_topic_name(self.value('topics.joint_states'))
+        self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
+        self._planner = make_planner(self, bundle, limits, robot)
+        self._ladder = make_ladder(self, bundle.task)
+        self._home = read_home(self, limits)
+        self._store = self._store or make_latch_store(self)
+        check_fallback(self)
+        outputs = make_outputs(self, bundle)
+        self._command = make_command(self, bundle.task, outputs)
+        self._controllers = make_controller_states(self, bundle.task, outputs)
+        timeout = to_nanoseconds(self.value('heartbeat_timeout'))
+        self._permission = Permission(self, self.value('topics.enable'), timeout)
+        self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
+        self._heartbeat = Heartbeat(self)
+        self._closing = [self._command, self._heartbeat]
+        if self.exchange is not None:
+            for what, topic in FROM_EXECUTOR.items():
+                self.exchange.agree(what, self, str(self.resolve_topic_name(topic)))
+        self._bundle = bundle
+
+    def activate(self) -> None:
+        """Start without a plan: the first chunk is led in from the measured state."""
+        assert self._bundle is not None
+        self._cpu_latency.activate()
+        kept = self._store.begin() if self._store is not None else ''
+        limits = self._planner.limits
+        assert limits is not None, 'configure gives the planner limits'
+        dt = to_nanoseconds(self._bundle.task.control_dt)
+        self._ledger.clear()
+        self._command.forget()
+        simulated = self.simulated_time
+        parts = Parts(
+            planner=self._planner,
+            ladder=self._ladder,
+            joint_states=JointStates(
+                self._stream,
+                to_nanoseconds(self.value('max_joint_age')),
+                limits,
+                self._planner.continuous,
+                self._measured,
+            ),
+            command=self._command,
+            permission=self._permission,
+            watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
+            sender=Sender(
+                self._planner,
+                self._prepare,
+                self._send,
+                self.now,
+                steady=self.steady,
+                repeat=self._repeat,
+                wake=self._wake,
+            ),
+            sources=[SingleSource(self, t, self.steady) for t in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
+            controllers=self._controllers,
+            say=self.get_logger().error,
+        )
+        patience = WHENEVER if simulated else min(dt, PATIENCE)
+        self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
+        # Steady time: a simulated clock may stand still.
+        self._again = self.create_timer(AGAIN / 1e9, self._on_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._again.cancel()
+        if kept:
+            self._motion.ladder.latch(Reason(cause=Cause.PLAN, text=kept))
+        self._report = safety_report.LadderReport(self, self._motion, self._ledger, self._store)
+        self._report.say()
+        self._listen()
+        # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
+        clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(min(dt / 2, LOOK) / 1e9, self._on_timer, clock=clock)
+        triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
+        self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
+        self._reset_socket = make_reset_socket(self)
+
+    def _listen(self) -> None:
+        newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        inputs: list[tuple[Any, ...]] = [(JointState, self._stream.topic, self._on_joint_state, newest, True)]
+        if self.exchange is not None:
+            self.exchange.listen(LEDGER, self, self._ledger.inferred, LEDGER_DEPTH)
+            self.exchange.listen(BEGUN, self, self._on_begun, 1)
+            self.exchange.listen(CHUNK, self, self._take, 1)
+        else:
+            inputs = [
+                (DiagnosticStatus, FROM_EXECUTOR[LEDGER], self._ledger.inferred, reliable(LEDGER_DEPTH), True),
+                *inputs,
+                (JointTrajectory, FROM_EXECUTOR[CHUNK], self._on_chunk, reliable(1), True),
+            ]
+        self._inputs = [self.create_subscription(*args, raw=raw) for *args, raw in inputs]
+        self._permission.open()
+        self._controllers.open()
+
+    def deactivate(self) -> None:
+        """Stop: the robot is brought to rest, if it was ever told to move."""
+        if self.exchange is not None:
+            self.exchange.deafen(BEGUN, *FROM_EXECUTOR)
+        if self._motion is not None:
+            self._stop()
+        self._cpu_latency.deactivate()
+
+    def _stop(self) -> None:
+        assert self._motion is not None
+        if self._reset_socket is not None:
+            self._reset_socket.close()
+            self._reset_socket = None
+        if self.context.ok():
+            try:
+                self._motion.end()
+            except Exception as error:  # what was sent last ends at rest, and no callback may come after this
+                self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
+            self._permission.close()
+            self._controllers.close()
+            self._ledger.settle()
+            for timer in (self._timer, self._again):
+                if timer is not None:  # None if it was interrupted while it was activated
+                    self.destroy_timer(timer)
+            for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
+                for entity in all_of:
+                    destroy(entity)
+        self._inputs, self._triggers, self._motion, self._timer, self._again = [], [], None, None, None
+        self._ledger.forget()
+        for name in (safety_report.STATUS, JOINT_STATES):
+            self.diagnostics.forget(name)
+
+    def cleanup(self) -> None:
+        """Remove the outputs."""
+        self._cpu_latency.cleanup()
+        for part in self._closing:
+            part.close()
+        if self._plan is not None:
+            self.destroy_lifecycle_publisher(self._plan)
+        self._closing, self._plan, self._bundle = [], None, None
+
+    def stopped(self) -> None:
+        """Note in the store that nothing moves any more; a latch stays for who activates the node again."""
+        if self._store is not None:
+            self._store.rest()
+
+    def ended(self) -> None:
+        """Note in the store that the process ended in order."""
+        if self._store is not None:
+            self._store.end()
+
+    def on_callback_error(self, error: CallbackError) -> None:
+        """Latch: what was cut short may be what would have stopped the arm."""
+        super().on_callback_error(error)
+        if self._motion is None or error.harmless:
+            return
+        reason = Reason(cause=Cause.PLAN, text=f'an error that nobody foresaw, {error}')
+        try:
+            self._motion.latch(reason)
+        except Exception as further:
+            self._motion.ladder.latch(reason)  # what was sent last ends at rest
+            self.get_logger().error(f'no stop could be sent: {type(further).__name__}: {further}')
+        self._report.say()
+
+    def restart(self, reason: str) -> None:
+        """Deal with a jump of a simulated clock at once."""
+        if self._motion is not None:
+            self._motion.time()
+            self._report.say()
+
+    def apply(self, values: Mapping[str, Any]) -> None:
+        """Use changed parameters from the next chunk on."""
+        if self._bundle is not None:
+            self._planner.blend_steps = values['blend_steps']
+
+    # In.
+
+    # A callback that was ready when the node was deactivated may still come.
+
+    def _on_joint_state(self, message: bytes, info: Mapping[str, Any]) -> None:
+        if self._motion is None:
+            return
+        self._motion.joint_states.receive(message, self.now(), info)
+        if self._motion.unsettled:
+            self._motion.time()
+
+    def _measured(self, state: MeasuredState) -> None:
+        self._planner.measured(state.stamp, state.positions, state.velocities)
+
+    def _on_chunk(self, message: bytes, info: Mapping[str, Any]) -> None:
+        if self._bundle is None or self._motion is None:
+            return
+        self._chunk_sources.heard(info)
+        if self._chunk_sources.several:
+            topic = self.resolve_topic_name(FROM_EXECUTOR[CHUNK])
+            text = f'{topic}: got chunks from several publishers in turn, allowed one'
+            self._motion.latch(Reason(cause=Cause.PUBLISHER, text=text))
+        dt = to_nanoseconds(self._bundle.task.control_dt)
+        self._follow(None, partial(self._decoded, message, dt))
+
+    def _decoded(self, message: bytes, dt: int) -> Chunk:
+        """Return a chunk; its size is looked at first, for what is large takes long to decode."""
+        assert self._bundle is not None
+        task = self._bundle.task
+        # Positions, velocities, and the time of each step; three numbers stand for lengths and gaps.
+        most = LARGEST_CHUNK + 8 * task.pred_horizon * (4 * len(task.action.joints) + 8)
+        most += sum(len(joint) + 16 for joint in task.action.joints)
+        if len(message) > most:
+            raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
+        return encoding.chunk_from_message(deserialize_message(message, JointTrajectory), dt)
+
+    def _on_begun(self, _: None) -> None:
+        """Look around while the policy_executor of the same process makes a chunk."""
+        if self._motion is not None:
+            self._motion.look()
+
+    def _take(self, chunk: Chunk) -> None:
+        """Take what the policy_executor of the same process hands over."""
+        if self._bundle is not None and self._motion is not None:
+            self._follow(chunk.stamp, lambda: chunk, graph_age=GRAPH_AGE)
+
+    def _follow(self, stamp: int | None, read: Callable[[], Chunk], *, graph_age: int = 0) -> None:
+        assert self._bundle is not None and self._motion is not None
+        began = time.thread_time()
+        received = self._motion.look(graph_age=graph_age)
+        self.counts['chunks'] += 1
+        verdict: Planned | Refused
+        try:
+            chunk = read()
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            verdict, stamp = Refused(reason=str(error)), stamp or received
+        else:
+            verdict, stamp = self._motion.take(chunk, received), chunk.stamp
+        cost = time.thread_time() - began
+        if isinstance(verdict, Planned):
+            deadline = to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
+            times = {'observation': stamp, 'received': received, 'now': self.now()}
+            self._ledger.published(verdict, **times, deadline=deadline, cost=cost)
+        else:
+            self.get_logger().error(f'chunk refused: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+            self._ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
+        self._report.say()
+        if self.exchange is None:
+            garbage.collect()
+
+    def _on_again(self) -> None:
+        if self._motion is not None and not self._motion.parts.sender.again():
+            self._again.cancel()
+
+    def _wake(self) -> None:
+        if self._again is not None:
+            self._again.reset()
+
+    def _on_timer(self) -> None:
+        if self._motion is None:
+            return
+        self._motion.look()
+        self._ledger.tick()
+        rung = self._motion.ladder.rung
+        self._heartbeat.beat(safety_report.LEVELS[rung], rung.name.lower())
+        self._report.say()
+        if self._reset_socket is not None:
+            ladder = self._motion.ladder
+            self._reset_socket.serve(str(ladder.reason) if ladder.latched else '', self._reset)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = self._reset() if self._reset_socket is None else ONLY_HERE
+        response.success, response.message = answer.success, answer.message
+        return response
+
+    def _reset(self) -> Answer:
+        assert self._motion is not None
+        before = self._motion.ladder.reason if self._motion.ladder.latched else None
+        self._chunk_sources = SourceWatch(RESTARTS)
+        objection = self._motion.reset()
+        said = f'reset after: {before}' if before else 'it was not stopped'
+        answer = Answer(success=not objection, message=f'not reset: {objection}' if objection else said)
+        self.get_logger().info(answer.message)
+        self._report.say()
+        return answer
+
+    def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._motion is not None
+        self._motion.latch(Reason(cause=Cause.OPERATOR, text='~/hold was called'))
+        left = max(0, (self._motion.rests_at or 0) - self.now())
+        response.success = True
+        response.message = f'stopped until ~/reset is called; at rest in {left / 1e9:.1f} s'
+        self._report.say()
+        return response
+
+    # Out.
+
+    def _prepare(self, trajectory: Trajectory) -> tuple[list[bytes], bytes]:
+        plan = self._command.serialized(trajectory)  # once, for both
+        return self._command.prepare(trajectory, plan), plan
+
+    def _send(self, prepared: tuple[list[bytes], bytes]) -> None:
+        self._command.send(prepared[0])
+        self._plan.publish(prepared[1])
+
+    def _repeat(self, prepared: tuple[list[bytes], bytes]) -> None:
+        self._command.send(prepared[0])
+
+    def refresh(self) -> None:
+        """Bring ladder, limits and joint states up to date."""
+        if not self.active or self._motion is None:
+            return
+        self._report.report()
+        self._ledger.report_limits(stopped=self._motion.ladder.latched)
+        self._motion.joint_states.report(self.diagnostics, self.now())
+        self._controllers.report(self.now())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node `trajectory_publisher`."""
+    return run(TrajectoryPublisher, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

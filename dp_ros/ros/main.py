@@ -1,0 +1,129 @@
+"""The main function that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import ok, try_shutdown
+
+from dp_ros.errors import ConfigError, DpRosError
+from dp_ros.ros import garbage
+from dp_ros.ros.callback_errors import CallbackError, Patience, describe, owns
+from dp_ros.ros.lean_executor import RclpyExecutor, make_executor
+from dp_ros.ros.shutdown import Ending, orderly
+
+if TYPE_CHECKING:
+    from dp_ros.ros.lifecycle import ManagedNode
+
+
+def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+    """Run a node until it is interrupted or dies; return the process's exit code."""
+
+    def live(ending: Ending) -> int:
+        node = create()
+        try:
+            code = spin((node,), ending)
+        except BaseException:
+            if ending.signalled and not ending.begun:  # interrupted while it was starting, and closed
+                node.ended()
+            raise
+        if ended_in_order(code, ending):
+            node.ended()
+        return code
+
+    return with_ros(args, live)
+
+
+def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads: int = 1) -> int:
+    """Return the exit code of ``live``, which calls `spin` in so many threads between ROS's beginning and its end."""
+    with orderly(threads) as ending:
+
+        def begin() -> int:
+            listed = list(args) if args is not None else None
+            try:
+                rclpy.init(args=listed, signal_handler_options=SignalHandlerOptions.NO)
+            except RuntimeError as error:  # no key where SROS 2 demands one, or arguments that are none of ROS's
+                raise ConfigError(f'ROS: got no beginning ({error}), allowed one') from error
+            return live(ending)
+
+        try:
+            return guarded(begin)
+        finally:
+            ending.shelter()
+            try_shutdown()
+
+
+def ended_in_order(code: int, ending: Ending) -> bool:
+    """Whether nodes came to the end of `spin` because somebody wanted them to, and had no trouble on the way."""
+    return code == 0 and ending.signalled
+
+
+def guarded(live: Callable[[], int]) -> int:
+    """Return the exit code of ``live``, or that of the error that ended it."""
+    try:
+        return live()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except DpRosError as error:
+        get_logger('dp_ros').fatal(str(error))
+        return 1
+    except Exception:
+        if ok():
+            raise
+        return 0  # a signal that did not wait came while something was being published
+
+
+def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
+    """Start the nodes that start themselves, and work for all until one dies or they are to end; return the exit code.
+
+    The first is started first, and ends last.
+    """
+    executor = make_executor()
+    with ExitStack() as stack:
+        for node in nodes:
+            executor.add_node(node)
+            stack.callback(node.destroy_node)
+        stack.callback(executor.shutdown)
+        for node in nodes:
+            stack.callback(node.close)
+            # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
+            node.died.add_done_callback(lambda _: executor.wake())
+        for node in nodes:
+            if node.value('autostart') and not node.start():
+                return 1 if node.context.ok() else 0
+        ending.running(executor.wake)  # first: an interrupt in the midst of collecting would be said, and lost
+        garbage.put_off()
+        patience = Patience()
+        while not ending.asked and all(node.context.ok() and not node.died.done() for node in nodes):
+            turn(executor, nodes, patience)
+        for node in nodes:
+            if node.died.done():
+                get_logger('dp_ros').fatal(f'{node.get_name()} died: {node.died.exception()}')
+                return 1
+    return 0
+
+
+def turn(executor: RclpyExecutor, nodes: Sequence[ManagedNode], patience: Patience) -> None:
+    """Wait for work, and do one piece of it; an error that comes out of it is the business of its node."""
+    try:
+        executor.spin_once()
+    except ExternalShutdownException:
+        raise
+    except Exception as error:
+        if not all(node.context.ok() for node in nodes):
+            raise  # what fails because ROS has ended
+        node = next((node for node in nodes if owns(node, executor.at)), nodes[0])
+        caught = CallbackError(where=describe(executor.at), error=error, harmless=executor.taking)
+        try:
+            node.on_callback_error(caught)
+        except Exception as further:
+            get_logger('dp_ros').error(f'{caught}; and then {type(further).__name__}: {further}')
+        patience.failed(error)
+    else:
+        patience.went_well()

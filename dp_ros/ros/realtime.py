@@ -1,0 +1,128 @@
+"""What a node may ask of Linux to be on time: to run before all others, and to wake up without delay."""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from dp_ros.errors import ConfigError
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.parameters import Param
+
+REALTIME_PRIORITY = Param(
+    name='realtime_priority', default=0, low=0, high=98,
+    description='SCHED_FIFO priority of all threads of the process; 0: as any other. One for a whole process.',
+)  # fmt: skip
+CPU_DMA_LATENCY = Param(
+    name='cpu_dma_latency', default=-1, low=-1, high=1_000_000,
+    description='Longest that a processor may take to wake up while the node is active [us]; -1: as the system says.',
+)  # fmt: skip
+PARAMETERS = (REALTIME_PRIORITY, CPU_DMA_LATENCY)
+THREADS = Path('/proc/self/task')
+LATENCY_FILE = Path('/dev/cpu_dma_latency')
+ANY = -1  # [us]: what Linux takes for "no request"
+
+
+def take_priority(node: ManagedNode) -> None:
+    """Give all threads of the process, and those that they make, the priority that the node's parameter says.
+
+    Raises
+    ------
+    ConfigError
+        If the system does not permit it, or another node of the process says otherwise.
+
+    """
+    priority = _agreed(node, REALTIME_PRIORITY)
+    if not priority:
+        return
+    if not THREADS.is_dir():
+        raise ConfigError(f'{REALTIME_PRIORITY.name}: got {priority}, allowed 0: this system is not Linux')
+    for thread in THREADS.iterdir():
+        try:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(priority))
+        except PermissionError as error:
+            raise ConfigError(
+                f'{REALTIME_PRIORITY.name}: got {priority}, allowed {_permitted()} for this user; rtprio in '
+                '/etc/security/limits.d permits more, or --cap-add=sys_nice of a container'
+            ) from error
+
+
+class CpuLatency:
+    """Keeps processors from sleeping so deep that waking up takes longer than `cpu_dma_latency` says.
+
+    Linux's own way for it (PM QoS): it holds for all processors, and ends with the process at the latest. A processor
+    that has slept is slow for a while after that too, with cold caches and a low clock.
+
+    Parameters
+    ----------
+    node
+        Whose parameter says how long.
+
+    """
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._node = node
+        self._file: int | None = None
+
+    def configure(self) -> None:
+        """See that it can be asked for, if it is to be.
+
+        Raises
+        ------
+        ConfigError
+            If the system does not permit it, or another node of the process says otherwise.
+
+        """
+        latency = _agreed(self._node, CPU_DMA_LATENCY)
+        if latency == ANY:
+            return
+        got = f'{CPU_DMA_LATENCY.name}: got {latency}, allowed {ANY}'
+        try:
+            self._file = os.open(LATENCY_FILE, os.O_WRONLY)
+        except PermissionError as error:
+            raise ConfigError(
+                f'{got} for this user, who may not write {LATENCY_FILE}; a udev rule permits it to a group, '
+                f'KERNEL=="cpu_dma_latency", GROUP="realtime", MODE="0660", and --device={LATENCY_FILE} to a container'
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{got} here: {LATENCY_FILE}: {error.strerror}; it is Linux's, and a container has it by "
+                f'--device={LATENCY_FILE}'
+            ) from error
+
+    def activate(self) -> None:
+        """Ask for it."""
+        self._ask(self._node.value(CPU_DMA_LATENCY.name))
+
+    def deactivate(self) -> None:
+        """Let processors sleep."""
+        with suppress(OSError):  # whoever deactivates has more to do
+            self._ask(ANY)
+
+    def cleanup(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _ask(self, latency: int) -> None:
+        if self._file is not None:
+            os.write(self._file, struct.pack('=i', latency))
+
+
+def _agreed(node: ManagedNode, parameter: Param) -> int:
+    """Return the value of what holds for a whole process."""
+    value: int = node.value(parameter.name)
+    if node.exchange is not None:
+        node.exchange.agree(parameter.name, node, value)
+    return value
+
+
+def _permitted() -> str:
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    return f'0 to {most}' if most else '0'
