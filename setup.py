@@ -114,7 +114,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         'console_scripts': [
-            'dp_ros = dp_ros.cli:main',
+            'dp_ros = dp_ros.cli.main:main',
             'observation_buffer = dp_ros.nodes.observation_buffer.node:main',
             'policy_executor = dp_ros.nodes.policy_executor.node:main',
             'trajectory_publisher = dp_ros.nodes.trajectory_publisher.node:main',

@@ -2,7 +2,7 @@
 
 import sys
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: runtime)')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.evaluation import episodes as evaluation
 from dp_ros.evaluation.scores import EvaluationSettings
 
@@ -48,7 +48,7 @@ def asked(monkeypatch) -> list[EvaluationSettings]:
 
     monkeypatch.setattr(evaluation, 'evaluate_direct', evaluate)
     try:
-        from dp_ros.nodes import evaluation as through_ros
+        from dp_ros.tools import graph_evaluation as through_ros
     except ModuleNotFoundError:
         return seen
     monkeypatch.setattr(through_ros, 'evaluate_ros', evaluate)
@@ -92,7 +92,7 @@ def test_an_evaluation_runs_from_the_command_line(tmp_path):
 
 def test_a_measurement_of_latency_passes_on_how_the_nodes_run(monkeypatch):
     pytest.importorskip('rclpy', reason='rclpy is not installed')
-    from dp_ros.nodes import latency
+    from dp_ros.tools import latency
 
     seen: list[tuple[EvaluationSettings, float]] = []
 

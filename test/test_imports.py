@@ -159,11 +159,11 @@ def test_module_imports_only_what_it_may(module: str) -> None:
         ('dp_ros.simulation.robot', 'from std_srvs.srv import Trigger'),
         ('dp_ros.networks.unet1d', 'from dp_ros.training.trainer import Trainer'),
         ('dp_ros.training.trainer', 'from sensor_msgs.msg import JointState'),
-        ('dp_ros.training.trainer', 'def f():\n    from dp_ros.nodes.session import Session'),
+        ('dp_ros.training.trainer', 'def f():\n    from dp_ros.tools.client import Session'),
         ('dp_ros.nodes.policy_executor.node', 'from dp_ros.training.trainer import Trainer'),
         ('dp_ros.nodes.policy_executor.node', 'def f():\n    import torch'),
-        ('dp_ros.cli', 'from dp_ros.nodes.demo import run_demo'),
-        ('dp_ros.cli', 'def f():\n    import rclpy'),
+        ('dp_ros.cli.main', 'from dp_ros.tools.demo import run_demo'),
+        ('dp_ros.cli.main', 'def f():\n    import rclpy'),
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str) -> None:
@@ -177,7 +177,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
         ('dp_ros.policy.backends.sessions', 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch'),
         ('dp_ros.messages.encoding', 'from sensor_msgs.msg import JointState'),
         ('dp_ros.recordings.rosbag.reader', 'import rosbags\nfrom sensor_msgs.msg import JointState'),
-        ('dp_ros.cli', 'def f():\n    from dp_ros.nodes.demo import run_demo'),
+        ('dp_ros.cli.main', 'def f():\n    from dp_ros.tools.demo import run_demo'),
     ],
 )
 def test_a_right_import_is_let_through(module: str, source: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dp_ros.bounded_files import MOST_TEXT, from_json, from_yaml, inside, open_regular, read_bytes, read_text, shown
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError, listed, one_line
 from dp_ros.policy.backends.onnx_check import check_onnx
 from dp_ros.policy.bundle.files import read_npz

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dp_ros.commands.common import WORLDS
-from dp_ros.commands.operate import SHOWN
+from dp_ros.cli.arguments import WORLDS
+from dp_ros.cli.operate import SHOWN
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import load_bundle

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
+from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 
 from .loading import TEST, load
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from dp_ros.nodes.processes import ROBOT
+from dp_ros.tools.node_processes import ROBOT
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
 

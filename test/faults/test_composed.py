@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from dp_ros.nodes.processes import CONTAINER, POLICY_NODES
+from dp_ros.tools.node_processes import CONTAINER, POLICY_NODES
 
 # The same faults, injected into this module's graph.
 from .test_injected_faults import (  # noqa: F401

@@ -17,7 +17,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.qos import QoSProfile  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from dp_ros.nodes.processes import POLICY_NODES  # noqa: E402
+from dp_ros.tools.node_processes import POLICY_NODES  # noqa: E402
 
 BUFFER, EXECUTOR, PUBLISHER = POLICY_NODES
 MS = 1_000_000

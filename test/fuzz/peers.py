@@ -31,7 +31,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses, NodeSpec, contained
+from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses, NodeSpec, contained
 
 TEST = Path(__file__).parents[1]
 CONFIG = TEST.parent / 'config' / 'pusht.yaml'

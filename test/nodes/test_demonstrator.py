@@ -16,13 +16,13 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.messages import encoding
-from dp_ros.nodes.recorder import Recorder
 from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.simulation.worlds.pusht.expert import JOINTS, PushTExpert
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.tools.recorder import Recorder
 
 pytestmark = pytest.mark.ros
 DT = 100_000_000

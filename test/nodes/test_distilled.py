@@ -15,11 +15,11 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, make_settings
 from dp_ros.nodes.policy_executor.pacing import measure_cost
-from dp_ros.nodes.tune import TuneSettings, choose, run_tune
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.step_budget import Cost
+from dp_ros.tools.tune import TuneSettings, choose, run_tune
 from test.tiny_bundle import write_tiny_bundle
 
 VALUES = {p.name: p.default for p in PARAMETERS}

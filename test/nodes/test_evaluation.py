@@ -14,11 +14,11 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
-from dp_ros.nodes import demo, evaluation, latency, soak
 from dp_ros.task.spec import GoalPose
+from dp_ros.tools import demo, graph_evaluation, latency, soak
 from test.tiny_bundle import NORMALIZER, TASK, write_tiny_bundle
 
 STOP = 'no chunk for 2 s'
@@ -41,10 +41,10 @@ def test_a_bundle_with_goals_is_refused_before_any_node_is_started(
         pytest.fail('nodes were started')
 
     for name in ('NodeProcesses', 'refuse_company'):
-        monkeypatch.setattr(evaluation, name, start)
+        monkeypatch.setattr(graph_evaluation, name, start)
     settings = EvaluationSettings(bundle=asking(tmp_path), episodes=1, through='ros')
     runs = {
-        'evaluate': lambda: evaluation.evaluate_ros(settings),
+        'evaluate': lambda: graph_evaluation.evaluate_ros(settings),
         'soak': lambda: soak.run_soak(settings, 1.0, print),
         'latency': lambda: latency.run_latency(settings, 5.0, print),
         'demo': lambda: demo.run_demo(settings, tmp_path / 'demo', print),

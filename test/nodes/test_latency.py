@@ -10,8 +10,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from dp_ros.nodes.latency import Stopwatch, table
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
+from dp_ros.tools.latency import Stopwatch, table
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.nodes.trajectory_publisher import local_reset
 from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ResetSocket, ask, choose, listening, socket_path

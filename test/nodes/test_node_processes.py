@@ -24,7 +24,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.nodes.processes import CONTAINER, POLICY_NODES, ROBOT  # noqa: E402
+from dp_ros.tools.node_processes import CONTAINER, POLICY_NODES, ROBOT  # noqa: E402
 
 PUSHT = Path(__file__).parents[2] / 'config' / 'pusht.yaml'
 NODES = (ROBOT, *POLICY_NODES)

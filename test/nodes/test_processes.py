@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dp_ros.errors import DpRosError
-from dp_ros.nodes.processes import NodeDiedError, NodeProcesses, NodeSpec
+from dp_ros.tools.node_processes import NodeDiedError, NodeProcesses, NodeSpec
 
 NAME = 'observation_buffer'
 

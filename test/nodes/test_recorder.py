@@ -15,8 +15,8 @@ from std_msgs.msg import Header
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
-from dp_ros.nodes.recorder import Recorder
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
+from dp_ros.tools.recorder import Recorder
 
 pytestmark = pytest.mark.ros
 TOPICS = ('/joint_states', '/note')

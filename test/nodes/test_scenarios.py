@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('mujoco', reason='mujoco is not installed')
 
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
 from dp_ros.paths import locate
+from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
 

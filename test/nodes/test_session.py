@@ -11,11 +11,11 @@ pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.nodes.demo import run_demo
-from dp_ros.nodes.evaluation import evaluate_ros, running
-from dp_ros.nodes.processes import NodeDiedError
-from dp_ros.nodes.session import SessionError
 from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.tools.client import SessionError
+from dp_ros.tools.demo import run_demo
+from dp_ros.tools.graph_evaluation import evaluate_ros, running
+from dp_ros.tools.node_processes import NodeDiedError
 from test.tiny_bundle import write_tiny_bundle
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('own_domain')]
@@ -90,7 +90,7 @@ def test_a_simulation_does_not_start_where_someone_uses_the_command_topic(ros):
     from trajectory_msgs.msg import JointTrajectory
 
     from dp_ros.errors import DpRosError
-    from dp_ros.nodes.evaluation import refuse_company
+    from dp_ros.tools.graph_evaluation import refuse_company
 
     refuse_company('/nobody/here', seconds=0.3)
     ros.tester.create_subscription(JointTrajectory, '/arm/joint_trajectory', lambda _: None, 1)

@@ -15,8 +15,8 @@ from sensor_msgs.msg import JointState
 from dp_ros.evaluation.scores import EpisodeResult, summarize
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes import soak
-from dp_ros.nodes.witness import Witness
+from dp_ros.tools import soak
+from dp_ros.tools.command_monitor import Witness
 
 SECOND = 1_000_000_000
 LIMITS = {joint: {'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 4.0} for joint in 'ab'}

@@ -11,12 +11,12 @@ import yaml
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes import tune
 from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS
-from dp_ros.nodes.tune import TuneSettings, choose, run_tune, thread_counts
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.step_budget import Cost
+from dp_ros.tools import tune
+from dp_ros.tools.tune import TuneSettings, choose, run_tune, thread_counts
 
 PUSHT = locate('models/pusht_state')
 BUNDLE = load_bundle(PUSHT)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import DataError
 from dp_ros.evaluation.comparison import bootstrap95, compare, comparison_table, mcnemar
 from dp_ros.evaluation.scores import EpisodeResult, summarize

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.recordings.episodes.unreadable import Broken, is_broken

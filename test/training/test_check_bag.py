@@ -19,7 +19,7 @@ from dp_ros.audit.check_bag import CheckSettings, check_bags
 from dp_ros.audit.checks import findings
 from dp_ros.audit.finding import Finding
 from dp_ros.audit.statistics import Channels, Decimated, LogHistogram, Longest
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.recordings.episodes.episode import read_episode

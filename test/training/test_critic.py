@@ -10,7 +10,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 import torch
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.data import Window
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.evaluation import learn_critic as critic_command

@@ -66,7 +66,7 @@ def test_what_cannot_be_run_is_refused(wrong: dict[str, object], message: str) -
 
 
 def test_the_command_line_offers_the_same_ways() -> None:
-    from dp_ros.cli import build_parser
+    from dp_ros.cli.main import build_parser
 
     options = build_parser().parse_args(['delays', 'models/pusht_state', '--ways', *WAYS])
     assert options.ways == list(WAYS)

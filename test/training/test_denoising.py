@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
 
-from dp_ros.cli import main
+from dp_ros.cli.main import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.denoising import BANNER, HEIGHT, DenoisingSettings, panels

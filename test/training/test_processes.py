@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
-from dp_ros.cli import build_parser
+from dp_ros.cli.main import build_parser
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.random_streams import batches

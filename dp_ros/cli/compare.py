@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.commands.common import SAMPLERS, bundle_and_world, bundle_arguments, command, speed_argument
+from dp_ros.cli.arguments import SAMPLERS, bundle_and_world, bundle_arguments, command, speed_argument
 from dp_ros.errors import DataError
 
 

@@ -18,10 +18,10 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
-from dp_ros.nodes.evaluation import RosRunner, running
-from dp_ros.nodes.session import Session
 from dp_ros.simulation.registry import POSE_TOPICS, make_world
 from dp_ros.simulation.world import Pose, Scene
+from dp_ros.tools.client import Session
+from dp_ros.tools.graph_evaluation import RosRunner, running
 
 
 class Film:

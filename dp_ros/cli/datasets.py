@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dp_ros.commands.common import command
+from dp_ros.cli.arguments import command
 
 
 def add_export_lerobot(commands: argparse._SubParsersAction) -> None:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.evaluation.scores import table as score_table
-from dp_ros.nodes.evaluation import RosRunner, running
-from dp_ros.nodes.witness import Minute, Witness
 from dp_ros.paths import share_folder
+from dp_ros.tools.command_monitor import Minute, Witness
+from dp_ros.tools.graph_evaluation import RosRunner, running
 
 MINUTE = 60.0
 

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from dp_ros.commands.common import (
+from dp_ros.cli.arguments import (
     bundle_and_world,
     bundle_arguments,
     bundle_folder,
@@ -75,7 +75,7 @@ def _latency(options: argparse.Namespace) -> int:
     import json
 
     from dp_ros.evaluation.scores import EvaluationSettings
-    from dp_ros.nodes.latency import run_latency
+    from dp_ros.tools.latency import run_latency
 
     names = (
         'policy_speed',
@@ -119,7 +119,7 @@ def add_tune(commands: argparse._SubParsersAction) -> None:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from dp_ros.nodes.tune import TuneSettings, run_tune
+    from dp_ros.tools.tune import TuneSettings, run_tune
 
     names = {f.name for f in dataclasses.fields(TuneSettings)} - {'bundle'}
     chosen = {name: getattr(options, name) for name in names}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_ros.commands.common import WORLDS, bundle_and_world, bundle_arguments, command, speed_argument
+from dp_ros.cli.arguments import WORLDS, bundle_and_world, bundle_arguments, command, speed_argument
 from dp_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def add_record(commands: argparse._SubParsersAction) -> None:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from dp_ros.nodes.record import RecordSettings, run_record
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.task.spec import read_yaml
+    from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
     task = read_yaml(locate(options.config or f'config/train/{options.world}_state.yaml'), TrainSettings).task

@@ -11,13 +11,13 @@ from typing import Literal
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError
-from dp_ros.nodes.evaluation import isolate, refuse_company
-from dp_ros.nodes.processes import ROBOT, NodeProcesses, NodeSpec
-from dp_ros.nodes.recorder import NewBag, Recorder
-from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.simulation.registry import check_world
 from dp_ros.task.spec import TaskSpec
+from dp_ros.tools.client import Session
+from dp_ros.tools.graph_evaluation import isolate, refuse_company
+from dp_ros.tools.node_processes import ROBOT, NodeProcesses, NodeSpec
+from dp_ros.tools.recorder import NewBag, Recorder
 
 DEMONSTRATOR = 'demonstrator'
 AFTER_SUCCESS = {'push_block': 2.0}  # [s] in which it goes on to the middle of the goal, and backs off

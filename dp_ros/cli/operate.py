@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.commands.common import (
+from dp_ros.cli.arguments import (
     SAMPLERS,
     WORLDS,
     bundle_and_world,
@@ -40,7 +40,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.scores import EvaluationSettings
-    from dp_ros.nodes.demo import run_demo
+    from dp_ros.tools.demo import run_demo
 
     chosen = {'bundle': options.bundle} if options.bundle else dict(SHOWN[options.world])
     if options.policy_speed is not None:
@@ -99,7 +99,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.scores import EvaluationSettings, table
 
     if options.through == 'ros':
-        from dp_ros.nodes.evaluation import evaluate_ros as evaluate
+        from dp_ros.tools.graph_evaluation import evaluate_ros as evaluate
     else:
         from dp_ros.evaluation.episodes import evaluate_direct as evaluate
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(EvaluationSettings)}
@@ -126,7 +126,7 @@ def _soak(options: argparse.Namespace) -> int:
     import json
 
     from dp_ros.evaluation.scores import EvaluationSettings
-    from dp_ros.nodes.soak import plot_soak, run_soak
+    from dp_ros.tools.soak import plot_soak, run_soak
 
     chosen = {name: getattr(options, name) for name in ('seed', 'threads')}
     settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
@@ -159,7 +159,7 @@ def add_inspect(commands: argparse._SubParsersAction) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from dp_ros.inspection import describe
+    from dp_ros.cli.inspect import describe
 
     print(describe(bundle_folder(options.path)))
     return 0

@@ -17,8 +17,8 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from dp_ros.errors import DpRosError
-from dp_ros.nodes.processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses
 from dp_ros.ros.lean_executor import make_executor
+from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses
 
 TRANSITIONS = {
     'configure': Transition.TRANSITION_CONFIGURE,

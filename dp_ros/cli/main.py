@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.commands import compare, datasets, learn, measure, operate
+from dp_ros.cli import compare, datasets, learn, measure, operate
 from dp_ros.errors import DpRosError, one_line
 
 

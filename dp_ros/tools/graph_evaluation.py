@@ -17,12 +17,12 @@ from tqdm import tqdm
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.nodes.observation_buffer.node import aligned_type
-from dp_ros.nodes.processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
-from dp_ros.nodes.session import Session
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.simulation.registry import check_world
 from dp_ros.task.spec import ImageStream
+from dp_ros.tools.client import Session
+from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 
 SILENCE_SECONDS = 20.0  # without a word from the robot
 LOOK_SECONDS = 1.0  # for others on the command topic
