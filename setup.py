@@ -107,7 +107,7 @@ setup(
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.11',
     packages=find_packages(include=['dp_ros', 'dp_ros.*']),
-    package_data={'dp_ros.simulation': ['*.xml']},
+    package_data={'dp_ros.simulation.worlds.push_block': ['*.xml']},
     data_files=data_files(),
     zip_safe=False,
     install_requires=BASE,
@@ -115,11 +115,11 @@ setup(
     entry_points={
         'console_scripts': [
             'dp_ros = dp_ros.cli.main:main',
-            'observation_buffer = dp_ros.nodes.observation_buffer.node:main',
-            'policy_executor = dp_ros.nodes.policy_executor.node:main',
-            'trajectory_publisher = dp_ros.nodes.trajectory_publisher.node:main',
+            'observation_buffer = dp_ros.nodes.observation_buffer:main',
+            'policy_executor = dp_ros.nodes.policy_executor:main',
+            'trajectory_publisher = dp_ros.nodes.trajectory_publisher:main',
             'policy_container = dp_ros.nodes.policy_container:main',
-            'simulated_robot = dp_ros.nodes.simulated_robot.node:main',
+            'simulated_robot = dp_ros.nodes.simulated_robot:main',
         ],
     },
 )

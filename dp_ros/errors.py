@@ -66,3 +66,9 @@ def one_line(text: str) -> str:
         return text
     shown = ' '.join(part for part in text.split('\n') if part)
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in shown)
+
+
+def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
+    """Raise :class:`ConfigError` unless ``got`` is one of ``allowed``."""
+    if got not in allowed:
+        raise ConfigError(f'{what}: got {got!r}, allowed {listed(allowed)}')

@@ -16,40 +16,52 @@ MODULES = {
     '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts): path for path in sorted(PACKAGE.rglob('*.py'))
 }
 
-# A part is a folder of dp_ros, or some of the modules beside them.
-PART_OF_MODULE = {
-    **dict.fromkeys(('__init__', 'errors', 'data', 'config', 'streams', 'goals', 'paths', 'outside'), 'base'),
-    **dict.fromkeys(('messages', 'decoding', 'images'), 'messages'),
-    **dict.fromkeys(('cli', 'commands', '__main__', 'inspection'), 'cli'),
-    **{folder: folder for folder in ('diffusion', 'networks', 'policy', 'simulation', 'training', 'nodes')},
-}
-# nodes -> policy -> diffusion -> numpy; training -> networks, policy, diffusion, simulation; nothing imports nodes.
-PARTS_ALLOWED = {
+# A room is a folder of dp_ros; `base` are the modules beside the rooms.
+# cli -> tools -> nodes -> ros, motion, policy -> robot, task, messages, diffusion -> base -> numpy.
+ROOMS_ALLOWED: dict[str, set[str]] = {
     'base': set(),
     'diffusion': {'base'},
-    'policy': {'base', 'diffusion'},
-    'messages': {'base', 'policy'},
-    'networks': {'base'},
-    'simulation': {'base', 'policy'},
-    'training': {'base', 'messages', 'diffusion', 'policy', 'networks', 'simulation'},
-    'nodes': {'base', 'messages', 'diffusion', 'policy', 'simulation'},
-    'cli': {'base'},
+    'task': {'base'},
+    'messages': {'base', 'task'},
+    'robot': {'base', 'task'},
+    'policy': {'base', 'task', 'diffusion'},
+    'motion': {'base', 'task', 'robot'},
+    'networks': {'base', 'task'},
+    'recordings': {'base', 'task', 'messages', 'policy', 'motion'},
+    'audit': {'base', 'task', 'messages', 'recordings'},
+    'training': {'base', 'task', 'diffusion', 'policy', 'networks', 'recordings'},
+    'simulation': {'base', 'task', 'robot', 'motion'},
+    'evaluation': {
+        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion'),
+        *('networks', 'recordings', 'training', 'simulation'),
+    },
+    'ros': {'base', 'task', 'messages', 'policy', 'motion'},
+    'nodes': {'base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'simulation', 'ros'},
+    'tools': {
+        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion'),
+        *('recordings', 'simulation', 'evaluation', 'ros', 'nodes'),
+    },
+    'cli': {'base', 'task'},
 }
-# The command line starts any part, but only when its command is given: `dp_ros --help` needs nothing installed.
-PARTS_ALLOWED_LAZILY = {'cli': set(PARTS_ALLOWED)}
+# The command line starts any room, but only when its command is given: `dp_ros --help` needs nothing installed.
+ROOMS_ALLOWED_LAZILY = {'cli': set(ROOMS_ALLOWED)}
+BASE = ('__init__', 'errors', 'data', 'paths', 'bounded_files')
 
+TORCHSCRIPT = 'dp_ros.policy.backends.sessions'
+ROS_ROOMS = ('ros', 'nodes', 'tools')
 ROS = {'rclpy', 'launch', 'launch_ros', 'ament_index_python'}
 # Other packages; None: any, except for the rules on ROS, message types and torch.
 PACKAGES_ALLOWED: dict[str, set[str] | None] = {
+    **dict.fromkeys(ROOMS_ALLOWED),
     'base': {'numpy', 'yaml'},
+    'task': {'numpy'},
     'diffusion': {'numpy'},
-    'policy': {'numpy', 'yaml', 'onnxruntime', 'wordllama'},
+    'policy': {'numpy', 'onnxruntime', 'wordllama'},
+    'motion': {'numpy'},
+    'robot': {'numpy'},
     'messages': {'numpy', 'cv2', 'cv_bridge', 'simplejpeg'},
     'networks': {'numpy', 'torch'},
-    'simulation': None,
-    'training': None,
-    'nodes': None,
-    'cli': set(),
+    'cli': {'tqdm'},
 }
 
 
@@ -62,11 +74,15 @@ class Import:
     line: int
 
 
-def part_of(module: str) -> str:
-    """Return the part that a module of dp_ros belongs to."""
-    below = module.split('.')[1:] or ['__init__']
-    assert below[0] in PART_OF_MODULE, f'{module}: new here; say in PART_OF_MODULE which part it belongs to'
-    return PART_OF_MODULE[below[0]]
+def room_of(module: str) -> str:
+    """Return the room that a module of dp_ros belongs to."""
+    first = (module.split('.')[1:] or ['__init__'])[0]
+    if first in BASE:
+        return 'base'
+    if first == '__main__':
+        return 'cli'
+    assert first in ROOMS_ALLOWED, f'{module}: got a new room; its line in ROOMS_ALLOWED is missing'
+    return first
 
 
 def imports(source: str) -> Iterator[Import]:
@@ -86,7 +102,7 @@ def _imports(node: ast.AST, lazy: bool) -> Iterator[Import]:
             # `from dp_ros import policy` imports dp_ros.policy.
             if child.module == 'dp_ros':
                 for alias in child.names:
-                    name = f'dp_ros.{alias.name}' if alias.name in PART_OF_MODULE else 'dp_ros'
+                    name = f'dp_ros.{alias.name}' if alias.name in {*ROOMS_ALLOWED, *BASE} else 'dp_ros'
                     yield Import(name, lazy, child.lineno)
             else:
                 yield Import(child.module or '', lazy, child.lineno)
@@ -111,29 +127,29 @@ def violations(module: str, source: str) -> list[str]:
 
 
 def _forbidden(module: str, imported: Import, reads_bags: bool) -> str | None:
-    part, package = part_of(module), imported.name.split('.')[0]
+    room, package = room_of(module), imported.name.split('.')[0]
     if package == 'dp_ros':
-        return _forbidden_part(part, imported)
+        return _forbidden_room(room, imported)
     if package in sys.stdlib_module_names:
         return None
     if package in ROS:
-        return None if part == 'nodes' else 'ROS lives in nodes'
+        return None if room in ROS_ROOMS else f'ROS lives in {", ".join(ROS_ROOMS)}'
     if is_message_package(package):
-        allowed = part == 'nodes' or module == 'dp_ros.messages.encoding' or reads_bags
-        return None if allowed else 'message types live in nodes, messages.py and what reads bags'
+        allowed = room in ROS_ROOMS or module == 'dp_ros.messages.encoding' or reads_bags
+        return None if allowed else 'message types live where ROS does, in messages.encoding and what reads bags'
     if package == 'torch':
-        allowed = part in ('networks', 'training') or (module == 'dp_ros.policy.backends.sessions' and imported.lazy)
-        return None if allowed else 'torch lives in networks, training and, inside a function, policy/backends.py'
-    packages = PACKAGES_ALLOWED[part]
+        allowed = room in ('networks', 'training', 'evaluation') or (module == TORCHSCRIPT and imported.lazy)
+        return None if allowed else f'torch lives in networks, training, evaluation and, in a function, {TORCHSCRIPT}'
+    packages = PACKAGES_ALLOWED[room]
     if packages is not None and package not in packages:
-        return f'{part} may import {", ".join(sorted(packages)) or "no other package"}'
+        return f'{room} may import {", ".join(sorted(packages)) or "no other package"}'
     return None
 
 
-def _forbidden_part(part: str, imported: Import) -> str | None:
-    other = part_of(imported.name)
-    allowed = {part} | PARTS_ALLOWED[part] | (PARTS_ALLOWED_LAZILY.get(part, set()) if imported.lazy else set())
-    return None if other in allowed else f'{part} may import {", ".join(sorted(allowed - {part})) or "no other part"}'
+def _forbidden_room(room: str, imported: Import) -> str | None:
+    other = room_of(imported.name)
+    allowed = {room} | ROOMS_ALLOWED[room] | (ROOMS_ALLOWED_LAZILY.get(room, set()) if imported.lazy else set())
+    return None if other in allowed else f'{room} may import {", ".join(sorted(allowed - {room})) or "no other room"}'
 
 
 @pytest.mark.parametrize('module', MODULES)
@@ -191,9 +207,9 @@ NOT_ON_A_ROBOT = (
 
 
 def test_the_robot_side_imports_without_training_or_simulation_installed() -> None:
-    parts = ('base', 'messages', 'diffusion', 'policy', 'cli')
+    rooms = ('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'ros', 'cli')
     nodes = [f'dp_ros.nodes.{name}' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')]
-    modules = [m for m in MODULES if part_of(m) in parts] + [m for m in nodes if m in MODULES]
+    modules = [m for m in MODULES if room_of(m) in rooms] + [m for m in nodes if m in MODULES]
     script = (
         'import importlib, sys\n'
         f'sys.modules.update(dict.fromkeys({NOT_ON_A_ROBOT.split()!r}))\n'

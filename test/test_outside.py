@@ -308,7 +308,7 @@ def test_a_store_that_asks_for_pickle_is_refused(tmp_path: Path) -> None:
 
 def test_no_reader_loads_a_pickle(tmp_path: Path) -> None:
     torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
-    from dp_ros.training.checkpoint import load_checkpoint
+    from dp_ros.training.run_folder import load_checkpoint
 
     class Attack:
         def __reduce__(self) -> Any:

@@ -1,1 +1,4 @@
-"""TODO."""
+"""Find what in recordings would be learnt wrongly.
+
+May import recordings, task, messages.
+"""

@@ -179,7 +179,7 @@ class TickAudit:
 
     def padding(self) -> tuple[float, float]:
         """Return which share of the windows' action steps, and of their observations, copies an episode's edge."""
-        from dp_ros.training.windows import window_indices  # its package asks for torch
+        from dp_ros.recordings.episodes.episode import window_indices  # its package asks for torch
 
         totals = np.zeros(4)
         for length, times in zip(*np.unique(self.lengths, return_counts=True), strict=True):

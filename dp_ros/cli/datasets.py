@@ -24,7 +24,7 @@ def _export_lerobot(options: argparse.Namespace) -> int:
     from dp_ros.recordings.datasets.lerobot_export import export_lerobot
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
-    from dp_ros.task.spec import read_yaml
+    from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     settings = read_yaml(locate(options.config), TrainSettings)

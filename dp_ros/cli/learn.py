@@ -57,7 +57,7 @@ def add_record(commands: argparse._SubParsersAction) -> None:
 def _record(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
-    from dp_ros.task.spec import read_yaml
+    from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
@@ -94,7 +94,7 @@ def _check_bag(options: argparse.Namespace) -> int:
     from dp_ros.audit.check_bag import CheckSettings, check_bags
     from dp_ros.paths import locate
     from dp_ros.recordings.episodes.segmentation import BY_FILE
-    from dp_ros.task.spec import read_yaml
+    from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     train = read_yaml(locate(options.config), TrainSettings) if options.config else None
@@ -118,24 +118,28 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from dp_ros.evaluation.rollouts import rollouts_of
     from dp_ros.paths import locate
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
-    from dp_ros.task.spec import read_yaml
-    from dp_ros.training.first_process import is_first_process
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.distributed import is_first_process
     from dp_ros.training.settings import TrainSettings
     from dp_ros.training.trainer import Trainer, collected
 
     settings = read_yaml(locate(options.config), TrainSettings)
-    broken = Broken(settings.broken_recordings)
+    first = is_first_process()
+    broken = Broken(settings.broken_recordings, tqdm.write if first else lambda _: None)
     episodes = read_recordings(
         options.data, settings.task, cut=settings.cut, columns=settings.columns,
         cache=options.cache, workers=options.workers, progress=False, broken=broken,
     )  # fmt: skip
     read = collected(episodes)
-    result = Trainer(settings, read, options.folder, broken.skipped).run()
+    result = Trainer(settings, read, options.folder, broken.skipped, roll_out=rollouts_of(settings)).run()
     state = 'finished' if result.finished else 'stopped'
-    if is_first_process():
+    if first:
         print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
     return 0 if result.finished else 130
 
@@ -227,7 +231,7 @@ def add_bench_train(commands: argparse._SubParsersAction) -> None:
 def _bench_train(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.bench.train import BenchTrainSettings, run_bench_train
     from dp_ros.paths import locate
-    from dp_ros.task.spec import read_yaml
+    from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'processes', 'threads', 'rounds', 'turn', 'json')

@@ -23,8 +23,8 @@ from functools import lru_cache
 import numpy as np
 
 from dp_ros.diffusion.samplers import Coefficients, Sampler, SamplerSettings, Spacing
-from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes, check_choice
-from dp_ros.errors import ConfigError
+from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
+from dp_ros.errors import ConfigError, check_choice
 
 SAMPLERS: dict[str, tuple[Sampler, ...]] = {'flow': ('euler',), 'none': ('regression',)}
 DIFFUSION_SAMPLERS: tuple[Sampler, ...] = ('ddim', 'ddpm', 'dpmsolver++', 'unipc')

@@ -19,8 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.diffusion.schedule import check_choice
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_choice
 
 Sampler = Literal['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 Spacing = Literal['trailing', 'leading']

@@ -25,7 +25,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_choice
 
 ScheduleName = Literal['squaredcos_cap_v2', 'linear', 'scaled_linear', 'flow', 'none']
 PredictionType = Literal['epsilon', 'sample', 'velocity']
@@ -111,12 +111,6 @@ class ScheduleSpec:
     def outputs(self) -> int:
         """Channels that the denoiser gives for each of the actions'."""
         return 2 if self.joint_velocities else 1
-
-
-def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
-    """Raise :class:`ConfigError` unless ``got`` is one of ``allowed``."""
-    if got not in allowed:
-        raise ConfigError(f'{what}: got {got!r}, allowed {listed(allowed)}')
 
 
 def amplitudes(spec: ScheduleSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,55 +11,20 @@ from tqdm import tqdm
 
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
-from dp_ros.evaluation.episodes import make_runner
-from dp_ros.evaluation.parallel_episodes import played
+from dp_ros.evaluation.episodes import make_runner, played
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.bundle.parity import state_of
-from dp_ros.policy.normalizer import ACTION
+from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.relative import action_base
 from dp_ros.simulation.robot import SimulatedRobot
-from dp_ros.task.spec import parse
+from dp_ros.task.yaml_reader import parse
+from dp_ros.training.critic.experience import Decision, Decisions
 from dp_ros.training.symmetry import MirrorSettings, mirrored_window
 
-Decision = tuple[np.ndarray, np.ndarray, np.ndarray]
 """What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
 NEAR_POWER = 4
 """The score of a moment counts to this power: half of it is far from success."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Decisions:
-    """What was decided in one episode, chunk by chunk: N of them.
-
-    Attributes
-    ----------
-    taken
-        Arrays as in `Decision`, each with N in front.
-    near
-        How near the task came to success until the chunk after the next was decided, 0 to 1, (N,) float32.
-    success
-        Whether the episode ended in success.
-    mirrored
-        `taken` as it would have been in the mirror that the policy was trained with, if there was one.
-
-    """
-
-    taken: Decision
-    near: np.ndarray
-    success: bool
-    mirrored: Decision | None = None
-
-    def worth(self, discount: float) -> np.ndarray:
-        """Return ``discount`` to the power of the chunks that still came until success, or 0, each (N,) float32."""
-        left = np.arange(len(self.near))[::-1]
-        return (discount**left if self.success else np.zeros(len(left))).astype(np.float32)
-
-    def known(self, unknown: int) -> np.ndarray:
-        """Return whose outcome is known, (N,) bool: had there been more time, the last ones might have succeeded."""
-        left = np.arange(len(self.near))[::-1]
-        return np.full(len(left), True) if self.success else left >= unknown
 
 
 class ExploringPolicy(DiffusionPolicy):

@@ -25,9 +25,8 @@ from dp_ros.evaluation.film import INK, draw_way
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.policy.normalizer import ACTION
+from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.relative import action_base
 from dp_ros.simulation.world import Scene, World
 
 HEIGHT, BANNER = 288, 24  # pixels

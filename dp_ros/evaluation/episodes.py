@@ -6,11 +6,13 @@ observation, however long predicting really took; that real time is what is repo
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -18,12 +20,10 @@ from tqdm import tqdm
 from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
-from dp_ros.evaluation.parallel_episodes import played
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
-from dp_ros.evaluation.world_goal import world_goal
-from dp_ros.evaluation.world_planner import make_planner
+from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
@@ -243,3 +243,33 @@ def _decoded(task: TaskSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray
 
 def _from(stream: Stream, topic: str) -> bool:
     return stream.topic.removesuffix('/compressed').removeprefix('/') == topic
+
+
+T = TypeVar('T')
+
+
+@contextmanager
+def played(
+    play: Callable[[int], T], make: Callable[[], Callable[[int], T]], seeds: Sequence[int], workers: int
+) -> Iterator[Iterator[T]]:
+    """Yield what ``play`` returns for each of ``seeds``; several workers are processes that ``make`` their own."""
+    workers = min(workers, len(seeds))
+    if workers == 1:
+        yield map(play, seeds)
+        return
+    # Spawned: a forked process would have a copy of ONNX Runtime's threads, which do not run there.
+    with multiprocessing.get_context('spawn').Pool(workers, _start_worker, (make,)) as pool:
+        yield pool.imap(_play_in_worker, seeds)
+
+
+_play: Callable[[int], Any] | None = None  # of a worker's process
+
+
+def _start_worker(make: Callable[[], Callable[[int], Any]]) -> None:
+    global _play
+    _play = make()
+
+
+def _play_in_worker(seed: int) -> Any:
+    assert _play is not None
+    return _play(seed)

@@ -14,8 +14,26 @@ from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.simulation.registry import check_world, make_world
 from dp_ros.training.export.export import export_network
 from dp_ros.training.settings import TrainSettings
+from dp_ros.training.trainer import RollOut
+
+
+def rollouts_of(settings: TrainSettings) -> RollOut | None:
+    """Return what plays the episodes that a training configuration asks for; None where it asks for none.
+
+    Raises
+    ------
+    ConfigError
+        The world is not one, does not have the task's joints, or is not installed.
+
+    """
+    if not settings.rollouts.world:
+        return None
+    check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
+    make_world(settings.rollouts.world)
+    return roll_out
 
 
 def roll_out(settings: TrainSettings, network: DiffusionNetwork, normalizer: Normalizer) -> dict[str, Any]:

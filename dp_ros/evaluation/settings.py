@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dp_ros.errors import ConfigError
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
-from dp_ros.task.policy_speed import at_speed
+from dp_ros.policy.policy_speed import at_speed
 
 CAMERA_RATE = 10.0  # [Hz]
 NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
@@ -24,8 +24,8 @@ class EvaluationSettings:
     episodes, seed
         Episodes on consecutive seeds, from `seed`.
     policy_speed
-        How many times as fast as it was shown the policy is played; see `dp_ros.task.policy_speed`. An episode stays as
-        long as it is.
+        How many times as fast as it was shown the policy is played; see `dp_ros.policy.policy_speed`. An episode
+        stays as long as it is.
     sampler, sampling_steps, exec_horizon
         Instead of the bundle's own, if not None.
     warm_steps

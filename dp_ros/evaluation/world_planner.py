@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dp_ros.data import to_nanoseconds
-from dp_ros.motion.limits import JointLimits
+from dp_ros.data import Goal, to_nanoseconds
+from dp_ros.errors import ConfigError, listed
+from dp_ros.messages.encoding import pose_features
 from dp_ros.motion.options import KEPT_BEYOND
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.workspace import AXES, Workspace
 from dp_ros.paths import share_folder
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.robot.workspace import AXES, Workspace
+from dp_ros.simulation.registry import goal_pose
 from dp_ros.simulation.world import World
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import GoalPose, TaskSpec
 
 SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'expected_lag', 'max_lag'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}
@@ -59,3 +62,25 @@ def _workspace(given: dict[str, Any], joints: tuple[str, ...], robot_description
         tuple(given.get(f'{axis}_{end}', bound) for axis in AXES) for end, bound in (('min', -np.inf), ('max', np.inf))
     )
     return Workspace(chain=chain, lower=lower, upper=upper)
+
+
+def world_goal(name: str, task: TaskSpec) -> Goal:
+    """Return the goal of the world ``name`` as the task's goals say it: where its block should come to lie.
+
+    Raises
+    ------
+    ConfigError
+        If the task has goals that are no poses: a world has no words for what it asks, and no picture.
+
+    """
+    others = [f'{g.name} ({g.kind})' for g in task.goals if not isinstance(g, GoalPose)]
+    if others:
+        raise ConfigError(f'goals: got {listed(others)} in the world {name}, allowed goal poses: it gives no other')
+    pose = goal_pose(name)
+    return Goal(
+        streams={
+            g.name: pose_features(g.as_stream, pose.position, pose.orientation)
+            for g in task.goals
+            if isinstance(g, GoalPose)
+        }
+    )

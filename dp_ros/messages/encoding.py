@@ -1,7 +1,7 @@
 """ROS messages to values and back, for live nodes and for bags alike.
 
-Reading (`dp_ros.messages.decoding`, whose names are here too) goes by attribute names. Writing needs message classes: ROS's
-own, imported when first asked for, or others that are given. Stamps are in [ns].
+Reading (`dp_ros.messages.decoding`, whose names are here too) goes by attribute names. Writing needs message classes:
+ROS's own, imported when first asked for, or others that are given. Stamps are in [ns].
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ from dp_ros.messages.decoding import (
     type_of,
 )
 from dp_ros.messages.images import resize_rgb
-from dp_ros.motion.trajectory import Trajectory
 
 __all__ = [
     'COMPRESSED_IMAGE',
@@ -221,11 +221,12 @@ def to_joint_trajectory(trajectory: Any, *, types: MessageTypes | None = None) -
 
 def chunk_to_message(chunk: Chunk, *, types: MessageTypes | None = None) -> Any:
     """Build a JointTrajectory: stamped when point 0 is due, point i at ``i * control_dt``."""
-    plan = Trajectory(
+    plan = SimpleNamespace(
         stamp=chunk.stamp,
         joints=chunk.joints,
         times=chunk.control_dt * np.arange(len(chunk.actions), dtype=np.int64),
         positions=chunk.actions,
         velocities=chunk.velocities,
+        accelerations=None,
     )
     return to_joint_trajectory(plan, types=types)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.errors import ConfigError, LimitError, listed
+from dp_ros.errors import LimitError, listed
 from dp_ros.motion.extrema import Extremes, Hull, extremes
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 Quantity = Literal['position', 'velocity', 'acceleration', 'deceleration', 'jerk', 'workspace']
 
@@ -19,115 +20,6 @@ ROUNDING = 1e-9
 """What floating point may add to a value exactly at its limit: absolute for positions, relative for the others."""
 JERK_ROUNDING = 1e-6
 """The same for jerk, which is a difference of positions divided by the third power of a short time."""
-MAGNITUDES = ('velocity', 'acceleration', 'deceleration', 'jerk')
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointLimits:
-    """Limits by joint: positions [rad or m] and magnitudes of derivatives [/s, /s^2, /s^3]. Infinite means none.
-
-    ``deceleration`` holds where velocity and acceleration have opposite signs, and is that of ``acceleration`` where
-    it is left out. ``jerk`` is none where it is left out. It bounds the third derivative between points; the steps of
-    acceleration that a cubic makes where it joins another are not counted, and quintics have none.
-    """
-
-    joints: tuple[str, ...]
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-    velocity: tuple[float, ...]
-    acceleration: tuple[float, ...]
-    deceleration: tuple[float, ...] = ()
-    jerk: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.joints or len(set(self.joints)) != len(self.joints):
-            raise ConfigError(f'joint limits: got joints {listed(self.joints)}, allowed one or more different names')
-        for name in ('lower', 'upper', *MAGNITUDES):
-            count = len(self.column(name))
-            if count != len(self.joints):
-                raise ConfigError(
-                    f'joint limits {name}: got {count} for {len(self.joints)} joints, allowed one for each'
-                )
-        for joint, lower, upper in zip(self.joints, self.lower, self.upper, strict=True):
-            if not (lower < upper and lower < np.inf and upper > -np.inf):
-                raise ConfigError(f'joint limits of {joint!r}: got positions {lower} to {upper}, allowed lower < upper')
-        for name in MAGNITUDES:
-            for joint, value in zip(self.joints, self.column(name), strict=True):
-                if not value > 0.0:
-                    raise ConfigError(f'joint limits of {joint!r}: got {name} {value}, allowed more than 0')
-
-    def column(self, quantity: str) -> tuple[float, ...]:
-        """Return the limits of a quantity (`lower`, `upper` or one of `MAGNITUDES`), by joint."""
-        given: tuple[float, ...] = getattr(self, quantity)
-        if given or quantity not in ('deceleration', 'jerk'):
-            return given
-        return self.acceleration if quantity == 'deceleration' else (np.inf,) * len(self.joints)
-
-    def stricter(self, other: JointLimits) -> JointLimits:
-        """Return limits that keep both these and ``other``, which are of the same joints."""
-        if other.joints != self.joints:
-            raise ConfigError(f'joint limits: got joints {listed(other.joints)}, allowed {listed(self.joints)}')
-        columns = {
-            name: tuple(map(max if name == 'lower' else min, self.column(name), other.column(name)))
-            for name in ('lower', 'upper', *MAGNITUDES)
-        }
-        return JointLimits(joints=self.joints, **columns)
-
-    @cached_property
-    def lowest(self) -> np.ndarray:
-        """Lower position limits, shape (A,)."""
-        return np.array(self.lower, dtype=np.float64)
-
-    @cached_property
-    def highest(self) -> np.ndarray:
-        """Upper position limits, shape (A,)."""
-        return np.array(self.upper, dtype=np.float64)
-
-    @cached_property
-    def top_speed(self) -> np.ndarray:
-        """Velocity limits, shape (A,)."""
-        return np.array(self.velocity, dtype=np.float64)
-
-    @cached_property
-    def top_acceleration(self) -> np.ndarray:
-        """Acceleration limits, shape (A,)."""
-        return np.array(self.acceleration, dtype=np.float64)
-
-    @cached_property
-    def top_deceleration(self) -> np.ndarray:
-        """Deceleration limits, shape (A,)."""
-        return np.array(self.column('deceleration'), dtype=np.float64)
-
-    @cached_property
-    def brakes_alike(self) -> bool:
-        """Whether deceleration has the limits of acceleration."""
-        return self.column('deceleration') == self.acceleration
-
-    @cached_property
-    def any_jerk(self) -> bool:
-        """Whether any joint has a jerk limit."""
-        return bool(np.isfinite(self.top_jerk).any())
-
-    @cached_property
-    def weakest(self) -> np.ndarray:
-        """The smaller of acceleration and deceleration limits, shape (A,)."""
-        return np.minimum(self.top_acceleration, self.top_deceleration)
-
-    @cached_property
-    def hull(self) -> Hull:
-        """What `extremes` may leave unsolved: where a polynomial's hull is within these, so is the polynomial."""
-        return Hull(
-            lowest=self.lowest,
-            highest=self.highest,
-            speed=self.top_speed,
-            acceleration=self.weakest,
-            alike=self.brakes_alike,
-        )
-
-    @cached_property
-    def top_jerk(self) -> np.ndarray:
-        """Jerk limits, shape (A,)."""
-        return np.array(self.column('jerk'), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +43,18 @@ class Exceeded:
             f'{self.joint} {self.quantity}: got {self.value:.6g} at {self.time / 1e9:.3f} s, '
             f'allowed {"from" if bounded_below else "up to"} {self.limit:.6g}'
         )
+
+
+@lru_cache(maxsize=16)
+def hull(limits: JointLimits) -> Hull:
+    """Return what `extremes` may leave unsolved: where a polynomial's hull is within these, so is the polynomial."""
+    return Hull(
+        lowest=limits.lowest,
+        highest=limits.highest,
+        speed=limits.top_speed,
+        acceleration=limits.weakest,
+        alike=limits.brakes_alike,
+    )
 
 
 def outside(found: Extremes, limits: JointLimits) -> np.ndarray:
@@ -191,7 +95,7 @@ def pace(found: Extremes, limits: JointLimits) -> np.ndarray:
 
 def check(trajectory: Trajectory, limits: JointLimits) -> Within | Exceeded:
     """Compare every instant of a trajectory with the limits of the same joints."""
-    return verdict(trajectory, extremes(trajectory, limits.hull), limits)
+    return verdict(trajectory, extremes(trajectory, hull(limits)), limits)
 
 
 def verdict(trajectory: Trajectory, found: Extremes, limits: JointLimits) -> Within | Exceeded:

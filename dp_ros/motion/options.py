@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.limits import JointLimits
-from dp_ros.robot.workspace import Workspace
-
-ControllerMode = Literal['jazzy', 'replacement']
-
+from dp_ros.motion.workspace import Workspace
+from dp_ros.robot.controller_settings import ControllerMode
+from dp_ros.robot.joint_limits import JointLimits
 
 KEPT_BEYOND = 4
 """Steps after exec_horizon that a late chunk may still need: what `keep_steps` is unless it is given."""

@@ -6,8 +6,8 @@ what was committed before, unchanged up to `splice_margin` after now: whenever i
 jumps. The new steps are spliced in behind, cross-faded where asked for, and after the last one the plan decelerates to
 rest: if nothing else ever comes, the robot stops by itself.
 
-That is right only while the robot follows the plan. The planner compares the two (`dp_ros.motion.safety.following`) and plans
-nothing for a robot that doesn't. How a plan begins anew is `dp_ros.motion.safety.hold_points`'s.
+That is right only while the robot follows the plan. The planner compares the two (`dp_ros.motion.safety.following`) and
+plans nothing for a robot that doesn't. `dp_ros.motion.safety.hold_points` has how a plan begins anew.
 
 Times are integer nanoseconds of robot time, handed in. Nothing here reads a clock.
 """
@@ -24,7 +24,7 @@ from dp_ros.data import Chunk, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.motion.committed_plan import committed_head, resumed
-from dp_ros.motion.limits import Exceeded, JointLimits, check
+from dp_ros.motion.limits import Exceeded, check
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Planned as Planned
 from dp_ros.motion.outcome import Refused as Refused
@@ -36,6 +36,7 @@ from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.steps import Excess, beside, clamped, mismatch, stale, unwrapped
 from dp_ros.motion.stops import braked, eased, homeward
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 LEAD = 100_000_000
 """A plan may be made for a time so much after now [ns]: history is counted from before that."""

@@ -19,9 +19,10 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.motion.extrema import Extremes, extremes
-from dp_ros.motion.limits import ROUNDING, JointLimits, Within, outside, pace, verdict
+from dp_ros.motion.limits import ROUNDING, Within, hull, outside, pace, verdict
 from dp_ros.motion.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 ROUNDS = 24
 LONGEST_LEAD = 60 * NANOSECONDS
@@ -67,7 +68,7 @@ def fit(
         times = attempt.times()
         curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
         trajectory = joined(head, curve, joints)
-        found = None if limits is None else extremes(trajectory, limits.hull)
+        found = None if limits is None else extremes(trajectory, hull(limits))
         result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
         if isinstance(result, Within):
             joins = int(times[0])
@@ -149,7 +150,7 @@ class _Attempt:
         soft = np.zeros((len(self.steps), self.soft.shape[1]), dtype=bool)
         curve = draw(alone, self.due[1:], self.steps[1:], soft=soft, ending=replace(ending, quintic=False))
         # The first segment shows the guess of its speed, the last is the tail.
-        found = extremes(joined(alone, curve, limits.joints), limits.hull)
+        found = extremes(joined(alone, curve, limits.joints), hull(limits))
         self.stretch = max(1.0, 1.005 * float(pace(found, limits)[1:-1].max()))
 
     def too_slow(self) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.motion.limits import JointLimits
+from dp_ros.robot.joint_limits import JointLimits
 
 TAIL_EFFORT = 0.95
 """Part of the acceleration limit that the tail uses: the rest is for rounding."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from dp_ros.data import Chunk
 from dp_ros.errors import listed
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.spline import Knots
+from dp_ros.robot.joint_limits import JointLimits
 
 TURN = 2 * np.pi
 

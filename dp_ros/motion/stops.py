@@ -25,7 +25,7 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.motion.committed_plan import behind, committed_head, known
 from dp_ros.motion.extrema import extremes
-from dp_ros.motion.limits import Within, check, pace, verdict
+from dp_ros.motion.limits import Within, check, hull, pace, verdict
 from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
@@ -192,7 +192,7 @@ def homeward(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending
         trajectory = joined(head, behind(head, knots), rest.joints)
         if ending.limits is None:
             return trajectory
-        found = extremes(trajectory, ending.limits.hull)
+        found = extremes(trajectory, hull(ending.limits))
         if isinstance(verdict(trajectory, found, ending.limits), Within):
             return trajectory
         duration *= max(1.01, 1.01 * float(pace(found, ending.limits)[len(rest.times) - 1 :].max()))

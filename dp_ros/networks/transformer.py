@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dp_ros.networks.level import LevelEmbedding
+from dp_ros.networks.mlp import LevelEmbedding
 
 
 class ChunkTransformer(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_ros.errors import ConfigError
-from dp_ros.networks.level import LevelEmbedding
+from dp_ros.networks.mlp import LevelEmbedding
 
 
 class ConvBlock(nn.Module):

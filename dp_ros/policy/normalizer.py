@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.errors import BundleError, check_finite, check_shape, listed
+from dp_ros.task.spec import TaskSpec
 
 ACTION = 'action'
 SMALLEST_RANGE = 1e-4
@@ -76,3 +77,22 @@ class Normalizer:
 def normalize_image(pixels: np.ndarray) -> np.ndarray:
     """Map uint8 images (..., H, W, 3) to float32 (..., 3, H, W) in [-1, 1]."""
     return np.moveaxis(pixels, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+
+def action_base(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return what the network's actions count from: at each observation, where the joints were.
+
+    Parameters
+    ----------
+    streams
+        By stream name, observations one after the other (T, C).
+
+    Returns
+    -------
+        Positions (T, A) [rad or m]; None for a task whose actions are absolute.
+
+    """
+    if not task.action.relative:
+        return None
+    name, columns = task.base_columns()
+    return streams[name][:, list(columns)]

@@ -17,9 +17,8 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
-from dp_ros.policy.normalizer import ACTION, normalize_image
-from dp_ros.policy.relative import action_base
-from dp_ros.task.policy_speed import as_shown
+from dp_ros.policy.normalizer import ACTION, action_base, normalize_image
+from dp_ros.policy.policy_speed import as_shown
 from dp_ros.task.spec import ImageStream, TaskSpec
 
 MOST_GUIDANCE = 20.0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.options import ControllerMode
 
 FINEST = {'rad': 0.001, 'm': 0.0001}
 """No robot in motion stays closer than this to what it is commanded."""
@@ -277,3 +276,6 @@ def _tolerances(settings: Settings, expected: Expected) -> Iterator[Finding]:
             why = 'it holds at a smaller distance from the plan than counts as not following it'
             allowed = f'0 or {expected.follow_tolerance} {unit} or more'
             yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=False)
+
+
+ControllerMode = Literal['jazzy', 'replacement']

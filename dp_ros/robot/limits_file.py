@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_ros.bounded_files import from_yaml, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.motion.limits import MAGNITUDES, JointLimits
+from dp_ros.robot.joint_limits import MAGNITUDES, JointLimits
 
 KNOWN_KEYS = tuple(
     f'{prefix}{quantity}'

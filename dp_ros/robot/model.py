@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.limits import MAGNITUDES, JointLimits
+from dp_ros.robot.joint_limits import MAGNITUDES, JointLimits
 from dp_ros.robot.kinematics import Chain, Turn
 
 MOVING = ('revolute', 'continuous', 'prismatic')

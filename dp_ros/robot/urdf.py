@@ -15,7 +15,7 @@ import numpy as np
 
 from dp_ros.bounded_files import read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.motion.limits import MAGNITUDES
+from dp_ros.robot.joint_limits import MAGNITUDES
 from dp_ros.robot.model import KINDS, MOVING, RobotModel, UrdfJoint
 
 MOST_TEXT = 2**23

@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.world import Expert, Pose, World, flat_pose
-from dp_ros.simulation.worlds.push_block.layout import GOAL
+from dp_ros.simulation.worlds.push_block.arm import GOAL
 
 WORLDS = ('push_block', 'pusht')
 JOINTS = {'push_block': tuple(f'joint_{i}' for i in range(1, 8)), 'pusht': ('pusher_x', 'pusher_y')}

@@ -10,8 +10,8 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.controller.control_loop import run_cycles
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController, Rejected
+from dp_ros.simulation.controller.plant import run_cycles
 from dp_ros.simulation.world import Pose, World
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is

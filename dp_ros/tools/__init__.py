@@ -1,1 +1,4 @@
-"""TODO."""
+"""What a person runs beside the nodes: a client, the demo, recording, measuring, tuning.
+
+May import everything but cli.
+"""

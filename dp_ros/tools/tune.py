@@ -18,8 +18,8 @@ from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.step_budget import Cost, cost_from, step_choices
-from dp_ros.task.policy_speed import at_speed
 
 MANY = 8  # sampling steps of the longer measurement
 GAIN = 1.15  # so many times faster must more threads be, to be worth the cores that they take from others

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.networks.level import HIDDEN, LevelEmbedding
+from dp_ros.networks.mlp import HIDDEN, LevelEmbedding
 from dp_ros.networks.prepared import PreparedNetwork, PreparedUnet, film_blocks
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.task.spec import parse
+from dp_ros.task.yaml_reader import parse
 from dp_ros.training.settings import TrainSettings
 
 HALF = '.float16'  # the name's end where a weight is stored so

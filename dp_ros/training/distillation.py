@@ -23,7 +23,7 @@ from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.spec import to_plain
+from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.init_from import check_alike
 from dp_ros.training.objective import Objective, squared_error
 from dp_ros.training.run_folder import load_network, trained_folder

@@ -7,13 +7,16 @@ A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes 
 from __future__ import annotations
 
 import json
+import os
 import platform
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from diffusers.training_utils import EMAModel
 
@@ -22,12 +25,11 @@ from dp_ros.bounded_files import MOST_JSON, from_json, read_bytes, shown
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.paths import locate
-from dp_ros.policy.bundle.files import naming
+from dp_ros.policy.bundle.files import check_zip, naming
 from dp_ros.policy.bundle.manifest import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.spec import parse, read_yaml, to_plain
+from dp_ros.task.yaml_reader import parse, read_yaml, to_plain
 from dp_ros.training.bundle_network import take_weights, trained_settings
-from dp_ros.training.checkpoint import load_checkpoint
 from dp_ros.training.settings import TrainSettings
 
 CHECKPOINT, BEST, CONFIG, RUN = 'checkpoint.pt', 'best.pt', 'config.yaml', 'run.json'
@@ -162,3 +164,28 @@ def versions() -> dict[str, str]:
     """Return the versions that a run depends on."""
     found = {name: version(name) for name in ('torch', 'diffusers', 'numpy', 'accelerate')}
     return {'dp_ros': dp_ros.__version__, 'python': platform.python_version(), **found}
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` beside ``path``, then rename: a run killed while writing keeps its previous checkpoint."""
+    partial = path.with_suffix('.partial')
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint (tensors and plain values only)."""
+    if not path.is_file():
+        raise DataError(f'checkpoint {path}: not found; allowed a run folder that holds one')
+    try:
+        _check_packed(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise DataError(f'checkpoint {path}: cannot be read ({error})') from error
+
+
+def _check_packed(path: Path) -> None:
+    """Raise :class:`DataError` for a file that unpacks to much more than it has: torch stores weights as they are."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_zip(archive, 2 * path.stat().st_size + 2**20)

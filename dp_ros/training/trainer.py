@@ -5,7 +5,7 @@ Several processes share each batch without overlap; the first of them alone writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,28 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
 
-from dp_ros.errors import DataError, listed
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.normalizer import Normalizer
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.simulation.registry import check_world, make_world
-from dp_ros.task.spec import to_plain
-from dp_ros.training.checkpoint import load_checkpoint, save_checkpoint
-from dp_ros.training.curves import CURVES, drop_rows_after, plot_curves
-from dp_ros.training.first_process import is_first_process
+from dp_ros.task.yaml_reader import to_plain
+from dp_ros.training.distributed import interruptible, is_first_process, start_processes
 from dp_ros.training.init_from import check_reach, load_start
-from dp_ros.training.interrupt import interruptible
 from dp_ros.training.learner import Learner
-from dp_ros.training.processes import start_processes
 from dp_ros.training.random_streams import batches
 from dp_ros.training.run_folder import (
     BEST,
     CHECKPOINT,
     ROLLOUTS,
     checkpoint_file,
+    load_checkpoint,
     load_network,
     open_run,
+    save_checkpoint,
     trained_folder,
 )
-from dp_ros.training.run_log import RunLog, check_wandb
+from dp_ros.training.run_log import CURVES, RunLog, check_wandb, drop_rows_after, plot_curves
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.symmetry import with_mirrored
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
@@ -64,6 +63,9 @@ def collected(episodes: Iterable[Episode]) -> list[Episode]:
     return list(tqdm(episodes, unit=' episodes', desc='read', dynamic_ncols=True, disable=not is_first_process()))
 
 
+RollOut = Callable[[TrainSettings, DiffusionNetwork, Normalizer], dict[str, Any]]
+
+
 class Trainer:
     """Trains one network on one set of episodes.
 
@@ -75,6 +77,10 @@ class Trainer:
         All episodes; the validation share is taken from them.
     folder
         The run folder. A run found there is resumed if its configuration and data are the same, refused otherwise.
+    skipped
+        Recordings that were left out, and why.
+    roll_out
+        Plays episodes with a network, and returns their summary; needed with `rollouts.world`.
 
     """
 
@@ -84,13 +90,15 @@ class Trainer:
         episodes: Sequence[Episode],
         folder: Path,
         skipped: Mapping[str, str] | None = None,
+        *,
+        roll_out: RollOut | None = None,
     ) -> None:
         self._skipped = dict(skipped or {})
         check_wandb(settings)
         self.accelerator = start_processes(settings)
-        if settings.rollouts.world:
-            check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
-            make_world(settings.rollouts.world)  # now, and not at the first look, if it is not installed
+        if settings.rollouts.world and roll_out is None:
+            raise ConfigError(f'rollouts.world: got {settings.rollouts.world!r} and no function that plays episodes')
+        self._roll_out = roll_out
         self.settings = settings
         self.folder = folder
         train, held = split_episodes(episodes, settings.validation_share, settings.seed)
@@ -130,8 +138,12 @@ class Trainer:
                 if report:
                     self._report(log, float(np.mean(losses)))
                     losses.clear()
-                if settings.rollouts.world and (self.step % settings.rollouts.every == 0 or last):
-                    self._look(log)
+                if (
+                    self._roll_out is not None
+                    and settings.rollouts.world
+                    and (self.step % settings.rollouts.every == 0 or last)
+                ):
+                    self._try_out(log, self._roll_out)
                 if save or stop:
                     self._save()
                 if stop:
@@ -173,10 +185,8 @@ class Trainer:
         rate = learner.rate.get_last_lr()[0]
         log.losses({'step': self.step, 'loss': loss, 'validation_loss': self.validation_loss, 'learning_rate': rate})
 
-    def _look(self, log: RunLog) -> None:
+    def _try_out(self, log: RunLog, roll_out: RollOut) -> None:
         """Run episodes with the EMA network, and keep it if it is the best so far: by score, then by success."""
-        from dp_ros.evaluation.rollouts import roll_out  # it evaluates, which imports export
-
         if not self.accelerator.is_main_process:
             return
         with self.learner.averaged() as network:

@@ -7,8 +7,9 @@ action, copies of that, as far as the steps that get executed need them (`exec_h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +17,12 @@ from torch import Tensor
 
 from dp_ros.data import Window
 from dp_ros.errors import DataError
-from dp_ros.policy.normalizer import ACTION, Normalizer, normalize_image
-from dp_ros.policy.relative import action_base
+from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
-from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.recordings.episodes.goals import GoalColumns, episode_names, goal_extremes, recorded_goals
+from dp_ros.recordings.episodes.episode import Episode, window_indices
+from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals
+from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
-
-
-def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length``."""
-    count = max(1, length - task.pred_horizon + task.exec_horizon)
-    newest = np.arange(min(count, length))[:, None]
-    observed = newest + np.arange(1 - task.obs_horizon, 1)
-    acted = newest + np.arange(task.pred_horizon)
-    return observed.clip(0, length - 1), acted.clip(0, length - 1)
 
 
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
@@ -147,3 +139,36 @@ def _taken(column: Tensor | JoinedFrames, steps: Tensor) -> Tensor:
     if isinstance(column, Tensor):
         return column[steps]
     return torch.from_numpy(normalize_image(column[steps.numpy()]))
+
+
+class GoalColumns:
+    """The goals of all windows of some episodes.
+
+    Parameters
+    ----------
+    task
+        Its goals.
+    columns
+        By stream and by recorded goal, all steps of all episodes one after the other.
+    ends
+        For each window, the last step of its episode.
+
+    """
+
+    def __init__(self, task: TaskSpec, columns: Mapping[str, Any], ends: Tensor) -> None:
+        self._goals, self._columns, self._ends = task.goals, columns, ends
+
+    def batch(self, windows: Tensor, newest: Tensor) -> list[tuple[Any, Tensor]]:
+        """Return, for each goal, its column and the steps in it, for windows that end at the steps ``newest``."""
+        return [(self._columns[source_of(g)], self._steps(g, windows, newest)) for g in self._goals]
+
+    def _steps(self, goal: GoalSpec, windows: Tensor, newest: Tensor) -> Tensor:
+        if goal.source == 'topic':
+            return newest
+        ends = self._ends[windows]
+        if isinstance(goal, Instruction) or goal.hindsight == 'last':
+            return ends
+        # A function of the windows asked for, and so of (seed, step): a resumed run draws the same.
+        seed = int((windows * torch.arange(1, len(windows) + 1)).sum())
+        drawn = torch.rand(len(windows), generator=torch.Generator().manual_seed(seed))
+        return torch.minimum(newest + 1 + (drawn * (ends - newest)).to(torch.int64), ends)

@@ -14,10 +14,10 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.qos import QoSProfile  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from rclpy.qos import QoSProfile
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.tools.node_processes import POLICY_NODES  # noqa: E402
+from dp_ros.tools.node_processes import POLICY_NODES
 
 BUFFER, EXECUTOR, PUBLISHER = POLICY_NODES
 MS = 1_000_000

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.kinematics import Chain
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.robot.workspace import Workspace
 
 from .attack import Attack
 from .controller import Controller, Setup

@@ -17,20 +17,19 @@ from rclpy.serialization import serialize_message
 
 from dp_ros.errors import DpRosError
 from dp_ros.messages import encoding
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
-from dp_ros.motion.safety.rungs import Cause, Reason, Thresholds
-from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.safety.safety_states import Cause, Ladder, Reason, Thresholds
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.motion.workspace import Workspace
 from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around
-from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
-from dp_ros.robot.workspace import Workspace
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.task.spec import JointStream
 
 from .curves import SECOND, Message

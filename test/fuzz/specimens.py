@@ -16,7 +16,8 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.limits_file import read_joint_limits
 from dp_ros.robot.urdf import read_urdf
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec, read_yaml
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
+from dp_ros.task.yaml_reader import read_yaml
 
 JOINTS = ('a', 'b')
 ARM = JointStream(name='arm', topic='observation.state', joints=JOINTS, units=('rad', 'rad'), max_age=0.2)

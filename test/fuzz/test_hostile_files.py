@@ -15,8 +15,8 @@ pytest.importorskip('onnxruntime')
 for module in ('rosbags', 'pyarrow', 'h5py', 'zarr', 'av'):
     pytest.importorskip(module, reason=f'{module} is not installed (extras: train, datasets)')
 
-from test.fuzz.specimens import SPECIMENS  # noqa: E402, as these need the packages
-from test.fuzz.trials import trials  # noqa: E402
+from test.fuzz.specimens import SPECIMENS
+from test.fuzz.trials import trials
 
 COUNT, SEED = int(os.environ.get('FUZZ_FILES', '110')), int(os.environ.get('FUZZ_SEED', '0'))
 KINDS = os.environ.get('FUZZ_KINDS', ' '.join(SPECIMENS)).split()

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.networks.unet1d import Unet1d  # noqa: E402
+from dp_ros.errors import ConfigError
+from dp_ros.networks.unet1d import Unet1d
 
 
 def small() -> Unet1d:

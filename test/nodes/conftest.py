@@ -15,19 +15,19 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rosgraph_msgs.msg import Clock  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 
-from dp_ros.data import NANOSECONDS  # noqa: E402
-from dp_ros.diffusion.samplers import SamplerSettings  # noqa: E402
-from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
-from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle  # noqa: E402
-from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
-from dp_ros.ros.lean_executor import make_executor  # noqa: E402
-from dp_ros.task.spec import ImageStream, TaskSpec  # noqa: E402
+from dp_ros.data import NANOSECONDS
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
+from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle
+from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.ros.lean_executor import make_executor
+from dp_ros.task.spec import ImageStream, TaskSpec
 
 AGAIN = 5.0  # [s]: an answer can be lost before the server knows the client
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it

@@ -12,16 +12,16 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
 
-from dp_ros.nodes.trajectory_publisher import local_reset  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers import command_topics  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ask, choose, listening  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
-from test.nodes.test_trajectory_publisher import LIMITS, MS, T0, Live, started  # noqa: E402
+from dp_ros.nodes.trajectory_publisher import local_reset
+from dp_ros.nodes.trajectory_publisher.controllers import command_topics
+from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ask, choose, listening
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from test.nodes.test_trajectory_publisher import LIMITS, MS, T0, Live, started
 
 pytestmark = pytest.mark.ros
 

@@ -9,22 +9,22 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rcl_interfaces.msg import Parameter, ParameterValue  # noqa: E402
-from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import ExternalShutdownException  # noqa: E402
-from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
-from dp_ros.ros import callback_errors  # noqa: E402
-from dp_ros.ros.callback_errors import CallbackError, CallbackErrors, Patience  # noqa: E402
-from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor  # noqa: E402
-from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.ros.main import turn  # noqa: E402
+from dp_ros.ros import callback_errors
+from dp_ros.ros.callback_errors import CallbackError, CallbackErrors, Patience
+from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.main import turn
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 UNKNOWN_TYPE = 99

@@ -10,28 +10,28 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.client import Client  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.task import Future  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.motion.outputs import Output  # noqa: E402
-from dp_ros.motion.safety.rungs import Cause  # noqa: E402
-from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers import check as controller_check  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers.check import controller_names  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics  # noqa: E402
+from dp_ros.errors import ConfigError
+from dp_ros.motion.outputs import Output
+from dp_ros.motion.safety.safety_states import Cause
+from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of
+from dp_ros.nodes.trajectory_publisher.controllers import check as controller_check
+from dp_ros.nodes.trajectory_publisher.controllers.check import controller_names
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
 from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     PARAMETERS,
     PATTERNS,
     make_command,
     make_controller_states,
-)  # noqa: E402
-from dp_ros.ros import parameter_query  # noqa: E402
-from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
+)
+from dp_ros.ros import parameter_query
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 pytestmark = pytest.mark.ros
 

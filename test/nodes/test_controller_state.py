@@ -12,12 +12,12 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rclpy.serialization import deserialize_message  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.serialization import deserialize_message
+from std_msgs.msg import String
 
-from dp_ros.data import NANOSECONDS  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers import state as controller_state  # noqa: E402
+from dp_ros.data import NANOSECONDS
+from dp_ros.nodes.trajectory_publisher.controllers import state as controller_state
 from dp_ros.nodes.trajectory_publisher.controllers.state import (
     ACTIVITY,
     LATCHED,
@@ -25,8 +25,8 @@ from dp_ros.nodes.trajectory_publisher.controllers.state import (
     STATE,
     ControllerStates,
     installed,
-)  # noqa: E402
-from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
+)
+from dp_ros.ros.lifecycle import ManagedNode
 
 pytestmark = pytest.mark.ros
 

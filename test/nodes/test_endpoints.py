@@ -9,10 +9,10 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.node import Node  # noqa: E402
-from std_msgs.msg import Bool  # noqa: E402
+from rclpy.node import Node
+from std_msgs.msg import Bool
 
-from dp_ros.motion.safety.rungs import Cause  # noqa: E402
+from dp_ros.motion.safety.safety_states import Cause
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import (
     NAMELESS,
     TWINS,
@@ -20,7 +20,7 @@ from dp_ros.nodes.trajectory_publisher.controllers.endpoints import (
     Ages,
     SingleSource,
     by_name,
-)  # noqa: E402
+)
 
 TOPIC = '/left/enable'
 

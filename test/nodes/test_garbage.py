@@ -12,17 +12,17 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.parameter import Parameter
 
-from dp_ros.data import Chunk  # noqa: E402
-from dp_ros.nodes.observation_buffer.node import ObservationBuffer  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
-from dp_ros.ros import garbage  # noqa: E402
-from dp_ros.ros.intra_process import Exchange  # noqa: E402
-from dp_ros.ros.lifecycle import ManagedNode  # noqa: E402
-from dp_ros.ros.main import spin  # noqa: E402
-from dp_ros.ros.shutdown import Ending  # noqa: E402
-from test.nodes.test_realtime import LIMITS  # noqa: E402
+from dp_ros.data import Chunk
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.ros import garbage
+from dp_ros.ros.intra_process import Exchange
+from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.main import spin
+from dp_ros.ros.shutdown import Ending
+from test.nodes.test_realtime import LIMITS
 
 
 @pytest.fixture

@@ -11,20 +11,20 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('wordllama', reason='wordllama is not installed (extra: language)')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rcl_interfaces.msg import Log  # noqa: E402
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rcl_interfaces.msg import Log
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
-from dp_ros.data import Goal  # noqa: E402
-from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
-from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
-from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec  # noqa: E402
-from test.nodes.conftest import load_tiny  # noqa: E402
-from test.nodes.test_policy_executor import Live  # noqa: E402
+from dp_ros.data import Goal
+from dp_ros.messages import encoding
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
+from test.nodes.conftest import load_tiny
+from test.nodes.test_policy_executor import Live
 
 pytestmark = pytest.mark.ros
 WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR

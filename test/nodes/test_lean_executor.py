@@ -11,21 +11,21 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.clock import Clock  # noqa: E402
-from rclpy.clock_type import ClockType  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import ExternalShutdownException  # noqa: E402
-from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
-from rclpy.subscription import Subscription  # noqa: E402
-from rclpy.task import Future  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.subscription import Subscription
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.ros import lean_executor  # noqa: E402
-from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor, make_executor  # noqa: E402
-from dp_ros.ros.wait_set import WaitSet  # noqa: E402
+from dp_ros.ros import lean_executor
+from dp_ros.ros.lean_executor import LeanExecutor, RclpyExecutor, make_executor
+from dp_ros.ros.wait_set import WaitSet
 
 LIMIT = 30.0  # [s]
 TOPIC = 'messages'

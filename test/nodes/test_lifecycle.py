@@ -6,15 +6,15 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
 
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.ros.lifecycle import ManagedNode, reliable, run  # noqa: E402
+from dp_ros.errors import ConfigError
+from dp_ros.ros.lifecycle import ManagedNode, reliable, run
 
 OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
 

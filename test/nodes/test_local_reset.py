@@ -188,7 +188,8 @@ def test_a_second_publisher_of_the_name_is_refused_and_the_first_still_heard(pub
 
 def test_after_one_that_was_killed_the_next_one_listens(publisher):
     path = socket_path(7, NAME)
-    script = f'import os\nfrom dp_ros.nodes.trajectory_publisher.local_reset import *\nResetSocket(Path({str(path)!r}))\nos._exit(0)'
+    room = 'dp_ros.nodes.trajectory_publisher.local_reset'
+    script = f'import os\nfrom {room} import *\nResetSocket(Path({str(path)!r}))\nos._exit(0)'
     subprocess.run([sys.executable, '-c', script], check=True, timeout=60)
     assert path.exists()
     assert listening() == []

@@ -17,14 +17,14 @@ import yaml
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from lifecycle_msgs.msg import State, Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.tools.node_processes import CONTAINER, POLICY_NODES, ROBOT  # noqa: E402
+from dp_ros.messages import encoding
+from dp_ros.tools.node_processes import CONTAINER, POLICY_NODES, ROBOT
 
 PUSHT = Path(__file__).parents[2] / 'config' / 'pusht.yaml'
 NODES = (ROBOT, *POLICY_NODES)

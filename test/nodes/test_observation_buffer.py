@@ -10,19 +10,20 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from dp_ros.data import Observation  # noqa: E402
-from dp_ros.messages import encoding as messages  # noqa: E402
-from dp_ros.nodes.observation_buffer.node import ObservationBuffer, message_type  # noqa: E402
-from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer  # noqa: E402
-from dp_ros.recordings.episodes.episode import read_episode, wanted_topics  # noqa: E402
-from dp_ros.recordings.rosbag.reader import BagReader, BagWriter  # noqa: E402
-from dp_ros.recordings.rosbag.types import rosbags_types  # noqa: E402
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec  # noqa: E402
+from dp_ros.data import Observation
+from dp_ros.messages import encoding as messages
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer
+from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer
+from dp_ros.recordings.episodes.episode import read_episode, wanted_topics
+from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
+from dp_ros.recordings.rosbag.types import rosbags_types
+from dp_ros.ros.topics import message_type
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 pytestmark = pytest.mark.ros
 

@@ -13,15 +13,15 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
 
-from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
-from dp_ros.nodes.policy_executor.pacing import measure_cost  # noqa: E402
-from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
-from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
-from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
-from dp_ros.policy.step_budget import Cost  # noqa: E402
-from test.nodes.conftest import load_tiny  # noqa: E402
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.nodes.policy_executor.pacing import measure_cost
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.step_budget import Cost
+from test.nodes.conftest import load_tiny
 
 pytestmark = pytest.mark.ros
 _spec = importlib.util.spec_from_file_location('executor', Path(__file__).with_name('test_policy_executor.py'))

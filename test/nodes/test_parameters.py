@@ -8,18 +8,18 @@ import yaml
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
 
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.nodes.observation_buffer import node as observation_buffer
+from dp_ros.errors import ConfigError
 from dp_ros.nodes.observation_buffer import stream_settings
 from dp_ros.nodes.policy_executor import inference_settings
 from dp_ros.nodes.simulated_robot import node as simulated_robot
 from dp_ros.nodes.trajectory_publisher import publisher_settings
-from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode  # noqa: E402
-from dp_ros.ros.parameters import Param  # noqa: E402
-from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS  # noqa: E402
+from dp_ros.ros import bundles
+from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode
+from dp_ros.ros.parameters import Param
+from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 
 pytestmark = pytest.mark.ros
 
@@ -132,8 +132,8 @@ def test_a_number_needs_a_range():
 
 SHIPPED = {
     'observation_buffer': [
-        observation_buffer.BUNDLE,
-        observation_buffer.POLICY_SPEED,
+        bundles.BUNDLE,
+        bundles.POLICY_SPEED,
         *REALTIME_PARAMETERS,
         *stream_settings.PARAMETERS,
     ],

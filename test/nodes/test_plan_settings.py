@@ -11,7 +11,6 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from dp_ros.errors import ConfigError
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.outputs import Output
 from dp_ros.nodes.trajectory_publisher.plan_settings import (
     PARAMETERS,
@@ -21,6 +20,7 @@ from dp_ros.nodes.trajectory_publisher.plan_settings import (
     read_limits,
     read_robot,
 )
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.lifecycle import ManagedNode
 
 JOINTS = ('a', 'b')

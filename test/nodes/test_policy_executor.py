@@ -16,30 +16,30 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk, Goal, Observation, Window  # noqa: E402
-from dp_ros.errors import BundleError, DataError  # noqa: E402
-from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.nodes.observation_buffer.node import aligned_type  # noqa: E402
-from dp_ros.nodes.policy_executor import chunk_publisher  # noqa: E402
-from dp_ros.nodes.policy_executor import inference as inference_module  # noqa: E402
-from dp_ros.nodes.policy_executor.inference import Prediction  # noqa: E402
-from dp_ros.nodes.policy_executor.inference_settings import check_same_task  # noqa: E402
-from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
-from dp_ros.policy.alignment import stack  # noqa: E402
-from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle  # noqa: E402
-from dp_ros.policy.continuity import Overlap  # noqa: E402
-from dp_ros.policy.goal_inputs import NO_GOAL  # noqa: E402
-from dp_ros.policy.policy import DiffusionPolicy  # noqa: E402
-from dp_ros.ros import garbage  # noqa: E402
-from dp_ros.ros.intra_process import CHUNK, LEDGER, Exchange  # noqa: E402
-from dp_ros.task.spec import GoalPose  # noqa: E402
+from dp_ros.data import Chunk, Goal, Observation, Window
+from dp_ros.errors import BundleError, DataError
+from dp_ros.messages import encoding
+from dp_ros.nodes.policy_executor import chunk_publisher
+from dp_ros.nodes.policy_executor import inference as inference_module
+from dp_ros.nodes.policy_executor.inference import Prediction
+from dp_ros.nodes.policy_executor.inference_settings import check_same_task
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.policy.alignment import stack
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.continuity import Overlap
+from dp_ros.policy.goal_inputs import NO_GOAL
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.ros import garbage
+from dp_ros.ros.intra_process import CHUNK, LEDGER, Exchange
+from dp_ros.ros.topics import aligned_type
+from dp_ros.task.spec import GoalPose
 
 pytestmark = pytest.mark.ros
 
@@ -105,7 +105,7 @@ class Live:
     def inject(self, act: Callable[[Window], None]) -> None:
         self.node._settings = replace(self.node._settings, policy=Policy(self.bundle, act))
 
-    def encoding(self, tick: int) -> dict[str, Any]:
+    def messages(self, tick: int) -> dict[str, Any]:
         stamp = T0 + tick * DT
         x, y = 0.2 + 0.01 * np.sin(tick), 0.3 + 0.002 * tick
         return {

@@ -11,16 +11,16 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from rclpy.client import Client  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile  # noqa: E402
-from rclpy.task import Future  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.task import Future
+from std_msgs.msg import String
 
-from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of  # noqa: E402
-from dp_ros.robot.controller_settings import Expected, compare  # noqa: E402
-from dp_ros.ros.queries import full_name, get_parameters, latched  # noqa: E402
-from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
+from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of
+from dp_ros.robot.controller_settings import Expected, compare
+from dp_ros.ros.queries import full_name, get_parameters, latched
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 pytestmark = pytest.mark.ros
 

@@ -18,15 +18,15 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('mujoco', reason='mujoco is not installed')
 pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 
-from rclpy.context import Context  # noqa: E402
+from rclpy.context import Context
 
-from dp_ros.nodes.observation_buffer.node import ObservationBuffer  # noqa: E402
-from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
-from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator  # noqa: E402
-from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
-from dp_ros.ros.intra_process import Exchange  # noqa: E402
-from test.nodes.graph_uses import Use, Uses, running  # noqa: E402
+from dp_ros.nodes.observation_buffer.node import ObservationBuffer
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.ros.intra_process import Exchange
+from test.nodes.graph_uses import Use, Uses, running
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
 

@@ -10,24 +10,24 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 
-from builtin_interfaces.msg import Duration  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.qos import QoSReliabilityPolicy  # noqa: E402
-from std_srvs.srv import SetBool  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
+from builtin_interfaces.msg import Duration
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import QoSReliabilityPolicy
+from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from dp_ros.nodes.simulated_robot import node as simulated_robot  # noqa: E402
-from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
+from dp_ros.nodes.simulated_robot import node as simulated_robot
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.nodes.simulated_robot.simulated_controller import (
     LOSS,
     PARAMETERS,
     SCALING,
     LossyLink,
     command_of,
-)  # noqa: E402
-from dp_ros.ros.queries import get_parameters  # noqa: E402
-from dp_ros.simulation.controller.spec import ControllerSpec  # noqa: E402
+)
+from dp_ros.ros.queries import get_parameters
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 pytestmark = pytest.mark.ros
 

@@ -9,24 +9,24 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('gym_pusht', reason='gym-pusht is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
-from rosgraph_msgs.msg import Clock  # noqa: E402
-from sensor_msgs.msg import Image, JointState  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.messages import encoding as messages  # noqa: E402
-from dp_ros.motion.trajectory import Trajectory  # noqa: E402
-from dp_ros.nodes.simulated_robot import node as simulated_robot  # noqa: E402
-from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode  # noqa: E402
-from dp_ros.robot.urdf import parse_urdf  # noqa: E402
-from dp_ros.simulation.registry import JOINTS as WORLD_JOINTS  # noqa: E402
-from dp_ros.simulation.worlds.pusht.world import PushTWorld  # noqa: E402
+from dp_ros.messages import encoding as messages
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.simulated_robot import node as simulated_robot
+from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
+from dp_ros.robot.urdf import parse_urdf
+from dp_ros.simulation.registry import JOINTS as WORLD_JOINTS
+from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
 pytestmark = pytest.mark.ros
 

@@ -8,12 +8,12 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
 
-from dp_ros.nodes.policy_executor.node import PolicyExecutor  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch  # noqa: E402
+from dp_ros.nodes.policy_executor.node import PolicyExecutor
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 
 ERROR, WARN = DiagnosticStatus.ERROR, DiagnosticStatus.WARN
 TOPIC = '/observation_buffer/joint_states'

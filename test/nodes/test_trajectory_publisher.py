@@ -10,26 +10,26 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
-from std_msgs.msg import Bool  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk  # noqa: E402
-from dp_ros.errors import DataError  # noqa: E402
-from dp_ros.messages import encoding  # noqa: E402
-from dp_ros.motion.limits import Within, check  # noqa: E402
-from dp_ros.motion.trajectory import Trajectory  # noqa: E402
-from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers import command_topics  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN, CommandTopics  # noqa: E402
-from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher  # noqa: E402
-from dp_ros.ros.callback_errors import CallbackError  # noqa: E402
-from dp_ros.ros.intra_process import BEGUN, CHUNK, Exchange  # noqa: E402
+from dp_ros.data import Chunk
+from dp_ros.errors import DataError
+from dp_ros.messages import encoding
+from dp_ros.motion.limits import Within, check
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
+from dp_ros.nodes.trajectory_publisher.controllers import command_topics
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN, CommandTopics
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.ros.callback_errors import CallbackError
+from dp_ros.ros.intra_process import BEGUN, CHUNK, Exchange
 
 pytestmark = pytest.mark.ros
 

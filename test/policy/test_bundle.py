@@ -17,7 +17,8 @@ from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle, write_bundle
 from dp_ros.policy.bundle.parity import write_parity
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.spec import ImageStream, to_plain
+from dp_ros.task.spec import ImageStream
+from dp_ros.task.yaml_reader import to_plain
 
 
 def alter(folder: Path, *keys: str, **values: object) -> None:

@@ -19,7 +19,8 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.goal_inputs import blank_goal, check_goal_pose
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec, parse, to_plain
+from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
+from dp_ros.task.yaml_reader import parse, to_plain
 from test.nodes.conftest import load_tiny
 
 torch = pytest.importorskip('torch', reason='torch is not installed')

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.motion.limits import JointLimits, Within, check
+from dp_ros.motion.limits import Within, check
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 
 @pytest.mark.parametrize(('velocity', 'acceleration'), [(9.0, 2.0), (0.3, 50.0), (2.0, 20.0)])

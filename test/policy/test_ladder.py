@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
-from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen, Thresholds
-from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.safety.safety_states import Act, Cause, Ladder, Reason, Rung, Seen, Thresholds
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

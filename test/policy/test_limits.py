@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, LimitError
 from dp_ros.motion.extrema import extremes
-from dp_ros.motion.limits import Exceeded, JointLimits, Within, check
+from dp_ros.motion.limits import Exceeded, Within, check, hull
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.limits_file import parse_joint_limits, read_joint_limits
 
 SECOND = 1_000_000_000
@@ -145,7 +146,7 @@ def test_extremes_bound_every_sample_and_are_reached(points, quintic, spacing):
         assert samples.min() >= values.min() - scale
         # Sampling comes close to the true extremes, so they are not larger than they need be.
         assert samples.max() >= values.max() - 0.01 * (1 + np.ptp(values))
-    rough = extremes(trajectory, limits(-100.0, 100.0, 100.0, 1000.0).hull)
+    rough = extremes(trajectory, hull(limits(-100.0, 100.0, 100.0, 1000.0)))
     for name in ('position', 'velocity', 'acceleration', 'jerk'):
         # Where bounds suffice they are bounds, and not far from the extremes that they stand for.
         exact, bound = (np.abs(getattr(f, name)[0]).max() for f in (found, rough))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, Plausibility, slip_allowed
+from dp_ros.robot.joint_limits import JointLimits
 
 MS = 1_000_000
 START = 1000 * 1000 * MS

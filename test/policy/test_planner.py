@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.motion.limits import JointLimits, Within, check
+from dp_ros.motion.limits import Within, check
 from dp_ros.motion.planner import LEAD, Planned, Planner, Refused
 from dp_ros.motion.spline import Ending
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -12,11 +12,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dp_ros.data import Chunk
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.planner import Planned, Planner
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.motion.workspace import Workspace
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.robot.workspace import Workspace
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')
 oracle = importlib.util.module_from_spec(_spec)

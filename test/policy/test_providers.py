@@ -8,10 +8,10 @@ import pytest
 
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
 
-from dp_ros.errors import ConfigError  # noqa: E402
-from dp_ros.paths import locate  # noqa: E402
-from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
-from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
+from dp_ros.errors import ConfigError
+from dp_ros.paths import locate
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import load_bundle
 
 BUNDLE = 'models/pusht_state'
 

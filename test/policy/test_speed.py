@@ -15,7 +15,7 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.task.policy_speed import as_shown, at_speed
+from dp_ros.policy.policy_speed import as_shown, at_speed
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 
 JOINTS = ('a', 'b')

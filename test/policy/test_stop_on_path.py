@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.spline import Ending
 from dp_ros.motion.stops import eased
+from dp_ros.robot.joint_limits import JointLimits
 
 DT, START = 100_000_000, 1_000_000_000_000
 ENDING = Ending(limits=None, least=0.5)

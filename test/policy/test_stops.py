@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.motion.limits import JointLimits, Within, check
+from dp_ros.motion.limits import Within, check
 from dp_ros.motion.planner import Planned, Planner
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.robot.joint_limits import JointLimits
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND

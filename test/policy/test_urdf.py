@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.motion.limits import JointLimits
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf, read_urdf
 
 INF = float('inf')

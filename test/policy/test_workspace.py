@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.kinematics import Chain, Turn
-from dp_ros.robot.workspace import Workspace
 
 SECOND = 1_000_000_000
 JOINTS = ('a', 'b')

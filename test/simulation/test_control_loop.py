@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.simulation.controller.control_loop import run_cycles
 from dp_ros.simulation.controller.controller import JointTrajectoryController, TrajectoryCommand
+from dp_ros.simulation.controller.plant import run_cycles
 
 MS = 1_000_000
 STEP = 10 * MS

@@ -13,8 +13,7 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.simulation.world import Scene, flat_pose
-from dp_ros.simulation.worlds.push_block.arm import ELBOW, Arm, ToolPose
-from dp_ros.simulation.worlds.push_block.layout import BLOCK_HALF, GOAL, POST
+from dp_ros.simulation.worlds.push_block.arm import BLOCK_HALF, ELBOW, GOAL, POST, Arm, ToolPose
 from dp_ros.simulation.worlds.push_block.way import AROUND, way_left
 from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 

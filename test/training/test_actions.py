@@ -14,7 +14,8 @@ from dp_ros.recordings.episodes.actions import action_topic
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episode, wanted_topics
 from dp_ros.recordings.rosbag.reader import Stamped
-from dp_ros.task.spec import ActionSpec, TaskSpec, parse, to_plain
+from dp_ros.task.spec import ActionSpec, TaskSpec
+from dp_ros.task.yaml_reader import parse, to_plain
 from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
 
 TICKS = 6

@@ -164,7 +164,7 @@ def test_a_topic_of_another_type_is_refused(tmp_path: Path, storage: str) -> Non
     write(tmp_path / 'bag', storage, 1)
     with BagReader(tmp_path / 'bag') as bag, pytest.raises(DataError) as caught:
         bag.messages({'/joint_states': [encoding.POSE]})
-    assert f'got type {messages.JOINT_STATE}, allowed {messages.POSE}' in str(caught.value)
+    assert f'got type {encoding.JOINT_STATE}, allowed {encoding.POSE}' in str(caught.value)
 
 
 def test_a_topic_without_messages_is_refused(tmp_path: Path, storage: str) -> None:

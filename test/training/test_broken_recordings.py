@@ -15,7 +15,7 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.recordings.episodes.unreadable import Broken, is_broken
 from dp_ros.recordings.rosbag import reader as bags_module
-from dp_ros.task.spec import to_plain
+from dp_ros.task.yaml_reader import to_plain
 from test.training.bag_maker import TASK, arm, save
 
 NAMES = tuple(f'bag_{number}' for number in range(4))

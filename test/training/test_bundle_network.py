@@ -13,13 +13,14 @@ import torch
 from accelerate import Accelerator
 
 from dp_ros.errors import BundleError, ConfigError
-from dp_ros.networks.level import LevelEmbedding
+from dp_ros.networks.mlp import LevelEmbedding
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.spec import GoalPose, ImageStream, JointStream, to_plain
+from dp_ros.task.spec import GoalPose, ImageStream, JointStream
+from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.export.export import export_network, export_run
 from dp_ros.training.init_from import load_start
 from dp_ros.training.learner import Learner

@@ -14,7 +14,7 @@ from dp_ros.cli.main import main
 from dp_ros.data import Window
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.evaluation import learn_critic as critic_command
-from dp_ros.evaluation.critic_episodes import Decisions, ExploringPolicy, nearness, rollouts, trained_mirror
+from dp_ros.evaluation.critic_episodes import ExploringPolicy, nearness, rollouts, trained_mirror
 from dp_ros.evaluation.learn_critic import CriticSettings, run_critic
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.networks.critic import PESSIMISM, Critic, CriticInputs
@@ -25,7 +25,7 @@ from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.critic import fit as critic_fit
 from dp_ros.training.critic.bundle import write_with_critic
-from dp_ros.training.critic.experience import Experience, find_projection
+from dp_ros.training.critic.experience import Decisions, Experience, find_projection
 from dp_ros.training.critic.fit import fit_critic, round_to_half, where_joints_are
 from dp_ros.training.export.export import export_run
 from test.tiny_bundle import NORMALIZER, TASK, tiny_networks, write_tiny_bundle

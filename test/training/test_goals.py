@@ -14,7 +14,7 @@ from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.evaluation.world_goal import world_goal
+from dp_ros.evaluation.world_planner import world_goal
 from dp_ros.messages import encoding
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings

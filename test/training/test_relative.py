@@ -15,7 +15,8 @@ from dp_ros.policy.continuity import overlap_with
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec, parse, to_plain
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
+from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.export.export import export_run
 from dp_ros.training.settings import ObjectiveSettings
 from dp_ros.training.trainer import Trainer

@@ -11,7 +11,8 @@ import torch
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec, to_plain
+from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
+from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings
 from dp_ros.training.trainer import Trainer

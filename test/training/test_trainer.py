@@ -15,6 +15,7 @@ from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, ConfigError, DataError
+from dp_ros.evaluation.rollouts import rollouts_of
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
@@ -200,7 +201,7 @@ def test_regression_is_trained_and_run_by_the_same_code(tmp_path, passes):
     np.testing.assert_allclose(first[:8], made.actions[9:17], atol=0.2)
 
 
-def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypatch):
+def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path):
     scores = iter([(0.5, 0.1), (0.9, 0.2), (0.7, 0.9)])
     networks = []
 
@@ -209,10 +210,8 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
         score, success = next(scores)
         return {'mean_score': score, 'success_rate': success}
 
-    monkeypatch.setattr('dp_ros.evaluation.rollouts.roll_out', roll_out)
-    monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=4))
-    Trainer(settings, episodes(), tmp_path / 'run').run()
+    Trainer(settings, episodes(), tmp_path / 'run', roll_out=roll_out).run()
     _, network, _, record = load_network(tmp_path / 'run')
     assert record['step'] == 8 and record['rollouts'] == {'mean_score': 0.9, 'success_rate': 0.2}
     assert same(network.state_dict(), networks[1])
@@ -221,11 +220,10 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path, monkeypa
     assert export_run(tmp_path / 'run', tmp_path / 'bundle').provenance['step'] == 8
 
 
-def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path, monkeypatch):
-    monkeypatch.setattr('dp_ros.evaluation.rollouts.roll_out', lambda *_: {'mean_score': 0.0, 'success_rate': 0.0})
-    monkeypatch.setattr('dp_ros.training.trainer.check_world', lambda *_: None)
+def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path):
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht', every=3))
-    Trainer(settings, episodes(), tmp_path / 'run').run()
+    played = {'mean_score': 0.0, 'success_rate': 0.0}
+    Trainer(settings, episodes(), tmp_path / 'run', roll_out=lambda *_: played).run()
     assert same(load_network(tmp_path / 'run', 'last')[1].state_dict(), weights(uninterrupted))
 
 
@@ -324,6 +322,8 @@ def _stop_after(step):
 def test_rollouts_in_a_world_with_another_robot_are_refused_before_training(tmp_path):
     settings = dataclasses.replace(SETTINGS, rollouts=RolloutSettings(world='pusht'))
     with pytest.raises(ConfigError, match='training of tiny does not fit the world pusht: joints: got a, b'):
+        rollouts_of(settings)
+    with pytest.raises(ConfigError, match=r"rollouts.world: got 'pusht' and no function that plays episodes"):
         Trainer(settings, episodes(), tmp_path / 'run')
 
 

@@ -19,8 +19,8 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Overlap, ensembled, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy_speed import at_speed
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.task.policy_speed import at_speed
 from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective, chunk_velocities
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings

@@ -18,7 +18,7 @@ from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.task.spec import parse
+from dp_ros.task.yaml_reader import parse
 from dp_ros.training.export.export import export_network
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.run_folder import make_network

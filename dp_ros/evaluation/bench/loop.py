@@ -18,9 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.recordings.episodes.episode import Episode
+from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.windows import window_indices
 
 
 class SampleDataset(Dataset[dict[str, Tensor]]):

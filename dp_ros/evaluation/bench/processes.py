@@ -19,8 +19,8 @@ from pathlib import Path
 import yaml
 
 from dp_ros.errors import ConfigError
-from dp_ros.task.spec import read_yaml, to_plain
-from dp_ros.training.first_process import is_first_process
+from dp_ros.task.yaml_reader import read_yaml, to_plain
+from dp_ros.training.distributed import is_first_process
 from dp_ros.training.random_streams import batches
 from dp_ros.training.settings import TrainSettings
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.motion.limits import Exceeded, JointLimits
+from dp_ros.motion.limits import Exceeded
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Refused
 from dp_ros.motion.safety.measured_states import MeasuredState, extrapolated
 from dp_ros.motion.spline import TAIL_EFFORT, Ending
 from dp_ros.motion.steps import Excess, clamped
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.robot.workspace import Workspace
+from dp_ros.motion.workspace import Workspace
+from dp_ros.robot.joint_limits import JointLimits
 
 UNLIMITED = 0.5
 """How long the way to a point takes where nothing is limited [s]."""

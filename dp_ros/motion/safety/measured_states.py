@@ -13,8 +13,8 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import check_finite, check_shape
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.steps import FARTHEST, beside
+from dp_ros.robot.joint_limits import JointLimits
 
 KEPT = 600_000_000
 """For how long joint states are remembered [ns]."""

@@ -10,13 +10,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from dp_ros.data import Observation
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
@@ -26,51 +24,19 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     declare_streams,
     make_strictness,
 )
-from dp_ros.paths import locate
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.ros import garbage
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.ros.parameters import Param
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.ros.realtime import CpuLatency, take_priority
-from dp_ros.task.policy_speed import FASTEST, SLOWEST, at_speed
-from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
+from dp_ros.ros.topics import aligned_type, below_namespace, message_type
+from dp_ros.task.spec import ImageStream, Stream, TaskSpec
 
-BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
-POLICY_SPEED = Param(
-    name='policy_speed', default=1.0, low=SLOWEST, high=FASTEST,
-    description='How many times as fast as it was shown the policy is played; the same for all three nodes.',
-)  # fmt: skip
 STATUS = 'observations'
 CATCH_UP = 10  # ticks; further behind than this, ticks are given up
-
-
-def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:
-    """Load the bundle that a parameter names, at the node's speed: a path, or a shipped one as models/pusht_state."""
-    bundle = node.value(parameter)
-    if not bundle:
-        raise ConfigError(f"{parameter}: got '', allowed the path of a bundle folder")
-    return at_speed(load_bundle(locate(bundle)), node.value(POLICY_SPEED.name))
-
-
-def below_namespace(topic: str) -> str:
-    """Return a bundle's topic as a relative one, so that a robot in a namespace finds its own."""
-    return topic.lstrip('/')
-
-
-def message_type(stream: Stream) -> type:
-    """Return the ROS message type that a stream arrives in."""
-    if isinstance(stream, ImageStream):
-        return CompressedImage if stream.compressed else Image
-    return JointState if isinstance(stream, JointStream) else PoseStamped
-
-
-def aligned_type(stream: Stream) -> type:
-    """Return the ROS message type of a stream's aligned observations; images come decoded."""
-    return Image if isinstance(stream, ImageStream) else message_type(stream)
 
 
 class ObservationBuffer(ManagedNode):

@@ -9,12 +9,12 @@ from typing import Any, get_args
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError
-from dp_ros.nodes.observation_buffer.node import BUNDLE, POLICY_SPEED
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity, check_start
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.parameters import Param
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.task.goals import GoalSpec

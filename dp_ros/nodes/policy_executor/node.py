@@ -11,7 +11,6 @@ import numpy as np
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
-from dp_ros.nodes.observation_buffer.node import aligned_type, read_bundle
 from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
 from dp_ros.nodes.policy_executor.inference import Inference
@@ -22,10 +21,12 @@ from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
+from dp_ros.ros.topics import aligned_type
 from dp_ros.task.spec import ImageStream, Stream
 
 STATUS = 'inference'

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import Bool
 
-from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.safety.safety_states import Cause, Reason
 from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 

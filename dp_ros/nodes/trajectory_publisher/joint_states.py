@@ -17,9 +17,9 @@ from sensor_msgs.msg import JointState
 
 from dp_ros.errors import DataError, DpRosError
 from dp_ros.messages import encoding
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.safety.measured_states import MeasuredState, Plausibility
-from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.diagnostics import OK, WARN, Diagnostics
 from dp_ros.task.spec import JointStream
 

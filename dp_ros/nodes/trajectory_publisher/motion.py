@@ -16,8 +16,7 @@ from dp_ros.data import Chunk
 from dp_ros.motion.outcome import Planned, Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
-from dp_ros.motion.safety.rungs import Act, Cause, Reason, Rung, Seen
-from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.safety.safety_states import Act, Cause, Ladder, Reason, Rung, Seen
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, Sender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around, CommandTopics

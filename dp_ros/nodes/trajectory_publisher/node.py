@@ -1,8 +1,8 @@
 """Chunks and joint states in, the trajectory that the controller gets out; or a stop, with its reason.
 
-The plan, the splicing and the limits are `dp_ros.motion.planner`'s, when to stop is `dp_ros.motion.safety.safety_states`'s, and
-`dp_ros.nodes.trajectory_publisher.motion` joins the two. Should this node die, the trajectory that was sent last ends at rest and the
-controller holds: the length of its tail is the dead-man's switch.
+`dp_ros.motion.planner` plans, splices and limits, `dp_ros.motion.safety.safety_states` decides when to stop, and
+`dp_ros.nodes.trajectory_publisher.motion` joins the two. Should this node die, the trajectory that was sent last ends
+at rest and the controller holds: the length of its tail is the dead-man's switch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ from dp_ros.messages import encoding
 from dp_ros.motion.outcome import Planned, Refused
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
-from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.safety.safety_states import Cause, Reason
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.observation_buffer.node import read_bundle
 from dp_ros.nodes.trajectory_publisher import safety_report
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
-from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
-from dp_ros.nodes.trajectory_publisher.controllers.source_watch import SourceWatch
+from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, SourceWatch
 from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.trajectory_publisher.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
@@ -58,6 +56,7 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
 from dp_ros.policy.bundle.compatibility import check_fits
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros import garbage
+from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
 from dp_ros.ros.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.limits import JointLimits
 from dp_ros.motion.options import KEPT_BEYOND
 from dp_ros.motion.outputs import Output, check_outputs
 from dp_ros.motion.planner import Planner
-from dp_ros.nodes.observation_buffer.node import BUNDLE, POLICY_SPEED, below_namespace
+from dp_ros.motion.workspace import AXES, Workspace
 from dp_ros.nodes.trajectory_publisher.robot_description import PARAMETERS as ROBOT_PARAMETERS
 from dp_ros.nodes.trajectory_publisher.robot_description import read_robot as read_robot
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.limits_file import read_joint_limits
 from dp_ros.robot.model import RobotModel
-from dp_ros.robot.workspace import AXES, Workspace
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import Param, overrides
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
+from dp_ros.ros.topics import below_namespace
 
 INFINITE = float('inf')
 PARAMETERS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dp_ros.motion.safety.rungs import Cause, Rung
+from dp_ros.motion.safety.safety_states import Cause, Rung
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.motion import Motion

@@ -6,11 +6,10 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.limits import JointLimits
-from dp_ros.motion.safety.rungs import Thresholds
-from dp_ros.motion.safety.safety_states import Ladder
+from dp_ros.motion.safety.safety_states import Ladder, Thresholds
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore, latch_file
 from dp_ros.nodes.trajectory_publisher.local_reset import COMMAND, ResetSocket, socket_path
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import Param, overrides
 from dp_ros.task.spec import TaskSpec

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Run the networks of a bundle, by ONNX Runtime or TorchScript."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from dp_ros.diffusion.schedule import check_choice
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_choice, listed
 
 ProviderName = Literal['cpu', 'openvino', 'cuda', 'tensorrt']
 PROVIDERS: Mapping[str, str] = {

@@ -14,8 +14,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from dp_ros.diffusion.schedule import check_choice
-from dp_ros.errors import BundleError, ConfigError, listed, one_line
+from dp_ros.errors import BundleError, ConfigError, check_choice, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
 from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle

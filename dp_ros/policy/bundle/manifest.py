@@ -7,16 +7,16 @@
                       it is left out; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
                       output ``prediction`` (B, P, A), with joint_velocities (B, P, 2 A)
-    critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `dp_ros.policy.bundle.parity.state_of`, and
-                      normalized ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
+    critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
+                      ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
 
 Nothing in it is a pickle. Only files that the manifest lists are read, each against its SHA-256; they lie in the folder
-themselves, and an ONNX file holds its own weights (see `dp_ros.policy.backends.onnx_check`). TorchScript is a program: of a
-bundle from somebody else run the ONNX files.
+themselves, and an ONNX file holds its own weights (see `dp_ros.policy.backends.onnx_check`). TorchScript is a
+program: of a bundle from somebody else run the ONNX files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from dp_ros.policy.bundle.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.task.spec import GoalPose, ImageStream, TaskSpec, parse, to_plain
+from dp_ros.task.spec import GoalPose, ImageStream, TaskSpec
+from dp_ros.task.yaml_reader import parse, to_plain
 
 SCHEMA_VERSION = 1
 MOST_NETWORK = 2**31 - 1

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Read the datasets of other projects, and write them."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Cut recordings into episodes, align them, and keep them."""

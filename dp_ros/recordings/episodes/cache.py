@@ -28,7 +28,8 @@ from dp_ros.recordings.episodes.goals import episode_names, picture_names
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken, is_broken
 from dp_ros.recordings.rosbag.reader import find_bags, folder_beside
-from dp_ros.task.spec import TaskSpec, to_plain
+from dp_ros.task.spec import TaskSpec
+from dp_ros.task.yaml_reader import to_plain
 
 # Goes up when the same files are read otherwise: since 2 clocks that were set back are refused, since 3 holes in JPEGs.
 _FORMAT = 3

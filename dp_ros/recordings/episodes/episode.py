@@ -141,3 +141,12 @@ def read_episodes(
             episodes = read_episode(bag, task, cut=cut)
         yield from episodes
     broken.check(len(bags))
+
+
+def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length``."""
+    count = max(1, length - task.pred_horizon + task.exec_horizon)
+    newest = np.arange(min(count, length))[:, None]
+    observed = newest + np.arange(1 - task.obs_horizon, 1)
+    acted = newest + np.arange(task.pred_horizon)
+    return observed.clip(0, length - 1), acted.clip(0, length - 1)

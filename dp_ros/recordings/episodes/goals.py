@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dp_ros.messages.encoding import decode
 from dp_ros.policy.language import embed
@@ -39,39 +37,6 @@ class GoalTrack:
 def goal_value(spec: GoalSpec, message: Any) -> np.ndarray:
     """Return what a goal's message holds: (C,) float64, (H, W, 3) uint8, or an instruction's embedding."""
     return embed(message.data) if isinstance(spec, Instruction) else decode(spec.as_stream, message)
-
-
-class GoalColumns:
-    """The goals of all windows of some episodes.
-
-    Parameters
-    ----------
-    task
-        Its goals.
-    columns
-        By stream and by recorded goal, all steps of all episodes one after the other.
-    ends
-        For each window, the last step of its episode.
-
-    """
-
-    def __init__(self, task: TaskSpec, columns: Mapping[str, Any], ends: Tensor) -> None:
-        self._goals, self._columns, self._ends = task.goals, columns, ends
-
-    def batch(self, windows: Tensor, newest: Tensor) -> list[tuple[Any, Tensor]]:
-        """Return, for each goal, its column and the steps in it, for windows that end at the steps ``newest``."""
-        return [(self._columns[source_of(g)], self._steps(g, windows, newest)) for g in self._goals]
-
-    def _steps(self, goal: GoalSpec, windows: Tensor, newest: Tensor) -> Tensor:
-        if goal.source == 'topic':
-            return newest
-        ends = self._ends[windows]
-        if isinstance(goal, Instruction) or goal.hindsight == 'last':
-            return ends
-        # A function of the windows asked for, and so of (seed, step): a resumed run draws the same.
-        seed = int((windows * torch.arange(1, len(windows) + 1)).sum())
-        drawn = torch.rand(len(windows), generator=torch.Generator().manual_seed(seed))
-        return torch.minimum(newest + 1 + (drawn * (ends - newest)).to(torch.int64), ends)
 
 
 def source_of(goal: GoalSpec) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from dp_ros.diffusion.schedule import check_choice
-from dp_ros.errors import DataError
-from dp_ros.training.first_process import is_first_process
+from dp_ros.errors import DataError, check_choice
 
 BrokenRecordings = Literal['refuse', 'skip']
 SHOWN = 3  # reasons, where nothing is left
@@ -38,6 +36,8 @@ class Broken:
     ----------
     recordings
         ``refuse`` raises the first one's error, ``skip`` goes on without each.
+    report
+        Gets a line about each that is left out.
 
     Attributes
     ----------
@@ -46,8 +46,9 @@ class Broken:
 
     """
 
-    def __init__(self, recordings: BrokenRecordings = 'refuse') -> None:
+    def __init__(self, recordings: BrokenRecordings = 'refuse', report: Callable[[str], object] = tqdm.write) -> None:
         check_choice('broken_recordings', recordings, get_args(BrokenRecordings))
+        self._report = report
         self._refuse = recordings == 'refuse'
         self.skipped: dict[str, str] = {}
 
@@ -60,8 +61,7 @@ class Broken:
             if self._refuse or not is_broken(error):
                 raise
             self.skipped[str(path)] = str(error)
-            if is_first_process():
-                tqdm.write(f'skipped: {error}')
+            self._report(f'skipped: {error}')
 
     def check(self, found: int) -> None:
         """Raise DataError if none of the ``found`` recordings could be read."""

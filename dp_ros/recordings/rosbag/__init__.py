@@ -1,1 +1,1 @@
-"""TODO."""
+"""Read and write rosbag2 recordings, within bounds."""

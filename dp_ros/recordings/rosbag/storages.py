@@ -1,7 +1,7 @@
 """The two kinds of file that rosbag2 stores recordings in, mcap and sqlite3, under one roof.
 
-Definitions of message types are not needed here (see `dp_ros.recordings.rosbag.reader`), and are not looked at: of a type that it
-lacks, rosbag2 writes the definition's encoding as 'unknown' or as nothing at all.
+Definitions of message types are not needed here (see `dp_ros.recordings.rosbag.reader`), and are not looked at: of a
+type that it lacks, rosbag2 writes the definition's encoding as 'unknown' or as nothing at all.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, check_shape
+from dp_ros.simulation.controller.controller import JointTrajectoryController
 
 
 class LaggingPlant:
@@ -54,3 +56,20 @@ class LaggingPlant:
             self._stages[1] = goal + (before[1] - goal + drift) * left
         self.velocities = (self._stages[-1] - self.positions) / duration
         self.positions = self._stages[-1].copy()
+
+
+def run_cycles(
+    controller: JointTrajectoryController, begin: int, end: int, positions: np.ndarray, velocities: np.ndarray
+) -> np.ndarray:
+    """Run the cycles due from ``begin`` to before ``end`` [ns]; return the set point (A,) for that time.
+
+    Cycles fall on whole multiples of the controller's period. ``positions`` and ``velocities`` (A,) are measured at
+    ``begin``, and carried on from there: the physics stands still meanwhile. The physics takes one set point, the last
+    cycle's; where that cycle ends with the step, this is what is due at the step's end.
+    """
+    period = controller.period
+    set_point = controller.set_point
+    for now in range(-(-begin // period) * period, end, period):
+        measured = positions + velocities * ((now - begin) / NANOSECONDS)
+        set_point = controller.update(now, measured, velocities)
+    return set_point

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The worlds, a folder each."""

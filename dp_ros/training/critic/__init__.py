@@ -1,1 +1,1 @@
-"""TODO."""
+"""Learn a critic from what a policy did and what came of it."""

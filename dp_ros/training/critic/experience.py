@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.evaluation.critic_episodes import Decisions
-
 ENOUGH = 2000
 """Decisions from which the components are found."""
 SMALLEST = 1e-4
@@ -109,3 +107,39 @@ class Experience:
         arrays = [torch.from_numpy(np.concatenate(column)) for column in zip(*self._rows, strict=True)]
         names = [f.name for f in fields(Rows)]
         return projection, Rows(**dict(zip(names, arrays, strict=True)))
+
+
+Decision = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decisions:
+    """What was decided in one episode, chunk by chunk: N of them.
+
+    Attributes
+    ----------
+    taken
+        Arrays as in `Decision`, each with N in front.
+    near
+        How near the task came to success until the chunk after the next was decided, 0 to 1, (N,) float32.
+    success
+        Whether the episode ended in success.
+    mirrored
+        `taken` as it would have been in the mirror that the policy was trained with, if there was one.
+
+    """
+
+    taken: Decision
+    near: np.ndarray
+    success: bool
+    mirrored: Decision | None = None
+
+    def worth(self, discount: float) -> np.ndarray:
+        """Return ``discount`` to the power of the chunks that still came until success, or 0, each (N,) float32."""
+        left = np.arange(len(self.near))[::-1]
+        return (discount**left if self.success else np.zeros(len(left))).astype(np.float32)
+
+    def known(self, unknown: int) -> np.ndarray:
+        """Return whose outcome is known, (N,) bool: had there been more time, the last ones might have succeeded."""
+        left = np.arange(len(self.near))[::-1]
+        return np.full(len(left), True) if self.success else left >= unknown

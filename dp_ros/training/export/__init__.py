@@ -1,1 +1,1 @@
-"""TODO."""
+"""Write a trained network as a bundle, in floats or in int8."""

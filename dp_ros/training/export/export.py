@@ -29,7 +29,7 @@ from dp_ros.policy.bundle.manifest import (
 )
 from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.spec import to_plain
+from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
 from dp_ros.training.run_folder import is_bundle, load_network

@@ -14,7 +14,7 @@ from typing import Any
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.motion.outputs import Output, split
-from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.safety.safety_states import Cause, Reason
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.controllers.check import ControllerCheck
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of

@@ -5,12 +5,14 @@ A node that was killed stays in the graph until its lease ends, some 20 s; one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from dp_ros.motion.safety.rungs import Cause, Reason
+from dp_ros.motion.safety.safety_states import Cause, Reason
 
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the middleware calls a node that it has not heard of yet
 NAMELESS = 2_000_000_000  # [ns] after which someone without a name is none of ROS's
@@ -115,3 +117,39 @@ class SingleSource:
 def first_fault(sources: Iterable[SingleSource]) -> str:
     """Return the first fault of several sources, or ''."""
     return next((str(fault) for source in sources if (fault := source.fault())), '')
+
+
+UNSUPPORTED = 2**64 - 1  # what some middleware gives for a number
+HEARD = 20  # messages that are looked back on
+
+
+class SourceWatch:
+    """Tell the messages of several publishers from those of one by their sequence numbers.
+
+    A number that is not above the last comes from another publisher: once where a publisher was restarted, again and
+    again where two speak.
+
+    Parameters
+    ----------
+    most
+        Steps back among the last messages that are no second publisher.
+
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._last = -1
+        self._steps: deque[bool] = deque(maxlen=HEARD)
+
+    def heard(self, info: Mapping[str, Any]) -> None:
+        """Take the information that came with a message."""
+        number = info.get('publication_sequence_number')
+        if number is None or not 0 < number < UNSUPPORTED:
+            return
+        self._steps.append(number <= self._last)
+        self._last = number
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one publisher has spoken lately."""
+        return sum(self._steps) > self._most

@@ -89,3 +89,11 @@ class Arm:
         rows = np.vstack([self._jacobian[:, self.columns], np.eye(len(JOINTS))[2]])
         step: np.ndarray = np.linalg.solve(rows.T @ rows + DAMPING**2 * np.eye(len(JOINTS)), rows.T @ error)
         return step
+
+
+BLOCK = 'block'  # its name
+BLOCK_HALF = 0.0275  # half of its edge
+START = (0.42, 0.0)  # of the block, in the middle of all starts
+POST = (0.575, 0.0)
+GOAL = (0.73, 0.0)
+HOME = (0.320, 0.0)  # of the tool, in the middle of all starts
