@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.cli import compare, datasets, learn, measure, operate
+from dp_ros.cli import compare, learn, measure, operate
+from dp_ros.cli import learn as datasets
 from dp_ros.errors import DpRosError, one_line
 
 

@@ -21,7 +21,7 @@ from dp_ros.evaluation.scores import percentiles
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.ros.topics import below_namespace
+from dp_ros.ros.bundles import below_namespace
 from dp_ros.tools.client import Session
 
 SAMPLE = 1_000_000  # [ns]

@@ -18,7 +18,7 @@ from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.ros.topics import aligned_type
+from dp_ros.ros.bundles import aligned_type
 from dp_ros.simulation.registry import check_world
 from dp_ros.task.spec import ImageStream
 from dp_ros.tools.client import Session

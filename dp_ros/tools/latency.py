@@ -30,7 +30,7 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EvaluationSettings, percentiles
 from dp_ros.messages.decoding import header_stamp
-from dp_ros.ros.topics import below_namespace, message_type
+from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.task.spec import Stream, TaskSpec
 from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import RosRunner, running

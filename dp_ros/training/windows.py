@@ -20,7 +20,7 @@ from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
-from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals
+from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
 

@@ -22,7 +22,7 @@ from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer
 from dp_ros.recordings.episodes.episode import read_episode, wanted_topics
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.ros.topics import message_type
+from dp_ros.ros.bundles import message_type
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 pytestmark = pytest.mark.ros

@@ -37,8 +37,8 @@ from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.ros import garbage
+from dp_ros.ros.bundles import aligned_type
 from dp_ros.ros.intra_process import CHUNK, LEDGER, Exchange
-from dp_ros.ros.topics import aligned_type
 from dp_ros.task.spec import GoalPose
 
 pytestmark = pytest.mark.ros

@@ -13,9 +13,9 @@ import torch
 from dp_ros.cli.main import main
 from dp_ros.data import Window
 from dp_ros.errors import BundleError, ConfigError, DataError
-from dp_ros.evaluation import learn_critic as critic_command
-from dp_ros.evaluation.critic_episodes import ExploringPolicy, nearness, rollouts, trained_mirror
-from dp_ros.evaluation.learn_critic import CriticSettings, run_critic
+from dp_ros.evaluation.critic import learn as critic_command
+from dp_ros.evaluation.critic.episodes import ExploringPolicy, nearness, rollouts, trained_mirror
+from dp_ros.evaluation.critic.learn import CriticSettings, run_critic
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.networks.critic import PESSIMISM, Critic, CriticInputs
 from dp_ros.policy.backends.sessions import open_backend

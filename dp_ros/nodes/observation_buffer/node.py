@@ -26,13 +26,12 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.ros import garbage
-from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, read_bundle
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.ros.realtime import CpuLatency, take_priority
-from dp_ros.ros.topics import aligned_type, below_namespace, message_type
 from dp_ros.task.spec import ImageStream, Stream, TaskSpec
 
 STATUS = 'observations'

@@ -14,8 +14,8 @@ from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import decode, type_of
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.goal_inputs import check_goal_pose, missing_goals
+from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode
-from dp_ros.ros.topics import below_namespace, message_type
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, Instruction
 

@@ -21,12 +21,11 @@ from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.ros.bundles import read_bundle
+from dp_ros.ros.bundles import aligned_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
-from dp_ros.ros.topics import aligned_type
 from dp_ros.task.spec import ImageStream, Stream
 
 STATUS = 'inference'

@@ -15,11 +15,10 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.limits_file import read_joint_limits
 from dp_ros.robot.model import RobotModel
-from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, below_namespace
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import Param, overrides
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
-from dp_ros.ros.topics import below_namespace
 
 INFINITE = float('inf')
 PARAMETERS = [

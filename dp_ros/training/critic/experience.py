@@ -48,7 +48,7 @@ class Rows:
     low
         What the encoder said, projected, (N, C).
     state, actions
-        As in `dp_ros.evaluation.critic_episodes.Decision`, (N, S) and (N, P, A).
+        As in `dp_ros.evaluation.critic.episodes.Decision`, (N, S) and (N, P, A).
     worth, near
         What came of it, (N,): see `Decisions`.
     episode

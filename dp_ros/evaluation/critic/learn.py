@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.critic_episodes import rollouts
+from dp_ros.evaluation.critic.episodes import rollouts
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
