@@ -37,7 +37,7 @@ from dp_ros.training.run_folder import (
     open_run,
     trained_folder,
 )
-from dp_ros.training.run_log import RunLog, check_wandb
+from dp_ros.training.run_log import RunLog
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.symmetry import with_mirrored
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
@@ -86,7 +86,6 @@ class Trainer:
         skipped: Mapping[str, str] | None = None,
     ) -> None:
         self._skipped = dict(skipped or {})
-        check_wandb(settings)
         self.accelerator = start_processes(settings)
         if settings.rollouts.world:
             check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')

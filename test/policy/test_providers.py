@@ -13,7 +13,7 @@ from dp_ros.paths import locate  # noqa: E402
 from dp_ros.policy.backends.sessions import open_backend  # noqa: E402
 from dp_ros.policy.bundle.manifest import load_bundle  # noqa: E402
 
-BUNDLE = 'models/pusht_state'
+BUNDLE = 'models/pusht_mirror'
 
 
 class Session:
