@@ -52,6 +52,7 @@ EXTRAS = {
         'diffusers==0.42.1',  # the training noise schedule
         'accelerate==1.15.0',  # one process or several, on CPUs or GPUs
         'onnx==1.23.2',  # export
+        'safetensors==0.8.0',  # weights in a bundle, to be trained further
         'onnxscript==0.7.2',  # torch's exporter to ONNX needs it
         'rosbags==0.11.9',  # rosbag2 without ROS
         'lz4==4.4.5',  # recordings compressed with it, unpacked within bounds

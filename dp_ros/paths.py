@@ -37,7 +37,7 @@ def share_folder(package: Path | None = None) -> Path:
 
 
 def locate(path: Path | str) -> Path:
-    """Return ``path`` if it exists, otherwise the shipped file or folder of that name, as in ``models/pusht_state``."""
+    """Return ``path`` if it exists, otherwise the shipped file or folder of that name, as ``models/pusht_mirror``."""
     given = Path(path).expanduser()
     if given.exists():
         return given

@@ -6,8 +6,6 @@ takes finite differences as a drive would see them. Times are seconds from an or
 - Jazzy (4.42): a new message replaces the old trajectory whole. The first point not yet due: a bridge from the start
   state, which is the measured one or, with `interpolate_from_desired_state`, the last command with the time at which
   it was given. The first point due: no bridge.
-- `allow_trajectory_replacement` (6.8 and later): the old trajectory is kept until the stamp of the new message, a stamp
-  that is past counts as now. The points of both are joined behind a bridge from the start state.
 - Each cycle commands the state one period ahead. Behind the last point, that is held.
 - A message with a stamp below 0 ends the process, also while the controller is inactive: `Died`.
 - Inactive, it forgets every message, and the hardware keeps the last command. Activated, it holds that command, or with
@@ -91,9 +89,9 @@ def _falling(k: int, order: int) -> float:
 class ControllerOracle:
     """See the module's text. ``rate`` [Hz]; ``start`` (A,) is held at first."""
 
-    def __init__(self, joints, rate, start, *, from_desired=False, replacement=False):
+    def __init__(self, joints, rate, start, *, from_desired=False):
         self.joints, self.period = tuple(joints), 1.0 / rate
-        self.from_desired, self.replacement = from_desired, replacement
+        self.from_desired = from_desired
         self.points: list[Point] = []
         self.holding = np.array(start, dtype=float)
         self.waiting: Message | None = None
@@ -162,10 +160,6 @@ class ControllerOracle:
     def _take(self, message, now, measured, speeds):
         order = [message.joints.index(joint) for joint in self.joints]
         start = message.stamp if message.stamp else now
-        old = self.points
-        splice = self.replacement and len(old) > 1
-        if splice:
-            start = max(message.stamp, now)
         new = [
             Point(
                 start + point.time,
@@ -175,17 +169,6 @@ class ControllerOracle:
             )
             for point in message.points
         ]
-        if splice:
-            kept = [point for point in old if now < point.time < start]
-            if new[0].time > start:
-                # The old trajectory's own state, with what its points carry.
-                place, speed, bend = self.state(start)
-                like = old[-1]
-                kept.append(
-                    Point(start, place, None if like.velocities is None else speed,
-                          None if like.accelerations is None else bend)
-                )  # fmt: skip
-            new = kept + new
         before = Point(now, np.array(measured), np.array(speeds))
         if self.from_desired:
             before = self.last or Point(now, self.holding, np.zeros(len(self.joints)))

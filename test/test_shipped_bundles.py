@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dp_ros.cli.arguments import WORLDS
 from dp_ros.cli.operate import SHOWN
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
-from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.bundle.manifest import WEIGHTS, load_bundle
 from dp_ros.simulation.registry import check_world
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
@@ -25,7 +26,25 @@ def test_there_is_a_bundle_for_each_demo(world: str) -> None:
 def test_a_shipped_bundle_is_whole_and_small(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.name == folder.name
-    assert sum(bundle.path(f).stat().st_size for f in bundle.files) <= 10_000_000
+    sizes = {f: bundle.path(f).stat().st_size for f in bundle.files}
+    weights = sizes.pop(WEIGHTS, 0)
+    assert sum(sizes.values()) <= 10_000_000, 'what a robot reads'
+    assert weights <= 11_000_000
+
+
+@pytest.mark.parametrize('folder', [f for f in BUNDLES if (f / WEIGHTS).exists()], ids=lambda p: p.name)
+def test_a_shipped_bundle_with_weights_can_be_trained_further(folder: Path) -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    import torch
+
+    from dp_ros.networks.prepared import PreparedNetwork
+    from dp_ros.training.run_folder import load_network
+
+    settings, network, _, _ = load_network(folder)
+    parity = load_bundle(folder).parity()
+    prepared = PreparedNetwork(network, levels=settings.objective.diffusion_steps, pred_horizon=16)
+    inputs = [torch.from_numpy(values) for values in parity.inputs.values()]
+    np.testing.assert_allclose(prepared.encoder(*inputs).detach(), parity.cond, atol=1e-6)
 
 
 def test_the_pusht_policy_solves_the_benchmark() -> None:
@@ -33,6 +52,6 @@ def test_the_pusht_policy_solves_the_benchmark() -> None:
     pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
     from dp_ros.evaluation.episodes import evaluate_direct
 
-    summary = evaluate_direct(EvaluationSettings(bundle=share_folder() / 'models/pusht_state', episodes=10))
+    summary = evaluate_direct(EvaluationSettings(bundle=share_folder() / 'models/pusht_mirror', episodes=10))
     assert isinstance(summary['mean_score'], float)
     assert summary['mean_score'] > 0.85

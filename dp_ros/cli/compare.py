@@ -69,7 +69,7 @@ def add_delays(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Score the ways to go on from one chunk to the next under delays, on the same seeds.'
     parser = command(commands, 'delays', _delays, text)
-    bundle_arguments(parser, 'models/pusht_state')
+    bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--ways', nargs='+', default=None,
                         choices=['none', 'blend', 'rtc', 'rtc+blend', 'prefix', 'prefix+blend', 'ensemble',
                                  'ensemble+blend'],
@@ -105,7 +105,7 @@ def add_denoise(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Draw chunks as they come out of noise, a panel for each sampler: a GIF.'
     parser = command(commands, 'denoise', _denoise, text)
-    bundle_arguments(parser, 'models/pusht_state')
+    bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--panels', nargs='+', default=None, metavar='SAMPLER:STEPS',
                         help='as ddpm:100 ddim:10; without it, both where the bundle can, else its own')  # fmt: skip
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the episode')

@@ -210,36 +210,6 @@ def _critic(options: argparse.Namespace) -> int:
     return run_critic(CriticSettings(**chosen, **bundle_and_world(options)), print)
 
 
-def add_bench_train(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Measure a training step beside a plain loop, on the same network, batch and machine.'
-    parser = command(commands, 'bench-train', _bench_train, text)
-    parser.add_argument('--config', default='config/train/pusht_state.yaml', help='training configuration (YAML)')
-    parser.add_argument('--batch', type=int, help="windows in a batch (default: the configuration's)")
-    parser.add_argument('--preset', help="size of the network by name (default: the configuration's)")
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help="(default: the configuration's)")
-    parser.add_argument('--compiled', action='store_true', help='also the compiled network; compiling takes minutes')
-    parser.add_argument('--bf16', action='store_true', help='also bfloat16')
-    parser.add_argument('--processes', type=int, default=0,
-                        help='also bfloat16 in so many processes of one thread, which share the batch')  # fmt: skip
-    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='CPU threads to measure')
-    parser.add_argument('--rounds', type=int, default=20, help='rounds, in which each way takes its turn')
-    parser.add_argument('--turn', type=int, default=3, help='steps in a turn')
-    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
-
-
-def _bench_train(options: argparse.Namespace) -> int:
-    from dp_ros.evaluation.bench.train import BenchTrainSettings, run_bench_train
-    from dp_ros.paths import locate
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
-
-    names = ('batch', 'preset', 'device', 'compiled', 'bf16', 'processes', 'threads', 'rounds', 'turn', 'json')
-    chosen = {name: getattr(options, name) for name in names}
-    config = read_yaml(locate(options.config), TrainSettings)
-    return run_bench_train(BenchTrainSettings(config=config, **chosen), print)
-
-
 def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Write recordings as a LeRobot dataset (format 3.0): an observation and an action for each control tick.'

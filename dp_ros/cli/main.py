@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for add in (
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_check_bag, learn.add_train, learn.add_export,
-        learn.add_critic, learn.add_bench_train,
+        learn.add_critic,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
         operate.add_soak, operate.add_streaming, operate.add_inspect, operate.add_reset,

@@ -18,19 +18,25 @@ from dp_ros.cli.arguments import (
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    text = "Measure what a chunk costs, beside others' ways to make it, and how fast recordings are read."
+    text = (
+        "Measure what a chunk costs, beside others' ways to make it, and how fast recordings are read; "
+        'or what a training step costs.'
+    )
     parser = command(commands, 'bench', _bench, text)
-    parser.add_argument('--bundle', default='models/pusht_state', help='bundle whose task and network are measured')
+    parser.add_argument('--bundle', default='models/pusht_mirror', help='bundle whose task and network are measured')
     parser.add_argument('--sizes', nargs='+', default=['bundle'],
                         help='networks: bundle (its own), tiny, small, base, paper, paper_image')  # fmt: skip
     parser.add_argument('--steps', type=int, nargs='+', default=None,
                         help='network calls per chunk; without it, as many of 1, 4 and 10 as fit')  # fmt: skip
-    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='threads of one network call')
+    parser.add_argument(
+        '--threads', type=int, nargs='+', default=[1, 2], help='CPU threads of one network call or step'
+    )
     parser.add_argument('--contenders', nargs='+',
                         default=['onnxruntime', 'torchscript', 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'],
                         help='who makes the chunk, also "onnxruntime, int8" and "onnxruntime, float16"; '
                         'lerobot only where that package is installed')  # fmt: skip
-    parser.add_argument('--rounds', type=int, default=50, help='chunks of each contender, in turn')
+    parser.add_argument('--rounds', type=int, default=None,
+                        help='turns of each contender (default: 50), or of each way to train (20)')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time for one combination [s]')
     parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave memory out')
     parser.add_argument('--cameras', type=int, nargs='+', default=[],
@@ -41,9 +47,37 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
                         help='joint states in each bag that is read; 0: none')  # fmt: skip
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
     parser.add_argument('--plot', type=Path, default=None, help='draw the chunks here (PNG)')
+    group = parser.add_argument_group('a training step', 'Beside a plain loop, on the same network and batch.')
+    group.add_argument('--training', metavar='CONFIG', default=None,
+                       help='measure this, a training configuration (YAML), and no chunks')  # fmt: skip
+    group.add_argument('--batch', type=int, help="windows in a batch, instead of the configuration's")
+    group.add_argument('--preset', help="size of the network by name, instead of the configuration's")
+    group.add_argument('--device', choices=['cpu', 'cuda'], help="instead of the configuration's")
+    group.add_argument('--compiled', action='store_true', help='also the compiled network; compiling takes minutes')
+    group.add_argument('--bf16', action='store_true', help='also bfloat16')
+    group.add_argument('--processes', type=int, default=0,
+                       help='also bfloat16 in so many processes of one thread, which share the batch')  # fmt: skip
+    group.add_argument('--turn', type=int, default=3, help='steps in a turn')
 
 
 def _bench(options: argparse.Namespace) -> int:
+    options.rounds = options.rounds or (20 if options.training else 50)
+    return _bench_training(options) if options.training else _bench_chunks(options)
+
+
+def _bench_training(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.bench.train import BenchTrainSettings, run_bench_train
+    from dp_ros.paths import locate
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
+
+    names = {f.name for f in dataclasses.fields(BenchTrainSettings)} - {'config'}
+    chosen = {name: getattr(options, name) for name in names}
+    config = read_yaml(locate(options.training), TrainSettings)
+    return run_bench_train(BenchTrainSettings(config=config, **chosen), print)
+
+
+def _bench_chunks(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.bench.bench import BenchSettings, run_bench
 
     names = {f.name for f in dataclasses.fields(BenchSettings)} - {'bundle'}
@@ -55,7 +89,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Run the nodes with a simulated robot, and say where the time from observation to command goes.'
     parser = command(commands, 'latency', _latency, text)
-    bundle_arguments(parser, 'models/pusht_state')
+    bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--seconds', type=float, default=60.0, help='how long, in wall time [s]')
     speed_argument(parser)
     parser.add_argument('--exec-horizon', type=int, default=1, help='control steps from one chunk to the next')
@@ -103,7 +137,7 @@ def add_tune(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = "Measure a bundle on this machine, and write the executor's parameters that meet a deadline."
     parser = command(commands, 'tune', _tune, text)
-    parser.add_argument('bundle', help='bundle, as models/pusht_state')
+    parser.add_argument('bundle', help='bundle, as models/pusht_mirror')
     parser.add_argument('--output', type=Path, default=None, help='parameter file to write; without it, it is shown')
     parser.add_argument('--deadline', type=float, default=0.0,
                         help='longest time from an observation to its chunk [s]; 0: control_dt')  # fmt: skip

@@ -58,7 +58,7 @@ def _demo(options: argparse.Namespace) -> int:
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
-    bundle_arguments(parser, 'models/pusht_state')
+    bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--through', default='direct', choices=['direct', 'ros'],

@@ -78,8 +78,6 @@ def coefficients_for(
     if settings.sampler in ('dpmsolver++', 'unipc'):
         table |= _multistep(a, s, *after, corrector=settings.sampler == 'unipc')
     elif settings.sampler == 'regression':
-        if levels[0] != schedule.diffusion_steps - 1:
-            raise ConfigError(f'spacing with regression in one pass: got {settings.spacing!r}, allowed trailing')
         table |= {'to_x_0': after[0], 'to_x': zero}
     elif settings.sampler == 'ddpm':
         table |= _ddpm(a, s, *after)

@@ -35,7 +35,7 @@ class SamplerSettings:
     ----------
     sampler
         ``ddim``, ``ddpm``, ``dpmsolver++`` and ``unipc`` (both multistep, second order) for diffusion, ``euler`` for
-        flow matching, ``regression`` for a network that needs one call, or two.
+        flow matching, ``regression`` for a network that needs one call.
     sampling_steps
         Network calls per chunk, 1 to the schedule's ``diffusion_steps``.
     spacing

@@ -11,9 +11,7 @@ signal, noise  amplitudes at a level: ``x_k = signal_k x_0 + noise_k noise``
 
 Diffusion: signal = sqrt(alpha_bar_k), noise = sqrt(1 - alpha_bar_k). The schedule ``flow`` is flow matching along
 straight lines (Lipman et al. 2023; Liu et al. 2023): noise = (k + 1) / K, signal = 1 - noise. The schedule ``none`` is
-regression: its noisiest level has neither signal nor noise: x_k is 0. With that level alone it is plain behaviour
-cloning; with a second one (``diffusion_steps`` 2) the network's own answer, scaled by `TWO_PASS_SIGNAL`, is given back
-to it for a second pass, for which it was trained with a little noise (minimal iterative policy, Pan et al. 2025).
+regression, plain behaviour cloning: its only level has no signal, and x_k is 0.
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ ScheduleName = Literal['squaredcos_cap_v2', 'linear', 'scaled_linear', 'flow', '
 PredictionType = Literal['epsilon', 'sample', 'velocity']
 MAX_DIFFUSION_STEPS = 1000
 MAX_BETA = 0.999
-TWO_PASS_SIGNAL = 0.9
 BETA_RANGE = (0.1, 20.0)
 """First and last beta of the linear schedules, times K: Ho et al.'s of 2020 at K = 1000, as much noise at any K."""
 PREDICTION_TYPES: dict[str, tuple[str, ...]] = {'flow': ('velocity',), 'none': ('sample',)}
@@ -45,7 +42,7 @@ class ScheduleSpec:
     Attributes
     ----------
     name
-        The schedule, by its name in diffusers; ``flow`` for flow matching, ``none`` for regression, in one pass or two.
+        The schedule, by its name in diffusers; ``flow`` for flow matching, ``none`` for regression.
     diffusion_steps
         Training noise levels K.
     prediction_type
@@ -89,8 +86,8 @@ class ScheduleSpec:
             self.prediction_type,
             PREDICTION_TYPES.get(self.name, get_args(PredictionType)),
         )
-        if not self.noisy and self.diffusion_steps > 2:
-            raise ConfigError(f"diffusion_steps with schedule 'none': got {self.diffusion_steps}, allowed 1 or 2")
+        if not self.noisy and self.diffusion_steps != 1:
+            raise ConfigError(f"diffusion_steps with schedule 'none': got {self.diffusion_steps}, allowed 1")
 
     @property
     def noisy(self) -> bool:
@@ -119,8 +116,7 @@ def amplitudes(spec: ScheduleSpec) -> tuple[np.ndarray, np.ndarray]:
         noise = np.arange(1, spec.diffusion_steps + 1) / spec.diffusion_steps
         return 1.0 - noise, noise
     if not spec.noisy:
-        signal = np.array([TWO_PASS_SIGNAL, 0.0])[-spec.diffusion_steps :]
-        return signal, 1.0 - signal
+        return np.zeros(1), np.ones(1)
     alpha_bar = alphas_cumprod(spec.name, spec.diffusion_steps)
     return np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar)
 

@@ -23,7 +23,7 @@ from dp_ros.task.spec import GoalPose, TaskSpec
 SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'expected_lag', 'max_lag'}
 PLANNER_NAMES = {'max_joint_age': 'max_age'}
 PLANNER_PARAMETERS = (
-    'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'controller_mode', 'lead_in', 'tail',
+    'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'lead_in', 'tail',
     'follow_tolerance', 'expected_lag', 'max_lag', 'joint_state_error', 'stop_on_path', 'keep_steps',
     'position_tolerance', 'max_joint_age',
 )  # fmt: skip

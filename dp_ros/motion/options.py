@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.workspace import Workspace
-from dp_ros.robot.controller_settings import ControllerMode
 from dp_ros.robot.joint_limits import JointLimits
 
 KEPT_BEYOND = 4
@@ -59,9 +57,6 @@ class PlanOptions:
         Oldest measurement that counts [ns].
     accelerations
         Whether points carry accelerations, so that the controller follows quintics.
-    controller_mode
-        `jazzy`: stamps in the past, for a controller that forgets the old trajectory whole. `replacement`: stamps at
-        the splice, for one with `allow_trajectory_replacement`, which keeps the old trajectory until then.
     workspace
         What the tool point must not leave; None checks nothing.
 
@@ -82,7 +77,6 @@ class PlanOptions:
     position_tolerance: float = 0.005
     max_age: int = 250_000_000
     accelerations: bool = False
-    controller_mode: ControllerMode = 'jazzy'
     workspace: Workspace | None = None
 
     def turning(self, joints: Sequence[str]) -> np.ndarray:
@@ -120,10 +114,6 @@ class PlanOptions:
                 raise ConfigError(f'planner {name}: got {getattr(self, name)}, allowed 0 or more')
         if not 0.0 <= self.position_tolerance < np.inf:
             raise ConfigError(f'planner position_tolerance: got {self.position_tolerance}, allowed 0 or more')
-        if self.controller_mode not in get_args(ControllerMode):
-            raise ConfigError(
-                f'planner controller_mode: got {self.controller_mode!r}, allowed {listed(get_args(ControllerMode))}'
-            )
         self._check_joints(joints, limits)
 
     def _check_joints(self, joints: tuple[str, ...], limits: JointLimits | None) -> None:

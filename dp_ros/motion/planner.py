@@ -320,7 +320,7 @@ class Planner:
         if led_in:
             self._joins = fitted.joins
         return Planned(
-            trajectory=self._outgoing(fitted.trajectory, head),
+            trajectory=fitted.trajectory,
             first_executed=int(due[fitted.first]),
             dropped_steps=first + fitted.first,
             reseeded=led_in,
@@ -359,7 +359,7 @@ class Planner:
         stopped = self._braked(head, plan)
         if stopped is not None and self._left(stopped) is None:
             self._commit(stopped, int(head.times[-1]))
-            return self._outgoing(stopped, head)
+            return stopped
         # The plan itself has been found good; a way to stop sooner may graze the workspace.
         return self._taken(resumed(head, plan, self.control_dt), head)
 
@@ -411,21 +411,17 @@ class Planner:
         return braked(head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest)
 
     def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refused:
-        """Make a trajectory the plan, if it is within the limits, and return what is to be sent of it."""
+        """Make a trajectory the plan, if it is within the limits, and return it."""
         found = None if self.limits is None else check(trajectory, self.limits)
         exceeded = found if isinstance(found, Exceeded) else self._left(trajectory)
         if exceeded:
             return Refused(reason=str(exceeded), stop=True)
         self._commit(trajectory, int(head.times[-1]))
-        return self._outgoing(trajectory, head)
+        return trajectory
 
     def _left(self, trajectory: Trajectory) -> Exceeded | None:
         """Return where a trajectory leaves the workspace."""
         return None if self.options.workspace is None else self.options.workspace.left(trajectory)
-
-    def _outgoing(self, trajectory: Trajectory, head: Knots) -> Trajectory:
-        """Return what the controller needs of a plan: one that keeps the old trajectory wants it from the splice on."""
-        return trajectory if self.options.controller_mode == 'jazzy' else trajectory.after(len(head.times) - 1)
 
     def _ending(self, least: float) -> Ending:
         return Ending(limits=self.limits, least=max(least, self._closest / 1e9), quintic=self._quintic)

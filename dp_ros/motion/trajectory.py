@@ -76,20 +76,6 @@ class Trajectory:
         array.flags.writeable = False
         object.__setattr__(self, name, array)
 
-    def after(self, first: int) -> Trajectory:
-        """Return the points from the one with the index ``first`` on, with the stamp of that one."""
-        parts = (self.positions, self.velocities, self.accelerations)
-        positions, velocities, accelerations = (None if part is None else part[first:] for part in parts)
-        assert positions is not None
-        return Trajectory(
-            stamp=self.stamp + int(self.times[first]),
-            joints=self.joints,
-            times=self.times[first:] - self.times[first],
-            positions=positions,
-            velocities=velocities,
-            accelerations=accelerations,
-        )
-
     @property
     def end(self) -> int:
         """When the last point is due, on the stamp's time axis [ns]."""

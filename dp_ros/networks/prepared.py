@@ -46,14 +46,6 @@ class PreparedNetwork(nn.Module):
             self.encoder = FilmEncoder(network.encoder, network.denoiser)
             self.denoiser = PreparedUnet(network.denoiser, levels=levels, pred_horizon=pred_horizon)
 
-    @torch.no_grad()
-    def move(self, constant: Tensor) -> None:
-        """Take a constant (F,) out of what the encoder says and put it into the table: predictions stay the same."""
-        if not isinstance(self.encoder, FilmEncoder) or not isinstance(self.denoiser, PreparedUnet):
-            raise TypeError('constant: got a network without a table, allowed a U-Net')
-        self.encoder.film.bias.sub_(constant)
-        self.denoiser.table.add_(constant[:, None])
-
 
 class FilmEncoder(nn.Module):
     """An encoder, then the observation's part of every block's scale and bias: streams -> (B, F)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from dp_ros.errors import ConfigError, listed
 
@@ -81,9 +81,6 @@ class Expected:
     ----------
     joints, units
         Joints that the messages have, and the unit of each, ``rad`` or ``m``.
-    controller_mode
-        ``jazzy``: stamps in the past, whose first points are due already; ``replacement``: stamps in the future, to
-        be spliced in.
     control_dt
         Between two points [s].
     splice_margin, tail
@@ -99,7 +96,6 @@ class Expected:
 
     joints: tuple[str, ...]
     units: tuple[str, ...] = ()
-    controller_mode: ControllerMode = 'jazzy'
     control_dt: float
     splice_margin: float
     tail: float
@@ -108,9 +104,6 @@ class Expected:
     follow_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        modes = get_args(ControllerMode)
-        if self.controller_mode not in modes:
-            raise ConfigError(f'controller_mode: got {self.controller_mode!r}, allowed {listed(map(repr, modes))}')
         if self.units and len(self.units) != len(self.joints):
             raise ConfigError(f'units: got {len(self.units)}, allowed one for each of {len(self.joints)} joints')
 
@@ -139,7 +132,7 @@ def compare(settings: Settings, expected: Expected) -> list[Finding]:
     if 'joints' not in settings:
         why = 'it is no joint_trajectory_controller, so what it does with a trajectory was not checked'
         findings.append(Finding(what='joints', got=None, allowed=listed(expected.joints), because=why, fatal=False))
-    rules = (_joints, _interfaces, _ends, _replacement, _timing, _tolerances)
+    rules = (_joints, _interfaces, _ends, _bridges, _timing, _tolerances)
     usual = {name: value for name, value in settings.items() if name not in odd}
     findings += [finding for rule in rules for finding in rule(usual, expected)]
     return sorted(findings, key=lambda finding: not finding.fatal)
@@ -206,18 +199,11 @@ def _ends(settings: Settings, expected: Expected) -> Iterator[Finding]:
         yield Finding(what=name, got=moving, allowed='False', because=why, fatal=False)
 
 
-def _replacement(settings: Settings, expected: Expected) -> Iterator[Finding]:
-    name, replaces = 'allow_trajectory_replacement', bool(settings.get('allow_trajectory_replacement', False))
-    if replaces and expected.controller_mode == 'jazzy':
-        why = 'it puts a plan with a stamp in the past off until now, each time; or set controller_mode to replacement'
+def _bridges(settings: Settings, expected: Expected) -> Iterator[Finding]:
+    name = 'allow_trajectory_replacement'
+    if settings.get(name, False):
+        why = 'it puts a plan with a stamp in the past off until now, each time'
         yield Finding(what=name, got=True, allowed='False', because=why, fatal=True)
-    known = 'joints' in settings or name in settings  # an older controller lacks it
-    if known and not replaces and expected.controller_mode == 'replacement':
-        why = 'it drops the plan and makes for the first future point at once; or set controller_mode to jazzy'
-        yield Finding(what=name, got=settings.get(name), allowed='True', because=why, fatal=True)
-    if replaces and expected.controller_mode == 'replacement':
-        why = 'after 6.9.0 each message sets out from the measured state, with a jerk; False and jazzy has none'
-        yield Finding(what=name, got=True, allowed='True or False', because=why, fatal=False)
     desired = any(settings.get(name) is True for name in ('interpolate_from_desired_state', 'open_loop_control'))
     if desired:
         why = 'a way in starts at the last command, twice as fast in its first cycle; a plan that is followed does not'
@@ -276,6 +262,3 @@ def _tolerances(settings: Settings, expected: Expected) -> Iterator[Finding]:
             why = 'it holds at a smaller distance from the plan than counts as not following it'
             allowed = f'0 or {expected.follow_tolerance} {unit} or more'
             yield Finding(what=what, got=tolerance, allowed=allowed, because=why, fatal=False)
-
-
-ControllerMode = Literal['jazzy', 'replacement']

@@ -23,7 +23,7 @@ POLICY_SPEED = Param(
 
 
 def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:
-    """Load the bundle that a parameter names, at the node's speed: a path, or a shipped one as models/pusht_state."""
+    """Load the bundle that a parameter names, at the node's speed: a path, or a shipped one as models/pusht_mirror."""
     bundle = node.value(parameter)
     if not bundle:
         raise ConfigError(f"{parameter}: got '', allowed the path of a bundle folder")

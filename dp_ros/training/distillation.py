@@ -69,7 +69,6 @@ class Distillation:
         streams: tuple[Tensor, ...],
         actions: Tensor,
         generator: torch.Generator,
-        weights: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch, as `Objective` does."""
         device = actions.device
@@ -77,7 +76,7 @@ class Distillation:
         step = torch.randint(0, len(self._levels), (len(actions),), generator=generator)
         x_k = _at(self._signal, step, actions) * actions + _at(self._noise, step, actions) * noise
         target = self.target(x_k, step, streams)
-        return squared_error(network(x_k, self._levels[step].to(device), *streams), target, weights)
+        return squared_error(network(x_k, self._levels[step].to(device), *streams), target)
 
     def target(self, x_k: Tensor, step: Tensor, streams: tuple[Tensor, ...]) -> Tensor:
         """Return the output m at x_k (B, P, A) with which the student's ``step`` (B,) leads where the teacher gets."""

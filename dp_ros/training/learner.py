@@ -96,13 +96,12 @@ class Learner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         accumulate, processes = self._settings.accumulate, self.accelerator.num_processes
-        weights = self._weights(data, indices)
         losses = []
         for turn in range(accumulate):
             part = turn * processes + self.accelerator.process_index
             own = slice(part, None, accumulate * processes)
             with self.accelerator.no_sync(self._model) if turn < accumulate - 1 else nullcontext():
-                loss = self._loss(*data.batch(indices[own]), step, part, tuple(w[own] for w in weights))
+                loss = self._loss(*data.batch(indices[own]), step, part)
                 (loss / accumulate).backward()
             losses.append(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.optimizer.gradient_clip)
@@ -111,20 +110,14 @@ class Learner:
         self.ema.step(self.network.parameters())
         return torch.stack(losses).mean()
 
-    def _loss(
-        self, streams: tuple[Tensor, ...], actions: Tensor, step: int, part: int, weights: tuple[Tensor, ...]
-    ) -> Tensor:
+    def _loss(self, streams: tuple[Tensor, ...], actions: Tensor, step: int, part: int) -> Tensor:
         """Return the loss of one part of a step's batch."""
         seed, device = self._settings.seed, self.accelerator.device
         torch.manual_seed(word(seed, step, Purpose.DROPOUT, part))
         draws = generator(seed, step, Purpose.NOISE, part)
         inputs = tuple(self._augmented(s.to(device), step, part) for s in streams)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == 'bf16'):
-            return self.objective(self._model, inputs, actions.to(device), draws, *(w.to(device) for w in weights))
-
-    def _weights(self, data: WindowDataset, indices: Tensor) -> tuple[Tensor, ...]:
-        """Return how much each action of a whole batch counts, or nothing where all count the same."""
-        return (data.weights(indices),) if self._settings.objective.mask_padding else ()
+            return self.objective(self._model, inputs, actions.to(device), draws)
 
     def _augmented(self, values: Tensor, step: int, part: int) -> Tensor:
         """Change pictures (B, T, 3, H, W) at random; the same draw for all cameras of a step."""
@@ -148,8 +141,7 @@ class Learner:
                 streams, actions = data.batch(indices)
                 draws = generator(self._settings.seed, i, Purpose.VALIDATION)
                 inputs = tuple(s.to(device) for s in streams)
-                weights = (w.to(device) for w in self._weights(data, indices))
-                losses.append(self.objective(self.network, inputs, actions.to(device), draws, *weights))
+                losses.append(self.objective(self.network, inputs, actions.to(device), draws))
         return float(torch.stack(losses).mean())
 
     def state(self) -> dict[str, Any]:

@@ -28,28 +28,21 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
     )
 
 
-def squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None, counted: Tensor | None = None) -> Tensor:
-    """Return the mean squared error of (B, P, A), weighted by (B, P), of the actions that are ``counted`` (B, P, 1)."""
-    if weights is None and counted is None:
+def squared_error(prediction: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return the mean squared error of (B, P, A), of the actions that are ``counted`` (B, P, 1) or of all."""
+    if counted is None:
         return torch.nn.functional.mse_loss(prediction, target)
     wrong = (prediction - target) ** 2
-    if weights is not None:
-        wrong = wrong * weights[..., None]
-    if counted is None:
-        return wrong.mean()
     return (wrong * counted).sum() / counted.expand_as(wrong).sum()
 
 
-def chunk_velocities(actions: Tensor, weights: Tensor | None = None) -> Tensor:
+def chunk_velocities(actions: Tensor) -> Tensor:
     """Return what normalized actions (B, P, A) change by in P control steps, (B, P, A): central differences.
 
-    At both ends of the chunk, and before the first action whose weight (B, P) is 0, a copy, they are one-sided.
+    At both ends of the chunk they are one-sided.
     """
     change = actions.diff(dim=1) * actions.shape[1]
     before, after = torch.cat((change[:, :1], change), dim=1), torch.cat((change, change[:, -1:]), dim=1)
-    if weights is not None:
-        copied = torch.cat((weights[:, 1:] == 0.0, torch.zeros_like(weights[:, :1], dtype=torch.bool)), dim=1)
-        after = torch.where(copied[..., None], before, after)
     return (before + after) / 2
 
 
@@ -67,7 +60,6 @@ class Objective:
         streams: tuple[Tensor, ...],
         actions: Tensor,
         generator: torch.Generator,
-        weights: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch; ``generator`` draws the levels and the noise.
 
@@ -75,27 +67,26 @@ class Objective:
         ----------
         streams, actions
             Normalized: (B, T, ...) each, and (B, P, A).
-        weights
-            How much each action counts, (B, P), of mean 1 over a whole batch; None: all the same.
 
         """
         counted = None
-        if self.settings.diffusion_steps == 1:  # regression: from nothing, in one step
+        if not self.settings.spec.noisy:  # regression: from nothing, in one step
             levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
             x_k, target = torch.zeros_like(actions), actions
         else:
             noise = torch.randn(actions.shape, generator=generator).to(actions.device)
-            levels = self._levels(len(actions), generator).to(actions.device)
+            levels = torch.randint(0, self.settings.diffusion_steps, (len(actions),), generator=generator)
+            levels = levels.to(actions.device)
             x_k, target = self._noised(actions, noise, levels)
         if self.settings.prefix_steps:
             prefix = self._prefix(actions, generator)
             x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
             counted = ~prefix
         output = network(x_k, levels, *streams)
-        loss = squared_error(output[..., : actions.shape[-1]], target, weights, counted)
+        loss = squared_error(output[..., : actions.shape[-1]], target, counted)
         if self.settings.velocity_weight:
             velocities = output[..., actions.shape[-1] :]
-            wrong = squared_error(velocities, chunk_velocities(actions, weights), weights, counted)
+            wrong = squared_error(velocities, chunk_velocities(actions), counted)
             loss = loss + self.settings.velocity_weight * wrong
         return loss
 
@@ -104,22 +95,14 @@ class Objective:
         length = torch.randint(0, self.settings.prefix_steps + 1, (len(actions), 1, 1), generator=generator)
         return torch.arange(actions.shape[1], device=actions.device)[None, :, None] < length.to(actions.device)
 
-    def _levels(self, count: int, generator: torch.Generator) -> Tensor:
-        steps = self.settings.diffusion_steps
-        if self.settings.level_sampling == 'uniform':
-            return torch.randint(0, steps, (count,), generator=generator)
-        share = torch.sigmoid(torch.randn(count, generator=generator))
-        return (share * steps).to(torch.int64).clamp(max=steps - 1)
-
     def _noised(self, actions: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_k, and what the network is to predict from it."""
         scheduler = self._scheduler
-        if scheduler is None:  # flow matching, or regression in two passes
+        if scheduler is None:  # flow matching
             column = levels.cpu()[:, None, None]
             signal = self._signal[column].to(actions.device)
             amount = self._noise[column].to(actions.device)
-            x_k = signal * actions + amount * noise
-            return (x_k, noise - actions) if self.settings.spec.noisy else (x_k * (signal > 0), actions)
+            return signal * actions + amount * noise, noise - actions
         x_k = scheduler.add_noise(actions, noise, levels)
         kind = self.settings.prediction_type
         if kind == 'velocity':

@@ -135,7 +135,7 @@ def load_network(
 
 
 def trained_folder(what: str, given: str) -> Path:
-    """Return the run folder or the bundle that ``what`` names, which may be a shipped one, as models/pusht_state."""
+    """Return the run folder or the bundle that ``what`` names, which may be a shipped one, as models/pusht_mirror."""
     try:
         return locate(given)
     except ConfigError as error:

@@ -1,33 +1,19 @@
-"""What a run says of itself while it goes on: a progress bar, tables, TensorBoard, and Weights & Biases if asked."""
+"""What a run says of itself while it goes on: a progress bar, tables and TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dp_ros.errors import ConfigError
-from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.settings import TrainSettings
 
-WANDB_ID = 'wandb_id'
 CURVES = 'curves.csv'
-
-
-def check_wandb(settings: TrainSettings) -> None:
-    """Raise ConfigError for a Weights & Biases project on a machine without its package."""
-    if settings.wandb and find_spec('wandb') is None:
-        raise ConfigError(
-            f'wandb: got project {settings.wandb!r}, and the package wandb is not installed; '
-            "allowed '' (none), or any project after pip install wandb"
-        )
 
 
 class RunLog:
@@ -36,7 +22,6 @@ class RunLog:
     def __init__(self, folder: Path, settings: TrainSettings, *, silent: bool = False) -> None:
         self._folder, self._settings, self._silent = folder, settings, silent
         self._writer: SummaryWriter | None = None
-        self._wandb: Any = None
         self._bar: Any = None
 
     @contextmanager
@@ -49,14 +34,11 @@ class RunLog:
         with self._bar:
             if not self._silent:
                 self._writer = SummaryWriter(str(self._folder))
-                self._wandb = self._open_wandb() if self._settings.wandb else None
             try:
                 yield self
             finally:
                 if self._writer is not None:
                     self._writer.close()
-                if self._wandb is not None:
-                    self._wandb.finish()
 
     def advance(self) -> None:
         """Move the bar on by a step."""
@@ -80,21 +62,7 @@ class RunLog:
         step, *values = row.items()
         for name, value in values:
             self._writer.add_scalar(name, value, step[1])
-        if self._wandb is not None:
-            self._wandb.log(dict(values), step=int(step[1]))
         add_row(self._folder, row, table)
-
-    def _open_wandb(self) -> Any:
-        """Start a Weights & Biases run, or take up the one that this folder's earlier part wrote."""
-        wandb = import_module('wandb')
-        path = self._folder / WANDB_ID
-        if not path.exists():
-            path.write_text(wandb.util.generate_id())
-        settings = self._settings
-        return wandb.init(
-            project=settings.wandb, name=settings.name, id=path.read_text(), resume='allow',
-            dir=str(self._folder), config=to_plain(settings),
-        )  # fmt: skip
 
 
 def add_row(folder: Path, row: Mapping[str, float], table: str = CURVES) -> None:

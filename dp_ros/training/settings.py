@@ -51,10 +51,7 @@ class ObjectiveSettings:
     ----------
     schedule
         ``flow`` is flow matching (prediction_type velocity); ``none`` is regression, behaviour cloning with the same
-        network (prediction_type sample) in one pass (diffusion_steps 1) or two (2; see `dp_ros.diffusion.schedule`).
-    level_sampling
-        How noise levels are drawn: ``uniform``, or ``middle``: the logistic function of a standard normal (Esser et al.
-        2024), so that most are neither almost clean nor almost noise.
+        network (prediction_type sample, diffusion_steps 1).
     distill
         The teacher, where the network is distilled from one.
     prefix_steps
@@ -63,20 +60,15 @@ class ObjectiveSettings:
     velocity_weight
         How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, and
         chunks carry them. 0: it gives actions only.
-    mask_padding
-        Whether the copies that follow an episode's last action are left out of the loss. False: the policy learns to
-        stay where the episode ended.
 
     """
 
     diffusion_steps: int = 100
     schedule: ScheduleName = 'squaredcos_cap_v2'
     prediction_type: PredictionType = 'epsilon'
-    level_sampling: Literal['uniform', 'middle'] = 'uniform'
     distill: DistillSettings = field(default_factory=DistillSettings)
     prefix_steps: int = 0
     velocity_weight: float = 0.0
-    mask_padding: bool = False
 
     def __post_init__(self) -> None:
         if self.distill.teacher:
@@ -90,12 +82,8 @@ class ObjectiveSettings:
             raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
         if self.velocity_weight:
             raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
-        if self.mask_padding:
-            raise ConfigError('objective.mask_padding: got true with distill.teacher, allowed false')
         if self.schedule == 'none':
             raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
-        if self.level_sampling != 'uniform':
-            raise ConfigError(f'level_sampling: got {self.level_sampling!r} with distill.teacher, allowed uniform')
         if self.diffusion_steps % self.distill.teacher_steps:
             # Else the student's levels are not among the teacher's.
             raise ConfigError(
@@ -196,8 +184,6 @@ class TrainSettings:
         Parts of a batch that are computed one after the other, to save memory; the step is taken on their mean.
     compile
         Whether to compile the network first (torch.compile; on CPU it needs a C++ compiler).
-    wandb
-        Project at Weights & Biases to send the curves to; empty: none.
 
     """
 
@@ -224,7 +210,6 @@ class TrainSettings:
     precision: Literal['fp32', 'bf16'] = 'fp32'
     accumulate: int = 1
     compile: bool = False
-    wandb: str = ''
 
     def __post_init__(self) -> None:
         _check('steps', self.steps, 1, 100_000_000)

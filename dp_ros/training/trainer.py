@@ -36,7 +36,7 @@ from dp_ros.training.run_folder import (
     save_checkpoint,
     trained_folder,
 )
-from dp_ros.training.run_log import CURVES, RunLog, check_wandb, drop_rows_after, plot_curves
+from dp_ros.training.run_log import CURVES, RunLog, drop_rows_after, plot_curves
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.symmetry import with_mirrored
 from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, split_episodes
@@ -94,7 +94,6 @@ class Trainer:
         roll_out: RollOut | None = None,
     ) -> None:
         self._skipped = dict(skipped or {})
-        check_wandb(settings)
         self.accelerator = start_processes(settings)
         if settings.rollouts.world and roll_out is None:
             raise ConfigError(f'rollouts.world: got {settings.rollouts.world!r} and no function that plays episodes')

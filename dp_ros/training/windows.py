@@ -108,12 +108,6 @@ class WindowDataset:
         acted = self._acted[indices]
         return (*streams, *goals), self._relative(acted, observed[:, -1]) if self._relative else self._actions[acted]
 
-    def weights(self, indices: Tensor) -> Tensor:
-        """Return how much each action counts (B, P), of mean 1: copies of an episode's last action count nothing."""
-        acted = self._acted[indices]
-        real = (acted - acted[:, :1] == torch.arange(acted.shape[1])).to(torch.float32)
-        return real / real.mean()
-
 
 def _based_on(task: TaskSpec) -> tuple[str, ...]:
     return (task.base_columns()[0],) if task.action.relative else ()

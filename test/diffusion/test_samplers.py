@@ -246,28 +246,9 @@ def test_regression_is_one_call_on_zeros_whose_answer_is_clipped():
     np.testing.assert_array_equal(x_0, [[-1.0, 0.25]])
 
 
-def test_the_second_pass_of_regression_gets_the_first_ones_answer_scaled():
-    spec = ScheduleSpec(name='none', diffusion_steps=2, prediction_type='sample')
-    assert default_settings(spec).sampling_steps == 2
-    seen = []
-
-    def predict(x_k, k):
-        seen.append((x_k.copy(), k))
-        return np.full((1, 2), 0.5 if k else -2.0, dtype=np.float32)
-
-    x_0 = sample(coefficients_for(spec, default_settings(spec)), predict, np.zeros((1, 2)), np.random.default_rng(0))
-    assert [k for _, k in seen] == [1, 0]
-    np.testing.assert_allclose(seen[1][0], 0.9 * 0.5, atol=1e-6)
-    np.testing.assert_array_equal(x_0, -1.0)
-    once = coefficients_for(spec, default_settings(spec, 1))
-    np.testing.assert_array_equal(sample(once, predict, np.zeros((1, 2)), np.random.default_rng(0)), 0.5)
-    with pytest.raises(ConfigError, match=r'one pass: got .leading., allowed trailing'):
-        coefficients_for(spec, dataclasses.replace(default_settings(spec, 1), spacing='leading'))
-
-
-@pytest.mark.parametrize('changes', [{'diffusion_steps': 3}, {'prediction_type': 'epsilon'}])
-def test_regression_has_two_levels_at_most_and_predicts_the_sample(changes):
-    with pytest.raises(ConfigError, match=r"schedule 'none'.*: got .*, allowed (1 or 2|sample)"):
+@pytest.mark.parametrize('changes', [{'diffusion_steps': 2}, {'prediction_type': 'epsilon'}])
+def test_regression_has_one_level_and_predicts_the_sample(changes):
+    with pytest.raises(ConfigError, match=r"schedule 'none'.*: got .*, allowed (1|sample)"):
         ScheduleSpec(**({'name': 'none', 'diffusion_steps': 1, 'prediction_type': 'sample'} | changes))
 
 

@@ -103,12 +103,12 @@ def test_one_source_of_the_urdf_is_enough(ros, urdf):
 def test_the_planner_gets_what_the_parameters_say(ros, urdf):
     node = publisher(
         ros, urdf_file=urdf, workspace__link='fore', workspace__point_x=0.3, workspace__x_max=0.65, blend_steps=3,
-        accelerations=True, controller_mode='replacement',
+        accelerations=True,
     )  # fmt: skip
     robot = read_robot(node)
     options = make_planner(node, BUNDLE, read_limits(node, JOINTS, robot), robot).options
     assert options.continuous == [True, False]
-    assert (options.blend_steps, options.accelerations, options.controller_mode) == (3, True, 'replacement')
+    assert (options.blend_steps, options.accelerations) == (3, True)
     assert options.workspace.upper == (0.65, INF, INF)
     np.testing.assert_allclose(options.workspace.chain.points(np.zeros((1, 2))), [[0.7, 0.0, 0.0]])
 

@@ -125,15 +125,13 @@ def test_a_controller_may_have_a_namespace(ros, controllers):
     assert get_parameters(ros.tester, '/right/arm_controller', ['joints'], WAIT) == {'joints': JOINTS}
 
 
-@pytest.mark.parametrize('version', ['jazzy', 'deferral', 'replacement'])
-def test_the_served_parameters_suit_what_they_should(ros, controllers, version):
-    controllers(version=version)
+def test_the_served_parameters_suit_what_they_should(ros, controllers):
+    controllers()
     names = ['allow_trajectory_replacement', 'open_loop_control']
     answer = get_parameters(ros.tester, 'arm_controller', names, WAIT)
-    assert answer == ({'open_loop_control': False} if version == 'jazzy' else {'allow_trajectory_replacement': True})
-    served = parameters_of(JOINTS, ControllerSpec(version=version))
-    mode = 'jazzy' if version == 'jazzy' else 'replacement'
-    expected = Expected(joints=JOINTS, controller_mode=mode, control_dt=0.1, splice_margin=0.03, tail=0.5)
+    assert answer == {'open_loop_control': False}
+    served = parameters_of(JOINTS, ControllerSpec())
+    expected = Expected(joints=JOINTS, control_dt=0.1, splice_margin=0.03, tail=0.5)
     assert not any(finding.fatal for finding in compare(served, expected))
 
 

@@ -18,7 +18,7 @@ from dp_ros.policy.step_budget import Cost
 from dp_ros.tools import tune
 from dp_ros.tools.tune import TuneSettings, choose, run_tune, thread_counts
 
-PUSHT = locate('models/pusht_state')
+PUSHT = locate('models/pusht_mirror')
 BUNDLE = load_bundle(PUSHT)
 
 

@@ -52,13 +52,6 @@ def test_a_plain_controller_suits() -> None:
         ({'interpolation_method': 'none'}, {}, 'interpolation_method', "'splines'"),
         ({}, {'ends_at_rest': False}, 'allow_nonzero_velocity_at_trajectory_end', 'True'),
         ({'allow_trajectory_replacement': True}, {}, 'allow_trajectory_replacement', 'False'),
-        ({}, {'controller_mode': 'replacement'}, 'allow_trajectory_replacement', 'True'),
-        (
-            {'allow_trajectory_replacement': False},
-            {'controller_mode': 'replacement'},
-            'allow_trajectory_replacement',
-            'True',
-        ),
         ({'use_sim_time': True}, {}, 'use_sim_time', 'False'),
         ({}, {'use_sim_time': True}, 'use_sim_time', 'True'),
         ({'update_rate': 25}, {}, 'update_rate', '33.3333 Hz or more'),
@@ -112,14 +105,8 @@ def test_what_suits_is_not_told(settings: Any, expected: Any) -> None:
     assert _found(settings, **expected) == []
 
 
-def test_replacement_is_told_to_be_rough() -> None:
-    (finding,) = _found({'allow_trajectory_replacement': True}, controller_mode='replacement')
-    assert (finding.what, finding.fatal) == ('allow_trajectory_replacement', False)
-
-
-@pytest.mark.parametrize('mode', ['jazzy', 'replacement'])
-def test_a_node_without_joints_is_no_controller_and_is_not_judged_by_what_it_lacks(mode: Any) -> None:
-    (finding,) = compare({'use_sim_time': False}, replace(EXPECTED, controller_mode=mode))
+def test_a_node_without_joints_is_no_controller_and_is_not_judged_by_what_it_lacks() -> None:
+    (finding,) = compare({'use_sim_time': False}, EXPECTED)
     assert not finding.fatal
     assert str(finding).startswith('joints: got None, allowed a, b (it is no joint_trajectory_controller')
 
@@ -159,7 +146,5 @@ def test_the_tolerances_of_every_joint_are_asked_for() -> None:
 
 
 def test_impossible_expectations_are_refused() -> None:
-    with pytest.raises(ConfigError, match="controller_mode: got 'humble', allowed 'jazzy', 'replacement'"):
-        replace(EXPECTED, controller_mode='humble')
     with pytest.raises(ConfigError, match='units: got 1, allowed one for each of 2 joints'):
         replace(EXPECTED, units=('rad',))

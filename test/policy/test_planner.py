@@ -282,21 +282,6 @@ def test_quintic_points_have_no_steps_in_their_acceleration():
     assert check(plan, LIMITS) == Within()
 
 
-def test_a_controller_that_keeps_the_old_trajectory_gets_the_new_part_alone():
-    planner, now = running(controller_mode='replacement')
-    planner.measured(now + MS, at(planner.plan, now + MS)[0])
-    old = planner.plan
-    outcome = planner.accept(sine_chunk(now + DT), now + MS)
-    sent = outcome.trajectory
-    assert now + 51 * MS <= sent.stamp < now + 60 * MS
-    assert sent.times[0] == 0
-    np.testing.assert_allclose(sent.positions[0], at(old, sent.stamp)[0], atol=1e-12)
-    # The planner itself remembers the whole.
-    assert planner.plan.stamp <= now + MS
-    assert planner.follows()
-    assert planner.stop(now + 2 * MS).stamp >= now + 52 * MS
-
-
 @pytest.mark.parametrize('accelerations', [False, True])
 @pytest.mark.parametrize('limits', [LIMITS, None])
 def test_home_is_reached_from_motion_and_held(limits, accelerations):
@@ -783,7 +768,6 @@ def test_a_chunk_from_before_all_time_is_stale():
         ({'tail': 0.001}, 'tail: got 1000000 ns, allowed 5000000 ns or more'),
         ({'max_age': 0}, 'max_age: got 0 ns'),
         ({'blend_steps': -1}, 'blend_steps: got -1'),
-        ({'controller_mode': 'humble'}, "controller_mode: got 'humble', allowed jazzy, replacement"),
         ({'follow_tolerance': -0.1}, 'follow_tolerance: got -0.1'),
         ({'joint_state_error': float('nan')}, 'joint_state_error: got nan'),
         ({'expected_lag': -1}, 'expected_lag: got -1 ns'),

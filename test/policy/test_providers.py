@@ -13,7 +13,7 @@ from dp_ros.paths import locate
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 
-BUNDLE = 'models/pusht_state'
+BUNDLE = 'models/pusht_mirror'
 
 
 class Session:

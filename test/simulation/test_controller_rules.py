@@ -176,15 +176,14 @@ def test_a_clock_behind_the_start_state_repeats_the_set_point() -> None:
     assert _cycle(controller, NOW - 2_000 * MS, at=0.3) == pytest.approx(0.37)
 
 
-@pytest.mark.parametrize(('sticky', 'expected'), [(True, 2.0), (False, 1.5)])
-def test_jazzy_does_not_come_back_from_the_end(sticky: bool, expected: float) -> None:
+def test_jazzy_does_not_come_back_from_the_end() -> None:
     points = [Point(positions=np.array([1.0])), Point(positions=np.array([2.0]))]
-    playback = Playback(NOW, [0, 100 * MS], points, sticky_end=sticky)
+    playback = Playback(NOW, [0, 100 * MS], points)
     playback.begin(NOW, NOW, points[0])
     playback.sample(NOW + 100 * MS)
     sample = playback.sample(NOW + 50 * MS)
     assert sample is not None
-    assert sample.state.positions[0] == expected
+    assert sample.state.positions[0] == 2.0
 
 
 # Tolerances and time-outs.
@@ -337,7 +336,6 @@ def test_an_impossible_scaling_is_refused(factor: float) -> None:
 @pytest.mark.parametrize(
     ('settings', 'words'),
     [
-        ({'version': 'humble'}, "version: got 'humble', allowed 'jazzy', 'deferral', 'replacement'"),
         ({'interpolation_method': 'cubic'}, 'interpolation_method: got'),
         ({'state_interfaces': ('velocity',)}, 'state_interfaces: got'),
         ({'command_interfaces': ('effort',)}, 'command_interfaces: got'),

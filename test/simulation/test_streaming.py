@@ -45,26 +45,6 @@ def test_an_anchored_plan_is_as_smooth_as_its_motion_in_every_mode(
     assert found.acceleration < 1.02 * setup.ideal.acceleration
 
 
-def test_an_anchored_plan_shakes_a_controller_with_replacement() -> None:
-    found = stream(replace(ANCHORED, settings={'version': 'replacement'}))
-    assert found.acceleration > 10.0 * Setup().ideal.acceleration
-
-
-@pytest.mark.parametrize(
-    ('version', 'settings', 'times'),
-    [('deferral', {}, 1.02), ('replacement', {}, None), ('replacement', DESIRED, None)],
-)
-def test_stamps_in_the_future_are_smooth_for_deferral_and_not_for_replacement(
-    version: str, settings: dict[str, bool], times: float | None
-) -> None:
-    pattern = replace(ANCHORED, first=1, settings={**settings, 'version': version})
-    found, ideal = stream(pattern), Setup().ideal
-    if times is None:
-        assert found.acceleration > 50.0 * ideal.acceleration
-    else:
-        assert found.acceleration < times * ideal.acceleration
-
-
 def test_the_table_has_a_row_for_each() -> None:
     lines = streaming_table(replace(Setup(), duration=3.0)).splitlines()
     assert len(lines) == 2 + 1 + len(PATTERNS)

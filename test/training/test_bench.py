@@ -23,7 +23,7 @@ from dp_ros.evaluation.bench.contenders import Subject, make_chunk, make_subject
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.manifest import load_bundle
 
-PUSHT = locate('models/pusht_state')
+PUSHT = locate('models/pusht_mirror')
 
 
 @pytest.fixture(scope='module')

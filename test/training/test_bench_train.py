@@ -10,10 +10,18 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 from diffusers.training_utils import EMAModel
 
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.bench.loop import PlainLoop, SampleDataset
-from dp_ros.evaluation.bench.processes import measure_processes
-from dp_ros.evaluation.bench.train import SHARED, BenchTrainSettings, made_up, measure, run_bench_train, summary
+from dp_ros.evaluation.bench.train import (
+    SHARED,
+    BenchTrainSettings,
+    made_up,
+    measure,
+    measure_processes,
+    run_bench_train,
+    summary,
+)
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.task.spec import ImageStream
 from dp_ros.training.trainer import Trainer
@@ -125,3 +133,16 @@ def test_pictures_and_unknown_presets_are_refused():
         BenchTrainSettings(config=dataclasses.replace(SETTINGS, task=task))
     with pytest.raises(ConfigError, match=r"network\.preset|preset: got 'huge', allowed tiny, small"):
         _ = BenchTrainSettings(config=SETTINGS, preset='huge').training
+
+
+def test_the_command_takes_a_configuration(monkeypatch):
+    taken = []
+
+    def run(settings, say):
+        taken.append(settings)
+        return 0
+
+    monkeypatch.setattr('dp_ros.evaluation.bench.train.run_bench_train', run)
+    assert main(['bench', '--training', 'config/train/pusht_state.yaml', '--bf16', '--turn', '2']) == 0
+    (settings,) = taken
+    assert (settings.config.name, settings.bf16, settings.turn, settings.rounds) == ('pusht_state', True, 2, 20)

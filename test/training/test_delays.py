@@ -68,10 +68,10 @@ def test_what_cannot_be_run_is_refused(wrong: dict[str, object], message: str) -
 def test_the_command_line_offers_the_same_ways() -> None:
     from dp_ros.cli.main import build_parser
 
-    options = build_parser().parse_args(['delays', 'models/pusht_state', '--ways', *WAYS])
+    options = build_parser().parse_args(['delays', 'models/pusht_mirror', '--ways', *WAYS])
     assert options.ways == list(WAYS)
     with pytest.raises(SystemExit):
-        build_parser().parse_args(['delays', 'models/pusht_state', '--ways', 'slerp'])
+        build_parser().parse_args(['delays', 'models/pusht_mirror', '--ways', 'slerp'])
 
 
 def test_the_usual_ways_are_those_that_the_bundle_can(tiny: Path, tmp_path: Path) -> None:

@@ -144,7 +144,6 @@ def test_a_student_can_teach_in_the_steps_it_knows(teacher, tmp_path):
         ({'distill': {'teacher_steps': 30}}, 'teacher_steps: got 30, allowed divisors of diffusion_steps .100.'),
         ({'distill': {'teacher_steps': 5}}, 'teacher_steps: got 5, allowed 2, 3, ... times sampling_steps .2.'),
         ({'distill': {'teacher_steps': 2}}, 'teacher_steps: got 2, allowed 2, 3, ... times'),
-        ({'level_sampling': 'middle'}, "level_sampling: got 'middle' with distill.teacher, allowed uniform"),
         ({'schedule': 'none', 'diffusion_steps': 1, 'prediction_type': 'sample'}, 'allowed one with noise'),
     ],
 )

@@ -114,12 +114,6 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(tmp_path, mon
     assert not (tmp_path / 'run/checkpoint.pt').exists()
 
 
-def test_weights_and_biases_is_refused_where_it_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr('dp_ros.training.run_log.find_spec', lambda name: None)
-    with pytest.raises(ConfigError, match=r"wandb: got project 'robots', and the package wandb is not installed"):
-        Trainer(dataclasses.replace(SETTINGS, wandb='robots'), episodes(), tmp_path / 'run')
-
-
 def test_torchrun_leaves_the_trains_own_options_alone(capsys):
     from torch.distributed.run import parse_args
 

@@ -1,11 +1,17 @@
-"""`dp_ros bench-train`: a training step of ours beside a plain loop's, on the same network, batch and machine.
+"""`dp_ros bench --training`: a training step of ours beside a plain loop's, on the same network, batch and machine.
 
 Both take turns in one process, so that whatever else the machine does falls on both; the ratio is of each round.
+A step that several processes share is measured in processes of their own, which torchrun starts:
+
+    torchrun --nproc-per-node 2 -m dp_ros.evaluation.bench.train CONFIG STEPS OUT
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,21 +23,25 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch.profiler import ProfilerActivity, profile
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
-from dp_ros.evaluation.bench.processes import measure_processes
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.yaml_reader import TaskSpec, read_yaml, to_plain
+from dp_ros.training.distributed import is_first_process
 from dp_ros.training.random_streams import batches
 from dp_ros.training.settings import RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 
 SHARED = 'bf16, processes'
 """The way whose step several processes share."""
+WARM_UP = 5
+LIMIT = 600.0
+"""Steps before a turn in processes of their own counts; how long one may take [s], importing torch among it."""
 EPISODES, TICKS = 50, 125
 """Of the data made up to train on; PushT's demonstrations are about as long."""
 PARTS = {
@@ -92,7 +102,7 @@ class BenchTrainSettings:
     @property
     def training(self) -> TrainSettings:
         """The configuration that is measured."""
-        chosen: dict[str, Any] = {'rollouts': RolloutSettings(), 'steps': 1_000_000, 'wandb': '', 'accumulate': 1}
+        chosen: dict[str, Any] = {'rollouts': RolloutSettings(), 'steps': 1_000_000, 'accumulate': 1}
         if self.batch is not None:
             chosen['batch'] = self.batch
         if self.device is not None:
@@ -139,7 +149,7 @@ def measure(settings: BenchTrainSettings, threads: int, say: Callable[[str], Non
             ways[SHARED] = partial(measure_processes, shared, settings.processes)
         taken = take_turns(ways, settings.rounds, settings.turn)
         row: dict[str, Any] = {'threads': threads, 'ways': {n: summary(t, taken['plain']) for n, t in taken.items()}}
-        row['data_share'] = round(data_time(trainers['ours']) / float(np.median(taken['ours'])), 4)
+        row['data_share'] = round(data_time(trainers['ours']) / float(np.median(taken['ours'])), 6)
         row['parts'] = {name: parts(step) for name, step in steps.items()}
         if settings.processes:
             row['processes'] = settings.processes
@@ -237,3 +247,36 @@ def parts(step: Callable[[], object]) -> dict[str, float]:
         shares[part] += event.self_cpu_time_total
     total = sum(shares.values())
     return {name: round(time_ / total, 3) for name, time_ in shares.items() if time_ / total >= 0.005}
+
+
+def measure_processes(training: TrainSettings, processes: int, steps: int) -> float:
+    """Return what one of ``steps`` takes [s] with a batch shared by ``processes`` of one thread each."""
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
+        config, out = Path(scratch) / 'config.yaml', Path(scratch) / 'step.json'
+        config.write_text(yaml.safe_dump(to_plain(replace(training, threads=1))))
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
+        command += ['-m', 'dp_ros.evaluation.bench.train', str(config), str(steps), str(out)]
+        env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+        if ran.returncode != 0:
+            raise ConfigError(f'processes: got {processes}, which failed: {ran.stderr.strip()[-2000:]}')
+        return float(json.loads(out.read_text()))
+
+
+def main(config: Path, steps: int, out: Path) -> None:
+    """Measure in one of the processes, each with its share of the batch; the first writes what a step takes [s]."""
+    training = read_yaml(config, TrainSettings)
+    trainer = Trainer(training, made_up(training.task), out.parent / 'run')
+    order = batches(len(trainer.train_set), training.batch, seed=training.seed, first=0, last=WARM_UP + steps)
+    began = 0.0
+    for number, indices in enumerate(order):
+        if number == WARM_UP:
+            began = time.perf_counter()
+        trainer._train_step(indices)
+    took = (time.perf_counter() - began) / steps
+    if is_first_process():
+        out.write_text(json.dumps(took))
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from dp_ros.ros.callback_errors import CallbackError, CallbackErrors, Patience, answering, describe
 from dp_ros.ros.lean_executor import RclpyExecutor
 from dp_ros.ros.queries import full_name
-from dp_ros.simulation.controller.spec import JAZZY, ControllerSpec
+from dp_ros.simulation.controller.spec import ControllerSpec
 
 STOP_TIMEOUT = 5.0  # [s]
 
@@ -30,7 +30,6 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
         for i, joint in enumerate(joints)
         for kind, value in tolerances.items()
     }
-    newer: dict[str, Any] = {'allow_trajectory_replacement': True}
     return {
         'joints': list(joints),
         # Empty in most real controllers, with the same meaning; rclpy can't hold an empty list of strings.
@@ -54,8 +53,8 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
         'speed_scaling.state_interface': '',
         'speed_scaling.command_interface': '',
         'update_rate': round(spec.rate),
+        'open_loop_control': False,
         **constraints,
-        **({'open_loop_control': False} if spec.version == JAZZY else newer),
     }
 
 

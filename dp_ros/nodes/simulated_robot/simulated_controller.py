@@ -14,7 +14,7 @@ from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParamet
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import Param
 from dp_ros.simulation.controller.controller import JointTrajectoryController
-from dp_ros.simulation.controller.spec import METHODS, VERSIONS, ControllerSpec
+from dp_ros.simulation.controller.spec import METHODS, ControllerSpec
 from dp_ros.simulation.controller.validation import Rows, TrajectoryCommand
 
 SCALING = 'controller.speed_scaling'
@@ -32,11 +32,6 @@ PARAMETERS = [
     Param(
         name='controller.rate', default=100.0, low=1.0, high=10000.0,
         description='Control cycles a second; the physics stands still between its own steps.',
-    ),
-    Param(
-        name='controller.version', default='jazzy', choices=VERSIONS,
-        description='jazzy: a message replaces the one before whole; deferral (6.8, 6.9): not before its stamp; '
-        'replacement (after 6.9.0): it is spliced in.',
     ),
     Param(
         name='controller.interpolate_from_desired_state', default=False,

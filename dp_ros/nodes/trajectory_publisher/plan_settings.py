@@ -63,11 +63,6 @@ PARAMETERS = [
         description='Send accelerations too: the controller follows quintics, and acceleration makes no steps.',
     ),
     Param(
-        name='controller_mode', default='jazzy', choices=('jazzy', 'replacement'),
-        description='How the controller takes a new trajectory: jazzy forgets the old one, so stamps are in the past; '
-        'replacement (allow_trajectory_replacement) keeps it until the stamp, which is ahead.',
-    ),
-    Param(
         name='lead_in', default=0.5, low=0.01, high=60.0,
         description='Least duration of the way from the measured state to the first chunk [s].',
     ),
@@ -169,7 +164,6 @@ def make_planner(node: ManagedNode, bundle: Bundle, limits: JointLimits, robot: 
         position_tolerance=node.value('position_tolerance'),
         max_age=to_nanoseconds(node.value('max_joint_age')),
         accelerations=node.value('accelerations'),
-        controller_mode=node.value('controller_mode'),
         workspace=_workspace(node, joints, robot),
     )
 

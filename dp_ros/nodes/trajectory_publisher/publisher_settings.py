@@ -38,7 +38,6 @@ def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -
             Expected(
                 joints=output.joints,
                 units=tuple(units[joint] for joint in output.joints),
-                controller_mode=node.value('controller_mode'),
                 control_dt=task.control_dt,
                 splice_margin=node.value('splice_margin'),
                 tail=node.value('tail'),

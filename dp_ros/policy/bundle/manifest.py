@@ -10,6 +10,8 @@
     critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
                       ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
+    weights.safetensors  where the network is meant to be trained further: its weights, which no robot reads; see
+                      `dp_ros.training.bundle_network`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
     denoiser.ts
     parity.npz        inputs and outputs recorded from the trained network at export; `open_backend` replays them
@@ -50,6 +52,7 @@ PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
 CRITIC = 'critic.onnx'
+WEIGHTS = 'weights.safetensors'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
 """Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
 RESERVED = (ACTION, 'cond', GIVEN)
@@ -195,7 +198,8 @@ def write_bundle(
         Where to; its parents are made.
     networks
         By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx``, and both or none of
-        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` or not. An ONNX file must hold its own weights.
+        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` and ``weights.safetensors`` or not. An ONNX file must hold
+        its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
@@ -265,11 +269,11 @@ def _read_manifest(path: Path) -> _Manifest:
 
 
 def _check_names(files: Iterable[str]) -> None:
-    got = set(files) - {PARITY, CRITIC}
+    got = set(files) - {PARITY, CRITIC, WEIGHTS}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
-            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}'
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC} and {WEIGHTS}'
         )
 
 

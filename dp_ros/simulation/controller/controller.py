@@ -2,15 +2,16 @@
 
 Symbols: `now` is the time of a control cycle, `period` the time between two; all times in [ns].
 
-A message that passes validation waits for the next cycle, where the newest one replaces the old trajectory whole, or is
-spliced into it by the newer version. Each cycle commands the trajectory one period ahead. While the first point is not
+A message that passes validation waits for the next cycle, where the newest one replaces the old trajectory whole, as in
+Jazzy (4.42). Each cycle commands the trajectory one period ahead. While the first point is not
 yet due, the command is on a bridge to it from the start state: the measured state, or with
 ``interpolate_from_desired_state`` the last command, which is saved with the time at which it was given although it is
 one period ahead, so that a replacement steps twice in one cycle.
 
 Inactive, it judges messages and forgets them, and the hardware holds what was commanded last.
 
-Not modelled: actions, PID gains, ``decelerate_on_cancel``, ``allow_integration_in_goal_trajectories``, effort.
+Not modelled: ``allow_trajectory_replacement`` of newer versions, actions, PID gains, ``decelerate_on_cancel``,
+``allow_integration_in_goal_trajectories``, effort.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.joint_order import JointOrder
 from dp_ros.simulation.controller.playback import Playback, Point, Sample, shortest_turn
-from dp_ros.simulation.controller.replacement import splice
-from dp_ros.simulation.controller.spec import DEFERRAL, REPLACEMENT, SPLINES, ControllerSpec
+from dp_ros.simulation.controller.spec import SPLINES, ControllerSpec
 from dp_ros.simulation.controller.validation import (
     STILL,
     Accepted,
@@ -98,7 +98,6 @@ class JointTrajectoryController:
         self._cycle: int | None = None
         self._time = 0
         self._pending: TrajectoryCommand | None = None
-        self._deferred: TrajectoryCommand | None = None
         self._playback = self._hold(self._set_point)
         self._next: Playback | None = None
         self._holding = True
@@ -161,7 +160,7 @@ class JointTrajectoryController:
             return self._set_point.copy()
         elapsed = self.period if self._cycle is None else now - self._cycle
         self._cycle = now
-        self._take(now)
+        self._take()
         state = Point(
             positions=np.array(measured, dtype=np.float64),
             velocities=np.array(velocities) if self._measures_speed and velocities is not None else None,
@@ -191,39 +190,19 @@ class JointTrajectoryController:
             time, state = (now if self._saved is None else self._saved), self._last
         self._playback.begin(now, time, state, self._continuous)
 
-    def _take(self, now: int) -> None:
+    def _take(self) -> None:
         """Replace what is followed by the newest message, or by the hold that a violation asked for."""
         arrived, self._pending = self._pending, None
         hold, self._next = self._next, None
-        if arrived is not None and self.spec.version == DEFERRAL and arrived.stamp > now:
-            self._deferred = arrived
-        elif arrived is not None:
-            self._playback, self._deferred = self._from(arrived, now), None
+        if arrived is not None:
+            points = self._order.points(arrived, self._set_point)
+            self._playback = self._new(arrived.stamp, [int(t) for t in arrived.times], points)
         elif hold is not None:
             self._playback = hold
             self._order.held(hold.points[0].positions)
-        if self._deferred is not None and now >= self._deferred.stamp:
-            self._playback, self._deferred = self._from(self._deferred, now), None
-            self.reason = ''
-
-    def _from(self, command: TrajectoryCommand, now: int) -> Playback:
-        new = self._new(command.stamp, [int(t) for t in command.times], self._order.points(command, self._set_point))
-        old = self._playback
-        if self.spec.version != REPLACEMENT or not old.begun or len(old.points) < 2:
-            return new
-        times, points = splice(
-            old,
-            new,
-            commanded=np.array([joint in command.joints for joint in self.joints]),
-            held=self._set_point,
-            cursor=self._time,
-            delay=round(max(0, command.stamp - now) * self._scaling),
-        )
-        return self._new(0, times, points)
 
     def _new(self, stamp: int, times: list[int], points: list[Point]) -> Playback:
-        splines, sticky = self.spec.interpolation_method == SPLINES, self.spec.version != REPLACEMENT
-        return Playback(stamp, times, points, splines=splines, sticky_end=sticky)
+        return Playback(stamp, times, points, splines=self.spec.interpolation_method == SPLINES)
 
     def _hold(self, positions: np.ndarray) -> Playback:
         return self._new(0, [0], [Point(positions=np.array(positions, dtype=np.float64))])

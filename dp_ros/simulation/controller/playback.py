@@ -54,9 +54,7 @@ class Playback:
     times, points
         One or more, the times strictly increasing.
     splines
-        False steps from point to point.
-    sticky_end
-        The older versions' quirk: once any sample was past the last point, there is no way back before it.
+        False steps from point to point. Once any sample was past the last point, there is no way back before it.
 
     """
 
@@ -67,7 +65,6 @@ class Playback:
         points: Sequence[Point],
         *,
         splines: bool = True,
-        sticky_end: bool = True,
     ) -> None:
         assert len(times) == len(points) > 0
         self.start = stamp
@@ -75,7 +72,6 @@ class Playback:
         self.points = list(points)
         self.begun = False
         self._splines = splines
-        self._sticky = sticky_end
         self._ended = False
         self._before = (0, points[0])
         self._cache: dict[int, np.ndarray] = {}
@@ -109,7 +105,7 @@ class Playback:
             return Sample(state=self._between(-1, t) if self._splines else state, point=0, last=False)
         following = bisect_right(self.times, t - self.start)
         end = len(self.times)
-        if following == end or (self._ended and self._sticky):
+        if following == end or self._ended:
             self._ended = True
             return Sample(state=_whole(self.points[-1]), point=end - 1, last=True)
         i = following - 1

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from dp_ros.errors import ConfigError, listed
 
-JAZZY, DEFERRAL, REPLACEMENT = 'jazzy', 'deferral', 'replacement'
-VERSIONS = (JAZZY, DEFERRAL, REPLACEMENT)
 SPLINES, NONE = 'splines', 'none'
 METHODS = (SPLINES, NONE)
 COMMAND_INTERFACES = (('position',), ('position', 'velocity'))
@@ -23,10 +21,6 @@ class ControllerSpec:
     ----------
     rate
         Control cycles a second [Hz]; ``update_rate``.
-    version
-        ``jazzy`` (4.42), where a message replaces the one before whole. The newer two are with their
-        ``allow_trajectory_replacement``, which is on by default: ``deferral`` (6.8, 6.9) keeps a message back until
-        its stamp, and then does as Jazzy; ``replacement`` (master after 6.9.0) splices it into the one before.
     interpolate_from_desired_state
         Whether a bridge starts at the last command instead of the measured state.
     allow_nonzero_velocity_at_trajectory_end, allow_partial_joints_goal
@@ -59,7 +53,6 @@ class ControllerSpec:
     """
 
     rate: float = 100.0
-    version: str = JAZZY
     interpolate_from_desired_state: bool = False
     allow_nonzero_velocity_at_trajectory_end: bool = False
     allow_partial_joints_goal: bool = False
@@ -80,7 +73,6 @@ class ControllerSpec:
         if not 1.0 <= self.rate <= 10_000.0:
             raise ConfigError(f'controller rate: got {self.rate}, allowed 1 to 10000 Hz')
         for name, choices in (
-            ('version', VERSIONS),
             ('interpolation_method', METHODS),
             ('state_interfaces', STATE_INTERFACES),
             ('command_interfaces', COMMAND_INTERFACES),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from dp_ros.policy.bundle.manifest import (
     MANIFEST,
     TOLERANCE,
     TORCHSCRIPT_FILES,
+    WEIGHTS,
     Bundle,
     load_bundle,
     write_bundle,
@@ -30,6 +32,7 @@ from dp_ros.policy.bundle.manifest import (
 from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.yaml_reader import to_plain
+from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
 from dp_ros.training.run_folder import is_bundle, load_network
@@ -61,7 +64,8 @@ def export_run(
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
         compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
-        the denoiser's large weights in 8 bits, which is no longer the same network: its score must be looked at.
+        the denoiser's large weights in 8 bits, which is no longer the same network: its score must be looked at, and it
+        cannot be trained further.
     torchscript
         Also write TorchScript twins.
     sampling_steps
@@ -121,8 +125,6 @@ def export_network(
     if weights != 'float32':
         round_to_half(network)
     prepared = prepare(network, settings)
-    if critic_of is not None:
-        _say_as(prepared, critic_of)
     parity = record_parity(network, prepared, settings)
     networks: dict[str, Path | bytes] = {
         'encoder.onnx': encoder_onnx(prepared, settings, parity),
@@ -133,9 +135,12 @@ def export_network(
     if weights != 'float32':
         networks['denoiser.onnx'] = store_half(networks['denoiser.onnx'])  # type: ignore[arg-type]
         networks['encoder.onnx'] = store_half(networks['encoder.onnx'])  # type: ignore[arg-type]
+    if weights != 'int8':
+        networks[WEIGHTS] = weights_file(network)
     if torchscript:
         networks |= torchscript_twins(prepared, settings, parity)
     if critic_of is not None:
+        _check_encoder(parity, critic_of)
         networks[CRITIC] = critic_of.path(CRITIC)
         parity = replace(parity, value=critic_of.parity().value)
     return write_bundle(
@@ -161,22 +166,14 @@ def replayed(bundle: Bundle) -> None:
         open_backend(bundle, backend=backend)
 
 
-@torch.no_grad()
-def _say_as(prepared: PreparedNetwork, bundle: Bundle) -> None:
-    """Let the encoder say what the one of ``bundle`` does, which its critic knows.
-
-    A bundle's network is had from it up to a constant that encoder and denoiser share.
-    """
-    parity = bundle.parity()
-    said = prepared.encoder(*(torch.from_numpy(parity.inputs[name]) for name in input_shapes(bundle.task)))
-    apart = said - torch.from_numpy(parity.cond)
-    spread = float((apart - apart.mean(dim=0)).abs().max())
-    if not spread <= TOLERANCE:
+def _check_encoder(parity: Parity, bundle: Bundle) -> None:
+    """Raise unless the encoder gives what the one of ``bundle`` does, which its critic knows."""
+    most = float(np.abs(parity.cond - bundle.parity().cond).max())
+    if not most <= TOLERANCE:
         raise BundleError(
-            f'bundle {bundle.name}: got an encoder that differs from the one of its critic by {spread:.3g}, '
-            f'allowed up to {TOLERANCE:g} and a constant'
+            f'bundle {bundle.name}: got an encoder that differs from the one of its critic by {most:.3g}, '
+            f'allowed up to {TOLERANCE:g}'
         )
-    prepared.move(apart.mean(dim=0))
 
 
 def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwork:
@@ -189,8 +186,7 @@ def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwo
 def round_to_half(network: DiffusionNetwork) -> None:
     """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error.
 
-    What goes into the table of the noise levels is left, for that is stored in full (and in a network that was had from
-    a bundle it is new, with no rounding to be repeated).
+    What goes into the table of the noise levels is left, for that is stored in full.
     """
     whole = _columns_in_table(network.denoiser)
     for name, parameter in network.named_parameters():
