@@ -31,7 +31,8 @@ from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.task.yaml_reader import TaskSpec, read_yaml, to_plain
+from dp_ros.task.spec import TaskSpec
+from dp_ros.task.yaml_reader import read_yaml, to_plain
 from dp_ros.training.distributed import is_first_process
 from dp_ros.training.random_streams import batches
 from dp_ros.training.settings import RolloutSettings, TrainSettings
