@@ -26,7 +26,7 @@ from dp_ros.diffusion.samplers import SamplerSettings  # noqa: E402
 from dp_ros.diffusion.schedule import ScheduleSpec  # noqa: E402
 from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle  # noqa: E402
 from dp_ros.policy.normalizer import ACTION, Normalizer  # noqa: E402
-from dp_ros.ros.lean_executor import make_executor  # noqa: E402
+from dp_ros.ros.main import make_executor  # noqa: E402
 from dp_ros.task.spec import ImageStream, TaskSpec  # noqa: E402
 
 AGAIN = 5.0  # [s]: an answer can be lost before the server knows the client
