@@ -44,7 +44,7 @@ PACKAGES_ALLOWED: dict[str, set[str] | None] = {
     'base': {'numpy', 'yaml'},
     'diffusion': {'numpy'},
     'policy': {'numpy', 'yaml', 'onnxruntime', 'wordllama'},
-    'messages': {'numpy', 'cv2', 'cv_bridge', 'simplejpeg'},
+    'messages': {'numpy', 'cv2', 'simplejpeg'},
     'networks': {'numpy', 'torch'},
     'simulation': None,
     'training': None,
