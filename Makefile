@@ -4,6 +4,9 @@
 # make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one
 # make fuzz    attack the publisher with 10,000 random sequences in simulated time, and its real process with a few
 # make fuzz-live    attack its real process with 200; SEED=n repeats a run
+# make docs    build the pages of doc/ into build/docs; a warning or a broken link is an error
+# make reference    write the generated pages of doc/reference anew
+# make doc-blocks    run the marked shell blocks of README.md and doc/, scaled down: minutes
 # make install-size    what a robot's installation weighs
 #
 # PIP_ARGS goes to every pip install, for example an index that has torch's CPU build.
@@ -25,7 +28,7 @@ ROS_DOMAIN_ID ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 10
 export ROS_DOMAIN_ID := $(ROS_DOMAIN_ID)
 unexport PYTHONPATH
 
-.PHONY: demo test lint types pytest fuzz-files fuzz-peers fuzz fuzz-live install-size clean
+.PHONY: demo test lint types pytest docs reference doc-blocks fuzz-files fuzz-peers fuzz fuzz-live install-size clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
@@ -57,6 +60,16 @@ fuzz: $(VENV)/.test
 fuzz-live: $(VENV)/.test
 	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 200 --seed $(SEED)
 
+docs: $(VENV)-docs/.made
+	$(VENV)-docs/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html doc build/docs
+	@echo 'build/docs/index.html'
+
+reference: $(VENV)/.test
+	$(VENV)/bin/python doc/generate_reference.py
+
+doc-blocks: $(VENV)/.test
+	$(VENV)/bin/python doc/run_blocks.py
+
 install-size:
 	rm -rf build
 	$(PYTHON) -m venv build/robot
@@ -67,11 +80,17 @@ install-size:
 	@du -sm build/robot | awk '{print "robot installation: " $$1 " MB, allowed less than 700"; exit $$1 >= 700}'
 
 clean:
-	rm -rf $(VENV) build install log *.egg-info
+	rm -rf $(VENV) $(VENV)-docs build install log *.egg-info
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(INSTALL) $(SETUPTOOLS)
+	@touch $@
+
+# Sphinx alone: building the pages needs nothing of dp_ros.
+$(VENV)-docs/.made: doc/requirements.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python $(INSTALL) --requirement doc/requirements.txt
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.made setup.py package.xml

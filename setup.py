@@ -8,17 +8,15 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # A ROS distribution brings its own NumPy and PyYAML, so these two are ranges; the extras below pin what pip installs.
-# cv-bridge encodes images only below NumPy 2.3.
-BASE = ['numpy>=1.26,<2.3', 'pyyaml>=6.0,<7']
+BASE = ['numpy>=1.26,<3', 'pyyaml>=6.0,<7']
 
 EXTRAS = {
     # A robot: runs a bundle. No torch.
     'runtime': [
-        'numpy==2.2.6',  # the newest below 2.3, for cv-bridge
+        'numpy==2.4.6',  # arrays
         'pyyaml==6.0.3',  # task and parameter files
         'onnxruntime==1.31.1',  # the encoder and the denoiser
-        'opencv-python==4.14.0.94',  # resizing; gym-pusht asks for it too, and -headless overwrites the same files
-        'cv-bridge==1.13.0.post0',  # image messages to arrays, where ROS's own is not installed
+        'opencv-python==4.14.0.94',  # colours, PNG, resizing; gym-pusht asks for it; -headless shares its files
         'simplejpeg==1.9.0',  # JPEG: OpenCV's pixels, and an error where a part of the picture is missing
     ],
     # ROS 2 Jazzy as wheels, for machines without ROS.

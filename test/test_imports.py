@@ -59,7 +59,7 @@ PACKAGES_ALLOWED: dict[str, set[str] | None] = {
     'policy': {'numpy', 'onnxruntime', 'wordllama'},
     'motion': {'numpy'},
     'robot': {'numpy'},
-    'messages': {'numpy', 'cv2', 'cv_bridge', 'simplejpeg'},
+    'messages': {'numpy', 'cv2', 'simplejpeg'},
     'networks': {'numpy', 'torch'},
     'cli': {'tqdm'},
 }

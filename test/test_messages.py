@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dp_ros.data import Chunk
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
 from dp_ros.motion.trajectory import Trajectory
@@ -159,7 +159,6 @@ def test_a_bad_pose_is_refused(position: tuple[float, ...], orientation: tuple[f
 def test_an_image_of_the_right_size_comes_back_pixel_for_pixel(
     types: messages.MessageTypes, pixels: np.ndarray
 ) -> None:
-    pytest.importorskip('cv_bridge', exc_type=ImportError)
     msg = messages.to_image(stamp=STAMP, pixels=pixels, frame_id='camera', types=types)
     assert np.array_equal(messages.decode(CAMERA, msg), pixels)
 
@@ -387,17 +386,6 @@ def test_the_size_of_a_compressed_picture_is_in_its_head(extension: str, shape: 
 def test_what_is_no_picture_has_no_size(start: bytes, rest: bytes) -> None:
     found = images.compressed_size(start + rest)
     assert found is None or all(0 <= n < 2**32 for n in found)
-
-
-def test_without_cv_bridge_the_error_names_the_package_and_the_extra(
-    monkeypatch: pytest.MonkeyPatch, pixels: np.ndarray
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    images._bridge.cache_clear()
-    with pytest.raises(ConfigError, match=r'ros-jazzy-cv-bridge.*dp_ros\[ros\]'):
-        messages.decode(CAMERA, image(pixels))
 
 
 # Trajectories and chunks.

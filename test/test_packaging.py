@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 import setuptools
+from packaging.requirements import Requirement
 
 import dp_ros
 from dp_ros.errors import ConfigError
 from dp_ros.paths import locate, share_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'doc').glob('*.md'))]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'doc').rglob('*.md'))]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 
 
@@ -70,25 +71,15 @@ def test_colcon_puts_the_executables_where_ros2_run_looks(packaging: dict[str, A
     assert {'dp_ros', 'trajectory_publisher', 'policy_container'} <= run <= scripts
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_what_a_page_links_to_is_there(page: Path) -> None:
-    links = re.findall(r'\]\(([^)]+)\)', page.read_text(encoding='utf-8'))
-    local = [link for link in links if not link.startswith('http')]
-    assert local, f'{page.name} links to nothing here'
-    for link in local:
-        path, _, heading = link.partition('#')
-        target = page.parent / path if path else page
-        assert target.exists(), link
-        if heading:
-            titles = re.findall(r'^#+ (.+)$', target.read_text(encoding='utf-8'), re.MULTILINE)
-            assert heading in {title.lower().replace(' ', '-') for title in titles}, link
-
-
 def test_each_executable_has_its_function(packaging: dict[str, Any]) -> None:
     for script in packaging['entry_points']['console_scripts']:
         module, function = script.split(' = ')[1].split(':')
-        tree = ast.parse((ROOT / Path(*module.split('.'))).with_suffix('.py').read_text(encoding='utf-8'))
-        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, script
+        path = ROOT / Path(*module.split('.'))
+        source = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+        body = ast.parse(source.read_text(encoding='utf-8')).body
+        defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+        imported = {alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        assert function in defined | imported, script
 
 
 def test_every_version_is_pinned_once(packaging: dict[str, Any]) -> None:
@@ -126,7 +117,23 @@ def test_every_ros_package_imported_is_in_the_manifest(packaging: dict[str, Any]
     depends = {element.text for element in MANIFEST.iter('exec_depend')}
     assert {wheel.replace('-', '_') for wheel in wheels} - {'rmw_fastrtps_cpp'} <= depends
     ros = {name for name in _packages_imported('dp_ros', 'launch') if _normalized(name) in wheels}
-    assert ros | {'launch', 'launch_ros', 'cv_bridge'} <= depends
+    assert ros | {'launch', 'launch_ros'} <= depends
+
+
+def test_the_licence_and_the_changelog_are_those_of_the_manifest() -> None:
+    licence = MANIFEST.find('license')
+    assert licence is not None
+    assert (licence.text, licence.get('file')) == ('Apache-2.0', 'LICENSE')
+    assert 'Apache License' in (ROOT / 'LICENSE').read_text(encoding='utf-8')
+    head = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8').splitlines()[:3]
+    assert head == ['^' * 28, f'Changelog for package {MANIFEST.findtext("name")}', '^' * 28]
+    assert {url.get('type') for url in MANIFEST.iter('url')} == {'website', 'repository', 'bugtracker'}
+
+
+def test_numpy_of_jazzy_and_of_newer_distributions_is_allowed(packaging: dict[str, Any]) -> None:
+    requirements = [Requirement(text) for text in packaging['install_requires']]
+    (numpy,) = (requirement for requirement in requirements if requirement.name == 'numpy')
+    assert all(version in numpy.specifier for version in ('1.26.4', '2.2.6', '2.3.4', '2.4.6'))
 
 
 def test_a_robot_needs_no_torch(packaging: dict[str, Any]) -> None:

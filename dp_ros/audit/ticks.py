@@ -111,12 +111,12 @@ class TickAudit:
         return np.stack(columns, axis=1) if len(columns) == len(self.task.action.joints) else None
 
     def _motion(self, bag: str, actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
-        commanded = (np.abs(np.diff(actions, axis=0)) > self._still).any(axis=1)
+        commanded: np.ndarray = np.any(np.abs(np.diff(actions, axis=0)) > self._still, axis=1)
         moving = commanded.copy()
         for stream in self.task.streams:
             chosen = position_columns(stream)
             if chosen:
-                moving |= (np.abs(np.diff(streams[stream.name][:, chosen], axis=0)) > self._still).any(axis=1)
+                moving |= np.any(np.abs(np.diff(streams[stream.name][:, chosen], axis=0)) > self._still, axis=1)
         self.idle += int((~moving).sum())
         steps = np.flatnonzero(moving)
         self.idle_edges += int(steps[0] + len(moving) - 1 - steps[-1]) if len(steps) else len(moving)

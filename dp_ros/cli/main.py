@@ -58,7 +58,6 @@ MISSING = {
     'imageio': 'sim',
     'onnxruntime': 'runtime',
     'cv2': 'runtime',
-    'cv_bridge': 'runtime',
     'rclpy': 'ros',
     'sensor_msgs': 'ros',
     'trajectory_msgs': 'ros',

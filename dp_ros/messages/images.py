@@ -1,4 +1,4 @@
-"""ROS images to RGB arrays: checked first, decoded, resized by OpenCV. The same calls live and offline.
+"""ROS images to RGB arrays: checked first, decoded and resized by OpenCV. The same calls live and offline.
 
 JPEGs are decoded by simplejpeg where it is installed. OpenCV gives the same pixels (both are libjpeg-turbo), but where
 a camera's driver lost a packet it fills in grey and does not say so. How a camera was held (Exif) changes nothing.
@@ -7,18 +7,17 @@ a camera's driver lost a packet it fills in grey and does not say so. How a came
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.errors import DataError, listed
 from dp_ros.task.spec import ImageStream
 
 # Bytes of a pixel. All are 8 bit a channel: depth and Bayer images are no RGB, and are refused by name.
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+_TO_RGB = {'bgr8': 'COLOR_BGR2RGB', 'rgba8': 'COLOR_RGBA2RGB', 'bgra8': 'COLOR_BGRA2RGB', 'mono8': 'COLOR_GRAY2RGB'}
 
 # First bytes, and the marker that ends a whole file. OpenCV fills what a cut file lacks with grey and does not say so.
 _FORMATS = {'jpeg': (b'\xff\xd8\xff', b'\xff\xd9'), 'png': (b'\x89PNG\r\n\x1a\n', b'IEND')}
@@ -37,22 +36,10 @@ _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segmen
 
 
 @lru_cache(maxsize=1)
-def _bridge() -> Any:
-    try:
-        from cv_bridge import CvBridge
-    except ImportError as error:
-        raise ConfigError(
-            f'images need cv_bridge, which cannot be imported ({error}); on a machine with ROS install the package '
-            "cv_bridge (ros-jazzy-cv-bridge), elsewhere the extra 'ros': pip install 'dp_ros[ros]'"
-        ) from error
-    return CvBridge()
-
-
-@lru_cache(maxsize=1)
 def _simplejpeg() -> Any:
     try:
         import simplejpeg
-    except ImportError:  # rosdep has no key for it
+    except ImportError:
         return None
     return simplejpeg
 
@@ -67,10 +54,7 @@ def _decode_jpeg(what: str, data: bytes) -> np.ndarray:
                 raise DataError(
                     f'{what}: jpeg of {len(data)} bytes cannot be decoded: {error}; allowed whole, valid files only'
                 ) from error
-    import cv2
-
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return _rgb(what, 'jpeg', data, lambda: cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags))
+    return _decode_file(what, 'jpeg', data)
 
 
 def _whole_jpeg(data: bytes) -> np.ndarray:
@@ -100,11 +84,12 @@ def decode_image(what: str, msg: Any) -> np.ndarray:
     data = np.frombuffer(msg.data, dtype=np.uint8)
     if len(data) != step * height:
         raise DataError(f'{what} data: got {len(data)} bytes, allowed {step * height} ({height} rows of {step})')
-    if step > row:
-        # The cv-bridge from PyPI takes padded rows for pixels, so the padding goes first.
-        data = np.ascontiguousarray(data.reshape(height, step)[:, :row]).reshape(-1)
-    tight = SimpleNamespace(height=height, width=width, encoding=msg.encoding, is_bigendian=0, step=row, data=data)
-    rgb: np.ndarray = _bridge().imgmsg_to_cv2(tight, desired_encoding='rgb8')
+    pixels = np.ascontiguousarray(data.reshape(height, step)[:, :row]).reshape(height, width, -1)
+    if msg.encoding == 'rgb8':
+        return pixels
+    import cv2
+
+    rgb: np.ndarray = cv2.cvtColor(pixels, getattr(cv2, _TO_RGB[msg.encoding]))
     return rgb
 
 
@@ -128,17 +113,16 @@ def decode_compressed(what: str, msg: Any) -> np.ndarray:
         raise DataError(f'{what}: got a {kind} of {size[0]} x {size[1]} pixels, allowed up to {MOST_PIXELS}')
     if kind == 'jpeg':
         return _decode_jpeg(what, data)
-    # 'passthrough', because the cv-bridge from PyPI takes a grey picture for a coloured one.
-    message = SimpleNamespace(data=data, format=msg.format)
-    return _rgb(what, kind, data, lambda: _bridge().compressed_imgmsg_to_cv2(message, 'passthrough'))
+    return _decode_file(what, kind, data)
 
 
-def _rgb(what: str, kind: str, data: bytes, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
+def _decode_file(what: str, kind: str, data: bytes) -> np.ndarray:
     """Return what OpenCV decodes as RGB."""
     import cv2
 
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = decode()
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise DataError(f'{what}: {kind} of {len(data)} bytes cannot be decoded: {error}') from error
     if pixels is None:

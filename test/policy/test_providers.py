@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -67,3 +68,9 @@ def test_a_provider_that_does_not_exist_is_refused() -> None:
 def test_torchscript_has_no_provider() -> None:
     with pytest.raises(ConfigError, match="execution_provider: got 'cuda', allowed cpu with backend torchscript"):
         open_backend(load_bundle(locate(BUNDLE)), backend='torchscript', provider='cuda')
+
+
+def test_without_onnxruntime_the_error_names_it_and_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ConfigError, match=r'need onnxruntime.*python3-onnxruntime-pip.*pip install onnxruntime'):
+        open_backend(load_bundle(locate(BUNDLE)))

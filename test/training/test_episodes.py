@@ -82,7 +82,7 @@ def test_every_tick_has_its_observation_and_its_command() -> None:
     assert episode.streams['arm'].tolist() == [[float(i)] for i in range(5)]
     assert episode.streams['block'].tolist() == [[100.0 + i] for i in range(5)]
     assert episode.actions.tolist() == [[200.0 + i] for i in range(5)]
-    assert (episode.stamps.dtype, episode.actions.dtype) == (np.int64, np.float64)
+    assert [episode.stamps.dtype, episode.actions.dtype] == [np.dtype(np.int64), np.dtype(np.float64)]
 
 
 def test_two_streams_may_share_a_topic() -> None:

@@ -20,10 +20,21 @@ LEAST_MEMORY = 2**31
 """Bytes that networks may take on the processor; more where the first one is large."""
 
 
+def import_onnxruntime() -> Any:
+    """Return the module onnxruntime; ConfigError where it is not installed, with the ways to install it."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f'the networks need onnxruntime, which cannot be imported ({error}); install it with rosdep '
+            "(python3-onnxruntime-pip), or with pip: pip install onnxruntime, or the extra 'runtime'"
+        ) from error
+    return onnxruntime
+
+
 def check_provider(provider: ProviderName) -> None:
     """Raise ConfigError unless the installed ONNX Runtime was built with a provider."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     check_choice('execution_provider', provider, get_args(ProviderName))
     here = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in here:
@@ -43,8 +54,7 @@ def open_session(model: bytes, threads: int, provider: ProviderName) -> Any:
         If the provider is not there, or can't be started: a library that it needs is missing, say.
 
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     check_provider(provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -71,8 +81,7 @@ def _bound_memory(model: int) -> None:
 
     A graph of a few bytes may ask for any amount.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     if not _bounded():
         most = max(LEAST_MEMORY, 8 * model)
         kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR

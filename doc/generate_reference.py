@@ -1,0 +1,358 @@
+"""Write the reference pages that the code itself decides: node parameters, the training file, the command line.
+
+    python doc/generate_reference.py            # after a parameter, a setting or an option has changed
+    python doc/generate_reference.py --check    # exit code 1 where a page is stale
+
+The pages are committed, so that building the documentation needs neither ROS nor torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import math
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / 'doc' / 'reference'
+NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher', 'simulated_robot')
+STANDARD = ('use_sim_time', 'start_type_description_service')  # ROS's own
+UNKNOWN = 'no_parameter_has_this_name'
+HEAD = '<!-- Written by doc/generate_reference.py; change the code, then run it again. -->\n\n'
+
+# For fields to which the code gives no text.
+USUAL = {
+    'name': 'what it is called',
+    'topic': 'where messages come from',
+    'joints': 'names of the joints, in order',
+    'units': 'the unit of each joint',
+    'fields': 'what is observed of each joint',
+    'features': 'what is observed of the pose',
+    'max_age': 'an older message is no observation [s]',
+    'height': 'rows of the picture after resizing',
+    'width': 'columns of the picture after resizing',
+    'compressed': 'whether the topic has `CompressedImage`',
+    'source': 'where training has it from',
+    'stream': 'in hindsight, the stream whose later value is the goal',
+    'hindsight': 'which value: the last of the episode, or any later one',
+    'obs_horizon': 'observations in a window',
+    'pred_horizon': 'actions in a chunk',
+    'exec_horizon': 'actions executed before the next chunk takes over',
+    'diffusion_steps': 'noise levels in training',
+    'prediction_type': 'what the network predicts',
+    'learning_rate': 'largest learning rate',
+    'betas': "AdamW's two decay rates",
+    'weight_decay': "AdamW's weight decay",
+    'warmup_steps': 'steps in which the learning rate rises',
+    'gradient_clip': 'largest norm of the gradient',
+    'ema_power': 'exponent of the warm-up of the moving average of weights',
+    'ema_max': 'largest decay of the moving average of weights',
+    'seed': 'decides all that is random',
+    'device': 'what computes',
+}
+
+PARAMETERS = """# Node parameters
+
+All nodes refuse a parameter that they lack, and a value out of range; the error lists what is allowed. A parameter
+marked *live* may be changed while the node runs (`ros2 param set`); all others are read when the node starts.
+`config/policy.yaml` is a parameter file with every parameter and longer explanations: copy it, keep what you change.
+Each node also has ROS's own `use_sim_time`.
+"""
+TRAINING = """# The training file
+
+`dp_ros train --config FILE` reads one YAML file. A key that is not below is an error, and the error lists the keys that
+are allowed. The files in `config/train/` are complete examples. *required* means that there is no default.
+"""
+COMMANDS = """# Command line
+
+`dp_ros COMMAND --help` shows the same. In a colcon workspace write `ros2 run dp_ros dp_ros COMMAND`. The exit code is 0
+on success, 1 on an error, 2 on a wrong option, 130 after Ctrl-C; `check-bag` adds 3 for warnings with `--strict`.
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Write the pages, or compare them with what is there; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument('--check', action='store_true', help='write nothing; exit code 1 where a page is stale')
+    options = parser.parse_args(args)
+    written = pages()
+    stale = [name for name, text in written.items() if _differs(REFERENCE / name, text)]
+    if options.check:
+        for name in stale:
+            print(f'doc/reference/{name} is stale: run python doc/generate_reference.py', file=sys.stderr)
+        return 1 if stale else 0
+    for name, text in written.items():
+        (REFERENCE / name).write_text(text, encoding='utf-8')
+    print(f'wrote {", ".join(stale) or "nothing, all pages were up to date"}')
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each generated page by file name."""
+    return {
+        'parameters.md': HEAD + PARAMETERS + ''.join(_node_section(name) for name in NODES),
+        'training_file.md': HEAD + TRAINING + ''.join(_settings_sections()),
+        'command_line.md': HEAD + COMMANDS + ''.join(_command_sections()),
+    }
+
+
+def _differs(path: Path, text: str) -> bool:
+    return not path.is_file() or path.read_text(encoding='utf-8') != text
+
+
+# Parameters, as a node declares them to ROS.
+
+
+def node_parameters(name: str) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """Return (name, default, descriptor) of each parameter of a node, and the names that depend on its bundle."""
+    import rclpy
+
+    node_class = _node_class(name)
+    rclpy.init(args=[])
+    try:
+        allowed = _refusal(node_class).partition('allowed ')[2].split(', ')
+        node = node_class()
+        declared = {key: p.value for key, p in node.get_parameters_by_prefix('').items() if key not in STANDARD}
+        # A list without entries is declared, and not set.
+        found = [(key, [] if value is None else value, node.describe_parameter(key)) for key, value in declared.items()]
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
+    return found, [key for key in allowed if '<' in key]
+
+
+def _node_class(name: str) -> type:
+    from rclpy.node import Node
+
+    module = f'dp_ros.nodes.{name}.node'
+    importlib.import_module(module)
+    classes = {c for c in _subclasses(Node) if c.__module__ == module}
+    (node_class,) = classes
+    return node_class
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    children: list[type] = cls.__subclasses__()
+    for child in children:
+        yield child
+        yield from _subclasses(child)
+
+
+def _refusal(node_class: type) -> str:
+    try:
+        node_class(cli_args=['--ros-args', '-p', f'{UNKNOWN}:=1'])
+    except ValueError as error:
+        return str(error)
+    raise RuntimeError(f'{node_class.__name__}: got no refusal of the parameter {UNKNOWN}, allowed one')
+
+
+def _node_section(name: str) -> str:
+    found, patterns = node_parameters(name)
+    rows = [
+        (f'`{key}`', _default(value), _parameter_range(descriptor), '' if descriptor.read_only else 'live',
+         descriptor.description)
+        for key, value, descriptor in found
+    ]  # fmt: skip
+    text = f'\n## {name}\n\n{_table(("parameter", "default", "allowed", "", "what it does"), rows)}'
+    if patterns:
+        text += f'\nFurther names depend on the bundle and on the robot: {_listed(patterns)}.\n'
+    return text
+
+
+def _parameter_range(descriptor: Any) -> str:
+    ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+    if ranges:
+        return f'{_number(ranges[0].from_value)} to {_number(ranges[0].to_value)}'
+    choices = descriptor.additional_constraints.partition('one of: ')[2]
+    return ', '.join(f'`{choice}`' if choice else "`''`" for choice in choices.split(', ')) if choices else ''
+
+
+# The training file, from its dataclasses.
+
+
+def _settings_sections() -> Iterator[str]:
+    settings = importlib.import_module('dp_ros.training.settings').TrainSettings
+    yield from _dataclass_sections(settings, '')
+
+
+def _dataclass_sections(cls: type, where: str) -> Iterator[str]:
+    hints, texts = get_type_hints(cls), _attribute_texts(cls)
+    title = f'`{where}`' if where else 'The top level'
+    kind = getattr(cls, 'kind', None)
+    if kind:
+        title += f', `kind: {kind}`'
+    rows, below = [], []
+    if kind:
+        rows.append(('`kind`', f'`{kind}`', '*required*', 'chooses this form'))
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        text = _metadata_text(field) or texts.get(field.name, '') or USUAL.get(field.name, '')
+        nested = list(_nested(hints[field.name]))
+        name = f'{where}.{field.name}' if where else field.name
+        if nested:
+            suffix = _container(hints[field.name])
+            below += [(entry, name + suffix) for entry in nested]
+            text = text or 'see below'
+        rows.append((f'`{field.name}`', _type_text(hints[field.name]), _field_default(field, bool(nested)), text))
+    lead = _summary(cls)
+    yield f'\n## {title}\n\n{lead}\n\n{_table(("key", "type", "default", "meaning"), rows)}'
+    for entry, name in below:
+        yield from _dataclass_sections(entry, name)
+
+
+def _nested(hint: Any) -> Iterator[type]:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        yield hint
+    for argument in get_args(hint) if get_origin(hint) is not Literal else ():
+        yield from _nested(argument)
+
+
+def _container(hint: Any) -> str:
+    origin: Any = get_origin(hint)
+    return {tuple: '[]', dict: '.NAME', Mapping: '.NAME'}.get(origin, '')
+
+
+def _type_text(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return ', '.join(f'`{a}`' if a != '' else "`''`" for a in arguments)
+    if origin is tuple:
+        return f'list of {_type_text(arguments[0])}'
+    if origin in (dict, Mapping):
+        return f'mapping of names to {_type_text(arguments[1])}'
+    if origin in (types.UnionType, typing.Union):
+        return ' or '.join(_type_text(a) for a in arguments)
+    if getattr(hint, 'kind', None):
+        return f'`kind: {hint.kind}`'
+    if dataclasses.is_dataclass(hint):
+        return 'mapping'
+    names = {str: 'text', int: 'whole number', float: 'number', bool: 'true or false', type(None): 'nothing'}
+    return names.get(hint, getattr(hint, '__name__', str(hint)))
+
+
+def _field_default(field: Any, nested: bool) -> str:
+    if field.default is not dataclasses.MISSING:
+        return _default(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return '' if nested else _default(field.default_factory())
+    return '*required*'
+
+
+def _metadata_text(field: Any) -> str:
+    return next((str(field.metadata[key]) for key in ('description', 'text', 'help') if key in field.metadata), '')
+
+
+def _summary(cls: type) -> str:
+    doc = (cls.__doc__ or '').split('Attributes\n')[0]
+    return ' '.join(doc.split())
+
+
+def _attribute_texts(cls: type) -> dict[str, str]:
+    """Return the texts of a NumPy docstring's section Attributes by field name."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    lines = (cls.__doc__ or '').partition('Attributes\n')[2].splitlines()[1:]
+    base = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) == base:
+            names = [name.strip() for name in line.split(',')]
+        else:
+            for name in names:
+                lead = f'{", ".join(f"`{n}`" for n in names)}:' if len(names) > 1 else ''
+                found[name] = f'{found.get(name, lead)} {line.strip()}'.strip()
+    return found
+
+
+# The command line, from its parsers.
+
+
+def _command_sections() -> Iterator[str]:
+    for name, parser in commands().items():
+        rows = []
+        for action in parser._actions:
+            if '--help' in action.option_strings or action.help == argparse.SUPPRESS:
+                continue
+            shown = ', '.join(f'`{option}`' for option in action.option_strings) or f'`{action.metavar or action.dest}`'
+            rows.append((shown, _option_values(action), _option_default(action), action.help or ''))
+        text = parser.description or ''
+        yield f'\n## dp_ros {name}\n\n{text}\n'
+        if rows:
+            yield f'\n{_table(("option", "value", "default", "what it does"), rows)}'
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command of ``dp_ros`` by its name."""
+    parser = importlib.import_module('dp_ros.cli.main').build_parser()
+    (found,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def _option_values(action: argparse.Action) -> str:
+    if action.nargs == 0:
+        return ''
+    if action.choices is not None:
+        values = ', '.join(f'`{choice}`' for choice in action.choices)
+    else:
+        kind: Any = action.type
+        values = {int: 'whole number', float: 'number', Path: 'path'}.get(kind, 'text')
+    return f'{values}; one or more' if action.nargs == '+' else values
+
+
+def _option_default(action: argparse.Action) -> str:
+    if action.required or not action.option_strings:
+        return '*required*'
+    if action.default is None or isinstance(action.default, bool) or action.default in ((), ''):
+        return ''
+    values = action.default if isinstance(action.default, list | tuple) else [action.default]
+    return ' '.join(f'`{value}`' for value in values)
+
+
+# Markdown.
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, bool):
+        return f'`{str(value).lower()}`'
+    if isinstance(value, int | float):
+        return f'`{_number(value)}`'
+    if isinstance(value, str):
+        return f'`{value}`' if value else "`''`"
+    plain = list(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else value
+    return f'`{json.dumps(plain)}`' if plain else 'none'
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or not math.isfinite(value):
+        return {'inf': '.inf', '-inf': '-.inf'}.get(str(value), str(value))
+    return f'{value:g}' if value != int(value) or abs(value) >= 1e6 else f'{value:.1f}'
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ', '.join(f'`{name}`' for name in names)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple('---' for _ in head), *rows]
+    return ''.join('| ' + ' | '.join(_cell(cell) for cell in line) + ' |\n' for line in lines)
+
+
+def _cell(text: str) -> str:
+    # Outside of code, < begins a tag; a bar would end the cell.
+    parts = re.split(r'(`[^`]*`)', ' '.join(text.replace('``', '`').split()))
+    escaped = (part if part.startswith('`') else part.replace('<', '&lt;').replace('*', r'\*') for part in parts)
+    text = ''.join(escaped).replace('|', r'\|')
+    return text.replace(r'\*required\*', '*required*')
+
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(ROOT))
+    raise SystemExit(main())
