@@ -346,7 +346,7 @@ class TrajectoryPublisher(ManagedNode):
             garbage.collect()
 
     def _on_again(self) -> None:
-        if self._motion is not None and not self._motion.parts.sender.again():
+        if self._motion is not None and not self._motion.again():
             self._again.cancel()
 
     def _wake(self) -> None:
