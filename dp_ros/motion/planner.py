@@ -28,7 +28,7 @@ from dp_ros.motion.limits import Exceeded, check
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Planned as Planned
 from dp_ros.motion.outcome import Refused as Refused
-from dp_ros.motion.safety.following import CommandedPath, Following
+from dp_ros.motion.safety.following import LEAP, CommandedPath, Following
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
 from dp_ros.motion.splice import Misfit, fit
@@ -116,14 +116,17 @@ class Planner:
         """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
         self._plan: Trajectory | None = None
         self._held_before: np.ndarray | None = None
-        self.forget_states()
+        self._distance: np.ndarray | None = None
+        self.states = MeasuredStates(self.continuous, self.options.max_age)
         self.forget_plan()
         self._fade = CrossFade()
 
     def forget_states(self) -> None:
-        """Forget what was measured, because none of it counts any more."""
+        """Forget what was measured, because none of it counts any more; its controller may hold where that was."""
+        if self._plan is None and self._held_before is None and self.states.newest is not None:
+            self._held_before = self.states.newest.positions
         self.states = MeasuredStates(self.continuous, self.options.max_age)
-        self._distance: np.ndarray | None = None
+        self._distance = None
 
     def forget_plan(self) -> None:
         """Forget the plan, and keep what was measured; its controller may hold the end of it."""
@@ -138,12 +141,17 @@ class Planner:
         self._led_in = False
         self.lost = ''
 
-    def moved_by_others(self) -> None:
-        """Forget plan and measurements of a robot that is elsewhere now; its controller may hold where it was."""
-        last = self.states.newest
+    def moved_by_others(self, positions: np.ndarray) -> None:
+        """Forget plan and measurements of a robot that is at ``positions`` (A,) now; it may be held where it was.
+
+        Where it is back where it was held before, it never left: its joint states lied meanwhile.
+        """
+        last, before = self.states.newest, self._held_before
         self.forget_states()
         self.forget_plan()
-        if last is not None:
+        if before is not None and (np.abs(self.beside_turns(positions, before)) <= self._slip).all():
+            self._held_before = before
+        elif last is not None:
             self._held_before = last.positions
 
     def lose(self, reason: str = '') -> None:
@@ -215,6 +223,20 @@ class Planner:
             f'allowed {self._following.tolerance[joint]:.4g} (follow_tolerance)'
         )
 
+    def leap(self, now: int) -> str:
+        """Return why a message sent ``now`` [ns] may make the robot leap; '' if it can't, or if nothing is seen."""
+        if self._plan is None or self.states.blind(now):
+            return ''
+        leap = self._following.leap(self.states, self._path, now + self._margin)
+        excess = leap / (LEAP * self._following.tolerance)
+        if not excess.max() > 1.0:
+            return ''
+        joint = int(excess.argmax())
+        return (
+            f'the robot is not seen to follow the plan: {self.joints[joint]} may soon be {leap[joint]:.4g} from it, '
+            f'allowed {LEAP * self._following.tolerance[joint]:.4g}'
+        )
+
     def off_plan(self, stamp: int, positions: np.ndarray) -> str:
         """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing."""
         if self._plan is None:
@@ -243,10 +265,13 @@ class Planner:
         if not self.standing:
             return Refused(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
         held = [] if self._held_before is None else [self._held_before]
+        speeds = None
         if self._plan is not None:
-            held += [self._plan.places(np.array([now - self._plan.stamp]))[0], self._plan.positions[-1]]
+            places, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
+            held += [places[0], self._plan.positions[-1]]
+            speeds = np.abs(velocities[0])
         positions = self._turned(self.states.newest).positions
-        return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held])
+        return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held], speeds)
 
     def rest_at(self, positions: np.ndarray, now: int) -> None:
         """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
@@ -375,7 +400,11 @@ class Planner:
             return Refused(reason=f'no plan to hold, and {blind}', stop=True)
         state = self._turned(self.states.newest)
         state = replace(state, velocities=self.states.velocities(self.limits))
-        planned = None if self._plan is None else self._plan.sample(np.array([now - self._plan.stamp]))
+        planned = None
+        if self._plan is not None:
+            planned = self._plan.sample(np.array([now - self._plan.stamp]))
+        elif self._held_before is not None:  # a clock that is set forward makes the controller leap to the plan's end
+            planned = beside(self._held_before, state.positions, self.continuous)[None], state.velocities[None]
         return self._points.stop(state, now, planned)
 
     def hold_planned(self, now: int) -> Trajectory | Refused:

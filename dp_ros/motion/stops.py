@@ -30,8 +30,11 @@ from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
 
-EFFORTS = (0.9, 0.75, 0.55)
-"""Parts of the deceleration limit that are tried: cubics between knots take a little more than the pass."""
+EFFORTS = ((0.0, 0.9, 1.0), (0.0, 0.75, 4.0), (0.0, 0.55, 16.0), (0.5, 0.75, 4.0))
+"""What is tried: control steps that the plan is followed before, part of the deceleration limit, times the least stop.
+
+Cubics between knots take a little more than the pass. Where the plan turns as hard as it may, only time helps.
+"""
 KNOTS = 20
 """Knots of a stop, about."""
 FINE = 4
@@ -52,8 +55,14 @@ def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, cl
         return None
     if ending.quintic:
         return _braked_smoothly(head, plan, control_dt=control_dt, ending=ending, closest=closest)
-    for effort in EFFORTS:
-        knots = _slowed(head, plan, ending=ending, effort=effort, closest=closest)
+    for wait, effort, gentler in EFFORTS:
+        later = int(head.times[-1]) + round(wait * control_dt)
+        if later >= plan.end:
+            return None
+        if wait:
+            head = committed_head(plan, oldest=int(head.times[0]), splice=later, closest=closest)
+        gentle = replace(ending, least=gentler * ending.least)
+        knots = _slowed(head, plan, ending=gentle, effort=effort, closest=closest)
         if knots is None:
             return None
         trajectory = joined(head, behind(head, knots), plan.joints)

@@ -9,8 +9,12 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 - the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
   its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied
   from `BLIND` before: then nobody could know
+- an ending: at rest in `stopping`, and where the robot was held away from its plan (it was off it, or every copy of the
+  stop was lost), the time of a way of `ERROR` later: for so much joint states may be wrong, and the controller starts
+  its way to the point from where the robot truly is
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of
-  the clock makes the controller leap along its own trajectory, nothing is judged for `UPSET`
+  the clock makes the controller leap along its own trajectory, at once or when the time of it comes again, nothing is
+  judged for `UPSET`; nor is the bridge that it makes to a message sent before the step, for `NOTICE`
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ UPSET = SECOND
 BLIND = 3 * SECOND // 10
 NOTICE = SECOND // 10
 MEMORY = SECOND
+ERROR = 0.2  # [rad or m] the product's joint_state_error
 STILL = 1e-6  # [/s]
 REST = 1e-3  # [/s]
 BLOCK = 20_000
@@ -209,9 +214,10 @@ def _relax(
         fast[step.start : free], strong[turns.start : free] = np.inf, np.inf
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
+    unnoticed = marks.between(piece.since - NOTICE, piece.since, ('clock',))  # sent before that could be seen
     if piece.kind == 'anchored':
-        if marks.between(piece.since - NOTICE, piece.since, ('clock',)):
-            fast[step] = strong[turns] = np.inf  # sent before the step of the clock could be seen
+        if unnoticed:
+            fast[step] = strong[turns] = np.inf
         if before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',)):
             strong[turns] = np.inf
             fast[step] = np.maximum(fast[step], ASTRAY * SECOND / controller.setup.period)
@@ -225,6 +231,9 @@ def _relax(
             strong[turns] = np.inf
         if moving and controller.setup.from_desired:
             fast[step] += 1.0  # the last command counts from the cycle before: it steps twice
+    if unnoticed and piece.message is not None and piece.message.stamp:
+        free = int(np.searchsorted(cycles, min(piece.since + NOTICE, controller.until(number))))
+        fast[step.start : free] = strong[turns.start : free] = np.inf
     if lately or moving:
         end = int(np.searchsorted(cycles, piece.bridge_end)) + 1
         end = min(end, int(np.searchsorted(cycles, controller.until(number))))
@@ -234,10 +243,13 @@ def _relax(
 
 def _upset_until(controller: Controller, number: int, marks: Marks) -> int:
     """Return until when a step of the clock excuses what the controller makes of its old trajectory."""
-    since, until = controller.pieces[number].since, controller.until(number)
-    if marks.between(since - BLIND, until, ('lie',)):
+    piece, until = controller.pieces[number], controller.until(number)
+    if marks.between(piece.since - BLIND, until, ('lie',)):
         return until  # what is to replace the trajectory needs joint states
-    return since + UPSET if _leap(controller, since) > 0.005 else since
+    # A trajectory whose time comes again is left for its last point there.
+    again = int(piece.curve.knots[0]) - piece.offset - controller.setup.period
+    leaps = max(_leap(controller, at) for at in (piece.since, max(again, piece.since)))
+    return piece.since + UPSET if leaps > 0.005 else piece.since
 
 
 def _leap(controller: Controller, since: int) -> float:
@@ -254,17 +266,23 @@ def _moving(controller: Controller, cycle: int) -> bool:
     return bool(np.abs(controller.commanded(at, 2)[1]).max() > STILL)
 
 
-def stopping(limits: Limits) -> int:
+def stopping(limits: Limits, *, away: bool = False) -> int:
     """Return how long an ending may take until all rests [ns]."""
-    return round(max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max())) * SECOND)
+    usual = max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max()))
+    way = np.maximum(np.sqrt(6.0 * ERROR / limits.acceleration), 1.5 * ERROR / limits.velocity)
+    return round((usual + away * float(way.max())) * SECOND)
 
 
 def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:
     """Return where something did not rest in time after it was to."""
     found = []
     for since, end, kind in marks.spans:
-        begin = since + stopping(limits)
-        if kind != 'ended' or begin >= min(end, until):
+        if kind != 'ended':
+            continue
+        late = since + stopping(limits)
+        sent = (piece.message for piece in controller.pieces if since < piece.since < late)
+        begin = since + stopping(limits, away=any(message is not None and not message.stamp for message in sent))
+        if begin >= min(end, until):
             continue
         cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)
         speed = np.abs(controller.commanded(cycles, 2)[1]).max(axis=1)

@@ -214,7 +214,7 @@ class Product:
 
     def again(self) -> None:
         """Do what the timer does that sends again."""
-        going = self.motion is not None and self.motion.parts.sender.again()
+        going = self.motion is not None and self.motion.again()
         self.again_at = self._time.steady + AGAIN if going else None
 
     def hold(self) -> None:

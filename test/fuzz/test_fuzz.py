@@ -160,6 +160,25 @@ def test_a_step_of_the_clock_is_nobodys_fault_and_what_follows_is():
     assert kinds(tried) != set()
 
 
+def test_what_the_controller_makes_of_its_own_trajectory_when_its_time_comes_again_is_nobodys_fault():
+    tried = controller()
+    tried.hear(moved(START + SECOND // 2, 0.6), START + SECOND // 2)
+    tried.step_clock(START + 51 * SECOND // 100, -SECOND // 20)
+    assert not kinds(tried)
+    places = tried.commanded(np.arange(START, START + SECOND, tried.setup.period))[0][:, 0]
+    assert np.abs(np.diff(places)).max() > 0.5  # to the end, 40 ms after the step
+
+
+@pytest.mark.parametrize(('stepped', 'wrong'), [(0.1, False), (-0.1, True)])
+def test_a_bridge_to_a_message_that_was_under_way_when_the_clock_was_set_is_nobodys_fault(stepped, wrong):
+    marks, tried = Marks(), controller()
+    marks.add('clock', START + round(stepped * SECOND))
+    tried.step_clock(START + SECOND // 10, -SECOND // 20)
+    tried.hear(moved(START + SECOND // 10, 0.3, since=0.05), START + 11 * SECOND // 100)
+    tried.hear(held(0.05, after=0.5), START + 12 * SECOND // 100)
+    assert ('acceleration' in kinds(tried, marks)) == wrong
+
+
 def test_what_does_not_rest_after_an_ending_is_found():
     tried = controller()
     tried.hear(moved(START, 0.6, 2.5), START + 1000)
@@ -167,6 +186,15 @@ def test_what_does_not_rest_after_an_ending_is_found():
     marks.add('ended', START, START + 3 * SECOND)
     assert kinds(tried, marks) == {'not at rest'}
     assert not kinds(tried)
+
+
+@pytest.mark.parametrize(('seconds', 'wrong'), [(0.9, False), (1.3, True)])
+def test_where_the_robot_is_held_away_from_its_plan_it_has_the_time_of_the_way_there(seconds, wrong):
+    """0.675 s as ever, and 0.55 s for 0.2 rad."""
+    tried, marks = controller(), Marks()
+    tried.hear(held(0.2, after=seconds), START + 1000)
+    marks.add('ended', START, START + 3 * SECOND)
+    assert ('not at rest' in kinds(tried, marks)) == wrong
 
 
 def test_a_tool_outside_its_box_is_found():

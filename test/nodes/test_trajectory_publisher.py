@@ -535,7 +535,9 @@ def test_a_stop_is_sent_no_more_to_a_robot_that_does_not_follow_it(ros, tiny):
     live.copies.clear()
     live.advance(T0 + 950 * MS, at + 0.05)
     ros.spin(0.1)
-    assert live.copies == [] and live.rung == 'LATCHED'
+    assert live.rung == 'LATCHED'
+    # It moves all the same, so it is held where it is.
+    assert live.copies and not any(encoding.trajectory_value(copy).stamp for copy in live.copies)
 
 
 def test_hold_before_anything_moved_sends_nothing_and_lets_nothing_move(ros, tiny):
@@ -1153,6 +1155,39 @@ def test_where_one_controller_was_restarted_the_others_stop_on_the_plan_if_they_
         assert len(arm) == 3 and arm[-1].points[-1].velocities[0] == 0.0
     else:
         assert len(arm) == 2 or arm[-1].header.stamp.sec == 0, 'nothing that begins on the plan'
+
+
+def test_a_robot_that_is_not_seen_to_move_on_gets_no_more_of_the_plan(ros, tiny):
+    """Its controller may have been switched off as the plan began; by its lag it may follow as well."""
+    live = started(ros, tiny)
+    live.advance(T0 + 140 * MS)
+    live.node._motion.planner.leap = lambda now: 'pusher_x may soon be 1 from it'
+    live.send(live.chunk(T0 + 100 * MS))
+    ros.status('trajectory_publisher: chunk', ERROR, 'pusher_x may soon be 1 from it')
+    assert len(live.sent) == 1 and live.rung == 'RUN'
+    live.copies.clear()
+    ros.spin(0.05)
+    assert live.copies == []
+    live.node._motion.planner.leap = lambda now: ''
+    live.send(live.chunk(T0 + 200 * MS))
+    live.trajectory(2)
+
+
+def test_a_jump_of_the_clock_while_the_robot_is_asked_to_hold_where_it_stands_moves_nothing(ros, tiny):
+    live = Live(ros, tiny, at=EARLY)
+    for now in range(EARLY + STEP, EARLY + 8 * STEP, STEP):
+        live.time(now)
+        live.measure(now, 0.2, 0.3)
+    live.first(live.now, 0.2)
+    ros.wait(lambda: live.sent, 'the point to hold')
+    for now in (EARLY - 500 * MS, EARLY - 480 * MS, EARLY - 460 * MS):
+        live.time(now)
+        live.node._on_timer()
+        live.measure(now, 0.4, 0.3)
+    live.node._on_timer()
+    ros.spin(0.1)
+    assert not live.node._motion.unsettled
+    assert len(live.sent) == 1
 
 
 def slowly(live: Live, times: list[int]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.motion.safety.following import CommandedPath, Following
+from dp_ros.motion.safety.following import LEAP, CommandedPath, Following
 from dp_ros.motion.safety.measured_states import MeasuredStates
 from dp_ros.motion.trajectory import Trajectory
 
@@ -118,3 +118,50 @@ def test_a_lag_that_is_known_explains_no_robot_that_stands():
     first = int(np.argmax(found[280:] > TOLERANCE)) + 281
     assert found[280:].max() > TOLERANCE[0]
     assert float(curve(first / 100)) - float(curve(2.98)) < TOLERANCE[0] + 0.15 * 0.05
+
+
+@pytest.mark.parametrize('lag', [0.0, 0.02, 0.045])
+def test_a_robot_that_follows_is_expected_to_leap_nowhere(lag):
+    found = expected_leaps(lambda t: sine(max(t - lag, 0.0)), known=lag)
+    assert found.max() < LEAP * TOLERANCE[0]
+
+
+@pytest.mark.parametrize('known', [None, 0.0, 0.045])
+@pytest.mark.parametrize('stopped', [0.0, 0.02, 1.0, 1.8])
+def test_a_robot_left_behind_is_expected_to_leap_before_it_does_however_late_it_may_follow(known, stopped):
+    """A controller that was switched off as the plan began, or on the way: the next message comes 40 ms later."""
+    lag = known or 0.0
+    found = expected_leaps(lambda t: sine(max(min(t, stopped) - lag, 0.0)), known=known)
+    seconds = np.arange(1, len(found) + 1) / 100
+    true = sine(seconds + 0.04) - sine(stopped)
+    late = seconds > stopped + lag + 0.06
+    unexpected = (found <= LEAP * TOLERANCE[0]) & (seconds > stopped)
+    assert unexpected[late & (true > LEAP * TOLERANCE[0])].sum() == 0
+
+
+@pytest.mark.parametrize('slowness', [0.05, 0.1, 0.15])
+def test_a_loose_drive_that_is_followed_loosely_is_expected_to_leap_nowhere(slowness):
+    """A lag of the first order, at up to 0.6 m/s."""
+
+    def curve(seconds):
+        return 0.2 * (1.0 - np.cos(3.0 * np.asarray(seconds)))
+
+    places = [0.0]
+    for tick in range(1, 4000):
+        places.append(places[-1] + (float(curve(tick / 1000)) - places[-1]) * 0.001 / slowness)
+    found = expected_leaps(lambda t: places[round(1000 * t)], None, 3.9, curve, np.array([0.05]), 200)
+    assert found.max() < LEAP * 0.05
+
+
+def expected_leaps(position, known, until=2.0, curve=sine, tolerance=TOLERANCE, lag=50):
+    """Return (N,) how far a robot that moved like ``position`` (of seconds) may be from the plan 40 ms later."""
+    path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
+    path.add(plan_of(curve), START)
+    following = Following(tolerance, lag * MS, 250 * MS, np.array([False]))
+    following._lag[:] = np.nan if known is None else known * 1e9
+    found = []
+    for tick in range(1, round(until * 100)):
+        now = START + 10 * tick * MS
+        states.take(now, np.array([position(tick / 100)]), None)
+        found.append(float(following.leap(states, path, now + 40 * MS)[0]))
+    return np.array(found)

@@ -8,6 +8,7 @@ import pytest
 from dp_ros.motion.limits import Within, check
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.safety.hold_points import HoldPoints
+from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -25,6 +26,41 @@ def test_the_way_to_a_beginning_is_within_the_limits(velocity, acceleration, hel
             joints=('a',),
             times=np.array([0, int(point.times[0])]),
             positions=np.array([[start], [0.0]]),
+            velocities=np.zeros((2, 1)),
+        )
+        assert check(way, limits) == Within()
+
+
+@pytest.mark.parametrize('start', [-0.2, 0.26])
+def test_a_beginning_leaves_time_for_a_robot_that_is_on_its_way_after_all(start):
+    """A driver that repeats its last joint state shows a robot at rest, whatever it does."""
+    limits = JointLimits(joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(2.0,), acceleration=(5.0,))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    point = points.begin(np.zeros(1), [np.array([0.26])], np.array([0.9]))
+    assert isinstance(point, Trajectory)
+    for speed in (-0.9, 0.9):
+        way = Trajectory(
+            stamp=1,
+            joints=('a',),
+            times=np.array([0, int(point.times[0])]),
+            positions=np.array([[start], [0.0]]),
+            velocities=np.array([[speed], [0.0]]),
+        )
+        assert check(way, limits) == Within()
+
+
+def test_a_hold_is_reached_within_the_speed_limit_however_wrong_the_joint_state_is():
+    limits = JointLimits(joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(1.0,), acceleration=(20.0,))
+    points = HoldPoints(('a',), 50_000_000, limits, PlanOptions())
+    state = MeasuredState(stamp=0, positions=np.zeros(1), velocities=np.zeros(1))
+    for held in (0.2, 0.5):
+        point = points.stop(state, 0, (np.array([[held]]), np.zeros((1, 1))))
+        assert isinstance(point, Trajectory)
+        way = Trajectory(
+            stamp=1,
+            joints=('a',),
+            times=np.array([0, int(point.times[0])]),
+            positions=np.array([[held], [0.0]]),
             velocities=np.zeros((2, 1)),
         )
         assert check(way, limits) == Within()

@@ -739,6 +739,51 @@ def test_a_hold_becomes_no_plan():
     assert planner.plan is old
 
 
+def test_a_hold_without_a_plan_leaves_time_for_a_controller_that_leapt_to_the_end_of_the_last():
+    """It does when its clock is set forward, and the robot has not followed yet."""
+    planner, now = running()
+    end = planner.plan.positions[-1]
+    planner.forget_plan()
+    held = planner.hold(now)
+    assert np.abs(end - held.positions[0]).max() > 0.3
+    way = Trajectory(
+        stamp=1,
+        joints=JOINTS,
+        times=np.array([0, int(held.times[0])]),
+        positions=np.stack([end, held.positions[0]]),
+        velocities=np.zeros((2, 2)),
+    )
+    assert check(way, LIMITS) == Within()
+
+
+def test_a_robot_seen_elsewhere_after_its_joint_states_were_forgotten_may_be_where_it_was():
+    """What is believed first after a jump of the clock may be a lie."""
+    planner = Planner(JOINTS, DT, LIMITS)
+    for tick in range(-30, 30):
+        if not tick:
+            planner.forget_states()
+        planner.measured(START + 10 * tick * MS, np.array([0.0 if tick < 0 else 0.7, 0.0]))
+    now = START + 300 * MS
+    for point in (planner.begin(now), planner.hold(now)):
+        assert 1.5 * 0.7 / (point.times[0] / 1e9) <= LIMITS.velocity[0]
+        assert 6.0 * 0.7 / (point.times[0] / 1e9) ** 2 <= LIMITS.acceleration[0]
+
+
+@pytest.mark.parametrize(('back', 'takes'), [(0.0, 0.52), (-0.9, 1.42)])
+def test_a_robot_that_is_back_where_it_was_held_never_left(back, takes):
+    """Joint states lied for long enough to be believed, by 0.9 rad; else its controller may hold it there."""
+    planner = Planner(JOINTS, DT, LIMITS)
+    seen: list[int] = []
+    for place in (0.0, 0.9, back):
+        if seen:
+            planner.moved_by_others(np.array([place, 0.0]))
+        for _ in range(30):
+            seen.append(START + 10 * len(seen) * MS)
+            planner.measured(seen[-1], np.array([place, 0.0]))
+    point = planner.begin(seen[-1])
+    assert point.times[0] / 1e9 == pytest.approx(takes, abs=0.01)
+
+
 def test_stop_is_found_where_the_limits_are_almost_used_up():
     slow = replace(LIMITS, velocity=(1.0, 0.6), acceleration=(1.8, 1.1))
     for start in range(0, 1500, 100):

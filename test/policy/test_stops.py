@@ -74,3 +74,25 @@ def test_a_stop_costs_the_same_whatever_the_plan_is():
         costs.append(time.thread_time() - began)
     # A thousandth on an idle machine, a few for the worst; before, single stops took a second.
     assert max(costs) < 0.1
+
+
+def test_a_stop_where_the_plan_turns_as_hard_as_it_may_is_there_and_not_at_the_plan_s_end():
+    limits = JointLimits(joints=('a',), lower=(-2.9,), upper=(2.9,), velocity=(1.0,), acceleration=(5.0,))
+    dt = 100_000_000
+    for speed in (5.0, 6.0, 7.0):
+        planner = Planner(('a',), dt, limits, splice_margin=30_000_000, stop_on_path=True, blend_steps=4)
+        planner.measured(START, np.zeros(1))
+        planner.rest_at(np.zeros(1), START)
+        size = 0.98 * 5.0 / speed**2
+        actions = size * (1.0 - np.cos(speed * 0.1 * np.arange(16)))[:, None]
+        outcome = planner.accept(Chunk(stamp=START, control_dt=dt, joints=('a',), actions=actions), START)
+        assert isinstance(outcome, Planned)
+        plan = outcome.trajectory
+        for now in range(START, plan.end - SECOND // 2, 10_000_000):
+            planner = Planner(('a',), dt, limits, splice_margin=30_000_000, stop_on_path=True)
+            planner.measured(now, np.zeros(1))
+            planner.rest_at(np.zeros(1), START)
+            planner._commit(plan, START)
+            stopped = planner.stop(now)
+            assert isinstance(stopped, Trajectory)
+            assert stopped.end < now + SECOND // 2

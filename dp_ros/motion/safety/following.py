@@ -9,6 +9,10 @@ is a controller that was switched off or lost a message, a protective stop, a ha
     m_i    positions measured at t_i        c(t)   commanded position        s    lag
 
     e = min over s of max over i of |m_i - c(t_i - s)|    must be within a tolerance, for each joint
+
+A message that is on its way meets the robot later than it was measured. A joint that has stood all the while may have
+no controller at all, and be left behind by the whole plan; one that drifts off may drift on. How far it would have to
+leap then, at the latest, is within `LEAP` times the tolerance, or nothing is sent.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from collections import deque
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.motion.safety.measured_states import MeasuredStates
+from dp_ros.motion.safety.measured_states import SLIP, MeasuredStates
 from dp_ros.motion.steps import beside
 from dp_ros.motion.trajectory import Trajectory
 
@@ -33,6 +37,8 @@ EARLIEST = -10_000_000
 ABOUT = 8_000_000
 """What a lag that is known may change by [ns]."""
 LEARNING = 0.3
+LEAP = 2.0
+"""So many times its tolerance a joint may be off the plan when the controller has the next message."""
 TURNOVER = 1_000_000_000
 """For how long what was commanded is remembered [ns]."""
 
@@ -102,19 +108,46 @@ class Following:
 
     def distance(self, states: MeasuredStates, path: CommandedPath) -> np.ndarray:
         """Return how far each joint (A,) is from what a lag explains [rad or m]."""
+        _, positions, off = self._compared(states, path, self._lags)
+        errors = np.abs(off).max(axis=1)
+        usual = self._usual()
+        self._learn(self._lags[errors.argmin(axis=0)], errors.min(axis=0), np.ptp(positions, axis=0))
+        return np.asarray(np.where(usual, errors, np.inf).min(axis=0))
+
+    def leap(self, states: MeasuredStates, path: CommandedPath, until: int) -> np.ndarray:
+        """Return how far each joint (A,) may be from the path when a controller gets more of it by ``until`` [ns]."""
+        usual = self._usual()
+        lags, usual = self._lags[usual.any(axis=1)], usual[usual.any(axis=1)]
+        stamps, positions, off = self._compared(states, path, lags)
+        best = np.where(usual, np.abs(off).max(axis=1), np.inf).argmin(axis=0)
+        off = np.take_along_axis(off, best[None, None], axis=0)[0]
+        earlier = max(-3, -len(off))
+        drift, way = off[-1] - off[earlier], positions[-1] - positions[earlier]
+        # A loose drive lags now more and now less; one that does not do half of its way is not driven.
+        drift = np.where(np.abs(drift) > np.abs(drift + way) / 2, drift, 0.0)
+        ahead = (until - stamps[-1] + lags[best]) / max(1, stamps[-1] - stamps[earlier])
+        left_behind = np.abs(path.places(np.array([until]))[0] - positions[-1])
+        stood = np.ptp(positions, axis=0) <= np.minimum(self.tolerance / 2, SLIP)
+        return np.where(stood, left_behind, np.abs(off[-1] + drift * ahead))
+
+    def _compared(
+        self, states: MeasuredStates, path: CommandedPath, lags: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return stamps (M,), measured positions (M, A), and the path's less these, for each of ``lags`` (L, M, A)."""
         stamps, positions = states.since(WINDOW)
         # The newest always, and others evenly before it.
         kept = np.unique(np.linspace(len(stamps) - 1, 0, min(COMPARED, len(stamps))).astype(np.int64))
         stamps, positions = stamps[kept], positions[kept]
-        at = (stamps[None, :] - self._lags[:, None]).ravel()
-        places = path.places(at).reshape(len(self._lags), len(stamps), -1)
+        at = (stamps[None, :] - lags[:, None]).ravel()
+        places = path.places(at).reshape(len(lags), len(stamps), -1)
         newest = beside(positions[-1], places[-1, -1], self._continuous)
         positions = positions + (newest - positions[-1])
-        errors = np.abs(places - positions).max(axis=1)
+        return stamps, positions, places - positions
+
+    def _usual(self) -> np.ndarray:
+        """Return which lags (L, A) explain anything."""
         lags = self._lags[:, None]
-        usual = np.where(np.isnan(self._lag), lags <= self._expected, np.abs(lags - self._lag) <= ABOUT)
-        self._learn(self._lags[errors.argmin(axis=0)], errors.min(axis=0), np.ptp(positions, axis=0))
-        return np.asarray(np.where(usual, errors, np.inf).min(axis=0))
+        return np.where(np.isnan(self._lag), lags <= self._expected, np.abs(lags - self._lag) <= ABOUT)
 
     def _learn(self, lags: np.ndarray, errors: np.ndarray, moved: np.ndarray) -> None:
         """Take a lag that explains a motion well for the usual one."""

@@ -67,12 +67,15 @@ class HoldPoints:
         # The points have no accelerations, so the controller's way to them is a cubic.
         self._ending = Ending(limits=limits, least=control_dt / NANOSECONDS)
 
-    def begin(self, positions: np.ndarray, held: Sequence[np.ndarray]) -> Trajectory | Refused:
+    def begin(
+        self, positions: np.ndarray, held: Sequence[np.ndarray], speeds: np.ndarray | None = None
+    ) -> Trajectory | Refused:
         """Return a point to hold at the measured ``positions`` (A,) of a robot that stands.
 
         The controller takes its own way there, from where it measures its robot or from what it commanded last. The
         point leaves it the time that it needs for that, however wrong the joint states are, up to
-        `joint_state_error`, or from each of the positions ``held`` that it may hold.
+        `joint_state_error`, or from each of the positions ``held`` that it may hold. ``speeds`` (A,) are those that it
+        may have after all, on a plan that was given up but is under way.
         """
         inside = clamped(positions[None], self._limits, self._options.position_tolerance)
         if isinstance(inside, Excess):
@@ -80,7 +83,8 @@ class HoldPoints:
         away = np.full(len(self._joints), self._options.joint_state_error)
         for place in held:
             away = np.maximum(away, np.abs(place - inside[0]))
-        point = _begin_point(inside[0], away, self._joints, self._ending)
+        speeds = np.zeros_like(away) if speeds is None else speeds
+        point = _begin_point(inside[0], away, speeds, self._joints, self._ending)
         workspace = self._options.workspace
         left = None if workspace is None else workspace.left(point)
         return point if left is None else Refused(reason=f'measured {left}', stop=True)
@@ -106,13 +110,16 @@ class HoldPoints:
         return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
 
 
-def _begin_point(positions: np.ndarray, away: np.ndarray, joints: tuple[str, ...], ending: Ending) -> Trajectory:
-    """Return ``positions`` (A,) as a point to hold, with time enough to come there from ``away`` (A,) at rest."""
+def _begin_point(
+    positions: np.ndarray, away: np.ndarray, speeds: np.ndarray, joints: tuple[str, ...], ending: Ending
+) -> Trajectory:
+    """Return ``positions`` (A,) as a point to hold, with time enough to come there from ``away`` (A,) at ``speeds``."""
     limits = ending.limits
     duration = UNLIMITED
     if limits is not None:
         by_speed = 1.5 * away / limits.top_speed
-        by_acceleration = np.sqrt(6.0 * away / limits.weakest)
+        by_acceleration = 2.0 * speeds / limits.weakest
+        by_acceleration += np.sqrt(by_acceleration**2 + 6.0 * away / limits.weakest)
         by_jerk = np.cbrt(12.0 * away / limits.top_jerk)
         duration = float(np.maximum(np.maximum(by_speed, by_acceleration), by_jerk).max()) / TAIL_EFFORT
     return _point(positions, max(duration, ending.least), joints)
@@ -151,7 +158,8 @@ def _stop_point(
 def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> float:
     """Return how long it takes all joints to stop [s], however wrong their state may be.
 
-    With e the error of the position and f that of the velocity, the first acceleration is (v + 4 f) / T + 6 e / T^2.
+    With e the error of the position and f that of the velocity, the first acceleration is (v + 4 f) / T + 6 e / T^2,
+    and e adds up to 3 e / 2 T to the speed.
     """
     age, latency = doubt.age / NANOSECONDS, doubt.latency / NANOSECONDS
     most = np.where(np.isfinite(limits.top_acceleration), limits.top_acceleration, 0.0)
@@ -161,7 +169,8 @@ def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> floa
     change = change + doubt.velocity
     first, brake = speed + 4 * change, limits.weakest
     needed = (first + np.sqrt(first**2 + 24 * brake * error)) / (2 * brake)
-    return float(np.where(np.isinf(brake), 0.0, needed).max()) / TAIL_EFFORT
+    needed = np.maximum(np.where(np.isinf(brake), 0.0, needed), 1.5 * error / limits.top_speed)
+    return float(needed.max()) / TAIL_EFFORT
 
 
 def _point(positions: np.ndarray, duration: float, joints: tuple[str, ...]) -> Trajectory:

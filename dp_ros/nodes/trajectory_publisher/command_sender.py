@@ -93,8 +93,11 @@ class Sender:
             self._planner.rollback(before)
         return Refused(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
 
-    def again(self) -> bool:
-        """Send what was sent last once more, unless it is too late for that; return whether to call this again."""
+    def again(self, *, skip: bool = False) -> bool:
+        """Send what was sent last once more, unless it is too late for that; return whether to call this again.
+
+        ``skip`` leaves it out this time.
+        """
         if self._sent is None:
             return False
         longest = LEAD + HELD + self._planner.options.splice_margin
@@ -102,7 +105,8 @@ class Sender:
         # Robot time may have jumped, or stand still.
         if not (0 <= left <= longest and passed <= longest):
             return False
-        self._repeat(self._sent)
+        if not skip:
+            self._repeat(self._sent)
         return True
 
     def resend(self) -> None:
@@ -118,7 +122,7 @@ class Sender:
         """Send what was sent last again and again for a while, because this node ends."""
         end = self.steady() + FAREWELL
         while self._sent is not None and self.steady() < end:
-            self._sleep(AGAIN / 1e9)
+            self._sleep(AGAIN / 2e9)
             self._repeat(self._sent)
         self._sent = None
 

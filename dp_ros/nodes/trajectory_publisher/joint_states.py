@@ -138,15 +138,15 @@ class JointStates:
             self.fault = f'{self._stream.topic}: got a message that cannot be decoded, allowed a JointState ({error})'
         return self.state
 
-    def adopt(self) -> bool:
-        """Take the last refused states for true, if they agree with each other; for a robot that is not moved."""
+    def adopt(self) -> MeasuredState | None:
+        """Take the last refused states for true, if they agree; return the last; for a robot that is not moved."""
         if self._refused is None or self._plausibility.agreeing < AGREED:
-            return False
+            return None
         state, arrival = self._refused
         self._refused = None
         self._plausibility.take(state, arrival)
         self.state, self.fault = state, ''
-        return True
+        return state
 
     def _judge(self, decoded: MeasuredState, arrival: int, now: int) -> None:
         if decoded.stamp - now > self._max_age:

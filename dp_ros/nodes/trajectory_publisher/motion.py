@@ -116,8 +116,9 @@ class Motion:
         """Compare the robot with the plan and with what it can do."""
         if self.joint_states.untrue:
             if not self._moving(now):
-                if self.joint_states.adopt():
-                    self.planner.moved_by_others()
+                adopted = self.joint_states.adopt()
+                if adopted is not None:
+                    self.planner.moved_by_others(adopted.positions)
                     self.beginning.cancel()
                     self.parts.say(f'{self.joint_states.topic}: the robot is elsewhere now, and nothing moved it')
             else:
@@ -127,11 +128,14 @@ class Motion:
         reference = self._reference(now)
         astray = self._inactive() or (self.planner.off_plan(*reference) if reference else '') or self.planner.astray()
         if astray and self.ladder.executed is not None and not self.planner.lost:
+            stopped = self.ladder.rung in (Rung.DECELERATE, Rung.HOLD, Rung.LATCHED)
             self.planner.lose(astray)
             self.parts.sender.silence()
             self._stopping = False
             self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
+            if stopped and not self.planner.standing:  # every copy of the stop was lost, and the plan before goes on
+                self._hold(self.planner.hold(now), 'no hold where the stop was not taken')
 
     def _reference(self, now: int) -> tuple[int, np.ndarray] | None:
         """Return when and where the controllers say that they command the joints to be, if they say it."""
@@ -163,8 +167,11 @@ class Motion:
         if unusable:
             return Refused(reason=unusable)
         early = self.beginning.request(now)
+        leap = '' if early else self.planner.leap(now)
         if early is not None:
             verdict: Planned | Refused = early
+        elif leap:
+            verdict = Refused(reason=leap)
         else:
             verdict = self._planned(chunk)
         if isinstance(verdict, Planned):
@@ -181,6 +188,12 @@ class Motion:
         except Exception as error:  # whatever it is, the arm comes to rest
             self.planner.rollback(before)
             return Refused(reason=f'chunk cannot be planned with: {error!r}', stop=True)
+
+    def again(self) -> bool:
+        """Send again what was sent last, unless the robot may not follow it; return whether to call this again."""
+        now = self.time()
+        self.joint_states.read(now)
+        return self.parts.sender.again(skip=not self.planner.lost and bool(self.planner.leap(now)))
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
@@ -237,7 +250,7 @@ class Motion:
             return
         self.beginning.cancel()
         try:
-            if self._on_plan():
+            if self._on_plan(now):
                 stopped = self.parts.sender.in_time(self.planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
                     self._stopping = True
@@ -251,12 +264,14 @@ class Motion:
         rests_at = self.rests_at
         if rests_at is None or now > rests_at - ENDING:
             self._stopping = False
-        elif self._on_plan():
+        elif self._on_plan(now):
             self.parts.sender.resend()
 
-    def _on_plan(self) -> bool:
+    def _on_plan(self, now: int) -> bool:
         """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
-        return not self.planner.lost and (self.planner.states.newest is None or self.planner.follows())
+        if self.planner.lost:
+            return False
+        return self.planner.states.newest is None or (self.planner.follows() and not self.planner.leap(now))
 
     def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
         if isinstance(held, Trajectory):
@@ -284,6 +299,8 @@ class Motion:
         self.ladder.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
         self.parts.sender.silence()
+        if self.beginning.under_way:
+            self.parts.sender.rests_at = jump.unjumped  # it stands where it was to hold
         self.beginning.cancel()
         self._stopping = False
         self.joint_states.forget()
@@ -358,7 +375,7 @@ class Motion:
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         self.parts.sender.silence()
         self.beginning.cancel()
-        if self._moving(now) and around.untouched and self._on_plan():
+        if self._moving(now) and around.untouched and self._on_plan(now):
             self._stop_only(around.untouched, now)
         self.planner.forget_plan()
         self._stopping = False

@@ -320,7 +320,7 @@ class TrajectoryPublisher(ManagedNode):
         self._report.say()
 
     def _on_again(self) -> None:
-        if self._motion is not None and not self._motion.parts.sender.again():
+        if self._motion is not None and not self._motion.again():
             self._again.cancel()
 
     def _wake(self) -> None:
