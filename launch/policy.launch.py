@@ -15,6 +15,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from dp_ros.simulation.registry import world_names, world_spec
+from dp_ros.simulation.worlds import DEMO_WORLD
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare('dp_ros')
@@ -25,17 +27,16 @@ POLICY_NODES = ('observation_buffer', 'policy_executor', PUBLISHER)
 CONTAINER = 'policy_container'
 
 ARGUMENTS = [
-    # Before params_file, whose default needs it.
     DeclareLaunchArgument(
         'world',
-        default_value='push_block',
+        default_value=DEMO_WORLD,
         description='World of the simulated robot.',
-        choices=['push_block', 'pusht'],
+        choices=list(world_names()),
     ),
     DeclareLaunchArgument(
         'params_file',
-        default_value=[SHARE, '/config/', LaunchConfiguration('world'), '.yaml'],
-        description='YAML file with the parameters of all nodes; policy.yaml lists and explains every one. Without it, '
+        default_value='',
+        description='YAML file with the parameters of all nodes; policy.yaml lists and explains every one. Empty: '
         "the world's.",
     ),
     DeclareLaunchArgument(
@@ -92,13 +93,13 @@ ARGUMENTS = [
 ]
 
 
-def _node(executable: str, parameters: list[Any], **options: Any) -> Node:
+def _node(executable: str, params_file: str, parameters: list[Any], **options: Any) -> Node:
     return Node(
         package='dp_ros',
         executable=executable,
         name=None if executable == CONTAINER else executable,  # a name would be that of all three
         namespace=LaunchConfiguration('namespace'),
-        parameters=[LaunchConfiguration('params_file'), *parameters],
+        parameters=[params_file, *parameters],
         arguments=[
             '--ros-args',
             '--log-level',
@@ -131,9 +132,15 @@ def _speed(given: str) -> float | None:
         raise ValueError(f'policy_speed: got {given!r}, allowed a number from 0.1 to 5.0, or nothing') from None
 
 
+def _params_file(context: LaunchContext) -> str:
+    given = LaunchConfiguration('params_file').perform(context)
+    return given or str(world_spec(LaunchConfiguration('world').perform(context)).parameters)
+
+
 def _nodes(context: LaunchContext) -> list[Node]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
+    params_file = _params_file(context)
     speed = _speed(LaunchConfiguration('policy_speed').perform(context))
     policy = [
         {'use_sim_time': sim_time},
@@ -146,11 +153,12 @@ def _nodes(context: LaunchContext) -> list[Node]:
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [
         *(
-            _node(executable, policy + _kept(context, executable), **_ending(context, executable))
+            _node(executable, params_file, policy + _kept(context, executable), **_ending(context, executable))
             for executable in executables
         ),
         _node(
             'simulated_robot',
+            params_file,
             robot,
             condition=IfCondition(LaunchConfiguration('sim')),
             **_ending(context, 'simulated_robot'),

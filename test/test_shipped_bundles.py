@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp_ros.cli.arguments import WORLDS
-from dp_ros.cli.operate import SHOWN
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import WEIGHTS, load_bundle
-from dp_ros.simulation.registry import check_world
+from dp_ros.simulation.registry import check_world, world_names, world_spec
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
 
 
-@pytest.mark.parametrize('world', WORLDS)
+@pytest.mark.parametrize('world', world_names())
 def test_there_is_a_bundle_for_each_demo(world: str) -> None:
-    shown = {**SHOWN[world], 'bundle': share_folder() / SHOWN[world]['bundle']}
-    bundle = EvaluationSettings(world=world, through='ros', **shown).load()
+    spec = world_spec(world)
+    settings = EvaluationSettings(
+        world=world, through='ros', bundle=share_folder() / spec.bundle, policy_speed=spec.policy_speed
+    )
+    bundle = settings.load()
     check_world(world, bundle.task.action.joints, bundle.name)
 
 

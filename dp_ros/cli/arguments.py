@@ -1,13 +1,25 @@
-"""What several commands share. Written out where the real thing would import NumPy."""
+"""What several commands share. Written out where the real thing would import NumPy, or found when it is needed."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
-WORLDS = ('push_block', 'pusht')
+
+
+class _Worlds:
+    """The names of the worlds as choices of an option, found when they are needed."""
+
+    def __iter__(self) -> Iterator[str]:
+        from dp_ros.simulation.registry import world_names
+
+        return iter(world_names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)
 
 
 def command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -21,8 +33,13 @@ def command(commands: argparse._SubParsersAction, name: str, run: object, text: 
 def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the arguments ``bundle`` and ``--world``, that `bundle_and_world` reads."""
     parser.add_argument('bundle', help=f'bundle, as {example}')
-    parser.add_argument('--world', default=None, choices=WORLDS,
-                        help='simulated robot; without it, the one with these joints')  # fmt: skip
+    world_argument(parser, 'without it, the one with these joints')
+
+
+def world_argument(parser: argparse.ArgumentParser, otherwise: str = 'without it, the one of the demo') -> None:
+    """Add the argument ``--world``, None where it is not given."""
+    parser.add_argument('--world', default=None, choices=_Worlds(), metavar='WORLD',
+                        help=f'simulated robot, of %(choices)s; {otherwise}')  # fmt: skip
 
 
 def speed_argument(parser: argparse.ArgumentParser) -> None:

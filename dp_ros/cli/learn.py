@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_ros.cli.arguments import WORLDS, bundle_and_world, bundle_arguments, command, speed_argument
+from dp_ros.cli.arguments import bundle_and_world, bundle_arguments, command, speed_argument, world_argument
 from dp_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def add_record(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
     parser.add_argument('--config', default=None, help='training configuration that names the topics; '
-                        'without it, config/train/<world>_state.yaml')  # fmt: skip
+                        'without it, the one of the world')  # fmt: skip
     parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
                         help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
     parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
     parser.add_argument('--disturbance', type=float, default=0.0,
                         help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
-    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
+    world_argument(parser)
     parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
@@ -57,11 +57,15 @@ def add_record(commands: argparse._SubParsersAction) -> None:
 def _record(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
+    from dp_ros.simulation.registry import world_spec
+    from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
-    task = read_yaml(locate(options.config or f'config/train/{options.world}_state.yaml'), TrainSettings).task
+    options.world = options.world or DEMO_WORLD
+    config = locate(options.config) if options.config else world_spec(options.world).training
+    task = read_yaml(config, TrainSettings).task
     if options.through == 'direct':
         return _record_direct(options, task)
     names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')

@@ -15,9 +15,8 @@ from dp_ros.errors import DpRosError, one_line
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code. An error that has a name is printed without a traceback."""
-    parser = build_parser()
-    options = parser.parse_args(args)
     try:
+        options = build_parser().parse_args(args)
         return options.run(options)
     except DpRosError as error:
         print(f'error: {one_line(str(error)) if error.one_line else error}', file=sys.stderr)

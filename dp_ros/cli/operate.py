@@ -5,31 +5,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from dp_ros.cli.arguments import (
     SAMPLERS,
-    WORLDS,
     bundle_and_world,
     bundle_arguments,
     bundle_folder,
     command,
     node_arguments,
     speed_argument,
+    world_argument,
 )
-
-SHOWN: dict[str, dict[str, Any]] = {
-    'push_block': {'bundle': 'models/push_block_state'},
-    'pusht': {'bundle': 'models/pusht_mirror', 'policy_speed': 1.4},
-}
-"""What `dp_ros demo` shows of each world, and how."""
+from dp_ros.errors import ConfigError
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
-    parser.add_argument('--bundle', default=None, help='policy to run; without it, the best that is shipped')
-    parser.add_argument('--world', default='push_block', choices=WORLDS, help='simulated robot')
+    parser.add_argument('--bundle', default=None, help='policy to run; without it, the one of the world')
+    world_argument(parser)
     parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--policy-speed', type=float, default=None,
@@ -40,17 +34,21 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.scores import EvaluationSettings
+    from dp_ros.simulation.registry import world_spec
+    from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.tools.demo import run_demo
 
-    chosen = {'bundle': options.bundle} if options.bundle else dict(SHOWN[options.world])
-    if options.policy_speed is not None:
-        chosen['policy_speed'] = options.policy_speed
+    spec = world_spec(options.world or DEMO_WORLD)
+    bundle, speed = (options.bundle, 1.0) if options.bundle else (spec.bundle, spec.policy_speed)
+    if not bundle:
+        raise ConfigError(f'bundle: got none for the world {spec.name}, allowed one with --bundle')
     settings = EvaluationSettings(
-        world=options.world,
+        bundle=bundle_folder(bundle),
+        world=spec.name,
         episodes=options.episodes,
         seed=options.seed,
         through='ros',
-        **{**chosen, 'bundle': bundle_folder(chosen['bundle'])},
+        policy_speed=speed if options.policy_speed is None else options.policy_speed,
     )
     return run_demo(settings, options.out, print)
 
@@ -177,7 +175,6 @@ def add_reset(commands: argparse._SubParsersAction) -> None:
 def _reset(options: argparse.Namespace) -> int:
     import sys
 
-    from dp_ros.errors import ConfigError
     from dp_ros.nodes.trajectory_publisher.local_reset import ask, choose, describe
 
     publisher = choose(node=options.node, domain=options.domain)

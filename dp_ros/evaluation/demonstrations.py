@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages.encoding import MessageTypes, to_image, to_joint_state, to_joint_trajectory, to_pose
+from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.controller.controller import Rejected
-from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS, make_expert, make_world
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+from dp_ros.simulation.registry import make_expert, make_world, world_spec
+from dp_ros.simulation.robot import JointReading, SimulatedRobot, topic_of
 from dp_ros.task.spec import TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -110,12 +110,12 @@ def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: 
     robot.reset(seed)
     expert = make_expert(settings.world, np.random.default_rng([0, seed]), control_dt=settings.task.control_dt)
     control_dt, types = to_nanoseconds(settings.task.control_dt), rosbags_types()
-    topics = settings.topics
+    spec, topics = world_spec(settings.world), settings.topics
     while robot.episode.elapsed < settings.seconds and not expert.finished:
         for reading in robot.step():
-            message = _message(reading, settings.world, types)
-            if message[0] in topics:
-                yield message
+            topic = JOINT_TOPIC if isinstance(reading, JointReading) else f'/{topic_of(reading, spec)}'
+            if topic in topics:
+                yield topic, reading.stamp, reading_to_message(reading, frame_id=spec.name, types=types)
         if robot.now % control_dt:
             continue
         if robot.episode.success and not expert.finishes:
@@ -126,26 +126,3 @@ def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: 
         if isinstance(verdict, Rejected):
             raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
         yield settings.task.action.topic, robot.now, to_joint_trajectory(command, types=types)
-
-
-def _message(reading: Reading, frame_id: str, types: MessageTypes) -> Stamped:
-    stamp = reading.stamp
-    if isinstance(reading, JointReading):
-        message = to_joint_state(
-            stamp=stamp,
-            name=reading.name,
-            position=reading.position,
-            velocity=reading.velocity,
-            effort=reading.effort,
-            types=types,
-        )
-        return JOINT_TOPIC, stamp, message
-    if isinstance(reading, PoseReading):
-        pose = reading.pose
-        message = to_pose(
-            stamp=stamp, position=pose.position, orientation=pose.orientation, frame_id=frame_id, types=types
-        )
-        return f'/{POSE_TOPICS[reading.name]}', stamp, message
-    assert isinstance(reading, ImageReading)
-    message = to_image(stamp=stamp, pixels=reading.pixels, frame_id=reading.camera, types=types)
-    return f'/{CAMERA_TOPICS[reading.camera]}', stamp, message

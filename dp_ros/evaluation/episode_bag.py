@@ -12,8 +12,8 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading
+from dp_ros.simulation.robot import JointReading, Reading, topic_of
+from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import TaskSpec
 
 
@@ -31,16 +31,16 @@ class EpisodeBag:
 
     """
 
-    def __init__(self, writer: BagWriter, task: TaskSpec, frame_id: str) -> None:
+    def __init__(self, writer: BagWriter, task: TaskSpec, spec: WorldSpec) -> None:
         self.keep = False
         self._writer = writer
         self._joints = _joints_topic(task)
         self._command = task.action.topic
-        self._frame_id = frame_id
+        self._spec = spec
 
     def reading(self, reading: Reading) -> None:
         """Write what a sensor read."""
-        message = encoding.reading_to_message(reading, frame_id=self._frame_id, types=rosbags_types())
+        message = encoding.reading_to_message(reading, frame_id=self._spec.name, types=rosbags_types())
         self._writer.write(self._topic(reading), reading.stamp, message)
 
     def command(self, trajectory: Trajectory, now: int) -> None:
@@ -50,13 +50,10 @@ class EpisodeBag:
     def _topic(self, reading: Reading) -> str:
         if isinstance(reading, JointReading):
             return self._joints
-        if isinstance(reading, PoseReading):
-            return f'/{POSE_TOPICS[reading.name]}'
-        assert isinstance(reading, ImageReading)
-        return f'/{CAMERA_TOPICS[reading.camera]}'
+        return f'/{topic_of(reading, self._spec)}'
 
 
-def check_recording(folder: Path | None, task: TaskSpec) -> None:
+def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> None:
     """Raise :class:`ConfigError` if ``folder`` holds something, or the task learns from what is not written there."""
     if folder is None:
         return
@@ -64,8 +61,8 @@ def check_recording(folder: Path | None, task: TaskSpec) -> None:
         raise ConfigError(f'record {folder}: got one that holds something, allowed a new folder or an empty one')
     written = {
         _joints_topic(task): encoding.JOINT_STATE,
-        **{f'/{topic}': encoding.POSE for topic in POSE_TOPICS.values()},
-        **{f'/{topic}': encoding.IMAGE for topic in CAMERA_TOPICS.values()},
+        **{f'/{topic}': encoding.POSE for topic in spec.pose_topics.values()},
+        **{f'/{topic}': encoding.IMAGE for topic in spec.camera_topics.values()},
         task.action.topic: encoding.JOINT_TRAJECTORY,
     }
     for topic, kinds in wanted_topics(task).items():
@@ -79,13 +76,13 @@ def _joints_topic(task: TaskSpec) -> str:
 
 
 @contextmanager
-def episode_bag(folder: Path | None, name: str, task: TaskSpec, frame_id: str) -> Iterator[EpisodeBag | None]:
+def episode_bag(folder: Path | None, name: str, task: TaskSpec, spec: WorldSpec) -> Iterator[EpisodeBag | None]:
     """Give a bag to write an episode to, or None without a folder; it appears there if it is kept."""
     if folder is None:
         yield None
         return
     with suppress(_Dropped), BagWriter(folder / name) as writer:
-        bag = EpisodeBag(writer, task, frame_id)
+        bag = EpisodeBag(writer, task, spec)
         yield bag
         if not bag.keep:
             raise _Dropped

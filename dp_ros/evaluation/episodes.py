@@ -33,8 +33,9 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.controller.controller import Rejected
-from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS, check_world, make_world
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
+from dp_ros.simulation.registry import check_world, make_world, world_spec
+from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
+from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -43,7 +44,7 @@ START = 1_700_000_000 * NANOSECONDS
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
     runner = make_runner(settings)  # refuses what can't be, before anything is started
-    check_recording(settings.record, runner.task)
+    check_recording(settings.record, runner.task, runner.spec)
     seeds = range(settings.seed, settings.seed + settings.episodes)
     bar = tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True)
     results = []
@@ -80,6 +81,7 @@ class DirectRunner:
         check_continuity(settings.continuity, bundle.schedule)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
+        self.spec = world_spec(settings.world)
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
@@ -88,7 +90,7 @@ class DirectRunner:
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
         folder, name = self.settings.record, f'seed_{seed}'
-        with episode_bag(folder, name, self.task, self.settings.world) as bag:
+        with episode_bag(folder, name, self.task, self.spec) as bag:
             episode = _Episode(self, seed, bag)
             self._run(episode, watch)
             if bag is not None:
@@ -187,7 +189,7 @@ class _Episode:
     def _sense(self, reading: Reading) -> None:
         if self.bag is not None:
             self.bag.reading(reading)
-        for name, value in _decoded(self.runner.task, reading):
+        for name, value in _decoded(self.runner.task, self.runner.spec, reading):
             self.aligner.push(name, reading.stamp, self.robot.now, value)
         if isinstance(reading, JointReading):
             order = [list(reading.name).index(joint) for joint in self.runner.task.action.joints]
@@ -224,19 +226,19 @@ class _Episode:
             self.planner.rest_at(np.asarray(self.robot.controller.set_point)[order], now)
 
 
-def _decoded(task: TaskSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
-    """Return a reading as the streams of a task see it."""
+def _decoded(task: TaskSpec, spec: WorldSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield a reading of a world as the streams of a task have it."""
     for stream in task.streams:
         if isinstance(stream, JointStream) and isinstance(reading, JointReading):
             vector = joint_vector(stream, reading.name, reading.position, reading.velocity, reading.effort)
             yield stream.name, vector
         elif isinstance(stream, PoseStream) and isinstance(reading, PoseReading):
-            if _from(stream, POSE_TOPICS[reading.name]):
+            if _from(stream, topic_of(reading, spec)):
                 yield stream.name, pose_features(stream, reading.pose.position, reading.pose.orientation)
         elif (
             isinstance(stream, ImageStream)
             and isinstance(reading, ImageReading)
-            and _from(stream, CAMERA_TOPICS[reading.camera])
+            and _from(stream, topic_of(reading, spec))
         ):
             yield stream.name, resize_rgb(stream, reading.pixels)
 

@@ -10,6 +10,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy_speed import at_speed
+from dp_ros.simulation.worlds import DEFAULT_WORLD
 
 CAMERA_RATE = 10.0  # [Hz]
 NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
@@ -61,7 +62,7 @@ class EvaluationSettings:
     """
 
     bundle: Path
-    world: str = 'pusht'
+    world: str = DEFAULT_WORLD
     episodes: int = 100
     seed: int = 100_000
     through: Literal['direct', 'ros'] = 'direct'

@@ -13,10 +13,9 @@ from dp_ros.messages.encoding import pose_features
 from dp_ros.motion.options import KEPT_BEYOND
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.workspace import AXES, Workspace
-from dp_ros.paths import share_folder
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.simulation.registry import goal_pose
+from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.world import World
 from dp_ros.task.spec import GoalPose, TaskSpec
 
@@ -35,8 +34,7 @@ def make_planner(world: World, name: str, task: TaskSpec, **changes: Any) -> Pla
 
     ``changes`` are fields of `PlanOptions`, instead of the file's.
     """
-    path = share_folder() / 'config' / f'{name}.yaml'
-    parameters = yaml.safe_load(path.read_text())['/**/trajectory_publisher']['ros__parameters']
+    parameters = yaml.safe_load(world_spec(name).parameters.read_text())['/**/trajectory_publisher']['ros__parameters']
     joints, limits = task.action.joints, parameters['limits']
     given = [q for q in LIMITS if all(q in limits[joint] for joint in joints)]
     columns = {q: tuple(limits[joint][q] for joint in joints) for q in given}
@@ -76,7 +74,7 @@ def world_goal(name: str, task: TaskSpec) -> Goal:
     others = [f'{g.name} ({g.kind})' for g in task.goals if not isinstance(g, GoalPose)]
     if others:
         raise ConfigError(f'goals: got {listed(others)} in the world {name}, allowed goal poses: it gives no other')
-    pose = goal_pose(name)
+    pose = world_spec(name).goal_pose
     return Goal(
         streams={
             g.name: pose_features(g.as_stream, pose.position, pose.orientation)

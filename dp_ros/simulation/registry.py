@@ -1,71 +1,119 @@
-"""The worlds by name, each with its demonstrator. What a world needs installed is imported when it is asked for."""
+"""The worlds by name: those that come with dp_ros, and those that other packages add by an entry point.
+
+A package adds a world with an entry point of the group `dp_ros.worlds`, which has the world's name and gives its
+`WorldSpec`.
+
+    [project.entry-points.'dp_ros.worlds']
+    my_world = 'my_package.my_world:SPEC'
+
+Names are listed without importing what the entry points name; that happens when such a world is used.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.world import Expert, Pose, World, flat_pose
-from dp_ros.simulation.worlds.push_block.arm import GOAL
+from dp_ros.simulation.world import Expert, World, WorldSpec
+from dp_ros.simulation.worlds import BUILT_IN
 
-WORLDS = ('push_block', 'pusht')
-JOINTS = {'push_block': tuple(f'joint_{i}' for i in range(1, 8)), 'pusht': ('pusher_x', 'pusher_y')}
-POSE_TOPICS = {'block': 'block_pose'}
-CAMERA_TOPICS = {'camera': 'camera/color/image_raw', 'wrist_camera': 'wrist_camera/color/image_raw'}
+GROUP = 'dp_ros.worlds'
 
 
-def _known(name: str) -> None:
-    if name not in WORLDS:
-        raise ConfigError(f'world: got {name!r}, allowed {listed(WORLDS)}')
+@cache
+def _table() -> dict[str, WorldSpec | EntryPoint]:
+    """Return all worlds by name, the built-in ones first."""
+    table: dict[str, WorldSpec | EntryPoint] = {spec.name: spec for spec in BUILT_IN}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        if entry.name in table:
+            other = table[entry.name]
+            first = _described(other) if isinstance(other, EntryPoint) else 'the one of dp_ros'
+            raise ConfigError(
+                f'worlds: got the name {entry.name} twice, of {first} and of {_described(entry)}, allowed once'
+            )
+        table[entry.name] = entry
+    return table
+
+
+def _described(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist is not None else 'an unknown package'
+    return f'{package} ({entry.name} = {entry.value} in {GROUP})'
+
+
+@cache
+def _loaded(entry: EntryPoint) -> WorldSpec:
+    try:
+        spec = entry.load()
+    except Exception as error:  # another package's code: whatever it raises, the message names that package
+        raise ConfigError(
+            f'world of {_described(entry)}: got {type(error).__name__}: {error}, allowed what can be imported'
+        ) from error
+    if not isinstance(spec, WorldSpec):
+        raise ConfigError(f'world of {_described(entry)}: got {type(spec).__name__}, allowed a WorldSpec')
+    if spec.name != entry.name:
+        raise ConfigError(f"world of {_described(entry)}: got a spec named {spec.name}, allowed the entry point's name")
+    return spec
+
+
+def world_names() -> tuple[str, ...]:
+    """Return the names of all worlds; ConfigError if two have the same."""
+    return tuple(_table())
+
+
+def world_spec(name: str) -> WorldSpec:
+    """Return the spec of the world ``name``; ConfigError if there is none, or its entry point gives none."""
+    found = _table().get(name)
+    if found is None:
+        raise ConfigError(f'world: got {name!r}, allowed {listed(world_names())}')
+    return _loaded(found) if isinstance(found, EntryPoint) else found
 
 
 def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
     """Raise ConfigError unless the robot of the world ``name`` has these joints, which ``what`` moves."""
-    _known(name)
-    if joints != JOINTS[name]:
-        allowed = listed(JOINTS[name])
-        raise ConfigError(f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {allowed}')
+    allowed = world_spec(name).joints
+    if joints != allowed:
+        raise ConfigError(
+            f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {listed(allowed)}'
+        )
 
 
 def world_with(joints: tuple[str, ...]) -> str:
-    """Return the world whose robot has these joints."""
-    for name, own in JOINTS.items():
-        if own == joints:
+    """Return the first world whose robot has these joints; ConfigError if none has."""
+    for name in world_names():
+        if world_spec(name).joints == joints:
             return name
-    known = '; '.join(f'{name}: {listed(own)}' for name, own in JOINTS.items())
+    known = '; '.join(f'{name}: {listed(world_spec(name).joints)}' for name in world_names())
     raise ConfigError(f'world for joints {listed(joints)}: got none, allowed one of {known}')
 
 
-def goal_pose(name: str) -> Pose:
-    """Return where a world's block should come to lie; in push_block its turn does not count."""
-    _known(name)
-    # gym-pusht's goal, 256, 256 of 512 pixels.
-    return flat_pose(*GOAL, 0.0) if name == 'push_block' else flat_pose(0.256, 0.256, np.pi / 4)
-
-
 def make_world(name: str, *, disturbance: float = 0.0) -> World:
-    """Return a new world; ``disturbance`` 1 makes its episodes rougher, for demonstrations of how to recover."""
-    _known(name)
-    if name == 'push_block':
-        from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+    """Return a new world; ``disturbance`` 1 makes its episodes rougher, for demonstrations of how to recover.
 
-        return PushBlockWorld(disturbance=disturbance)
-    from dp_ros.simulation.worlds.pusht.world import PushTWorld
+    Raises
+    ------
+    ConfigError
+        If there is no such world, it does not allow the disturbance, or it is not what its spec describes.
 
-    if disturbance:
-        raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world pusht')
-    return PushTWorld()
+    """
+    spec = world_spec(name)
+    world = spec.make_world(disturbance=disturbance)
+    for what, own, told in (
+        ('joints', world.joints, spec.joints),
+        ('units', world.units, spec.units),
+        ('tracked', world.tracked, tuple(spec.pose_topics)),
+        ('cameras', world.cameras, tuple(spec.camera_topics)),
+    ):
+        if tuple(own) != told:
+            raise ConfigError(f'world {name}: {what}: got {listed(own)}, allowed {listed(told)} as its spec has them')
+    return world
 
 
 def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1) -> Expert:
-    """Return a demonstrator of a world's task for one episode."""
-    _known(name)
-    kind: Any
-    if name == 'push_block':
-        from dp_ros.simulation.worlds.push_block.expert import PushBlockExpert as kind
-    else:
-        from dp_ros.simulation.worlds.pusht.expert import PushTExpert as kind
-    expert: Expert = kind(rng, control_dt=control_dt)
-    return expert
+    """Return a demonstrator of a world's task for one episode; ConfigError if the world has none."""
+    make = world_spec(name).make_expert
+    if make is None:
+        raise ConfigError(f'demonstrator of the world {name}: got none, allowed a world that has one')
+    return make(rng, control_dt=control_dt)

@@ -12,7 +12,7 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController, Rejected
 from dp_ros.simulation.controller.plant import run_cycles
-from dp_ros.simulation.world import Pose, World
+from dp_ros.simulation.world import Pose, World, WorldSpec
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
@@ -47,6 +47,11 @@ class ImageReading:
 
 
 Reading = JointReading | PoseReading | ImageReading
+
+
+def topic_of(reading: PoseReading | ImageReading, spec: WorldSpec) -> str:
+    """Return the topic, without a slash in front, that a world's pose or picture is published on."""
+    return spec.pose_topics[reading.name] if isinstance(reading, PoseReading) else spec.camera_topics[reading.camera]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,21 @@
-"""What a simulated world offers to the robot in front of it. Positions in [m], angles in [rad], times in [ns]."""
+"""What a simulated world offers to the robot in front of it, and how it is described to those who choose one.
+
+Positions in [m], angles in [rad], times in [ns].
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, get_args
 
 import numpy as np
 
+from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.paths import share_folder
+from dp_ros.task.spec import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,3 +147,89 @@ class Expert(Protocol):
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do; never where ``finishes`` is false."""
+
+
+class WorldMaker(Protocol):
+    """Makes a world."""
+
+    def __call__(self, *, disturbance: float) -> World:
+        """Return a new world; ``disturbance`` 1 makes its episodes rougher, 0 does not. Imports what it needs."""
+
+
+class ExpertMaker(Protocol):
+    """Makes a demonstrator."""
+
+    def __call__(self, rng: np.random.Generator, *, control_dt: float) -> Expert:
+        """Return a demonstrator for one episode, which is asked every ``control_dt`` [s]. Imports what it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSpec:
+    """Everything about a world that is known before its physics are imported.
+
+    Attributes
+    ----------
+    name
+        What it is called on the command line, in parameters and in results.
+    make_world, make_expert
+        Make the physics and, if there is one, a demonstrator.
+    joints, units
+        Of its robot, as the world itself has them.
+    goal_pose
+        Where what it tracks should come to lie.
+    pose_topics, camera_topics
+        Topics, without a slash in front, by the names of what the world tracks and of its cameras.
+    parameter_file
+        YAML file with the nodes' parameters for this robot; a relative path is one that came with dp_ros.
+    training_file
+        Training configuration whose task names the topics of recordings, likewise; None: none.
+    bundle, policy_speed
+        What `dp_ros demo` runs, and how many times as fast as it was shown; empty: only what ``--bundle`` names.
+    seconds_after_success
+        For how long recordings of a demonstration through the nodes go on after success [s].
+    environment
+        Its id as a Gymnasium environment; empty: none.
+
+    Raises
+    ------
+    ConfigError
+        If the name is no identifier, or joints and units do not fit each other.
+
+    """
+
+    name: str
+    make_world: WorldMaker
+    make_expert: ExpertMaker | None = None
+    joints: tuple[str, ...]
+    units: tuple[Unit, ...]
+    goal_pose: Pose
+    pose_topics: Mapping[str, str]
+    camera_topics: Mapping[str, str] = field(default_factory=dict)
+    parameter_file: Path
+    training_file: Path | None = None
+    bundle: str = ''
+    policy_speed: float = 1.0
+    seconds_after_success: float = 0.0
+    environment: str = ''
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f'world name: got {self.name!r}, allowed letters, digits and underscores')
+        allowed = get_args(Unit)
+        if not self.joints or len(self.units) != len(self.joints) or not set(self.units) <= set(allowed):
+            raise ConfigError(
+                f'world {self.name}: got joints {listed(self.joints)} with units {listed(self.units)}, '
+                f'allowed at least one joint, and for each {" or ".join(allowed)}'
+            )
+
+    @property
+    def parameters(self) -> Path:
+        """The path of `parameter_file`."""
+        return share_folder() / self.parameter_file
+
+    @property
+    def training(self) -> Path:
+        """The path of `training_file`; ConfigError if there is none."""
+        if self.training_file is None:
+            raise ConfigError(f'training configuration of the world {self.name}: got none, allowed one with --config')
+        return share_folder() / self.training_file

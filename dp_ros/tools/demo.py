@@ -18,8 +18,8 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
-from dp_ros.simulation.registry import POSE_TOPICS, make_world
-from dp_ros.simulation.world import Pose, Scene
+from dp_ros.simulation.registry import make_world, world_spec
+from dp_ros.simulation.world import Pose, Scene, WorldSpec
 from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import RosRunner, running
 
@@ -27,9 +27,9 @@ from dp_ros.tools.graph_evaluation import RosRunner, running
 class Film:
     """What an observer of the topics saw, ten times a second."""
 
-    def __init__(self, session: Session, joints: tuple[str, ...], command: str) -> None:
+    def __init__(self, session: Session, spec: WorldSpec, command: str) -> None:
         self._session = session
-        self._names = joints
+        self._names = spec.joints
         self._joints: tuple[float, ...] | None = None
         self._poses: dict[str, Pose] = {}
         self._command: encoding.TrajectoryFields | None = None
@@ -38,7 +38,7 @@ class Film:
         self.seed = 0
         node, sensor = session.node, qos_profile_sensor_data
         node.create_subscription(JointState, 'joint_states', self._on_joints, sensor)
-        for name, topic in POSE_TOPICS.items():
+        for name, topic in spec.pose_topics.items():
             node.create_subscription(PoseStamped, topic, partial(self._on_pose, name), sensor)
         node.create_subscription(JointTrajectory, command, self._on_command, sensor)
 
@@ -88,7 +88,7 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
     results = []
     with running(settings, bundle, out / 'logs') as session:
         runner = RosRunner(session, bundle, settings)
-        film = Film(session, world.joints, bundle.task.action.topic)
+        film = Film(session, world_spec(settings.world), bundle.task.action.topic)
         for number in range(settings.episodes):
             film.seed = settings.seed + number
             title = f'episode {number + 1}/{settings.episodes}'

@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
-from dp_ros.paths import share_folder
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
-from dp_ros.simulation.registry import check_world
+from dp_ros.simulation.registry import check_world, world_spec
 from dp_ros.task.spec import ImageStream
 from dp_ros.tools.client import Session
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
@@ -75,7 +74,7 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     ]
     policy = [contained(specs)] if settings.composed else specs
     first = NodeSpec(name=ROBOT, parameters=robot)
-    with NodeProcesses([first, *policy], share_folder() / 'config' / f'{settings.world}.yaml', logs) as processes:
+    with NodeProcesses([first, *policy], world_spec(settings.world).parameters, logs) as processes:
         session = Session(processes)
         try:
             session.configure_policy()

@@ -11,8 +11,8 @@ from typing import Literal
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError
-from dp_ros.paths import share_folder
-from dp_ros.simulation.registry import check_world
+from dp_ros.simulation.registry import check_world, world_spec
+from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
 from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
@@ -20,7 +20,6 @@ from dp_ros.tools.node_processes import ROBOT, NodeProcesses, NodeSpec
 from dp_ros.tools.recorder import NewBag, Recorder
 
 DEMONSTRATOR = 'demonstrator'
-AFTER_SUCCESS = {'push_block': 2.0}  # [s] in which it goes on to the middle of the goal, and backs off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ class RecordSettings:
 
     out: Path
     task: TaskSpec
-    world: str = 'pusht'
+    world: str = DEFAULT_WORLD
     source: Literal['scripted', 'external'] = 'scripted'
     episodes: int = 1
     seed: int = 0
@@ -90,7 +89,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
             NodeSpec(name=DEMONSTRATOR, parameters={'world': settings.world}),
         ]
     settings.out.mkdir(parents=True)
-    params = share_folder() / 'config' / f'{settings.world}.yaml'
+    params = world_spec(settings.world).parameters
     with NodeProcesses(specs, params, settings.out / 'logs') as processes:
         session = Session(processes)
         try:
@@ -118,7 +117,7 @@ def _episode(session: Session, recorder: Recorder, settings: RecordSettings, num
         while time.monotonic() < until and session.episode.get('success') != 'True':
             session.spin()
         if settings.source == 'scripted':
-            until = min(until, time.monotonic() + AFTER_SUCCESS.get(settings.world, 0.0))
+            until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
             while time.monotonic() < until:
                 session.spin()
     return session.episode.get('success') == 'True'

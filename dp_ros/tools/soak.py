@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.evaluation.scores import table as score_table
-from dp_ros.paths import share_folder
+from dp_ros.simulation.registry import world_spec
 from dp_ros.tools.command_monitor import Minute, Witness
 from dp_ros.tools.graph_evaluation import RosRunner, running
 
@@ -67,7 +67,7 @@ BAR = '{desc} |{bar}| {n:.1f}/{total:.0f} min {postfix}'
 
 
 def _limits(world: str) -> dict[str, dict[str, float]]:
-    raw = yaml.safe_load((share_folder() / 'config' / f'{world}.yaml').read_text())
+    raw = yaml.safe_load(world_spec(world).parameters.read_text())
     limits: dict[str, dict[str, float]] = raw['/**/trajectory_publisher']['ros__parameters']['limits']
     return limits
 

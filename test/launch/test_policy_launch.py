@@ -49,7 +49,7 @@ def nodes(**arguments: str) -> list[Node]:
     context.launch_configurations.update(arguments)
     (actions,) = [e for e in description.entities if isinstance(e, OpaqueFunction)]
     for argument in description.entities:
-        if isinstance(argument, DeclareLaunchArgument) and argument.name != 'params_file':
+        if isinstance(argument, DeclareLaunchArgument):
             argument.visit(context)
     found = actions.execute(context)
     return [n for n in found or [] if n.condition is None or n.condition.evaluate(context)]
@@ -205,12 +205,15 @@ def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
     assert (load()._speed(''), load()._speed('0.5'), load()._speed('2')) == (None, 0.5, 2.0)
 
 
-def test_the_world_chooses_the_parameter_file_unless_one_is_given():
-    description = load().generate_launch_description()
-    names = [a.name for a in description.get_launch_arguments()]
-    assert names.index('world') < names.index('params_file'), 'its default needs the world'
-    (default,) = [a.default_value for a in description.get_launch_arguments() if a.name == 'params_file']
+@pytest.mark.parametrize(
+    ('params_file', 'world', 'expected'),
+    [
+        ('', 'push_block', PATH.parents[1] / 'config/push_block.yaml'),
+        ('', 'pusht', PATH.parents[1] / 'config/pusht.yaml'),
+        ('x.yaml', 'pusht', Path('x.yaml')),
+    ],
+)
+def test_the_world_chooses_the_parameter_file_unless_one_is_given(params_file, world, expected):
     context = LaunchContext()
-    context.launch_configurations['world'] = 'push_block'
-    performed = [part.perform(context) for part in default[1:]]
-    assert (PATH.parents[1] / ''.join(performed).removeprefix('/')).is_file()
+    context.launch_configurations.update(params_file=params_file, world=world)
+    assert Path(load()._params_file(context)) == expected

@@ -20,7 +20,8 @@ from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.rosbag.reader import BagWriter
-from dp_ros.simulation.worlds.pusht.expert import JOINTS, PushTExpert
+from dp_ros.simulation.worlds.pusht.expert import PushTExpert
+from dp_ros.simulation.worlds.pusht.spec import JOINTS
 from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
 from dp_ros.tools.recorder import Recorder
 

@@ -25,7 +25,7 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.simulated_robot import node as simulated_robot
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.simulation.registry import JOINTS as WORLD_JOINTS
+from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
 pytestmark = pytest.mark.ros
@@ -176,11 +176,11 @@ def test_the_arm_has_two_cameras_and_says_what_it_looks_like_to_whoever_comes_la
     late = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
     described = ros.listen(String, '/robot_description', late)
     ros.wait(lambda: len(live.images) > 3 and len(wrist) > 3 and described, 'images and the description')
-    assert live.joints[0].name == list(WORLD_JOINTS['push_block'])
+    assert live.joints[0].name == list(world_spec('push_block').joints)
     assert live.poses[0].header.frame_id == 'push_block'
     assert (live.images[0].header.frame_id, wrist[0].header.frame_id) == ('camera', 'wrist_camera')
     assert set(np.diff([messages.stamp_of(m) for m in wrist])) == {50 * MS}
-    assert parse_urdf(described[0].data).limits(WORLD_JOINTS['push_block'])
+    assert parse_urdf(described[0].data).limits(world_spec('push_block').joints)
     assert {'side', 'distance', 'collided'} <= set(live.episode())
 
 

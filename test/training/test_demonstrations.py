@@ -14,10 +14,10 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
-from dp_ros.simulation.registry import JOINTS
+from dp_ros.simulation.registry import world_spec
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
-ARM = JOINTS['push_block']
+ARM = world_spec('push_block').joints
 UNITS = ('rad',) * len(ARM)
 COMMAND = '/arm_controller/joint_trajectory'
 ROBOT = JointStream(name='joint_states', topic='/joint_states', joints=ARM, units=UNITS)

@@ -22,7 +22,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import read_episode
-from dp_ros.simulation.registry import JOINTS, make_world
+from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds.pusht import world as pusht
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
@@ -157,7 +157,7 @@ def test_seams_are_measured_and_the_cross_fade_is_as_asked_for(tiny: Path) -> No
 
 def test_another_world_is_evaluated_with_its_own_robot_and_limits(tmp_path: Path) -> None:
     pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
-    joints = JOINTS['push_block']
+    joints = world_spec('push_block').joints
     units = ('rad',) * len(joints)
     streams = (
         JointStream(name='joint_states', topic='/joint_states', joints=joints, units=units),
@@ -237,7 +237,7 @@ def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
     task = settings.load().task
     other = replace(task, action=replace(task.action, source='joint_state', source_topic='/leader/joint_states'))
     with pytest.raises(ConfigError, match=r'record: the task learns from /leader/joint_states .*, allowed /joint_s'):
-        check_recording(tmp_path / 'other', other)
+        check_recording(tmp_path / 'other', other, world_spec('pusht'))
     with pytest.raises(ConfigError, match=r'record_camera: got it without record, allowed with it only'):
         replace(settings, record=None, record_camera=True)
     shared = evaluate_direct(replace(settings, record=tmp_path / 'shared', workers=2, episodes=3))

@@ -7,6 +7,7 @@ keeps step with a robot of any speed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,32 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.nodes.simulated_robot.robot_outputs import renamed
 from dp_ros.ros.diagnostics import ERROR, OK
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.parameters import Param
-from dp_ros.simulation.registry import JOINTS, WORLDS, make_expert
+from dp_ros.simulation.registry import make_expert, world_names, world_spec
 from dp_ros.simulation.world import Expert, Pose
-from dp_ros.task.spec import JointStream, PoseStream, Unit
+from dp_ros.simulation.worlds import DEFAULT_WORLD
+from dp_ros.task.spec import JointStream, PoseStream
+from dp_ros.task.streams import PoseFeature
 
-BLOCK = PoseStream(name='block', topic='block_pose', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
+JOINTS = 'joint_states'
+FEATURES: tuple[PoseFeature, ...] = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 PARAMETERS = [
-    Param(name='world', default='pusht', choices=WORLDS, description='The world whose task is demonstrated.'),
+    Param(
+        name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world whose task is demonstrated.'
+    ),
     Param(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
     Param(
         name='seed', default=0, low=0, high=2**31 - 1,
         description="Decides, with the episode's own seed, which way is taken where several are as good.",
     ),
     Param(name='topics.joint_states', default='joint_states', description='Joint states of the robot.'),
-    Param(name='topics.pose', default='block_pose', description="The block's pose."),
+    Param(
+        name='topics.pose', default='',
+        description="The pose of what the world tracks (the first of several); empty: the world's own topic.",
+    ),
     Param(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
     Param(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
 ]  # fmt: skip
@@ -53,9 +63,10 @@ class Demonstrator(ManagedNode):
     def configure(self) -> None:
         """Make the output."""
         self._world = self.value('world')
-        joints = JOINTS[self._world]
-        unit: Unit = 'rad' if self._world == 'push_block' else 'm'
-        self._robot = JointStream(name='robot', topic='joint_states', joints=joints, units=(unit,) * len(joints))
+        spec = world_spec(self._world)
+        topics = renamed(spec.pose_topics, [self.value('topics.pose')])
+        self._robot = JointStream(name=JOINTS, topic=JOINTS, joints=spec.joints, units=spec.units)
+        self._poses = [PoseStream(name=name, topic=topic, features=FEATURES) for name, topic in topics.items()]
         self._control_dt = to_nanoseconds(self.value('control_dt'))
         self._publisher = self.create_lifecycle_publisher(JointTrajectory, self.value('topics.command'), reliable(1))
 
@@ -68,8 +79,10 @@ class Demonstrator(ManagedNode):
         self._commands = 0
         sensor = qos_profile_sensor_data
         self._inputs = [
-            self.create_subscription(JointState, self.value('topics.joint_states'), self._on_joints, sensor),
-            self.create_subscription(PoseStamped, self.value('topics.pose'), self._on_pose, sensor),
+            self.create_subscription(
+                JointState, self.value('topics.joint_states'), partial(self._see, self._robot), sensor
+            ),
+            *(self.create_subscription(PoseStamped, s.topic, partial(self._see, s), sensor) for s in self._poses),
             self.create_subscription(DiagnosticStatus, self.value('topics.episode'), self._on_episode, reliable(10)),
         ]
 
@@ -96,12 +109,6 @@ class Demonstrator(ManagedNode):
             text = 'demonstrating' if self._expert else 'waiting for an episode'
             self.diagnostics.report(STATUS, OK, text, {'commands': self._commands})
 
-    def _on_joints(self, message: JointState) -> None:
-        self._see(self._robot, message)
-
-    def _on_pose(self, message: PoseStamped) -> None:
-        self._see(BLOCK, message)
-
     def _on_episode(self, message: DiagnosticStatus) -> None:
         values = {v.key: v.value for v in message.values}
         try:
@@ -124,18 +131,21 @@ class Demonstrator(ManagedNode):
         except DataError as error:
             self._refuse(str(error))
             return
-        if len(self._newest) < 2 or self._expert is None:
+        if len(self._newest) <= len(self._poses) or self._expert is None:
             return
         tick = min(stamp for stamp, _ in self._newest.values()) // self._control_dt
         if tick == self._tick:
             return
         self._tick = tick
-        joints = self._newest['robot'][1]
-        block = self._newest['block'][1].tolist()
-        pose = Pose(position=tuple(block[:3]), orientation=tuple(block[3:]))
-        command = self._expert.trajectory(tick * self._control_dt, joints, {'block': pose})
+        poses = {stream.name: _pose(self._newest[stream.name][1]) for stream in self._poses}
+        command = self._expert.trajectory(tick * self._control_dt, self._newest[JOINTS][1], poses)
         self._publisher.publish(encoding.to_joint_trajectory(command))
         self._commands += 1
+
+
+def _pose(features: np.ndarray) -> Pose:
+    x, y, z, *orientation = features.tolist()
+    return Pose(position=(x, y, z), orientation=tuple(orientation))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -28,11 +28,12 @@ from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
 from dp_ros.ros.parameters import Param
 from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
 from dp_ros.simulation.controller.validation import TrajectoryCommand
-from dp_ros.simulation.registry import WORLDS, make_world
+from dp_ros.simulation.registry import make_world, world_names
 from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.worlds import DEFAULT_WORLD
 
 PARAMETERS = [
-    Param(name='world', default='pusht', choices=WORLDS, description='The world to simulate.'),
+    Param(name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world to simulate.'),
     Param(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
     Param(
         name='camera_rate', default=10.0, low=0.1, high=100.0,
@@ -41,7 +42,7 @@ PARAMETERS = [
     Param(
         name='disturbance', default=0.0, low=0.0, high=2.0,
         description='How much the drives are disturbed and starts vary, for demonstrations of how to recover; '
-        '1 is about 6 mm at the tool. The world pusht knows only 0.',
+        '1 is about 6 mm at the tool. Not every world allows more than 0.',
     ),
     Param(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -16,27 +17,38 @@ from dp_ros.messages import encoding
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
 from dp_ros.ros.parameters import Param
-from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
+from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
 from dp_ros.simulation.world import World
 
 PARAMETERS = [
-    Param(name='frame_id', default='', description="Coordinate frame of the block's pose; empty: the world's name."),
+    Param(name='frame_id', default='', description="Coordinate frame of poses; empty: the world's name."),
     Param(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
-    Param(name='topics.pose', default=POSE_TOPICS['block'], description="The block's pose goes out here, 100 Hz."),
-    Param(name='topics.image', default=CAMERA_TOPICS['camera'], description='Images go out here.'),
     Param(
-        name='topics.wrist_image', default=CAMERA_TOPICS['wrist_camera'],
-        description='Images of the camera at the wrist go out here, if the world has one.',
+        name='topics.pose', default='',
+        description="The pose of what the world tracks (the first of several) goes out here, 100 Hz; empty: the "
+        "world's own topic.",
+    ),
+    Param(
+        name='topics.image', default='',
+        description="Images of the world's first camera go out here; empty: the world's own topic.",
+    ),
+    Param(
+        name='topics.wrist_image', default='',
+        description="Images of the world's second camera go out here, if it has one; empty: the world's own topic.",
     ),
     Param(
         name='topics.robot_description', default='robot_description',
         description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
     ),
 ]  # fmt: skip
-POSES = {'block': 'topics.pose'}  # the parameter that names the topic
-CAMERAS = {'camera': 'topics.image', 'wrist_camera': 'topics.wrist_image'}
 JOINTS, EPISODE, CLOCK, DESCRIPTION = 'joint states', 'episode', 'clock', 'description'
+
+
+def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
+    """Return ``topics`` with the first ones replaced by those of ``others`` that are not empty."""
+    given = dict(zip(topics, others, strict=False))
+    return {name: given.get(name) or topic for name, topic in topics.items()}
 
 
 class RobotOutputs:
@@ -46,14 +58,17 @@ class RobotOutputs:
         self._node = node
         self._frame_id = node.value('frame_id') or node.value('world')
         self._description = world.robot_description
+        spec = world_spec(node.value('world'))
+        poses = renamed(spec.pose_topics, [node.value('topics.pose')])
+        cameras = renamed(spec.camera_topics, [node.value('topics.image'), node.value('topics.wrist_image')])
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         kinds: dict[str, tuple[type, str, QoSProfile]] = {
             JOINTS: (JointState, node.value('topics.joint_states'), reliable(10)),
             EPISODE: (DiagnosticStatus, '~/episode', reliable(10)),
-            **{name: (PoseStamped, node.value(POSES[name]), reliable(10)) for name in world.tracked},
+            **{name: (PoseStamped, topic, reliable(10)) for name, topic in poses.items()},
         }
         if camera:
-            kinds |= {name: (Image, node.value(CAMERAS[name]), reliable(2)) for name in world.cameras}
+            kinds |= {name: (Image, topic, reliable(2)) for name, topic in cameras.items()}
         if clock:
             kinds[CLOCK] = (Clock, '/clock', QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT))
         if self._description:

@@ -1,1 +1,8 @@
-"""The worlds, a folder each."""
+"""The worlds that come with dp_ros: a folder each, whose spec stands in this table. A spec needs no physics."""
+
+from dp_ros.simulation.worlds.push_block.spec import PUSH_BLOCK
+from dp_ros.simulation.worlds.pusht.spec import PUSHT
+
+BUILT_IN = (PUSH_BLOCK, PUSHT)
+DEFAULT_WORLD = PUSHT.name  # of nodes and evaluations
+DEMO_WORLD = PUSH_BLOCK.name  # of the commands that show or record

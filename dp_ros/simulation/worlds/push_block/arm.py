@@ -10,8 +10,8 @@ import mujoco
 import numpy as np
 
 from dp_ros.errors import DataError
+from dp_ros.simulation.worlds.push_block.spec import JOINTS
 
-JOINTS = tuple(f'joint_{i}' for i in range(1, 8))
 HEIGHT = 0.010  # of the tool's lower edge above the table [m]
 BENT = np.array([0.0, 0.4, 0.0, 2.0, 0.0, 0.7, 0.0])  # near the joints of every pose that is asked for [rad]
 ELBOW = -2.5  # how far joint_3 turns for a way to the side [rad/m]: the elbow goes out of the tool's way
@@ -89,11 +89,3 @@ class Arm:
         rows = np.vstack([self._jacobian[:, self.columns], np.eye(len(JOINTS))[2]])
         step: np.ndarray = np.linalg.solve(rows.T @ rows + DAMPING**2 * np.eye(len(JOINTS)), rows.T @ error)
         return step
-
-
-BLOCK = 'block'  # its name
-BLOCK_HALF = 0.0275  # half of its edge
-START = (0.42, 0.0)  # of the block, in the middle of all starts
-POST = (0.575, 0.0)
-GOAL = (0.73, 0.0)
-HOME = (0.320, 0.0)  # of the tool, in the middle of all starts

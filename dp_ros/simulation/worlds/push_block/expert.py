@@ -15,7 +15,8 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
-from dp_ros.simulation.worlds.push_block.arm import BLOCK, GOAL, JOINTS, POST, Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.spec import BLOCK, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.way import make_arc
 
 BEHIND = 0.0395  # from the tool's axis to the middle of a block that lies against the plate [m]

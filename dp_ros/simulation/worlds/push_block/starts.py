@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.arm import GOAL, HOME, POST, START, ToolPose
+from dp_ros.simulation.worlds.push_block.arm import ToolPose
+from dp_ros.simulation.worlds.push_block.spec import GOAL, HOME, POST, START
 from dp_ros.simulation.worlds.push_block.way import make_arc
 
 CORRELATION = 0.5  # of a disturbance [s]

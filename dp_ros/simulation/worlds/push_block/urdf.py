@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import mujoco
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.arm import JOINTS
+from dp_ros.simulation.worlds.push_block.spec import JOINTS
 
 ROOT, LINKS, TOOL = 'link_0', tuple(f'link_{i}' for i in range(1, 8)), 'tool'
 VELOCITY = {'joint_7': 3.0}  # [rad/s]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.arm import GOAL, POST, START
+from dp_ros.simulation.worlds.push_block.spec import GOAL, POST, START
 
 AHEAD = 0.075  # how far along the arc the push aims [m]
 AROUND = 0.080  # how far the block's middle stays from the post's on the shortest way [m]

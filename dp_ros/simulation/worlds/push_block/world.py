@@ -16,8 +16,9 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, check_finite, check_shape
 from dp_ros.simulation.world import Pose, Progress, Scene
-from dp_ros.simulation.worlds.push_block.arm import BENT, BLOCK, BLOCK_HALF, GOAL, JOINTS, POST, Arm, model
+from dp_ros.simulation.worlds.push_block.arm import BENT, Arm, model
 from dp_ros.simulation.worlds.push_block.camera import CAMERAS, Cameras
+from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.starts import Disturbance, draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.urdf import robot_description
 from dp_ros.simulation.worlds.push_block.way import way_left

@@ -18,8 +18,8 @@ import numpy as np
 from dp_ros.errors import ConfigError
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
+from dp_ros.simulation.worlds.pusht.spec import JOINTS
 
-JOINTS = ('pusher_x', 'pusher_y')
 GOAL = (256.0, 256.0, np.pi / 4)  # x, y, yaw of the block's origin
 RADIUS = 15.0  # of the pusher
 CENTRE = np.array([0.0, 45.0])  # of mass, in the block's frame

@@ -18,6 +18,7 @@ from gym_pusht.envs.pusht import PushTEnv
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, check_finite, check_shape, listed
 from dp_ros.simulation.world import Pose, Progress, Scene
+from dp_ros.simulation.worlds.pusht.spec import JOINTS
 
 PIXELS_PER_METRE = 1000.0
 WIDTH = 0.512  # [m]
@@ -28,7 +29,7 @@ MASS = 1.0  # [kg], for efforts; the benchmark's pusher has none
 class PushTWorld:
     """The physics, one step at a time. Positions in [m], angles in [rad]."""
 
-    joints: tuple[str, ...] = ('pusher_x', 'pusher_y')
+    joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = ('m', 'm')
     cameras: tuple[str, ...] = ('camera',)
     tracked: tuple[str, ...] = ('block',)

@@ -1,0 +1,162 @@
+"""The worlds by name: those that come with dp_ros, and those of other packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dp_ros.errors import ConfigError
+from dp_ros.simulation import registry
+from dp_ros.simulation.registry import check_world, make_expert, make_world, world_names, world_spec, world_with
+from dp_ros.simulation.worlds import BUILT_IN
+from dp_ros.simulation.worlds.pusht.spec import PUSHT
+
+SPECS = pytest.mark.parametrize('spec', BUILT_IN, ids=lambda spec: spec.name)
+ADDED = """
+from dataclasses import replace
+from pathlib import Path
+from dp_ros.simulation.worlds.push_block.spec import PUSH_BLOCK
+
+MOON = replace(PUSH_BLOCK, name='moon', joints=('leg',), units=('rad',), parameter_file=Path('{folder}/moon.yaml'))
+TWICE = replace(PUSH_BLOCK, name='pusht')
+NUMBER = 7
+"""
+
+Add = Callable[[str], None]
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
+    """Install a distribution with these lines in the group of worlds, for one test."""
+    (tmp_path / 'added_worlds.py').write_text(ADDED.format(folder=tmp_path))
+    number = 0
+
+    def install(lines: str) -> None:
+        nonlocal number
+        number += 1
+        about = tmp_path / f'added_{number}-1.0.dist-info'
+        about.mkdir()
+        (about / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: added_{number}\nVersion: 1.0\n')
+        (about / 'entry_points.txt').write_text(f'[dp_ros.worlds]\n{lines}\n')
+        registry._table.cache_clear()
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield install
+    sys.modules.pop('added_worlds', None)
+    registry._table.cache_clear()
+    registry._loaded.cache_clear()
+
+
+@SPECS
+def test_a_spec_describes_its_world(spec: Any) -> None:
+    pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
+    world: Any = make_world(spec.name)  # refuses one that differs
+    assert (world.joints, world.units, set(world.poses)) == (spec.joints, spec.units, set(spec.pose_topics))
+    assert spec.parameters.is_file() and spec.training.is_file()
+    assert spec.goal_pose.position[2] == 0.0
+
+
+def test_a_world_that_is_not_what_its_spec_describes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
+    monkeypatch.setitem(registry._table(), 'pusht', replace(PUSHT, units=('rad', 'rad')))
+    with pytest.raises(ConfigError, match='world pusht: units: got m, m, allowed rad, rad as its spec has them'):
+        make_world('pusht')
+
+
+def test_a_spec_needs_no_physics() -> None:
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['mujoco', 'gym_pusht', 'gymnasium', 'pymunk', 'pygame']))\n"
+        'from dp_ros.simulation.registry import world_names, world_spec\n'
+        'print(*(world_spec(name).joints[0] for name in world_names()))\n'
+    )
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[:2] == ['joint_1', 'pusher_x'], done.stderr
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'name': 'my world'}, "world name: got 'my world', allowed letters, digits and underscores"),
+        ({'units': ('m',)}, 'world pusht: got joints pusher_x, pusher_y with units m, allowed'),
+        ({'units': ('m', 'deg')}, 'with units m, deg, allowed at least one joint, and for each m or rad'),
+        ({'joints': (), 'units': ()}, 'allowed at least one joint'),
+    ],
+)
+def test_a_spec_that_is_none_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(PUSHT, **changes)
+
+
+def test_an_unknown_world_is_named() -> None:
+    with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pusht"):
+        make_world('moon')
+
+
+def test_a_bundles_joints_lead_to_its_world() -> None:
+    assert [world_with(spec.joints) for spec in BUILT_IN] == ['push_block', 'pusht']
+    with pytest.raises(ConfigError, match=r'world for joints elbow: got none, allowed one of push_block: joint_1'):
+        world_with(('elbow',))
+
+
+def test_a_world_with_other_joints_is_refused() -> None:
+    check_world('pusht', PUSHT.joints, 'bundle x')
+    with pytest.raises(ConfigError, match=r'x does not fit the world pusht: joints: got joint_1, .*, allowed p'):
+        check_world('pusht', world_spec('push_block').joints, 'bundle x')
+
+
+def test_another_package_adds_a_world_with_its_parameter_file(add: Add, tmp_path: Path) -> None:
+    add('moon = added_worlds:MOON')
+    assert world_names() == ('push_block', 'pusht', 'moon')
+    assert world_spec('moon').parameters == tmp_path / 'moon.yaml'
+    assert world_with(('leg',)) == 'moon'
+    with pytest.raises(ConfigError, match=r'world moon: joints: got joint_1, .*, allowed leg as its spec has them'):
+        make_world('moon')
+
+
+def test_a_world_may_have_neither_demonstrator_nor_training_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = replace(PUSHT, make_expert=None, training_file=None)
+    monkeypatch.setitem(registry._table(), 'pusht', bare)
+    with pytest.raises(ConfigError, match='demonstrator of the world pusht: got none, allowed a world that has one'):
+        make_expert('pusht', None)
+    with pytest.raises(ConfigError, match='training configuration of the world pusht: got none, allowed one with --c'):
+        _ = bare.training
+
+
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        (('pusht = added_worlds:TWICE',), r'name pusht twice, of the one of dp_ros and of added_1 \(pusht = .*once'),
+        (('moon = a:A', 'moon = b:B'), r'name moon twice, of added_. \(moon = .* and of added_. \(moon = .*once'),
+    ],
+)
+def test_a_name_given_twice_is_refused(add: Add, lines: tuple[str, ...], message: str) -> None:
+    for line in lines:
+        add(line)
+    with pytest.raises(ConfigError, match=message):
+        world_names()
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        (
+            'moon = nowhere:SPEC',
+            r'world of added_1 \(moon = nowhere:SPEC in dp_ros.worlds\): got ModuleNotFoundError: No',
+        ),
+        ('moon = added_worlds:NUMBER', r'world of added_1 \(.*\): got int, allowed a WorldSpec'),
+        ('sun = added_worlds:MOON', r"world of added_1 \(.*\): got a spec named moon, allowed the entry point's name"),
+    ],
+)
+def test_a_broken_entry_point_is_named_when_it_is_used(add: Add, line: str, message: str) -> None:
+    add(line)
+    name = line.split()[0]
+    assert world_names() == ('push_block', 'pusht', name)
+    assert world_spec('pusht') is PUSHT
+    with pytest.raises(ConfigError, match=message):
+        world_spec(name)
