@@ -50,6 +50,8 @@ class PolicyExecutor(ManagedNode):
 
     def _forget_windows(self) -> None:
         self._partial: dict[int, dict[str, np.ndarray]] = {}
+        self._arrived: dict[str, int] = {}  # by stream, when its newest message came [ns]
+        self._began = 0  # when the first of any came [ns]
         self._newest = 0
         self._last_window: int | None = None
         self._listeners = 0
@@ -101,7 +103,7 @@ class PolicyExecutor(ManagedNode):
         self._refused = 0
         task = self._bundle.task
         self._sources = tuple(SingleSource(self, topic, self.steady) for topic in self._topics(task.streams))
-        depth = 2 * task.obs_horizon + 3
+        depth = self._depth(self._bundle)
         if self.exchange is not None:
             self.exchange.take(OBSERVATION, self._take)
             return
@@ -165,6 +167,9 @@ class PolicyExecutor(ManagedNode):
 
     # Observations in.
 
+    def _depth(self, bundle: Bundle) -> int:
+        return 2 * bundle.task.obs_horizon + 3
+
     def _topic(self, stream: Stream) -> str:
         return f'observation_buffer/{stream.name}'
 
@@ -185,12 +190,35 @@ class PolicyExecutor(ManagedNode):
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
         self._check_order(stamp, self._topic(stream))
+        self._arrived[stream.name] = self.now()
+        self._began = self._began or self._arrived[stream.name]
         parts = self._partial.setdefault(stamp, {})
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
+            self._drop_partial()
             return
         self._partial = {s: p for s, p in self._partial.items() if s > stamp}
         self._observe(Observation(stamp=stamp, streams=parts))
+
+    def _drop_partial(self) -> None:
+        """Keep the parts of the newest ticks only, as many as a topic's queue holds."""
+        assert self._bundle is not None
+        while len(self._partial) > self._depth(self._bundle):
+            del self._partial[next(iter(self._partial))]
+            if absent := self._absent():
+                self.get_logger().warning(absent, throttle_duration_sec=WARN_PERIOD)
+
+    def _absent(self) -> str:
+        """Return which streams of the observation stay away while others come, and for how long; '' where none does."""
+        assert self._bundle is not None
+        newest, task = max(self._arrived.values(), default=0), self._bundle.task
+        last = {stream: self._arrived.get(stream.name, self._began) for stream in task.streams}
+        patience = QUIET * to_nanoseconds(task.control_dt)
+        return '; '.join(
+            f'{self._topic(stream)}: no message for {(self.now() - came) / 1e9:.1f} s, while others come'
+            for stream, came in last.items()
+            if newest - came > patience
+        )
 
     def _take(self, observation: Observation) -> None:
         """Take what the observation_buffer of the same thread hands over."""
@@ -265,9 +293,9 @@ class PolicyExecutor(ManagedNode):
         if level == OK and no_goal:
             level, text = ERROR, no_goal
         elif level == OK and quiet is None:
-            level, text = WARN, 'no complete observation yet'
+            level, text = WARN, self._incomplete('yet')
         elif level == OK and quiet is not None and quiet > QUIET * to_nanoseconds(self._bundle.task.control_dt):
-            level, text = WARN, f'no complete observation for {quiet / 1e9:.1f} s'
+            level, text = WARN, self._incomplete(f'for {quiet / 1e9:.1f} s')
         elif level == OK and (apart := self._apart()):
             level, text = WARN, apart
         elif level == OK and missed:
@@ -279,6 +307,10 @@ class PolicyExecutor(ManagedNode):
         values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
         values |= self._goals.values()
         self.diagnostics.report(STATUS, level, text, values)
+
+    def _incomplete(self, since: str) -> str:
+        absent = self._absent()
+        return f'no complete observation {since}{"; " * bool(absent)}{absent}'
 
     def _apart(self) -> str:
         """Return what is wrong with observations that come, and make no window."""
