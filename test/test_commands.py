@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: runtime)')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
-from dp_ros.cli.main import main
+from dp_ros.cli.main import build_parser, main
 from dp_ros.evaluation import episodes as evaluation
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.policy.continuity import Continuity
 
 BUNDLE = 'models/push_block_state'
 ASKED: dict[str, Any] = {
@@ -53,6 +54,13 @@ def asked(monkeypatch) -> list[EvaluationSettings]:
         return seen
     monkeypatch.setattr(through_ros, 'evaluate_ros', evaluate)
     return seen
+
+
+@pytest.mark.parametrize('name', ['evaluate', 'latency'])
+def test_a_command_takes_every_continuity_that_a_policy_has(name):
+    parser = build_parser()
+    for continuity in get_args(Continuity):
+        assert parser.parse_args([name, BUNDLE, '--continuity', continuity]).continuity == continuity
 
 
 def options(values: dict[str, Any]) -> list[str]:

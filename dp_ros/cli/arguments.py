@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
+CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
 
 
 class _Worlds:
@@ -46,6 +47,12 @@ def speed_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument ``--policy-speed``."""
     parser.add_argument('--policy-speed', type=float, default=1.0,
                         help='how many times as fast as it was shown the policy is played')  # fmt: skip
+
+
+def continuity_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``--continuity``."""
+    parser.add_argument('--continuity', default='none', choices=CONTINUITIES,
+                        help='how a chunk goes on from the last one')  # fmt: skip
 
 
 def node_arguments(parser: argparse.ArgumentParser, through: str = '') -> None:

@@ -11,6 +11,7 @@ from dp_ros.cli.arguments import (
     bundle_arguments,
     bundle_folder,
     command,
+    continuity_argument,
     node_arguments,
     speed_argument,
 )
@@ -97,8 +98,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--warm-steps', type=int, default=0,
                         help='network calls of a chunk that starts from the last one, 0 for none')  # fmt: skip
     parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
-    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
-                        help='how a chunk goes on from the last one')  # fmt: skip
+    continuity_argument(parser)
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
     parser.add_argument('--seed', type=int, default=300_000, help='seed of the first episode')
     node_arguments(parser)

@@ -12,6 +12,7 @@ from dp_ros.cli.arguments import (
     bundle_arguments,
     bundle_folder,
     command,
+    continuity_argument,
     node_arguments,
     speed_argument,
     world_argument,
@@ -69,8 +70,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--guidance-scale', type=float, default=None, help='of a bundle trained with guidance')
-    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'prefix', 'ensemble'],
-                        help='how a chunk goes on from the last one')  # fmt: skip
+    continuity_argument(parser)
     parser.add_argument('--blend-steps', type=int, default=None,
                         help="of the publisher's cross-fade, 0 for none; without it, the world's")  # fmt: skip
     time = parser.add_mutually_exclusive_group()

@@ -38,7 +38,7 @@ from dp_ros.tools.graph_evaluation import RosRunner, running
 PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
-KEPT = 64  # chunks that one of the two has told of, and the other not yet
+KEPT = 64  # newest chunks of which anything is kept but their times
 
 
 class Stopwatch:
@@ -47,7 +47,7 @@ class Stopwatch:
     def __init__(self, task: TaskSpec) -> None:
         self._deadline = to_nanoseconds(task.control_dt)
         self._inferred: dict[str, float] = {}
-        self._published: set[str] = set()
+        self._published: dict[str, None] = {}
         self._waiting: dict[str, Mapping[str, str]] = {}
         self._sent: dict[int, int] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
@@ -72,9 +72,9 @@ class Stopwatch:
                 if observation in self._waiting:
                     self._divide(self._waiting.pop(observation))
             elif observation not in self._published:
-                self._published.add(observation)
+                self._published[observation] = None
                 self._enter(values, late=status.message == 'late')
-            for kept in (self._inferred, self._waiting):
+            for kept in (self._inferred, self._waiting, self._published):
                 _keep(kept)
 
     def _enter(self, values: Mapping[str, str], *, late: bool) -> None:

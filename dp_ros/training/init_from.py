@@ -65,7 +65,7 @@ def check_reach(settings: TrainSettings, windows: WindowDataset) -> None:
         return
     most = torch.zeros(len(settings.task.action.joints))
     for indices in torch.arange(len(windows)).split(BATCH):
-        most = torch.maximum(most, windows.batch(indices)[1].abs().amax(dim=(0, 1)))
+        most = torch.maximum(most, windows.actions(indices).abs().amax(dim=(0, 1)))
     for joint, reach in zip(settings.task.action.joints, most.tolist(), strict=True):
         if reach > 1.0 + TOLERANCE:
             raise ConfigError(

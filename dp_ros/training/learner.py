@@ -22,8 +22,6 @@ from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 from dp_ros.training.windows import WindowDataset
 
-VALIDATION_BATCHES = 8
-
 
 @contextmanager
 def averaged(network: nn.Module, ema: EMAModel) -> Iterator[None]:
@@ -134,15 +132,18 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, data: WindowDataset) -> float:
-        """Return the averaged network's loss on ``data``, with the same noise each time."""
-        device, losses = self.accelerator.device, []
+        """Return the averaged network's mean loss over the windows of ``data``, with the same noise each time.
+
+        No more windows are in memory at once than in a batch of training.
+        """
+        device, total = self.accelerator.device, 0.0
         with averaged(self.network, self.ema):
-            for i, indices in enumerate(torch.arange(len(data)).chunk(VALIDATION_BATCHES)):
+            for i, indices in enumerate(torch.arange(len(data)).split(self._settings.batch)):
                 streams, actions = data.batch(indices)
                 draws = generator(self._settings.seed, i, Purpose.VALIDATION)
                 inputs = tuple(s.to(device) for s in streams)
-                losses.append(self.objective(self.network, inputs, actions.to(device), draws))
-        return float(torch.stack(losses).mean())
+                total += len(indices) * float(self.objective(self.network, inputs, actions.to(device), draws))
+        return total / len(data)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` goes on from."""

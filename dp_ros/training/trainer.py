@@ -43,7 +43,6 @@ from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer, sp
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
 
-VALIDATION_BATCHES = 8
 CHECK_EVERY = 50
 """Steps after which losses are looked at; more often, a GPU would wait for each."""
 

@@ -105,8 +105,12 @@ class WindowDataset:
         observed = self._observed[indices]
         streams = [_taken(self._columns[name], observed) for name in self._names]
         goals = [_taken(column, steps) for column, steps in self._goals.batch(indices, observed[:, -1])]
+        return (*streams, *goals), self.actions(indices)
+
+    def actions(self, indices: Tensor) -> Tensor:
+        """Return the normalized actions (B, P, A) alone; no picture is decoded."""
         acted = self._acted[indices]
-        return (*streams, *goals), self._relative(acted, observed[:, -1]) if self._relative else self._actions[acted]
+        return self._relative(acted, self._observed[indices, -1]) if self._relative else self._actions[acted]
 
 
 def _based_on(task: TaskSpec) -> tuple[str, ...]:

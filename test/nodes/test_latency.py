@@ -11,7 +11,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
-from dp_ros.tools.latency import Stopwatch, table
+from dp_ros.tools.latency import KEPT, Stopwatch, table
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),
@@ -85,6 +85,18 @@ def test_what_is_repeated_counts_once_and_what_was_half_heard_not_at_all():
         watch.hear(inferred(1, 14.5))
         watch.hear(published(1, 3, 18, 20, 26))
     assert len(watch.parts['whole']) == 1
+
+
+def test_however_long_it_runs_only_the_newest_chunks_are_kept():
+    watch = Stopwatch(TASK)
+    for number in range(1000):
+        for _ in range(2):
+            watch.robot_sent(T + number * 100 * MS, T + number * 100 * MS + MS)
+            watch.hear(inferred(number, 14.5))
+            watch.hear(published(number, 3, 18, 20, 26))
+    assert len(watch.parts['whole']) == 1000
+    tables = [value for value in vars(watch).values() if isinstance(value, (dict, set)) and value is not watch.parts]
+    assert max(map(len, tables)) == KEPT
 
 
 def test_a_chunk_of_whose_inference_the_publisher_had_not_heard_is_counted():

@@ -16,6 +16,7 @@ from dp_ros.nodes.observation_buffer import stream_settings
 from dp_ros.nodes.policy_executor import inference_settings
 from dp_ros.nodes.simulated_robot import node as simulated_robot
 from dp_ros.nodes.trajectory_publisher import publisher_settings
+from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
 from dp_ros.ros import bundles
 from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode
 from dp_ros.ros.parameters import Param
@@ -160,9 +161,37 @@ def test_policy_yaml_has_every_parameter_with_its_default_and_a_comment(node):
     for name, parameter in own.items():
         if parameter.default == ():
             assert f'# {name.rpartition(".")[2]}: [' in block
-        elif name not in ('bundle', 'topics.command'):
+        elif name != 'bundle':
             assert values[name] == parameter.default, name
     lines = block.splitlines()
     for name in (n for n in own if n not in ('autostart', 'bundle') and own[n].default != ()):
         at = next(i for i, line in enumerate(lines) if line.strip().startswith(f'{name.rpartition(".")[2]}:'))
         assert any(line.strip().startswith('#') for line in lines[max(0, at - 3) : at]), name
+
+
+@pytest.mark.parametrize('file', sorted(CONFIG.glob('*.yaml')), ids=lambda file: file.name)
+def test_every_topic_of_a_shipped_parameter_file_is_below_the_namespace(file):
+    for node, block in yaml.safe_load(file.read_text()).items():
+        values = flat(block['ros__parameters'])
+        topics = {
+            name: value for name, value in values.items() if 'topic' in name.replace('topics', 'topic').split('.')
+        }
+        assert [name for name, topic in topics.items() if topic.startswith('/')] == [], node
+
+
+def test_two_robots_with_the_shipped_parameters_have_two_command_topics(ros):
+    limits = {
+        f'limits.{joint}.{what}': 1.0 for joint in ('pusher_x', 'pusher_y') for what in ('velocity', 'acceleration')
+    }
+    for namespace in ('left', 'right'):
+        node = ros.add(
+            TrajectoryPublisher(
+                context=ros.context,
+                namespace=namespace,
+                cli_args=['--ros-args', '--params-file', str(CONFIG / 'policy.yaml')],
+                parameter_overrides=[Parameter(name, value=value) for name, value in limits.items()],
+            )
+        )
+        assert node.start()
+        ros.connected(f'/{namespace}/arm_controller/joint_trajectory')
+    assert ros.tester.count_publishers('/arm_controller/joint_trajectory') == 0

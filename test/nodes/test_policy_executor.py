@@ -243,6 +243,22 @@ def test_sampler_settings_and_exec_horizon_change_live(ros, tiny):
     assert np.array_equal(chunks[1].actions, expected(live, 3, [0, 1], **settings))
 
 
+def test_a_stream_that_stays_away_is_named_and_what_the_others_send_does_not_pile_up(ros, tiny):
+    live = Live(ros, tiny)
+    for tick in range(2):
+        live.send(tick)
+    stream = live.bundle.task.stream('joint_states')
+    for tick in range(2, 500):
+        ros.set_clock(T0 + tick * DT, live.node) if tick in (2, 20) else None
+        live.node._receive(stream, live.messages(tick)['joint_states'])
+    assert len(live.node._partial) == 2 * live.bundle.task.obs_horizon + 3
+    assert max(live.node._partial) == T0 + 499 * DT
+    text = 'no complete observation for 1.9 s; observation_buffer/block_pose: no message for 1.9 s, while others come'
+    live.node.refresh()
+    status = ros.status('policy_executor: inference', WARN, 'while others come')
+    assert status.message == text
+
+
 @pytest.mark.parametrize(
     ('parameters', 'reason'),
     [

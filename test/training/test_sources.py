@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.recordings.datasets import lerobot_files
 from dp_ros.recordings.datasets.lerobot import read_lerobot
 from dp_ros.recordings.datasets.robomimic import read_hdf5
 from dp_ros.recordings.datasets.tables import in_columns
@@ -131,6 +132,21 @@ def test_a_lerobot_dataset_gives_its_episodes(tmp_path: Path, version: str) -> N
         assert pictures.shape == (len(chosen), 32, 32, 3)
         wanted = np.array([shade(number, int(row)) for row in chosen])
         assert np.abs(pictures.mean(axis=(1, 2, 3)) - wanted).max() < 4.0
+
+
+def test_a_table_is_searched_once_for_the_rows_of_all_its_episodes(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
+    episodes = np.repeat(np.arange(500), 40)
+    mixed = np.concatenate([episodes, np.arange(500)])  # each episode's last row is far from the others
+    file = tmp_path / 'many.parquet'
+    parquet.write_table(pyarrow.table({'episode_index': mixed, 'row': np.arange(len(mixed))}), file)
+    lerobot_files.episode_runs.cache_clear()
+    for episode in range(500):
+        found = lerobot_files.episode_rows(file, ('episode_index', 'row'), episode)
+        assert found['row'].to_pylist() == np.flatnonzero(mixed == episode).tolist()
+    assert lerobot_files.episode_runs.cache_info().misses == 1
+    with pytest.raises(DataError, match=r'many\.parquet: lacks episode 500'):
+        lerobot_files.episode_rows(file, ('episode_index', 'row'), 500)
 
 
 def test_av1_as_lerobot_writes_it_is_read(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from dp_ros.networks.settings import NetworkSettings
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import to_plain
+from dp_ros.training.init_from import check_reach
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
+from dp_ros.training.windows import WindowDataset, fit_normalizer
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),
@@ -92,6 +94,16 @@ def test_a_start_that_was_taught_something_else_is_refused(first, tmp_path, chan
 def test_actions_that_a_start_cannot_reach_are_refused(first, tmp_path):
     with pytest.raises(ConfigError, match=r'got actions of a 3\.0\d times as far .* allowed 1; train anew'):
         Trainer(after(first), episodes(2.0), tmp_path / 'run')
+
+
+def test_no_picture_is_decoded_to_see_whether_a_start_reaches_the_actions(first, monkeypatch):
+    recorded = episodes(1.0)
+    normalizer = fit_normalizer(recorded, TASK)
+    windows = WindowDataset(recorded, TASK, normalizer)
+    indices = torch.arange(len(windows))
+    assert torch.equal(windows.actions(indices), windows.batch(indices)[1])
+    monkeypatch.setattr(WindowDataset, 'batch', lambda *_: pytest.fail('streams were read'))
+    check_reach(after(first), windows)
 
 
 def test_a_start_that_is_no_run_is_named(tmp_path):

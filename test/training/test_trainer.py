@@ -27,7 +27,7 @@ from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import split_episodes
+from dp_ros.training.windows import WindowDataset, split_episodes
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),
@@ -45,6 +45,8 @@ SETTINGS = TrainSettings(
     checkpoint_every=5,
     threads=1,
 )
+
+REGRESSION = ObjectiveSettings(schedule='none', prediction_type='sample', diffusion_steps=1)
 
 
 def episodes(count: int = 5) -> list[Episode]:
@@ -70,6 +72,26 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs') / 'whole'
     assert Trainer(SETTINGS, episodes(), folder).run().finished
     return folder
+
+
+def test_validation_takes_a_batch_at_a_time_and_weighs_every_window_alike(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, objective=REGRESSION, batch=9)
+    trainer = Trainer(settings, episodes(), tmp_path / 'run')
+    held, learner = trainer.validation_set, trainer.learner
+    assert held is not None and len(held) % 9, 'the last batch is smaller'
+    sizes, batch = [], WindowDataset.batch
+
+    def counted(self, indices):
+        sizes.append(len(indices))
+        return batch(self, indices)
+
+    monkeypatch.setattr(WindowDataset, 'batch', counted)
+    found = learner.validate(held)
+    assert max(sizes) == 9 and sum(sizes) == len(held)
+    alone = [held.batch(i[None]) for i in torch.arange(len(held))]
+    with torch.no_grad():
+        every = [learner.objective(learner.network, *window, torch.Generator()) for window in alone]
+    assert found == pytest.approx(float(torch.stack(every).mean()), rel=1e-4)
 
 
 def test_a_run_leaves_its_record(uninterrupted):
@@ -216,6 +238,24 @@ def test_the_best_checkpoint_by_rollouts_is_kept_and_exported(tmp_path):
     last = load_network(tmp_path / 'run', 'last')[1]
     assert same(last.state_dict(), networks[2]) and not same(last.state_dict(), networks[1])
     assert export_run(tmp_path / 'run', tmp_path / 'bundle').provenance['step'] == 8
+
+
+def test_rollouts_play_episodes_of_the_world_and_keep_the_best_checkpoint(tmp_path):
+    pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
+    joints = {'joints': ('pusher_x', 'pusher_y'), 'units': ('m', 'm')}
+    streams = (JointStream(name='joints', topic='/joint_states', **joints),)
+    task = dataclasses.replace(TASK, streams=streams, action=ActionSpec(topic='/command', **joints))
+    rollouts = RolloutSettings(world='pusht', every=2, episodes=1, seconds=1.0)
+    settings = dataclasses.replace(SETTINGS, task=task, steps=2, rollouts=rollouts)
+    recorded = [
+        dataclasses.replace(e, streams={'joints': 0.25 + 0.1 * e.streams['joints']}, actions=0.25 + 0.1 * e.actions)
+        for e in episodes()
+    ]
+    Trainer(settings, recorded, tmp_path / 'run', roll_out=rollouts_of(settings)).run()
+    header, row = (tmp_path / 'run' / 'rollouts.csv').read_text().split()
+    assert (header, row.split(',')[0]) == ('step,mean_score,success_rate', '2')
+    found = load_network(tmp_path / 'run')[3]['rollouts']
+    assert 0.0 <= found['mean_score'] < 1.0 and found['success_rate'] == 0.0
 
 
 def test_rollouts_do_not_change_what_is_learned(uninterrupted, tmp_path):

@@ -19,7 +19,7 @@ from dp_ros.errors import DpRosError
 from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.nodes.policy_executor.latest_job_thread import Worker
 from dp_ros.nodes.policy_executor.pacing import Pacing
-from dp_ros.policy.continuity import Continuation, Overlap
+from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
@@ -199,23 +199,26 @@ class Inference:
             except Exception as error:
                 with self._lock:
                     self.counts['failed'] += 1
-                if settings.fallback is None:
-                    raise
-                self._switch(job, settings.fallback, str(error))
+                    if settings.fallback is None:
+                        raise
+                    self._switch(job, settings.fallback, str(error))
         chunk = settings.fallback.chunk(job.window, np.random.default_rng(seed), goal=job.goal)
         return chunk, settings.fallback.bundle.name, settings.fallback.calls()
 
     def _paced(self, job: Job, rng: np.random.Generator) -> tuple[Chunk, int]:
         left = job.settings.deadline - (self._now() - job.window.stamp)
-        start = self._continuation.start(job.window.stamp, job.goal)
-        policy = self._pacing.choose(job.settings, left / 1e9, start)
-        return policy.chunk(job.window, rng, self._overlap(job), job.goal, start), policy.calls(start)
-
-    def _overlap(self, job: Job) -> Overlap | None:
-        settings = job.settings
-        return self._continuation.overlap(job.window.stamp, settings.continuity, settings.inference_delay)
+        settings, stamp = job.settings, job.window.stamp
+        with self._lock:
+            continuation = (
+                self._continuation
+            )  # `start_anew` puts another in its place; this one only the thread changes
+        start = continuation.start(stamp, job.goal)
+        overlap = continuation.overlap(stamp, settings.continuity, settings.inference_delay)
+        policy = self._pacing.choose(settings, left / 1e9, start)
+        return policy.chunk(job.window, rng, overlap, job.goal, start), policy.calls(start)
 
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
+        """Let the fallback predict from now on; with the lock held, so that no `start_anew` comes in between."""
         if job.generation == self._generation:
             self.switched = reason
             self._continuation = Continuation()  # the chunks of a policy that failed have no say any more

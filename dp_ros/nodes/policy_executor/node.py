@@ -49,6 +49,8 @@ class PolicyExecutor(ManagedNode):
 
     def _forget_windows(self) -> None:
         self._partial: dict[int, dict[str, np.ndarray]] = {}
+        self._arrived: dict[str, int] = {}  # by stream, when its newest message came [ns]
+        self._began = 0  # when the first of any came [ns]
         self._newest = 0
         self._last_window: int | None = None
         self._listeners = 0
@@ -98,7 +100,7 @@ class PolicyExecutor(ManagedNode):
         self._refused = 0
         task = self._bundle.task
         self._sources = tuple(SingleSource(self, self._topic(stream), self.steady) for stream in task.streams)
-        depth = 2 * task.obs_horizon + 3
+        depth = self._depth(self._bundle)
         self._inputs = [
             self.create_subscription(aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth))
             for stream in task.streams
@@ -151,6 +153,9 @@ class PolicyExecutor(ManagedNode):
 
     # Observations in.
 
+    def _depth(self, bundle: Bundle) -> int:
+        return 2 * bundle.task.obs_horizon + 3
+
     def _topic(self, stream: Stream) -> str:
         return f'observation_buffer/{stream.name}'
 
@@ -169,12 +174,35 @@ class PolicyExecutor(ManagedNode):
             return
         if stamp <= self._newest:
             self.restart(f'{self._topic(stream)} went back by {(self._newest - stamp) / 1e9:.3f} s')
+        self._arrived[stream.name] = self.now()
+        self._began = self._began or self._arrived[stream.name]
         parts = self._partial.setdefault(stamp, {})
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
+            self._drop_partial()
             return
         self._partial = {s: p for s, p in self._partial.items() if s > stamp}
         self._observe(Observation(stamp=stamp, streams=parts))
+
+    def _drop_partial(self) -> None:
+        """Keep the parts of the newest ticks only, as many as a topic's queue holds."""
+        assert self._bundle is not None
+        while len(self._partial) > self._depth(self._bundle):
+            del self._partial[next(iter(self._partial))]
+            if absent := self._absent():
+                self.get_logger().warning(absent, throttle_duration_sec=WARN_PERIOD)
+
+    def _absent(self) -> str:
+        """Return which streams of the observation stay away while others come, and for how long; '' where none does."""
+        assert self._bundle is not None
+        newest, task = max(self._arrived.values(), default=0), self._bundle.task
+        last = {stream: self._arrived.get(stream.name, self._began) for stream in task.streams}
+        patience = QUIET * to_nanoseconds(task.control_dt)
+        return '; '.join(
+            f'{self._topic(stream)}: no message for {(self.now() - came) / 1e9:.1f} s, while others come'
+            for stream, came in last.items()
+            if newest - came > patience
+        )
 
     def _observe(self, observation: Observation) -> None:
         stamp = observation.stamp
@@ -238,9 +266,9 @@ class PolicyExecutor(ManagedNode):
         if level == OK and no_goal:
             level, text = ERROR, no_goal
         elif level == OK and quiet is None:
-            level, text = WARN, 'no complete observation yet'
+            level, text = WARN, self._incomplete('yet')
         elif level == OK and quiet is not None and quiet > QUIET * to_nanoseconds(self._bundle.task.control_dt):
-            level, text = WARN, f'no complete observation for {quiet / 1e9:.1f} s'
+            level, text = WARN, self._incomplete(f'for {quiet / 1e9:.1f} s')
         elif level == OK and (apart := self._apart()):
             level, text = WARN, apart
         elif level == OK and missed:
@@ -252,6 +280,10 @@ class PolicyExecutor(ManagedNode):
         values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
         values |= self._goals.values()
         self.diagnostics.report(STATUS, level, text, values)
+
+    def _incomplete(self, since: str) -> str:
+        absent = self._absent()
+        return f'no complete observation {since}{"; " * bool(absent)}{absent}'
 
     def _apart(self) -> str:
         """Return what is wrong with observations that come, and make no window."""

@@ -13,6 +13,7 @@ from dp_ros.errors import DataError, listed
 from dp_ros.recordings.datasets.lerobot_files import (
     check_text,
     dataset_file,
+    episode_rows,
     numbers_of,
     path_from,
     picture,
@@ -85,13 +86,10 @@ class LeRobotDataset:
         entry = self._entry(number)
         index = entry['episode_index']
         file = path_from(self.path, self._data_path, entry)
-        wanted = [n for n, f in self._features.items() if f['dtype'] != 'video']
-        content = read_parquet(file, tuple(wanted))
-        chosen = content.filter(np.asarray(content['episode_index']) == index)
-        if len(chosen) == 0:
-            raise DataError(f'LeRobot dataset {file}: lacks episode {index}')
+        wanted = tuple(n for n, f in self._features.items() if f['dtype'] != 'video')
+        chosen = episode_rows(file, wanted, index)
         kinds = {n: f['dtype'] for n, f in self._features.items()}
-        numeric = [n for n in content.column_names if kinds.get(n, '').startswith(('float', 'int'))]
+        numeric = [n for n in chosen.column_names if kinds.get(n, '').startswith(('float', 'int'))]
         numbers = {n: numbers_of(file, n, chosen[n]) for n in numeric}
         cameras = tuple(n for n, kind in kinds.items() if kind in ('video', 'image'))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,28 @@ def read_parquet(file: Path, columns: tuple[str, ...]) -> Any:
             return pyarrow.Table.from_batches(parts, schema=pyarrow.schema(chosen))
     except Exception as error:  # pyarrow's own errors are of many kinds.
         raise DataError(f'LeRobot dataset {file}: cannot be read ({_reason(error)})') from error
+
+
+def episode_rows(file: Path, columns: tuple[str, ...], episode: int) -> Any:
+    """Return the rows of an episode in a table, in their order; none is an error."""
+    from pyarrow import concat_tables
+
+    table, runs = read_parquet(file, columns), episode_runs(file, columns).get(episode)
+    if runs is None:
+        raise DataError(f'LeRobot dataset {file}: lacks episode {episode}')
+    return concat_tables([table.slice(first, length) for first, length in runs])
+
+
+@lru_cache(maxsize=2)
+def episode_runs(file: Path, columns: tuple[str, ...]) -> dict[Any, list[tuple[int, int]]]:
+    """Return where the rows of each episode are in a table: first row and number of rows of each run, in order."""
+    index = np.asarray(read_parquet(file, columns)['episode_index'])
+    starts = np.flatnonzero(index[1:] != index[:-1]) + 1
+    edges = [0, *starts.tolist(), len(index)] if len(index) else []
+    runs: dict[Any, list[tuple[int, int]]] = {}
+    for first, end in pairwise(edges):
+        runs.setdefault(index[first].item(), []).append((first, end - first))
+    return runs
 
 
 def _batch(opened: Any, known: list[str] | None, most: int) -> int:
