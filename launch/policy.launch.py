@@ -59,8 +59,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'composed',
         default_value='false',
-        description="Run the policy's three nodes in one process: less time from observation to command, half the "
-        'memory. What ends one of them ends all three.',
+        description="Run the policy's three nodes in one process: half the memory; what ends one ends all three.",
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument('namespace', default_value='', description='Namespace of all nodes and relative topics.'),

@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.client import Client
-from rclpy.guard_condition import GuardCondition
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from rclpy.node import Node
-from rclpy.service import Service
-from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 
 from dp_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
 
@@ -121,26 +115,6 @@ class Patience:
         self._times.append(now)
         if len(self._times) == FAST and now - self._times[0] < 1.0:
             time.sleep(PAUSE)
-
-
-def describe(entity: Any) -> str:
-    """Return in words what an executor was at; None is the waiting itself."""
-    if isinstance(entity, Subscription):
-        return f'subscription {entity.topic_name}'
-    if isinstance(entity, Service):
-        return f'service {entity.srv_name}'
-    if isinstance(entity, Client):
-        return f'answer of {entity.srv_name}'
-    if isinstance(entity, Timer | GuardCondition):
-        kind = 'timer' if isinstance(entity, Timer) else 'guard condition'
-        return f'{kind} of {getattr(entity.callback, "__qualname__", entity.callback)}'
-    return 'waiting for work' if entity is None else type(entity).__name__
-
-
-def owns(node: Node, entity: Any) -> bool:
-    """Tell whether a node made an entity."""
-    kinds = (node.subscriptions, node.timers, node.services, node.clients, node.guards, node.waitables)
-    return any(entity is each for entities in kinds for each in entities)
 
 
 def answering(callback: Callable[[Any, Any], Any], caught: Callable[[Exception], None]) -> Callable[[Any, Any], Any]:

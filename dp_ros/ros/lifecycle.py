@@ -10,7 +10,7 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import JumpHandle, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
@@ -19,7 +19,6 @@ from dp_ros.errors import DpRosError
 from dp_ros.ros.callback_errors import CallbackErrors
 from dp_ros.ros.diagnostics import ERROR, OK, Diagnostics
 from dp_ros.ros.guarded_node import GuardedNode
-from dp_ros.ros.intra_process import Exchange
 from dp_ros.ros.main import run as run
 from dp_ros.ros.parameters import Param, declare, refuse_unknown, value_of
 
@@ -37,7 +36,7 @@ def reliable(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
-class ManagedNode(GuardedNode):
+class ManagedNode(GuardedNode, LifecycleNode):
     """A lifecycle node. A subclass says what its transitions do, by overriding the methods without ``on_``.
 
     They raise :class:`DpRosError` to refuse; the error is logged, stands in the diagnostics, and ends the process with
@@ -51,8 +50,6 @@ class ManagedNode(GuardedNode):
         Its parameters, besides `autostart`.
     patterns
         Names of parameters that only a bundle can tell (see :func:`refuse_unknown`).
-    exchange
-        Joins it to the nodes beside it in one process; None: it hears them as it hears any other.
     options
         Passed on to the ROS node.
 
@@ -64,11 +61,9 @@ class ManagedNode(GuardedNode):
         parameters: Sequence[Param],
         *,
         patterns: Mapping[str, str] | None = None,
-        exchange: Exchange | None = None,
         **options: Any,
     ) -> None:
         self._jump: JumpHandle | None = None
-        self.exchange = exchange
         super().__init__(name, **options)
         self._service_change_state.callback = self._only_if_possible(self._service_change_state.callback)
         self._known = {parameter.name: parameter for parameter in (AUTOSTART, *parameters)}
@@ -167,7 +162,7 @@ class ManagedNode(GuardedNode):
         """Configure, or clean up again if that is refused."""
         result = self._attempt('configure', self.configure, 'inactive')
         if result != TransitionCallbackReturn.SUCCESS:
-            self._clean_up()
+            self.cleanup()
             return result
         return super().on_configure(state)
 
@@ -192,7 +187,7 @@ class ManagedNode(GuardedNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Clean up."""
-        result = self._attempt('cleanup', self._clean_up, 'unconfigured')
+        result = self._attempt('cleanup', self.cleanup, 'unconfigured')
         super().on_cleanup(state)
         return result
 
@@ -220,17 +215,12 @@ class ManagedNode(GuardedNode):
     def close(self) -> None:
         """Deactivate and clean up, whatever the state."""
         self.deactivate()
-        self._clean_up()
+        self.cleanup()
 
     def _refresh(self) -> None:
         if self.callback_errors is not None:
             self.callback_errors.report()
         self.refresh()
-
-    def _clean_up(self) -> None:
-        self.cleanup()
-        if self.exchange is not None:
-            self.exchange.withdraw(self)
 
     def _only_if_possible(self, change: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Refuse a transition that this state lacks; rclpy would let the error end the process."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.context import Context
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import ConfigError, DpRosError
-from dp_ros.ros import garbage
-from dp_ros.ros.callback_errors import CallbackError, Patience, describe, owns
-from dp_ros.ros.lean_executor import RclpyExecutor, make_executor
+from dp_ros.ros.callback_errors import CallbackError, Patience
 from dp_ros.ros.shutdown import Ending, orderly
 
 if TYPE_CHECKING:
     from dp_ros.ros.lifecycle import ManagedNode
+
+LONGEST_WAIT = 1.0  # [s]: without one, the EventsExecutor of rclpy 7.1 takes a whole processor and calls nothing
 
 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
@@ -85,6 +87,10 @@ def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
     The first is started first, and ends last.
     """
     executor = make_executor()
+
+    def wake() -> None:
+        executor.create_task(lambda: None)  # `executor.wake` leaves an EventsExecutor waiting
+
     with ExitStack() as stack:
         for node in nodes:
             executor.add_node(node)
@@ -93,12 +99,13 @@ def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
         for node in nodes:
             stack.callback(node.close)
             # Not executor.spin_until_future_complete: it adds a callback to the future for every message, and grows.
-            node.died.add_done_callback(lambda _: executor.wake())
+            node.died.add_done_callback(lambda _: wake())
         for node in nodes:
             if node.value('autostart') and not node.start():
                 return 1 if node.context.ok() else 0
-        ending.running(executor.wake)  # first: an interrupt in the midst of collecting would be said, and lost
-        garbage.put_off()
+        ending.running(wake)  # first: an interrupt in the midst of collecting would be said, and lost
+        gc.collect()
+        gc.freeze()  # to look through what a process begins with takes longer than planning does
         patience = Patience()
         while not ending.asked and all(node.context.ok() and not node.died.done() for node in nodes):
             turn(executor, nodes, patience)
@@ -109,21 +116,25 @@ def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
     return 0
 
 
-def turn(executor: RclpyExecutor, nodes: Sequence[ManagedNode], patience: Patience) -> None:
-    """Wait for work, and do one piece of it; an error that comes out of it is the business of its node."""
+def make_executor(context: Context | None = None) -> Executor:
+    """Return rclpy's EventsExecutor, or its SingleThreadedExecutor where rclpy has no other."""
     try:
-        executor.spin_once()
+        from rclpy.experimental import EventsExecutor
+    except ImportError:
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
+
+
+def turn(executor: Executor, nodes: Sequence[ManagedNode], patience: Patience) -> None:
+    """Wait for work, and do one piece of it. Callbacks deal with their errors: what comes out is rclpy's own."""
+    try:
+        executor.spin_once(timeout_sec=LONGEST_WAIT)
     except ExternalShutdownException:
         raise
     except Exception as error:
         if not all(node.context.ok() for node in nodes):
             raise  # what fails because ROS has ended
-        node = next((node for node in nodes if owns(node, executor.at)), nodes[0])
-        caught = CallbackError(where=describe(executor.at), error=error, harmless=executor.taking)
-        try:
-            node.on_callback_error(caught)
-        except Exception as further:
-            get_logger('dp_ros').error(f'{caught}; and then {type(further).__name__}: {further}')
+        nodes[0].handle_error(CallbackError(where='rclpy', error=error, harmless=False))
         patience.failed(error)
     else:
         patience.went_well()

@@ -68,7 +68,9 @@ class ParameterQuery:
             client.remove_pending_request(self._asked.popleft())
         self._asked.append(future)
         self._due, self._pause = now + self._pause, min(2 * self._pause, SELDOM)
-        future.add_done_callback(partial(self._answered, self._question))
+        future.add_done_callback(
+            partial(self._node.guarded(f'answer of {client.srv_name}', self._answered), self._question)
+        )
 
     def close(self) -> None:
         """Ask no more."""

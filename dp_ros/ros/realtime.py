@@ -31,10 +31,10 @@ def take_priority(node: ManagedNode) -> None:
     Raises
     ------
     ConfigError
-        If the system does not permit it, or another node of the process says otherwise.
+        If the system does not permit it.
 
     """
-    priority = _agreed(node, REALTIME_PRIORITY)
+    priority: int = node.value(REALTIME_PRIORITY.name)
     if not priority:
         return
     if not THREADS.is_dir():
@@ -73,10 +73,10 @@ class CpuLatency:
         Raises
         ------
         ConfigError
-            If the system does not permit it, or another node of the process says otherwise.
+            If the system does not permit it.
 
         """
-        latency = _agreed(self._node, CPU_DMA_LATENCY)
+        latency: int = self._node.value(CPU_DMA_LATENCY.name)
         if latency == ANY:
             return
         got = f'{CPU_DMA_LATENCY.name}: got {latency}, allowed {ANY}'
@@ -111,14 +111,6 @@ class CpuLatency:
     def _ask(self, latency: int) -> None:
         if self._file is not None:
             os.write(self._file, struct.pack('=i', latency))
-
-
-def _agreed(node: ManagedNode, parameter: Param) -> int:
-    """Return the value of what holds for a whole process."""
-    value: int = node.value(parameter.name)
-    if node.exchange is not None:
-        node.exchange.agree(parameter.name, node, value)
-    return value
 
 
 def _permitted() -> str:

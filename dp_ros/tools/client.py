@@ -13,11 +13,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from dp_ros.errors import DpRosError
-from dp_ros.ros.lean_executor import make_executor
 from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER, ROBOT, NodeProcesses
 
 TRANSITIONS = {
@@ -51,7 +51,7 @@ class Session:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node: Node = rclpy.create_node('dp_ros_session', namespace=namespace, context=self.context)
-        self._executor = make_executor(self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self.ledger = Ledger()
         self.episode: dict[str, str] = {}

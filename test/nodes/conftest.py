@@ -26,7 +26,7 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.ros.lean_executor import make_executor
+from dp_ros.ros.main import make_executor
 from dp_ros.task.spec import ImageStream, TaskSpec
 
 AGAIN = 5.0  # [s]: an answer can be lost before the server knows the client

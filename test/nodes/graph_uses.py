@@ -13,7 +13,7 @@ import pytest
 from rclpy.context import Context
 from rclpy.node import Node
 
-from dp_ros.ros.lean_executor import make_executor
+from dp_ros.ros.main import make_executor
 
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
 NUMBER = re.compile(r'(?<=_query_)\d+')  # nodes that live for one question are numbered

@@ -18,16 +18,13 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import Chunk, Goal, Observation, Window
 from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
-from dp_ros.nodes.policy_executor import chunk_publisher
 from dp_ros.nodes.policy_executor import inference as inference_module
-from dp_ros.nodes.policy_executor.inference import Prediction
 from dp_ros.nodes.policy_executor.inference_settings import check_same_task
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.policy.alignment import stack
@@ -36,9 +33,7 @@ from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.ros import garbage
 from dp_ros.ros.bundles import aligned_type
-from dp_ros.ros.intra_process import CHUNK, LEDGER, Exchange
 from dp_ros.task.spec import GoalPose
 
 pytestmark = pytest.mark.ros
@@ -393,7 +388,6 @@ def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny)
 
 
 def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros, tiny):
-    """In one process saying it waits for the publisher."""
     live = Live(ros, tiny, deadline=0.05)
     inference, order, later = live.node._inference, [], [0]
     now, outlet = inference._now, inference._outlet
@@ -401,86 +395,41 @@ def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros
     class Slow:
         """To say something takes longer than the deadline is."""
 
-        def announce(self) -> None:
-            outlet.announce()
-
         def publish(self, prediction: Any) -> None:
             order.append('published')
             outlet.publish(prediction)
 
-        def give_way(self) -> None:
-            later[0] = 80_000_000
-            order.append('gave way')
-            assert not inference._lock.locked(), 'callbacks would wait as well'
-
         def tell(self, prediction: Any, at: int) -> None:
+            later[0] = 80_000_000
             order.append(f'said that it was {(at - T0 - DT) / 1e6:.0f} ms after the observation')
             outlet.tell(prediction, at)
 
     inference._now, inference._outlet = lambda: now() + later[0], Slow()
     predict_for(10_000_000, ros, live)
-    ros.wait(lambda: len(order) == 3, 'what is said')
-    assert order == ['published', 'gave way', 'said that it was 10 ms after the observation']
+    ros.wait(lambda: len(order) == 2, 'what is said')
+    assert order == ['published', 'said that it was 10 ms after the observation']
     assert inference.counts['deadline_misses'] == 0
     assert not inference.latched
-
-
-def test_nothing_is_said_of_a_chunk_once_the_executor_has_begun_anew(ros, tiny):
-    live = Live(ros, tiny)
-    inference, given = live.node._inference, threading.Event()
-    publish, told = live.node._outlet.publish, []
-
-    def give_way() -> None:
-        inference.start_anew()
-        given.set()
-
-    inference._outlet = SimpleNamespace(
-        announce=lambda: None, publish=publish, give_way=give_way, tell=lambda *args: told.append(args)
-    )
-    predict_for(0, ros, live)
-    assert given.wait(10)
-    ros.spin(0.2)
-    assert told == []
-    assert not inference.latched
-
-
-def test_a_window_that_waits_is_not_kept_waiting(ros, tiny):
-    live = Live(ros, tiny)
-    inference, gate = live.node._inference, Gate()
-    gave_way: list[int] = []
-    outlet = live.node._outlet
-    inference._outlet = SimpleNamespace(
-        announce=outlet.announce, publish=outlet.publish, give_way=lambda: gave_way.append(1), tell=outlet.tell
-    )
-    live.node._settings = replace(live.node._settings, exec_horizon=1)
-    live.inject(gate)
-    for tick in range(2):
-        live.send(tick)
-    assert gate.reached.wait(10)
-    live.send(2)
-    ros.wait(lambda: inference.waiting, 'the next window')
-    gate.open.set()
-    live.wait_for(2)
-    ros.wait(lambda: inference.counts['chunks'] == 2 and gave_way, 'the second chunk')
-    assert len(gave_way) == 1, 'after the second alone'
 
 
 def test_whoever_hands_a_window_on_waits_until_its_prediction_has_begun(ros, tiny, monkeypatch):
     monkeypatch.setattr(inference_module, 'GIVE_WAY', 20.0)
     live = Live(ros, tiny)
-    inference, order = live.node._inference, []
-    announce, submit = inference._outlet.announce, inference.submit
+    inference = live.node._inference
+    order: list[str] = []
+    now, submit = inference._now, inference.submit
 
-    def slowly() -> None:
-        time.sleep(0.2)
-        order.append('begun')
-        announce()
+    def slowly() -> int:
+        if not order:
+            time.sleep(0.2)
+            order.append('begun')
+        return now()
 
     def submitted(*args: Any) -> None:
         submit(*args)
         order.append('submitted')
 
-    monkeypatch.setattr(inference._outlet, 'announce', slowly)
+    monkeypatch.setattr(inference, '_now', slowly)
     monkeypatch.setattr(inference, 'submit', submitted)
     predict_for(0, ros, live)
     assert order == ['begun', 'submitted']
@@ -500,51 +449,6 @@ def test_whoever_hands_a_window_on_does_not_wait_for_the_one_before_it(ros, tiny
     assert time.monotonic() - began < 10
     gate.open.set()
     live.wait_for(2)
-
-
-@pytest.mark.parametrize('waits', [False, True])
-def test_garbage_is_collected_once_a_chunk_is_out_and_none_waits(ros, tiny, monkeypatch, waits):
-    live, gate = Live(ros, tiny), Gate()
-    collected: list[int] = []
-    monkeypatch.setattr(garbage, 'collect', lambda: collected.append(live.node._inference.counts['chunks']))
-    live.node._settings = replace(live.node._settings, exec_horizon=1)
-    live.inject(gate)
-    for tick in range(2):
-        live.send(tick)
-    assert gate.reached.wait(10)
-    if waits:
-        live.send(2)
-        ros.wait(lambda: live.node._inference.waiting, 'the next window')
-    gate.open.set()
-    ros.wait(lambda: collected, 'the collector to be told')
-    assert collected == [2 if waits else 1]
-
-
-def test_in_one_process_the_executor_says_nothing_until_its_chunk_has_been_dealt_with(ros, tiny, monkeypatch):
-    monkeypatch.setattr(chunk_publisher, 'GIVE_WAY', 20.0)
-    exchange, order = Exchange(), []
-    overrides = [Parameter('bundle', value=tiny)]
-    node = ros.add(PolicyExecutor(context=ros.context, exchange=exchange, parameter_overrides=overrides))
-    assert node.start()
-    heard = ros.add(Node('hearing', context=ros.context))
-    exchange.listen(CHUNK, heard, lambda _: order.append(CHUNK), 1)
-    exchange.listen(LEDGER, heard, lambda _: order.append(LEDGER), 1)
-    chunk = Chunk(stamp=T0, control_dt=DT, joints=('a',), actions=np.zeros((2, 1)))
-    prediction = Prediction(chunk=chunk, policy='tiny', number=0, start=T0, end=T0, took=0.0, calls=1)
-    given_way = threading.Event()
-
-    def let_out() -> None:
-        node._outlet.publish(prediction)
-        node._outlet.give_way()
-        given_way.set()
-        node._outlet.tell(prediction, T0)
-
-    thread = threading.Thread(target=let_out)
-    thread.start()
-    assert not given_way.wait(0.3), 'nobody has dealt with the chunk'
-    ros.wait(lambda: LEDGER in order, 'the ledger')
-    thread.join(10)
-    assert order == [CHUNK, LEDGER]
 
 
 def test_when_the_clock_jumps_back_windows_start_anew(ros, tiny):

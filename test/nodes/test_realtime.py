@@ -21,9 +21,8 @@ from dp_ros.nodes.observation_buffer.node import ObservationBuffer
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
 from dp_ros.ros import realtime
-from dp_ros.ros.intra_process import Exchange
 from dp_ros.ros.lifecycle import ManagedNode
-from dp_ros.ros.realtime import ANY, CPU_DMA_LATENCY, PARAMETERS, REALTIME_PRIORITY, CpuLatency, take_priority
+from dp_ros.ros.realtime import ANY, PARAMETERS, REALTIME_PRIORITY, CpuLatency, take_priority
 
 pytestmark = pytest.mark.ros
 
@@ -81,13 +80,6 @@ def test_a_thread_that_ends_meanwhile_is_no_error(ros, monkeypatch):
 
     monkeypatch.setattr(os, 'sched_setscheduler', gone)
     take_priority(node(ros))
-
-
-def test_nodes_of_one_process_must_agree(ros, scheduled):
-    exchange = Exchange()
-    take_priority(node(ros, 'one', 7, exchange=exchange))
-    with pytest.raises(ConfigError, match='realtime_priority in one process: got 0 of /two and 7 of /one'):
-        take_priority(node(ros, 'two', 0, exchange=exchange))
 
 
 LATENCY = struct.Struct('=i')
@@ -164,16 +156,6 @@ def test_a_system_that_knows_none_is_named(ros, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(realtime, 'LATENCY_FILE', tmp_path / 'none')
     with pytest.raises(ConfigError, match=r'cpu_dma_latency: got 0, allowed -1 here: .*none: No such file.*--device='):
         ros.create(Asking, cpu_dma_latency=0).latency.configure()
-
-
-def test_nodes_of_one_process_must_agree_on_latencies(ros, asked):
-    exchange = Exchange()
-    one = ros.add(Asking(context=ros.context, exchange=exchange))
-    one.latency.configure()
-    two = [Parameter(CPU_DMA_LATENCY.name, value=0)]
-    other = ManagedNode('two', PARAMETERS, context=ros.context, exchange=exchange, parameter_overrides=two)
-    with pytest.raises(ConfigError, match='cpu_dma_latency in one process: got 0 of /two and -1 of /asking'):
-        CpuLatency(ros.add(other)).configure()
 
 
 LIMITS = {

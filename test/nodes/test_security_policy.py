@@ -25,7 +25,6 @@ from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
-from dp_ros.ros.intra_process import Exchange
 from test.nodes.graph_uses import Use, Uses, running
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
@@ -66,21 +65,20 @@ CASES = (
 )
 
 
-def run(case: Case, uses: Uses, *, composed: bool) -> None:
+def run(case: Case, uses: Uses) -> None:
     """Start all nodes of a case, and note what they use."""
     context = Context()
     rclpy.init(context=context)
     given = {PolicyExecutor: case.executor, TrajectoryPublisher: case.publisher}
 
-    def make(kind: Any, *settings: str, **options: Any) -> Any:
+    def make(kind: Any, *settings: str) -> Any:
         words = [word for setting in settings for word in ('-p', setting)]
         params = str(ROOT / 'config' / f'{case.params}.yaml')
-        return kind(context=context, cli_args=['--ros-args', '--params-file', params, *words], **options)
+        return kind(context=context, cli_args=['--ros-args', '--params-file', params, *words])
 
     robot = make(SimulatedRobotNode, *case.robot)
-    exchange = {'exchange': Exchange()} if composed else {}
     nodes = [
-        *(make(kind, f'bundle:={case.bundle}', *case.every, *given.get(kind, ()), **exchange) for kind in POLICY_NODES),
+        *(make(kind, f'bundle:={case.bundle}', *case.every, *given.get(kind, ())) for kind in POLICY_NODES),
         make(Demonstrator, *case.every),
     ]
     try:
@@ -102,16 +100,16 @@ def run(case: Case, uses: Uses, *, composed: bool) -> None:
 def used() -> Iterator[dict[str, set[Use]]]:
     """Return what each enclave's nodes use."""
     found: dict[str, set[Use]] = defaultdict(set)
-    for composed in (False, True):
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            uses = Uses(monkeypatch)
-            for case in CASES:
-                run(case, uses, composed=composed)
-        for use in uses.found:
-            name = use.node.strip('/').removesuffix('_query_*')
-            enclave = 'simulated_robot' if name == 'arm_controller' else name
-            together = composed and enclave not in ('simulated_robot', 'demonstrator')
-            found[CONTAINER if together else enclave].add(use)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        uses = Uses(monkeypatch)
+        for case in CASES:
+            run(case, uses)
+    for use in uses.found:
+        name = use.node.strip('/').removesuffix('_query_*')
+        enclave = 'simulated_robot' if name == 'arm_controller' else name
+        found[enclave].add(use)
+        if enclave not in ('simulated_robot', 'demonstrator'):
+            found[CONTAINER].add(use)
     yield found
 
 

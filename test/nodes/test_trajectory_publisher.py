@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +25,9 @@ from dp_ros.motion.limits import Within, check
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN, CommandTopics
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
 from dp_ros.ros.callback_errors import CallbackError
-from dp_ros.ros.intra_process import BEGUN, CHUNK, Exchange
 
 pytestmark = pytest.mark.ros
 
@@ -749,80 +747,6 @@ def test_a_chunk_that_is_too_large_is_refused_unread(ros, tiny, monkeypatch):
     live.send(message)
     ros.status('trajectory_publisher: chunk', ERROR, 'chunk: got a message of ')
     assert read == [] and len(live.sent) == 1 and live.rung == 'RUN'
-
-
-class Composed(Live):
-    """One in one process with the policy_executor, which is played here."""
-
-    def __init__(self, ros: Any, bundle: str, monkeypatch: Any) -> None:
-        self.exchange = Exchange()
-        self.looks: list[Any] = []
-        look = CommandTopics.look
-
-        def counted(topics: CommandTopics) -> Any:
-            self.looks.append(look(topics))
-            return self.looks[-1]
-
-        monkeypatch.setattr(CommandTopics, 'look', counted)
-        ros.listen(JointTrajectory, '/policy_executor/action_chunk')  # that topic has no listener in one process
-        super().__init__(ros, bundle, make=partial(TrajectoryPublisher, exchange=self.exchange), at=EARLY)
-        ros.wait(lambda: self.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
-        self.begin()
-
-    def first(self, now: int, x: float) -> None:
-        """Hand over the chunk that makes a plan begin."""
-        self.hand_over(now)
-
-    def infer(self) -> None:
-        """Say that inference has begun."""
-        self.exchange.send(BEGUN, None)
-        self.ros.wait(self.exchange._inboxes[BEGUN].dealt_with.is_set, 'the look')
-
-    def hand_over(self, stamp: int) -> int:
-        """Hand over a chunk; return how often the graph was looked at for it."""
-        chunks, looks = self.node.counts['chunks'], len(self.looks)
-        actions = np.stack([0.2 + 0.01 * np.arange(16), np.full(16, 0.3)], axis=1)
-        self.exchange.send(CHUNK, Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=actions))
-        self.ros.wait(lambda: self.node.counts['chunks'] > chunks, 'the chunk')
-        return len(self.looks) - looks
-
-
-@pytest.mark.parametrize(('age', 'looks'), [(3600 * 10**9, 0), (0, 1)])
-def test_in_one_process_the_graph_is_looked_at_while_the_networks_work(ros, tiny, monkeypatch, age, looks):
-    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', age)
-    live = Composed(ros, tiny, monkeypatch)
-    live.infer()
-    assert live.hand_over(T0) == looks
-    live.trajectory(1)
-
-
-def test_in_one_process_whoever_comes_meanwhile_is_looked_at(ros, tiny, monkeypatch):
-    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
-    live = Composed(ros, tiny, monkeypatch)
-    live.infer()
-    ros.tester.create_publisher(JointTrajectory, '/arm_controller/joint_trajectory', 1)
-    ros.wait(lambda: live.node.count_publishers('/arm_controller/joint_trajectory') > 1, 'the other publisher')
-    assert live.hand_over(T0) == 1
-    live.refused('got a second publisher, /tester')
-    assert live.hand_over(T0) == 1, 'something was wrong, so what was seen does not serve'
-
-
-def test_in_one_process_what_a_reset_has_seen_counts_for_the_chunk_after_it(ros, tiny, monkeypatch):
-    monkeypatch.setattr(trajectory_publisher, 'GRAPH_AGE', 3600 * 10**9)
-    live = Composed(ros, tiny, monkeypatch)
-    live.hand_over(T0)
-    live.trajectory(1)
-    live.infer()
-    monkeypatch.setattr(command_topics, 'SETTLE', 10**15)
-    for subscription in list(ros.tester.subscriptions):
-        if subscription.topic_name == '/arm_controller/joint_trajectory':
-            ros.tester.destroy_subscription(subscription)
-    ros.wait(lambda: not live.node.count_subscribers('/arm_controller/joint_trajectory'), 'nobody to listen')
-    ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 5)
-    ros.wait(lambda: live.node.count_subscribers('/arm_controller/joint_trajectory'), 'the controller')
-    ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request())
-    live.hand_over(T0 + DT)
-    ros.status('trajectory_publisher: chunk', ERROR, 'listens since less than')
 
 
 def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny):

@@ -25,10 +25,8 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     make_strictness,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
-from dp_ros.ros import garbage
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
-from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.ros.realtime import CpuLatency, take_priority
@@ -75,9 +73,6 @@ class ObservationBuffer(ManagedNode):
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
             for stream in task.streams
         }
-        if self.exchange is not None:
-            topics = tuple(str(publisher.topic_name) for publisher in self._outputs.values())
-            self.exchange.agree(OBSERVATION, self, (topics, task.streams))
 
     def activate(self) -> None:
         """Listen, from the next tick on."""
@@ -172,6 +167,7 @@ class ObservationBuffer(ManagedNode):
     # Observations out.
 
     def _on_timer(self) -> None:
+        self._armed = None  # an EventsExecutor may come early where the timer was set anew, and then a period late
         self._advance(self._clock_now())
 
     def _advance(self, now: int) -> None:
@@ -214,20 +210,14 @@ class ObservationBuffer(ManagedNode):
         # Streams are reported once a second, and when another one fails.
         same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
         (self._report if same else self.refresh)()
-        if self.exchange is None:
-            garbage.collect()
 
     def _faults(self) -> dict[str, str]:
         return {name: health.fault for name, health in self._health.items() if health.fault}
 
     def _publish(self, observation: Observation) -> None:
         assert self._task is not None
-        streams: Sequence[Stream] = self._task.streams
-        if self.exchange is not None:
-            self.exchange.send(OBSERVATION, observation)
-            streams = [stream for stream in streams if self._outputs[stream.name].get_subscription_count()]
         stamp = Time(nanoseconds=observation.stamp).to_msg()
-        for stream in streams:
+        for stream in self._task.streams:
             if isinstance(stream, ImageStream):
                 pixels = observation.streams[stream.name]
                 message = encoding.to_image(stamp=observation.stamp, pixels=pixels, frame_id='')

@@ -22,7 +22,6 @@ from dp_ros.nodes.policy_executor.pacing import Pacing
 from dp_ros.policy.continuity import Continuation, Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.ros import garbage
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
@@ -70,14 +69,8 @@ class Prediction:
 class Outlet(Protocol):
     """Where predictions go. Nothing of a window from before `Inference.start_anew` comes after it."""
 
-    def announce(self) -> None:
-        """Say that a chunk will come soon."""
-
     def publish(self, prediction: Prediction) -> None:
         """Let the chunk out. Callbacks wait meanwhile."""
-
-    def give_way(self) -> None:
-        """Wait a little for whoever got the chunk; nobody waits for this, except the next window."""
 
     def tell(self, prediction: Prediction, published: int) -> None:
         """Say of a chunk that was out at ``published`` [ns] how it was made. Callbacks wait meanwhile."""
@@ -170,7 +163,6 @@ class Inference:
             self._latch(job, error)
 
     def _make(self, job: Job) -> None:
-        self._outlet.announce()
         start, began = self._now(), time.perf_counter()
         self._under_way = time.monotonic()
         self._begun.set()
@@ -195,14 +187,7 @@ class Inference:
             if not self.switched:
                 self._pacing.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
-        idle = not self._worker.waiting
-        if idle:
-            self._outlet.give_way()
-        with self._lock:
-            if job.generation == self._generation:
-                self._outlet.tell(predicted, published)
-        if idle:
-            garbage.collect()
+            self._outlet.tell(predicted, published)
 
     def _predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""

@@ -23,7 +23,6 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.ros.bundles import aligned_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
-from dp_ros.ros.intra_process import OBSERVATION
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import ImageStream, Stream
@@ -82,8 +81,6 @@ class PolicyExecutor(ManagedNode):
         if policy.bundle.has_critic and policy.samples == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self._settings = policy.bundle, settings
-        self._outlet.agree()
-        self._agree(policy.bundle)
         self._inference = Inference(self._outlet, self.now, self._say)
         self._goals = GoalInbox(self, policy.bundle)
 
@@ -100,27 +97,16 @@ class PolicyExecutor(ManagedNode):
         self._inference.clear()
         self._refused = 0
         task = self._bundle.task
-        self._sources = tuple(SingleSource(self, topic, self.steady) for topic in self._topics(task.streams))
+        self._sources = tuple(SingleSource(self, self._topic(stream), self.steady) for stream in task.streams)
         depth = 2 * task.obs_horizon + 3
-        if self.exchange is not None:
-            self.exchange.take(OBSERVATION, self._take)
-            return
         self._inputs = [
             self.create_subscription(aligned_type(stream), self._topic(stream), self._receiver(stream), reliable(depth))
             for stream in task.streams
         ]
 
-    def _agree(self, bundle: Bundle) -> None:
-        if self.exchange is None:
-            return
-        streams = bundle.task.streams
-        self.exchange.agree(OBSERVATION, self, (self._topics(streams), streams))
-
     def deactivate(self) -> None:
         """Stop listening. From the return of this on, no chunk is published."""
         self._cpu_latency.deactivate()
-        if self.exchange is not None:
-            self.exchange.deafen(OBSERVATION)
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
@@ -168,9 +154,6 @@ class PolicyExecutor(ManagedNode):
     def _topic(self, stream: Stream) -> str:
         return f'observation_buffer/{stream.name}'
 
-    def _topics(self, streams: Sequence[Stream]) -> tuple[str, ...]:
-        return tuple(str(self.resolve_topic_name(self._topic(stream))) for stream in streams)
-
     def _receiver(self, stream: Stream) -> Callable[[Any], None]:
         decoded = replace(stream, compressed=False) if isinstance(stream, ImageStream) else stream
         return lambda message: self._receive(decoded, message)
@@ -184,24 +167,14 @@ class PolicyExecutor(ManagedNode):
             self._refused += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
-        self._check_order(stamp, self._topic(stream))
+        if stamp <= self._newest:
+            self.restart(f'{self._topic(stream)} went back by {(self._newest - stamp) / 1e9:.3f} s')
         parts = self._partial.setdefault(stamp, {})
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
             return
         self._partial = {s: p for s, p in self._partial.items() if s > stamp}
         self._observe(Observation(stamp=stamp, streams=parts))
-
-    def _take(self, observation: Observation) -> None:
-        """Take what the observation_buffer of the same thread hands over."""
-        if self._bundle is None or not self.active:
-            return
-        self._check_order(observation.stamp, OBSERVATION)
-        self._observe(observation)
-
-    def _check_order(self, stamp: int, source: str) -> None:
-        if stamp <= self._newest:
-            self.restart(f'{source} went back by {(self._newest - stamp) / 1e9:.3f} s')
 
     def _observe(self, observation: Observation) -> None:
         stamp = observation.stamp

@@ -6,16 +6,15 @@ Whoever checks the controller before moving finds here what it would find there.
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dp_ros.ros.callback_errors import CallbackError, CallbackErrors, Patience, answering, describe
-from dp_ros.ros.lean_executor import RclpyExecutor
+from dp_ros.ros.callback_errors import CallbackError, Patience
+from dp_ros.ros.guarded_node import GuardedNode
 from dp_ros.ros.queries import full_name
 from dp_ros.simulation.controller.spec import ControllerSpec
 
@@ -58,19 +57,6 @@ def parameters_of(joints: tuple[str, ...], spec: ControllerSpec) -> dict[str, An
     }
 
 
-class Served(Node):
-    """A node that answers every request for its parameters, whatever is in it."""
-
-    def __init__(self, name: str, **options: Any) -> None:
-        super().__init__(name, **options)
-        self.errors = CallbackErrors(self.get_logger())
-        for service in self.services:
-            service.callback = answering(service.callback, partial(self._caught, service.srv_name))
-
-    def _caught(self, service: str, error: Exception) -> None:
-        self.errors.note(CallbackError(where=f'service {service}', error=error, harmless=True))
-
-
 class ControllerParameters:
     """The node, and the thread that answers for it.
 
@@ -92,7 +78,7 @@ class ControllerParameters:
     def __init__(self, beside: Node, name: str, parameters: dict[str, Any], *, use_sim_time: bool) -> None:
         namespace, _, base = full_name(beside, name).rpartition('/')
         # No global arguments: they rename and remap the node that this one stands beside.
-        self.node = Served(
+        self.node = GuardedNode(
             base,
             context=beside.context,
             namespace=namespace,
@@ -104,7 +90,7 @@ class ControllerParameters:
             self.node.declare_parameter(key, value, fixed)
         # Only said, not set: nothing here needs the time, and following a fast /clock would cost a processor.
         self.node._parameters['use_sim_time'] = Parameter('use_sim_time', value=use_sim_time)
-        self._executor = RclpyExecutor(context=beside.context)
+        self._executor = SingleThreadedExecutor(context=beside.context)
         self._executor.add_node(self.node)
         self._closing = False
         self._thread = threading.Thread(target=self._spin, name='controller_parameters', daemon=True)
@@ -121,8 +107,7 @@ class ControllerParameters:
             except Exception as error:
                 if not self.node.context.ok():
                     return
-                at = self._executor.at
-                self.node.errors.note(CallbackError(where=describe(at), error=error, harmless=self._executor.taking))
+                self.node.handle_error(CallbackError(where='rclpy', error=error, harmless=True))
                 patience.failed(error)
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class ChunkLedger:
         self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
-        self._unread: deque[bytes | Mapping[str, str]] = deque(maxlen=KEPT)
+        self._unread: deque[bytes] = deque(maxlen=KEPT)
         self._due: _Entry | None = None
         self._undecodable = 0
         self._fresh = False  # whether it was entered since the last tick
@@ -53,8 +53,8 @@ class ChunkLedger:
         self._excess = ''
         self.refusal = ''  # why the last chunk was refused
 
-    def inferred(self, message: bytes | Mapping[str, str]) -> None:
-        """Keep what the policy_executor says of a chunk, serialized or its values; it comes after the chunk."""
+    def inferred(self, message: bytes) -> None:
+        """Keep what the policy_executor says of a chunk, serialized; it comes after the chunk."""
         self._unread.append(message)
         self._say(patient=True)
 
@@ -150,8 +150,7 @@ class ChunkLedger:
     def _inference(self, observation: int) -> dict[str, str]:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
         while self._unread:
-            said = self._unread.popleft()
-            values = said if isinstance(said, Mapping) else self._values(said)
+            values = self._values(self._unread.popleft())
             self._inferences[values.get('observation', '')] = values
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)

@@ -73,8 +73,6 @@ class Motion:
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
         self._stopping = False  # whether the plan is a stop, which is sent again
-        # When the graph was looked at, if nothing was wrong, and how many there were then [ns, steady].
-        self._quiet: tuple[int, tuple[int, ...]] | None = None
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say)
         self.planner.reset()
         self.ladder.clear()
@@ -93,13 +91,10 @@ class Motion:
 
     # What happens.
 
-    def look(self, *, graph_age: int = 0) -> int:
-        """See what there is to see, and do what the ladder says; return robot time [ns].
-
-        A graph without fault or newcomer up to ``graph_age`` [ns] ago will do while there are as many in it.
-        """
+    def look(self) -> int:
+        """See what there is to see, and do what the ladder says; return robot time [ns]."""
         now = self.time()
-        around = self._around(graph_age)
+        around = self.parts.command.look()
         self._newcomer = around.newcomer
         self._on_restart(around, now)
         seen = self._seen(now, around.faults)
@@ -201,7 +196,7 @@ class Motion:
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
-        around = self._around(0)
+        around = self.parts.command.look()
         self._newcomer = around.newcomer
         self._on_restart(around, now)
         self._watch(now)
@@ -325,14 +320,6 @@ class Motion:
         self.planner.forget_plan()
 
     # What the ladder sees and wants.
-
-    def _around(self, age: int) -> Around:
-        steady, counts = self.parts.sender.steady(), self.parts.command.counts()
-        if self._quiet is not None and steady - self._quiet[0] <= age and counts == self._quiet[1]:
-            return Around()
-        around = self.parts.command.look()
-        self._quiet = None if around.faults or around.restarted or around.newcomer else (steady, counts)
-        return around
 
     def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
         permission = self.parts.permission.fault()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -32,6 +31,7 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import serialized_message
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, SourceWatch
 from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.trajectory_publisher.joint_states import STATUS as JOINT_STATES
@@ -55,18 +55,15 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
 )
 from dp_ros.policy.bundle.compatibility import check_fits
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.ros import garbage
 from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
-from dp_ros.ros.intra_process import BEGUN, CHUNK, LEDGER
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import JointStream
 
-FROM_EXECUTOR = {CHUNK: 'policy_executor/action_chunk', LEDGER: 'policy_executor/ledger'}
+CHUNKS, LEDGER = 'policy_executor/action_chunk', 'policy_executor/ledger'
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
 LEDGER_DEPTH = 10
-GRAPH_AGE = 20_000_000  # [ns] since the graph was looked at, for which a chunk of this process waits for no new look
 PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or less: a control step
 LARGEST_CHUNK = 4096  # [bytes] besides the numbers of a chunk: names, and what lies between
 RESTARTS = 1  # steps back of the sequence number among the last chunks that may come from an executor's restart
@@ -123,9 +120,6 @@ class TrajectoryPublisher(ManagedNode):
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
         self._heartbeat = Heartbeat(self)
         self._closing = [self._command, self._heartbeat]
-        if self.exchange is not None:
-            for what, topic in FROM_EXECUTOR.items():
-                self.exchange.agree(what, self, str(self.resolve_topic_name(topic)))
         self._bundle = bundle
 
     def activate(self) -> None:
@@ -161,7 +155,7 @@ class TrajectoryPublisher(ManagedNode):
                 repeat=self._repeat,
                 wake=self._wake,
             ),
-            sources=[SingleSource(self, t, self.steady) for t in (FROM_EXECUTOR[CHUNK], self._permission.topic)],
+            sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self._permission.topic)],
             controllers=self._controllers,
             say=self.get_logger().error,
         )
@@ -184,25 +178,17 @@ class TrajectoryPublisher(ManagedNode):
 
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        inputs: list[tuple[Any, ...]] = [(JointState, self._stream.topic, self._on_joint_state, newest, True)]
-        if self.exchange is not None:
-            self.exchange.listen(LEDGER, self, self._ledger.inferred, LEDGER_DEPTH)
-            self.exchange.listen(BEGUN, self, self._on_begun, 1)
-            self.exchange.listen(CHUNK, self, self._take, 1)
-        else:
-            inputs = [
-                (DiagnosticStatus, FROM_EXECUTOR[LEDGER], self._ledger.inferred, reliable(LEDGER_DEPTH), True),
-                *inputs,
-                (JointTrajectory, FROM_EXECUTOR[CHUNK], self._on_chunk, reliable(1), True),
-            ]
-        self._inputs = [self.create_subscription(*args, raw=raw) for *args, raw in inputs]
+        inputs: tuple[tuple[Any, str, Callable[..., None], QoSProfile], ...] = (
+            (DiagnosticStatus, LEDGER, self._ledger.inferred, reliable(LEDGER_DEPTH)),
+            (JointState, self._stream.topic, self._on_joint_state, newest),
+            (JointTrajectory, CHUNKS, self._on_chunk, reliable(1)),
+        )
+        self._inputs = [self.create_subscription(*each, raw=True) for each in inputs]
         self._permission.open()
         self._controllers.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
-        if self.exchange is not None:
-            self.exchange.deafen(BEGUN, *FROM_EXECUTOR)
         if self._motion is not None:
             self._stop()
         self._cpu_latency.deactivate()
@@ -293,13 +279,12 @@ class TrajectoryPublisher(ManagedNode):
             return
         self._chunk_sources.heard(info)
         if self._chunk_sources.several:
-            topic = self.resolve_topic_name(FROM_EXECUTOR[CHUNK])
+            topic = self.resolve_topic_name(CHUNKS)
             text = f'{topic}: got chunks from several publishers in turn, allowed one'
             self._motion.latch(Reason(cause=Cause.PUBLISHER, text=text))
-        dt = to_nanoseconds(self._bundle.task.control_dt)
-        self._follow(None, partial(self._decoded, message, dt))
+        self._follow(message)
 
-    def _decoded(self, message: bytes, dt: int) -> Chunk:
+    def _decoded(self, message: bytes) -> Chunk:
         """Return a chunk; its size is looked at first, for what is large takes long to decode."""
         assert self._bundle is not None
         task = self._bundle.task
@@ -308,28 +293,20 @@ class TrajectoryPublisher(ManagedNode):
         most += sum(len(joint) + 16 for joint in task.action.joints)
         if len(message) > most:
             raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
-        return encoding.chunk_from_message(deserialize_message(message, JointTrajectory), dt)
+        return encoding.chunk_from_message(
+            deserialize_message(message, JointTrajectory), to_nanoseconds(task.control_dt)
+        )
 
-    def _on_begun(self, _: None) -> None:
-        """Look around while the policy_executor of the same process makes a chunk."""
-        if self._motion is not None:
-            self._motion.look()
-
-    def _take(self, chunk: Chunk) -> None:
-        """Take what the policy_executor of the same process hands over."""
-        if self._bundle is not None and self._motion is not None:
-            self._follow(chunk.stamp, lambda: chunk, graph_age=GRAPH_AGE)
-
-    def _follow(self, stamp: int | None, read: Callable[[], Chunk], *, graph_age: int = 0) -> None:
+    def _follow(self, message: bytes) -> None:
         assert self._bundle is not None and self._motion is not None
         began = time.thread_time()
-        received = self._motion.look(graph_age=graph_age)
+        received = self._motion.look()
         self.counts['chunks'] += 1
         verdict: Planned | Refused
         try:
-            chunk = read()
+            chunk = self._decoded(message)
         except Exception as error:  # whatever the type support raises over foreign bytes
-            verdict, stamp = Refused(reason=str(error)), stamp or received
+            verdict, stamp = Refused(reason=str(error)), received
         else:
             verdict, stamp = self._motion.take(chunk, received), chunk.stamp
         cost = time.thread_time() - began
@@ -341,8 +318,6 @@ class TrajectoryPublisher(ManagedNode):
             self.get_logger().error(f'chunk refused: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
             self._ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
         self._report.say()
-        if self.exchange is None:
-            garbage.collect()
 
     def _on_again(self) -> None:
         if self._motion is not None and not self._motion.parts.sender.again():
@@ -392,7 +367,7 @@ class TrajectoryPublisher(ManagedNode):
     # Out.
 
     def _prepare(self, trajectory: Trajectory) -> tuple[list[bytes], bytes]:
-        plan = self._command.serialized(trajectory)  # once, for both
+        plan = serialized_message(trajectory)  # once, for both
         return self._command.prepare(trajectory, plan), plan
 
     def _send(self, prepared: tuple[list[bytes], bytes]) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.serialization import serialize_message
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.messages import encoding
 from dp_ros.motion.outputs import Output, split
 from dp_ros.motion.safety.safety_states import Cause, Reason
 from dp_ros.motion.trajectory import Trajectory
@@ -20,7 +22,6 @@ from dp_ros.nodes.trajectory_publisher.controllers.check import ControllerCheck
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import UNKNOWN as UNKNOWN
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.ros.trajectory_bytes import TrajectoryBytes
 
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
 
@@ -81,7 +82,6 @@ class CommandTopics:
         self._node, self._checks, self._require = node, tuple(checks), require
         self._outputs = tuple(outputs)
         self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
-        self.serialized = TrajectoryBytes()
         self._publishers: list[Any] = []
         if not dry_run:
             self._publishers = [node.create_lifecycle_publisher(JointTrajectory, t, reliable(1)) for t in self._topics]
@@ -105,7 +105,7 @@ class CommandTopics:
         if not self._publishers:
             return []
         parts = split(trajectory, self._outputs)
-        return [serialized if part is trajectory else self.serialized(part) for part in parts]
+        return [serialized if part is trajectory else serialized_message(part) for part in parts]
 
     def send(self, parts: Sequence[bytes]) -> None:
         """Send each controller its part."""
@@ -118,15 +118,8 @@ class CommandTopics:
             self._publishers[number].publish(part)
 
     def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
-        parts = self.prepare(trajectory, self.serialized(trajectory))
+        parts = self.prepare(trajectory, serialized_message(trajectory))
         return [(number, parts[number]) for number in topics]
-
-    def counts(self) -> tuple[int, ...]:
-        """Return how many listen and send on the topics: little of what `look` says, for a tenth of its cost."""
-        if not self._publishers:
-            return ()
-        listen = tuple(publisher.get_subscription_count() for publisher in self._publishers)
-        return listen + tuple(self._node.count_publishers(topic) for topic in self._topics)
 
     def look(self) -> Around:
         """Return what the graph shows now."""
@@ -188,6 +181,12 @@ class CommandTopics:
         if own in names:
             names.remove(own)  # once: another node of the same name is another one
         return sorted(names)
+
+
+def serialized_message(trajectory: Trajectory) -> bytes:
+    """Return a trajectory as the message that is sent, and sent again."""
+    serialized: bytes = serialize_message(encoding.to_joint_trajectory(trajectory))
+    return serialized
 
 
 def _newcomers(topic: str, ages: Ages, listeners: dict[str, frozenset[bytes]], unknown: frozenset[bytes]) -> list[str]:
