@@ -179,7 +179,7 @@ def test_module_imports_only_what_it_may(module: str) -> None:
         ('dp_ros.simulation.robot', 'from std_srvs.srv import Trigger'),
         ('dp_ros.networks.unet1d', 'from dp_ros.training.trainer import Trainer'),
         ('dp_ros.training.trainer', 'from sensor_msgs.msg import JointState'),
-        ('dp_ros.training.trainer', 'def f():\n    from dp_ros.tools.client import Session'),
+        ('dp_ros.training.trainer', 'def f():\n    from dp_ros.tools.client import PolicyClient'),
         ('dp_ros.nodes.policy_executor.node', 'from dp_ros.training.trainer import Trainer'),
         ('dp_ros.nodes.policy_executor.node', 'def f():\n    import torch'),
         ('dp_ros.__init__', 'from dp_ros.policy.policy import DiffusionPolicy'),
