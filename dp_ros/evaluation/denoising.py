@@ -108,12 +108,12 @@ class _Watched:
 
 
 class _Asked(DiffusionPolicy):
-    """A policy that keeps the window it was last asked about."""
+    """A policy that keeps the newest window that it predicted from."""
 
-    window: Window | None = None
+    newest: Window | None = None
 
     def chunk(self, window: Window, *arguments: Any, **named: Any) -> Any:
-        self.window = window
+        self.newest = window
         return super().chunk(window, *arguments, **named)
 
 
@@ -135,7 +135,7 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     runner.run(
         settings.seed, lambda r: scenes.append(Scene(joints=tuple(r.world.joint_positions), poses=dict(r.world.poses)))
     )
-    if policy.window is None:
+    if policy.newest is None:
         raise DataError(f'at: got {settings.at} s, allowed so much that the policy has been asked')
     ways = []
     for panel in settings.panels:
@@ -144,8 +144,8 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
         chunks = []
         for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
             watched.seen.clear()
-            last = asked.chunk(policy.window, np.random.default_rng([settings.seed, number]), goal=runner.goal).actions
-            base = action_base(bundle.task, policy.window.streams)
+            last = asked.chunk(policy.newest, np.random.default_rng([settings.seed, number]), goal=runner.goal).actions
+            base = action_base(bundle.task, policy.newest.streams)
             noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
             chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
         ways.append(np.array(chunks).swapaxes(0, 1))

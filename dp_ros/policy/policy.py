@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import SamplerSettings, sample
+from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.backends.sessions import Backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.paths import locate
+from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, action_base, normalize_image
-from dp_ros.policy.policy_speed import as_shown
+from dp_ros.policy.policy_speed import as_shown, at_speed
 from dp_ros.task.spec import ImageStream, TaskSpec
 
 MOST_GUIDANCE = 20.0
@@ -47,6 +50,18 @@ class Sampled:
 class DiffusionPolicy:
     """Samples chunks with a bundle's networks. Immutable: `with_settings` returns another that shares the networks.
 
+    `dp_ros.Policy` is this class. In Python it is mostly made by `load`.
+
+    Examples
+    --------
+    >>> from dp_ros import Policy
+    >>> policy = Policy.load('models/pusht_image', sampling_steps=4)
+    >>> {stream.name: stream.shape for stream in policy.task.streams}
+    {'joint_states': (2,), 'camera': (96, 96, 3)}
+    >>> chunk = policy.chunk(policy.blank_window())
+    >>> chunk.actions.shape == (policy.task.pred_horizon, len(chunk.joints))
+    True
+
     Parameters
     ----------
     bundle
@@ -64,6 +79,8 @@ class DiffusionPolicy:
         value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
         like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
         chunk the first.
+    seed
+        What `chunk` draws noise by where it is given no generator.
 
     """
 
@@ -75,6 +92,7 @@ class DiffusionPolicy:
         *,
         guidance_scale: float = 1.0,
         samples: int = 1,
+        seed: int = 0,
     ) -> None:
         most = MOST_SAMPLES if bundle.schedule.noisy else 1
         if not 1 <= samples <= most:
@@ -86,15 +104,94 @@ class DiffusionPolicy:
                 f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '
                 'which was trained without guidance'
             )
-        self.guidance_scale, self.samples = guidance_scale, samples
+        self.guidance_scale, self.samples, self.seed = guidance_scale, samples, seed
         self.bundle = bundle
         self.settings = settings or bundle.defaults
         self._backend = backend
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
+    @classmethod
+    def load(
+        cls,
+        bundle: Path | str,
+        *,
+        sampler: Sampler | None = None,
+        sampling_steps: int | None = None,
+        guidance_scale: float = 1.0,
+        samples: int = 1,
+        seed: int = 0,
+        policy_speed: float = 1.0,
+        backend: BackendName = 'onnxruntime',
+        provider: ProviderName = 'cpu',
+        threads: int = 1,
+    ) -> Self:
+        """Load a bundle and its networks, and replay the pair recorded at export.
+
+        Parameters
+        ----------
+        bundle
+            Its folder, or a shipped one as ``models/pusht_image``.
+        sampler, sampling_steps
+            How to sample; the bundle's own if None. For the others see `with_settings`.
+        guidance_scale, samples, seed
+            As of the class.
+        policy_speed
+            How many times as fast as it was shown the policy is played; divides ``task.control_dt``.
+        backend, provider, threads
+            What runs the networks, 1 to 64 threads.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such folder, or a setting is out of the bundle's range.
+        BundleError
+            If the bundle is incomplete or altered, or the backend does not reproduce the recorded pair.
+
+        """
+        loaded = at_speed(load_bundle(locate(bundle)), policy_speed)
+        given = {'sampler': sampler, 'sampling_steps': sampling_steps}
+        settings: Any = {name: value for name, value in given.items() if value is not None}
+        return cls(
+            loaded,
+            open_backend(loaded, backend, threads, provider),
+            replace(loaded.defaults, **settings),
+            guidance_scale=guidance_scale,
+            samples=samples,
+            seed=seed,
+        )
+
+    @property
+    def task(self) -> TaskSpec:
+        """Streams, joints, units, horizons and ``control_dt`` [s]."""
+        return self.bundle.task
+
+    def window(self, **streams: Any) -> Window:
+        """Return the observations as `chunk` takes them, their stamps ``control_dt`` apart, the first at 0.
+
+        Parameters
+        ----------
+        streams
+            By stream name, oldest first, ``obs_horizon`` T of them: numbers (T, C) in the stream's units, images
+            (T, H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        DataError
+            If a stream is missing or not the task's, or of another shape or type, or not finite.
+
+        """
+        images = {s.name for s in self.task.streams if isinstance(s, ImageStream)}
+        arrays = {name: np.asarray(v) if name in images else _numbers(name, v) for name, v in streams.items()}
+        _check_streams(self.task, arrays)
+        return Window(stamps=to_nanoseconds(self.task.control_dt) * np.arange(self.task.obs_horizon), streams=arrays)
+
+    def blank_window(self) -> Window:
+        """Return a window of zeros."""
+        return blank_window(self.task)
+
     def with_settings(self, **changes: Any) -> Self:
-        """Return this policy with `guidance_scale`, `samples` or any of the sampler's settings changed."""
-        own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples')}
+        """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
+        own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples', 'seed')}
         return type(self)(self.bundle, self._backend, replace(self.settings, **changes), **own)
 
     def calls(self, start: np.ndarray | None = None) -> int:
@@ -105,13 +202,14 @@ class DiffusionPolicy:
     def chunk(
         self,
         window: Window,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = None,
         overlap: Overlap | None = None,
-        goal: Goal = NO_GOAL,
+        goal: Goal | None = None,
         start: np.ndarray | None = None,
     ) -> Chunk:
-        """Return a chunk whose first action is due at the window's stamp; ``rng`` draws its noise.
+        """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
 
+        ``rng`` draws its noise; without it a new one from ``seed`` does, so that the same window gives the same chunk.
         With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
         sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any;
         without a critic's choice, of several ``samples`` it is the nearest to those.
@@ -123,14 +221,14 @@ class DiffusionPolicy:
 
         """
         task = self.bundle.task
-        inputs = self._inputs(window) | goal_inputs(task, self.bundle.normalizer, goal)
+        inputs = self._inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
         base = action_base(task, window.streams)
         if overlap is not None and base is not None:
             overlap = replace(overlap, actions=overlap.actions - base[-1])
         if start is not None and base is not None:
             start = start - base[-1]
         normalizer = self.bundle.normalizer
-        sampled = self.sample(inputs, rng, overlap, start)
+        sampled = self.sample(inputs, np.random.default_rng(self.seed) if rng is None else rng, overlap, start)
         actions = normalizer.denormalize(ACTION, sampled.actions[0])
         if base is not None:
             actions = actions + base[-1]
@@ -243,16 +341,10 @@ class DiffusionPolicy:
 
     def _inputs(self, window: Window) -> dict[str, np.ndarray]:
         task = self.bundle.task
-        names = [s.name for s in task.streams]
-        if set(window.streams) != set(names):
-            raise DataError(f'window streams: got {listed(sorted(window.streams))}, allowed {listed(sorted(names))}')
+        _check_streams(task, window.streams)
         inputs = {}
         for stream in task.streams:
             values = window.streams[stream.name]
-            check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
-            dtype = np.dtype(np.uint8 if isinstance(stream, ImageStream) else np.float64)
-            if values.dtype != dtype:
-                raise DataError(f'window stream {stream.name!r}: got {values.dtype}, allowed {dtype}')
             if isinstance(stream, ImageStream):
                 normalized = normalize_image(values)
             else:
@@ -260,6 +352,25 @@ class DiffusionPolicy:
                 normalized = self.bundle.normalizer.normalize(stream.name, shown)
             inputs[stream.name] = np.ascontiguousarray(normalized[None])
         return inputs
+
+
+def _check_streams(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> None:
+    names = [s.name for s in task.streams]
+    if set(streams) != set(names):
+        raise DataError(f'window streams: got {listed(sorted(streams))}, allowed {listed(sorted(names))}')
+    for stream in task.streams:
+        values = streams[stream.name]
+        check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
+        dtype = np.dtype(np.uint8 if isinstance(stream, ImageStream) else np.float64)
+        if values.dtype != dtype:
+            raise DataError(f'window stream {stream.name!r}: got {values.dtype}, allowed {dtype}')
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f'window stream {name!r}: got {error}, allowed numbers') from error
 
 
 def _nearest(samples: np.ndarray, last: np.ndarray | None) -> slice:

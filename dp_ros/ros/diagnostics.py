@@ -18,6 +18,16 @@ STALE: bytes = DiagnosticStatus.STALE
 PERIOD = 1.0  # [s]
 
 
+def status_message(node: Node, what: str, level: bytes, text: str, values: Mapping[str, object]) -> DiagnosticStatus:
+    """Return a message named after the node and ``what``."""
+    return DiagnosticStatus(
+        level=level,
+        name=f'{node.get_fully_qualified_name().lstrip("/")}: {what}',
+        message=text,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
 class Diagnostics:
     """The statuses of one node, each under a name of its own. May be used from any thread.
 
@@ -43,12 +53,7 @@ class Diagnostics:
         self, name: str, level: bytes, message: str, values: Mapping[str, object] | None = None, *, now: bool = False
     ) -> None:
         """Replace the status ``name``. It is published at once if its level changed, or if ``now`` says so."""
-        status = DiagnosticStatus(
-            level=level,
-            name=f'{self._node.get_fully_qualified_name().lstrip("/")}: {name}',
-            message=message,
-            values=[KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()],
-        )
+        status = status_message(self._node, name, level, message, values or {})
         with self._lock:
             before = self._statuses.get(name)
             self._statuses[name] = status

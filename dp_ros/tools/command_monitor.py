@@ -12,23 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.evaluation.scores import percentiles
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport, Episode, Status, encode
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import below_namespace
-from dp_ros.tools.client import Session
+from dp_ros.tools.node_processes import PUBLISHER, ROBOT
+from dp_ros.tools.simulation_client import SimulationClient
 
 SAMPLE = 1_000_000  # [ns]
 ROUNDING = 1e-6
 MEASURED_SLACK = 0.02  # [rad or m]: what a plant may add to a set point at its limit
 KEPT = 50  # late chunks, stops and excesses that are written down one by one
-STOPPED = ('hold', 'home', 'latched')
+STOPPED = ('holding', 'homing', 'latched')
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Minute:
 class Witness:
     """Listens to commands, joint states and diagnostics, and keeps account."""
 
-    def __init__(self, session: Session, bundle: Bundle, limits: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(self, client: SimulationClient, bundle: Bundle, limits: Mapping[str, Mapping[str, float]]) -> None:
         action = bundle.task.action
         self._joints = action.joints
         columns = {q: np.array([limits[j].get(q, np.inf) for j in self._joints]) for q in ('velocity', 'acceleration')}
@@ -70,13 +71,16 @@ class Witness:
         self.worst = {'velocity': 0.0, 'acceleration': 0.0}
         self.late: list[dict[str, str]] = []
         self.costs: list[float] = []
-        self.rungs: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
+        self._state = ('', '')
         self.stops: list[str] = []
         self.rejected = 0
-        node = session.node
+        node = client.node
         node.create_subscription(JointTrajectory, below_namespace(action.topic), self._on_command, 10)
         node.create_subscription(JointState, 'joint_states', self._on_joints, qos_profile_sensor_data)
-        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 50)
+        client.subscribe(Status, f'{PUBLISHER}/status', self._on_status)
+        client.subscribe(ChunkReport, f'{PUBLISHER}/ledger', self._on_chunk)
+        client.subscribe(Episode, f'{ROBOT}/episode', self._on_episode)
 
     def _on_command(self, message: JointTrajectory) -> None:
         self.trajectories += 1
@@ -123,28 +127,25 @@ class Witness:
             if not lower - MEASURED_SLACK <= value <= upper + MEASURED_SLACK:
                 self._excess(f'measured {joint}: position {value:.6g}')
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            node, _, name = status.name.partition(': ')
-            values = {v.key: v.value for v in status.values}
-            if node.endswith('trajectory_publisher') and name == 'chunk' and len(message.status) == 1:
-                self._chunk(status, values)
-            elif node.endswith('trajectory_publisher') and name == 'ladder' and len(message.status) == 1:
-                self.rungs[values.get('rung', '') + (f' ({values["cause"]})' if values.get('cause') else '')] += 1
-                if values.get('rung') in STOPPED and len(self.stops) < KEPT:
-                    self.stops.append(status.message)
-            elif node.endswith('simulated_robot') and 'rejected' in values:
-                self.rejected = max(self.rejected, int(values['rejected']))
+    def _on_status(self, status: Status) -> None:
+        before, self._state = self._state, (status.state, status.cause)
+        if self._state == before or status.state == 'inactive':
+            return
+        self.states[status.state + (f' ({status.cause})' if status.cause else '')] += 1
+        if status.state in STOPPED and len(self.stops) < KEPT:
+            self.stops.append(status.reason)
 
-    def _chunk(self, status: DiagnosticStatus, values: dict[str, str]) -> None:
-        if 'latency_ms' not in values:
+    def _on_episode(self, episode: Episode) -> None:
+        self.rejected = max(self.rejected, episode.rejected)
+
+    def _on_chunk(self, report: ChunkReport) -> None:
+        if report.latency is None or report.cost is None:
             self.minute.refused += 1
             return
-        self.minute.latency.append(float(values['latency_ms']) / 1e3)
-        self.costs.append(float(values['cost_ms']) / 1e3)
-        self.minute.cost.append(self.costs[-1])
-        if status.message == 'late':
+        self.minute.latency.append(report.latency)
+        self.costs.append(report.cost)
+        self.minute.cost.append(report.cost)
+        if report.late:
             self.minute.late += 1
-            keys = ('observation', 'inference_start', 'inference_end', 'received', 'published', 'latency_ms')
             if len(self.late) < KEPT:
-                self.late.append({key: values[key] for key in keys if key in values})
+                self.late.append(encode(report))

@@ -20,15 +20,15 @@ from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
 from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.world import Pose, Scene, WorldSpec
-from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import RosRunner, running
+from dp_ros.tools.simulation_client import SimulationClient
 
 
 class Film:
     """What an observer of the topics saw, ten times a second."""
 
-    def __init__(self, session: Session, spec: WorldSpec, command: str) -> None:
-        self._session = session
+    def __init__(self, client: SimulationClient, spec: WorldSpec, command: str) -> None:
+        self._client = client
         self._names = spec.joints
         self._joints: tuple[float, ...] | None = None
         self._poses: dict[str, Pose] = {}
@@ -36,7 +36,7 @@ class Film:
         self._now = 0
         self.frames: list[Frame] = []
         self.seed = 0
-        node, sensor = session.node, qos_profile_sensor_data
+        node, sensor = client.node, qos_profile_sensor_data
         node.create_subscription(JointState, 'joint_states', self._on_joints, sensor)
         for name, topic in spec.pose_topics.items():
             node.create_subscription(PoseStamped, topic, partial(self._on_pose, name), sensor)
@@ -56,7 +56,7 @@ class Film:
 
     def take(self) -> None:
         """Take a picture if the last one is a tenth of a second old."""
-        elapsed = float(self._session.episode.get('elapsed', 0.0))
+        elapsed = self._client.elapsed
         new = not self.frames or self.frames[-1].seed != self.seed or elapsed - self.frames[-1].elapsed >= 0.1
         if not new or self._joints is None or not self._poses:
             return
@@ -64,7 +64,7 @@ class Film:
             Frame(
                 seed=self.seed,
                 elapsed=elapsed,
-                score=float(self._session.episode.get('score', 0.0)),
+                score=self._client.score,
                 scene=Scene(joints=self._joints, poses=dict(self._poses)),
                 ahead=self._ahead(),
             )
@@ -86,14 +86,14 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
     out.mkdir(parents=True, exist_ok=True)
     say(f'{bundle.name} on {settings.world}: starting four nodes, logs in {out / "logs"}')
     results = []
-    with running(settings, bundle, out / 'logs') as session:
-        runner = RosRunner(session, bundle, settings)
-        film = Film(session, world_spec(settings.world), bundle.task.action.topic)
+    with running(settings, bundle, out / 'logs') as client:
+        runner = RosRunner(client, bundle, settings)
+        film = Film(client, world_spec(settings.world), bundle.task.action.topic)
         for number in range(settings.episodes):
             film.seed = settings.seed + number
             title = f'episode {number + 1}/{settings.episodes}'
             bar = tqdm(total=settings.seconds, desc=title, bar_format=BAR)
-            results.append(runner.run(settings.seed + number, partial(_watch, session, film, bar)))
+            results.append(runner.run(settings.seed + number, partial(_watch, client, film, bar)))
             bar.set_postfix(score=f'{results[-1].score:.3f}')
             bar.close()
         findings = runner.findings()
@@ -112,9 +112,8 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
 BAR = '{desc} |{bar}| {n:.1f}/{total:.0f} s robot time {postfix}'
 
 
-def _watch(session: Session, film: Film, bar: Any) -> None:
+def _watch(client: SimulationClient, film: Film, bar: Any) -> None:
     film.take()
-    elapsed = float(session.episode.get('elapsed', 0.0))
+    elapsed = client.elapsed
     bar.update(max(0.0, min(elapsed, bar.total) - bar.n))
-    if np.isfinite(elapsed):
-        bar.set_postfix(score=f'{float(session.episode.get("score", 0.0)):.3f}', refresh=False)
+    bar.set_postfix(score=f'{client.score:.3f}', refresh=False)

@@ -20,8 +20,8 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
 from dp_ros.simulation.registry import check_world, world_spec
 from dp_ros.task.spec import ImageStream
-from dp_ros.tools.client import Session
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
+from dp_ros.tools.simulation_client import SimulationClient
 
 SILENCE_SECONDS = 20.0  # without a word from the robot
 LOOK_SECONDS = 1.0  # for others on the command topic
@@ -31,8 +31,8 @@ UNKNOWN = '_NODE_NAME_UNKNOWN_'  # what the graph says before a name has come th
 def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds through the node processes and return their summary."""
     bundle = settings.load()
-    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
-        runner = RosRunner(session, bundle, settings)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
+        runner = RosRunner(client, bundle, settings)
         bar = tqdm(range(settings.seed, settings.seed + settings.episodes), unit='episode', desc=bundle.name)
         results = []
         for seed in bar:
@@ -42,8 +42,10 @@ def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False) -> Iterator[Session]:
-    """Start the nodes for a bundle, and a session with the policy configured but not yet active."""
+def running(
+    settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False
+) -> Iterator[SimulationClient]:
+    """Start the nodes for a bundle, and a client with the policy configured but not yet active."""
     check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
     if bundle.task.goals:
         raise ConfigError(
@@ -75,12 +77,12 @@ def running(settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera:
     policy = [contained(specs)] if settings.composed else specs
     first = NodeSpec(name=ROBOT, parameters=robot)
     with NodeProcesses([first, *policy], world_spec(settings.world).parameters, logs) as processes:
-        session = Session(processes)
+        client = SimulationClient(processes)
         try:
-            session.configure_policy()
-            yield session
+            client.configure()
+            yield client
         finally:
-            session.close()
+            client.close()
 
 
 def isolate() -> None:
@@ -112,50 +114,51 @@ def refuse_company(topic: str, seconds: float = LOOK_SECONDS) -> None:
 
 
 class RosRunner:
-    """Runs episodes through a session."""
+    """Runs episodes through a client."""
 
-    def __init__(self, session: Session, bundle: Bundle, settings: EvaluationSettings) -> None:
-        self.session = session
+    def __init__(self, client: SimulationClient, bundle: Bundle, settings: EvaluationSettings) -> None:
+        self.client = client
         self.settings = settings
         self._arrivals: list[float] = []
         self._rates: list[float] = []
         self._refused = 0
         self._memory: list[dict[str, float]] = []
         first = bundle.task.streams[0]
-        session.node.create_subscription(
+        client.node.create_subscription(
             aligned_type(first), f'observation_buffer/{first.name}', self._on_observation, 10
         )
 
     def run(self, seed: int, watch: Callable[[], None] | None = None, seconds: float = float('inf')) -> EpisodeResult:
         """Run one episode until success or time is up, at most ``seconds``; ``watch`` is called about every 20 ms."""
-        session, longest = self.session, min(seconds, self.settings.seconds)
+        client, longest = self.client, min(seconds, self.settings.seconds)
         self._arrivals = []
-        session.begin(seed)
-        spoken, elapsed = time.monotonic(), ''
-        while session.episode.get('success') != 'True' and self._elapsed() < longest:
-            session.spin()
+        client.begin(seed)
+        spoken, elapsed = time.monotonic(), 0.0
+        while not client.succeeded and client.elapsed < longest:
+            client.spin()
             if watch is not None:
                 watch()
-            if session.episode.get('elapsed') != elapsed:
-                spoken, elapsed = time.monotonic(), session.episode.get('elapsed', '')
+            if client.elapsed != elapsed:
+                spoken, elapsed = time.monotonic(), client.elapsed
             elif time.monotonic() - spoken > SILENCE_SECONDS:
-                raise DpRosError(f'{ROBOT}: said nothing for {SILENCE_SECONDS} s')
-        episode, ledger = dict(session.episode), session.ledger
-        session.end()
+                raise DpRosError(f'{ROBOT}: no episode advanced for {SILENCE_SECONDS} s')
+        episode, ledger = client.episode, client.ledger
+        assert episode is not None, 'begin waits for it'
+        client.stop()
         if len(self._arrivals) > 2:
             self._rates.append((len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0]))
         self._refused += ledger.refused
-        self._memory.append(session.processes.memory())
+        self._memory.append(client.processes.memory())
         return EpisodeResult(
             seed=seed,
-            score=float(episode['score']),
-            success=episode['success'] == 'True',
-            seconds=float(episode['elapsed']),
+            score=episode.score,
+            success=episode.success,
+            seconds=episode.elapsed,
             chunks=len(ledger.latency),
             latency=tuple(ledger.latency),
             deadline_misses=ledger.late,
             stop=ledger.stop,
-            side=episode.get('side', ''),
+            side=episode.details.get('side', ''),
         )
 
     def findings(self) -> dict[str, Any]:
@@ -166,9 +169,6 @@ class RosRunner:
             'memory_mb_first': self._memory[0] if self._memory else {},
             'memory_mb_last': self._memory[-1] if self._memory else {},
         }
-
-    def _elapsed(self) -> float:
-        return float(self.session.episode.get('elapsed', 0.0))
 
     def _on_observation(self, _: Any) -> None:
         self._arrivals.append(time.monotonic())

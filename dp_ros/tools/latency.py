@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import qos_profile_sensor_data
 from tqdm import tqdm
 
@@ -30,25 +29,25 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EvaluationSettings, percentiles
 from dp_ros.messages.decoding import header_stamp
+from dp_ros.messages.status import ChunkReport, InferenceReport
 from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.task.spec import Stream, TaskSpec
-from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import RosRunner, running
+from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER
+from dp_ros.tools.simulation_client import SimulationClient
 
 PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
-STAMPS = ('observation', 'inference_start', 'inference_end', 'received', 'published')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
-KEPT = 64  # newest chunks of which anything is kept but their times
+KEPT = 64  # chunks that one of the two has reported, and the other not yet
 
 
 class Stopwatch:
-    """Puts together what executor and publisher say of each chunk on /diagnostics."""
+    """Joins what executor and publisher report of each chunk."""
 
     def __init__(self, task: TaskSpec) -> None:
         self._deadline = to_nanoseconds(task.control_dt)
-        self._inferred: dict[str, float] = {}
-        self._published: dict[str, None] = {}
-        self._waiting: dict[str, Mapping[str, str]] = {}
+        self._inferred: dict[int, float] = {}
+        self._waiting: dict[int, ChunkReport] = {}
         self._sent: dict[int, int] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
         self.late = self.unreported = self.refused = self.untold = 0
@@ -59,42 +58,33 @@ class Stopwatch:
             self._sent[stamp] = max(sent, self._sent.get(stamp, 0))
             _keep(self._sent)
 
-    def hear(self, message: DiagnosticArray) -> None:
-        """Take what a node says; what it repeats of earlier chunks counts once."""
-        for status in message.status:
-            node, _, what = status.name.partition(': ')
-            values = {v.key: v.value for v in status.values}
-            observation = values.get('observation', '')
-            if what != 'chunk' or not observation:
-                continue
-            if node.endswith('policy_executor'):
-                self._inferred[observation] = float(values['inference_ms']) / 1e3
-                if observation in self._waiting:
-                    self._divide(self._waiting.pop(observation))
-            elif observation not in self._published:
-                self._published[observation] = None
-                self._enter(values, late=status.message == 'late')
-            for kept in (self._inferred, self._waiting, self._published):
-                _keep(kept)
+    def inferred(self, report: InferenceReport) -> None:
+        """Enter how a chunk was made; the publisher's report may come before or after."""
+        self._inferred[report.observation] = report.inference_ms / 1e3
+        if report.observation in self._waiting:
+            self._divide(self._waiting.pop(report.observation))
+        _keep(self._inferred)
 
-    def _enter(self, values: Mapping[str, str], *, late: bool) -> None:
-        if 'refused' in values:
+    def published(self, report: ChunkReport) -> None:
+        """Enter what became of a chunk."""
+        if report.published is None:
             self.refused += 1
             return
-        whole = int(values['published']) - int(values['observation'])
-        self.late += late
-        self.unreported += whole > self._deadline and not late
-        if any(name not in values for name in STAMPS):
-            self.untold += 1  # the publisher has not heard of its inference
-            return
-        if values['observation'] in self._inferred:
-            self._divide(values)
+        self.late += report.late
+        self.unreported += report.published - report.observation > self._deadline and not report.late
+        if report.inference_start is None or report.inference_end is None:
+            self.untold += 1  # the publisher did not have its inference yet
+        elif report.observation in self._inferred:
+            self._divide(report)
         else:
-            self._waiting[values['observation']] = values
+            self._waiting[report.observation] = report
+            _keep(self._waiting)
 
-    def _divide(self, values: Mapping[str, str]) -> None:
-        network = self._inferred.pop(values['observation'])
-        observation, start, end, received, published = (int(values[name]) for name in STAMPS)
+    def _divide(self, report: ChunkReport) -> None:
+        observation, start, end = report.observation, report.inference_start, report.inference_end
+        received, published = report.received, report.published
+        assert start is not None and end is not None and published is not None
+        network = self._inferred.pop(observation)
         # Messages of other stamps than the tick's were sent before it.
         robot = min(max(self._sent.get(observation, 0) - observation, 0), start - observation)
         whole, inferring = published - observation, round(network * 1e9)
@@ -109,13 +99,13 @@ def _keep(kept: dict[Any, Any]) -> None:
         kept.pop(next(iter(kept)))
 
 
-def _listen(session: Session, watch: Stopwatch, stream: Stream) -> None:
+def _listen(client: SimulationClient, watch: Stopwatch, stream: Stream) -> None:
     def hear(message: bytes, info: Mapping[str, int]) -> None:
         watch.robot_sent(header_stamp(message), info['source_timestamp'])
 
     heard: Callable[..., None] = hear
     topic = below_namespace(stream.topic)
-    session.node.create_subscription(message_type(stream), topic, heard, qos_profile_sensor_data, raw=True)
+    client.node.create_subscription(message_type(stream), topic, heard, qos_profile_sensor_data, raw=True)
 
 
 def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -124,12 +114,13 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
         raise ConfigError(f'seconds: got {seconds:g}, allowed {SHORTEST:g} to {LONGEST:g}')
     bundle = settings.load()
     watch = Stopwatch(bundle.task)
-    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
-        session.node.create_subscription(DiagnosticArray, '/diagnostics', watch.hear, 100)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
+        client.subscribe(InferenceReport, f'{EXECUTOR}/ledger', watch.inferred)
+        client.subscribe(ChunkReport, f'{PUBLISHER}/ledger', watch.published)
         for stream in bundle.task.streams:
-            _listen(session, watch, stream)
-        runner, seed, began = RosRunner(session, bundle, settings), settings.seed, time.monotonic()
-        before = session.processes.processor()
+            _listen(client, watch, stream)
+        runner, seed, began = RosRunner(client, bundle, settings), settings.seed, time.monotonic()
+        before = client.processes.processor()
         with tqdm(total=seconds, unit='s', desc=bundle.name, bar_format='{desc} |{bar}| {n:.0f}/{total:.0f} s') as bar:
             while (gone := time.monotonic() - began) < seconds:
                 stop = runner.run(
@@ -147,10 +138,10 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
             'late_unreported': watch.unreported,
             'refused': watch.refused,
             'untold': watch.untold,
-            'memory_mb': session.processes.memory(),
+            'memory_mb': client.processes.memory(),
             'processor_percent': {
                 name: round(100 * (seconds - before[name]) / gone, 1)
-                for name, seconds in session.processes.processor().items()
+                for name, seconds in client.processes.processor().items()
             },
         }
     say(table(summary))

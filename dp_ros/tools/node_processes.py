@@ -21,6 +21,7 @@ PUBLISHER = 'trajectory_publisher'
 POLICY_NODES = ('observation_buffer', EXECUTOR, PUBLISHER)
 ROBOT = 'simulated_robot'
 CONTAINER = 'policy_container'
+MODULES = {'demonstrator': f'{ROBOT}.demonstrator'}  # where the name of the module is not the node's
 STOP_SECONDS = 10.0
 
 
@@ -62,8 +63,9 @@ class NodeProcesses:
     A latch outlives the trajectory_publisher's process, and not the run: its robot is a simulated one.
     """
 
-    def __init__(self, specs: Sequence[NodeSpec], params_file: Path, logs: Path) -> None:
+    def __init__(self, specs: Sequence[NodeSpec], params_file: Path, logs: Path, *, namespace: str = '') -> None:
         self._specs = specs
+        self._namespace = namespace
         self._params_file = params_file
         self._logs = logs
         self._state = logs / 'state'
@@ -87,9 +89,10 @@ class NodeProcesses:
         self.stop()
 
     def _start(self, spec: NodeSpec, *, again: bool = False) -> None:
-        command = [sys.executable, '-m', f'dp_ros.nodes.{spec.name}', '--ros-args']
+        command = [sys.executable, '-m', f'dp_ros.nodes.{MODULES.get(spec.name, spec.name)}', '--ros-args']
         command += ['--params-file', str(self._params_file)]
         command += [] if spec.nodes else ['-r', f'__node:={spec.name}']
+        command += ['-r', f'__ns:={self._namespace}'] if self._namespace else []
         for name, value in {**self._stateful(spec), **spec.parameters}.items():
             command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
         file = self.log(spec.name).open('ab' if again else 'wb')

@@ -14,10 +14,10 @@ from dp_ros.errors import ConfigError
 from dp_ros.simulation.registry import check_world, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
-from dp_ros.tools.client import Session
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
 from dp_ros.tools.node_processes import ROBOT, NodeProcesses, NodeSpec
 from dp_ros.tools.recorder import NewBag, Recorder
+from dp_ros.tools.simulation_client import SimulationClient
 
 DEMONSTRATOR = 'demonstrator'
 
@@ -91,36 +91,36 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     settings.out.mkdir(parents=True)
     params = world_spec(settings.world).parameters
     with NodeProcesses(specs, params, settings.out / 'logs') as processes:
-        session = Session(processes)
+        client = SimulationClient(processes)
         try:
-            recorder = Recorder(session.node, settings.topics, new_bag, goals=settings.goals)
-            session.wait(lambda: not recorder.missing(), f'publishers of {", ".join(settings.topics)}')
+            recorder = Recorder(client.node, settings.topics, new_bag, goals=settings.goals)
+            client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(settings.topics)}')
             recorder.connect()
             failed = 0
             for number in tqdm(range(settings.episodes), unit='episode', desc='record'):
-                failed += not _episode(session, recorder, settings, number)
+                failed += not _episode(client, recorder, settings, number)
         finally:
-            session.close()
+            client.close()
     say(f'{settings.episodes} episodes in {settings.out}')
     if failed and settings.source == 'scripted':
         say(f'{failed} of them ended after {settings.seconds:g} s without success: longer --seconds may help')
     return 0
 
 
-def _episode(session: Session, recorder: Recorder, settings: RecordSettings, number: int) -> bool:
+def _episode(client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int) -> bool:
     """Record one episode; return whether it succeeded."""
     seed = settings.seed + number
     if settings.source == 'scripted':
-        session.reset(seed)
+        client.reset_robot(seed)
     with recorder.episode(settings.out / f'episode_{number:04d}'):
         until = time.monotonic() + settings.seconds
-        while time.monotonic() < until and session.episode.get('success') != 'True':
-            session.spin()
+        while time.monotonic() < until and not client.succeeded:
+            client.spin()
         if settings.source == 'scripted':
             until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
             while time.monotonic() < until:
-                session.spin()
-    return session.episode.get('success') == 'True'
+                client.spin()
+    return client.succeeded
 
 
 def _has_camera(task: TaskSpec) -> bool:

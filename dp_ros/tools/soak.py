@@ -30,8 +30,8 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
     limits = _limits(settings.world)
     rows: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []
-    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as session:
-        runner, witness = RosRunner(session, bundle, settings), Witness(session, bundle, limits)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
+        runner, witness = RosRunner(client, bundle, settings), Witness(client, bundle, limits)
         began = until = time.monotonic()
         ended = ''
         bar = tqdm(total=minutes, unit='min', desc=f'soak {bundle.name}', bar_format=BAR, dynamic_ncols=True)
@@ -41,7 +41,7 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
             bar.update(min(minutes, (time.monotonic() - began) / MINUTE) - bar.n)
             if time.monotonic() >= until + MINUTE:
                 until += MINUTE
-                witness.minute.memory_mb = session.processes.memory()
+                witness.minute.memory_mb = client.processes.memory()
                 rows.append(witness.minute.plain())
                 witness.minute = Minute()
 
@@ -80,7 +80,7 @@ def _account(witness: Witness, rows: list[dict[str, Any]]) -> dict[str, Any]:
         'limit_violations': witness.excess_count,
         'violations': witness.excesses,
         'worst_share_of_limit': {name: round(value, 4) for name, value in witness.worst.items()},
-        'ladder': dict(witness.rungs),
+        'safety_states': dict(witness.states),
         'stop_reasons': witness.stops,
         'late_chunks': witness.late,
         'by_minute': rows,

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import JointState
 
 from dp_ros.evaluation.scores import EpisodeResult, summarize
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport, Episode, Status
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.tools import soak
 from dp_ros.tools.command_monitor import Witness
@@ -26,7 +26,8 @@ LIMITS = {joint: {'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 
 def witness():
     node = SimpleNamespace(create_subscription=lambda *_: None)
     action = SimpleNamespace(joints=('a', 'b'), topic='/arm_controller/joint_trajectory')
-    return Witness(SimpleNamespace(node=node), SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
+    client = SimpleNamespace(node=node, subscribe=lambda *_: None)
+    return Witness(client, SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
 
 
 def command(end=0.5, seconds=2.0, joints=('b', 'a')):
@@ -42,13 +43,8 @@ def command(end=0.5, seconds=2.0, joints=('b', 'a')):
     )
 
 
-def status(name, text='published', **values):
-    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticArray(status=[DiagnosticStatus(level=b'\0', name=name, message=text, values=pairs)])
-
-
-def chunk(latency, cost, text='published'):
-    return status('trajectory_publisher: chunk', text, latency_ms=latency, cost_ms=cost, published=7)
+def chunk(latency, cost, late=False):
+    return ChunkReport(observation=1, received=2, published=7, latency=latency / 1e3, cost=cost / 1e3, late=late)
 
 
 def test_what_is_within_the_limits_is_no_excess(witness):
@@ -82,11 +78,12 @@ def test_joints_that_are_measured_outside_are_named(witness):
 
 
 def test_the_summary_tells_all_of_it(witness, tmp_path):
-    for message in (chunk(20, 1.5), chunk(40, 2.5), chunk(130, 1.5, 'late')):
-        witness._on_diagnostics(message)
-    witness._on_diagnostics(status('trajectory_publisher: chunk', 'refused: too old', refused='too old'))
-    witness._on_diagnostics(status('trajectory_publisher: ladder', 'no chunk', rung='hold', cause='observation'))
-    witness._on_diagnostics(status('simulated_robot: simulation', rejected=2))
+    for report in (chunk(20, 1.5), chunk(40, 2.5), chunk(130, 1.5, late=True)):
+        witness._on_chunk(report)
+    witness._on_chunk(ChunkReport(observation=1, received=2, refused='too old'))
+    for stamp in (1, 2):  # repeated once a second
+        witness._on_status(Status(state='holding', reason='no chunk', cause='observation', stamp=stamp))
+    witness._on_episode(Episode(seed=1, elapsed=1.0, score=0.0, success=False, rejected=2))
     witness._on_command(command(end=1.2, seconds=3.0))
     witness.minute.memory_mb = {'policy_executor': 130.0}
     result = EpisodeResult(
@@ -97,8 +94,8 @@ def test_the_summary_tells_all_of_it(witness, tmp_path):
     text = soak.table(summary)
     for part in ('refused 1 chunks', 'limit violations  1 in 1', 'rejected 2', 'publisher         p50 1.5', 'died'):
         assert part in text, text
-    assert summary['stop_reasons'] == ['no chunk'] and summary['ladder'] == {'hold (observation)': 1}
-    assert [late['latency_ms'] for late in summary['late_chunks']] == ['130']
+    assert summary['stop_reasons'] == ['no chunk'] and summary['safety_states'] == {'holding (observation)': 1}
+    assert [late['latency'] for late in summary['late_chunks']] == ['0.13']
     soak.plot_soak(summary, tmp_path / 'soak.png')
     assert (tmp_path / 'soak.png').stat().st_size > 10_000
 

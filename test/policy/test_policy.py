@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import threading
 
 import numpy as np
 import pytest
 
+from dp_ros import Policy
 from dp_ros.data import Window
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError
@@ -236,3 +238,71 @@ def test_images_go_in_channels_first_from_minus_one_to_one(seeing):
 def test_images_of_another_kind_are_refused(seeing, pixels, message):
     with pytest.raises(DataError, match=message):
         seeing[0].chunk(window(camera=pixels), rng())
+
+
+# Python, not only commands.
+
+
+def test_a_policy_is_loaded_in_one_line_and_is_a_function_of_window_and_seed(original):
+    loaded = Policy.load(original, sampling_steps=3, seed=5)
+    streams = {name: values.tolist() for name, values in window().streams.items()}
+    chunk = loaded.chunk(loaded.window(**streams))
+    assert chunk.joints == loaded.task.action.joints and chunk.actions.shape == (loaded.task.pred_horizon, 2)
+    again = DiffusionPolicy.load(original).with_settings(sampling_steps=3).chunk(window(), rng(5))
+    assert np.array_equal(chunk.actions, again.actions)
+    assert np.array_equal(chunk.actions, loaded.chunk(window()).actions)
+    assert not np.array_equal(chunk.actions, loaded.with_settings(seed=6).chunk(window()).actions)
+
+
+@pytest.mark.parametrize(
+    ('streams', 'message'),
+    [
+        ({'joint_states': np.zeros((3, 2))}, r"'joint_states': got shape \(3, 2\), allowed \(2, 2\)"),
+        ({'joint_states': [['a', 'b']] * 2}, r"'joint_states': got could not convert string"),
+        ({'joint_states': [[1.0, 2.0], [1.0]]}, r"'joint_states': got .* allowed numbers"),
+        ({'joint_states': np.full((2, 2), np.nan)}, r"'joint_states': got nan at index \(0, 0\)"),
+        ({'joints': np.zeros((2, 2))}, 'got block_pose, joint_states, joints, allowed block_pose, joint_states'),
+    ],
+)
+def test_a_window_of_wrong_arrays_is_refused_by_name_and_shape(original, streams, message):
+    with pytest.raises(DataError, match=message):
+        Policy.load(original).window(**{**window().streams, **streams})
+
+
+def test_pictures_are_eight_bit():
+    policy = Policy.load('models/pusht_image', sampling_steps=2)
+    blank = policy.blank_window().streams
+    assert policy.window(**blank).streams['camera'].dtype == np.uint8
+    with pytest.raises(DataError, match="'camera': got float64, allowed uint8"):
+        policy.window(joint_states=blank['joint_states'], camera=blank['camera'] / 255.0)
+
+
+def test_a_policy_played_faster_has_less_time_between_actions(original):
+    assert Policy.load(original, policy_speed=2.0).chunk(window()).control_dt == DT // 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'sampler': 'magic'}, "sampler: got 'magic', allowed ddim"),
+        ({'sampling_steps': 0}, 'sampling_steps: got 0'),
+        ({'threads': 0}, 'threads: got 0, allowed 1 to 64'),
+        ({'backend': 'tensorflow'}, "backend: got 'tensorflow'"),
+    ],
+)
+def test_options_that_no_policy_has_are_refused_at_load(original, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Policy.load(original, **options)
+
+
+def test_a_bundle_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r"path: got 'models/nothing', which does not exist"):
+        Policy.load('models/nothing')
+
+
+def test_the_example_of_the_docstring_runs():
+    found = doctest.DocTestFinder(recurse=False).find(DiffusionPolicy, globs={})
+    runner = doctest.DocTestRunner()
+    for example in found:
+        runner.run(example)
+    assert runner.summarize() == (0, 5)

@@ -245,7 +245,7 @@ class SimulatedRobotNode(ManagedNode):
                     self._outputs.tell_reading(reading)  # joint states are out before pictures are drawn
             self.counts['steps'] += 1
             if self.counts['steps'] % EPISODE_STEPS == 0:
-                self._outputs.tell_episode(episode)
+                self._outputs.tell_episode(episode, self.counts['rejected'])
 
     def _draws(self, camera: str) -> bool:
         """Whether to draw a picture that is due. Where the robot makes the time, there is always enough of it."""

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 from dp_ros.messages import encoding
+from dp_ros.messages.status import Episode, encode
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
 from dp_ros.ros.parameters import Param
@@ -106,22 +107,23 @@ class RobotOutputs:
         message = encoding.reading_to_message(reading, frame_id=self._frame_id)
         self._publishers[kind].publish(message)
 
-    def tell_episode(self, episode: EpisodeStatus) -> None:
-        """Say how the episode goes."""
-        self._publishers[EPISODE].publish(_episode_message(episode))
+    def tell_episode(self, episode: EpisodeStatus, rejected: int) -> None:
+        """Report how the episode goes, and how many trajectories the controller has rejected since activation."""
+        self._publishers[EPISODE].publish(_episode_message(episode, rejected))
 
 
-def _episode_message(episode: EpisodeStatus) -> DiagnosticStatus:
-    values = {
-        'seed': episode.seed,
-        'elapsed': episode.elapsed,
-        'score': episode.score,
-        'success': episode.success,
-        **episode.details,
-    }
+def _episode_message(episode: EpisodeStatus, rejected: int) -> DiagnosticStatus:
+    typed = Episode(
+        seed=episode.seed,
+        elapsed=episode.elapsed,
+        score=episode.score,
+        success=episode.success,
+        rejected=rejected,
+        details={key: str(value) for key, value in episode.details.items()},
+    )
     return DiagnosticStatus(
         level=OK,
         name='episode',
         message='success' if episode.success else 'running',
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        values=[KeyValue(key=key, value=value) for key, value in encode(typed).items()],
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.serialization import deserialize_message
 
+from dp_ros.messages.status import ChunkReport
 from dp_ros.motion.outcome import Planned
 from dp_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
 
 CHUNK, LIMITS, ENTRIES = 'chunk', 'limits', 'ledger'
 KEPT = 8  # inferences whose chunk may still come
 COSTS = 512  # chunks over which percentiles of the node's own cost are taken
+KNOWN: Mapping[str, type] = {'inference_start': int, 'inference_end': int, 'policy': str}  # of an inference
 SLOWED = 1.0 + 1e-6
 
 
@@ -23,20 +26,20 @@ SLOWED = 1.0 + 1e-6
 class _Entry:
     """A chunk to be reported."""
 
-    observation: int
+    report: ChunkReport
     level: bytes
     text: str
     values: Mapping[str, object]
 
 
 class ChunkLedger:
-    """Counts chunks and reports each on `/diagnostics`.
+    """Counts chunks and reports each, typed to ``publish`` and for people on `/diagnostics`.
 
     Times are robot time [ns]; costs are processor time of this node [s], the wait for a processor not among them.
     """
 
-    def __init__(self, diagnostics: Diagnostics) -> None:
-        self._diagnostics = diagnostics
+    def __init__(self, diagnostics: Diagnostics, publish: Callable[[bytes, str, ChunkReport], None]) -> None:
+        self._diagnostics, self._publish = diagnostics, publish
         self.clear()
 
     def clear(self) -> None:
@@ -52,6 +55,7 @@ class ChunkLedger:
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._excess = ''
         self.refusal = ''  # why the last chunk was refused
+        self.latency: float | None = None  # of the last chunk that was sent [s]
 
     def inferred(self, message: bytes) -> None:
         """Keep what the policy_executor says of a chunk, serialized; it comes after the chunk."""
@@ -91,7 +95,11 @@ class ChunkLedger:
             'cost_ms': f'{cost * 1e3:.3f}',
         }
         level, text = (WARN, 'late') if late else (OK, 'published')
-        self._enter(_Entry(observation, level, text, {**entry, **self.totals()}))
+        self.latency = (now - observation) / 1e9
+        report = ChunkReport(
+            observation=observation, received=received, published=now, late=late, latency=self.latency, cost=cost
+        )
+        self._enter(_Entry(report, level, text, {**entry, **self.totals()}))
 
     def refused(self, reason: str, *, observation: int, received: int, stop: bool) -> None:
         """Enter a chunk that was refused; ``stop`` if it was dangerous."""
@@ -101,7 +109,8 @@ class ChunkLedger:
             self.limits['stops'] += 1
             self._excess = reason
         entry = {'received': received, 'refused': reason, **self.totals()}
-        self._enter(_Entry(observation, ERROR, f'refused: {reason}', entry))
+        report = ChunkReport(observation=observation, received=received, refused=reason)
+        self._enter(_Entry(report, ERROR, f'refused: {reason}', entry))
         self.settle()
 
     def totals(self) -> dict[str, int]:
@@ -132,10 +141,11 @@ class ChunkLedger:
         """Report what is due; if ``patient``, only once it is known when its inference was."""
         if self._due is None:
             return
-        due, inference = self._due, self._inference(self._due.observation)
+        due, inference = self._due, self._inference(self._due.report.observation)
         if inference or not patient:
             self._due = None
-            values = {'observation': due.observation, **inference, **due.values}
+            self._publish(due.level, due.text, replace(due.report, **inference))
+            values = {'observation': due.report.observation, **inference, **due.values}
             self._diagnostics.report(CHUNK, due.level, due.text, values, now=True)
 
     def _limited(self, planned: Planned) -> None:
@@ -147,7 +157,7 @@ class ChunkLedger:
         if not planned.reseeded:
             self._worst['delay_ms_max'] = max(self._worst['delay_ms_max'], planned.delay / 1e6)
 
-    def _inference(self, observation: int) -> dict[str, str]:
+    def _inference(self, observation: int) -> dict[str, Any]:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
         while self._unread:
             values = self._values(self._unread.popleft())
@@ -155,11 +165,14 @@ class ChunkLedger:
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)
         known = self._inferences.pop(str(observation), {})
-        return {key: known[key] for key in ('inference_start', 'inference_end', 'policy') if key in known}
+        return {key: kind(known[key]) for key, kind in KNOWN.items() if key in known}
 
     def _values(self, message: bytes) -> Mapping[str, str]:
         try:
-            return {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}
+            values = {v.key: v.value for v in deserialize_message(message, DiagnosticStatus).values}
+            for key, kind in KNOWN.items():
+                kind(values.get(key, 0))
+            return values
         except Exception as error:  # of a kind that differs from one middleware to the next
             self._undecodable += 1
             text = f'what the policy_executor says of chunks cannot be decoded, {self._undecodable} times: {error}'

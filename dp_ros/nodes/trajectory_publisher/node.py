@@ -87,7 +87,8 @@ class TrajectoryPublisher(ManagedNode):
         self._reset_socket: ResetSocket | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
-        self._ledger = ChunkLedger(self.diagnostics)
+        self._status = safety_report.StatusTopics(self)
+        self._ledger = ChunkLedger(self.diagnostics, self._status.chunk)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -166,7 +167,7 @@ class TrajectoryPublisher(ManagedNode):
         self._again.cancel()
         if kept:
             self._motion.ladder.latch(Reason(cause=Cause.PLAN, text=kept))
-        self._report = safety_report.LadderReport(self, self._motion, self._ledger, self._store)
+        self._report = safety_report.LadderReport(self, self._motion, self._ledger, self._store, self._status)
         self._report.say()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
@@ -191,6 +192,7 @@ class TrajectoryPublisher(ManagedNode):
         """Stop: the robot is brought to rest, if it was ever told to move."""
         if self._motion is not None:
             self._stop()
+            self._status.inactive()
         self._cpu_latency.deactivate()
 
     def _stop(self) -> None:
@@ -380,6 +382,7 @@ class TrajectoryPublisher(ManagedNode):
     def refresh(self) -> None:
         """Bring ladder, limits and joint states up to date."""
         if not self.active or self._motion is None:
+            self._status.inactive()
             return
         self._report.report()
         self._ledger.report_limits(stopped=self._motion.ladder.latched)

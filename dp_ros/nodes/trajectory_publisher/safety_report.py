@@ -1,13 +1,17 @@
-"""What is said about the ladder on `/diagnostics`, in the log and in the heartbeat."""
+"""Report the safety state: typed on `~/status`, for people on `/diagnostics`, in the log and in the heartbeat."""
 
 from __future__ import annotations
 
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+
+from dp_ros.messages.status import ChunkReport, State, Status, encode
 from dp_ros.motion.safety.safety_states import Cause, Rung
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.motion import Motion
-from dp_ros.ros.diagnostics import ERROR, OK, STALE, WARN
-from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.diagnostics import ERROR, OK, STALE, WARN, status_message
+from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 STATUS = 'ladder'
 LEVELS = {
@@ -19,6 +23,16 @@ LEVELS = {
     Rung.HOME: ERROR,
     Rung.LATCHED: ERROR,
 }
+STATES: dict[Rung, State] = {
+    Rung.WAIT: 'waiting',
+    Rung.RUN: 'running',
+    Rung.TAIL: 'finishing',
+    Rung.DECELERATE: 'slowing',
+    Rung.HOLD: 'holding',
+    Rung.HOME: 'homing',
+    Rung.LATCHED: 'latched',
+}
+LEDGER_DEPTH = 50
 MEANING = {
     Rung.TAIL: 'the plan is finished as it was sent',
     Rung.DECELERATE: 'the robot slows down along its path',
@@ -54,6 +68,35 @@ def values(motion: Motion, now: int) -> dict[str, object]:
     return found
 
 
+class StatusTopics:
+    """Publish `~/status`, kept for those who join later, and `~/ledger`; see `dp_ros.messages.status` for their keys.
+
+    They are there before `configure`, so that an inactive node can be told from one that is missing.
+    """
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._node = node
+        durability, reliability = QoSDurabilityPolicy.TRANSIENT_LOCAL, QoSReliabilityPolicy.RELIABLE
+        kept = QoSProfile(depth=1, durability=durability, reliability=reliability)
+        self._status = node.create_publisher(DiagnosticStatus, '~/status', kept)
+        self._chunks = node.create_publisher(DiagnosticStatus, '~/ledger', reliable(LEDGER_DEPTH))
+        self.inactive()
+
+    def inactive(self) -> None:
+        """Publish that the node is not active."""
+        self.status(OK, 'inactive', Status(state='inactive', stamp=self._node.now()))
+
+    def status(self, level: bytes, text: str, status: Status) -> None:
+        """Publish the safety state."""
+        if self._node.context.ok():
+            self._status.publish(status_message(self._node, 'status', level, text, encode(status)))
+
+    def chunk(self, level: bytes, text: str, report: ChunkReport) -> None:
+        """Publish what became of a chunk."""
+        if self._node.context.ok():
+            self._chunks.publish(status_message(self._node, 'ledger', level, text, encode(report)))
+
+
 class LadderReport:
     """Says where the ladder stands, at once when it has moved.
 
@@ -67,10 +110,15 @@ class LadderReport:
         Knows what became of the last chunk.
     store
         Keeps a latch for whoever comes after this process, or None.
+    topics
+        Where the typed status goes.
 
     """
 
-    def __init__(self, node: ManagedNode, motion: Motion, ledger: ChunkLedger, store: LatchStore | None) -> None:
+    def __init__(
+        self, node: ManagedNode, motion: Motion, ledger: ChunkLedger, store: LatchStore | None, topics: StatusTopics
+    ) -> None:
+        self._topics = topics
         self._node, self._motion, self._ledger, self._store = node, motion, ledger, store
         self._said: tuple[Rung, Cause | None] | None = None
 
@@ -100,3 +148,23 @@ class LadderReport:
         level, text = status(self._motion, self._ledger.refusal)
         entry = {**values(self._motion, self._node.now()), **self._ledger.totals()}
         self._node.diagnostics.report(STATUS, level, text, entry, now=now)
+        self._topics.status(level, text, self._typed(text))
+
+    def _typed(self, text: str) -> Status:
+        ladder, state, counts = self._motion.ladder, self._motion.joint_states.state, self._ledger.counts
+        reason = str(ladder.reason or ('' if ladder.rung is Rung.RUN else text))
+        return Status(
+            state=STATES[ladder.rung],
+            reason=reason,
+            cause=ladder.reason.cause.value if ladder.reason else '',
+            latched=ladder.rung in (Rung.HOME, Rung.LATCHED),
+            stamp=self._node.now(),
+            observation=ladder.executed,
+            joint_state=None if state is None else state.stamp,
+            rests_at=self._motion.rests_at,
+            chunks=counts['chunks'],
+            published=counts['published'],
+            refused=counts['refused'],
+            late=counts['deadline_misses'],
+            latency=self._ledger.latency,
+        )

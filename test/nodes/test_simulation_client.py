@@ -1,4 +1,4 @@
-"""Sessions: real node processes, driven as `dp_ros demo` and `dp_ros evaluate --through ros` do."""
+"""Evaluations through ROS: real node processes, driven as `dp_ros demo` and `dp_ros evaluate --through ros` do."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.tools.client import SessionError
+from dp_ros.tools.client import ClientError
 from dp_ros.tools.demo import run_demo
 from dp_ros.tools.graph_evaluation import evaluate_ros, running
 from dp_ros.tools.node_processes import NodeDiedError
@@ -48,16 +48,16 @@ def test_a_killed_node_ends_the_session_and_is_named(tiny: Path, tmp_path: Path)
     settings = EvaluationSettings(bundle=tiny, through='ros')
     with (
         pytest.raises(NodeDiedError, match=r'policy_executor: ended with exit code -9'),
-        running(settings, load_bundle(tiny), tmp_path) as session,
+        running(settings, load_bundle(tiny), tmp_path) as client,
     ):
-        session.begin(1)
-        os.kill(session.processes.pid('policy_executor'), signal.SIGKILL)
-        session.wait(lambda: False, 'the death')
+        client.begin(1)
+        os.kill(client.processes.pid('policy_executor'), signal.SIGKILL)
+        client.wait_until(lambda: False, 'the death')
 
 
 def test_processes_are_gone_after_the_session(tiny: Path, tmp_path: Path) -> None:
-    with running(EvaluationSettings(bundle=tiny, through='ros'), load_bundle(tiny), tmp_path) as session:
-        pids = [session.processes.pid(n) for n in ('simulated_robot', 'policy_executor')]
+    with running(EvaluationSettings(bundle=tiny, through='ros'), load_bundle(tiny), tmp_path) as client:
+        pids = [client.processes.pid(n) for n in ('simulated_robot', 'policy_executor')]
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -71,7 +71,7 @@ def test_a_bundle_altered_after_loading_is_refused_at_configure(tiny: Path, tmp_
     (folder / 'denoiser.onnx').write_bytes(bytes(data))
     settings = EvaluationSettings(bundle=folder, through='ros')
     with (
-        pytest.raises(SessionError, match='refused to configure'),
+        pytest.raises(ClientError, match='refused to configure'),
         running(settings, bundle, tmp_path / 'logs'),
     ):
         pass

@@ -1,0 +1,6 @@
+"""`python -m dp_ros.nodes.observation_buffer`."""
+
+from dp_ros.nodes.observation_buffer.node import main
+
+if __name__ == '__main__':
+    raise SystemExit(main())

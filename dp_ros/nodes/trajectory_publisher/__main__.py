@@ -1,0 +1,6 @@
+"""`python -m dp_ros.nodes.trajectory_publisher`."""
+
+from dp_ros.nodes.trajectory_publisher.node import main
+
+if __name__ == '__main__':
+    raise SystemExit(main())
