@@ -14,6 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORLD ?= push_block
+WORKERS ?= 2
 SEQUENCES ?= 10000
 SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 99999))')
 SEED := $(SEED)
@@ -42,7 +43,7 @@ types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 pytest: $(VENV)/.test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 fuzz-files: export FUZZ_FILES ?= 3000
 fuzz-files: export FUZZ_SEED ?= 100

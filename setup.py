@@ -72,6 +72,7 @@ EXTRAS = {
     # Working on dp_ros.
     'test': [
         'pytest==9.2.0',
+        'pytest-xdist==3.8.0',  # on two processors in half the time; each process has a ROS domain of its own
         'pytest-timeout==2.4.0',  # a test that waits for a message must not wait for ever
         'hypothesis==6.170.15',  # property tests
         'ruff==0.17.5',  # lint

@@ -31,6 +31,7 @@ POLICY_NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher')
 COMMANDS = 'arm_controller/joint_trajectory'
 ROOT = Path(__file__).parents[1]
 LIMIT = 30.0  # [s] of waiting; everything takes a small part of it
+LEAST = 10  # joint states, and different commands, of a robot that was run
 
 
 class Watch:
@@ -222,6 +223,15 @@ class Case:
 ARM = Case(
     world='push_block', bundle='models/push_block_state', seeds=tuple(range(300_000, 300_005)), wanted=3, seconds=15.0
 )
+
+
+def check_was_running(watch: Watch) -> None:
+    """Raise AssertionError unless the robot and all nodes of the policy were at work while ``watch`` was there."""
+    assert len(watch.joints) >= LEAST, f'got {len(watch.joints)} joint states, wanted {LEAST} or more'
+    assert watch.plans >= LEAST, f'got {watch.plans} different commands, wanted {LEAST} or more'
+    reported = {name.split(':')[0].split('/')[-1] for name, *_ in watch.said}
+    missing = sorted({*POLICY_NODES} - reported)
+    assert not missing, f'got diagnostics of {sorted(reported)}, wanted those of {missing} too'
 
 
 def begin(watch: Watch, seed: int) -> None:

@@ -24,6 +24,7 @@ from launch import LaunchDescription
 
 TEST = Path(__file__).parents[1]
 EXECUTOR = 'policy_executor'
+NODES = ('observation_buffer', EXECUTOR, 'trajectory_publisher', 'simulated_robot')
 
 
 def load(name: str) -> ModuleType:
@@ -73,12 +74,18 @@ class TestScenarios(unittest.TestCase):
 
         scenarios.node_is_killed_and_restarted(self.watch, CASE, kill, lambda: None)
 
+    def test_4_all_nodes_were_at_work(self) -> None:
+        scenarios.check_was_running(self.watch)
+
 
 @launch_testing.post_shutdown_test()
 class TestAfterShutdown(unittest.TestCase):
     """What is left behind."""
 
     def test_every_node_ended_cleanly_but_the_one_that_was_killed(self, proc_info: Any) -> None:
+        ended = sorted(info.process_name for info in proc_info)
+        missing = [name for name in NODES if not any(process.startswith(name) for process in ended)]
+        assert not missing, f'got the ends of {ended}, wanted those of {missing} too'
         for info in proc_info:
             killed = info.process_name.startswith(EXECUTOR) and info.returncode == -signal.SIGKILL
             assert killed or info.returncode == 0, f'{info.process_name}: exit code {info.returncode}'

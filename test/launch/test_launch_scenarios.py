@@ -28,4 +28,4 @@ def test_the_scenarios_hold_under_launch(tmp_path: Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
-    assert 'Ran 3 tests' in done.stderr + done.stdout
+    assert 'Ran 4 tests' in done.stderr + done.stdout

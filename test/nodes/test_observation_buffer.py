@@ -12,6 +12,8 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
+from rclpy.context import Context
+from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
@@ -329,6 +331,30 @@ def test_configure_is_refused(ros, described, parameters, reason):
     node = ros.create(ObservationBuffer, **bundle, **parameters)
     assert not node.start()
     ros.status('observation_buffer: lifecycle', ERROR, reason)
+
+
+def test_a_topic_of_another_type_is_refused_at_configure_by_the_stream_s_name(ros, described):
+    ros.tester.create_publisher(Image, '/joint_states', 1)
+    node = ros.create(ObservationBuffer, bundle=described(task(ARM)))
+    ros.wait(lambda: node.count_publishers('/joint_states'), 'the publisher to be known')
+    assert not node.start()
+    reason = "stream 'arm' topic type: got sensor_msgs/msg/JointState in the bundle, allowed sensor_msgs/msg/Image"
+    ros.status('observation_buffer: lifecycle', ERROR, reason)
+
+
+def test_a_topic_that_is_of_another_type_later_is_reported_by_the_stream_s_name(ros, described):
+    node = ros.create(ObservationBuffer, bundle=described(task(ARM)))
+    assert node.start()
+    other = Context()  # one process can't have a topic of two types
+    rclpy.init(context=other)
+    camera = Node('camera', context=other)
+    camera.create_publisher(Image, '/joint_states', 1)
+    reason = "stream 'arm' topic type: got sensor_msgs/msg/JointState in the bundle, allowed sensor_msgs/msg/Image"
+    ros.status('observation_buffer: stream arm', ERROR, reason)
+    camera.destroy_node()
+    other.try_shutdown()
+    ros.statuses.clear()
+    ros.status('observation_buffer: stream arm', WARN)
 
 
 def write_bag(path: Path) -> None:

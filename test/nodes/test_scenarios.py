@@ -65,6 +65,28 @@ def test_a_controller_gets_no_jerk_from_what_is_published(running):
             assert found.ratio < 1.1, (rate, from_desired, found)
 
 
+def test_all_nodes_are_found_at_work(running):
+    watch = running[0]
+    scenarios.begin(watch, CASE.seeds[0])
+    watch.wait(lambda: watch.plans >= scenarios.LEAST, 'commands')
+    scenarios.check_was_running(watch)
+
+
+def test_a_graph_in_which_nothing_was_started_does_not_pass(own_domain):
+    watch = scenarios.Watch(namespace='empty')
+    try:
+        with pytest.raises(AssertionError, match='got 0 joint states, wanted 10 or more'):
+            scenarios.check_was_running(watch)
+        watch.joints += [object()] * scenarios.LEAST
+        with pytest.raises(AssertionError, match='got 0 different commands, wanted 10 or more'):
+            scenarios.check_was_running(watch)
+        watch.plans = scenarios.LEAST
+        with pytest.raises(AssertionError, match=r'wanted those of .*policy_executor'):
+            scenarios.check_was_running(watch)
+    finally:
+        watch.close()
+
+
 def test_sampling_steps_change_live(running):
     scenarios.sampling_steps_change_live(running[0], CASE)
 

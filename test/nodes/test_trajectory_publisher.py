@@ -1374,3 +1374,15 @@ def test_without_limits_configure_is_refused(ros, tiny):
     node = ros.create(TrajectoryPublisher, bundle=tiny)
     assert not node.start()
     ros.status('trajectory_publisher: lifecycle', ERROR, 'one or more for each joint, limits_file or a URDF')
+
+
+def test_a_bundle_of_another_control_dt_is_refused(ros, tiny):
+    node = ros.create(TrajectoryPublisher, bundle=tiny, control_dt=0.05, **LIMITS)
+    assert not node.start()
+    reason = r'does not fit the robot: control_dt [ns]: got 100000000 in the bundle, allowed 50000000'
+    ros.status('trajectory_publisher: lifecycle', ERROR, reason)
+
+
+def test_the_control_dt_of_the_robot_is_that_of_a_policy_at_its_own_speed(ros, tiny):
+    node = ros.create(TrajectoryPublisher, bundle=tiny, control_dt=0.1, policy_speed=1.4, **LIMITS)
+    assert node.start()

@@ -14,7 +14,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 
 from dp_ros.data import Observation
-from dp_ros.errors import DataError
+from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
@@ -25,6 +25,8 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     make_strictness,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
+from dp_ros.policy.bundle.compatibility import check_fits, topic_type
+from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
@@ -43,6 +45,7 @@ class ObservationBuffer(ManagedNode):
         parameters = [BUNDLE, POLICY_SPEED, *REALTIME_PARAMETERS, *PARAMETERS]
         super().__init__('observation_buffer', parameters, patterns=PATTERNS, **options)
         self._cpu_latency = CpuLatency(self)
+        self._bundle: Bundle | None = None
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
@@ -65,8 +68,11 @@ class ObservationBuffer(ManagedNode):
         """Read the task from the bundle, and make the outputs."""
         take_priority(self)
         self._cpu_latency.configure()
-        task = read_bundle(self).task
+        self._bundle = read_bundle(self)
+        task = self._bundle.task
         declare_streams(self, task.streams)
+        for stream in task.streams:
+            self._check_type(stream)
         self._aligner = Aligner(task, make_strictness(self, task.streams))
         self._task = task
         self._outputs = {
@@ -107,7 +113,7 @@ class ObservationBuffer(ManagedNode):
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
-        self._task = None
+        self._bundle = self._task = None
         self._cpu_latency.cleanup()
 
     def restart(self, reason: str) -> None:
@@ -123,6 +129,24 @@ class ObservationBuffer(ManagedNode):
 
     def _topic(self, stream: Stream) -> str:
         return str(self.resolve_topic_name(self.value(TOPICS + stream.name) or below_namespace(stream.topic)))
+
+    def _check_type(self, stream: Stream) -> None:
+        """Raise BundleError where only messages of another type than the stream's are published on its topic."""
+        assert self._bundle is not None
+        found = {str(info.topic_type) for info in self.get_publishers_info_by_topic(self._topic(stream))}
+        if found and topic_type(stream) not in found:
+            check_fits(self._bundle, topic_types={stream.name: min(found)})
+
+    def _check_silent(self) -> None:
+        assert self._task is not None
+        for stream in self._task.streams:
+            health = self._health[stream.name]
+            if health.silent:
+                try:
+                    self._check_type(stream)
+                    health.fault = ''
+                except BundleError as error:  # its publisher came after `configure`
+                    health.fault = str(error)
 
     # Messages in.
 
@@ -230,6 +254,7 @@ class ObservationBuffer(ManagedNode):
     def refresh(self) -> None:
         """Say how each stream does, and whether the newest tick had an observation; if not, why."""
         if self.active:
+            self._check_silent()
             self._report()
             report_streams(self.diagnostics, self._health, self._aligner, self._missing, self.now())
 

@@ -49,6 +49,11 @@ class StreamHealth:
             self._gap = max(self._gap, now - self._last)
         self._last = now
 
+    @property
+    def silent(self) -> bool:
+        """Whether no message has arrived since activation."""
+        return self._received == 0
+
     def decoded(self, fault: str) -> None:
         """Note whether the message that arrived last could be decoded: with a reason, or '' if it could."""
         self._undecodable += bool(fault)

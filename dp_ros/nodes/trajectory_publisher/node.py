@@ -103,7 +103,12 @@ class TrajectoryPublisher(ManagedNode):
         self._cpu_latency.configure()
         bundle = read_bundle(self)
         action = bundle.task.action
-        check_fits(bundle, joints=self.value('joints') or None, units=self.value('units') or None)
+        check_fits(
+            bundle,
+            joints=self.value('joints') or None,
+            units=self.value('units') or None,
+            control_dt=self.value('control_dt') / self.value('policy_speed') or None,
+        )
         robot = read_robot(self)
         limits = read_limits(self, action.joints, robot)
         topic = self.resolve_topic_name(self.value('topics.joint_states'))

@@ -33,6 +33,11 @@ PARAMETERS = [
         name='units', default=(),
         description='Unit of each of the joints, m or rad; no other bundle fits. Empty: not checked.',
     ),
+    Param(
+        name='control_dt', default=0.0, low=0.0, high=60.0,
+        description='Time between actions, at policy_speed 1, that the robot is meant for [s]; no other bundle fits. '
+        '0: not checked.',
+    ),
     Param(name='continuous', default=(), description="Those of the joints that turn without end, besides the URDF's."),
     Param(name='topics.joint_states', default='joint_states', description='Measured joint states come from here.'),
     Param(name='topics.command', default='', description='Trajectories go here; empty: where the bundle says.'),
