@@ -45,7 +45,7 @@ ROOMS_ALLOWED: dict[str, set[str]] = {
 }
 # The command line starts any room, but only when its command is given: `dp_ros --help` needs nothing installed.
 ROOMS_ALLOWED_LAZILY = {'cli': set(ROOMS_ALLOWED)}
-BASE = ('__init__', 'errors', 'data', 'paths', 'bounded_files')
+BASE = ('__init__', 'errors', 'data', 'paths', 'bounded_files', 'options')
 
 TORCHSCRIPT = 'dp_ros.policy.backends.sessions'
 ROS_ROOMS = ('ros', 'nodes', 'tools')

@@ -122,7 +122,7 @@ class Planner:
 
     def forget_states(self) -> None:
         """Forget what was measured, because none of it counts any more."""
-        self.states = MeasuredStates(self.continuous, self.options.max_age)
+        self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._distance: np.ndarray | None = None
 
     def forget_plan(self) -> None:

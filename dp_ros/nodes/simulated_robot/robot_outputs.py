@@ -13,23 +13,23 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
 from dp_ros.messages import encoding
+from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.ros.parameters import Param
 from dp_ros.simulation.registry import CAMERA_TOPICS, POSE_TOPICS
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
 from dp_ros.simulation.world import World
 
 PARAMETERS = [
-    Param(name='frame_id', default='', description="Coordinate frame of the block's pose; empty: the world's name."),
-    Param(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
-    Param(name='topics.pose', default=POSE_TOPICS['block'], description="The block's pose goes out here, 100 Hz."),
-    Param(name='topics.image', default=CAMERA_TOPICS['camera'], description='Images go out here.'),
-    Param(
+    Option(name='frame_id', default='', description="Coordinate frame of the block's pose; empty: the world's name."),
+    Option(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
+    Option(name='topics.pose', default=POSE_TOPICS['block'], description="The block's pose goes out here, 100 Hz."),
+    Option(name='topics.image', default=CAMERA_TOPICS['camera'], description='Images go out here.'),
+    Option(
         name='topics.wrist_image', default=CAMERA_TOPICS['wrist_camera'],
         description='Images of the camera at the wrist go out here, if the world has one.',
     ),
-    Param(
+    Option(
         name='topics.robot_description', default='robot_description',
         description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
     ),
