@@ -47,7 +47,7 @@ ROOMS_ALLOWED: dict[str, set[str]] = {
 ROOMS_ALLOWED_LAZILY = {'cli': set(ROOMS_ALLOWED)}
 # `dp_ros.Policy` is imported when it is first used.
 FRONT, BEHIND_FRONT = 'dp_ros.__init__', 'policy'
-BASE = ('__init__', 'errors', 'data', 'paths', 'bounded_files')
+BASE = ('__init__', 'errors', 'data', 'paths', 'bounded_files', 'options')
 
 TORCHSCRIPT = 'dp_ros.policy.backends.sessions'
 ROS_ROOMS = ('ros', 'nodes', 'tools')

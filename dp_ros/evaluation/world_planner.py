@@ -1,32 +1,36 @@
-"""The planner that the nodes would make for a world: from its parameter file, with the nodes' defaults."""
+"""Make the planner that the nodes make for a world: from its parameter file, by the same function."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
-from dp_ros.data import Goal, to_nanoseconds
+from dp_ros.bounded_files import from_yaml, read_text
+from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import pose_features
-from dp_ros.motion.options import KEPT_BEYOND
 from dp_ros.motion.planner import Planner
-from dp_ros.motion.workspace import AXES, Workspace
-from dp_ros.robot.joint_limits import JointLimits
-from dp_ros.robot.urdf import parse_urdf
+from dp_ros.motion.settings.plan import PlanSettings, limit_options
+from dp_ros.motion.settings.plan import make_planner as planner_of
+from dp_ros.motion.settings.publisher import PUBLISHER_OPTIONS, UrdfOptions
+from dp_ros.options import build, check_values, options_of
+from dp_ros.paths import locate
+from dp_ros.policy.node_options import BundleOptions, LifecycleOptions, RealtimeOptions
+from dp_ros.robot.model import RobotModel
+from dp_ros.robot.urdf import parse_urdf, read_urdf
 from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.world import World
 from dp_ros.task.spec import GoalPose, TaskSpec
 
-SECONDS_TO_NANOSECONDS = {'splice_margin', 'max_joint_age', 'expected_lag', 'max_lag'}
-PLANNER_NAMES = {'max_joint_age': 'max_age'}
-PLANNER_PARAMETERS = (
-    'history_steps', 'splice_margin', 'blend_steps', 'accelerations', 'lead_in', 'tail',
-    'follow_tolerance', 'expected_lag', 'max_lag', 'joint_state_error', 'stop_on_path', 'keep_steps',
-    'position_tolerance', 'max_joint_age',
-)  # fmt: skip
-LIMITS = ('lower', 'upper', 'velocity', 'acceleration', 'deceleration', 'jerk')
+NODE = '/**/trajectory_publisher'
+NOT_OF_THE_PLAN = re.compile(r'outputs\..+\.(topic|joints)|home\..+')
+KNOWN = (
+    *(option for kind in (LifecycleOptions, BundleOptions, RealtimeOptions) for option in options_of(kind)),
+    *PUBLISHER_OPTIONS,
+)
 
 
 def make_planner(world: World, name: str, task: TaskSpec, **changes: Any) -> Planner:
@@ -34,32 +38,37 @@ def make_planner(world: World, name: str, task: TaskSpec, **changes: Any) -> Pla
 
     ``changes`` are fields of `PlanOptions`, instead of the file's.
     """
-    parameters = yaml.safe_load(world_spec(name).parameters.read_text())['/**/trajectory_publisher']['ros__parameters']
-    joints, limits = task.action.joints, parameters['limits']
-    given = [q for q in LIMITS if all(q in limits[joint] for joint in joints)]
-    columns = {q: tuple(limits[joint][q] for joint in joints) for q in given}
-    options: dict[str, Any] = {
-        PLANNER_NAMES.get(name, name): to_nanoseconds(value) if name in SECONDS_TO_NANOSECONDS else value
-        for name, value in parameters.items()
-        if name in PLANNER_PARAMETERS
-    }
-    # As the node has them by default.
-    options = {'stop_on_path': True, 'keep_steps': task.exec_horizon + KEPT_BEYOND} | options
-    options['workspace'] = _workspace(parameters.get('workspace', {}), joints, world.robot_description)
-    checked = JointLimits(joints=joints, **columns)
-    return Planner(joints, to_nanoseconds(task.control_dt), checked, **options | changes)
+    return planner_from(world_spec(name).parameters, world.robot_description, task, **changes)
 
 
-def _workspace(given: dict[str, Any], joints: tuple[str, ...], robot_description: str) -> Workspace | None:
-    if not given:
-        return None
-    chain = parse_urdf(robot_description).chain(
-        joints, given['link'], frame=given.get('frame', ''), point=[given.get(f'point_{axis}', 0.0) for axis in AXES]
-    )
-    lower, upper = (
-        tuple(given.get(f'{axis}_{end}', bound) for axis in AXES) for end, bound in (('min', -np.inf), ('max', np.inf))
-    )
-    return Workspace(chain=chain, lower=lower, upper=upper)
+def planner_from(path: Path, robot_description: str, task: TaskSpec, **changes: Any) -> Planner:
+    """Return the same of any parameter file; ``robot_description`` is what `topics.robot_description` would bring.
+
+    Raises
+    ------
+    ConfigError
+        If the file has a parameter that the node does not, a value that it refuses, or what does not fit the task.
+
+    """
+    values = _flat(from_yaml(read_text(path))[NODE]['ros__parameters'])
+    values = {name: value for name, value in values.items() if not NOT_OF_THE_PLAN.fullmatch(name)}
+    check_values(values, [*KNOWN, *limit_options(task.action.joints)], f'{path}: {NODE}')
+    settings = PlanSettings.of(values)
+    settings = replace(settings, options=replace(settings.options, **changes))
+    return planner_of(settings, task, _robot(build(UrdfOptions, values), robot_description))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for key, value in values.items():
+        pairs |= _flat(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {prefix + key: value}
+    return pairs
+
+
+def _robot(urdf: UrdfOptions, robot_description: str) -> RobotModel | None:
+    if urdf.urdf_file:
+        return read_urdf(locate(urdf.urdf_file))
+    return parse_urdf(robot_description) if urdf.robot_description else None
 
 
 def world_goal(name: str, task: TaskSpec) -> Goal:

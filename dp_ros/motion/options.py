@@ -1,4 +1,4 @@
-"""What a planner can be told, checked where it is made."""
+"""Settings of a planner, checked where it is made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.workspace import Workspace
+from dp_ros.options import check_options, option
 from dp_ros.robot.joint_limits import JointLimits
 
 KEPT_BEYOND = 4
@@ -20,64 +21,81 @@ UNLIMITED = 0.05
 """The same for a joint without a speed limit [rad or m]."""
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """Settings of a planner.
 
     Attributes
     ----------
-    history_steps
-        How many control steps back the sent trajectory starts.
-    splice_margin
-        Longest time from `accept` to the controller's first command from the result, its own period included [ns]. What
-        passes before `accept` needs no margin: it is known from the chunk's stamp.
-    blend_steps
-        Control steps that the cross-fade from the committed plan into a new chunk may take at most; 0 executes the
-        chunk as it is.
-    lead_in
-        Least duration of the lead-in from a measured state [s].
-    follow_tolerance
-        Largest distance of a joint from the plan that it follows, its lag taken off [rad or m]; 0: what it may travel
-        at its speed limit in `FOLLOWED`.
-    expected_lag, max_lag
-        Longest time by which a robot follows late, before motion has shown how late, and at all [ns].
-    joint_state_error
-        What joint states at rest may be wrong by before the way to where a plan begins is too fast [rad or m].
-    tail
-        Least duration of the deceleration at the end [s].
-    stop_on_path
-        Whether that end is the chunk's own last steps, slower and slower, or straight on beyond the last one.
-    keep_steps
-        Steps of a chunk that must be followed; later ones are left out where they would leave the limits. None: all.
     continuous
         For each joint, whether it turns without end: positions a whole turn apart are the same.
-    position_tolerance
-        Steps beyond a position limit by no more than this are put onto it [rad or m].
-    max_age
-        Oldest measurement that counts [ns].
-    accelerations
-        Whether points carry accelerations, so that the controller follows quintics.
     workspace
         What the tool point must not leave; None checks nothing.
 
     """
 
-    history_steps: int = 3
-    splice_margin: int = 50_000_000
-    blend_steps: int = 4
-    lead_in: float = 0.5
-    follow_tolerance: float = 0.0
-    expected_lag: int = 50_000_000
-    max_lag: int = 150_000_000
-    joint_state_error: float = 0.2
-    tail: float = 0.5
-    stop_on_path: bool = False
-    keep_steps: int | None = None
+    max_joint_age: int = option(
+        0.25, 'Oldest joint state with which anything is sent.', unit='s', low=0.001, high=10.0, nanoseconds=True
+    )
+    position_tolerance: float = option(
+        0.005, 'Steps beyond a position limit by up to this are put onto it; farther ones stop the robot until '
+        '~/reset.', unit='rad or m', low=0.0, high=0.1,
+    )
+    history_steps: int = option(
+        3, 'Control steps of the past that each trajectory starts with, so that the controller is on it from its first '
+        'cycle.', low=1, high=100,
+    )
+    splice_margin: int = option(
+        0.03, "Longest time from the publisher to the controller's first command, the controller's period included. "
+        "What passes before needs no margin: it follows from the chunk's stamp.",
+        unit='s', low=0.0, high=1.0, nanoseconds=True,
+    )
+    blend_steps: int = option(
+        4, 'Control steps that the cross-fade from the plan under way into a new chunk may take at most; 0: none, '
+        'the chunk counts in full from its first step. It takes as few as it can without more acceleration than '
+        'chunks have inside. More is smoother and reacts later.', low=0, high=100, live=True,
+    )
+    accelerations: bool = option(
+        False, 'Send accelerations too: the controller then follows quintics, and acceleration makes no steps.'
+    )
+    lead_in: float = option(
+        0.5, 'Least duration of the way from the measured state to the first chunk.', unit='s', low=0.01, high=60.0
+    )
+    follow_tolerance: float = option(
+        0.0, 'A joint farther than this from the plan, its lag taken off, does not follow it: its controller was '
+        'switched off, a message was lost, a hand or a protective stop holds it. Then nothing more is planned, the '
+        'plan that was sent ends at rest, and a new one begins where the robot stands. 0: its way in 4 ms at its '
+        'speed limit, so that no joint is ever made to jump farther than that.', unit='rad or m', low=0.0, high=1000.0,
+    )
+    expected_lag: int = option(
+        0.05, 'Longest time by which the robot follows its commands late, before motion has shown it.', unit='s',
+        low=0.0, high=1.0, nanoseconds=True,
+    )
+    max_lag: int = option(
+        0.15, 'Longest time by which the robot follows its commands late, as joint states show; not below '
+        'expected_lag.', unit='s', low=0.0, high=1.0, nanoseconds=True,
+    )
+    joint_state_error: float = option(
+        0.2, 'What the joint states of a robot at rest may be wrong by, and the way to where the plan begins is still '
+        'within the limits. More makes beginning slower.', unit='rad or m', low=0.0, high=10.0,
+    )
+    tail: float = option(
+        0.5, 'Least duration of the way to rest at the end of a chunk: what happens if the publisher dies.', unit='s',
+        low=0.01, high=10.0,
+    )
+    stop_on_path: bool = option(
+        True, 'Come to rest on the last steps of the chunk, slower and slower; false: straight on beyond the last one, '
+        'which may be where the chunk would not have gone: into the table, say.',
+    )
+    keep_steps: int = option(
+        0, 'Steps of a chunk that must be followed. Where later ones, which the next chunk replaces in time, would '
+        'leave the limits or the workspace, the plan rests before them; where earlier ones would, the robot stops. '
+        '0: exec_horizon + 4; for a planner by itself, all.', low=0, high=1000,
+    )
     continuous: Sequence[bool] | None = None
-    position_tolerance: float = 0.005
-    max_age: int = 250_000_000
-    accelerations: bool = False
     workspace: Workspace | None = None
+    # fmt: on
 
     def turning(self, joints: Sequence[str]) -> np.ndarray:
         """Return which of the joints turn without end, (A,) bool."""
@@ -92,28 +110,15 @@ class PlanOptions:
 
     def check(self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, closest: int) -> None:
         """Raise ConfigError for what cannot be meant, or does not fit the joints and limits."""
+        check_options(self, 'planner ')
         least = (
             ('control_dt', control_dt, 1),
-            ('history_steps', self.history_steps * control_dt, 0),
-            ('splice_margin', self.splice_margin, 0),
-            ('max_age', self.max_age, 1),
-            ('expected_lag', self.expected_lag, 0),
             ('max_lag', self.max_lag, self.expected_lag),
-            ('lead_in', to_nanoseconds(self.lead_in), 1),
             ('tail', to_nanoseconds(self.tail), closest),
         )
         for name, time, allowed in least:
             if time < allowed:
                 raise ConfigError(f'planner {name}: got {time} ns, allowed {allowed} ns or more')
-        if self.keep_steps is not None and self.keep_steps < 1:
-            raise ConfigError(f'planner keep_steps: got {self.keep_steps}, allowed 1 or more')
-        if self.blend_steps < 0:
-            raise ConfigError(f'planner blend_steps: got {self.blend_steps}, allowed 0 or more')
-        for name in ('follow_tolerance', 'joint_state_error'):
-            if not 0.0 <= getattr(self, name) < np.inf:
-                raise ConfigError(f'planner {name}: got {getattr(self, name)}, allowed 0 or more')
-        if not 0.0 <= self.position_tolerance < np.inf:
-            raise ConfigError(f'planner position_tolerance: got {self.position_tolerance}, allowed 0 or more')
         self._check_joints(joints, limits)
 
     def _check_joints(self, joints: tuple[str, ...], limits: JointLimits | None) -> None:

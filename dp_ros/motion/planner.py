@@ -117,7 +117,7 @@ class Planner:
         self._plan: Trajectory | None = None
         self._held_before: np.ndarray | None = None
         self._distance: np.ndarray | None = None
-        self.states = MeasuredStates(self.continuous, self.options.max_age)
+        self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self.forget_plan()
         self._fade = CrossFade()
 
@@ -125,7 +125,7 @@ class Planner:
         """Forget what was measured, because none of it counts any more; its controller may hold where that was."""
         if self._plan is None and self._held_before is None and self.states.newest is not None:
             self._held_before = self.states.newest.positions
-        self.states = MeasuredStates(self.continuous, self.options.max_age)
+        self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._distance = None
 
     def forget_plan(self) -> None:

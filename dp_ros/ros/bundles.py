@@ -6,20 +6,15 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from dp_ros.errors import ConfigError
+from dp_ros.options import options_of
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
-from dp_ros.policy.policy_speed import FASTEST, SLOWEST, at_speed
+from dp_ros.policy.node_options import BundleOptions
+from dp_ros.policy.policy_speed import at_speed
 from dp_ros.ros.lifecycle import ManagedNode
-from dp_ros.ros.parameters import Param
 from dp_ros.task.spec import ImageStream, JointStream, Stream
 
-BUNDLE = Param(name='bundle', default='', description='Folder of the policy bundle; it says streams, joints and rates.')
-
-
-POLICY_SPEED = Param(
-    name='policy_speed', default=1.0, low=SLOWEST, high=FASTEST,
-    description='How many times as fast as it was shown the policy is played; the same for all three nodes.',
-)  # fmt: skip
+BUNDLE, POLICY_SPEED = options_of(BundleOptions)
 
 
 def read_bundle(node: ManagedNode, parameter: str = BUNDLE.name) -> Bundle:

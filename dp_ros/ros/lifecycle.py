@@ -16,17 +16,15 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.task import Future
 
 from dp_ros.errors import DpRosError
+from dp_ros.options import Option, options_of
+from dp_ros.policy.node_options import LifecycleOptions
 from dp_ros.ros.callback_errors import CallbackErrors
 from dp_ros.ros.diagnostics import ERROR, OK, Diagnostics
 from dp_ros.ros.guarded_node import GuardedNode
 from dp_ros.ros.main import run as run
-from dp_ros.ros.parameters import Param, declare, refuse_unknown, value_of
+from dp_ros.ros.parameters import declare, refuse_unknown, value_of
 
-AUTOSTART = Param(
-    name='autostart',
-    default=True,
-    description='Configure and activate at start; false leaves both to a lifecycle manager.',
-)
+(AUTOSTART,) = options_of(LifecycleOptions)
 STATE = 'lifecycle'
 WARN_PERIOD = 5.0  # [s] between two log lines of one kind
 
@@ -58,7 +56,7 @@ class ManagedNode(GuardedNode, LifecycleNode):
     def __init__(
         self,
         name: str,
-        parameters: Sequence[Param],
+        parameters: Sequence[Option],
         *,
         patterns: Mapping[str, str] | None = None,
         **options: Any,
@@ -126,7 +124,7 @@ class ManagedNode(GuardedNode, LifecycleNode):
         """Return all declared parameters of this node."""
         return {name: value_of(self, name) for name in self._known}
 
-    def declare_more(self, parameters: Sequence[Param]) -> None:
+    def declare_more(self, parameters: Sequence[Option]) -> None:
         """Declare parameters whose names came from the bundle. Those known already stay as they are."""
         new = [parameter for parameter in parameters if parameter.name not in self._known]
         self._known |= {parameter.name: parameter for parameter in new}

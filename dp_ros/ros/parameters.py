@@ -1,4 +1,4 @@
-"""Parameters of the nodes, declared once: type, range, description, and whether they may change while running.
+"""Declare options as parameters of nodes: type, range, description, and whether they may change while running.
 
 An unknown name among a node's overrides (YAML or command line) is an error that names the known ones: a misspelt
 parameter must not leave a robot running with a default.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -16,76 +15,27 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.options import Option
 
 # What rclpy itself reads from the overrides of every node.
 STANDARD = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..+')
 
 
-@dataclass(frozen=True, kw_only=True)
-class Param:
-    """One parameter. Its type is that of ``default``; ``()`` stands for a list of strings.
-
-    Attributes
-    ----------
-    low, high
-        Smallest and largest number allowed, both included.
-    choices
-        The strings allowed; any when empty.
-    live
-        Whether `ros2 param set` may change it on a running node.
-
-    """
-
-    name: str
-    default: bool | int | float | str | tuple[str, ...]
-    description: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    live: bool = False
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.default, int | float) and not isinstance(self.default, bool)
-        if number != (self.low is not None and self.high is not None):
-            raise ConfigError(f'parameter {self.name}: got {self.low} to {self.high}, allowed a range for each number')
-
-    def descriptor(self) -> ParameterDescriptor:
-        """Return the ROS description, with range, choices and read-only flag."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=not self.live)
-        if self.low is not None and self.high is not None:
-            if isinstance(self.default, float):
-                floats = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
-                descriptor.floating_point_range = [floats]
-            else:
-                integers = IntegerRange(from_value=int(self.low), to_value=int(self.high))
-                descriptor.integer_range = [integers]
-        if self.choices:
-            descriptor.additional_constraints = 'one of: ' + listed(self.choices)
-        return descriptor
-
-    def check(self, value: object) -> None:
-        """Raise :class:`ConfigError` if the value is not allowed."""
-        if self.default == ():
-            fits = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
-            allowed = 'a list of strings'
-        elif self.low is not None and self.high is not None:
-            fits, allowed = type(value) is type(self.default), f'{self._kind()} from {self.low} to {self.high}'
-            fits = fits and self.low <= value <= self.high  # type: ignore[operator]
-        elif self.choices:
-            fits, allowed = value in self.choices, listed(map(repr, self.choices))
+def descriptor(parameter: Option) -> ParameterDescriptor:
+    """Return the ROS description of an option, with range, choices and read-only flag."""
+    made = ParameterDescriptor(description=parameter.text, read_only=not parameter.live)
+    if parameter.low is not None and parameter.high is not None:
+        if isinstance(parameter.default, float):
+            floats = FloatingPointRange(from_value=float(parameter.low), to_value=float(parameter.high))
+            made.floating_point_range = [floats]
         else:
-            fits, allowed = type(value) is type(self.default), self._kind()
-        if not fits:
-            raise ConfigError(f'{self.name}: got {value!r}, allowed {allowed}')
-
-    def _kind(self) -> str:
-        # With the decimal point: ROS does not take 1 for 1.0.
-        return {bool: 'true or false', int: 'a whole number', float: 'a number with a decimal point'}.get(
-            type(self.default), 'a string'
-        )
+            made.integer_range = [IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high))]
+    if parameter.choices:
+        made.additional_constraints = 'one of: ' + listed(parameter.choices)
+    return made
 
 
-def declare(node: Node, parameters: Iterable[Param]) -> None:
+def declare(node: Node, parameters: Iterable[Option]) -> None:
     """Declare parameters on a node; an override that is not allowed is a :class:`ConfigError`."""
     given = overrides(node)
     for parameter in parameters:
@@ -94,7 +44,7 @@ def declare(node: Node, parameters: Iterable[Param]) -> None:
         value = default if default != [] else Parameter.Type.STRING_ARRAY
         if parameter.name in given:
             parameter.check(given[parameter.name].value)
-        node.declare_parameter(parameter.name, value, parameter.descriptor())
+        node.declare_parameter(parameter.name, value, descriptor(parameter))
 
 
 def value_of(node: Node, name: str) -> Any:

@@ -8,18 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from dp_ros.errors import ConfigError
+from dp_ros.options import options_of
+from dp_ros.policy.node_options import RealtimeOptions
 from dp_ros.ros.lifecycle import ManagedNode
-from dp_ros.ros.parameters import Param
 
-REALTIME_PRIORITY = Param(
-    name='realtime_priority', default=0, low=0, high=98,
-    description='SCHED_FIFO priority of all threads of the process; 0: as any other. One for a whole process.',
-)  # fmt: skip
-CPU_DMA_LATENCY = Param(
-    name='cpu_dma_latency', default=-1, low=-1, high=1_000_000,
-    description='Longest that a processor may take to wake up while the node is active [us]; -1: as the system says.',
-)  # fmt: skip
-PARAMETERS = (REALTIME_PRIORITY, CPU_DMA_LATENCY)
+PARAMETERS = REALTIME_PRIORITY, CPU_DMA_LATENCY = options_of(RealtimeOptions)
 THREADS = Path('/proc/self/task')
 LATENCY_FILE = Path('/dev/cpu_dma_latency')
 ANY = -1  # [us]: what Linux takes for "no request"

@@ -17,6 +17,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
+from dp_ros.motion.settings.publisher import RESET_COMMAND
 from dp_ros.nodes.trajectory_publisher import local_reset
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.local_reset import Answer, ask, choose, listening
@@ -74,7 +75,7 @@ def test_the_service_says_who_resets_and_the_person_at_the_machine_does(ros, tin
     live = stopped(ros, tiny)
     response = ros.call(Trigger, RESET, Trigger.Request())
     assert not response.success
-    assert "allow_reset is 'local'" in response.message and local_reset.COMMAND in response.message
+    assert "allow_reset is 'local'" in response.message and RESET_COMMAND in response.message
     live.reach('LATCHED')
 
     path = choose(node='/trajectory_publisher')

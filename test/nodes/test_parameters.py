@@ -17,19 +17,19 @@ from dp_ros.nodes.policy_executor import inference_settings
 from dp_ros.nodes.simulated_robot import node as simulated_robot
 from dp_ros.nodes.trajectory_publisher import publisher_settings
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.options import Option
 from dp_ros.ros import bundles
 from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode
-from dp_ros.ros.parameters import Param
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 
 pytestmark = pytest.mark.ros
 
 CONFIG = Path(__file__).parents[2] / 'config'
-COUNT = Param(name='count', default=3, low=1, high=10, description='How many.', live=True)
-RATIO = Param(name='ratio', default=0.5, low=0.0, high=1.0, description='Part of the whole.', live=True)
-MODE = Param(name='mode', default='slow', choices=('slow', 'fast'), description='How.', live=True)
-FIXED = Param(name='fixed', default=1, low=0, high=5, description='Set at start.')
-NAMES = Param(name='names', default=(), description='Some names.')
+COUNT = Option(name='count', default=3, low=1, high=10, description='How many.', live=True)
+RATIO = Option(name='ratio', default=0.5, low=0.0, high=1.0, description='Part of the whole.', live=True)
+MODE = Option(name='mode', default='slow', choices=('slow', 'fast'), description='How.', live=True)
+FIXED = Option(name='fixed', default=1, low=0, high=5, description='Set at start.')
+NAMES = Option(name='names', default=(), description='Some names.')
 
 
 class Example(ManagedNode):
@@ -128,7 +128,7 @@ def test_values_that_do_not_fit_together_are_refused(ros):
 
 def test_a_number_needs_a_range():
     with pytest.raises(ConfigError, match='allowed a range'):
-        Param(name='count', default=3, description='How many.')
+        Option(name='count', default=3, description='How many.')
 
 
 SHIPPED = {

@@ -81,7 +81,7 @@ OPTIONS = st.fixed_dictionaries({
     'workspace': st.sampled_from([None, WORKSPACE]),
     'tail': st.floats(0.05, 1.0),
     'stop_on_path': st.booleans(),
-    'keep_steps': st.sampled_from([None, 4, 12]),
+    'keep_steps': st.sampled_from([0, 4, 12]),
 })  # fmt: skip
 
 

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.options import Option
 from dp_ros.policy.alignment import Strictness
 from dp_ros.ros.lifecycle import ManagedNode
-from dp_ros.ros.parameters import Param, overrides
+from dp_ros.ros.parameters import overrides
 from dp_ros.task.spec import Stream
 
 TOPICS, MAX_AGE = 'topics.', 'max_age.'
 LONGEST = 60.0  # [s]
 PARAMETERS = [
-    Param(
+    Option(
         name='max_skew', default=0.0, low=0.0, high=LONGEST,
         description="Largest difference between the stamps of an observation's streams [s]; 0: not checked.",
     ),
-    Param(
+    Option(
         name='max_frozen', default=0.0, low=0.0, high=LONGEST,
         description='How long a camera may send one and the same picture under new stamps [s]; 0: not checked. A real '
         'camera has noise, so 0.5 serves it; a rendered one has none and repeats itself while nothing moves.',
@@ -56,16 +57,16 @@ def make_strictness(node: ManagedNode, streams: Sequence[Stream]) -> Strictness:
     )
 
 
-def _topic(stream: Stream) -> Param:
-    return Param(
+def _topic(stream: Stream) -> Option:
+    return Option(
         name=TOPICS + stream.name,
         default='',
         description=f"Topic of the stream {stream.name}; empty: the bundle's, {stream.topic}, below the namespace.",
     )
 
 
-def _max_age(stream: Stream) -> Param:
-    return Param(
+def _max_age(stream: Stream) -> Option:
+    return Option(
         name=MAX_AGE + stream.name,
         default=0.0,
         low=0.0,

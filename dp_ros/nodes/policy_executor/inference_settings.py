@@ -9,13 +9,13 @@ from typing import Any, get_args
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError
+from dp_ros.options import Option
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuity, check_continuity, check_start
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
-from dp_ros.ros.parameters import Param
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.task.goals import GoalSpec
 
@@ -23,81 +23,81 @@ PARAMETERS = [
     BUNDLE,
     POLICY_SPEED,
     *REALTIME_PARAMETERS,
-    Param(
+    Option(
         name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
         description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
     ),
-    Param(
+    Option(
         name='execution_provider', default='cpu', choices=get_args(ProviderName),
         description='What of ONNX Runtime computes the networks; refused where its build here lacks it.',
     ),
-    Param(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
-    Param(
+    Option(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
+    Option(
         name='sampler', default='', choices=('', *get_args(Sampler)), live=True,
         description="How noise becomes actions; empty: the bundle's own.",
     ),
-    Param(
+    Option(
         name='sampling_steps', default=0, low=0, high=1000, live=True,
         description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
     ),
-    Param(
+    Option(
         name='warm_steps', default=0, low=0, high=1000, live=True,
         description='Network calls for a chunk that starts from the last one instead of from noise, up to '
         'sampling_steps; 0: every chunk starts from noise.',
     ),
-    Param(
+    Option(
         name='samples', default=1, low=1, high=MOST_SAMPLES,
         description="Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from "
         'success, the one that begins most like the last chunk goes on; each network call costs more.',
     ),
-    Param(
+    Option(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
         description="Which noise levels are visited; empty: the bundle's own.",
     ),
-    Param(
+    Option(
         name='guidance_scale', default=1.0, low=0.0, high=20.0, live=True,
         description='How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be '
         'guided; 1: as it was trained. Anything else doubles the work of a network call.',
     ),
-    Param(
+    Option(
         name='exec_horizon', default=0, low=0, high=1000, live=True,
         description="Control steps from one chunk to the next; 0: the bundle's own.",
     ),
-    Param(
+    Option(
         name='inference_delay', default=1, low=0, high=1000, live=True,
         description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon. '
         'rtc fixes as many, or as the longest of the last ten chunks took.',
     ),
-    Param(
+    Option(
         name='deadline', default=0.0, low=0.0, high=60.0, live=True,
         description='A chunk is late if it is out later than this after its observation [s]; 0: control_dt.',
     ),
-    Param(
+    Option(
         name='anytime', default=False,
         description='Take only as many of sampling_steps, or of warm_steps, as let the chunk be out by its '
         'deadline, as chunks are measured; refused where least_steps would already take longer.',
     ),
-    Param(
+    Option(
         name='least_steps', default=1, low=1, high=1000, live=True,
         description='Network calls per chunk that anytime keeps, however late the chunk will be; of a warm one, '
         'warm_steps if those are fewer.',
     ),
-    Param(
+    Option(
         name='continuity', default='none', choices=get_args(Continuity), live=True,
         description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
         'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and those after '
         'them drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.',
     ),
-    Param(
+    Option(
         name='fallback_bundle', default='',
         description='A simpler policy of the same task, that takes over until the next activation where the first '
         'gives no finite numbers, or is late; empty: none.',
     ),
-    Param(
+    Option(
         name='fallback_after', default=3, low=1, high=1000,
         description='Chunks late in a row after which fallback_bundle takes over.',
     ),
-    Param(
+    Option(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,
         description='Chunk number n since activation is drawn with the seed [seed, n].',
     ),

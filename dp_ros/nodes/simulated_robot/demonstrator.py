@@ -21,9 +21,9 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.simulated_robot.robot_outputs import renamed
+from dp_ros.options import Option
 from dp_ros.ros.diagnostics import ERROR, OK
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.ros.parameters import Param
 from dp_ros.simulation.registry import make_expert, world_names, world_spec
 from dp_ros.simulation.world import Expert, Pose
 from dp_ros.simulation.worlds import DEFAULT_WORLD
@@ -33,21 +33,21 @@ from dp_ros.task.streams import PoseFeature
 JOINTS = 'joint_states'
 FEATURES: tuple[PoseFeature, ...] = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 PARAMETERS = [
-    Param(
+    Option(
         name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world whose task is demonstrated.'
     ),
-    Param(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
-    Param(
+    Option(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
+    Option(
         name='seed', default=0, low=0, high=2**31 - 1,
         description="Decides, with the episode's own seed, which way is taken where several are as good.",
     ),
-    Param(name='topics.joint_states', default='joint_states', description='Joint states of the robot.'),
-    Param(
+    Option(name='topics.joint_states', default='joint_states', description='Joint states of the robot.'),
+    Option(
         name='topics.pose', default='',
         description="The pose of what the world tracks (the first of several); empty: the world's own topic.",
     ),
-    Param(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
-    Param(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
+    Option(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
+    Option(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
 ]  # fmt: skip
 STATUS = 'demonstration'
 

@@ -22,10 +22,10 @@ from dp_ros.errors import ConfigError
 from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
 from dp_ros.nodes.simulated_robot.robot_outputs import RobotOutputs
+from dp_ros.options import Option
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
-from dp_ros.ros.parameters import Param
 from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
 from dp_ros.simulation.controller.validation import TrajectoryCommand
 from dp_ros.simulation.registry import make_world, world_names
@@ -33,30 +33,30 @@ from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 
 PARAMETERS = [
-    Param(name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world to simulate.'),
-    Param(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
-    Param(
+    Option(name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world to simulate.'),
+    Option(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
+    Option(
         name='camera_rate', default=10.0, low=0.1, high=100.0,
         description='Pictures of each camera a second [Hz], each at the first physics step that is due.',
     ),
-    Param(
+    Option(
         name='disturbance', default=0.0, low=0.0, high=2.0,
         description='How much the drives are disturbed and starts vary, for demonstrations of how to recover; '
         '1 is about 6 mm at the tool. Not every world allows more than 0.',
     ),
-    Param(
+    Option(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,
         description='Decides the start of an episode; used at activation and by the service ~/reset.',
     ),
-    Param(
+    Option(
         name='rate', default=1.0, low=0.0, high=100.0,
         description='Seconds of the world per second; 0: as fast as it computes. Other than 1 needs publish_clock.',
     ),
-    Param(
+    Option(
         name='publish_clock', default=False,
         description='Count time from 0 and publish it on /clock; the other nodes then need use_sim_time.',
     ),
-    Param(
+    Option(
         name='topics.command', default='arm_controller/joint_trajectory',
         description='The controller takes trajectories from here.',
     ),

@@ -15,30 +15,30 @@ from std_msgs.msg import String
 
 from dp_ros.messages import encoding
 from dp_ros.messages.status import Episode, encode
+from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.ros.parameters import Param
 from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
 from dp_ros.simulation.world import World
 
 PARAMETERS = [
-    Param(name='frame_id', default='', description="Coordinate frame of poses; empty: the world's name."),
-    Param(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
-    Param(
+    Option(name='frame_id', default='', description="Coordinate frame of poses; empty: the world's name."),
+    Option(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
+    Option(
         name='topics.pose', default='',
         description="The pose of what the world tracks (the first of several) goes out here, 100 Hz; empty: the "
         "world's own topic.",
     ),
-    Param(
+    Option(
         name='topics.image', default='',
         description="Images of the world's first camera go out here; empty: the world's own topic.",
     ),
-    Param(
+    Option(
         name='topics.wrist_image', default='',
         description="Images of the world's second camera go out here, if it has one; empty: the world's own topic.",
     ),
-    Param(
+    Option(
         name='topics.robot_description', default='robot_description',
         description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
     ),

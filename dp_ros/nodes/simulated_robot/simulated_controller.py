@@ -11,8 +11,8 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import stamp_of
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of
+from dp_ros.options import Option
 from dp_ros.ros.lifecycle import ManagedNode
-from dp_ros.ros.parameters import Param
 from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.simulation.controller.spec import METHODS, ControllerSpec
 from dp_ros.simulation.controller.validation import Rows, TrajectoryCommand
@@ -24,69 +24,69 @@ NAME = 'controller.name'
 QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 """How the real controller subscribes: by the system's defaults, which are these with Fast DDS."""
 PARAMETERS = [
-    Param(
+    Option(
         name=NAME, default='arm_controller',
         description="A node of this name serves the simulated controller's parameters as the real one does; empty: "
         'none.',
     ),
-    Param(
+    Option(
         name='controller.rate', default=100.0, low=1.0, high=10000.0,
         description='Control cycles a second; the physics stands still between its own steps.',
     ),
-    Param(
+    Option(
         name='controller.interpolate_from_desired_state', default=False,
         description='Start the way to the first point at the last command instead of the measured state.',
     ),
-    Param(
+    Option(
         name='controller.allow_nonzero_velocity_at_trajectory_end', default=False,
         description='Take messages whose last point is not at rest.',
     ),
-    Param(
+    Option(
         name='controller.allow_partial_joints_goal', default=False,
         description='Take messages that leave joints out.',
     ),
-    Param(
+    Option(
         name='controller.interpolation_method', default='splines', choices=METHODS,
         description='none: jump from point to point.',
     ),
-    Param(name='controller.continuous', default=(), description='Joints that turn without end.'),
-    Param(
+    Option(name='controller.continuous', default=(), description='Joints that turn without end.'),
+    Option(
         name='controller.cmd_timeout', default=0.0, low=0.0, high=1000.0,
         description='Longest time after the last point before the measured position is held [s]; 0: for ever.',
     ),
-    Param(
+    Option(
         name='controller.trajectory_tolerance', default=0.0, low=0.0, high=1000.0,
         description='constraints.<joint>.trajectory of every joint [rad or m]; 0: none.',
     ),
-    Param(
+    Option(
         name='controller.goal_tolerance', default=0.0, low=0.0, high=1000.0,
         description='constraints.<joint>.goal of every joint [rad or m]; 0: none.',
     ),
-    Param(
+    Option(
         name='controller.goal_time', default=0.0, low=0.0, high=1000.0,
         description='Longest time after the last point to come within goal_tolerance [s]; 0: for ever.',
     ),
-    Param(
+    Option(
         name='controller.stopped_velocity_tolerance', default=0.01, low=0.0, high=1000.0,
         description='Served, but without meaning for position commands, as in the real controller.',
     ),
-    Param(
+    Option(
         name='controller.set_last_command_interface_value_as_state_on_activation', default=True,
         description='Activated, hold what was commanded last instead of what is measured then.',
     ),
-    Param(
+    Option(
         name=ACTIVE, default=True,
         description='Start active; false: it takes and commands nothing until ~/controller_active says so.',
     ),
-    Param(
+    Option(
         name=LOSS, default=0.0, low=0.0, high=1.0, live=True,
         description='Share of the trajectories that get lost on their way; which ones, `seed` decides.',
     ),
-    Param(
+    Option(
         name=SCALING, default=1.0, low=0.0, high=100.0, live=True,
         description='Factor on the speed of trajectories; each message starts on the true time again.',
     ),
-    Param(
+    Option(
         name='controller.reject_non_finite', default=True,
         description='Reject NaN and infinity; the real controller has no such check, and commands them.',
     ),

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.motion.settings.publisher import RESET_COMMAND
 from dp_ros.paths import ros_home
 
 FOLDER = Path('dp_ros') / 'reset'
@@ -29,7 +30,6 @@ LONGEST = 20_000  # bytes of a request or an answer
 SHOWN = 1000  # characters of a reason that are shown, and compared
 PATIENCE = 1.0  # [s] for which whoever knocks and says nothing keeps others waiting
 ANSWER_WITHIN = 10.0  # [s]
-COMMAND = 'ros2 run dp_ros dp_ros reset'
 ROOT = 0  # may do anything anyway
 CREDENTIALS = struct.Struct('3i')  # process, user and group of a peer
 
@@ -53,7 +53,8 @@ class Answer:
 
 ONLY_HERE = Answer(
     success=False,
-    message=f"not reset: allow_reset is 'local', so it is done by a person at the publisher's machine, by `{COMMAND}`",
+    message="not reset: allow_reset is 'local', so it is done by a person at the publisher's machine, by "
+    f'`{RESET_COMMAND}`',
 )
 
 

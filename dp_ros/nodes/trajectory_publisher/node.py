@@ -27,6 +27,7 @@ from dp_ros.motion.outcome import Planned, Refused
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
+from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
@@ -39,7 +40,7 @@ from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
-from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, make_planner, read_limits, read_robot
+from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
 from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     PARAMETERS,
     PATTERNS,
@@ -109,11 +110,11 @@ class TrajectoryPublisher(ManagedNode):
             units=self.value('units') or None,
             control_dt=self.value('control_dt') / self.value('policy_speed') or None,
         )
-        robot = read_robot(self)
-        limits = read_limits(self, action.joints, robot)
+        self._planner = make_planner(read_settings(self, action.joints), bundle.task, read_robot(self))
+        limits = self._planner.limits
+        assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
-        self._planner = make_planner(self, bundle, limits, robot)
         self._ladder = make_ladder(self, bundle.task)
         self._home = read_home(self, limits)
         self._store = self._store or make_latch_store(self)

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.motion.outputs import Output
+from dp_ros.motion.settings.publisher import PUBLISHER_OPTIONS
 from dp_ros.nodes.trajectory_publisher.controllers.check import (
-    CONTROLLER_PARAMETERS,
     ControllerCheck,
     controller_names,
 )
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
-from dp_ros.nodes.trajectory_publisher.plan_settings import PARAMETERS as PLAN_PARAMETERS
 from dp_ros.nodes.trajectory_publisher.plan_settings import PATTERNS as PLAN_PATTERNS
 from dp_ros.nodes.trajectory_publisher.safety_settings import HOME_PATTERN
-from dp_ros.nodes.trajectory_publisher.safety_settings import PARAMETERS as LADDER_PARAMETERS
 from dp_ros.robot.controller_settings import Expected
+from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.queries import get_parameters
+from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.task.spec import TaskSpec
 
-PARAMETERS = [*PLAN_PARAMETERS, *CONTROLLER_PARAMETERS, *LADDER_PARAMETERS]
+PARAMETERS = [BUNDLE, POLICY_SPEED, *REALTIME_PARAMETERS, *PUBLISHER_OPTIONS]
 PATTERNS = {**PLAN_PATTERNS, **HOME_PATTERN}
 EXECUTOR = 'policy_executor'
 

@@ -18,25 +18,8 @@ from dp_ros.nodes.trajectory_publisher.controllers.endpoints import NOBODY
 from dp_ros.robot.controller_settings import Expected, compare, refusal
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameter_query import ParameterQuery
-from dp_ros.ros.parameters import Param
 from dp_ros.ros.queries import full_name
 
-CONTROLLER_PARAMETERS = [
-    Param(
-        name='controller', default='',
-        description="The controller's node, e.g. arm_controller: it alone is the controller, whoever else listens. "
-        'Empty, or with outputs: the name that the command topic is below.',
-    ),
-    Param(
-        name='require_controller', default=True,
-        description='No motion before the controller listens and was checked. false: move although nothing about the '
-        'controller was checked, whoever listens.',
-    ),
-    Param(
-        name='controller_wait', default=2.0, low=0.0, high=60.0,
-        description='A controller that has not answered for this long is said not to answer [s].',
-    ),
-]  # fmt: skip
 AFRESH = 5_000_000_000  # [ns] after which a controller that was refused is asked again: it may have been set right
 
 
