@@ -27,8 +27,8 @@ class ArmOptions:
         example='[rad, rad]',
     )
     control_dt: float = option(
-        0.0, 'Time between actions, at policy_speed 1, that the robot is meant for; no other bundle fits. 0: not checked.',
-        unit='s', low=0.0, high=60.0,
+        0.0, 'Time between actions, at policy_speed 1, that the robot is meant for; no other bundle fits. '
+        '0: not checked.', unit='s', low=0.0, high=60.0,
     )
     joint_states: str = option(
         'joint_states', 'Measured joint states (sensor_msgs/JointState) come from here.', name='topics.joint_states'
