@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -21,9 +22,11 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import Chunk
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport
 from dp_ros.motion.limits import Within, check
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
+from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
@@ -212,6 +215,20 @@ def test_the_next_chunk_is_spliced_into_the_plan(ros, tiny):
         assert after[1] == pytest.approx(before[1], abs=1e-6)
     at_step = second.sample(np.array([T0 + 1400 * MS - second.stamp]))[0][0]
     assert at_step == pytest.approx([0.28 + 6 * 0.012, 0.3])
+
+
+def test_an_inference_with_times_that_are_no_numbers_is_left_out_of_the_report_and_harms_nothing():
+    reports: list[ChunkReport] = []
+    told: list[str] = []
+    diagnostics: Any = SimpleNamespace(report=lambda name, level, text, *_, **__: told.append(text))
+    entries = ChunkLedger(diagnostics, lambda level, text, report: reports.append(report))
+    for observation, start in ((1, 'soon'), (2, '5')):
+        values = {'observation': str(observation), 'inference_start': start, 'inference_end': '6', 'policy': 'tiny'}
+        message = DiagnosticStatus(values=[KeyValue(key=key, value=value) for key, value in values.items()])
+        entries.inferred(serialize_message(message))
+        entries.refused('too old', observation=observation, received=7, stop=False)
+    assert [(r.inference_start, r.inference_end, r.policy) for r in reports] == [(None, None, ''), (5, 6, 'tiny')]
+    assert any("invalid literal for int() with base 10: 'soon'" in text for text in told)
 
 
 def test_each_chunk_has_an_entry_in_the_ledger(ros, tiny):
