@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
+CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
 WORLDS = ('push_block', 'pusht')
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from dp_ros.cli.arguments import (
+    CONTINUITIES,
     bundle_and_world,
     bundle_arguments,
     bundle_folder,
@@ -97,7 +98,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--warm-steps', type=int, default=0,
                         help='network calls of a chunk that starts from the last one, 0 for none')  # fmt: skip
     parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
-    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'ensemble'],
+    parser.add_argument('--continuity', default='none', choices=CONTINUITIES,
                         help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--threads', type=int, default=1, help='threads of one network call')
     parser.add_argument('--seed', type=int, default=300_000, help='seed of the first episode')

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.cli.arguments import (
+    CONTINUITIES,
     SAMPLERS,
     WORLDS,
     bundle_and_world,
@@ -71,7 +72,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--guidance-scale', type=float, default=None, help='of a bundle trained with guidance')
-    parser.add_argument('--continuity', default='none', choices=['none', 'rtc', 'prefix', 'ensemble'],
+    parser.add_argument('--continuity', default='none', choices=CONTINUITIES,
                         help='how a chunk goes on from the last one')  # fmt: skip
     parser.add_argument('--blend-steps', type=int, default=None,
                         help="of the publisher's cross-fade, 0 for none; without it, the world's")  # fmt: skip
