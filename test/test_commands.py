@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -113,3 +114,21 @@ def test_a_measurement_of_latency_passes_on_how_the_nodes_run(monkeypatch):
     assert main(['latency', BUNDLE, *wanted]) == 130
     settings, seconds = seen[0]
     assert (settings.composed, settings.realtime_priority, settings.cpu_dma_latency, seconds) == (True, 10, 0, 5.0)
+
+
+@pytest.mark.parametrize('command', ['evaluate', 'latency'])
+def test_choices_and_defaults_are_those_of_the_settings(command: str) -> None:
+    """The command line is written without NumPy; this keeps it equal to the fields that it fills."""
+    hints = get_type_hints(EvaluationSettings)
+    known = {f.name: f for f in dataclasses.fields(EvaluationSettings)}
+    commands = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    own = {'latency': {'exec_horizon', 'seconds', 'seed', 'threads'}}  # meant for other runs than an evaluation
+    for action in commands.choices[command]._actions:
+        if action.dest not in known or action.dest in ('bundle', 'world'):
+            continue
+        if action.dest not in own.get(command, set()):
+            assert action.default == known[action.dest].default, action.dest
+        if get_origin(hints[action.dest]) is Literal:
+            assert tuple(action.choices or ()) == get_args(hints[action.dest]), action.dest
+        if action.dest == 'sampler':
+            assert tuple(action.choices or ()) == get_args(Sampler)
