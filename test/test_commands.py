@@ -14,6 +14,7 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import build_parser, main
+from dp_ros.diffusion.samplers import Sampler
 from dp_ros.evaluation import episodes as evaluation
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.continuity import Continuity

@@ -24,6 +24,7 @@ from dp_ros.messages import encoding as messages
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.simulated_robot import node as simulated_robot
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
+from dp_ros.nodes.simulated_robot.robot_outputs import renamed
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.worlds.pusht.world import PushTWorld
@@ -270,3 +271,10 @@ def test_pictures_are_left_out_while_steps_are_late_unless_it_makes_the_time(ros
     live.node._behind = late * MS
     assert live.node._draws('camera') == (not left_out)
     assert live.node.counts['pictures_left_out'] == left_out
+
+
+def test_the_first_topics_of_a_world_may_be_renamed():
+    topics = {'left': 'left_pose', 'right': 'right_pose'}
+    assert renamed(topics, ['']) == topics
+    assert renamed(topics, ['other']) == {'left': 'other', 'right': 'right_pose'}
+    assert renamed({'left': 'left_pose'}, ['', 'unused']) == {'left': 'left_pose'}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dp_ros.errors import ConfigError
+from dp_ros.paths import share_folder
 from dp_ros.simulation import registry
 from dp_ros.simulation.registry import check_world, make_expert, make_world, world_names, world_spec, world_with
 from dp_ros.simulation.worlds import BUILT_IN
@@ -24,6 +25,7 @@ from pathlib import Path
 from dp_ros.simulation.worlds.push_block.spec import PUSH_BLOCK
 
 MOON = replace(PUSH_BLOCK, name='moon', joints=('leg',), units=('rad',), parameter_file=Path('{folder}/moon.yaml'))
+SECOND = replace(PUSH_BLOCK, name='second', parameter_file=Path('{folder}/second.yaml'), environment='added/Second-v0')
 TWICE = replace(PUSH_BLOCK, name='pusht')
 NUMBER = 7
 """
@@ -117,6 +119,31 @@ def test_another_package_adds_a_world_with_its_parameter_file(add: Add, tmp_path
     assert world_with(('leg',)) == 'moon'
     with pytest.raises(ConfigError, match=r'world moon: joints: got joint_1, .*, allowed leg as its spec has them'):
         make_world('moon')
+
+
+def test_a_world_of_another_package_is_evaluated_by_its_own_parameter_file(add: Add, tmp_path: Path) -> None:
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    from dp_ros.evaluation.world_planner import make_planner
+    from dp_ros.policy.bundle.manifest import load_bundle
+
+    add('second = added_worlds:SECOND')
+    own = world_spec('push_block').parameters.read_text().replace('blend_steps: 8', 'blend_steps: 5')
+    (tmp_path / 'second.yaml').write_text(own)
+    task = load_bundle(share_folder() / world_spec('second').bundle).task
+    steps = {name: make_planner(make_world(name), name, task).options.blend_steps for name in ('push_block', 'second')}
+    assert steps == {'push_block': 8, 'second': 5}
+
+
+def test_a_world_of_another_package_is_an_environment(add: Add) -> None:
+    gymnasium = pytest.importorskip('gymnasium', reason='gymnasium is not installed (extra: sim)')
+    from dp_ros.simulation.gymnasium_env import register_environments
+
+    add('second = added_worlds:SECOND')
+    register_environments()
+    try:
+        assert gymnasium.make('added/Second-v0').reset(seed=1)[0]['joint_positions'].shape == (7,)
+    finally:
+        del gymnasium.registry['added/Second-v0']
 
 
 def test_a_world_may_have_neither_demonstrator_nor_training_file(monkeypatch: pytest.MonkeyPatch) -> None:
