@@ -17,6 +17,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
@@ -37,10 +38,10 @@ N = TypeVar('N', bound=Node)
 class Ros:
     """A context and an executor, and a node `tester` that listens to /diagnostics."""
 
-    def __init__(self) -> None:
+    def __init__(self, executor: Callable[[Context], Executor] = make_executor) -> None:
         self.context = Context()
         rclpy.init(context=self.context)
-        self.executor = make_executor(self.context)
+        self.executor = executor(self.context)
         self.nodes: list[Node] = []
         self.statuses: list[DiagnosticStatus] = []
         self.tester = self.add(Node('tester', context=self.context))

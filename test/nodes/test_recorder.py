@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
@@ -17,9 +19,18 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
 from dp_ros.tools.recorder import Recorder
+from test.nodes.conftest import Ros
 
 pytestmark = pytest.mark.ros
 TOPICS = ('/joint_states', '/note')
+
+
+@pytest.fixture
+def ros() -> Iterator[Ros]:
+    """Return ROS with the executor that tools use."""
+    session = Ros(lambda context: SingleThreadedExecutor(context=context))
+    yield session
+    session.close()
 
 
 def connected(ros: Any, storage: str = 'mcap') -> tuple[Recorder, Any, Any]:

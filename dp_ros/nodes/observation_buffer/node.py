@@ -13,7 +13,7 @@ from typing import Any
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 
-from dp_ros.data import Observation
+from dp_ros.data import Observation, to_nanoseconds
 from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
@@ -28,6 +28,7 @@ from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle.compatibility import check_fits, topic_type
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
+from dp_ros.ros.clock_timer import ClockTimer
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
@@ -49,7 +50,7 @@ class ObservationBuffer(ManagedNode):
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
-        self._timer: Any = None
+        self._timer: ClockTimer | None = None
         self._health: dict[str, StreamHealth] = {}
         self._forget()
 
@@ -93,7 +94,7 @@ class ObservationBuffer(ManagedNode):
             )
             for stream in self._task.streams
         ]
-        self._timer = self.create_timer(self._task.control_dt, self._on_timer)
+        self._timer = ClockTimer(self, to_nanoseconds(self._task.control_dt), self._on_timer)
         self._advance(self.now())
 
     def deactivate(self) -> None:
@@ -103,7 +104,7 @@ class ObservationBuffer(ManagedNode):
             self.destroy_subscription(subscription)
         self._inputs = []
         if self._timer is not None:
-            self.destroy_timer(self._timer)
+            self._timer.close()
             self._timer = None
         for name in (STATUS, *map(status_of, self._health)):
             self.diagnostics.forget(name)
@@ -191,7 +192,7 @@ class ObservationBuffer(ManagedNode):
     # Observations out.
 
     def _on_timer(self) -> None:
-        self._armed = None  # an EventsExecutor may come early where the timer was set anew, and then a period late
+        self._armed = None  # set it anew in any case: this call may have been an early one, of before it was set last
         self._advance(self._clock_now())
 
     def _advance(self, now: int) -> None:
@@ -212,8 +213,8 @@ class ObservationBuffer(ManagedNode):
             self._next_tick += dt
         if self._armed != self._next_tick:
             self._armed = self._next_tick
-            self._timer.timer_period_ns = max(self._next_tick + self._aligner.wait + 1 - now, 1)
-            self._timer.reset()
+            assert self._timer is not None
+            self._timer.set(max(self._next_tick + self._aligner.wait + 1 - now, 1))
 
     def _settle(self, tick: int) -> None:
         observation = self._aligner.observe(tick)

@@ -58,6 +58,7 @@ from dp_ros.policy.bundle.compatibility import check_fits
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
+from dp_ros.ros.clock_timer import ClockTimer
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import JointStream
@@ -81,7 +82,7 @@ class TrajectoryPublisher(ManagedNode):
         self._closing: list[Any] = []
         self._triggers: list[Any] = []
         self._plan: Any = None
-        self._timer: Any = None
+        self._timer: ClockTimer | None = None
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
@@ -177,8 +178,7 @@ class TrajectoryPublisher(ManagedNode):
         self._report.say()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
-        clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(min(dt / 2, LOOK) / 1e9, self._on_timer, clock=clock)
+        self._timer = ClockTimer(self, min(dt // 2, LOOK), self._on_timer, steady=True)
         triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
         self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
         self._reset_socket = make_reset_socket(self)
@@ -214,9 +214,10 @@ class TrajectoryPublisher(ManagedNode):
             self._permission.close()
             self._controllers.close()
             self._ledger.settle()
-            for timer in (self._timer, self._again):
-                if timer is not None:  # None if it was interrupted while it was activated
-                    self.destroy_timer(timer)
+            if self._timer is not None:  # None if it was interrupted while it was activated
+                self._timer.close()
+            if self._again is not None:
+                self.destroy_timer(self._again)
             for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
                 for entity in all_of:
                     destroy(entity)
