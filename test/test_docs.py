@@ -106,7 +106,7 @@ def commands_in(text: str) -> list[tuple[str, list[str]]]:
     found = []
     for line in lines:
         for part in re.split(r'; |&&', line.split('  #')[0].replace('ros2 run dp_ros ', '')):
-            match = re.search(r'(?:^|[ /])dp_ros ([a-z][a-z-]*)(?![\w.])(.*)', part)
+            match = re.search(r'(?:^|[ /])(?<!from )dp_ros (?!import )([a-z][a-z-]*)(?![\w.])(.*)', part)
             if match:
                 found.append((match[1], re.findall(r'(?<=\s)--[a-z][\w-]*', match[2])))
     return found
