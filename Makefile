@@ -43,7 +43,9 @@ types: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 pytest: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	@# Faults are injected into processes at work, which need the machine for themselves.
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --ignore=test/faults
+	$(VENV)/bin/python -m pytest test/faults
 
 fuzz-files: export FUZZ_FILES ?= 3000
 fuzz-files: export FUZZ_SEED ?= 100
