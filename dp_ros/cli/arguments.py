@@ -1,4 +1,4 @@
-"""What several commands share. Written out where the real thing would import NumPy, or found when it is needed."""
+"""Share options between commands; choices stand here as text, because the modules that have them import NumPy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
 
 
 class _Worlds:
-    """The names of the worlds as choices of an option, found when they are needed."""
+    """Find the names of the worlds, as choices of an option, when they are needed."""
 
     def __iter__(self) -> Iterator[str]:
         from dp_ros.simulation.registry import world_names

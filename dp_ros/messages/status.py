@@ -1,4 +1,4 @@
-"""What nodes report to programs: typed values, and the fixed keys that they have in a message.
+"""Encode and decode what nodes report to programs: typed values, each with fixed keys in a message.
 
 Each value goes as a `diagnostic_msgs/DiagnosticStatus` whose keys are the names of its fields: `encode` writes them and
 `decode` reads them, and refuses a key that is missing, unknown, repeated or not of its type. Nothing here imports ROS.
@@ -70,7 +70,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkReport:
-    """What became of one chunk: `~/ledger` of a trajectory_publisher, once for each.
+    """Report the outcome of one chunk: `~/ledger` of a trajectory_publisher, once for each.
 
     Attributes
     ----------

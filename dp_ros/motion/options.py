@@ -16,7 +16,7 @@ from dp_ros.robot.joint_limits import JointLimits
 KEPT_BEYOND = 4
 """Steps after exec_horizon that a late chunk may still need: what `keep_steps` is unless it is given."""
 FOLLOWED = 0.004
-"""What a joint travels at its speed limit in this time [s] is as far as it may be from the plan that it follows."""
+"""A joint that follows its plan is no farther from it than its way in this time at its speed limit [s]."""
 UNLIMITED = 0.05
 """The same for a joint without a speed limit [rad or m]."""
 

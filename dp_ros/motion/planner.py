@@ -26,9 +26,8 @@ from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.motion.committed_plan import committed_head, resumed
 from dp_ros.motion.limits import Exceeded, check
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outcome import Planned as Planned
-from dp_ros.motion.outcome import Refused as Refused
-from dp_ros.motion.safety.following import LEAP, CommandedPath, Following
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.safety.following import LEAP, CommandedPath, Following, farthest
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
 from dp_ros.motion.splice import Misfit, fit
@@ -40,8 +39,6 @@ from dp_ros.robot.joint_limits import JointLimits
 
 LEAD = 100_000_000
 """A plan may be made for a time so much after now [ns]: history is counted from before that."""
-
-
 REFERENCE = np.arange(-20, 21, 4, dtype=np.int64) * 1_000_000
 """Around its stamp, when a controller may have commanded what it says [ns]: it looks ahead by a period."""
 
@@ -89,11 +86,7 @@ class Planner:
         tolerance = options.follow_tolerances(self.joints, self.limits)
         self._points = HoldPoints(self.joints, self.control_dt, self.limits, options)
         self._following = Following(tolerance, options.expected_lag, options.max_lag, options.turning(self.joints))
-        self._history = options.history_steps * self.control_dt
-        self._margin = options.splice_margin
-        self._lead_in = to_nanoseconds(options.lead_in)
         self.continuous = options.turning(self.joints)
-        self._quintic = options.accelerations
         self._slip = slip_allowed(self.limits, len(self.joints))
 
     @property
@@ -200,10 +193,6 @@ class Planner:
         """Whether the robot stands, as the last joint states tell."""
         return self.states.standing(self._slip)
 
-    def follows(self) -> bool:
-        """Return whether there is a plan, and the robot follows it as well as its joint states tell."""
-        return not self.astray()
-
     def astray(self) -> str:
         """Return why the plan cannot be gone on with: there is none, or the robot does not follow it; '' if it can."""
         if self._plan is None:
@@ -214,28 +203,16 @@ class Planner:
             self._distance = self._following.distance(self.states, self._path)
         if self.lost:
             return self.lost
-        excess = self._distance / self._following.tolerance
-        if not excess.max() > 1.0:
-            return ''
-        joint = int(excess.argmax())
-        return (
-            f'the robot does not follow the plan: {self.joints[joint]} is {self._distance[joint]:.4g} from it, '
-            f'allowed {self._following.tolerance[joint]:.4g} (follow_tolerance)'
-        )
+        what = 'the robot does not follow the plan: {joint} is {off} from it, allowed {allowed} (follow_tolerance)'
+        return farthest(what, self.joints, self._distance, self._following.tolerance)
 
     def leap(self, now: int) -> str:
         """Return why a message sent ``now`` [ns] may make the robot leap; '' if it can't, or if nothing is seen."""
         if self._plan is None or self.states.blind(now):
             return ''
-        leap = self._following.leap(self.states, self._path, now + self._margin)
-        excess = leap / (LEAP * self._following.tolerance)
-        if not excess.max() > 1.0:
-            return ''
-        joint = int(excess.argmax())
-        return (
-            f'the robot is not seen to follow the plan: {self.joints[joint]} may soon be {leap[joint]:.4g} from it, '
-            f'allowed {LEAP * self._following.tolerance[joint]:.4g}'
-        )
+        leap = self._following.leap(self.states, self._path, now + self.options.splice_margin)
+        what = 'the robot is not seen to follow the plan: {joint} may soon be {off} from it, allowed {allowed}'
+        return farthest(what, self.joints, leap, LEAP * self._following.tolerance)
 
     def off_plan(self, stamp: int, positions: np.ndarray) -> str:
         """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing."""
@@ -243,14 +220,8 @@ class Planner:
             return ''
         places = self._path.places(stamp + REFERENCE)
         away = np.abs(self.beside_turns(positions, places[-1]) + places[-1] - places).min(axis=0)
-        excess = away / self._following.tolerance
-        if not excess.max() > 1.0:
-            return ''
-        joint = int(excess.argmax())
-        return (
-            f'the controller does not follow the plan: it commands {self.joints[joint]} {away[joint]:.4g} from it, '
-            f'allowed {self._following.tolerance[joint]:.4g}'
-        )
+        what = 'the controller does not follow the plan: it commands {joint} {off} from it, allowed {allowed}'
+        return farthest(what, self.joints, away, self._following.tolerance)
 
     # How a plan begins.
 
@@ -284,7 +255,7 @@ class Planner:
             times=np.zeros(1, dtype=np.int64),
             positions=np.asarray(positions)[None],
             velocities=still,
-            accelerations=still if self._quintic else None,
+            accelerations=still if self.options.accelerations else None,
         )
         self._path.add(self._plan, max(now, 1))
         self._led_in = True
@@ -367,7 +338,7 @@ class Planner:
     def _soonest(self, splice: int, led_in: bool) -> int:
         """Return when a chunk may be joined at the soonest [ns]."""
         if led_in:
-            return splice + self._lead_in
+            return splice + to_nanoseconds(self.options.lead_in)
         # Without a cross-fade, a step right behind the splice would make a jerk of any disagreement.
         behind = self._closest if self.blend_steps else (self.control_dt + 1) // 2
         # A lead-in that is under way keeps its time, however many chunks arrive meanwhile.
@@ -376,7 +347,7 @@ class Planner:
     def stop(self, now: int) -> Trajectory | Refused:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner.
 
-        Whether the robot follows is for the caller to know: see `follows`.
+        The caller sees to it that the robot follows: see `astray`.
         """
         if self._plan is None:
             return Refused(reason='no plan to stop on; hold instead')
@@ -453,11 +424,12 @@ class Planner:
         return None if self.options.workspace is None else self.options.workspace.left(trajectory)
 
     def _ending(self, least: float) -> Ending:
-        return Ending(limits=self.limits, least=max(least, self._closest / 1e9), quintic=self._quintic)
+        return Ending(limits=self.limits, least=max(least, self._closest / 1e9), quintic=self.options.accelerations)
 
     def _committed(self, now: int) -> Knots:
         assert self._plan is not None
-        oldest, splice = max(now - LEAD - self._history, 1), now + self._margin
+        oldest = max(now - LEAD - self.options.history_steps * self.control_dt, 1)
+        splice = now + self.options.splice_margin
         return committed_head(self._plan, oldest=oldest, splice=splice, closest=self._closest)
 
     def _turned(self, state: MeasuredState | None) -> MeasuredState:
@@ -475,4 +447,4 @@ class Planner:
         if self._newest is not None and chunk.stamp <= self._newest:
             behind = (self._newest - chunk.stamp) / 1e9
             return f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
-        return mismatch(chunk, self.joints, self.control_dt, now + self._margin)
+        return mismatch(chunk, self.joints, self.control_dt, now + self.options.splice_margin)

@@ -1,4 +1,4 @@
-"""Configuration as frozen dataclasses, and a strict reader: an unknown key is an error that names the known ones."""
+"""Describe a task: what the policy observes and commands, its rates, horizons and goals."""
 
 from __future__ import annotations
 

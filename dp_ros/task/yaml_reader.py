@@ -1,4 +1,4 @@
-"""TODO."""
+"""Read frozen dataclasses from YAML strictly: an unknown key is an error that names the known ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dp_ros.bounded_files import from_yaml, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.task.goals import GoalImage as GoalImage
-from dp_ros.task.goals import GoalPose as GoalPose
-from dp_ros.task.goals import Instruction as Instruction
-from dp_ros.task.streams import ImageStream as ImageStream
-from dp_ros.task.streams import JointStream as JointStream
-from dp_ros.task.streams import PoseStream as PoseStream
-from dp_ros.task.streams import Stream as Stream
-from dp_ros.task.streams import Unit as Unit
 
 T = TypeVar('T')
 

@@ -99,7 +99,7 @@ class Live:
                 assert held.stamp == 0 and held.positions.tolist() == [[x, 0.3]]
         self.time(until)
         self.measure(until, x, 0.3)
-        self.ros.wait(lambda: self.node._motion.planner.follows(), 'the plan to begin')
+        self.ros.wait(lambda: not self.node._motion.planner.astray(), 'the plan to begin')
         self.ros.spin(0.02)
         for heard in (self.sent, self.copies, self.plans, self.ros.statuses):
             heard.clear()

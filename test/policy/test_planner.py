@@ -13,7 +13,8 @@ from dp_ros.data import Chunk
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion import planner as planner_module
 from dp_ros.motion.limits import Within, check
-from dp_ros.motion.planner import LEAD, Planned, Refused
+from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.planner import LEAD
 from dp_ros.motion.spline import Ending
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -373,7 +374,7 @@ def test_a_plan_that_has_ended_goes_on_from_its_rest():
 def test_a_robot_away_from_the_plan_is_sent_nothing_that_goes_on_from_it():
     planner, now = running()
     planner.measured(now, at(planner.plan, now)[0] + [0.0, 0.003])
-    assert planner.follows()
+    assert not planner.astray()
     before = planner.plan
     planner.measured(now + MS, at(planner.plan, now)[0] + [0.0, 0.05])
     outcome = planner.accept(sine_chunk(now + DT), now + MS)
@@ -663,14 +664,14 @@ def test_continuous_joints_take_the_short_way():
     angle = at(planner.plan, now)[0][0]
     assert angle > np.pi
     planner.measured(now, np.array([angle - 2 * np.pi, 0.0]))
-    assert planner.follows()
+    assert not planner.astray()
     outcome = planner.accept(chunk_of(np.stack([wrapped, 0 * wrapped], axis=1), now), now)
     assert not outcome.reseeded
     assert np.ptp(outcome.trajectory.positions[:, 0]) < 0.5
     # Away on the other joint it begins anew, yet in the turn that the commands are in.
     for tick in range(1, 20):
         planner.measured(now + 10 * tick * MS, np.array([angle - 2 * np.pi, 1.0]))
-    assert not planner.follows()
+    assert planner.astray()
     assert planner.begin(now + 190 * MS).positions[0, 0] == pytest.approx(angle)
 
 
@@ -863,7 +864,7 @@ def test_nothing_outside_the_limits_is_ever_sent(events, position, margin):
         if old is None:
             planner.rest_at(np.clip(np.array(position) + distance, LIMITS.lowest, LIMITS.highest), now)
             old = planner.plan
-        on_plan = planner.follows()
+        on_plan = not planner.astray()
         if kind == 'chunk':
             outcome = planner.accept(chunk_of(actions, now - age), now)
             sent = outcome.trajectory if isinstance(outcome, Planned) else None

@@ -12,7 +12,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dp_ros.data import Chunk
-from dp_ros.motion.planner import Planned, Planner
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.joint_limits import JointLimits
@@ -132,7 +133,7 @@ def test_nothing_outside_the_limits_is_ever_sent(events, position, options):
         old = planner.plan
         place, velocity = state(old, now)
         planner.measured(now, place + distance, velocity + speed * (distance != 0.0))
-        on_plan = planner.follows()
+        on_plan = not planner.astray()
         sent = answer(planner, kind, actions, now - age, now)
         if not isinstance(sent, Trajectory):
             assert planner.plan is old

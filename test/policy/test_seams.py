@@ -13,7 +13,8 @@ import pytest
 
 from dp_ros.data import Chunk
 from dp_ros.motion.blend import chunk_curve
-from dp_ros.motion.planner import Planned, Planner
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
 from dp_ros.robot.joint_limits import JointLimits
 
 _spec = importlib.util.spec_from_file_location('controller_oracle', Path(__file__).parents[1] / 'controller_oracle.py')

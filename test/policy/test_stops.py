@@ -9,7 +9,8 @@ import pytest
 
 from dp_ros.data import Chunk
 from dp_ros.motion.limits import Within, check
-from dp_ros.motion.planner import Planned, Planner
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 

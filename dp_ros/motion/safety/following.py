@@ -18,6 +18,7 @@ leap then, at the latest, is within `LEAP` times the tolerance, or nothing is se
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,6 +42,18 @@ LEAP = 2.0
 """So many times its tolerance a joint may be off the plan when the controller has the next message."""
 TURNOVER = 1_000_000_000
 """For how long what was commanded is remembered [ns]."""
+
+
+def farthest(what: str, joints: Sequence[str], off: np.ndarray, allowed: np.ndarray) -> str:
+    """Return ``what``, with the joint that is off by most of what is allowed; '' if none is off by more.
+
+    ``off`` and ``allowed`` are (A,) [rad or m]; ``what`` has ``{joint}``, ``{off}`` and ``{allowed}``.
+    """
+    excess = off / allowed
+    if not excess.max() > 1.0:
+        return ''
+    worst = int(excess.argmax())
+    return what.format(joint=joints[worst], off=f'{off[worst]:.4g}', allowed=f'{allowed[worst]:.4g}')
 
 
 class CommandedPath:

@@ -31,7 +31,7 @@ PARTS = (1.0, 0.5, 0.25, 0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """What a state may be wrong by.
+    """Bound what a state may be wrong by.
 
     Attributes
     ----------

@@ -200,7 +200,7 @@ class Ladder:
 
 
 class Rung(IntEnum):
-    """Where the ladder stands; each is a larger step away from following chunks than the one before."""
+    """Name the safety states in order; each is a larger step away from following chunks than the one before."""
 
     WAIT = 0
     """Nothing is executed: the next chunk is led in from the measured state."""
@@ -218,7 +218,7 @@ class Rung(IntEnum):
 
 
 class Cause(Enum):
-    """What a reason is about."""
+    """Name the subject of a reason."""
 
     OBSERVATION = 'observation'
     JOINT_STATE = 'joint_state'
@@ -233,7 +233,7 @@ class Cause(Enum):
 
 
 class Act(Enum):
-    """What is to be done now."""
+    """Name the action that a state asks of the arm."""
 
     NONE = 'none'
     STOP = 'stop'

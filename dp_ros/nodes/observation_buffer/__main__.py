@@ -1,6 +1,6 @@
-"""`python -m dp_ros.nodes.observation_buffer`."""
+"""Run the node by `python -m dp_ros.nodes.observation_buffer`."""
 
-from dp_ros.nodes.observation_buffer.node import main
+from dp_ros.nodes.observation_buffer import main
 
 if __name__ == '__main__':
     raise SystemExit(main())

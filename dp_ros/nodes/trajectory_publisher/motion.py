@@ -271,7 +271,7 @@ class Motion:
         """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
         if self.planner.lost:
             return False
-        return self.planner.states.newest is None or (self.planner.follows() and not self.planner.leap(now))
+        return self.planner.states.newest is None or not (self.planner.astray() or self.planner.leap(now))
 
     def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
         if isinstance(held, Trajectory):
