@@ -125,8 +125,8 @@ class _Feed:
     def __init__(self, audit: Audit, reader: BagReader, name: str) -> None:
         self.name, self.count = name, 0
         self._audit, self._pictures = audit, 0
-        marks = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
-        self.needed = {**audit.wanted, **marks}
+        markers = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
+        self.needed = {**audit.wanted, **markers}
         self.topics = {}
         for topic, found in reader.topics.items():
             known = audit.topics.setdefault(topic, TopicAudit(topic, found.type))
@@ -140,7 +140,7 @@ class _Feed:
         self._streams: dict[str, list[Stream]] = {}
         self._collector = None
         if audit.task and audit.ticks and not lacking:
-            cut_by = {t: _type(reader, t) for t in marks}
+            cut_by = {t: _type(reader, t) for t in markers}
             self._marks, self._command = set(cut_by), action_topic(audit.task)[0]
             for stream in audit.task.streams:
                 self._streams.setdefault(stream.topic, []).append(stream)

@@ -106,7 +106,7 @@ class Coefficients:
             object.__setattr__(self, name, array)
 
 
-class Walk:
+class SamplerState:
     """One chunk's way from noise to x_0: remembers what multistep samplers need."""
 
     def __init__(self, coefficients: Coefficients, rng: np.random.Generator, steer: Steer | None = None) -> None:
@@ -173,7 +173,7 @@ def sample(
     x_k = noise.astype(np.float32)
     if start is not None:
         x_k = coefficients.a[0] * start.astype(np.float32) + coefficients.s[0] * x_k
-    walk = Walk(coefficients, rng, steer)
+    state = SamplerState(coefficients, rng, steer)
     for k in coefficients.levels.tolist():
-        x_k = walk.step(x_k, predict(x_k, k))
+        x_k = state.step(x_k, predict(x_k, k))
     return x_k

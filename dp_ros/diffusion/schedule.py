@@ -100,7 +100,7 @@ class ScheduleSpec:
         return (self.only_steps, self.only_steps) if self.only_steps else (1, self.diffusion_steps)
 
     @property
-    def marks(self) -> int:
+    def mask_channels(self) -> int:
         """Channels of x_k beside the actions'."""
         return 1 if self.prefix_steps else 0
 

@@ -198,7 +198,7 @@ class _Episode:
 
     def _command(self, chunk: Chunk) -> int:
         if self.stop:
-            return 0  # as the ladder's latch
+            return 0  # as the latched safety state
         now = self.robot.now
         self._begin(now)
         planned = self.planner.accept(chunk, now)

@@ -26,7 +26,7 @@ AN_END = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Extremes:
+class Extrema:
     """Candidates for the extremes: values (K, S, A) at instants (K, S, A) [s into each segment], by quantity.
 
     Attributes
@@ -56,7 +56,7 @@ class Hull:
     alike: bool
 
 
-def extremes(trajectory: Trajectory, enough: Hull | None = None) -> Extremes:
+def extrema(trajectory: Trajectory, enough: Hull | None = None) -> Extrema:
     """Find where each quantity may be largest in each segment; within ``enough``, bounds of them suffice."""
     if len(trajectory.times) == 1:
         return _single_point(trajectory)
@@ -64,14 +64,14 @@ def extremes(trajectory: Trajectory, enough: Hull | None = None) -> Extremes:
         return _linear_extremes(trajectory)
     if trajectory.accelerations is None:
         return _cubic_extremes(trajectory)
-    return _quintic_extremes(trajectory, enough)
+    return _quintic_extrema(trajectory, enough)
 
 
-def _single_point(trajectory: Trajectory) -> Extremes:
+def _single_point(trajectory: Trajectory) -> Extrema:
     start = np.zeros_like(trajectory.positions)[None]
     given = [trajectory.velocities, trajectory.accelerations]
     velocity, acceleration = (start if value is None else value[None] for value in given)
-    return Extremes(
+    return Extrema(
         position=(trajectory.positions[None], start),
         velocity=(velocity, start),
         acceleration=(acceleration, start),
@@ -92,13 +92,13 @@ def _power_at_ends(speeds: list[np.ndarray], accelerations: list[np.ndarray]) ->
     return [np.where(speeds[0] == 0.0, 1.0, starts), np.where(speeds[1] == 0.0, -1.0, stops)]
 
 
-def _linear_extremes(trajectory: Trajectory) -> Extremes:
+def _linear_extremes(trajectory: Trajectory) -> Extrema:
     slopes = trajectory.coefficients[1]
     values, instants = (np.stack(part) for part in _ends(trajectory, trajectory.positions))
     # Velocity jumps where slopes differ, and at the end, where the last point is held.
     jumps = np.diff(slopes, axis=0, append=np.zeros_like(slopes[:1])) != 0.0
     corners = np.where(jumps, np.inf, 0.0)[None]
-    return Extremes(
+    return Extrema(
         position=(values, instants),
         velocity=(slopes[None], instants[:1]),
         acceleration=(corners, instants[1:]),
@@ -107,7 +107,7 @@ def _linear_extremes(trajectory: Trajectory) -> Extremes:
     )
 
 
-def _cubic_extremes(trajectory: Trajectory) -> Extremes:
+def _cubic_extremes(trajectory: Trajectory) -> Extrema:
     assert trajectory.velocities is not None
     c0, c1, c2, c3 = trajectory.coefficients
     h = trajectory.durations[:, None]
@@ -127,7 +127,7 @@ def _cubic_extremes(trajectory: Trajectory) -> Extremes:
     moving = [np.where(np.abs(speed) <= none, 0.0, speed) for speed in speeds]
     # A turn that is an end has been judged there.
     turning = np.where((turns > AN_END * h) & (turns < (1.0 - AN_END) * h), 2 * c2 + 6 * c3 * turns, 0.0)
-    return Extremes(
+    return Extrema(
         position=(np.stack([*ends, *turned]), np.stack([*instants, *turns])),
         velocity=(np.stack([*speeds, fastest]), np.stack([*instants, inflection])),
         acceleration=(np.stack([*bends, *turning]), np.stack([*instants, *turns])),
@@ -136,7 +136,7 @@ def _cubic_extremes(trajectory: Trajectory) -> Extremes:
     )
 
 
-def _quintic_extremes(trajectory: Trajectory, enough: Hull | None) -> Extremes:
+def _quintic_extrema(trajectory: Trajectory, enough: Hull | None) -> Extrema:
     """Solve quadratics always, cubics and quartics where a hull is not within ``enough``. Here instants are x / h."""
     h = trajectory.durations[:, None]
     curves = [trajectory.coefficients * h ** np.arange(6)[:, None, None]]
@@ -163,7 +163,7 @@ def _quintic_extremes(trajectory: Trajectory, enough: Hull | None) -> Extremes:
         power = _power(curves[1], steady, bends)
     with np.errstate(all='ignore'):
         jolts = np.concatenate([ends, _within(-curves[3][1] / (2 * curves[3][2]), 1.0)[None]])
-    return Extremes(
+    return Extrema(
         position=(places, turns * h),
         velocity=(speeds, fastest * h),
         acceleration=(bends, steady * h),

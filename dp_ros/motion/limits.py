@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import LimitError, listed
-from dp_ros.motion.extrema import Extremes, Hull, extremes
+from dp_ros.motion.extrema import Extrema, Hull, extrema
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -47,7 +47,7 @@ class Exceeded:
 
 @lru_cache(maxsize=16)
 def hull(limits: JointLimits) -> Hull:
-    """Return what `extremes` may leave unsolved: where a polynomial's hull is within these, so is the polynomial."""
+    """Return what `extrema` may leave unsolved: where a polynomial's hull is within these, so is the polynomial."""
     return Hull(
         lowest=limits.lowest,
         highest=limits.highest,
@@ -57,18 +57,18 @@ def hull(limits: JointLimits) -> Hull:
     )
 
 
-def outside(found: Extremes, limits: JointLimits) -> np.ndarray:
+def outside(found: Extrema, limits: JointLimits) -> np.ndarray:
     """How far each candidate position is outside its limits [rad or m], shape (K, S, A); 0 or less is inside."""
     values = found.position[0]
     return np.maximum(values - limits.highest, limits.lowest - values)
 
 
-def speed_ratio(found: Extremes, limits: JointLimits) -> np.ndarray:
+def speed_ratio(found: Extrema, limits: JointLimits) -> np.ndarray:
     """Speed over its limit, shape (K, S, A)."""
     return np.abs(found.velocity[0]) / limits.top_speed
 
 
-def acceleration_ratio(found: Extremes, limits: JointLimits) -> np.ndarray:
+def acceleration_ratio(found: Extrema, limits: JointLimits) -> np.ndarray:
     """Acceleration over its limit, or deceleration over its own, shape (K, S, A)."""
     values, top = np.abs(found.acceleration[0]), limits.top_acceleration
     # A corner of a positions-only trajectory is infinite, which is no excess where nothing is limited.
@@ -78,12 +78,12 @@ def acceleration_ratio(found: Extremes, limits: JointLimits) -> np.ndarray:
     return np.where(np.isinf(top), 0.0, values) / top
 
 
-def jerk_ratio(found: Extremes, limits: JointLimits) -> np.ndarray:
+def jerk_ratio(found: Extrema, limits: JointLimits) -> np.ndarray:
     """Jerk over its limit, shape (K, S, A)."""
     return np.abs(found.jerk[0]) / limits.top_jerk
 
 
-def pace(found: Extremes, limits: JointLimits) -> np.ndarray:
+def overspeed(found: Extrema, limits: JointLimits) -> np.ndarray:
     """Return how many times too fast each segment is, (S,): speed grows with it, acceleration squared, jerk cubed."""
     speed = speed_ratio(found, limits).max(axis=(0, 2))
     acceleration = np.sqrt(acceleration_ratio(found, limits).max(axis=(0, 2)))
@@ -95,10 +95,10 @@ def pace(found: Extremes, limits: JointLimits) -> np.ndarray:
 
 def check(trajectory: Trajectory, limits: JointLimits) -> Within | Exceeded:
     """Compare every instant of a trajectory with the limits of the same joints."""
-    return verdict(trajectory, extremes(trajectory, hull(limits)), limits)
+    return verdict(trajectory, extrema(trajectory, hull(limits)), limits)
 
 
-def verdict(trajectory: Trajectory, found: Extremes, limits: JointLimits) -> Within | Exceeded:
+def verdict(trajectory: Trajectory, found: Extrema, limits: JointLimits) -> Within | Exceeded:
     """Compare the extremes found in a trajectory with the limits; the worst excess counts, positions first."""
     if trajectory.joints != limits.joints:
         raise LimitError(f'limits: got joints {listed(trajectory.joints)}, allowed {listed(limits.joints)}')

@@ -33,7 +33,7 @@ class Planned:
     trajectory: Trajectory
     first_executed: int
     dropped_steps: int
-    reseeded: bool
+    restarted: bool
     clamped_steps: int = 0
     left_out_steps: int = 0
     delay: int = 0

@@ -319,7 +319,7 @@ class Planner:
             trajectory=fitted.trajectory,
             first_executed=int(due[fitted.first]),
             dropped_steps=first + fitted.first,
-            reseeded=led_in,
+            restarted=led_in,
             clamped_steps=int((inside != actions[first:])[fitted.first :].any(axis=1).sum()),
             delay=fitted.joins - int(due[fitted.first]),
             stretch=fitted.stretch,
@@ -421,7 +421,7 @@ class Planner:
 
     def _left(self, trajectory: Trajectory) -> Exceeded | None:
         """Return where a trajectory leaves the workspace."""
-        return None if self.options.workspace is None else self.options.workspace.left(trajectory)
+        return None if self.options.workspace is None else self.options.workspace.first_violation(trajectory)
 
     def _ending(self, least: float) -> Ending:
         return Ending(limits=self.limits, least=max(least, self._closest / 1e9), quintic=self.options.accelerations)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.motion.extrema import Extremes, extremes
-from dp_ros.motion.limits import ROUNDING, Within, hull, outside, pace, verdict
+from dp_ros.motion.extrema import Extrema, extrema
+from dp_ros.motion.limits import ROUNDING, Within, hull, outside, overspeed, verdict
 from dp_ros.motion.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -68,7 +68,7 @@ def fit(
         times = attempt.times()
         curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
         trajectory = joined(head, curve, joints)
-        found = None if limits is None else extremes(trajectory, hull(limits))
+        found = None if limits is None else extrema(trajectory, hull(limits))
         result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
         if isinstance(result, Within):
             joins = int(times[0])
@@ -150,8 +150,8 @@ class _Attempt:
         soft = np.zeros((len(self.steps), self.soft.shape[1]), dtype=bool)
         curve = draw(alone, self.due[1:], self.steps[1:], soft=soft, ending=replace(ending, quintic=False))
         # The first segment shows the guess of its speed, the last is the tail.
-        found = extremes(joined(alone, curve, limits.joints), hull(limits))
-        self.stretch = max(1.0, 1.005 * float(pace(found, limits)[1:-1].max()))
+        found = extrema(joined(alone, curve, limits.joints), hull(limits))
+        self.stretch = max(1.0, 1.005 * float(overspeed(found, limits)[1:-1].max()))
 
     def too_slow(self) -> str:
         """Say by how much the steps would have to wait for the limits."""
@@ -160,7 +160,7 @@ class _Attempt:
             f'allowed {GREATEST_STRETCH:.0f} times and {LONGEST_LEAD / 1e9:.0f} s'
         )
 
-    def soften(self, found: Extremes, limits: JointLimits, ending: Ending) -> bool:
+    def soften(self, found: Extrema, limits: JointLimits, ending: Ending) -> bool:
         """Soften both knots of every new segment that leaves a position limit; the tail has been drawn inside."""
         left = outside(found, limits).max(axis=0)[self.seam : -1] > ROUNDING
         before = self.soft.sum()
@@ -168,9 +168,9 @@ class _Attempt:
         self.soft[1:-1] |= left[1:]
         return bool(self.soft.sum() > before)
 
-    def slow_down(self, found: Extremes, limits: JointLimits, ending: Ending) -> bool:
+    def slow_down(self, found: Extrema, limits: JointLimits, ending: Ending) -> bool:
         """Stretch the steps, join them later, or, where none is left to join, reach the last one later than due."""
-        faster = pace(found, limits)[self.seam :]
+        faster = overspeed(found, limits)[self.seam :]
         if not 1.0 < faster.max() < np.inf:
             return False
         if not self.stretched:

@@ -24,8 +24,8 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.motion.committed_plan import behind, committed_head, known
-from dp_ros.motion.extrema import extremes
-from dp_ros.motion.limits import Within, check, hull, pace, verdict
+from dp_ros.motion.extrema import extrema
+from dp_ros.motion.limits import Within, check, hull, overspeed, verdict
 from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
@@ -201,8 +201,8 @@ def homeward(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending
         trajectory = joined(head, behind(head, knots), rest.joints)
         if ending.limits is None:
             return trajectory
-        found = extremes(trajectory, hull(ending.limits))
+        found = extrema(trajectory, hull(ending.limits))
         if isinstance(verdict(trajectory, found, ending.limits), Within):
             return trajectory
-        duration *= max(1.01, 1.01 * float(pace(found, ending.limits)[len(rest.times) - 1 :].max()))
+        duration *= max(1.01, 1.01 * float(overspeed(found, ending.limits)[len(rest.times) - 1 :].max()))
     return trajectory

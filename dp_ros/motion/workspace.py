@@ -48,7 +48,7 @@ class Workspace:
         """The joints that the chain's positions are given in."""
         return self.chain.joints
 
-    def left(self, trajectory: Trajectory) -> Exceeded | None:
+    def first_violation(self, trajectory: Trajectory) -> Exceeded | None:
         """Return the farthest point outside the box; None if the tool is inside at every instant."""
         times = trajectory.times
         if len(times) == 1:

@@ -24,10 +24,10 @@ class DiffusionNetwork(nn.Module):
 
     """
 
-    def __init__(self, task: TaskSpec, settings: NetworkSettings, *, marks: int = 0, outputs: int = 1) -> None:
+    def __init__(self, task: TaskSpec, settings: NetworkSettings, *, mask_channels: int = 0, outputs: int = 1) -> None:
         super().__init__()
         self.encoder = ObservationEncoder(task, settings)
-        self.denoiser = make_denoiser(task, settings, self.encoder, marks, outputs)
+        self.denoiser = make_denoiser(task, settings, self.encoder, mask_channels, outputs)
 
     def forward(self, x_k: Tensor, k: Tensor, *streams: Tensor) -> Tensor:
         """Predict for a noisy chunk x_k (B, P, A + M) at levels k (B,), given normalized streams and goals."""
@@ -35,14 +35,14 @@ class DiffusionNetwork(nn.Module):
 
 
 def make_denoiser(
-    task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, marks: int = 0, outputs: int = 1
+    task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, mask_channels: int = 0, outputs: int = 1
 ) -> nn.Module:
     """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A + M), k (B,) and cond (B, D)."""
     actions = len(task.action.joints)
     if settings.denoiser == 'transformer':
         return ChunkTransformer(
             actions=actions,
-            marks=marks,
+            mask_channels=mask_channels,
             outputs=outputs,
             pred_horizon=task.pred_horizon,
             columns=encoder.columns,
@@ -55,7 +55,7 @@ def make_denoiser(
     if settings.denoiser == 'mlp':
         return ChunkMlp(
             actions=actions,
-            marks=marks,
+            mask_channels=mask_channels,
             outputs=outputs,
             pred_horizon=task.pred_horizon,
             cond_width=encoder.width,
@@ -71,7 +71,7 @@ def make_denoiser(
         )
     return Unet1d(
         actions=actions,
-        marks=marks,
+        mask_channels=mask_channels,
         outputs=outputs,
         cond_width=encoder.width,
         channels=settings.channels,

@@ -36,13 +36,13 @@ class ChunkMlp(nn.Module):
         width: int,
         layers: int,
         level_width: int,
-        marks: int = 0,
+        mask_channels: int = 0,
         outputs: int = 1,
     ) -> None:
         super().__init__()
         self.level = LevelEmbedding(level_width)
         self.outputs, flat = actions * outputs, actions * pred_horizon
-        widths = [flat + marks * pred_horizon + level_width + cond_width, *[width] * layers]
+        widths = [flat + mask_channels * pred_horizon + level_width + cond_width, *[width] * layers]
         hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
         self.layers = nn.Sequential(*hidden, nn.Linear(width, flat * outputs))
 

@@ -43,7 +43,7 @@ class ChunkTransformer(nn.Module):
         layers: int = 4,
         heads: int = 4,
         dropout: float = 0.1,
-        marks: int = 0,
+        mask_channels: int = 0,
         outputs: int = 1,
     ) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ChunkTransformer(nn.Module):
         # An action sees those before it only: what is executed soon does not depend on what may be later.
         mask = torch.triu(torch.full((pred_horizon, pred_horizon), float('-inf')), diagonal=1)
         self.register_buffer('mask', mask, persistent=False)
-        self.action = nn.Linear(actions + marks, width)
+        self.action = nn.Linear(actions + mask_channels, width)
         self.action_place = nn.Parameter(torch.zeros(1, pred_horizon, width))
         self.observation = nn.Linear(columns.shape[1], width)
         self.goal_width = goal_width

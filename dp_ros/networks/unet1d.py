@@ -84,7 +84,7 @@ class Unet1d(nn.Module):
         level_width: int = 128,
         kernel_size: int = 5,
         groups: int = 8,
-        marks: int = 0,
+        mask_channels: int = 0,
         outputs: int = 1,
     ) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Unet1d(nn.Module):
         def residual(channels_in: int, channels_out: int) -> FilmResidual:
             return FilmResidual(channels_in, channels_out, film, kernel_size, groups)
 
-        ins = [actions + marks, *channels[:-1]]
+        ins = [actions + mask_channels, *channels[:-1]]
         self.down = nn.ModuleList(FilmPair(residual(a, b), residual(b, b)) for a, b in zip(ins, channels, strict=True))
         self.downsample = nn.ModuleList(nn.Conv1d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
         self.middle = FilmPair(residual(channels[-1], channels[-1]), residual(channels[-1], channels[-1]))

@@ -16,7 +16,7 @@ from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
 from dp_ros.ros import realtime
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.main import ended_in_order, guarded, spin, with_ros
-from dp_ros.ros.shutdown import Ending
+from dp_ros.ros.shutdown import Shutdown
 
 # The sinks first: nothing that is sent is missed. What stops the arm has a thread of its own and waits for no other
 # node's callbacks; the two others share one.
@@ -24,7 +24,7 @@ THREADS = ((TrajectoryPublisher,), (PolicyExecutor, ObservationBuffer))
 SWITCH = 0.002  # [s] after which threads take turns; the default, 5 ms, is more than all else between the nodes
 
 
-def _live(ending: Ending) -> int:
+def _live(ending: Shutdown) -> int:
     groups: list[list[ManagedNode]] = [[kind() for kind in kinds] for kinds in THREADS]
     nodes = [node for group in groups for node in group]
     _check(nodes)
@@ -37,7 +37,7 @@ def _live(ending: Ending) -> int:
             ending.ask()
 
     threads = [threading.Thread(target=live, args=(n,), name=group[0].get_name()) for n, group in enumerate(groups)]
-    ending.shelter()  # an interrupted join takes a thread for ended that is not
+    ending.block_signals()  # an interrupted join takes a thread for ended that is not
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,7 +1,7 @@
 """Alignment of streams in time: one rule for live topics and for bags.
 
 The rule, for a tick `t` and an `arrival_wait` `w`: of each stream's messages that arrived by `t + w`, the newest one
-stamped at or before `t` counts, if it is no older than the stream's `max_age`. :class:`Strictness` can ask for more.
+stamped at or before `t` counts, if it is no older than the stream's `max_age`; :class:`AlignmentLimits` may ask more.
 The outcome depends on messages, their stamps and arrival times alone, never on when it is asked for, so a bag replayed
 with its receive times gives the same windows.
 """
@@ -32,7 +32,7 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strictness:
+class AlignmentLimits:
     """What an observation must fulfil beyond the task's own rule. Times in [ns]; 0 asks for nothing.
 
     Attributes
@@ -58,7 +58,7 @@ class Strictness:
                 raise ConfigError(f'{name}: got {value} ns, allowed 0 or more')
 
 
-AS_LEARNT = Strictness()
+AS_LEARNT = AlignmentLimits()
 
 
 def tick_at_or_after(t: int, control_dt: int) -> int:
@@ -72,16 +72,16 @@ class Aligner:
     Raises
     ------
     ConfigError
-        If ``strictness`` names a stream that the task lacks, or allows a longer age than the task does.
+        If ``alignment_limits`` names a stream that the task lacks, or allows a longer age than the task does.
 
     """
 
-    def __init__(self, task: TaskSpec, strictness: Strictness = AS_LEARNT) -> None:
+    def __init__(self, task: TaskSpec, alignment_limits: AlignmentLimits = AS_LEARNT) -> None:
         self.control_dt = to_nanoseconds(task.control_dt)
         self.wait = to_nanoseconds(task.arrival_wait)
-        self.max_skew = strictness.max_skew
+        self.max_skew = alignment_limits.max_skew
         ages = {s.name: to_nanoseconds(s.max_age) for s in task.streams}
-        for name, age in strictness.max_age.items():
+        for name, age in alignment_limits.max_age.items():
             if name not in ages:
                 raise ConfigError(f'max_age.{name}: got a stream that the task lacks, allowed {listed(ages)}')
             if age > ages[name]:
@@ -91,7 +91,9 @@ class Aligner:
             ages[name] = age or ages[name]
         keep = max(ages.values()) + self.wait + 10 * self.control_dt
         self.buffers = {
-            s.name: StreamBuffer(s.name, ages[s.name], keep, strictness.max_frozen if isinstance(s, ImageStream) else 0)
+            s.name: StreamBuffer(
+                s.name, ages[s.name], keep, alignment_limits.max_frozen if isinstance(s, ImageStream) else 0
+            )
             for s in task.streams
         }
 

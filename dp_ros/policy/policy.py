@@ -270,8 +270,8 @@ class DiffusionPolicy:
         def predict(x_k: np.ndarray, k: int) -> np.ndarray:
             nonlocal velocities
             if prefix is not None:
-                marks = np.repeat(prefix, len(x_k), axis=0)
-                x_k = np.concatenate((np.where(prefix, target, x_k), marks), axis=-1)
+                mask_channels = np.repeat(prefix, len(x_k), axis=0)
+                x_k = np.concatenate((np.where(prefix, target, x_k), mask_channels), axis=-1)
             batch = x_k if scale == 1.0 else np.concatenate((x_k, x_k))
             prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
@@ -330,14 +330,14 @@ class DiffusionPolicy:
         steps = np.arange(task.pred_horizon)[None, :, None]
         if overlap is None:
             nothing = np.zeros((1, task.pred_horizon, 1), dtype=np.float32)
-            return nothing, nothing, nothing if schedule.marks else None
+            return nothing, nothing, nothing if schedule.mask_channels else None
         if not schedule.noisy:
             raise DataError(f'policy {self.bundle.name}: got an overlap, allowed none: regression samples nothing')
         check_shape('overlap actions', overlap.actions, (task.pred_horizon, len(task.action.joints)))
         target = self.bundle.normalizer.normalize(ACTION, overlap.actions)[None]
         weights = overlap.weights.astype(np.float32)[None, :, None]
         given = (steps < min(overlap.fixed, schedule.prefix_steps)).astype(np.float32)
-        return target, weights, given if schedule.marks else None
+        return target, weights, given if schedule.mask_channels else None
 
     def _inputs(self, window: Window) -> dict[str, np.ndarray]:
         task = self.bundle.task

@@ -74,7 +74,7 @@ def check_deadline(cost: Cost, least: int, deadline: float) -> None:
         )
 
 
-class Pace:
+class StepBudget:
     """Chooses steps from what the last chunks took. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class StreamBuffer:
     keep
         How far back messages are remembered [ns].
     max_frozen
-        See :class:`~dp_ros.policy.alignment.Strictness`; 0 where pictures are not compared.
+        See :class:`~dp_ros.policy.alignment.AlignmentLimits`; 0 where pictures are not compared.
 
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Turn:
+class ChainJoint:
     """A moving joint of a chain.
 
     Attributes
@@ -41,7 +41,7 @@ class Chain:
 
     joints: tuple[str, ...]
     link: str
-    turns: tuple[Turn, ...]
+    chain_joints: tuple[ChainJoint, ...]
     point: np.ndarray
 
     def points(self, positions: np.ndarray) -> np.ndarray:
@@ -50,8 +50,8 @@ class Chain:
         columns, multipliers, offsets = self._moves
         moved = positions[:, columns] * multipliers + offsets
         cosines, sines = np.cos(moved)[:, :, None], np.sin(moved)[:, :, None]
-        for number in reversed(range(len(self.turns))):
-            turn = self.turns[number]
+        for number in reversed(range(len(self.chain_joints))):
+            turn = self.chain_joints[number]
             if turn.sliding:
                 at = (at + turn.axis * moved[:, number, None]) @ turn.rotation.T + turn.place
             else:
@@ -61,24 +61,28 @@ class Chain:
 
     @cached_property
     def _moves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        columns = np.array([turn.column for turn in self.turns], dtype=np.int64)
-        return columns, np.array([t.multiplier for t in self.turns]), np.array([t.offset for t in self.turns])
+        columns = np.array([turn.column for turn in self.chain_joints], dtype=np.int64)
+        return (
+            columns,
+            np.array([t.multiplier for t in self.chain_joints]),
+            np.array([t.offset for t in self.chain_joints]),
+        )
 
     @cached_property
     def _rodrigues(self) -> list[np.ndarray]:
         """Per joint (3, 9): what of a row vector stays, what goes with the cosine, and what with the sine."""
-        return [_rodrigues(turn) for turn in self.turns]
+        return [_rodrigues(turn) for turn in self.chain_joints]
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        columns = np.array([turn.column for turn in self.turns], dtype=np.int64)
-        factors = np.array([abs(turn.multiplier) for turn in self.turns])
-        sliding = np.array([turn.sliding for turn in self.turns], dtype=bool)
+        columns = np.array([turn.column for turn in self.chain_joints], dtype=np.int64)
+        factors = np.array([abs(turn.multiplier) for turn in self.chain_joints])
+        sliding = np.array([turn.sliding for turn in self.chain_joints], dtype=bool)
         return columns, factors, sliding
 
     def levers(self, places: np.ndarray) -> np.ndarray:
         """Return the longest lever of each moving joint [m per unit], no joint being farther than ``places`` (A,)."""
-        if not any(turn.sliding for turn in self.turns):
+        if not any(turn.sliding for turn in self.chain_joints):
             return self._levers
         return self._levers_at(places)
 
@@ -88,7 +92,7 @@ class Chain:
 
     def _levers_at(self, places: np.ndarray) -> np.ndarray:
         reach, levers = float(np.linalg.norm(self.point)), []
-        for turn in reversed(self.turns):
+        for turn in reversed(self.chain_joints):
             levers.append(1.0 if turn.sliding else reach)
             if turn.sliding:
                 reach += abs(turn.multiplier) * float(places[turn.column]) + abs(turn.offset)
@@ -100,7 +104,7 @@ class Chain:
 
         Velocities and accelerations (S, A), positions (A,).
         """
-        if not self.turns:
+        if not self.chain_joints:
             return np.zeros(len(speeds))
         columns, factors, sliding = self._columns
         levers = self.levers(places)
@@ -110,7 +114,7 @@ class Chain:
         return np.asarray((levers * (bend + speed * (2.0 * before + turning))).sum(axis=1))
 
 
-def _rodrigues(turn: Turn) -> np.ndarray:
+def _rodrigues(turn: ChainJoint) -> np.ndarray:
     along = np.outer(turn.axis, turn.axis)
     parts = (along, np.eye(3) - along, _crossing(turn.axis))
     return np.concatenate([part @ turn.rotation.T for part in parts], axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.robot.joint_limits import MAGNITUDES, JointLimits
-from dp_ros.robot.kinematics import Chain, Turn
+from dp_ros.robot.kinematics import Chain, ChainJoint
 
 MOVING = ('revolute', 'continuous', 'prismatic')
 KINDS = (*MOVING, 'fixed', 'floating', 'planar')
@@ -59,7 +59,7 @@ class RobotModel:
 
     def chain(self, joints: Sequence[str], link: str, *, frame: str = '', point: Sequence[float] = (0, 0, 0)) -> Chain:
         """Return the chain from ``frame``, or the root, to a point of ``link`` [m]; only ``joints`` may move it."""
-        turns: list[Turn] = []
+        chain_joints: list[ChainJoint] = []
         at, rotation, place = link, np.eye(3), np.array(point, dtype=np.float64)
         by_child = {joint.child: joint for joint in self.joints.values()}
         known = set(by_child) | {joint.parent for joint in self.joints.values()}
@@ -75,10 +75,10 @@ class RobotModel:
                 continue
             column, multiplier, offset = self._mover(joint, joints, link)
             # What lies behind this joint up to the next moving one belongs to that one, or to the point.
-            end, turns = _attach(end, turns, rotation, place)
-            turns.insert(
+            end, chain_joints = _attach(end, chain_joints, rotation, place)
+            chain_joints.insert(
                 0,
-                Turn(
+                ChainJoint(
                     column=column,
                     sliding=joint.kind == 'prismatic',
                     axis=joint.axis,
@@ -91,8 +91,8 @@ class RobotModel:
             rotation, place = joint.rotation, joint.place
         if frame and at != frame:
             raise ConfigError(f'{self.source}: got frame {frame!r}, allowed links between the root and {link!r}')
-        end, turns = _attach(end, turns, rotation, place)
-        return Chain(joints=tuple(joints), link=link, turns=tuple(turns), point=end)
+        end, chain_joints = _attach(end, chain_joints, rotation, place)
+        return Chain(joints=tuple(joints), link=link, chain_joints=tuple(chain_joints), point=end)
 
     def _commanded(self, name: str) -> UrdfJoint:
         if name not in self.joints:
@@ -116,13 +116,13 @@ class RobotModel:
 
 
 def _attach(
-    end: np.ndarray | None, turns: list[Turn], rotation: np.ndarray, place: np.ndarray
-) -> tuple[np.ndarray, list[Turn]]:
+    end: np.ndarray | None, chain_joints: list[ChainJoint], rotation: np.ndarray, place: np.ndarray
+) -> tuple[np.ndarray, list[ChainJoint]]:
     """Put a fixed transform before the first turn, or, where none is yet, into the point."""
     if end is None:
-        return place, turns
-    first = turns[0]
-    placed = Turn(
+        return place, chain_joints
+    first = chain_joints[0]
+    placed = ChainJoint(
         column=first.column,
         sliding=first.sliding,
         axis=first.axis,
@@ -131,7 +131,7 @@ def _attach(
         multiplier=first.multiplier,
         offset=first.offset,
     )
-    return end, [placed, *turns[1:]]
+    return end, [placed, *chain_joints[1:]]
 
 
 def _with_defaults(joint: UrdfJoint) -> dict[str, float]:

@@ -16,7 +16,7 @@ from rclpy.utilities import ok, try_shutdown
 
 from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.ros.callback_errors import CallbackError, Patience
-from dp_ros.ros.shutdown import Ending, orderly
+from dp_ros.ros.shutdown import Shutdown, handle_signals
 
 if TYPE_CHECKING:
     from dp_ros.ros.lifecycle import ManagedNode
@@ -27,7 +27,7 @@ LONGEST_WAIT = 1.0  # [s]: without one, the EventsExecutor of rclpy 7.1 takes a 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is interrupted or dies; return the process's exit code."""
 
-    def live(ending: Ending) -> int:
+    def live(ending: Shutdown) -> int:
         node = create()
         try:
             code = spin((node,), ending)
@@ -42,9 +42,9 @@ def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) ->
     return with_ros(args, live)
 
 
-def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads: int = 1) -> int:
+def with_ros(args: Sequence[str] | None, live: Callable[[Shutdown], int], threads: int = 1) -> int:
     """Return the exit code of ``live``, which calls `spin` in so many threads between ROS's beginning and its end."""
-    with orderly(threads) as ending:
+    with handle_signals(threads) as ending:
 
         def begin() -> int:
             listed = list(args) if args is not None else None
@@ -57,11 +57,11 @@ def with_ros(args: Sequence[str] | None, live: Callable[[Ending], int], threads:
         try:
             return guarded(begin)
         finally:
-            ending.shelter()
+            ending.block_signals()
             try_shutdown()
 
 
-def ended_in_order(code: int, ending: Ending) -> bool:
+def ended_in_order(code: int, ending: Shutdown) -> bool:
     """Whether nodes came to the end of `spin` because somebody wanted them to, and had no trouble on the way."""
     return code == 0 and ending.signalled
 
@@ -81,7 +81,7 @@ def guarded(live: Callable[[], int]) -> int:
         return 0  # a signal that did not wait came while something was being published
 
 
-def spin(nodes: Sequence[ManagedNode], ending: Ending) -> int:
+def spin(nodes: Sequence[ManagedNode], ending: Shutdown) -> int:
     """Start the nodes that start themselves, and work for all until one dies or they are to end; return the exit code.
 
     The first is started first, and ends last.

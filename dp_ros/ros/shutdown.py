@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONCE = 1.0  # [s] in which signals count as one: a terminal and a launcher may both send it
 
 
-class Ending:
+class Shutdown:
     """Whether the nodes of a process are to end. May be used from any thread.
 
     Parameters
@@ -65,7 +65,7 @@ class Ending:
             with suppress(InvalidHandle, AttributeError):  # it is ending already
                 wake()
 
-    def shelter(self) -> None:
+    def block_signals(self) -> None:
         """Interrupt the main thread no more: what it does from here on must be done to its end."""
         self._sheltered = True
 
@@ -96,9 +96,9 @@ class Ending:
 
 
 @contextmanager
-def orderly(threads: int = 1) -> Iterator[Ending]:
+def handle_signals(threads: int = 1) -> Iterator[Shutdown]:
     """Take signals in place of rclpy, in the main thread; once one has come, the process ignores others to its end."""
-    ending = Ending(threads)
+    ending = Shutdown(threads)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     watcher = threading.Thread(target=ending.watch, args=(receiver,), name='signals', daemon=True)
@@ -110,7 +110,7 @@ def orderly(threads: int = 1) -> Iterator[Ending]:
     try:
         yield ending
     finally:
-        ending.shelter()
+        ending.block_signals()
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_IGN if ending.signalled else handler)
         signal.set_wakeup_fd(descriptor)

@@ -1,4 +1,4 @@
-"""A witness of running nodes: listens from outside to what is commanded, measured and reported, and keeps account.
+"""Monitor running nodes: listen from outside to what is commanded, measured and reported, and keep account.
 
 What was sent is sampled every millisecond, and measured joints are compared with the positions they may have. Nothing
 of the planner's own check is used.
@@ -54,8 +54,8 @@ class Minute:
         }
 
 
-class Witness:
-    """Listens to commands, joint states and diagnostics, and keeps account."""
+class CommandMonitor:
+    """Listens to commands, joint states and diagnostics, and keep account."""
 
     def __init__(self, client: SimulationClient, bundle: Bundle, limits: Mapping[str, Mapping[str, float]]) -> None:
         action = bundle.task.action

@@ -16,7 +16,7 @@ from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.evaluation.scores import table as score_table
 from dp_ros.simulation.registry import world_spec
-from dp_ros.tools.command_monitor import Minute, Witness
+from dp_ros.tools.command_monitor import CommandMonitor, Minute
 from dp_ros.tools.graph_evaluation import RosRunner, running
 
 MINUTE = 60.0
@@ -31,7 +31,7 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
     rows: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
-        runner, witness = RosRunner(client, bundle, settings), Witness(client, bundle, limits)
+        runner, monitor = RosRunner(client, bundle, settings), CommandMonitor(client, bundle, limits)
         began = until = time.monotonic()
         ended = ''
         bar = tqdm(total=minutes, unit='min', desc=f'soak {bundle.name}', bar_format=BAR, dynamic_ncols=True)
@@ -41,20 +41,20 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
             bar.update(min(minutes, (time.monotonic() - began) / MINUTE) - bar.n)
             if time.monotonic() >= until + MINUTE:
                 until += MINUTE
-                witness.minute.memory_mb = client.processes.memory()
-                rows.append(witness.minute.plain())
-                witness.minute = Minute()
+                monitor.minute.memory_mb = client.processes.memory()
+                rows.append(monitor.minute.plain())
+                monitor.minute = Minute()
 
         with bar:
             try:
                 while time.monotonic() - began < minutes * MINUTE:
                     results.append(runner.run(settings.seed + len(results), watch))
-                    bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}', excesses=witness.excess_count)
+                    bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}', excesses=monitor.excess_count)
             except DpRosError as error:
                 if not results:
                     raise
                 ended = str(error)  # what was seen until then must not be lost
-        summary = summarize(results, **settings.about(bundle), **runner.findings()) | _account(witness, rows)
+        summary = summarize(results, **settings.about(bundle), **runner.findings()) | _account(monitor, rows)
         summary['ended_early'] = ended
         summary['minutes'] = round((time.monotonic() - began) / MINUTE, 2)
     say(table(summary))
@@ -72,17 +72,17 @@ def _limits(world: str) -> dict[str, dict[str, float]]:
     return limits
 
 
-def _account(witness: Witness, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _account(monitor: CommandMonitor, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        'trajectories': witness.trajectories,
-        'rejected_by_the_controller': witness.rejected,
-        'publisher_cost_ms': percentiles(witness.costs),
-        'limit_violations': witness.excess_count,
-        'violations': witness.excesses,
-        'worst_share_of_limit': {name: round(value, 4) for name, value in witness.worst.items()},
-        'safety_states': dict(witness.states),
-        'stop_reasons': witness.stops,
-        'late_chunks': witness.late,
+        'trajectories': monitor.trajectories,
+        'rejected_by_the_controller': monitor.rejected,
+        'publisher_cost_ms': percentiles(monitor.costs),
+        'limit_violations': monitor.excess_count,
+        'violations': monitor.excesses,
+        'worst_share_of_limit': {name: round(value, 4) for name, value in monitor.worst.items()},
+        'safety_states': dict(monitor.states),
+        'stop_reasons': monitor.stops,
+        'late_chunks': monitor.late,
         'by_minute': rows,
     }
 

@@ -9,7 +9,7 @@ import torch
 
 from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
-from dp_ros.networks.marks import add_marks
+from dp_ros.networks.prefix_mask import add_prefix_mask
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.run_folder import load_network, make_network, trained_folder
@@ -37,7 +37,9 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
         return None
     found, network, normalizer, _ = load_network(trained_folder('start', settings.start))
     wanted, spec = settings.objective.spec, found.objective.spec
-    same = replace(spec, prefix_steps=0) == replace(wanted, prefix_steps=0) and spec.marks <= wanted.marks
+    same = (
+        replace(spec, prefix_steps=0) == replace(wanted, prefix_steps=0) and spec.mask_channels <= wanted.mask_channels
+    )
     check_alike(
         f'start {settings.start}',
         (
@@ -46,8 +48,8 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
             ('objective', wanted if same else spec, wanted),
         ),
     )
-    if spec.marks < wanted.marks:
-        network = add_marks(network, make_network(settings, pretrained=False), len(settings.task.action.joints))
+    if spec.mask_channels < wanted.mask_channels:
+        network = add_prefix_mask(network, make_network(settings, pretrained=False), len(settings.task.action.joints))
     return network, normalizer
 
 

@@ -105,7 +105,7 @@ def make_network(settings: TrainSettings, *, pretrained: bool = True) -> Diffusi
     """
     spec = settings.objective.spec
     network = settings.network if pretrained else replace(settings.network, camera_weights='')
-    return DiffusionNetwork(settings.task, network, marks=spec.marks, outputs=spec.outputs)
+    return DiffusionNetwork(settings.task, network, mask_channels=spec.mask_channels, outputs=spec.outputs)
 
 
 def load_network(

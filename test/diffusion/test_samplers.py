@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dp_ros.diffusion.coefficients import coefficients_for, default_settings, noise_levels
-from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
+from dp_ros.diffusion.samplers import SamplerSettings, SamplerState, sample
 from dp_ros.diffusion.schedule import ScheduleSpec, alphas_cumprod, amplitudes, beta_range
 from dp_ros.errors import ConfigError
 
@@ -63,7 +63,7 @@ def test_every_step_of_a_trajectory_is_diffusers(monkeypatch, sampler, spacing, 
     settings = SamplerSettings(sampler=sampler, sampling_steps=sampling_steps, spacing=spacing)
     coefficients = coefficients_for(ScheduleSpec(prediction_type=prediction_type), settings)
     np.testing.assert_array_equal(coefficients.levels, levels)
-    walk = Walk(coefficients, np.random.default_rng(1))
+    walk = SamplerState(coefficients, np.random.default_rng(1))
     ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
     for k in levels.tolist():
         ours = walk.step(ours, network(ours, k))
@@ -96,7 +96,7 @@ def test_every_step_of_a_multistep_sampler_is_diffusers(sampler, sampling_steps,
     spec = ScheduleSpec(name=schedule, prediction_type=prediction_type)
     coefficients = coefficients_for(spec, SamplerSettings(sampler=sampler, sampling_steps=sampling_steps))
     np.testing.assert_array_equal(coefficients.levels, oracle.timesteps.numpy())
-    walk = Walk(coefficients, np.random.default_rng(0))
+    walk = SamplerState(coefficients, np.random.default_rng(0))
     ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
     for k in coefficients.levels.tolist():
         ours = walk.step(ours, network(ours, k))
@@ -116,7 +116,7 @@ def test_ddim_with_noise_is_diffusers(eta, sampling_steps):
     )
     oracle.set_timesteps(sampling_steps)
     coefficients = coefficients_for(ScheduleSpec(), SamplerSettings(sampling_steps=sampling_steps, eta=eta))
-    walk, rng = Walk(coefficients, np.random.default_rng(3)), np.random.default_rng(3)
+    walk, rng = SamplerState(coefficients, np.random.default_rng(3)), np.random.default_rng(3)
     ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
     for k in coefficients.levels.tolist():
         ours = walk.step(ours, network(ours, k))
@@ -134,7 +134,7 @@ def test_every_step_of_flow_matching_is_diffusers(sampling_steps):
     coefficients = coefficients_for(spec, default_settings(spec, sampling_steps))
     oracle = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=100)
     oracle.set_timesteps(sigmas=amplitudes(spec)[1][coefficients.levels].tolist())
-    walk = Walk(coefficients, np.random.default_rng(0))
+    walk = SamplerState(coefficients, np.random.default_rng(0))
     ours = theirs = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
     for k, t in zip(coefficients.levels.tolist(), oracle.timesteps, strict=True):
         ours = walk.step(ours, network(ours, k))
@@ -263,7 +263,7 @@ def test_a_warm_start_takes_the_last_steps_of_the_whole_way(sampler, prediction_
     whole, warm = (coefficients_for(spec, settings, warm=w) for w in (False, True))
     assert warm.levels.tolist() == whole.levels.tolist()[-4:]
     rngs = [np.random.default_rng(1) for _ in range(2)]
-    walks = [Walk(table, rng) for table, rng in zip((whole, warm), rngs, strict=True)]
+    walks = [SamplerState(table, rng) for table, rng in zip((whole, warm), rngs, strict=True)]
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
     for k in whole.levels.tolist()[:6]:
         x = walks[0].step(x, network(x, k))

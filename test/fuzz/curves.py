@@ -165,7 +165,7 @@ class Curve:
         return State(positions=powers @ c, velocities=slopes @ c[1:], accelerations=bends @ c[2:])
 
 
-def extremes(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def extrema(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return least and greatest position, and greatest speed and acceleration, of each segment: each (S, A).
 
     At the ends and where the derivative has its roots: of a cubic in closed form, of a quintic searched for.

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .controller import Controller, Piece
-from .curves import SECOND, Curve, Message, extremes
+from .curves import SECOND, Curve, Message, extrema
 
 ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
@@ -129,7 +129,7 @@ def _in_itself(message: Message, arrival: int, limits: Limits) -> list[Fault]:
     found = [Fault(arrival, 'message', f'a point {beyond:.3g} beyond a position limit')] if beyond > NEAR else []
     if len(message.times) < 2:
         return found
-    least, greatest, speed, bend = extremes(Curve.through(message, 0))
+    least, greatest, speed, bend = extrema(Curve.through(message, 0))
     for what, value, allowed in (
         ('position', greatest - limits.upper, NEAR),
         ('position', limits.lower - least, NEAR),

@@ -64,7 +64,7 @@ class Sequence:
             every=round(case.every * SECOND), rng=rng, marks=marks,
         )  # fmt: skip
         self.attack.mute_until = 1 << 62
-        self.rung, self.lines = '', list[tuple[int, str]]()
+        self.safety_state, self.lines = '', list[tuple[int, str]]()
 
     def run(self) -> list[Fault]:
         """Carry it out and judge it."""
@@ -91,9 +91,9 @@ class Sequence:
 
     def _started(self) -> bool:
         self.publisher.start()
-        self.rig.rung = ''
+        self.rig.safety_state = ''
         return self.rig.until(
-            lambda: bool(self.rig.rung) or self.publisher.ended is not None, START, self.attack.tick
+            lambda: bool(self.rig.safety_state) or self.publisher.ended is not None, START, self.attack.tick
         ) and (self.publisher.ended is None)
 
     def _spin(self, seconds: float) -> None:
@@ -101,9 +101,9 @@ class Sequence:
 
     def _tick(self) -> None:
         self.attack.tick()
-        if self.rig.rung != self.rung:
-            self.rung = self.rig.rung
-            self._say(f'-- the node says {self.rung}')
+        if self.rig.safety_state != self.safety_state:
+            self.safety_state = self.rig.safety_state
+            self._say(f'-- the node says {self.safety_state}')
         while self.rig.answers:
             _, name, success, text = self.rig.answers.pop(0)
             self._say(f'-- ~/{name} answered {"yes" if success else "no"}: {text}')
@@ -151,7 +151,9 @@ class Sequence:
                 self._say(f'-- moves after {(self.rig.now() - began) / SECOND:.2f} s')
                 return
             if not self.rig.latched():
-                self._fault('recovery', f'says {self.rig.rung!r}, and does not move {RECOVERY} s after good data began')
+                self._fault(
+                    'recovery', f'says {self.rig.safety_state!r}, and does not move {RECOVERY} s after good data began'
+                )
                 return
             if attempt == 1:
                 # The operator of the attack calls ~/reset.

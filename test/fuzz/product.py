@@ -21,11 +21,11 @@ from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
-from dp_ros.motion.safety.safety_states import Cause, Ladder, Reason, Thresholds
+from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyStateMachine, Thresholds
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.motion.workspace import Workspace
-from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, CommandSender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
@@ -61,14 +61,14 @@ class Graph:
     since: int = 0
     restarted: bool = False
 
-    def look(self) -> Around:
+    def look(self) -> GraphState:
         """Return what `CommandTopics` would see."""
         faults = [] if (second := self.second('command')) is None else [second]
         if not self.controller:
             faults.append(Reason(cause=Cause.CONTROLLER, text='got nobody who listens'))
         restarted, self.restarted = ('arm_controller' if self.restarted else ''), False
         young = self.controller and self.time.steady - self.since < NEWCOMER
-        return Around(
+        return GraphState(
             faults=tuple(faults), restarted=restarted, untouched=() if restarted else (0,),
             newcomer='arm_controller listens since a moment' if young else '',
         )  # fmt: skip
@@ -157,12 +157,12 @@ class Product:
         )  # fmt: skip
         parts = Parts(
             planner=self.planner,
-            ladder=Ladder(thresholds),
+            safety=SafetyStateMachine(thresholds),
             joint_states=JointStates(stream, SECOND // 4, self.limits, self.planner.continuous, self._measured),
             command=self.graph,
             permission=SimpleNamespace(fault=lambda: None),
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
-            sender=Sender(
+            sender=CommandSender(
                 self.planner,
                 self._prepared,
                 self._sent,
@@ -236,12 +236,16 @@ class Product:
     @property
     def latched(self) -> bool:
         """Whether only ~/reset lets the robot move."""
-        return self.motion is not None and self.motion.ladder.latched
+        return self.motion is not None and self.motion.safety.latched
 
     @property
     def why(self) -> str:
         """The rung and the reason for it."""
-        return 'inactive' if self.motion is None else f'{self.motion.ladder.rung.name}: {self.motion.ladder.reason}'
+        return (
+            'inactive'
+            if self.motion is None
+            else f'{self.motion.safety.safety_state.name}: {self.motion.safety.reason}'
+        )
 
     def _measured(self, state: MeasuredState) -> None:
         self.planner.measured(state.stamp, state.positions, state.velocities)

@@ -75,7 +75,7 @@ class Rig(Node):
         for name, value in parameters_of(controller.setup).items():
             self.declare_parameter(name, value)
         self.controller, self.publisher, self.marks = controller, publisher, marks
-        self.rung, self.beaten, self.published = '', 0, 0
+        self.safety_state, self.beaten, self.published = '', 0, 0
         self._latency, self._loss, self._rng, self._simulated = latency, loss, rng, simulated
         self.peer = Node('intruder')
         self._intruders: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class Rig(Node):
 
     def latched(self) -> bool:
         """Return whether the node says so."""
-        return self.rung == 'latched'
+        return self.safety_state == 'latched'
 
     def joint_state(self, state: JointState, peer: bool = False) -> None:
         """Publish a joint state."""
@@ -226,7 +226,7 @@ class Rig(Node):
         self.controller.hear(read_trajectory(message), arrival)
 
     def _on_heartbeat(self, message: DiagnosticStatus) -> None:
-        self.rung, self.beaten = message.message, self.now()
+        self.safety_state, self.beaten = message.message, self.now()
 
     # Time.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from .controller import Controller, Setup
-from .curves import SECOND, Curve, Message, extremes
+from .curves import SECOND, Curve, Message, extrema
 from .events import drawn
 from .judge import Box, Limits, Marks, judged
 
@@ -66,7 +66,7 @@ def test_extremes_are_those_of_dense_samples(order):
         accelerations=columns[2] if order == 'quintic' else None,
     )  # fmt: skip
     curve = Curve.through(message, 0)
-    found = extremes(curve)
+    found = extrema(curve)
     for segment, (begin, end) in enumerate(pairwise(times)):
         place, speed, bend = curve.sample(np.linspace(begin, end - 1, 5001).astype(np.int64))
         dense = (place.min(axis=0), place.max(axis=0), np.abs(speed).max(axis=0), np.abs(bend).max(axis=0))

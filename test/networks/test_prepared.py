@@ -22,7 +22,7 @@ def both(
     settings: NetworkSettings = SIZES, marks: int = 0, outputs: int = 1
 ) -> tuple[DiffusionNetwork, PreparedNetwork]:
     torch.manual_seed(0)
-    network = DiffusionNetwork(TASK, settings, marks=marks, outputs=outputs).eval()
+    network = DiffusionNetwork(TASK, settings, mask_channels=marks, outputs=outputs).eval()
     return network, PreparedNetwork(network, levels=LEVELS, pred_horizon=TASK.pred_horizon).eval()
 
 

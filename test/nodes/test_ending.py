@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from dp_ros.ros import shutdown as module
-from dp_ros.ros.shutdown import ONCE, Ending, orderly
+from dp_ros.ros.shutdown import ONCE, Shutdown, handle_signals
 
 LONG = 20.0  # [s]
 
@@ -36,7 +36,7 @@ def now(monkeypatch) -> list[float]:
 
 
 def test_until_all_threads_run_a_signal_interrupts():
-    ending = Ending(2)
+    ending = Shutdown(2)
     ending.running(lambda: None)
     with pytest.raises(KeyboardInterrupt):
         ending.on_signal(signal.SIGINT, None)
@@ -45,7 +45,7 @@ def test_until_all_threads_run_a_signal_interrupts():
 
 
 def test_signals_count_as_one_for_a_while_and_then_interrupt(now):
-    ending = Ending(1)
+    ending = Shutdown(1)
     ending.running(lambda: None)
     for later in (0.0, ONCE / 2, 0.99 * ONCE):
         now[0] = 100.0 + later
@@ -56,14 +56,14 @@ def test_signals_count_as_one_for_a_while_and_then_interrupt(now):
 
 
 def test_what_is_sheltered_is_not_interrupted():
-    ending = Ending(1)
-    ending.shelter()
+    ending = Shutdown(1)
+    ending.block_signals()
     ending.on_signal(signal.SIGTERM, None)
     assert ending.signalled
 
 
 def test_who_runs_late_sees_that_it_was_asked():
-    ending = Ending(1)
+    ending = Shutdown(1)
     ending.ask()
     ending.running(lambda: pytest.fail('woken'))
     assert ending.asked
@@ -72,7 +72,7 @@ def test_who_runs_late_sees_that_it_was_asked():
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_wakes_every_thread_and_others_are_ignored_to_the_end(number):
     woken = threading.Event()
-    with orderly(1) as ending:
+    with handle_signals(1) as ending:
         ending.running(woken.set)
         os.kill(os.getpid(), number)
         assert woken.wait(LONG)
@@ -83,13 +83,13 @@ def test_a_signal_wakes_every_thread_and_others_are_ignored_to_the_end(number):
 
 def test_without_a_signal_handlers_are_as_before():
     before = {n: signal.getsignal(n) for n in module.SIGNALS}
-    with orderly(1):
+    with handle_signals(1):
         assert {n: signal.getsignal(n) for n in module.SIGNALS} != before
     assert {n: signal.getsignal(n) for n in module.SIGNALS} == before
 
 
 def test_who_is_not_to_hear_of_a_closed_terminal_does_not():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with orderly(1):
+    with handle_signals(1):
         os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -26,8 +26,8 @@ STOP = 'no chunk for 2 s'
 
 def asking(folder: Path) -> Path:
     """Write a bundle that needs a goal."""
-    extremes = {'goal_pose': (0.0, 0.0)}
-    low, high = {**NORMALIZER.low, **extremes}, {**NORMALIZER.high, 'goal_pose': (0.5, 0.5)}
+    extrema = {'goal_pose': (0.0, 0.0)}
+    low, high = {**NORMALIZER.low, **extrema}, {**NORMALIZER.high, 'goal_pose': (0.5, 0.5)}
     normalizer = replace(NORMALIZER, low=low, high=high)
     task = replace(TASK, goals=(GoalPose(features=('x', 'y'), source='topic'),))
     return write_tiny_bundle(folder / 'asking', task=task, normalizer=normalizer)

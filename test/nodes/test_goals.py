@@ -37,11 +37,11 @@ def bundle(folder: Any, *goals: Any, guidance: Any = 'goal') -> str:
     """Write a tiny bundle of a task with goals."""
     tiny = load_tiny()
     task: TaskSpec = replace(tiny.TASK, goals=goals, guidance=guidance if goals else '')
-    extremes = {g.name: (0.0, 0.0) for g in goals if isinstance(g, GoalPose)}
+    extrema = {g.name: (0.0, 0.0) for g in goals if isinstance(g, GoalPose)}
     normalizer = replace(
         tiny.NORMALIZER,
-        low=tiny.NORMALIZER.low | extremes,
-        high=tiny.NORMALIZER.high | {name: (0.5, 0.5) for name in extremes},
+        low=tiny.NORMALIZER.low | extrema,
+        high=tiny.NORMALIZER.high | {name: (0.5, 0.5) for name in extrema},
     )
     return str(tiny.write_tiny_bundle(folder / 'asked', task=task, normalizer=normalizer))
 

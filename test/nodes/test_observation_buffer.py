@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from dp_ros.data import Observation
 from dp_ros.messages import encoding as messages
 from dp_ros.nodes.observation_buffer.node import ObservationBuffer
-from dp_ros.policy.alignment import AS_LEARNT, Strictness, WindowBuffer
+from dp_ros.policy.alignment import AS_LEARNT, AlignmentLimits, WindowBuffer
 from dp_ros.recordings.episodes.episode import read_episode, wanted_topics
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
@@ -410,7 +410,7 @@ def windows_of(stamps: np.ndarray, streams: dict[str, np.ndarray], horizon: int)
 
 
 STRICT = {'max_skew': 0.098, 'max_frozen': 0.35, 'max_age__arm': 0.03}
-STRICTNESS = Strictness(max_skew=98 * MS, max_frozen=350 * MS, max_age={'arm': 30 * MS})
+STRICTNESS = AlignmentLimits(max_skew=98 * MS, max_frozen=350 * MS, max_age={'arm': 30 * MS})
 
 
 @pytest.mark.parametrize(('parameters', 'strictness'), [({}, AS_LEARNT), (STRICT, STRICTNESS)], ids=['own', 'strict'])

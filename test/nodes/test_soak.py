@@ -1,4 +1,4 @@
-"""The witness against messages that are wrong in one way each, and the summary of what it saw."""
+"""The monitor against messages that are wrong in one way each, and the summary of what it saw."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport, Episode, Status
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.tools import soak
-from dp_ros.tools.command_monitor import Witness
+from dp_ros.tools.command_monitor import CommandMonitor
 
 SECOND = 1_000_000_000
 LIMITS = {joint: {'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 4.0} for joint in 'ab'}
 
 
 @pytest.fixture
-def witness():
+def monitor():
     node = SimpleNamespace(create_subscription=lambda *_: None)
     action = SimpleNamespace(joints=('a', 'b'), topic='/arm_controller/joint_trajectory')
     client = SimpleNamespace(node=node, subscribe=lambda *_: None)
-    return Witness(client, SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
+    return CommandMonitor(client, SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
 
 
 def command(end=0.5, seconds=2.0, joints=('b', 'a')):
@@ -47,12 +47,12 @@ def chunk(latency, cost, late=False):
     return ChunkReport(observation=1, received=2, published=7, latency=latency / 1e3, cost=cost / 1e3, late=late)
 
 
-def test_what_is_within_the_limits_is_no_excess(witness):
-    witness._on_command(command())
-    witness._on_joints(JointState(name=['a', 'b'], position=[0.99, -1.01]))
-    assert (witness.trajectories, witness.excess_count) == (1, 0)
-    assert witness.worst['velocity'] == pytest.approx(0.375, rel=1e-3)
-    assert witness.worst['acceleration'] == pytest.approx(0.75 / 4.0, rel=1e-2)
+def test_what_is_within_the_limits_is_no_excess(monitor):
+    monitor._on_command(command())
+    monitor._on_joints(JointState(name=['a', 'b'], position=[0.99, -1.01]))
+    assert (monitor.trajectories, monitor.excess_count) == (1, 0)
+    assert monitor.worst['velocity'] == pytest.approx(0.375, rel=1e-3)
+    assert monitor.worst['acceleration'] == pytest.approx(0.75 / 4.0, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -64,32 +64,32 @@ def test_what_is_within_the_limits_is_no_excess(witness):
         (command(end=0.5, seconds=0.8), 'sent a: acceleration'),
     ],
 )
-def test_what_is_outside_is_named(witness, sent, found):
-    witness._on_command(sent)
-    assert witness.excess_count == 1
-    assert witness.excesses[0].startswith(found)
+def test_what_is_outside_is_named(monitor, sent, found):
+    monitor._on_command(sent)
+    assert monitor.excess_count == 1
+    assert monitor.excesses[0].startswith(found)
 
 
-def test_joints_that_are_measured_outside_are_named(witness):
-    witness._on_joints(JointState(name=['gripper'], position=[7.0]))
-    assert witness.excess_count == 0
-    witness._on_joints(JointState(name=['b', 'a'], position=[0.0, 1.5]))
-    assert witness.excesses == ['measured a: position 1.5']
+def test_joints_that_are_measured_outside_are_named(monitor):
+    monitor._on_joints(JointState(name=['gripper'], position=[7.0]))
+    assert monitor.excess_count == 0
+    monitor._on_joints(JointState(name=['b', 'a'], position=[0.0, 1.5]))
+    assert monitor.excesses == ['measured a: position 1.5']
 
 
-def test_the_summary_tells_all_of_it(witness, tmp_path):
+def test_the_summary_tells_all_of_it(monitor, tmp_path):
     for report in (chunk(20, 1.5), chunk(40, 2.5), chunk(130, 1.5, late=True)):
-        witness._on_chunk(report)
-    witness._on_chunk(ChunkReport(observation=1, received=2, refused='too old'))
+        monitor._on_chunk(report)
+    monitor._on_chunk(ChunkReport(observation=1, received=2, refused='too old'))
     for stamp in (1, 2):  # repeated once a second
-        witness._on_status(Status(state='holding', reason='no chunk', cause='observation', stamp=stamp))
-    witness._on_episode(Episode(seed=1, elapsed=1.0, score=0.0, success=False, rejected=2))
-    witness._on_command(command(end=1.2, seconds=3.0))
-    witness.minute.memory_mb = {'policy_executor': 130.0}
+        monitor._on_status(Status(state='holding', reason='no chunk', cause='observation', stamp=stamp))
+    monitor._on_episode(Episode(seed=1, elapsed=1.0, score=0.0, success=False, rejected=2))
+    monitor._on_command(command(end=1.2, seconds=3.0))
+    monitor.minute.memory_mb = {'policy_executor': 130.0}
     result = EpisodeResult(
         seed=1, score=1.0, success=True, seconds=5.0, chunks=3, deadline_misses=1, latency=(0.02, 0.04, 0.13)
     )
-    summary = summarize([result], bundle='tiny', world='pusht') | soak._account(witness, [witness.minute.plain()])
+    summary = summarize([result], bundle='tiny', world='pusht') | soak._account(monitor, [monitor.minute.plain()])
     summary |= {'minutes': 1.0, 'ended_early': 'the executor died'}
     text = soak.table(summary)
     for part in ('refused 1 chunks', 'limit violations  1 in 1', 'rejected 2', 'publisher         p50 1.5', 'died'):

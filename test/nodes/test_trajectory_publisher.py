@@ -138,11 +138,11 @@ class Live:
             self.measure(now, x)
 
     @property
-    def rung(self) -> str:
-        return str(self.node._motion.ladder.rung.name)
+    def safety_state(self) -> str:
+        return str(self.node._motion.safety.safety_state.name)
 
     def reach(self, rung: str) -> None:
-        self.ros.wait(lambda: self.rung == rung, f'rung {rung}, not {self.rung}')
+        self.ros.wait(lambda: self.safety_state == rung, f'rung {rung}, not {self.safety_state}')
 
     def chunk(self, stamp: int, x: float = 0.2, slope: float = 0.01, joints: tuple[str, ...] = JOINTS) -> Any:
         ramp = x + slope * np.arange(16)
@@ -395,7 +395,7 @@ def test_without_chunks_the_ladder_is_climbed_and_only_reset_leads_down_from_its
     live = started(ros, tiny)
     ros.status('trajectory_publisher: ladder', OK, 'following chunks')
     live.advance(T0 + 950 * MS)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
     live.advance(T0 + 1050 * MS)
     live.reach('TAIL')
     assert len(live.sent) == 1, 'the tail was sent with the chunk'
@@ -424,7 +424,7 @@ def test_without_chunks_the_ladder_is_climbed_and_only_reset_leads_down_from_its
     live.begin(0.31)
     live.send(live.chunk(live.now, 0.31))
     assert live.trajectory(1).positions[0].tolist() == [0.31, 0.3]
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 @pytest.mark.parametrize('late', [1200, 1500, 2500])
@@ -437,7 +437,7 @@ def test_a_late_chunk_makes_the_arm_go_on_without_a_jerk(ros, tiny, late):
     after = live.trajectory(count + 1)
     assert continues(before, after, T0 + late * MS)
     assert isinstance(check(after, live.node._planner.limits), Within)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 def test_a_chunk_from_an_old_observation_is_refused(ros, tiny):
@@ -464,7 +464,7 @@ def test_without_joint_states_a_moving_arm_slows_down_on_its_plan(ros, tiny):
     live.measure(T0 + 600 * MS)
     live.send(live.chunk(T0 + 600 * MS, 0.25))
     assert live.trajectory(3).end > T0 + 2000 * MS
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 def test_after_a_stop_for_lack_of_joint_states_a_robot_that_rests_is_held_first(ros, tiny):
@@ -552,7 +552,7 @@ def test_a_stop_is_sent_no_more_to_a_robot_that_does_not_follow_it(ros, tiny):
     live.copies.clear()
     live.advance(T0 + 950 * MS, at + 0.05)
     ros.spin(0.1)
-    assert live.rung == 'LATCHED'
+    assert live.safety_state == 'LATCHED'
     # It moves all the same, so it is held where it is.
     assert live.copies and not any(encoding.trajectory_value(copy).stamp for copy in live.copies)
 
@@ -576,7 +576,7 @@ def test_an_error_that_nobody_foresaw_brings_the_arm_to_rest_until_reset(ros, ti
     live = started(ros, tiny)
     live.advance(T0 + 600 * MS)
     live.node.on_callback_error(surprise(harmless=True))
-    assert live.rung == 'RUN' and len(live.sent) == 1
+    assert live.safety_state == 'RUN' and len(live.sent) == 1
     live.node.on_callback_error(surprise())
     stop = live.trajectory(2)
     assert continues(live.trajectory(1), stop, T0 + 610 * MS)
@@ -595,7 +595,7 @@ def test_where_not_even_a_stop_can_be_planned_it_latches_all_the_same(ros, tiny,
 
     monkeypatch.setattr(live.node._motion, part, fail)
     live.node.on_callback_error(surprise())
-    assert live.node._motion.ladder.latched
+    assert live.node._motion.safety.latched
     ros.status('trajectory_publisher: ladder', ERROR, SURPRISED)
     assert len(live.sent) == 1, 'what was sent ends at rest'
 
@@ -620,7 +620,7 @@ def test_a_latch_outlives_deactivation_until_reset(ros, tiny):
     assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
     live.node.trigger_deactivate()
     live.node.trigger_activate()
-    assert live.rung == 'LATCHED'
+    assert live.safety_state == 'LATCHED'
     live.time(T0)
     live.measure(T0)
     live.send(live.chunk(T0))
@@ -628,7 +628,7 @@ def test_a_latch_outlives_deactivation_until_reset(ros, tiny):
     assert ros.call(Trigger, '/trajectory_publisher/reset', Trigger.Request()).success
     live.node.trigger_deactivate()
     live.node.trigger_activate()
-    assert live.rung == 'WAIT'
+    assert live.safety_state == 'WAIT'
 
 
 def test_without_a_place_for_its_latch_it_is_not_activated(ros, tiny, tmp_path):
@@ -698,7 +698,7 @@ def test_a_glitch_of_a_few_joint_states_changes_nothing_and_is_counted(ros, tiny
     live.advance(T0 + 400 * MS)
     wrong(live, 3)
     live.advance(T0 + 500 * MS)
-    assert live.rung == 'RUN' and len(live.sent) == 1
+    assert live.safety_state == 'RUN' and len(live.sent) == 1
     live.send(live.chunk(T0 + 450 * MS, 0.21))
     assert continues(live.trajectory(1), live.trajectory(2), live.now)
     live.node.refresh()
@@ -729,11 +729,11 @@ def test_a_robot_that_stops_following_is_sent_nothing_more_until_a_plan_begins_w
     # Where it is on the plan again, its controller may still be elsewhere: the plan stays given up.
     live.advance(live.now + 200 * MS)
     live.send(live.chunk(live.now, at))
-    assert len(live.sent) == 1 and live.rung == 'WAIT'
+    assert len(live.sent) == 1 and live.safety_state == 'WAIT'
     live.begin(at)
     live.send(live.chunk(live.now, at))
     assert live.trajectory(1).positions[0].tolist() == [at, 0.3]
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 def test_the_point_to_begin_at_is_sent_again_and_again(ros, tiny):
@@ -765,7 +765,7 @@ def test_a_chunk_that_is_too_large_is_refused_unread(ros, tiny, monkeypatch):
     message.points = message.points * 100
     live.send(message)
     ros.status('trajectory_publisher: chunk', ERROR, 'chunk: got a message of ')
-    assert read == [] and len(live.sent) == 1 and live.rung == 'RUN'
+    assert read == [] and len(live.sent) == 1 and live.safety_state == 'RUN'
 
 
 def test_another_publisher_of_the_command_keeps_the_arm_from_starting(ros, tiny):
@@ -845,7 +845,7 @@ def test_a_listener_without_a_name_yet_gets_no_plan_that_goes_on(ros, tiny):
     live.advance(T0 + 400 * MS)
     live.send(live.chunk(T0 + 400 * MS))
     ros.status('trajectory_publisher: chunk', ERROR, 'someone listens whose name is not known yet')
-    assert live.rung == 'RUN' and len(live.sent) == 1
+    assert live.safety_state == 'RUN' and len(live.sent) == 1
     live.node.get_subscriptions_info_by_topic = infos
     live.send(live.chunk(T0 + 400 * MS))
     live.trajectory(2)
@@ -874,7 +874,7 @@ def test_a_controller_that_may_not_hear_yet_is_sent_nothing(ros, tiny, monkeypat
     live.advance(EARLY + 300 * MS)
     live.send(live.chunk(live.now))
     live.refused('/tester listens since less than')
-    assert live.rung == 'WAIT'
+    assert live.safety_state == 'WAIT'
     monkeypatch.setattr(command_topics, 'SETTLE', 1)
     live.begin()
     live.send(live.chunk(live.now))
@@ -888,7 +888,7 @@ def test_what_only_watches_the_command_is_no_controller(ros, tiny):
     moving(live)
     ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 1)
     live.advance(T0 + 400 * MS)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
     assert live.node.counts['reseeded'] == 1
     assert first is not None
 
@@ -911,7 +911,7 @@ def test_deactivation_brings_the_robot_to_rest_and_activation_starts_without_a_p
 def test_an_arm_that_rests_is_sent_nothing_at_the_end_wherever_it_was_moved_meanwhile(ros, tiny):
     live = started(ros, tiny)
     live.advance(T0 + 7000 * MS)
-    assert live.rung == 'LATCHED'
+    assert live.safety_state == 'LATCHED'
     live.advance(T0 + 8000 * MS, 0.3)
     sent = len(live.copies)
     live.node.trigger_deactivate()
@@ -964,7 +964,7 @@ def test_a_clock_that_jumps_back_gets_a_hold_without_a_stamp_and_a_new_plan(ros,
     live.send(live.chunk(live.now, 0.26, 0.001))
     again = live.trajectory(1)
     assert 0 < again.stamp <= live.now and again.positions[0].tolist() == [0.26, 0.3]
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 def test_a_clock_that_jumps_again_while_a_hold_is_under_way_gets_another(ros, tiny):
@@ -1017,11 +1017,11 @@ def test_a_joint_state_that_comes_before_the_clock_that_began_anew_latches_nothi
     for ahead in (460, 520):
         live.time(T0 + ahead * MS)
         ros.spin(0.1)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
     live.time(T0 - 9980 * MS)
     live.measure(T0 - 9980 * MS)
     ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by -10.')
-    assert live.rung == 'WAIT'
+    assert live.safety_state == 'WAIT'
 
 
 def test_a_system_clock_that_is_set_is_noticed(ros, tiny):
@@ -1033,7 +1033,7 @@ def test_a_system_clock_that_is_set_is_noticed(ros, tiny):
     node._motion.parts.sender.now = node.now
     ros.listen(JointTrajectory, '/arm_controller/joint_trajectory', 1)
     ros.spin(0.3)
-    assert node._motion.ladder.reason is None or 'clock' not in str(node._motion.ladder.reason)
+    assert node._motion.safety.reason is None or 'clock' not in str(node._motion.safety.reason)
     offset[0] = 3600 * 1_000 * MS
     ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by 3600.')
 
@@ -1087,7 +1087,7 @@ def test_an_arm_that_needs_permission_moves_only_with_it(ros, tiny):
     say(True)
     moving(live)
     live.advance(T0 + 200 * MS)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
     steady[0] += 201 * MS
     live.advance(T0 + 300 * MS)
     live.reach('LATCHED')
@@ -1163,7 +1163,7 @@ def test_where_one_controller_was_restarted_the_others_stop_on_the_plan_if_they_
         live.time(now)
         live.measure(now, None, 0.3 if follows else 0.33)
     live.node._on_timer()
-    assert live.rung == ('RUN' if follows else 'WAIT')
+    assert live.safety_state == ('RUN' if follows else 'WAIT')
     live.leave('hand')
     live.play('hand')
     live.node._on_timer()
@@ -1182,7 +1182,7 @@ def test_a_robot_that_is_not_seen_to_move_on_gets_no_more_of_the_plan(ros, tiny)
     live.node._motion.planner.leap = lambda now: 'pusher_x may soon be 1 from it'
     live.send(live.chunk(T0 + 100 * MS))
     ros.status('trajectory_publisher: chunk', ERROR, 'pusher_x may soon be 1 from it')
-    assert len(live.sent) == 1 and live.rung == 'RUN'
+    assert len(live.sent) == 1 and live.safety_state == 'RUN'
     live.copies.clear()
     ros.spin(0.05)
     assert live.copies == []
@@ -1341,7 +1341,7 @@ def test_parameters_set_wildly_while_moving_are_refused_with_the_reason(ros, tin
     live.advance(T0 + 400 * MS)
     live.send(live.chunk(T0 + 400 * MS))
     assert continues(live.trajectory(1), live.trajectory(2), T0 + 410 * MS)
-    assert live.rung == 'RUN'
+    assert live.safety_state == 'RUN'
 
 
 LIMITS_FILE = """

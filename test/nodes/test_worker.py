@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from dp_ros.nodes.policy_executor.latest_job_thread import Worker
+from dp_ros.nodes.policy_executor.latest_job_thread import LatestJobThread
 
 
 def test_the_newest_job_wins_and_the_skipped_ones_are_counted():
@@ -15,7 +15,7 @@ def test_the_newest_job_wins_and_the_skipped_ones_are_counted():
         if job == 4:
             finished.set()
 
-    worker: Worker[int] = Worker(handle, 'test')
+    worker: LatestJobThread[int] = LatestJobThread(handle, 'test')
     worker.submit(1)
     assert begun.wait(10)
     for job in (2, 3, 4):
@@ -36,7 +36,7 @@ def test_a_forgotten_job_is_not_handled():
         assert proceed.wait(10)
         handled.append(job)
 
-    worker: Worker[int] = Worker(handle, 'test')
+    worker: LatestJobThread[int] = LatestJobThread(handle, 'test')
     worker.submit(1)
     assert begun.wait(10)
     worker.submit(2)
@@ -54,7 +54,7 @@ def test_a_job_that_does_not_end_is_reported():
         begun.set()
         proceed.wait(10)
 
-    worker: Worker[int] = Worker(handle, 'test')
+    worker: LatestJobThread[int] = LatestJobThread(handle, 'test')
     worker.submit(1)
     assert begun.wait(10)
     assert not worker.stop(0.01)

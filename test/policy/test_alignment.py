@@ -7,7 +7,7 @@ import pytest
 
 from dp_ros.data import Observation
 from dp_ros.errors import ConfigError
-from dp_ros.policy.alignment import Aligner, Missing, Strictness
+from dp_ros.policy.alignment import Aligner, AlignmentLimits, Missing
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 MS = 1_000_000
@@ -19,7 +19,7 @@ COMMAND = ActionSpec(topic='/arm_controller/joint_trajectory', joints=('a',), un
 
 
 def aligner(*streams, **strictness):
-    return Aligner(TaskSpec(streams=streams, action=COMMAND), Strictness(**strictness))
+    return Aligner(TaskSpec(streams=streams, action=COMMAND), AlignmentLimits(**strictness))
 
 
 def push(aligner, stream, stamp, value=0.0, *, arrival=None):
@@ -54,7 +54,7 @@ def test_an_age_beyond_the_one_the_policy_learnt_with_is_refused():
     with pytest.raises(ConfigError, match=r'max_age\.elbow: got a stream that the task lacks, allowed arm'):
         aligner(ARM, max_age={'elbow': MS})
     with pytest.raises(ConfigError, match='max_skew: got -1 ns, allowed 0 or more'):
-        Strictness(max_skew=-1)
+        AlignmentLimits(max_skew=-1)
 
 
 @pytest.mark.parametrize(('skew', 'allowed', 'observed'), [(80, 80, True), (81, 80, False), (99, 0, True)])

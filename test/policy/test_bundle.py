@@ -12,7 +12,7 @@ import pytest
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError
-from dp_ros.policy.bundle.compatibility import check_fits
+from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle, write_bundle
 from dp_ros.policy.bundle.parity import write_parity
@@ -250,7 +250,7 @@ def test_networks_must_be_the_known_files(original, tmp_path, file):
 
 
 def test_a_bundle_that_fits_the_robot_is_let_pass(original):
-    check_fits(
+    check_compatibility(
         load_bundle(original),
         joints=['pusher_x', 'pusher_y'],
         units=['m', 'm'],
@@ -282,7 +282,7 @@ def test_a_bundle_that_fits_the_robot_is_let_pass(original):
 )
 def test_a_bundle_that_does_not_fit_the_robot_is_refused_by_field(original, robot, message):
     with pytest.raises(BundleError, match='bundle tiny does not fit the robot: ' + message):
-        check_fits(load_bundle(original), **robot)
+        check_compatibility(load_bundle(original), **robot)
 
 
 def test_a_camera_must_have_the_bundles_size_and_type(tiny, original):
@@ -290,11 +290,13 @@ def test_a_camera_must_have_the_bundles_size_and_type(tiny, original):
     bundle = load_bundle(original)
     task = dataclasses.replace(tiny.TASK, streams=(*tiny.TASK.streams, camera))
     bundle = dataclasses.replace(bundle, task=task)
-    check_fits(bundle, image_sizes={'camera': (8, 12)}, topic_types={'camera': 'sensor_msgs/msg/CompressedImage'})
+    check_compatibility(
+        bundle, image_sizes={'camera': (8, 12)}, topic_types={'camera': 'sensor_msgs/msg/CompressedImage'}
+    )
     with pytest.raises(BundleError, match="stream 'camera' image size: got 8 x 12 px in the bundle, allowed 12 x 8 px"):
-        check_fits(bundle, image_sizes={'camera': (12, 8)})
+        check_compatibility(bundle, image_sizes={'camera': (12, 8)})
     with pytest.raises(BundleError, match="stream 'camera' topic type: got sensor_msgs/msg/CompressedImage"):
-        check_fits(bundle, topic_types={'camera': 'sensor_msgs/msg/Image'})
+        check_compatibility(bundle, topic_types={'camera': 'sensor_msgs/msg/Image'})
 
 
 def test_the_robot_side_imports_no_torch():

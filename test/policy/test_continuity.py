@@ -7,7 +7,7 @@ import pytest
 
 from dp_ros.data import Chunk, Goal
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import SamplerSettings, Walk, sample
+from dp_ros.diffusion.samplers import SamplerSettings, SamplerState, sample
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, ConfigError, DataError
 from dp_ros.policy.backends.sessions import open_backend
@@ -84,7 +84,7 @@ def test_without_weights_steering_is_ddim_whose_noise_follows_from_the_clipped_e
     )
     oracle.set_timesteps(10)
     table = coefficients_for(ScheduleSpec(), SamplerSettings(), steered=True)
-    walk = Walk(table, np.random.default_rng(0), lambda x_0: x_0)
+    walk = SamplerState(table, np.random.default_rng(0), lambda x_0: x_0)
     ours = theirs = np.random.default_rng(0).standard_normal((2, 16, 3), dtype=np.float32)
     for k in table.levels.tolist():
         ours = walk.step(ours, np.tanh(ours))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, LimitError
-from dp_ros.motion.extrema import extremes
+from dp_ros.motion.extrema import extrema
 from dp_ros.motion.limits import Exceeded, Within, check, hull
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -138,7 +138,7 @@ def test_extremes_bound_every_sample_and_are_reached(points, quintic, spacing):
     positions, velocities, accelerations = zip(*points, strict=True)
     seconds = spacing * np.arange(len(points))
     trajectory = curve(positions, velocities, accelerations if quintic else None, seconds)
-    found = extremes(trajectory)
+    found = extrema(trajectory)
     instants = np.linspace(0, trajectory.times[-1], 2001).astype(np.int64)
     for samples, (values, _) in zip(trajectory.sample(instants), (found.position, found.velocity), strict=True):
         scale = 1e-9 * (1 + np.abs(values).max())
@@ -146,7 +146,7 @@ def test_extremes_bound_every_sample_and_are_reached(points, quintic, spacing):
         assert samples.min() >= values.min() - scale
         # Sampling comes close to the true extremes, so they are not larger than they need be.
         assert samples.max() >= values.max() - 0.01 * (1 + np.ptp(values))
-    rough = extremes(trajectory, hull(limits(-100.0, 100.0, 100.0, 1000.0)))
+    rough = extrema(trajectory, hull(limits(-100.0, 100.0, 100.0, 1000.0)))
     for name in ('position', 'velocity', 'acceleration', 'jerk'):
         # Where bounds suffice they are bounds, and not far from the extremes that they stand for.
         exact, bound = (np.abs(getattr(f, name)[0]).max() for f in (found, rough))

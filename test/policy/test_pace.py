@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.step_budget import Cost, Pace, check_deadline, cost_from, step_choices
+from dp_ros.policy.step_budget import Cost, StepBudget, check_deadline, cost_from, step_choices
 
 COST = Cost(fixed=0.004, step=0.002)
 
@@ -43,11 +43,11 @@ def test_fewer_steps_than_the_least_are_refused():
 
 @pytest.mark.parametrize(('seconds', 'steps'), [(1.0, 10), (0.0241, 10), (0.0239, 9), (0.0081, 2), (0.001, 1), (-1, 1)])
 def test_the_most_steps_that_fit_are_chosen(seconds, steps):
-    assert Pace().choose(COST, step_choices(1, 10), seconds) == steps
+    assert StepBudget().choose(COST, step_choices(1, 10), seconds) == steps
 
 
 def test_chunks_that_got_slower_leave_time_for_fewer_steps_and_one_alone_does_not():
-    pace, choices = Pace(), step_choices(1, 10)
+    pace, choices = StepBudget(), step_choices(1, 10)
     for _ in range(9):
         pace.took(COST, 10, COST.of(10))
     pace.took(COST, 10, 5 * COST.of(10))
@@ -58,7 +58,7 @@ def test_chunks_that_got_slower_leave_time_for_fewer_steps_and_one_alone_does_no
 
 
 def test_what_was_slow_is_forgotten_after_ten_chunks():
-    pace = Pace()
+    pace = StepBudget()
     for seconds in [1.0] * 5 + [COST.of(3)] * 9:
         pace.took(COST, 3, seconds)
     assert pace.slowdown == pytest.approx(1.0)

@@ -157,7 +157,7 @@ def test_consistent_chunks_leave_no_seams(rate, every):
     acceleration = np.diff(speed, axis=0) * rate
     assert np.abs(speed).max(axis=0) == pytest.approx(OMEGA * np.array([0.5, 0.3]), rel=0.01)
     assert (np.abs(acceleration).max(axis=0) <= 1.1 * OMEGA**2 * np.array([0.5, 0.3])).all()
-    assert [o.reseeded for o in outcomes] == [True] + [False] * (len(outcomes) - 1)
+    assert [o.restarted for o in outcomes] == [True] + [False] * (len(outcomes) - 1)
     assert all(o.stretch == 1.0 for o in outcomes)
 
 
@@ -165,7 +165,7 @@ def test_the_first_plan_starts_at_rest_where_the_robot_is_and_joins_later():
     planner = resting_at([0.4, 0.0], splice_margin=60 * MS)
     now = START + 20 * MS
     outcome = planner.accept(sine_chunk(START), now)
-    assert outcome.reseeded
+    assert outcome.restarted
     trajectory = outcome.trajectory
     assert_sendable(trajectory, now)
     assert trajectory.stamp == START != 0
@@ -196,7 +196,7 @@ def test_chunks_during_the_lead_in_do_not_shorten_it():
         now = START + tick * DT
         planner.measured(now, at(planner.plan, now)[0])
         outcome = planner.accept(sine_chunk(now), now)
-        assert not outcome.reseeded
+        assert not outcome.restarted
         assert outcome.first_executed >= joins
         reached = outcome.first_executed
         speed = np.abs(outcome.trajectory.sample(np.arange(0, reached - outcome.trajectory.stamp, MS))[1]).max()
@@ -365,7 +365,7 @@ def test_a_plan_that_has_ended_goes_on_from_its_rest():
     now = planner.plan.end + 3600 * SECOND
     planner.measured(now, rest)
     outcome = planner.accept(chunk_of(rest + np.linspace(0, 0.2, 16)[:, None], now), now)
-    assert not outcome.reseeded
+    assert not outcome.restarted
     assert_sendable(outcome.trajectory, now)
     assert now - outcome.trajectory.stamp == 3 * DT + LEAD
     np.testing.assert_array_equal(outcome.trajectory.positions[0], rest)
@@ -407,7 +407,7 @@ def test_a_plan_that_was_given_up_begins_anew_where_the_robot_stands():
         assert check(way, replace(LIMITS, lower=(-9.0, -9.0), upper=(9.0, 9.0))) == Within()
     planner.rest_at(point.positions[0], now)
     outcome = planner.accept(sine_chunk(now), now)
-    assert outcome.reseeded
+    assert outcome.restarted
     np.testing.assert_array_equal(outcome.trajectory.positions[0], place + 0.3)
 
 
@@ -647,7 +647,7 @@ def test_a_clock_that_steps_back_is_refused_until_reset():
     assert planner.plan is None
     planner.measured(back, np.zeros(2))
     planner.rest_at(np.zeros(2), back)
-    assert planner.accept(sine_chunk(back), back).reseeded
+    assert planner.accept(sine_chunk(back), back).restarted
 
 
 def test_continuous_joints_take_the_short_way():
@@ -666,7 +666,7 @@ def test_continuous_joints_take_the_short_way():
     planner.measured(now, np.array([angle - 2 * np.pi, 0.0]))
     assert not planner.astray()
     outcome = planner.accept(chunk_of(np.stack([wrapped, 0 * wrapped], axis=1), now), now)
-    assert not outcome.reseeded
+    assert not outcome.restarted
     assert np.ptp(outcome.trajectory.positions[:, 0]) < 0.5
     # Away on the other joint it begins anew, yet in the turn that the commands are in.
     for tick in range(1, 20):

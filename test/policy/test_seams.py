@@ -118,7 +118,7 @@ def test_consistent_chunks_are_followed_without_more_acceleration(rate, every, f
     )
     assert run.rejected == []
     assert all(isinstance(outcome, Planned) and outcome.stretch == 1.0 for outcome in run.outcomes)
-    assert [outcome.reseeded for outcome in run.outcomes] == [True] + [False] * (len(run.outcomes) - 1)
+    assert [outcome.restarted for outcome in run.outcomes] == [True] + [False] * (len(run.outcomes) - 1)
     assert (run.accelerations()[int(SETTLED * rate) :].max(axis=0) <= 1.1 * PEAK).all()
 
 
@@ -165,7 +165,7 @@ def at_seams(**options):
             planner.rest_at(steps[0], now)
         outcome = planner.accept(Chunk(stamp=int(stamp), control_dt=DT, joints=PUSHT, actions=steps), now)
         assert isinstance(outcome, Planned)
-        if not outcome.reseeded and after == episode:
+        if not outcome.restarted and after == episode:
             found.append(accelerations_of(planner.plan, now + 30 * MS, then + 30 * MS))
         if after != episode:
             planner = None

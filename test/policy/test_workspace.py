@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dp_ros.errors import ConfigError
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.motion.workspace import Workspace
-from dp_ros.robot.kinematics import Chain, Turn
+from dp_ros.robot.kinematics import Chain, ChainJoint
 
 SECOND = 1_000_000_000
 JOINTS = ('a', 'b')
@@ -16,17 +16,17 @@ Z = np.array([0.0, 0.0, 1.0])
 ARM = Chain(
     joints=JOINTS,
     link='tool',
-    turns=(
-        Turn(column=0, sliding=False, axis=Z, rotation=np.eye(3), place=np.zeros(3)),
-        Turn(column=1, sliding=False, axis=Z, rotation=np.eye(3), place=np.array([0.4, 0.0, 0.0])),
+    chain_joints=(
+        ChainJoint(column=0, sliding=False, axis=Z, rotation=np.eye(3), place=np.zeros(3)),
+        ChainJoint(column=1, sliding=False, axis=Z, rotation=np.eye(3), place=np.array([0.4, 0.0, 0.0])),
     ),
     point=np.array([0.3, 0.0, 0.0]),
 )
 GANTRY = Chain(
     joints=JOINTS,
     link='pen',
-    turns=tuple(
-        Turn(column=i, sliding=True, axis=axis, rotation=np.eye(3), place=np.zeros(3))
+    chain_joints=tuple(
+        ChainJoint(column=i, sliding=True, axis=axis, rotation=np.eye(3), place=np.zeros(3))
         for i, axis in enumerate(np.eye(3)[:2])
     ),
     point=np.zeros(3),
@@ -48,26 +48,26 @@ def motion(points, speeds=None, seconds=1.0):
 def test_what_bulges_out_between_two_points_inside_is_found():
     # From -0.5 to 0.5 rad the stretched arm's x rises from 0.614 to 0.7 and falls again.
     swing = motion([[-0.5, 0.0], [0.5, 0.0]])
-    assert box(upper=(0.7001, 9.0, 9.0)).left(swing) is None
-    found = box(upper=(0.69, 9.0, 9.0)).left(swing)
+    assert box(upper=(0.7001, 9.0, 9.0)).first_violation(swing) is None
+    found = box(upper=(0.69, 9.0, 9.0)).first_violation(swing)
     assert (found.joint, found.quantity, found.limit) == ('tool x', 'workspace', 0.69)
     assert found.value == pytest.approx(0.7, abs=2e-3)
     assert 'tool x workspace: got 0.' in str(found)
     assert 'allowed up to 0.69' in str(found)
-    low = box(lower=(-9.0, -0.3, -9.0)).left(swing)
+    low = box(lower=(-9.0, -0.3, -9.0)).first_violation(swing)
     assert (low.joint, low.value, low.time) == ('tool y', pytest.approx(-0.7 * np.sin(0.5)), 0)
     assert 'allowed from -0.3' in str(low)
 
 
 def test_a_point_to_hold_may_touch_the_box_and_no_more():
     held = Trajectory(stamp=0, joints=JOINTS, times=np.array([SECOND]), positions=np.array([[0.5, 0.2]]))
-    assert box(GANTRY, upper=(0.5, 9.0, 9.0)).left(held) is None
-    assert box(GANTRY, upper=(0.4999, 9.0, 9.0)).left(held).value == 0.5
+    assert box(GANTRY, upper=(0.5, 9.0, 9.0)).first_violation(held) is None
+    assert box(GANTRY, upper=(0.4999, 9.0, 9.0)).first_violation(held).value == 0.5
 
 
 def test_a_robot_at_rest_on_the_wall_stays_there():
     rest = motion([[0.5, 0.2], [0.5, 0.2]])
-    assert box(GANTRY, upper=(0.5, 9.0, 9.0)).left(rest) is None
+    assert box(GANTRY, upper=(0.5, 9.0, 9.0)).first_violation(rest) is None
 
 
 NUMBERS = st.floats(-1.0, 1.0)
@@ -91,7 +91,7 @@ def test_nothing_outside_passes_and_nothing_well_inside_is_refused(points, slidi
     lower = (-9.0, -9.0, -9.0)
     if upper[axis] <= lower[axis]:
         return
-    found = box(chain, lower, tuple(upper)).left(path)
+    found = box(chain, lower, tuple(upper)).first_violation(path)
     if room < -1e-9:
         assert found is not None
     if room > 2e-3:

@@ -100,4 +100,4 @@ def test_a_chunk_that_dips_behind_its_sixth_step_is_followed_up_to_there(step: i
     assert isinstance(planned, Planned), planned
     assert chunk.actions.shape[0] - step <= planned.left_out_steps <= chunk.actions.shape[0] - 6
     assert planner.options.workspace is not None
-    assert planner.options.workspace.left(planned.trajectory) is None
+    assert planner.options.workspace.first_violation(planned.trajectory) is None

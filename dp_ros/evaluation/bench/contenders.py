@@ -100,7 +100,7 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
         return lambda: reduced.sample(inputs, np.random.default_rng(0)).actions
     if trained is None:
         return f'schedule {subject.settings.objective.schedule!r} is not one of diffusers'
-    if subject.bundle.schedule.marks:
+    if subject.bundle.schedule.mask_channels:
         return 'it does not know the marks of a prefix'
     if subject.bundle.schedule.joint_velocities:
         return 'it does not know a network that gives velocities too'

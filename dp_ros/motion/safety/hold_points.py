@@ -86,7 +86,7 @@ class HoldPoints:
         speeds = np.zeros_like(away) if speeds is None else speeds
         point = _begin_point(inside[0], away, speeds, self._joints, self._ending)
         workspace = self._options.workspace
-        left = None if workspace is None else workspace.left(point)
+        left = None if workspace is None else workspace.first_violation(point)
         return point if left is None else Refused(reason=f'measured {left}', stop=True)
 
     def stop(
@@ -147,7 +147,7 @@ def _stop_point(
         if ending.limits is not None:
             target = np.clip(target, ending.limits.lowest, ending.limits.highest)
         point = _point(target, duration, joints)
-        found = None if workspace is None else workspace.left(point)
+        found = None if workspace is None else workspace.first_violation(point)
         if found is None:
             return point
         left = left or found

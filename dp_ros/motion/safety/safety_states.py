@@ -1,4 +1,4 @@
-"""The ladder: how long a robot may go on without a fresh observation, and what stops it for good.
+"""Decide how long a robot may go on without a fresh observation, and what stops it for good.
 
     wait -> run -> tail -> decelerate -> hold (or home) -> latched
 
@@ -18,7 +18,7 @@ from dp_ros.errors import ConfigError
 Fallback = Literal['hold', 'home', 'policy']
 
 
-class Ladder:
+class SafetyStateMachine:
     """Keep the rung and the reason for it.
 
     Parameters
@@ -37,7 +37,7 @@ class Ladder:
 
     def clear(self) -> None:
         """Begin anew: nothing is known and nothing is executed."""
-        self.rung = Rung.WAIT
+        self.safety_state = SafetyState.WAIT
         self.reason: Reason | None = None
         self._faults: tuple[Reason, ...] = ()
         self.executed: int | None = None  # stamp of the observation behind the motion
@@ -49,13 +49,13 @@ class Ladder:
     @property
     def latched(self) -> bool:
         """Whether only `reset` lets chunks move the arm again."""
-        return self.rung is Rung.LATCHED
+        return self.safety_state is SafetyState.LATCHED
 
     # Chunks.
 
     def objection(self, stamp: int, now: int) -> Reason | None:
         """Return why a chunk made from the observation at ``stamp`` may not be taken; None if it may."""
-        if self.rung in (Rung.HOME, Rung.LATCHED):
+        if self.safety_state in (SafetyState.HOME, SafetyState.LATCHED):
             return Reason(cause=self._because().cause, text=f'stopped until ~/reset is called: {self._because()}')
         if self._faults:
             return self._faults[0]
@@ -75,32 +75,32 @@ class Ladder:
         self.executed = stamp
         self._stopped = self.was_blind = False
         self._voided = None
-        self.rung, self.reason = Rung.RUN, None
+        self.safety_state, self.reason = SafetyState.RUN, None
 
     # What happens.
 
-    def step(self, seen: Seen) -> Act:
+    def step(self, inputs: SafetyInputs) -> Act:
         """Climb as far as what is seen demands; return what is to be done. Called twice a control period or more."""
-        self._faults = seen.faults
-        if self.rung is Rung.LATCHED:
+        self._faults = inputs.faults
+        if self.safety_state is SafetyState.LATCHED:
             return Act.NONE
-        if self.rung is Rung.WAIT:
-            self.reason = seen.faults[0] if seen.faults else self._voided
+        if self.safety_state is SafetyState.WAIT:
+            self.reason = inputs.faults[0] if inputs.faults else self._voided
             return Act.NONE
-        if seen.faults:
-            return self._at_fault(seen.faults[0])
-        if self.rung is Rung.HOME:
-            return self._on_the_way_home(seen)
-        ages = self._by_observation(seen), self._by_joint_state(seen)
-        self.was_blind |= ages[1][0] >= Rung.DECELERATE
-        return self._climb(*max(ages, key=lambda found: found[0]), seen)
+        if inputs.faults:
+            return self._at_fault(inputs.faults[0])
+        if self.safety_state is SafetyState.HOME:
+            return self._on_the_way_home(inputs)
+        ages = self._by_observation(inputs), self._by_joint_state(inputs)
+        self.was_blind |= ages[1][0] >= SafetyState.DECELERATE
+        return self._climb(*max(ages, key=lambda found: found[0]), inputs)
 
     def latch(self, reason: Reason) -> Act:
         """Stop for good, until `reset`; return what is to be done. A reason that is latched already stays."""
-        if self.rung is Rung.LATCHED:
+        if self.safety_state is SafetyState.LATCHED:
             return Act.NONE
-        moved = self.rung is not Rung.WAIT and not self._stopped
-        self.rung, self.reason, self._stopped = Rung.LATCHED, reason, True
+        moved = self.safety_state is not SafetyState.WAIT and not self._stopped
+        self.safety_state, self.reason, self._stopped = SafetyState.LATCHED, reason, True
         return Act.STOP if moved else Act.NONE
 
     def void(self, reason: Reason) -> None:
@@ -108,18 +108,18 @@ class Ladder:
         self.executed, self._stopped = None, True
         if reason.cause is Cause.CLOCK:
             self._offered = None
-        if self.rung is Rung.HOME:
-            self.rung = Rung.LATCHED
-        if self.rung is not Rung.LATCHED:
-            self.rung, self.reason, self._voided = Rung.WAIT, reason, reason
+        if self.safety_state is SafetyState.HOME:
+            self.safety_state = SafetyState.LATCHED
+        if self.safety_state is not SafetyState.LATCHED:
+            self.safety_state, self.reason, self._voided = SafetyState.WAIT, reason, reason
 
-    def reset(self, seen: Seen) -> str:
+    def reset(self, inputs: SafetyInputs) -> str:
         """Go from `latched` to `wait`; return why not, as long as what latched it persists."""
-        if self.rung is Rung.HOME:
+        if self.safety_state is SafetyState.HOME:
             return f'on the way home: {self._because()}'
-        if self.rung is not Rung.LATCHED:
+        if self.safety_state is not SafetyState.LATCHED:
             return ''
-        objection = self._persisting(seen)
+        objection = self._persisting(inputs)
         if not objection:
             offered = self._offered
             self.clear()
@@ -137,69 +137,69 @@ class Ladder:
         self._voided = None  # what is said once it is back is up to the owner
         return Act.STOP if moved else Act.NONE
 
-    def _on_the_way_home(self, seen: Seen) -> Act:
-        rung, reason = self._by_joint_state(seen)
-        if rung >= Rung.DECELERATE and reason is not None:
+    def _on_the_way_home(self, inputs: SafetyInputs) -> Act:
+        safety_state, reason = self._by_joint_state(inputs)
+        if safety_state >= SafetyState.DECELERATE and reason is not None:
             return self.latch(reason)
-        if seen.rests_at is None or seen.rests_at <= seen.now:
-            self.rung, self._stopped = Rung.LATCHED, True
+        if inputs.rests_at is None or inputs.rests_at <= inputs.now:
+            self.safety_state, self._stopped = SafetyState.LATCHED, True
             self.reason = Reason(cause=self._because().cause, text=f'at home: {self._because()}')
         return Act.NONE
 
-    def _by_observation(self, seen: Seen) -> tuple[Rung, Reason | None]:
+    def _by_observation(self, inputs: SafetyInputs) -> tuple[SafetyState, Reason | None]:
         assert self.executed is not None
-        age = seen.now - self.executed
+        age = inputs.now - self.executed
         text = f'no chunk for an observation newer than {age / 1e9:.3f} s'
         return self.thresholds.observation(age), Reason(cause=Cause.OBSERVATION, text=text)
 
-    def _by_joint_state(self, seen: Seen) -> tuple[Rung, Reason | None]:
-        if seen.joint_state is None:
-            return Rung.DECELERATE, Reason(cause=Cause.JOINT_STATE, text='no joint state yet')
-        age = seen.now - seen.joint_state
+    def _by_joint_state(self, inputs: SafetyInputs) -> tuple[SafetyState, Reason | None]:
+        if inputs.joint_state is None:
+            return SafetyState.DECELERATE, Reason(cause=Cause.JOINT_STATE, text='no joint state yet')
+        age = inputs.now - inputs.joint_state
         text = f'the newest good joint state is {age / 1e9:.3f} s old'
         return self.thresholds.joint_state(age), Reason(cause=Cause.JOINT_STATE, text=text)
 
-    def _climb(self, rung: Rung, reason: Reason | None, seen: Seen) -> Act:
-        before = self.rung
-        if self._stopped and rung < before:
+    def _climb(self, safety_state: SafetyState, reason: Reason | None, inputs: SafetyInputs) -> Act:
+        before = self.safety_state
+        if self._stopped and safety_state < before:
             return Act.NONE  # nothing is executed any more: only a chunk leads down
-        self.rung, self.reason = rung, reason if rung > Rung.RUN else None
-        if rung < Rung.DECELERATE or rung == before:
+        self.safety_state, self.reason = safety_state, reason if safety_state > SafetyState.RUN else None
+        if safety_state < SafetyState.DECELERATE or safety_state == before:
             return Act.NONE
-        if rung is Rung.HOLD and self._goes_home(seen):
-            self.rung, self._stopped = Rung.HOME, False  # it moves again
+        if safety_state is SafetyState.HOLD and self._goes_home(inputs):
+            self.safety_state, self._stopped = SafetyState.HOME, False  # it moves again
             return Act.HOME
         moved, self._stopped = not self._stopped, True
         return Act.STOP if moved else Act.NONE
 
-    def _goes_home(self, seen: Seen) -> bool:
-        blind = self._by_joint_state(seen)[0] >= Rung.TAIL
+    def _goes_home(self, inputs: SafetyInputs) -> bool:
+        blind = self._by_joint_state(inputs)[0] >= SafetyState.TAIL
         return self._fallback == 'home' and self._because().cause is Cause.OBSERVATION and not blind
 
     def _because(self) -> Reason:
         assert self.reason is not None, 'every rung above run has its reason'
         return self.reason
 
-    def _persisting(self, seen: Seen) -> str:
+    def _persisting(self, inputs: SafetyInputs) -> str:
         """Return what still forbids motion."""
-        if seen.faults:
-            return str(seen.faults[0])
-        if seen.rests_at is not None and seen.rests_at > seen.now:
-            return f'the arm comes to rest in {(seen.rests_at - seen.now) / 1e9:.1f} s'
+        if inputs.faults:
+            return str(inputs.faults[0])
+        if inputs.rests_at is not None and inputs.rests_at > inputs.now:
+            return f'the arm comes to rest in {(inputs.rests_at - inputs.now) / 1e9:.1f} s'
         cause = self._because().cause
         if cause is Cause.JOINT_STATE:
-            rung, reason = self._by_joint_state(seen)
-            return str(reason) if rung > Rung.RUN else ''
+            safety_state, reason = self._by_joint_state(inputs)
+            return str(reason) if safety_state > SafetyState.RUN else ''
         if cause is not Cause.OBSERVATION:
             return ''
         allowed = self.thresholds.tail
-        if self._offered is not None and abs(seen.now - self._offered) <= allowed:
+        if self._offered is not None and abs(inputs.now - self._offered) <= allowed:
             return ''
-        got = 'no chunk' if self._offered is None else f'one {(seen.now - self._offered) / 1e9:.1f} s old'
+        got = 'no chunk' if self._offered is None else f'one {(inputs.now - self._offered) / 1e9:.1f} s old'
         return f'observation behind the newest chunk: got {got}, allowed up to {allowed / 1e9:.1f} s'
 
 
-class Rung(IntEnum):
+class SafetyState(IntEnum):
     """Name the safety states in order; each is a larger step away from following chunks than the one before."""
 
     WAIT = 0
@@ -244,7 +244,7 @@ class Act(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why the ladder is where it is, for people, and what it is about."""
+    """Give the reason of a safety state, for people, and its subject."""
 
     cause: Cause
     text: str
@@ -280,23 +280,24 @@ class Thresholds:
                 got = ', '.join(f'{name}_after {value / 1e9:.3f} s' for name, value in zip(names, values, strict=True))
                 raise ConfigError(f'ladder: got {got}, allowed each no less than the one before, all more than 0')
 
-    def observation(self, age: int) -> Rung:
+    def observation(self, age: int) -> SafetyState:
         """Return the rung for an observation of this age."""
         return _climbed(age, (self.tail, self.decelerate, self.hold, self.latch))
 
-    def joint_state(self, age: int) -> Rung:
+    def joint_state(self, age: int) -> SafetyState:
         """Return the rung for a joint state of this age."""
         return _climbed(age, (self.joint_tail, self.joint_decelerate, self.hold, self.latch))
 
 
-def _climbed(age: int, thresholds: tuple[int, int, int, int]) -> Rung:
-    rungs = (Rung.TAIL, Rung.DECELERATE, Rung.HOLD, Rung.LATCHED)
-    return max((rung for rung, after in zip(rungs, thresholds, strict=True) if age > after), default=Rung.RUN)
+def _climbed(age: int, thresholds: tuple[int, int, int, int]) -> SafetyState:
+    states = (SafetyState.TAIL, SafetyState.DECELERATE, SafetyState.HOLD, SafetyState.LATCHED)
+    passed = (state for state, after in zip(states, thresholds, strict=True) if age > after)
+    return max(passed, default=SafetyState.RUN)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What the owner of the ladder sees at one moment.
+class SafetyInputs:
+    """Hold what the safety states depend on at one moment.
 
     Attributes
     ----------

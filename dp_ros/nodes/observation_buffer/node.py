@@ -22,10 +22,10 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     PATTERNS,
     TOPICS,
     declare_streams,
-    make_strictness,
+    make_alignment_limits,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
-from dp_ros.policy.bundle.compatibility import check_fits, topic_type
+from dp_ros.policy.bundle.compatibility import check_compatibility, topic_type
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.clock_timer import ClockTimer
@@ -74,7 +74,7 @@ class ObservationBuffer(ManagedNode):
         declare_streams(self, task.streams)
         for stream in task.streams:
             self._check_type(stream)
-        self._aligner = Aligner(task, make_strictness(self, task.streams))
+        self._aligner = Aligner(task, make_alignment_limits(self, task.streams))
         self._task = task
         self._outputs = {
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
@@ -86,7 +86,7 @@ class ObservationBuffer(ManagedNode):
         assert self._task is not None
         self._cpu_latency.activate()
         self._forget()
-        self._aligner = Aligner(self._task, make_strictness(self, self._task.streams))
+        self._aligner = Aligner(self._task, make_alignment_limits(self, self._task.streams))
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
         self._inputs = [
             self.create_subscription(
@@ -136,7 +136,7 @@ class ObservationBuffer(ManagedNode):
         assert self._bundle is not None
         found = {str(info.topic_type) for info in self.get_publishers_info_by_topic(self._topic(stream))}
         if found and topic_type(stream) not in found:
-            check_fits(self._bundle, topic_types={stream.name: min(found)})
+            check_compatibility(self._bundle, topic_types={stream.name: min(found)})
 
     def _check_silent(self) -> None:
         assert self._task is not None

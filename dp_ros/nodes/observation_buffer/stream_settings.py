@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
 from dp_ros.options import Option
-from dp_ros.policy.alignment import Strictness
+from dp_ros.policy.alignment import AlignmentLimits
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import overrides
 from dp_ros.task.spec import Stream
@@ -48,9 +48,9 @@ def declare_streams(node: ManagedNode, streams: Sequence[Stream]) -> None:
     node.declare_more([parameter(stream) for stream in streams for parameter in (_topic, _max_age)])
 
 
-def make_strictness(node: ManagedNode, streams: Sequence[Stream]) -> Strictness:
+def make_alignment_limits(node: ManagedNode, streams: Sequence[Stream]) -> AlignmentLimits:
     """Return what a node's parameters ask of observations."""
-    return Strictness(
+    return AlignmentLimits(
         max_age={stream.name: to_nanoseconds(node.value(MAX_AGE + stream.name)) for stream in streams},
         max_skew=to_nanoseconds(node.value('max_skew')),
         max_frozen=to_nanoseconds(node.value('max_frozen')),

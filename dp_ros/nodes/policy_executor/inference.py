@@ -17,8 +17,8 @@ import numpy as np
 from dp_ros.data import Chunk, Goal, Window
 from dp_ros.errors import DpRosError
 from dp_ros.nodes.policy_executor.inference_settings import Settings
-from dp_ros.nodes.policy_executor.latest_job_thread import Worker
-from dp_ros.nodes.policy_executor.pacing import Pacing
+from dp_ros.nodes.policy_executor.latest_job_thread import LatestJobThread
+from dp_ros.nodes.policy_executor.pacing import AnytimeSteps
 from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
@@ -99,7 +99,7 @@ class Inference:
         self._under_way: float | None = None
         self._begun = threading.Event()
         self.clear()
-        self._worker: Worker[Job] = Worker(self._infer, 'inference')
+        self._worker: LatestJobThread[Job] = LatestJobThread(self._infer, 'inference')
 
     def clear(self) -> None:
         """Begin anew with the first policy, and count from 0."""
@@ -111,7 +111,7 @@ class Inference:
         self._missed_in_a_row = 0
         self._missed = ''
         self._delay = 0
-        self._pacing = Pacing()
+        self._anytime = AnytimeSteps()
 
     @property
     def waiting(self) -> bool:
@@ -177,7 +177,7 @@ class Inference:
                 return
             chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity, job.goal)
             self._delay = self._continuation.delay(chunk.control_dt, job.settings.inference_delay)
-            pace = {} if self.switched else self._pacing.entry(job.settings)
+            pace = {} if self.switched else self._anytime.entry(job.settings)
             predicted = Prediction(
                 chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, calls=calls,
                 pace=pace,
@@ -185,7 +185,7 @@ class Inference:
             self._outlet.publish(predicted)
             published = self._now()
             if not self.switched:
-                self._pacing.took(job.settings, time.perf_counter() - began)
+                self._anytime.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
             self._outlet.tell(predicted, published)
 
@@ -214,7 +214,7 @@ class Inference:
             )  # `start_anew` puts another in its place; this one only the thread changes
         start = continuation.start(stamp, job.goal)
         overlap = continuation.overlap(stamp, settings.continuity, settings.inference_delay)
-        policy = self._pacing.choose(settings, left / 1e9, start)
+        policy = self._anytime.choose(settings, left / 1e9, start)
         return policy.chunk(job.window, rng, overlap, job.goal, start), policy.calls(start)
 
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
@@ -273,10 +273,10 @@ class Inference:
                 f'inference_delay as measured + exec_horizon: got {self._delay} + {settings.exec_horizon}, '
                 f'allowed up to pred_horizon ({pred_horizon})'
             )
-        return OK, self._pacing.text() or 'predicting'
+        return OK, self._anytime.text() or 'predicting'
 
     def values(self, settings: Settings) -> dict[str, object]:
         """Return counts and times."""
         timing = {key: f'{value:.2f}' for key, value in self._timing.items()}
-        pace = self._pacing.values(settings)
+        pace = self._anytime.values(settings)
         return {**self.counts, 'skipped': self.skipped, 'inference_delay': self._delay, **timing, **pace}

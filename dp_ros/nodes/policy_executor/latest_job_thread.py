@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Job = TypeVar('Job')
 
 
-class Worker(Generic[Job]):
+class LatestJobThread(Generic[Job]):
     """Hands jobs to ``handle`` in a thread of its own. The newest job wins: one that waits is replaced.
 
     Parameters

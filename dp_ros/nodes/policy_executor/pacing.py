@@ -10,18 +10,18 @@ import numpy as np
 from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.policy.goal_inputs import blank_goal
 from dp_ros.policy.policy import DiffusionPolicy, blank_window
-from dp_ros.policy.step_budget import Cost, Pace, cost_from
+from dp_ros.policy.step_budget import Cost, StepBudget, cost_from
 
 ROUNDS = 5
 MANY = 4  # sampling steps of the longer measurement
 GUIDED = 2.0  # a guidance_scale; all but 1 take the same time
 
 
-class Pacing:
+class AnytimeSteps:
     """Chooses a chunk's sampling steps, and says what it chose. All but `values` belongs to the thread of inference."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
+        self._budget = StepBudget()
         self._reduced = 0
         self._steps = self._dropped = 0
 
@@ -35,7 +35,7 @@ class Pacing:
             return settings.policy
         choices = settings.paced if start is None or not settings.warm else settings.warm
         by_steps = {policy.calls(start): policy for policy in choices}
-        self._steps = self._pace.choose(cost, tuple(by_steps), seconds)
+        self._steps = self._budget.choose(cost, tuple(by_steps), seconds)
         self._dropped = max(by_steps) - self._steps
         self._reduced += self._dropped > 0
         return by_steps[self._steps]
@@ -44,7 +44,7 @@ class Pacing:
         """Remember what the chunk of the policy last chosen took, until it was out [s]."""
         cost = settings.chunk_cost
         if cost is not None:
-            self._pace.took(cost, self._steps, seconds)
+            self._budget.took(cost, self._steps, seconds)
 
     def entry(self, settings: Settings) -> dict[str, object]:
         """Return what the ledger says of the last chunk."""
@@ -64,7 +64,7 @@ class Pacing:
         if cost is None:
             return {}
         measured = {'fixed_ms': f'{cost.fixed * 1e3:.2f}', 'step_ms': f'{cost.step * 1e3:.2f}'}
-        chosen = {**self.entry(settings), 'reduced_chunks': self._reduced, 'slowdown': f'{self._pace.slowdown:.2f}'}
+        chosen = {**self.entry(settings), 'reduced_chunks': self._reduced, 'slowdown': f'{self._budget.slowdown:.2f}'}
         return {**chosen, **measured}
 
 

@@ -76,7 +76,7 @@ class ChunkLedger:
     ) -> None:
         """Enter a chunk that was sent at ``now``."""
         late = now - observation > deadline
-        for key, happened in (('published', True), ('reseeded', planned.reseeded), ('deadline_misses', late)):
+        for key, happened in (('published', True), ('reseeded', planned.restarted), ('deadline_misses', late)):
             self.counts[key] += happened
         self._limited(planned)
         self._costs.append(cost)
@@ -88,7 +88,7 @@ class ChunkLedger:
             'dropped_steps': planned.dropped_steps,
             'clamped_steps': planned.clamped_steps,
             'left_out_steps': planned.left_out_steps,
-            'reseeded': planned.reseeded,
+            'reseeded': planned.restarted,
             'stretch': f'{planned.stretch:.4f}',
             'delay_ms': f'{planned.delay / 1e6:.3f}',
             'latency_ms': f'{(now - observation) / 1e6:.3f}',
@@ -152,9 +152,9 @@ class ChunkLedger:
         self.limits['clamped_chunks'] += planned.clamped_steps > 0
         self.limits['shortened_chunks'] += planned.left_out_steps > 0
         self.limits['slowed_chunks'] += planned.stretch > SLOWED
-        self.limits['delayed_chunks'] += planned.delay > 0 and not planned.reseeded
+        self.limits['delayed_chunks'] += planned.delay > 0 and not planned.restarted
         self._worst['stretch_max'] = max(self._worst['stretch_max'], planned.stretch)
-        if not planned.reseeded:
+        if not planned.restarted:
             self._worst['delay_ms_max'] = max(self._worst['delay_ms_max'], planned.delay / 1e6)
 
     def _inference(self, observation: int) -> dict[str, Any]:

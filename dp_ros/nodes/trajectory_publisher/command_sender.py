@@ -24,7 +24,7 @@ HELD = 100_000_000  # [ns] for which a point to hold is sent again
 FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again
 
 
-class Sender:
+class CommandSender:
     """Plans for a little later than now, by what planning took lately, and sends nothing after that.
 
     The splice is `splice_margin` behind the time that is planned for: so the whole margin is left to the message.
@@ -71,7 +71,7 @@ class Sender:
         self._out(self._prepare(trajectory), self.now() + HELD)
         self.rests_at = self.now() + int(trajectory.times[-1])
 
-    def in_time(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
+    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
 
         Returns the plan, or why none was sent.

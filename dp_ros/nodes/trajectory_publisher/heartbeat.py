@@ -13,7 +13,7 @@ from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 
 class Heartbeat:
-    """Sends ``~/heartbeat``: a DiagnosticStatus whose message is the rung of the ladder."""
+    """Send ``~/heartbeat``: a DiagnosticStatus whose message is the safety state."""
 
     def __init__(self, node: ManagedNode) -> None:
         self._node = node

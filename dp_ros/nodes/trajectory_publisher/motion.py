@@ -1,4 +1,4 @@
-"""What moves the robot: the planner, the ladder that stops it, and all that the two have to see.
+"""Move the robot: join the planner, the safety states that stop it, and the inputs of both.
 
 Every callback of the trajectory_publisher that matters ends here, in one thread. `look` comes first, so that nothing is
 decided on what was true half a control step ago.
@@ -16,10 +16,10 @@ from dp_ros.data import Chunk
 from dp_ros.motion.outcome import Planned, Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
-from dp_ros.motion.safety.safety_states import Act, Cause, Ladder, Reason, Rung, Seen
+from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, Sender
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import Around, CommandTopics
+from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, CommandSender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics, GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
 from dp_ros.nodes.trajectory_publisher.heartbeat import Permission
@@ -38,12 +38,12 @@ class Parts:
     """
 
     planner: Planner
-    ladder: Ladder
+    safety: SafetyStateMachine
     joint_states: JointStates
     command: CommandTopics
     permission: Permission
     watch: ClockWatch
-    sender: Sender
+    sender: CommandSender
     sources: Sequence[SingleSource]
     controllers: ControllerStates | None = None
     say: Callable[[str], None]
@@ -67,7 +67,7 @@ class Motion:
 
     def __init__(self, parts: Parts, *, home: np.ndarray | None, home_duration: float, patience: int) -> None:
         self.parts = parts
-        self.planner, self.ladder, self.joint_states = parts.planner, parts.ladder, parts.joint_states
+        self.planner, self.safety, self.joint_states = parts.planner, parts.safety, parts.joint_states
         self._home, self._home_duration = home, home_duration
         self._patience = patience
         self._jump: tuple[int, int] | None = None
@@ -75,7 +75,7 @@ class Motion:
         self._stopping = False  # whether the plan is a stop, which is sent again
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say)
         self.planner.reset()
-        self.ladder.clear()
+        self.safety.clear()
 
     @property
     def rests_at(self) -> int | None:
@@ -92,15 +92,15 @@ class Motion:
     # What happens.
 
     def look(self) -> int:
-        """See what there is to see, and do what the ladder says; return robot time [ns]."""
+        """Collect all inputs, and do what the safety state asks for; return robot time [ns]."""
         now = self.time()
-        around = self.parts.command.look()
-        self._newcomer = around.newcomer
-        self._on_restart(around, now)
-        seen = self._seen(now, around.faults)
+        graph = self.parts.command.look()
+        self._newcomer = graph.newcomer
+        self._on_restart(graph, now)
+        inputs = self._inputs(now, graph.faults)
         self._watch(now)
-        self._do(self.ladder.step(seen), now)
-        if any(fault.cause is Cause.CONTROLLER for fault in around.faults):
+        self._do(self.safety.step(inputs), now)
+        if any(fault.cause is Cause.CONTROLLER for fault in graph.faults):
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
             self.parts.sender.silence()
@@ -127,12 +127,12 @@ class Motion:
             return
         reference = self._reference(now)
         astray = self._inactive() or (self.planner.off_plan(*reference) if reference else '') or self.planner.astray()
-        if astray and self.ladder.executed is not None and not self.planner.lost:
-            stopped = self.ladder.rung in (Rung.DECELERATE, Rung.HOLD, Rung.LATCHED)
+        if astray and self.safety.executed is not None and not self.planner.lost:
+            stopped = self.safety.safety_state in (SafetyState.DECELERATE, SafetyState.HOLD, SafetyState.LATCHED)
             self.planner.lose(astray)
             self.parts.sender.silence()
             self._stopping = False
-            self.ladder.void(Reason(cause=Cause.ROBOT, text=astray))
+            self.safety.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
             if stopped and not self.planner.standing:  # every copy of the stop was lost, and the plan before goes on
                 self._hold(self.planner.hold(now), 'no hold where the stop was not taken')
@@ -149,8 +149,8 @@ class Motion:
 
     def take(self, chunk: Chunk, now: int) -> Planned | Refused:
         """Follow a chunk, or say why not. `look` was called just before."""
-        self.ladder.offered(chunk.stamp)
-        objection = self.ladder.objection(chunk.stamp, now)
+        self.safety.offered(chunk.stamp)
+        objection = self.safety.objection(chunk.stamp, now)
         if objection is not None:
             return Refused(reason=str(objection))
         if self.unsettled:
@@ -160,9 +160,9 @@ class Motion:
         unknown = self.joint_states.fault or self._inactive()
         if unknown:
             return Refused(reason=unknown)
-        if self.ladder.was_blind and not self._moving(now):
+        if self.safety.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
-            self.ladder.was_blind = False
+            self.safety.was_blind = False
         unusable = self.planner.unusable(chunk, now)
         if unusable:
             return Refused(reason=unusable)
@@ -175,7 +175,7 @@ class Motion:
         else:
             verdict = self._planned(chunk)
         if isinstance(verdict, Planned):
-            self.ladder.accepted(chunk.stamp)
+            self.safety.accepted(chunk.stamp)
             self._stopping = False
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
@@ -184,7 +184,7 @@ class Motion:
     def _planned(self, chunk: Chunk) -> Planned | Refused:
         before = self.planner.checkpoint()
         try:
-            return self.parts.sender.in_time(partial(self.planner.accept, chunk), must=False)
+            return self.parts.sender.send_before_deadline(partial(self.planner.accept, chunk), must=False)
         except Exception as error:  # whatever it is, the arm comes to rest
             self.planner.rollback(before)
             return Refused(reason=f'chunk cannot be planned with: {error!r}', stop=True)
@@ -198,23 +198,23 @@ class Motion:
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
         now = self.time()  # first: after a jump the plan's stamps mean nothing, and there is nothing to stop along
-        before = self.ladder.rung
-        act = self.ladder.latch(reason)
+        before = self.safety.safety_state
+        act = self.safety.latch(reason)
         holding = self.beginning.under_way  # the robot stands, and was sent a point to hold
         self.beginning.cancel()
-        if act is Act.NONE and before is Rung.WAIT and self._moving(now) and not holding:
+        if act is Act.NONE and before is SafetyState.WAIT and self._moving(now) and not holding:
             act = Act.STOP  # what was given up is still under way
         self._do(act, now)
 
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
-        around = self.parts.command.look()
-        self._newcomer = around.newcomer
-        self._on_restart(around, now)
+        graph = self.parts.command.look()
+        self._newcomer = graph.newcomer
+        self._on_restart(graph, now)
         self._watch(now)
-        latched = self.ladder.latched
-        objection = self.ladder.reset(self._seen(now, around.faults))
+        latched = self.safety.latched
+        objection = self.safety.reset(self._inputs(now, graph.faults))
         if latched and not objection:
             self.planner.forget_plan()
             self._stopping = False
@@ -234,7 +234,7 @@ class Motion:
             self._settle(now, patient=False)
             self.parts.sender.insist()
         elif self._moving(now) and not holding:
-            self._seen(now, ())
+            self._inputs(now, ())
             if not self._stopping:
                 self.brake(now)
             self.parts.sender.insist()
@@ -251,7 +251,7 @@ class Motion:
         self.beginning.cancel()
         try:
             if self._on_plan(now):
-                stopped = self.parts.sender.in_time(self.planner.stop, must=True)
+                stopped = self.parts.sender.send_before_deadline(self.planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
                     self._stopping = True
                     return
@@ -296,7 +296,7 @@ class Motion:
 
     def _on_jump(self, jump: Jump, now: int) -> None:
         """Forget what has a stamp. The controller's clock jumped as well: it must get a hold that needs no clock."""
-        self.ladder.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
+        self.safety.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
         self.parts.sender.silence()
         if self.beginning.under_way:
@@ -336,16 +336,16 @@ class Motion:
             self._hold(held, 'no hold after the jump of the clock')
         self.planner.forget_plan()
 
-    # What the ladder sees and wants.
+    # What the safety states take and ask for.
 
-    def _seen(self, now: int, faults: tuple[Reason, ...]) -> Seen:
+    def _inputs(self, now: int, faults: tuple[Reason, ...]) -> SafetyInputs:
         permission = self.parts.permission.fault()
         found = [*faults, *([] if permission is None else [permission])]
         found += [fault for source in self.parts.sources if (fault := source.fault()) is not None]
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
         state = self.joint_states.read(now)
-        return Seen(
+        return SafetyInputs(
             now=now,
             joint_state=None if state is None else state.stamp,
             rests_at=self.rests_at,
@@ -362,21 +362,21 @@ class Motion:
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
             self._stopping = False
-            way = self.parts.sender.in_time(home, must=False)
+            way = self.parts.sender.send_before_deadline(home, must=False)
             if isinstance(way, Refused):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
 
-    def _on_restart(self, around: Around, now: int) -> None:
+    def _on_restart(self, graph: GraphState, now: int) -> None:
         """Begin anew after a controller did; the others, which are on their way, come to rest along the plan."""
-        if not around.restarted:
+        if not graph.restarted:
             return
-        text = f'{around.restarted} was restarted, and knows nothing of the plan'
-        self.ladder.void(Reason(cause=Cause.CONTROLLER, text=text))
+        text = f'{graph.restarted} was restarted, and knows nothing of the plan'
+        self.safety.void(Reason(cause=Cause.CONTROLLER, text=text))
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         self.parts.sender.silence()
         self.beginning.cancel()
-        if self._moving(now) and around.untouched and self._on_plan(now):
-            self._stop_only(around.untouched, now)
+        if self._moving(now) and graph.untouched and self._on_plan(now):
+            self._stop_only(graph.untouched, now)
         self.planner.forget_plan()
         self._stopping = False
 

@@ -31,7 +31,7 @@ from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
-from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, Sender
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import serialized_message
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, SourceWatch
 from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
@@ -49,12 +49,12 @@ from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     make_controller_states,
 )
 from dp_ros.nodes.trajectory_publisher.safety_settings import (
-    make_ladder,
     make_latch_store,
     make_reset_socket,
+    make_safety_states,
     read_home,
 )
-from dp_ros.policy.bundle.compatibility import check_fits
+from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
@@ -105,7 +105,7 @@ class TrajectoryPublisher(ManagedNode):
         self._cpu_latency.configure()
         bundle = read_bundle(self)
         action = bundle.task.action
-        check_fits(
+        check_compatibility(
             bundle,
             joints=self.value('joints') or None,
             units=self.value('units') or None,
@@ -116,7 +116,7 @@ class TrajectoryPublisher(ManagedNode):
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
-        self._ladder = make_ladder(self, bundle.task)
+        self._ladder = make_safety_states(self, bundle.task)
         self._home = read_home(self, limits)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
@@ -143,7 +143,7 @@ class TrajectoryPublisher(ManagedNode):
         simulated = self.simulated_time
         parts = Parts(
             planner=self._planner,
-            ladder=self._ladder,
+            safety=self._ladder,
             joint_states=JointStates(
                 self._stream,
                 to_nanoseconds(self.value('max_joint_age')),
@@ -154,7 +154,7 @@ class TrajectoryPublisher(ManagedNode):
             command=self._command,
             permission=self._permission,
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
-            sender=Sender(
+            sender=CommandSender(
                 self._planner,
                 self._prepare,
                 self._send,
@@ -173,8 +173,8 @@ class TrajectoryPublisher(ManagedNode):
         self._again = self.create_timer(AGAIN / 1e9, self._on_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._again.cancel()
         if kept:
-            self._motion.ladder.latch(Reason(cause=Cause.PLAN, text=kept))
-        self._report = safety_report.LadderReport(self, self._motion, self._ledger, self._store, self._status)
+            self._motion.safety.latch(Reason(cause=Cause.PLAN, text=kept))
+        self._report = safety_report.SafetyReport(self, self._motion, self._ledger, self._store, self._status)
         self._report.say()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
@@ -254,7 +254,7 @@ class TrajectoryPublisher(ManagedNode):
         try:
             self._motion.latch(reason)
         except Exception as further:
-            self._motion.ladder.latch(reason)  # what was sent last ends at rest
+            self._motion.safety.latch(reason)  # what was sent last ends at rest
             self.get_logger().error(f'no stop could be sent: {type(further).__name__}: {further}')
         self._report.say()
 
@@ -341,12 +341,12 @@ class TrajectoryPublisher(ManagedNode):
             return
         self._motion.look()
         self._ledger.tick()
-        rung = self._motion.ladder.rung
-        self._heartbeat.beat(safety_report.LEVELS[rung], rung.name.lower())
+        safety_state = self._motion.safety.safety_state
+        self._heartbeat.beat(safety_report.LEVELS[safety_state], safety_state.name.lower())
         self._report.say()
         if self._reset_socket is not None:
-            ladder = self._motion.ladder
-            self._reset_socket.serve(str(ladder.reason) if ladder.latched else '', self._reset)
+            safety = self._motion.safety
+            self._reset_socket.serve(str(safety.reason) if safety.latched else '', self._reset)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = self._reset() if self._reset_socket is None else ONLY_HERE
@@ -355,7 +355,7 @@ class TrajectoryPublisher(ManagedNode):
 
     def _reset(self) -> Answer:
         assert self._motion is not None
-        before = self._motion.ladder.reason if self._motion.ladder.latched else None
+        before = self._motion.safety.reason if self._motion.safety.latched else None
         self._chunk_sources = SourceWatch(RESTARTS)
         objection = self._motion.reset()
         said = f'reset after: {before}' if before else 'it was not stopped'
@@ -387,12 +387,12 @@ class TrajectoryPublisher(ManagedNode):
         self._command.send(prepared[0])
 
     def refresh(self) -> None:
-        """Bring ladder, limits and joint states up to date."""
+        """Bring safety state, limits and joint states up to date."""
         if not self.active or self._motion is None:
             self._status.inactive()
             return
         self._report.report()
-        self._ledger.report_limits(stopped=self._motion.ladder.latched)
+        self._ledger.report_limits(stopped=self._motion.safety.latched)
         self._motion.joint_states.report(self.diagnostics, self.now())
         self._controllers.report(self.now())
 

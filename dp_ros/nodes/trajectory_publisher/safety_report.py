@@ -6,7 +6,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from dp_ros.messages.status import ChunkReport, State, Status, encode
-from dp_ros.motion.safety.safety_states import Cause, Rung
+from dp_ros.motion.safety.safety_states import Cause, SafetyState
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.motion import Motion
@@ -15,54 +15,54 @@ from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 STATUS = 'ladder'
 LEVELS = {
-    Rung.WAIT: WARN,
-    Rung.RUN: OK,
-    Rung.TAIL: WARN,
-    Rung.DECELERATE: WARN,
-    Rung.HOLD: STALE,
-    Rung.HOME: ERROR,
-    Rung.LATCHED: ERROR,
+    SafetyState.WAIT: WARN,
+    SafetyState.RUN: OK,
+    SafetyState.TAIL: WARN,
+    SafetyState.DECELERATE: WARN,
+    SafetyState.HOLD: STALE,
+    SafetyState.HOME: ERROR,
+    SafetyState.LATCHED: ERROR,
 }
-STATES: dict[Rung, State] = {
-    Rung.WAIT: 'waiting',
-    Rung.RUN: 'running',
-    Rung.TAIL: 'finishing',
-    Rung.DECELERATE: 'slowing',
-    Rung.HOLD: 'holding',
-    Rung.HOME: 'homing',
-    Rung.LATCHED: 'latched',
+STATES: dict[SafetyState, State] = {
+    SafetyState.WAIT: 'waiting',
+    SafetyState.RUN: 'running',
+    SafetyState.TAIL: 'finishing',
+    SafetyState.DECELERATE: 'slowing',
+    SafetyState.HOLD: 'holding',
+    SafetyState.HOME: 'homing',
+    SafetyState.LATCHED: 'latched',
 }
 LEDGER_DEPTH = 50
 MEANING = {
-    Rung.TAIL: 'the plan is finished as it was sent',
-    Rung.DECELERATE: 'the robot slows down along its path',
-    Rung.HOLD: 'the robot holds',
-    Rung.HOME: 'the robot goes home',
-    Rung.LATCHED: 'stopped until ~/reset is called',
+    SafetyState.TAIL: 'the plan is finished as it was sent',
+    SafetyState.DECELERATE: 'the robot slows down along its path',
+    SafetyState.HOLD: 'the robot holds',
+    SafetyState.HOME: 'the robot goes home',
+    SafetyState.LATCHED: 'stopped until ~/reset is called',
 }
 
 
 def status(motion: Motion, refusal: str) -> tuple[bytes, str]:
     """Return level and text; ``refusal`` is why the last chunk was refused, or ''."""
-    rung, reason = motion.ladder.rung, motion.ladder.reason
-    if rung is Rung.WAIT:
+    safety_state, reason = motion.safety.safety_state, motion.safety.reason
+    if safety_state is SafetyState.WAIT:
         return (ERROR, str(reason)) if reason else (WARN, f'chunk refused: {refusal}' if refusal else 'no chunk yet')
-    if rung is Rung.RUN:
+    if safety_state is SafetyState.RUN:
         return (WARN, f'chunk refused: {refusal}') if refusal else (OK, 'following chunks')
-    return LEVELS[rung], f'{MEANING[rung]}: {reason}'
+    return LEVELS[safety_state], f'{MEANING[safety_state]}: {reason}'
 
 
 def values(motion: Motion, now: int) -> dict[str, object]:
     """Return what stands beside the text: the rung, what it is about, and the ages that count [ms]."""
-    ladder, state, plan = motion.ladder, motion.joint_states.state, motion.planner.plan
+    safety, state, plan = motion.safety, motion.joint_states.state, motion.planner.plan
     found: dict[str, object] = {
-        'rung': ladder.rung.name.lower(),
-        'cause': ladder.reason.cause.value if ladder.reason else '',
-        'observation_age_ms': '' if ladder.executed is None else f'{(now - ladder.executed) / 1e6:.1f}',
+        'rung': safety.safety_state.name.lower(),
+        'cause': safety.reason.cause.value if safety.reason else '',
+        'observation_age_ms': '' if safety.executed is None else f'{(now - safety.executed) / 1e6:.1f}',
         'joint_state_age_ms': '' if state is None else f'{(now - state.stamp) / 1e6:.1f}',
         'rest_in_ms': '' if plan is None else f'{max(0, plan.end - now) / 1e6:.1f}',
     }
-    thresholds = ladder.thresholds
+    thresholds = safety.thresholds
     for name in ('tail', 'decelerate', 'hold', 'latch', 'joint_tail', 'joint_decelerate'):
         found[f'{name}_after_ms'] = f'{getattr(thresholds, name) / 1e6:.1f}'
     return found
@@ -97,15 +97,15 @@ class StatusTopics:
             self._chunks.publish(status_message(self._node, 'ledger', level, text, encode(report)))
 
 
-class LadderReport:
-    """Says where the ladder stands, at once when it has moved.
+class SafetyReport:
+    """Report the safety state, at once when it has changed.
 
     Parameters
     ----------
     node
         The node that speaks.
     motion
-        Whose ladder it is.
+        Whose safety state it is.
     ledger
         Knows what became of the last chunk.
     store
@@ -120,26 +120,26 @@ class LadderReport:
     ) -> None:
         self._topics = topics
         self._node, self._motion, self._ledger, self._store = node, motion, ledger, store
-        self._said: tuple[Rung, Cause | None] | None = None
+        self._said: tuple[SafetyState, Cause | None] | None = None
 
     def say(self) -> None:
-        """Log and report the ladder if it has moved since this was called before."""
-        ladder = self._motion.ladder
-        said = (ladder.rung, ladder.reason.cause if ladder.reason else None)
+        """Log and report the safety state if it has changed since this was called before."""
+        safety = self._motion.safety
+        said = (safety.safety_state, safety.reason.cause if safety.reason else None)
         if said == self._said:
             return
         before, self._said = self._said, said
-        if ladder.rung > Rung.RUN:
-            self._node.get_logger().error(f'{ladder.rung.name.lower()}: {ladder.reason}')
+        if safety.safety_state > SafetyState.RUN:
+            self._node.get_logger().error(f'{safety.safety_state.name.lower()}: {safety.reason}')
         elif before is not None:
-            self._node.get_logger().info(ladder.rung.name.lower())
-        if self._store is not None and Rung.LATCHED in (ladder.rung, before[0] if before else None):
+            self._node.get_logger().info(safety.safety_state.name.lower())
+        if self._store is not None and SafetyState.LATCHED in (safety.safety_state, before[0] if before else None):
             self._keep(self._store)
         self.report(now=True)
 
     def _keep(self, store: LatchStore) -> None:
-        if self._motion.ladder.latched:
-            store.latched(str(self._motion.ladder.reason))
+        if self._motion.safety.latched:
+            store.latched(str(self._motion.safety.reason))
         else:
             store.released()
 
@@ -151,15 +151,15 @@ class LadderReport:
         self._topics.status(level, text, self._typed(text))
 
     def _typed(self, text: str) -> Status:
-        ladder, state, counts = self._motion.ladder, self._motion.joint_states.state, self._ledger.counts
-        reason = str(ladder.reason or ('' if ladder.rung is Rung.RUN else text))
+        safety, state, counts = self._motion.safety, self._motion.joint_states.state, self._ledger.counts
+        reason = str(safety.reason or ('' if safety.safety_state is SafetyState.RUN else text))
         return Status(
-            state=STATES[ladder.rung],
+            state=STATES[safety.safety_state],
             reason=reason,
-            cause=ladder.reason.cause.value if ladder.reason else '',
-            latched=ladder.rung in (Rung.HOME, Rung.LATCHED),
+            cause=safety.reason.cause.value if safety.reason else '',
+            latched=safety.safety_state in (SafetyState.HOME, SafetyState.LATCHED),
             stamp=self._node.now(),
-            observation=ladder.executed,
+            observation=safety.executed,
             joint_state=None if state is None else state.stamp,
             rests_at=self._motion.rests_at,
             chunks=counts['chunks'],

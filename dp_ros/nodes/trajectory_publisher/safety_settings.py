@@ -1,4 +1,4 @@
-"""Parameters of the trajectory_publisher's ladder, and what it makes of them with a bundle."""
+"""Make the safety states of a trajectory_publisher, and what belongs to them, from its parameters and a bundle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.safety.safety_states import Ladder, Thresholds
+from dp_ros.motion.safety.safety_states import SafetyStateMachine, Thresholds
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore, latch_file
 from dp_ros.nodes.trajectory_publisher.local_reset import ResetSocket, socket_path
 from dp_ros.options import Option
@@ -20,8 +20,8 @@ HOME = 'home.'
 HOME_PATTERN = {r'home\..+': 'home.<joint>'}
 
 
-def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
-    """Return the ladder for a bundle's task, with a node's parameters."""
+def make_safety_states(node: ManagedNode, task: TaskSpec) -> SafetyStateMachine:
+    """Return the safety states for a bundle's task, with a node's parameters."""
     dt, last = task.control_dt, task.pred_horizon * task.control_dt
     tail = node.value('tail_after') or min(task.exec_horizon + 2, task.pred_horizon) * dt
     decelerate = node.value('decelerate_after') or max(tail, (tail + last) / 2)
@@ -41,7 +41,7 @@ def make_ladder(node: ManagedNode, task: TaskSpec) -> Ladder:
         joint_tail=to_nanoseconds(node.value('max_joint_age')),
         joint_decelerate=to_nanoseconds(node.value('joint_state_timeout')),
     )
-    return Ladder(thresholds, fallback=node.value('fallback'))
+    return SafetyStateMachine(thresholds, fallback=node.value('fallback'))
 
 
 def make_latch_store(node: ManagedNode) -> LatchStore | None:

@@ -79,7 +79,7 @@ class OnnxRuntime(CriticSession):
 
     def __init__(self, bundle: Bundle, threads: int, provider: ProviderName = 'cpu') -> None:
         task = bundle.task
-        chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.marks)
+        chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
         self._encoder = _session(bundle, 'encoder.onnx', threads, provider)
         _check_graph(bundle, 'encoder.onnx', self._encoder, input_shapes(task), 'cond')

@@ -10,7 +10,7 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 
-def check_fits(
+def check_compatibility(
     bundle: Bundle,
     *,
     joints: Sequence[str] | None = None,

@@ -120,7 +120,7 @@ class Bundle:
         data = self.read(PARITY)
         with naming(self.folder / PARITY):
             parity = read_parity(data)
-            parity.check(self.task, self.schedule.marks, self.schedule.outputs)
+            parity.check(self.task, self.schedule.mask_channels, self.schedule.outputs)
             if (parity.value is not None) != self.has_critic:
                 got = 'none with' if self.has_critic else 'one without'
                 raise BundleError(f'recorded value: got {got} {CRITIC}, allowed one with it only')

@@ -44,7 +44,7 @@ class Parity:
     prediction: np.ndarray
     value: np.ndarray | None = None
 
-    def check(self, task: TaskSpec, marks: int = 0, outputs: int = 1) -> None:
+    def check(self, task: TaskSpec, mask_channels: int = 0, outputs: int = 1) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
 
         ``outputs`` is what comes out for each of an action's channels.
@@ -59,7 +59,7 @@ class Parity:
         for name, shape in shapes.items():
             _check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
         _check_array('recorded cond', self.cond, np.float32, (batch, None))
-        _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + marks))
+        _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
         if self.value is not None:

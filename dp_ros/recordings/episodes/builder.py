@@ -12,7 +12,7 @@ from dp_ros.data import Observation
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import decode, stamp_of
 from dp_ros.messages.images import size_of
-from dp_ros.policy.alignment import AS_LEARNT, Aligner, Missing, Strictness, tick_at_or_after
+from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
 from dp_ros.recordings.episodes.actions import action_track
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
@@ -94,7 +94,7 @@ class Collector:
     task
         What is observed and commanded.
     strictness
-        See :class:`~dp_ros.policy.alignment.Strictness`.
+        See :class:`~dp_ros.policy.alignment.AlignmentLimits`.
     cut, cutter
         What divides a recording, and who hears of it.
     frames
@@ -108,19 +108,19 @@ class Collector:
         self,
         task: TaskSpec,
         *,
-        strictness: Strictness = AS_LEARNT,
+        alignment_limits: AlignmentLimits = AS_LEARNT,
         cut: CutSettings = BY_FILE,
         cutter: Cutter | None = None,
         frames: FrameStore | None = None,
         seen: Callable[[Observation], None] | None = None,
     ) -> None:
         self._task = task
-        self._aligner = Aligner(task, strictness)
+        self._aligner = Aligner(task, alignment_limits)
         self._actions = action_track(task)
         self._cut, self._cutter = cut, cutter or Cutter(BY_FILE, {})
         self._frames, self._seen = frames, seen
         # Whether a picture is that of the message before matters to a camera that may not freeze.
-        self._early = strictness.max_frozen > 0
+        self._early = alignment_limits.max_frozen > 0
         self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
         self._goals = {goal.name: GoalTrack(goal) for goal in recorded_goals(task)}
         self._kept: dict[str, tuple[Any, Any]] = {}

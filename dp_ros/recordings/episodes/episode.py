@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import type_of
-from dp_ros.policy.alignment import AS_LEARNT, Strictness
+from dp_ros.policy.alignment import AS_LEARNT, AlignmentLimits
 from dp_ros.recordings.episodes.actions import action_topic
 from dp_ros.recordings.episodes.builder import Collector, Episode, FrameStore, InMemory, PictureError, Run
 from dp_ros.recordings.episodes.goals import picture_names, recorded_goals
@@ -25,7 +25,7 @@ def episodes_from_messages(
     name: str,
     messages: Iterable[Stamped],
     task: TaskSpec,
-    strictness: Strictness = AS_LEARNT,
+    alignment_limits: AlignmentLimits = AS_LEARNT,
     *,
     cut: CutSettings = BY_FILE,
     cut_by: Mapping[str, str] | None = None,
@@ -33,7 +33,7 @@ def episodes_from_messages(
 ) -> list[Episode]:
     """Return the episodes in ``messages``, which come in order of receive time; a gap splits them, and ``cut`` does.
 
-    ``strictness`` is what a robot's `observation_buffer` would ask for: this shows what it would have left out.
+    ``alignment_limits`` is what a robot's `observation_buffer` would ask for: this shows what it would have left out.
     ``cut_by`` is the topics that cut, with their ROS types; ``frames`` is where pictures go (None: in memory).
 
     Raises
@@ -44,7 +44,7 @@ def episodes_from_messages(
     """
     frames = frames or InMemory()
     cutter = Cutter(cut, cut_by or {})
-    collector = Collector(task, strictness=strictness, cut=cut, cutter=cutter, frames=frames)
+    collector = Collector(task, alignment_limits=alignment_limits, cut=cut, cutter=cutter, frames=frames)
     feed(collector, name, messages, task, cut_by or {})
     try:
         runs = collector.finish()
@@ -113,7 +113,7 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
 def read_episode(
     path: Path | str,
     task: TaskSpec,
-    strictness: Strictness = AS_LEARNT,
+    alignment_limits: AlignmentLimits = AS_LEARNT,
     *,
     cut: CutSettings = BY_FILE,
     frames: FrameStore | None = None,
@@ -121,10 +121,12 @@ def read_episode(
     """Return the episodes of one bag: one, or several if a gap or ``cut`` splits it. Named after its folder or file."""
     with BagReader(path) as bag:
         cut_by = {t: bag.topics[t].type for t in cut_topics(cut) if t in bag.topics}
-        marks = {t: set(cut_types(cut, t, cut_by.get(t, ''))) for t in cut_topics(cut)}
-        messages = bag.messages({**wanted_topics(task), **marks})
+        markers = {t: set(cut_types(cut, t, cut_by.get(t, ''))) for t in cut_topics(cut)}
+        messages = bag.messages({**wanted_topics(task), **markers})
         try:
-            return episodes_from_messages(bag.name, messages, task, strictness, cut=cut, cut_by=cut_by, frames=frames)
+            return episodes_from_messages(
+                bag.name, messages, task, alignment_limits, cut=cut, cut_by=cut_by, frames=frames
+            )
         except DataError as error:
             where = f'bag {bag.path}'
             raise error if where in str(error) else DataError(f'{where}: {error}') from error

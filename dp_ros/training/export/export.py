@@ -222,7 +222,7 @@ def record_parity(network: DiffusionNetwork, prepared: PreparedNetwork, settings
         name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
         for name, shape in input_shapes(task).items()
     }
-    channels = len(task.action.joints) + settings.objective.spec.marks
+    channels = len(task.action.joints) + settings.objective.spec.mask_channels
     x_k = torch.randn((PARITY_BATCH, task.pred_horizon, channels), generator=generator)
     k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)
     streams = tuple(inputs.values())

@@ -27,7 +27,7 @@ SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Around:
+class GraphState:
     """What the graph shows.
 
     Attributes
@@ -121,7 +121,7 @@ class CommandTopics:
         parts = self.prepare(trajectory, serialized_message(trajectory))
         return [(number, parts[number]) for number in topics]
 
-    def look(self) -> Around:
+    def look(self) -> GraphState:
         """Return what the graph shows now."""
         faults: list[Reason] = []
         restarted, newcomers, untouched = [], [], []
@@ -143,7 +143,7 @@ class CommandTopics:
             restarted += here
             untouched += [] if here else [number]
             self._known[number] = known | listeners
-        return Around(
+        return GraphState(
             faults=tuple(faults),
             restarted=', '.join(restarted),
             untouched=tuple(untouched),

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
-from dp_ros.motion.safety.safety_states import Act, Cause, Ladder, Reason, Rung, Seen, Thresholds
+from dp_ros.motion.safety.safety_states import (
+    Act,
+    Cause,
+    Reason,
+    SafetyInputs,
+    SafetyState,
+    SafetyStateMachine,
+    Thresholds,
+)
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
@@ -25,10 +33,10 @@ THRESHOLDS = Thresholds(
 FAULTS = {cause: Reason(cause=cause, text=f'a fault of the {cause.value}') for cause in Cause}
 
 
-def seen(ms: float, *faults: Cause, joint: float | None = None, rests: float | None = 2000) -> Seen:
+def seen(ms: float, *faults: Cause, joint: float | None = None, rests: float | None = 2000) -> SafetyInputs:
     """Return what is seen ``ms`` after T0; the joint state is fresh unless its stamp is given."""
     now = T0 + round(ms * MS)
-    return Seen(
+    return SafetyInputs(
         now=now,
         joint_state=now if joint is None else T0 + round(joint * MS),
         rests_at=None if rests is None else T0 + round(rests * MS),
@@ -36,9 +44,9 @@ def seen(ms: float, *faults: Cause, joint: float | None = None, rests: float | N
     )
 
 
-def running(**options: Any) -> Ladder:
+def running(**options: Any) -> SafetyStateMachine:
     """Return a ladder that follows a chunk whose observation was at T0."""
-    ladder = Ladder(THRESHOLDS, **options)
+    ladder = SafetyStateMachine(THRESHOLDS, **options)
     ladder.step(seen(0))
     ladder.offered(T0)
     ladder.accepted(T0)
@@ -48,30 +56,32 @@ def running(**options: Any) -> Ladder:
 @pytest.mark.parametrize(
     ('age', 'rung', 'act'),
     [
-        (0, Rung.RUN, Act.NONE),
-        (1000, Rung.RUN, Act.NONE),
-        (1001, Rung.TAIL, Act.NONE),
-        (1300, Rung.TAIL, Act.NONE),
-        (1301, Rung.DECELERATE, Act.STOP),
-        (2001, Rung.HOLD, Act.STOP),
-        (5001, Rung.LATCHED, Act.STOP),
+        (0, SafetyState.RUN, Act.NONE),
+        (1000, SafetyState.RUN, Act.NONE),
+        (1001, SafetyState.TAIL, Act.NONE),
+        (1300, SafetyState.TAIL, Act.NONE),
+        (1301, SafetyState.DECELERATE, Act.STOP),
+        (2001, SafetyState.HOLD, Act.STOP),
+        (5001, SafetyState.LATCHED, Act.STOP),
     ],
 )
 def test_the_age_of_the_observation_says_how_far_to_climb(age, rung, act):
     ladder = running()
     assert ladder.step(seen(age)) is act
-    assert ladder.rung is rung
-    assert (ladder.reason is None) == (rung is Rung.RUN)
+    assert ladder.safety_state is rung
+    assert (ladder.reason is None) == (rung is SafetyState.RUN)
     if ladder.reason:
         assert ladder.reason.cause is Cause.OBSERVATION
         assert f'newer than {age / 1000:.3f} s' in str(ladder.reason)
 
 
-@pytest.mark.parametrize(('age', 'rung'), [(250, Rung.RUN), (251, Rung.TAIL), (501, Rung.DECELERATE)])
+@pytest.mark.parametrize(
+    ('age', 'rung'), [(250, SafetyState.RUN), (251, SafetyState.TAIL), (501, SafetyState.DECELERATE)]
+)
 def test_so_does_the_age_of_the_joint_state(age, rung):
     ladder = running()
     ladder.step(seen(600, joint=600 - age))
-    assert ladder.rung is rung
+    assert ladder.safety_state is rung
     assert ladder.reason is None or ladder.reason.cause is Cause.JOINT_STATE
 
 
@@ -91,7 +101,7 @@ def test_a_chunk_leads_down_again_until_the_ladder_is_latched(ms):
     assert ladder.objection(T0 + ms * MS, T0 + ms * MS) is None
     ladder.accepted(T0 + ms * MS)
     assert ladder.step(seen(ms + 50)) is Act.NONE
-    assert ladder.rung is Rung.RUN
+    assert ladder.safety_state is SafetyState.RUN
     assert ladder.reason is None
     assert ladder.step(seen(ms + 1301)) is Act.STOP, 'it can be stopped again'
 
@@ -100,13 +110,13 @@ def test_a_stopped_arm_is_not_said_to_run_because_joint_states_are_back():
     ladder = running()
     assert ladder.step(seen(600, joint=0)) is Act.STOP
     assert ladder.step(seen(650)) is Act.NONE
-    assert ladder.rung is Rung.DECELERATE
+    assert ladder.safety_state is SafetyState.DECELERATE
     late = running()
     rungs = []
     for ms, joint in ((300, 0), (350, 350)):
         late.step(seen(ms, joint=joint))
-        rungs.append(late.rung)
-    assert rungs == [Rung.TAIL, Rung.RUN], 'nothing had been done yet'
+        rungs.append(late.safety_state)
+    assert rungs == [SafetyState.TAIL, SafetyState.RUN], 'nothing had been done yet'
 
 
 def test_a_chunk_from_an_observation_that_would_have_the_arm_stopped_is_refused():
@@ -116,17 +126,17 @@ def test_a_chunk_from_an_observation_that_would_have_the_arm_stopped_is_refused(
 
 
 def test_before_the_first_chunk_there_is_nothing_to_stop_and_no_age():
-    ladder = Ladder(THRESHOLDS)
+    ladder = SafetyStateMachine(THRESHOLDS)
     for ms in range(0, 20_000, 500):
         assert ladder.step(seen(ms, joint=-9000, rests=None)) is Act.NONE
-    assert ladder.rung is Rung.WAIT
+    assert ladder.safety_state is SafetyState.WAIT
 
 
 @pytest.mark.parametrize('cause', [Cause.PUBLISHER, Cause.ENABLE])
 def test_a_fault_latches_a_moving_arm_and_only_keeps_a_resting_one_from_moving(cause):
-    waiting = Ladder(THRESHOLDS)
+    waiting = SafetyStateMachine(THRESHOLDS)
     assert waiting.step(seen(0, cause)) is Act.NONE
-    assert waiting.rung is Rung.WAIT
+    assert waiting.safety_state is SafetyState.WAIT
     assert waiting.objection(T0, T0) == FAULTS[cause]
     waiting.step(seen(50))
     assert waiting.objection(T0, T0) is None
@@ -143,10 +153,10 @@ def test_a_fault_latches_a_moving_arm_and_only_keeps_a_resting_one_from_moving(c
 def test_a_controller_that_is_gone_stops_without_a_latch_and_makes_the_plan_void():
     ladder = running()
     assert ladder.step(seen(500, Cause.CONTROLLER)) is Act.STOP
-    assert ladder.rung is Rung.WAIT
+    assert ladder.safety_state is SafetyState.WAIT
     assert ladder.objection(T0 + 500 * MS, T0 + 500 * MS) == FAULTS[Cause.CONTROLLER]
     assert ladder.step(seen(9000)) is Act.NONE
-    assert ladder.rung is Rung.WAIT
+    assert ladder.safety_state is SafetyState.WAIT
     assert ladder.objection(T0 + 9000 * MS, T0 + 9000 * MS) is None
 
 
@@ -160,7 +170,7 @@ def test_the_first_reason_that_latched_stays():
 
 
 def test_a_latch_without_motion_has_nothing_to_stop():
-    ladder = Ladder(THRESHOLDS)
+    ladder = SafetyStateMachine(THRESHOLDS)
     assert ladder.latch(FAULTS[Cause.OPERATOR]) is Act.NONE
     assert ladder.latched
 
@@ -169,19 +179,19 @@ def test_a_jump_of_the_clock_makes_everything_anew():
     ladder = running()
     ladder.void(FAULTS[Cause.CLOCK])
     assert ladder.step(seen(-50_000)) is Act.NONE
-    assert ladder.rung is Rung.WAIT
+    assert ladder.safety_state is SafetyState.WAIT
     assert ladder.reason == FAULTS[Cause.CLOCK], 'said until a chunk is taken'
     assert ladder.objection(T0 - 50_000 * MS, T0 - 50_000 * MS) is None
     ladder.accepted(T0 - 50_000 * MS)
     ladder.step(seen(-49_500))
-    assert ladder.rung.name == 'RUN'
+    assert ladder.safety_state.name == 'RUN'
 
 
 def test_reset_leads_back_to_the_start():
     ladder = running()
     ladder.latch(FAULTS[Cause.OPERATOR])
     assert ladder.reset(seen(3000)) == ''
-    assert ladder.rung is Rung.WAIT
+    assert ladder.safety_state is SafetyState.WAIT
     assert ladder.reason is None
     assert ladder.objection(T0 + 3000 * MS, T0 + 3000 * MS) is None
 
@@ -189,7 +199,7 @@ def test_reset_leads_back_to_the_start():
 def test_reset_of_a_ladder_that_is_not_latched_changes_nothing():
     ladder = running()
     assert ladder.reset(seen(500)) == ''
-    assert ladder.rung is Rung.RUN
+    assert ladder.safety_state is SafetyState.RUN
 
 
 @pytest.mark.parametrize(
@@ -223,11 +233,11 @@ def test_home_is_gone_to_once_and_the_arm_is_latched_there():
     ladder = running(fallback='home')
     assert ladder.step(seen(1350)) is Act.STOP
     assert ladder.step(seen(2050)) is Act.HOME
-    assert ladder.rung is Rung.HOME
+    assert ladder.safety_state is SafetyState.HOME
     assert 'stopped until' in str(ladder.objection(T0 + 2050 * MS, T0 + 2050 * MS))
     assert 'on the way home' in ladder.reset(seen(3000, rests=6000))
     assert ladder.step(seen(5900, rests=6000)) is Act.NONE
-    assert ladder.rung is Rung.HOME, 'thresholds of the observation do not count on the way'
+    assert ladder.safety_state is SafetyState.HOME, 'thresholds of the observation do not count on the way'
     assert ladder.step(seen(6000, rests=6000)) is Act.NONE
     assert ladder.latched
     assert 'at home: no chunk for' in str(ladder.reason)
@@ -237,7 +247,7 @@ def test_nobody_goes_home_blind_or_for_another_cause_than_missing_observations()
     blind = running(fallback='home')
     blind.step(seen(1350, joint=1300))
     assert blind.step(seen(2050, joint=1300)) is Act.NONE
-    assert blind.rung is Rung.HOLD
+    assert blind.safety_state is SafetyState.HOLD
     operator = running(fallback='home')
     assert operator.latch(FAULTS[Cause.OPERATOR]) is Act.STOP
     assert operator.step(seen(2050)) is Act.NONE
@@ -248,7 +258,7 @@ def test_nobody_goes_home_blind_or_for_another_cause_than_missing_observations()
 def test_on_the_way_home_the_arm_can_be_stopped(what):
     ladder = running(fallback='home')
     ladder.step(seen(2050))
-    assert ladder.rung is Rung.HOME
+    assert ladder.safety_state is SafetyState.HOME
     if what == 'joint':
         assert ladder.step(seen(3000, joint=2400, rests=6000)) is Act.STOP
     elif what == 'fault':
@@ -288,7 +298,7 @@ EVENTS = st.lists(
 @given(events=EVENTS, pauses=st.lists(st.integers(1, 700), min_size=60, max_size=60), home=st.booleans())
 def test_whatever_happens_motion_ends_and_a_latch_holds(events, pauses, home):
     """After any events: what moves was begun by a chunk or home, and is stopped once the observation is too old."""
-    ladder = Ladder(THRESHOLDS, fallback='home' if home else 'hold')
+    ladder = SafetyStateMachine(THRESHOLDS, fallback='home' if home else 'hold')
     ms, moving, begun, latched = 0, False, False, False
     for (event, what), pause in zip(events, pauses, strict=False):
         ms += pause
@@ -317,6 +327,6 @@ def test_whatever_happens_motion_ends_and_a_latch_holds(events, pauses, home):
         begun = begun and not latched
         assert not (latched and moving)
     ladder.step(seen(ms + 6000, rests=ms))
-    if ladder.rung is Rung.HOME:
+    if ladder.safety_state is SafetyState.HOME:
         ladder.step(seen(ms + 6050, rests=ms))
-    assert ladder.rung in (Rung.WAIT, Rung.LATCHED)
+    assert ladder.safety_state in (SafetyState.WAIT, SafetyState.LATCHED)

@@ -12,13 +12,13 @@ from dp_ros.errors import ConfigError
 Network = TypeVar('Network', bound=nn.Module)
 
 
-def add_marks(network: nn.Module, marked: Network, actions: int) -> Network:
-    """Return ``marked``, a network like ``network`` with marks besides, with its weights; marks mean nothing to it yet.
+def add_prefix_mask(network: nn.Module, marked: Network, actions: int) -> Network:
+    """Return ``marked``, a network like ``network`` with a prefix mask too, with its weights; the mask has none yet.
 
     Parameters
     ----------
     network, marked
-        The same but for their marks; all weights of the second are replaced.
+        The same but for their masks; all weights of the second are replaced.
     actions
         Action channels A of x_k.
 
@@ -40,7 +40,7 @@ def add_marks(network: nn.Module, marked: Network, actions: int) -> Network:
 
 
 def _widened(weight: Tensor, inputs: int, actions: int) -> Tensor:
-    """Return the weight of a layer that x_k goes into, (outputs, inputs, ...), with zeros for its marks, one an action.
+    """Return the weight of a layer that x_k goes into, (outputs, inputs, ...), with zeros for its mask, one an action.
 
     Such a layer sees the channels of one action, or those of a whole chunk, action by action, and then others.
     """
