@@ -55,9 +55,14 @@ def test_a_robot_in_a_namespace_is_configured_started_held_reset_and_stopped(nod
         running = client.wait('running')
         assert not running.latched and running.reason == ''
         assert running.observation is not None and running.observation < running.stamp
-        client.wait_until(lambda: len(chunks) >= 2 and episodes, 'chunks and an episode')
-        assert chunks[-1].policy == 'pusht_mirror' and chunks[-1].latency is not None
-        assert 0.0 < chunks[-1].latency < 10.0 and episodes[-1].rejected == 0
+
+        def sent() -> list[ChunkReport]:
+            return [c for c in chunks if c.published is not None and c.policy]
+
+        client.wait_until(lambda: sent() and episodes, 'a chunk that was sent, and an episode')
+        chunk = sent()[-1]
+        assert chunk.policy == 'pusht_mirror' and chunk.latency is not None
+        assert 0.0 < chunk.latency < 10.0 and episodes[-1].rejected == 0
 
         assert 'stopped until ~/reset is called' in client.hold()
         latched = client.wait('latched')

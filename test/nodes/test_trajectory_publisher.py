@@ -1191,6 +1191,15 @@ def test_a_robot_that_is_not_seen_to_move_on_gets_no_more_of_the_plan(ros, tiny)
     live.trajectory(2)
 
 
+def test_a_robot_that_is_not_seen_to_move_on_is_stopped_where_it_is_and_not_along_the_plan(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 400 * MS)
+    live.node._motion.planner.leap = lambda now: 'pusher_x may soon be 1 from it'
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    held = live.trajectory(2)
+    assert held.stamp == 0 and len(held.times) == 1
+
+
 def test_a_jump_of_the_clock_while_the_robot_is_asked_to_hold_where_it_stands_moves_nothing(ros, tiny):
     live = Live(ros, tiny, at=EARLY)
     for now in range(EARLY + STEP, EARLY + 8 * STEP, STEP):
