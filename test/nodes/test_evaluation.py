@@ -80,8 +80,9 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[flo
 
     @contextmanager
     def running(*_: Any, **__: Any) -> Iterator[Any]:
+        node = SimpleNamespace(create_subscription=lambda *_, **__: None)
         processes = SimpleNamespace(memory=dict, processor=dict)
-        yield SimpleNamespace(subscribe=lambda *_, **__: None, processes=processes)
+        yield SimpleNamespace(node=node, subscribe=lambda *_, **__: None, processes=processes)
 
     for module in (latency, soak):
         monkeypatch.setattr(module, 'RosRunner', Runner)

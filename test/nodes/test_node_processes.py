@@ -31,6 +31,7 @@ NODES = (ROBOT, *POLICY_NODES)
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 LIMIT = 60.0  # [s]
 BEGUN = 4  # trajectories after which the arm moves: the first holds it where it stands
+MS = 1_000_000
 # The tiny bundle's random network asks for more than a robot may do, or can.
 NO_LIMITS = [
     'follow_tolerance:=0.5',
@@ -179,6 +180,12 @@ def command_ends(ros: Any) -> list[int]:
     return ends
 
 
+def wait_until_moving(ros: Any, ends: list[int]) -> None:
+    """Wait for a beginning and three chunks, the last of which has half a second left: a stop is sooner at its end."""
+    clock = ros.tester.get_clock()
+    ros.wait(lambda: len(ends) >= BEGUN and ends[-1] > clock.now().nanoseconds + 500 * MS, 'three chunks')
+
+
 def assert_stopped(ros: Any, ends: list[int]) -> None:
     ros.spin(0.3)
     assert ends[-1] < max(ends), 'the last command ends sooner than one before: it stops'
@@ -212,7 +219,7 @@ def test_the_four_nodes_move_the_robot_and_it_comes_to_rest_when_the_executor_di
 def test_whoever_ends_the_publisher_stops_the_arm(start, ros, tiny, number):
     ends = command_ends(ros)
     publisher = start_all(start, tiny)['trajectory_publisher']
-    ros.wait(lambda: len(ends) >= BEGUN, 'a beginning and three chunks')
+    wait_until_moving(ros, ends)
     assert publisher.end(number) == 0
     assert_stopped(ros, ends)
 
@@ -316,7 +323,7 @@ def test_in_one_process_whoever_ends_it_stops_the_arm(start, ros, tiny, number):
     ends = command_ends(ros)
     start(ROBOT, set=['camera:=false'])
     container = start_composed(start, tiny)
-    ros.wait(lambda: len(ends) >= BEGUN, 'a beginning and three chunks')
+    wait_until_moving(ros, ends)
     container.popen.send_signal(number)
     time.sleep(0.05)
     if container.popen.poll() is None:
@@ -351,7 +358,7 @@ def start_failing(start: Start, ros: Any, tiny: str, folder: Path, *, dies: bool
     script = folder / 'failing.py'
     script.write_text(FAILING.format(dies=dies))
     container = start_composed(start, tiny, container=script)
-    ros.wait(lambda: len(ends) >= BEGUN, 'a beginning and three chunks')
+    wait_until_moving(ros, ends)
     (folder / 'now').touch()
     return container, ends
 
