@@ -125,7 +125,7 @@ class Trainer:
         order = batches(size, batch, seed=settings.seed, first=self.step, last=settings.steps)
         with interruptible() as interrupted, log.opened(self.step):
             for indices in order:
-                self._losses.append(self._train_step(indices))
+                self._losses.append(self.train_step(indices))
                 log.advance()
                 last = self.step == settings.steps
                 report = self.step % settings.validate_every == 0 or last
@@ -152,7 +152,7 @@ class Trainer:
         finished = self.step >= settings.steps
         return TrainResult(folder=self.folder, step=self.step, finished=finished, validation_loss=self.validation_loss)
 
-    def _train_step(self, indices: torch.Tensor) -> torch.Tensor:
+    def train_step(self, indices: torch.Tensor) -> torch.Tensor:
         """Take one optimizer step on a batch, and return this process's loss."""
         loss = self.learner.take_step(self.train_set, indices, self.step)
         self.step += 1

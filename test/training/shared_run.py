@@ -12,14 +12,14 @@ from dp_ros.training.trainer import Trainer
 def main() -> None:
     stop = int(sys.argv[2])
     tiny = import_module('test_trainer')  # beside this script; outside pytest, `test` is Python's own
-    step = Trainer._train_step
+    step = Trainer.train_step
 
     def train_step(self, indices):
         if self.step == stop and self.accelerator.process_index == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, indices)
 
-    Trainer._train_step = train_step  # type: ignore[method-assign]
+    Trainer.train_step = train_step  # type: ignore[method-assign]
     Trainer(tiny.SETTINGS, tiny.episodes(), Path(sys.argv[1])).run()
 
 

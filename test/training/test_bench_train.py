@@ -85,7 +85,7 @@ def test_every_way_runs_on_the_threads_that_are_measured_whatever_the_configurat
         return step
 
     monkeypatch.setattr(PlainLoop, 'take_step', spy(PlainLoop.take_step))
-    monkeypatch.setattr(Trainer, '_train_step', spy(Trainer._train_step))
+    monkeypatch.setattr(Trainer, 'train_step', spy(Trainer.train_step))
     config = dataclasses.replace(SETTINGS, threads=configured)
     measure(BenchTrainSettings(config=config, rounds=1, turn=1, threads=(2,)), 2, lambda said: None)
     torch.set_num_threads(1)

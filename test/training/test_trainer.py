@@ -104,14 +104,14 @@ def test_a_run_leaves_its_record(uninterrupted):
 def test_a_run_stopped_after_a_checkpoint_resumes_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
     """As after SIGKILL: the process is gone at step 7, and the checkpoint is of step 5."""
     trainer = Trainer(SETTINGS, episodes(), tmp_path / 'run')
-    step = Trainer._train_step
+    step = Trainer.train_step
 
     def die(self, indices):
         if self.step == 7:
             raise MemoryError
         return step(self, indices)
 
-    monkeypatch.setattr(Trainer, '_train_step', die)
+    monkeypatch.setattr(Trainer, 'train_step', die)
     with pytest.raises(MemoryError):
         trainer.run()
     monkeypatch.undo()
@@ -122,14 +122,14 @@ def test_a_run_stopped_after_a_checkpoint_resumes_to_the_same_weights(uninterrup
 
 
 def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on_from_it(uninterrupted, tmp_path, monkeypatch):
-    step = Trainer._train_step
+    step = Trainer.train_step
 
     def interrupt(self, indices):
         if self.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, indices)
 
-    monkeypatch.setattr(Trainer, '_train_step', interrupt)
+    monkeypatch.setattr(Trainer, 'train_step', interrupt)
     result = Trainer(SETTINGS, episodes(), tmp_path / 'run').run()
     assert not result.finished and result.step == 7
     monkeypatch.undo()

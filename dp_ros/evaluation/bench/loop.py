@@ -62,7 +62,7 @@ class PlainLoop:
         self._rate = get_cosine_schedule_with_warmup(self._optimizer, chosen.warmup_steps, settings.steps)
         self._scheduler = DDPMScheduler(num_train_timesteps=100, beta_schedule='squaredcos_cap_v2')
         self._scale = {name: _affine(normalizer, name, settings.device) for name in normalizer.low}
-        self._loader = DataLoader(
+        loader = DataLoader(
             SampleDataset(episodes, settings),
             batch_size=settings.batch,
             shuffle=True,
@@ -70,12 +70,8 @@ class PlainLoop:
             num_workers=1,
             pin_memory=settings.device == 'cuda',
         )
-        self._batches = self._endless()
+        self._batches = _endless(loader)
         self.step = 0
-
-    def _endless(self) -> Iterator[dict[str, Tensor]]:
-        while True:
-            yield from self._loader
 
     def take_step(self) -> float:
         """Take one optimizer step and return its loss."""
@@ -103,6 +99,12 @@ class PlainLoop:
             for parameter, mean in zip(module.parameters(recurse=False), own, strict=True):
                 mean.mul_(decay)
                 mean.add_(parameter.data.to(dtype=mean.dtype), alpha=1 - decay)
+
+
+def _endless(loader: DataLoader[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """Yield batches, epoch after epoch. A method would make a cycle, and dropping that waits for the worker."""
+    while True:
+        yield from loader
 
 
 def _affine(normalizer: Normalizer, name: str, device: str) -> tuple[Tensor, Tensor]:

@@ -186,7 +186,7 @@ def made_up(task: TaskSpec, episodes: int = EPISODES, ticks: int = TICKS) -> lis
 def _stepper(trainer: Trainer) -> Callable[[], object]:
     chosen = trainer.settings
     order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=chosen.steps)
-    return lambda: trainer._train_step(next(order))
+    return lambda: trainer.train_step(next(order))
 
 
 Way = Callable[[int], float]
@@ -273,7 +273,7 @@ def main(config: Path, steps: int, out: Path) -> None:
     for number, indices in enumerate(order):
         if number == WARM_UP:
             began = time.perf_counter()
-        trainer._train_step(indices)
+        trainer.train_step(indices)
     took = (time.perf_counter() - began) / steps
     if is_first_process():
         out.write_text(json.dumps(took))
