@@ -240,8 +240,7 @@ class BagWriter:
         """Write a message that is serialized already (CDR), of the ROS type ``kind``."""
         connection = self._connections.get(topic)
         if connection is None:
-            if kind not in typestore().fielddefs:
-                raise ConfigError(f'topic {topic}: got type {kind}, allowed the types of ROS 2 Jazzy')
+            check_type(topic, kind)
             connection = self._writer.add_connection(topic, kind, typestore=typestore())
             self._connections[topic] = connection
         self._writer.write(connection, received, data)
@@ -260,6 +259,12 @@ class _Sqlite3Writer(Sqlite3Writer):
 
 class _Writer(Writer):
     STORAGE_PLUGINS: Mapping[StoragePlugin, Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
+
+
+def check_type(topic: str, kind: str) -> None:
+    """Raise :class:`ConfigError` for a message type whose definition is not known."""
+    if kind not in typestore().fielddefs:
+        raise ConfigError(f'topic {topic}: got type {kind}, allowed the types of ROS 2 Jazzy')
 
 
 def refuse_existing(path: Path) -> None:
