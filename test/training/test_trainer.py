@@ -30,6 +30,7 @@ from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, split_episodes
+from test.training.small_networks import small
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),
@@ -313,7 +314,7 @@ def test_the_networks_target_gives_back_the_actions(prediction_type):
 
 @pytest.mark.parametrize('kind', ['transformer', 'mlp'])
 def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeypatch, kind):
-    network = NetworkSettings(denoiser=kind, width=32, layers=2, heads=2, level_width=16)
+    network = small(kind)
     settings = dataclasses.replace(SETTINGS, network=network)
     Trainer(settings, episodes(), tmp_path / 'whole').run()
     with monkeypatch.context() as patch:
