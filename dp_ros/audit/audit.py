@@ -24,8 +24,10 @@ from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.recordings.rosbag.types import deserialize
-from dp_ros.task.spec import ImageStream, Stream, TaskSpec
+from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
+_MOST_DEVICES = 20
+"""So many devices of a topic are measured apart; there are no more on a robot."""
 _EVERY = 100
 """Of so many pictures one is decoded."""
 
@@ -60,6 +62,38 @@ class Audit:
     bags_with: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     ticks: TickAudit | None = None
+
+    def device(self, topic: str, names: tuple[str, ...]) -> TopicAudit:
+        """Return who sends joint states of these names on a topic: found by a joint, or new."""
+        known = [t for t in self.topics.values() if t.topic == topic]
+        first = known[0]
+        first.joints = first.joints or frozenset(next(iter(self.joints_on(topic)), names))
+        for found in known:
+            if not found.joints.isdisjoint(names):
+                return found
+        if len(known) > _MOST_DEVICES:
+            return known[-1]
+        new = TopicAudit(topic, JOINT_STATE, frozenset(names), named=True)
+        return self.topics.setdefault(new.name, new)
+
+    def joints_on(self, topic: str) -> list[tuple[str, ...]]:
+        """Return the joints that the task reads of joint states on a topic, stream by stream."""
+        if self.task is None:
+            return []
+        read = [s.joints for s in self.task.streams if isinstance(s, JointStream) and s.topic == topic]
+        action = self.task.action
+        if action_topic(self.task) == (topic, JOINT_STATE):
+            read.append(action.source_joints or action.joints)
+        return read
+
+    def leaves(self, topic: TopicAudit) -> bool:
+        """Return whether a topic's joint states are of a device that the task does not read."""
+        return bool(
+            topic.joints
+            and self.task
+            and not self.guessed
+            and topic.joints.isdisjoint(j for joints in self.joints_on(topic.topic) for j in joints)
+        )
 
     @property
     def wanted(self) -> dict[str, set[str]]:
@@ -127,7 +161,8 @@ class _Feed:
         self._audit, self._pictures = audit, 0
         markers = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
         self.needed = {**audit.wanted, **markers}
-        self.topics = {}
+        self.topics: dict[str, TopicAudit] = {}
+        self._devices: dict[tuple[str, tuple[str, ...]], TopicAudit] = {}
         for topic, found in reader.topics.items():
             known = audit.topics.setdefault(topic, TopicAudit(topic, found.type))
             known.start(name, found.count)
@@ -153,23 +188,38 @@ class _Feed:
     def message(self, topic: str, received: int, kind: str, data: Any) -> None:
         """Measure a message."""
         self.count += 1
-        measured = self.topics[topic]
-        stamp = measured.add(received, data)
-        message = None
+        measured, message, whole = self.topics[topic], None, True
         try:
             if kind in NUMBERS or (topic in self.needed and kind not in PICTURES and not kind.endswith('_Event')):
                 message = deserialize(data, kind)
+                if kind == JOINT_STATE:
+                    measured = self._device(topic, tuple(message.name))
                 if kind in NUMBERS:
                     _numbers(measured, received, kind, message)
-            elif kind in PICTURES and (measured.count - 1) % _EVERY == 0:
+            elif kind in PICTURES and measured.count % _EVERY == 0:
                 _decode(kind, deserialize(data, kind))
         except DataError as error:
             measured.refuse(str(error))
         except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
             measured.refuse(f'{len(data)} bytes are no {kind} ({type(error).__name__})')
-            return
-        if self._collector:
+            whole = False
+        if message is not None and kind == JOINT_STATE and not message.name:
+            measured.nameless += 1
+            stamp = 0
+        else:
+            stamp = measured.add(received, data)
+        if self._collector and whole:
             self._collect(self._collector, topic, received, stamp, data if message is None else message)
+
+    def _device(self, topic: str, names: tuple[str, ...]) -> TopicAudit:
+        if (topic, names) not in self._devices:
+            found = self._audit.device(topic, names) if names else self.topics[topic]
+            if found.name not in self.topics:
+                found.start(self.name, 0)
+                self.topics[found.name] = found
+                self._audit.bags_with[found.name] = self._audit.bags_with.get(found.name, 0) + 1
+            self._devices[topic, names] = found
+        return self._devices[topic, names]
 
     def _collect(self, collector: Collector, topic: str, received: int, stamp: int, message: Any) -> None:
         try:
@@ -239,7 +289,7 @@ def _lack(audit: Audit, topic: str, reason: str, bag: str) -> None:
 def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> None:
     names, row = numbers_of(kind, message)
     if kind == JOINT_STATE and not names:
-        raise DataError('name is empty; allowed the names of the joints')
+        return
     if len(row) != len(names):
         raise DataError(f'got {len(row)} positions for {len(names)} names')
     if measured.channels is None or names != measured.channels.names:

@@ -63,7 +63,7 @@ def test_a_silent_leader_commands_nothing() -> None:
 
 def test_a_leader_without_the_joint_is_refused_by_name() -> None:
     nameless = replace(LEADER, action=replace(LEADER.action, source_joints=()))
-    with pytest.raises(DataError, match=r'topic /leader.*wanted a, b, which .* lacks; it has lead_b, grip, lead_a'):
+    with pytest.raises(DataError, match=r'action: no message yet that names a, b; there came lead_b, grip, lead_a'):
         episodes([*observed(), leader(0)], nameless)
 
 

@@ -29,6 +29,8 @@ from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, TaskSpec
 from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
 
+STATES = '/joint_states'
+
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
     audit = audit_bags(path, task, progress=False)
@@ -49,6 +51,44 @@ def test_a_good_recording_passes(tmp_path: Path, task: TaskSpec | None) -> None:
     assert audit.seconds == pytest.approx(7.98)
 
 
+def with_gripper() -> list[Stamped]:
+    """Give the arm's recording with a gripper's joint states between, stamped a little before those of the arm."""
+    grip = [
+        state(T0 + i * 31 * MS, [0.01, 0.01], stamp=T0 + i * 31 * MS - 25 * MS, name=('l', 'r')) for i in range(258)
+    ]
+    made = [*arm(), *grip, state(T0 - MS, (), name=())]
+    return changed(made, STATES, lambda i, m: state(m[1], m[2].position[::-1], name=('b', 'a')) if i == 9 else m)
+
+
+@pytest.mark.parametrize('task', [TASK, None])
+def test_joint_states_of_another_device_are_left_alone(tmp_path: Path, task: TaskSpec | None) -> None:
+    bag = save(tmp_path / 'bag', with_gripper())
+    audit, found = audited(bag, task)
+    assert [line for line in wrong(found) if '/joint_states (l, r)' not in line] == []
+    assert audit.topics['/joint_states'].intervals.mean == pytest.approx(0.02)
+    assert audit.topics['/joint_states'].count == 400 and audit.topics['/joint_states (l, r)'].count == 258
+    assert audit.topics['/joint_states'].channels.count == 400  # in whichever order
+    (alone,) = read_episode(save(tmp_path / 'alone', arm()), TASK)
+    (episode,) = read_episode(bag, TASK)
+    assert episode.streams['arm'].tobytes() == alone.streams['arm'].tobytes()
+    if task:
+        said = [f'{f.where}: {f.what}: {f.got}' for f in found if 'left alone' in f.what]
+        assert said == [
+            '/joint_states: messages that name no joint: left alone: 1',
+            '/joint_states (l, r): messages of joints that the task does not read: left alone: 258',
+        ]
+
+
+def test_where_one_device_falls_silent_the_other_hides_no_gap(tmp_path: Path) -> None:
+    both = replace(TASK, streams=(*TASK.streams, replace(TASK.streams[0], name='gripper', joints=('l', 'r'))))
+    made = changed(
+        with_gripper(), STATES, lambda i, m: None if 4 * 10**9 < m[1] - T0 < 5 * 10**9 and 'l' in m[2].name else m
+    )
+    _, found = audited(save(tmp_path / 'bag', made), both)
+    (gap,) = (f for f in found if f.what == 'gaps')
+    assert gap.where == '/joint_states (l, r)' and '1.02 s' in gap.got
+
+
 def shifted(by: int) -> Callable[[int, Stamped], Stamped]:
     def change(_: int, message: Stamped) -> Stamped:
         return state(message[1], message[2].position, stamp=message[1] + by)
@@ -64,7 +104,6 @@ def between(first: int, end: int, change: Callable[[Stamped], Stamped | None]) -
     return lambda i, message: change(message) if first <= i < end else message
 
 
-STATES = '/joint_states'
 FAULTS: dict[str, tuple[str, Any, str]] = {
     'zero stamps in part': (
         STATES, lambda i, m: state(m[1], m[2].position, stamp=0 if i % 2 else m[1]),
@@ -103,7 +142,8 @@ FAULTS: dict[str, tuple[str, Any, str]] = {
     ),
     'no names': (
         STATES, lambda i, m: state(m[1], m[2].position, name=()),
-        'error /joint_states: 400 messages cannot be used: name',
+        'error bag: training refuses the bag: no control tick has every stream and a command (arm: no message yet that '
+        'names a, b; there came messages without names)',
     ),
     'renamed': (
         STATES, lambda i, m: state(m[1], m[2].position, name=('a', 'c')), 'error bag: training refuses the bag: topic',

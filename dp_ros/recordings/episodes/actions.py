@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, decode, stamp_of
+from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, belongs, decode, stamp_of
 from dp_ros.policy.stream_buffer import StreamBuffer
 from dp_ros.recordings.episodes.command_track import CommandTrack
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
@@ -57,6 +57,9 @@ class StateTrack:
 
     def push(self, received: int, msg: Any) -> None:
         """Add a ``sensor_msgs/JointState``."""
+        if not belongs(self._stream, msg):
+            self._buffer.leave(self._stream.joints, msg.name)
+            return
         self._buffer.push(stamp_of(msg), received, decode(self._stream, msg))
 
     def at(self, t: int) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp_ros.data import Observation
 from dp_ros.errors import DataError
-from dp_ros.messages.encoding import decode, stamp_of
+from dp_ros.messages.encoding import belongs, decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
 from dp_ros.recordings.episodes.actions import action_track
@@ -133,6 +133,10 @@ class Collector:
 
     def observation(self, stream: Stream, received: int, msg: Any) -> None:
         """Add a message of a stream."""
+        if isinstance(stream, JointStream) and not belongs(stream, msg):
+            self._advance(received)
+            self._aligner.buffers[stream.name].leave(stream.joints, msg.name)
+            return
         late = stream.name in self._cameras and not self._early
         self.value(stream.name, received, stamp_of(msg), boxed(msg) if late else decode(stream, msg))
 
