@@ -249,12 +249,12 @@ class _Feed:
         if self._collector and self._audit.ticks:
             try:
                 runs = self._collector.finish()
+                if runs:
+                    self._audit.ticks.bag(self.name, runs, self._collector.oddities())
             except DataError as error:
                 self._fail(str(error))
                 return
-            if runs:
-                self._audit.ticks.bag(self.name, runs, self._collector.oddities())
-            else:
+            if not runs:
                 self._fail(f'no control tick has every stream and a command ({self._collector.missing})')
 
 

@@ -89,6 +89,9 @@ class TaskSpec:
         Time between actions, and between observations [s].
     arrival_wait
         How long after a tick a message stamped before it may still arrive and count [s].
+    continuous
+        Joints [rad] that turn without end, whose positions wrap from half a turn to minus half a turn: in recordings
+        and live they are unwrapped, and moved by whole turns next to the middle of what was learnt.
     goals
         What the policy is asked to reach; none where its task is fixed by its training.
     guidance
@@ -104,6 +107,7 @@ class TaskSpec:
     obs_horizon: int = 2
     pred_horizon: int = 16
     exec_horizon: int = 8
+    continuous: tuple[str, ...] = ()
     goals: tuple[GoalSpec, ...] = ()
     guidance: Guidance = ''
 
@@ -124,8 +128,19 @@ class TaskSpec:
             raise ConfigError(f'pred_horizon: got {self.pred_horizon}, allowed 1 to {MOST_STEPS}')
         if not 1 <= self.exec_horizon <= self.pred_horizon:
             raise ConfigError(f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})')
+        self._check_continuous()
         if self.action.relative:
             self.base_columns()
+
+    def _check_continuous(self) -> None:
+        read: list[JointStream | ActionSpec] = [self.action]
+        read += [stream for stream in self.streams if isinstance(stream, JointStream)]
+        turning = {j for of in read for j, unit in zip(of.joints, of.units, strict=True) if unit == 'rad'}
+        if len(set(self.continuous)) != len(self.continuous) or not turning.issuperset(self.continuous):
+            raise ConfigError(
+                f'continuous: got {listed(self.continuous)}, allowed each of {listed(sorted(turning))} once: '
+                'joints [rad] of streams and action'
+            )
 
     def base_columns(self) -> tuple[str, tuple[int, ...]]:
         """Return the stream that has the action's joints' positions, and its columns of them, in the action's order."""

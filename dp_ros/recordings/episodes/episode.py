@@ -15,6 +15,7 @@ from dp_ros.recordings.episodes.builder import Collector, Episode, FrameStore, I
 from dp_ros.recordings.episodes.goals import picture_names, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.recordings.episodes.unreadable import Broken
+from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.recordings.rosbag.reader import BagReader, Stamped, find_bags
 from dp_ros.task.spec import Stream, TaskSpec
 
@@ -56,7 +57,10 @@ def episodes_from_messages(
         why = collector.missing or 'no messages'
         raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
     many = len(runs) > 1
-    return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+    try:
+        return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+    except DataError as error:
+        raise DataError(f'{name}: {error}') from error
 
 
 def feed(
@@ -87,12 +91,9 @@ def feed(
 def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
     cameras = picture_names(task)
     columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
-    return Episode(
-        name=name,
-        stamps=np.array(run.stamps, dtype=np.int64),
-        streams={key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()},
-        actions=np.stack(run.actions),
-    )
+    streams = {key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()}
+    streams, actions = unwrapped_episode(task, streams, np.stack(run.actions))
+    return Episode(name=name, stamps=np.array(run.stamps, dtype=np.int64), streams=streams, actions=actions)
 
 
 def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
