@@ -93,6 +93,11 @@ class StreamBuffer:
             self._other = f'names {listed(joints)}; there came {listed(names) if names else "messages without names"}'
 
     @property
+    def last(self) -> Entry | None:
+        """The message that was taken last."""
+        return self._entries[-1] if self._entries else None
+
+    @property
     def newest(self) -> int | None:
         """Stamp of the newest message [ns], or None before the first."""
         return self._entries[-1].stamp if self._entries else None

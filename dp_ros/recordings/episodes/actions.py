@@ -29,8 +29,8 @@ _TYPES = {
 class ActionTrack(Protocol):
     """The set points of a recording; messages come in order of receive time, and so do questions."""
 
-    def push(self, received: int, msg: Any) -> None:
-        """Add a message received at ``received`` [ns]."""
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
+        """Add a message received at ``received`` [ns]; ``measured`` is where the joints were then (A,), if known."""
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the set point (A,) at ``t`` [ns], or None if none is known."""
@@ -55,7 +55,7 @@ class StateTrack:
         self._wait = wait
         self._why = 'no joint state yet'
 
-    def push(self, received: int, msg: Any) -> None:
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
         """Add a ``sensor_msgs/JointState``."""
         if not belongs(self._stream, msg):
             self._buffer.leave(self._stream.joints, msg.name)
@@ -88,7 +88,7 @@ class FloatsTrack:
         self._joints = action.joints
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
-    def push(self, received: int, msg: Any) -> None:
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
         """Add a ``std_msgs/Float64MultiArray``."""
         values = np.asarray(msg.data, dtype=np.float64)
         if len(values) != len(self._joints):
@@ -142,7 +142,7 @@ def action_track(task: TaskSpec) -> ActionTrack:
     """Return an empty track of the task's action source."""
     action = task.action
     if action.source == 'joint_trajectory':
-        return CommandTrack(action)
+        return CommandTrack(action, task.continuous)
     if action.source == 'float64_multi_array':
         return FloatsTrack(action)
     return StateTrack(action, action_topic(task)[0], to_nanoseconds(task.arrival_wait))

@@ -13,7 +13,8 @@ from dp_ros.errors import DataError
 from dp_ros.messages.encoding import belongs, decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
-from dp_ros.recordings.episodes.actions import action_track
+from dp_ros.policy.turns import observed_at
+from dp_ros.recordings.episodes.actions import STATE_AGE, action_track
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
@@ -117,6 +118,8 @@ class Collector:
         self._task = task
         self._aligner = Aligner(task, alignment_limits)
         self._actions = action_track(task)
+        places = [observed_at(task, joint) for joint in task.action.joints]
+        self._places = [place for place in places if place] if all(places) else []
         self._cut, self._cutter = cut, cutter or Cutter(BY_FILE, {})
         self._frames, self._seen = frames, seen
         # Whether a picture is that of the message before matters to a camera that may not freeze.
@@ -150,7 +153,17 @@ class Collector:
     def command(self, received: int, msg: Any) -> None:
         """Add a message of the action's source."""
         self._advance(received)
-        self._actions.push(received, msg)
+        self._actions.push(received, msg, self._measured(received))
+
+    def _measured(self, now: int) -> np.ndarray | None:
+        """Return where the commanded joints are, (A,), by the last joint states; None where one is not known."""
+        found = []
+        for name, column in self._places:
+            last = self._aligner.buffers[name].last
+            if last is None or now - last.arrival > STATE_AGE:
+                return None
+            found.append(last.value[column])
+        return np.array(found) if found else None
 
     def goal(self, name: str, received: int, msg: Any) -> None:
         """Add a message that asks for the goal ``name``."""

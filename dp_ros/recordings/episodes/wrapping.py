@@ -16,7 +16,7 @@ from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.turns import TURN, observed_at, turning, unwrapped
 from dp_ros.task.spec import JointStream, TaskSpec
 
-JUMP = TURN / 4
+JUMP = 1.0
 """A step that is this near to a whole turn, within one control tick, is a wrap [rad]."""
 
 
