@@ -18,7 +18,7 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE
 from dp_ros.messages.images import decode_compressed, decode_image
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import action_sources, source_types
 from dp_ros.recordings.episodes.builder import Collector, PictureError, boxed
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
@@ -81,10 +81,12 @@ class Audit:
         if self.task is None:
             return []
         read = [s.joints for s in self.task.streams if isinstance(s, JointStream) and s.topic == topic]
-        action = self.task.action
-        if action_topic(self.task) == (topic, JOINT_STATE):
-            read.append(action.source_joints or action.joints)
-        return read
+        return [*read, *self.commanded_on(topic)]
+
+    def commanded_on(self, topic: str) -> list[tuple[str, ...]]:
+        """Return the joints that the task's commands on a topic are for, as their messages call them."""
+        sources = action_sources(self.task) if self.task else ()
+        return [source.source_joints or source.joints for source in sources if source.topic == topic]
 
     def leaves(self, topic: TopicAudit) -> bool:
         """Return whether a topic's joint states are of a device that the task does not read."""
@@ -176,7 +178,7 @@ class _Feed:
         self._collector = None
         if audit.task and audit.ticks and not lacking:
             cut_by = {t: _type(reader, t) for t in markers}
-            self._marks, self._command = set(cut_by), action_topic(audit.task)[0]
+            self._marks, self._commands = set(cut_by), source_types(audit.task)
             for stream in audit.task.streams:
                 self._streams.setdefault(stream.topic, []).append(stream)
             # Whether there are goals is found with the topics, and a tick counts without one here.
@@ -228,8 +230,8 @@ class _Feed:
                     collector.value(stream.name, received, stamp, _sized(self.topics[topic].size))
                 else:
                     collector.observation(stream, received, message)
-            if topic == self._command:
-                collector.command(received, message)
+            if topic in self._commands:
+                collector.command(topic, received, message)
             if topic in self._marks:
                 collector.mark(topic, received, message)
         except PictureError as error:

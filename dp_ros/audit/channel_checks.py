@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_ros.audit.audit import Audit
 from dp_ros.audit.finding import Finding, some
-from dp_ros.audit.topics import TopicAudit
+from dp_ros.audit.topics import UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.task.spec import ImageStream, JointStream
@@ -91,9 +91,7 @@ def _used(topic: TopicAudit, audit: Audit) -> set[str] | None:
     for stream in audit.task.streams:
         if stream.topic == topic.topic and not isinstance(stream, ImageStream):
             names |= set(stream.joints if isinstance(stream, JointStream) else stream.features)
-    action = audit.task.action
-    if topic.topic == (action.source_topic or action.topic):
-        named = action.source != 'float64_multi_array'
-        unnamed = topic.channels.names if topic.channels else ()
-        names |= set(action.source_joints or action.joints) if named else set(unnamed)
+    for joints in audit.commanded_on(topic.topic):
+        unnamed = topic.type in UNNAMED and topic.channels
+        names |= set(topic.channels.names if unnamed and topic.channels else joints)
     return names or None

@@ -12,7 +12,7 @@ from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
 from dp_ros.audit.topics import PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
-from dp_ros.messages.encoding import JOINT_TRAJECTORY
+from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
 from dp_ros.task.spec import JointStream, Stream
 
 
@@ -107,7 +107,7 @@ def _message(topic: TopicAudit) -> Iterator[Finding]:
 
 def _clock(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
     clock, count = topic.clock, topic.count
-    if not topic.headed or (audit.task and topic.topic == audit.task.action.topic and topic.type == JOINT_TRAJECTORY):
+    if not topic.headed or (topic.type == JOINT_TRAJECTORY and audit.commanded_on(topic.topic)):
         return  # a command's stamp says when it starts, and zero means at once
     if clock.zero:
         all_ = clock.zero == count
@@ -169,8 +169,7 @@ def _clock(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
 
 def _rate(topic: TopicAudit, observing: list[Stream], audit: Audit) -> Iterator[Finding]:
     median = topic.intervals.quantile(0.5)
-    commands = audit.task is not None and topic.topic == audit.task.action.topic and audit.task.action.source in (
-        'joint_trajectory', 'float64_multi_array')  # fmt: skip
+    commands = topic.type != JOINT_STATE and bool(audit.commanded_on(topic.topic))
     if topic.intervals.count < 10 or commands or not (observing or audit.guessed):
         return
     oldest = min((s.max_age for s in observing), default=0.0) if not audit.guessed else 0.0

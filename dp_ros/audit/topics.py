@@ -15,10 +15,12 @@ from dp_ros.errors import listed
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.messages.images import compressed_size
-from dp_ros.recordings.rosbag.types import typestore
+from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND, typestore
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
-NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, FLOATS)
+UNNAMED = (FLOATS, GRIPPER_COMMAND)
+"""Commands whose numbers have no names of joints."""
+NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, *UNNAMED)
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
 EPOCH = 3600 * NANOSECONDS
 """A stamp farther than this from the receive time is of another clock, not of a slow one [ns]."""
@@ -234,6 +236,8 @@ def numbers_of(kind: str, msg: Any) -> tuple[tuple[str, ...], Any]:
     if kind == POSE:
         p, q = msg.pose.position, msg.pose.orientation
         return _FEATURES, (p.x, p.y, p.z, q.x, q.y, q.z, q.w)
+    if kind == GRIPPER_COMMAND:
+        return ('position',), [msg.position]
     if kind == FLOATS:
         return tuple(f'data[{i}]' for i in range(len(msg.data))), msg.data
     return tuple(msg.joint_names), msg.points[-1].positions if msg.points else ()

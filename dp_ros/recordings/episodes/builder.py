@@ -14,7 +14,7 @@ from dp_ros.messages.encoding import belongs, decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
 from dp_ros.policy.turns import observed_at
-from dp_ros.recordings.episodes.actions import STATE_AGE, action_track
+from dp_ros.recordings.episodes.actions import STATE_AGE, ActionTracks
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
@@ -117,7 +117,7 @@ class Collector:
     ) -> None:
         self._task = task
         self._aligner = Aligner(task, alignment_limits)
-        self._actions = action_track(task)
+        self._actions = ActionTracks(task)
         places = [observed_at(task, joint) for joint in task.action.joints]
         self._places = [place for place in places if place] if all(places) else []
         self._cut, self._cutter = cut, cutter or Cutter(BY_FILE, {})
@@ -150,10 +150,10 @@ class Collector:
         self._aligner.push(name, stamp, received, value)
         self._newest = max(self._newest, stamp)
 
-    def command(self, received: int, msg: Any) -> None:
-        """Add a message of the action's source."""
+    def command(self, topic: str, received: int, msg: Any) -> None:
+        """Add a message of one of the action's sources."""
         self._advance(received)
-        self._actions.push(received, msg, self._measured(received))
+        self._actions.push(topic, received, msg, self._measured(received))
 
     def _measured(self, now: int) -> np.ndarray | None:
         """Return where the commanded joints are, (A,), by the last joint states; None where one is not known."""
@@ -236,7 +236,8 @@ class Collector:
         if cut is None:
             self.missing = Missing(stamp=tick, reasons={'cut': 'between two episodes, or before the first'})
             return False
-        action = self._actions.at(tick)
+        places = [found.streams[name][column] for name, column in self._places]
+        action = self._actions.at(tick, np.array(places) if places else None)
         if action is None:
             self.missing = Missing(stamp=tick, reasons={'action': self._actions.missing()})
             return False

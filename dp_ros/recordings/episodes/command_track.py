@@ -14,7 +14,7 @@ from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import trajectory_value
 from dp_ros.motion.steps import beside
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.task.spec import ActionSpec
+from dp_ros.task.spec import ActionSource, ActionSpec
 
 LATE = 50_000_000  # [ns] by which a recorder may hear a command later than its controller
 AHEAD = 10 * NANOSECONDS  # [ns]; a command that begins later than that is of another clock
@@ -52,13 +52,13 @@ class CommandTrack:
     Parameters
     ----------
     action
-        Whose joints are commanded.
+        Names the joints that are commanded.
     continuous
         Those of them that turn without end: they go the shorter way to the first point.
 
     """
 
-    def __init__(self, action: ActionSpec, continuous: Sequence[str] = ()) -> None:
+    def __init__(self, action: ActionSpec | ActionSource, continuous: Sequence[str] = ()) -> None:
         self._joints = action.joints
         self._recorded = action.source_joints or action.joints
         self._continuous = np.array([joint in continuous for joint in action.joints])
