@@ -44,6 +44,8 @@ class Audit:
         Whether it was guessed.
     broken
         By bag, why it could not be read, in full or in part.
+    unannounced
+        By bag, what its files hold more than its metadata.yaml tells of.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
     seconds
@@ -58,6 +60,7 @@ class Audit:
     bags: int = 0
     seconds: float = 0.0
     broken: dict[str, str] = field(default_factory=dict)
+    unannounced: dict[str, str] = field(default_factory=dict)
     topics: dict[str, TopicAudit] = field(default_factory=dict)
     bags_with: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
@@ -128,6 +131,9 @@ _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{r
 
 
 def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
+    reader.check({})
+    if more := reader.unannounced():
+        audit.unannounced[name] = more
     if audit.task is None and not audit.guessed:
         audit.task, audit.guessed = guess_task(reader), True
     if audit.task is not None and audit.ticks is None:

@@ -43,6 +43,11 @@ def _bags(audit: Audit) -> Iterator[Finding]:
         )
     if len(audit.broken) > 10:
         yield Finding(level='error', where='bags', what='more that cannot be read', got=some(list(audit.broken)[10:]))
+    for bag, more in list(audit.unannounced.items())[:10]:
+        yield Finding(
+            level='warning', where=bag, what='holds more than its metadata.yaml tells of', got=more,
+            allowed='the same in both', advice='make the list anew (ros2 bag reindex)',
+        )  # fmt: skip
     for topic, reasons in audit.lacking.items():
         for reason, bags in reasons.items():
             allowed = ', '.join(sorted(audit.wanted.get(topic, ()))) or 'one type in all bags'

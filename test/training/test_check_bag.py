@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
@@ -27,7 +28,21 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
 from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, TaskSpec
-from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
+from test.training.bag_maker import (
+    JOINTS,
+    MS,
+    T0,
+    TASK,
+    arm,
+    change_metadata,
+    changed,
+    command,
+    path_at,
+    plain,
+    pose,
+    save,
+    state,
+)
 
 STATES = '/joint_states'
 
@@ -49,6 +64,31 @@ def test_a_good_recording_passes(tmp_path: Path, task: TaskSpec | None) -> None:
     assert audit.ticks is not None and audit.ticks.lengths == [80]
     assert audit.topics['/joint_states'].intervals.mean == pytest.approx(0.02)
     assert audit.seconds == pytest.approx(7.98)
+
+
+def test_a_recording_without_a_message_is_an_error(tmp_path: Path) -> None:
+    for task in (TASK, None):
+        _, found = audited(save(tmp_path / f'empty {task is None}', []), task)
+        assert 'cannot be read whole' in wrong(found)[0] and 'got 0 messages, allowed 1 or more' in wrong(found)[0]
+    assert check_bags(CheckSettings(path=tmp_path / 'empty True', progress=False), lambda text: None) == 1
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_file_that_holds_more_than_its_metadata_tells_of_is_named(tmp_path: Path, storage: str) -> None:
+    bag = save(tmp_path / 'none', arm(), storage)
+    change_metadata(bag, topics_with_message_count=[], message_count=0)
+    _, found = audited(bag)
+    assert 'got 0 messages, while the files hold 640 messages of which metadata.yaml lists 0 (400 on' in wrong(found)[0]
+    bag = save(tmp_path / 'one', arm(), storage)
+    counts = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    topics = counts['topics_with_message_count']
+    kept = [entry for entry in topics if entry['topic_metadata']['name'] != '/block_pose']
+    change_metadata(bag, topics_with_message_count=kept)
+    _, found = audited(bag, None)
+    assert wrong(found) == [
+        'warning one: holds more than its metadata.yaml tells of: the files hold 640 messages of which metadata.yaml '
+        'lists 480 (160 on /block_pose)'
+    ]
 
 
 def with_gripper() -> list[Stamped]:
