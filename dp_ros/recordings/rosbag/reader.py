@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -126,7 +127,8 @@ class BagReader:
     def check(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Raise :class:`DataError` unless the bag has every wanted topic, with messages, of an allowed type."""
         if not sum(topic.count for topic in self.topics.values()):
-            raise DataError(f'bag {self.path}: got 0 messages, allowed 1 or more')
+            more = self.unannounced()
+            raise DataError(f'bag {self.path}: got 0 messages{more and f", while {more}"}, allowed 1 or more')
         for name, allowed in wanted.items():
             topic = self.topics.get(name)
             if topic is None:
@@ -137,6 +139,20 @@ class BagReader:
                 raise DataError(f'bag {self.path} topic {name}: got serialization format {topic.encoding}, allowed cdr')
             if not topic.count:
                 raise DataError(f'bag {self.path} topic {name}: got 0 messages, allowed 1 or more')
+
+    def unannounced(self) -> str:
+        """Return what the files hold more than metadata.yaml tells of, as a stopped tool leaves it; '' for nothing."""
+        if not self._listed:
+            return ''
+        held = Counter[str]()
+        for _, storage in self._files:
+            held.update({topic.name: topic.count for topic in storage.topics})
+        known = {name: topic.count for name, topic in self.topics.items()}
+        more = [f'{count} on {name}' for name, count in held.items() if count > known.get(name, 0)]
+        if not more:
+            return ''
+        listed_there = sum(known.values())
+        return f'the files hold {held.total()} messages of which metadata.yaml lists {listed_there} ({listed(more)})'
 
     def _decoded(self, wanted: Collection[str]) -> Iterator[Stamped]:
         read = 0
