@@ -1,7 +1,8 @@
 """Episodes cut into training samples: a window of observations and the chunk of actions that follows from its end.
 
-Edges as in Chi et al. 2023: before an episode's first observation, copies of it (`obs_horizon - 1`); after its last
-action, copies of that, as far as the steps that get executed need them (`exec_horizon - 1` windows into the padding).
+Edges are padded as in Chi et al. 2023: before an episode's first observation with copies of it (`obs_horizon - 1`),
+after its last action with copies of that. There the padding ends with the steps that get executed (`exec_horizon - 1`);
+here it reaches as far as a chunk does (`pred_horizon - 1`), so that how a demonstration ends is observed too.
 """
 
 from __future__ import annotations

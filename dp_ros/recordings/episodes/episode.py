@@ -146,9 +146,12 @@ def read_episodes(
 
 
 def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length``."""
-    count = max(1, length - task.pred_horizon + task.exec_horizon)
-    newest = np.arange(min(count, length))[:, None]
+    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length`` N.
+
+    Each tick is the newest observation of one window. Before the first observation come copies of it, after the last
+    action copies of that: where a demonstration ends, the set point stays.
+    """
+    newest = np.arange(length)[:, None]
     observed = newest + np.arange(1 - task.obs_horizon, 1)
     acted = newest + np.arange(task.pred_horizon)
     return observed.clip(0, length - 1), acted.clip(0, length - 1)
