@@ -14,6 +14,7 @@ def describe(path: Path) -> str:
 
 def _bundle(path: Path) -> str:
     from dp_ros.policy.bundle.manifest import load_bundle
+    from dp_ros.policy.normalizer import trembling
 
     bundle = load_bundle(path)
     task = bundle.task
@@ -32,6 +33,9 @@ def _bundle(path: Path) -> str:
         f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
         f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
     ]
+    still = trembling(task, bundle.normalizer)
+    if still:
+        lines.append(f'hardly moved in the recordings: {", ".join(still)}')
     if bundle.has_critic:
         lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
     lines.append('files')

@@ -19,6 +19,7 @@ from dp_ros.errors import DataError, check_finite, listed
 from dp_ros.messages.images import decode_compressed, decode_image, resize_rgb
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, Instruction, JointStream, PoseStream, Stream
+from dp_ros.task.units import check_reach
 
 _QUATERNION_NORM_MIN = 1e-3
 
@@ -104,8 +105,18 @@ def joint_vector(
         part = values[columns]
         if not all(map(math.isfinite, part.tolist())):  # a third of what np.isfinite costs for a few joints
             _refuse_not_finite(stream, field, part)
-        parts.append(part)
+        parts.append(part * stream.factors(field) if stream.scale else part)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def check_positions(what: str, stream: JointStream, values: np.ndarray) -> None:
+    """Raise DataError for positions in a stream's vectors (N, C) that no arm has in their units: see `check_reach`."""
+    if 'position' not in stream.fields or len(values) == 0:
+        return
+    first = stream.fields.index('position') * len(stream.joints)
+    farthest = np.abs(values[:, first : first + len(stream.joints)]).max(axis=0)
+    for joint, unit, got in zip(stream.joints, stream.units, farthest.tolist(), strict=True):
+        check_reach(what, joint, unit, got)
 
 
 def _refuse_not_finite(stream: JointStream, field: str, values: np.ndarray) -> None:

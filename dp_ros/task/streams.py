@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.task.units import Channel, Unit, converted, joint_channels, pose_channels
 
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
-Unit = Literal['m', 'rad']
 
 
 def check_names(what: str, names: tuple[str, ...]) -> None:
@@ -22,7 +22,17 @@ def check_names(what: str, names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class JointStream:
-    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order."""
+    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order.
+
+    Attributes
+    ----------
+    units
+        The unit of each joint: ``m`` or ``rad``, or what the source counts in, ``deg`` or ``mm``, which is converted.
+    scale
+        What the source's positions and velocities are multiplied by, live and recorded, to be in m or rad: one for
+        each joint, for percent for example; empty: nothing.
+
+    """
 
     kind: ClassVar[str] = 'joint_state'
     name: str
@@ -31,21 +41,29 @@ class JointStream:
     units: tuple[Unit, ...]
     fields: tuple[JointField, ...] = ('position',)
     max_age: float = 0.1
+    scale: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} joints', self.joints)
         check_names(f'stream {self.name!r} fields', self.fields)
-        if len(self.units) != len(self.joints):
-            raise ConfigError(
-                f'stream {self.name!r} units: got {len(self.units)} for {len(self.joints)} joints, '
-                'allowed one (m or rad) for each joint'
-            )
+        units, scale = converted(f'stream {self.name!r}', self.joints, self.units, self.scale)
+        object.__setattr__(self, 'units', units)
+        object.__setattr__(self, 'scale', scale)
         _check_max_age(self.name, self.max_age)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one decoded message."""
         return (len(self.joints) * len(self.fields),)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of each number."""
+        return joint_channels(self.joints, self.units, self.fields)
+
+    def factors(self, field: JointField) -> tuple[float, ...] | float:
+        """Return what a source's numbers of a field are multiplied by; efforts are taken as they are."""
+        return self.scale if self.scale and field != 'effort' else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +92,11 @@ class PoseStream:
     def shape(self) -> tuple[int, ...]:
         """Shape of one decoded message."""
         return (len(self.features),)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of each number."""
+        return pose_channels(self.features)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dp_ros.data import Window
 from dp_ros.errors import DataError
-from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
+from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, channels_of, normalize_image
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
@@ -39,7 +39,9 @@ def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:
     recorded = [g.name for g in recorded_goals(task) if isinstance(g, GoalPose)]
     asked = {name: np.concatenate([e.streams[name] for e in episodes]) for name in recorded}
     arrays |= goal_extremes(task, arrays | asked)
-    return Normalizer.fit({**arrays, ACTION: np.concatenate([_action_extremes(e, task) for e in episodes])})
+    arrays[ACTION] = np.concatenate([_action_extremes(e, task) for e in episodes])
+    floors = {name: [channel.floor for channel in channels] for name, channels in channels_of(task).items()}
+    return Normalizer.fit(arrays, floors)
 
 
 def _action_extremes(episode: Episode, task: TaskSpec) -> np.ndarray:

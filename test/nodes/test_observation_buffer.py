@@ -448,3 +448,16 @@ def test_replaying_a_bag_live_gives_the_same_windows_as_reading_it(ros, describe
         for name in theirs.streams:
             assert mine.streams[name].dtype == theirs.streams[name].dtype
             assert np.array_equal(mine.streams[name], theirs.streams[name])
+
+
+def test_what_is_far_from_training_is_named_and_still_observed(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0, 0.5, 0.9))
+    ros.status('observation_buffer: observations', OK, 'observing')
+    live.time(T0 + 95 * MS)
+    live.send('/joint_states', joints(T0 + 95 * MS, 0.5, 2.5))
+    live.time(T0 + 130 * MS)
+    text = 'b: got 2.5 m, far from the -1 to 1 of the training'
+    ros.status('observation_buffer: observations', WARN, f'observing arm: {text}')
+    ros.status('observation_buffer: stream arm', WARN, text)
+    ros.wait(lambda: len(live.heard['arm']) == 2, 'both observations')

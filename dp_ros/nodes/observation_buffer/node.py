@@ -27,6 +27,8 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle.compatibility import check_compatibility, topic_type
 from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.normalizer import TrainingRange
+from dp_ros.policy.policy_speed import as_shown
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.clock_timer import ClockTimer
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
@@ -75,6 +77,7 @@ class ObservationBuffer(ManagedNode):
         for stream in task.streams:
             self._check_type(stream)
         self._aligner = Aligner(task, make_alignment_limits(self, task.streams))
+        self._training = TrainingRange(task, self._bundle.normalizer)
         self._task = task
         self._outputs = {
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
@@ -231,10 +234,18 @@ class ObservationBuffer(ManagedNode):
         else:
             self._missing = None
             self.counts['observations'] += 1
+            self._compare(observation)
             self._publish(observation)
         # Streams are reported once a second, and when another one fails.
         same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
         (self._report if same else self.refresh)()
+
+    def _compare(self, observation: Observation) -> None:
+        """Note what is far from all that the policy was trained on; it is clipped there, see `Normalizer`."""
+        assert self._bundle is not None
+        for stream in self._bundle.task.streams:
+            values = as_shown(stream, observation.streams[stream.name], self._bundle.policy_speed)
+            self._health[stream.name].unusual = self._training.far_outside(stream.name, values)
 
     def _faults(self) -> dict[str, str]:
         return {name: health.fault for name, health in self._health.items() if health.fault}
@@ -261,10 +272,13 @@ class ObservationBuffer(ManagedNode):
 
     def _report(self) -> None:
         faults = self._faults()
+        unusual = [f'{name}: {health.unusual}' for name, health in self._health.items() if health.unusual]
         if faults:
             level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in faults.items())
         elif self._missing is not None:
             level, text = WARN, str(self._missing)
+        elif unusual:
+            level, text = WARN, f'observing {"; ".join(unusual)}'
         elif self.counts['observations']:
             level, text = OK, 'observing'
         else:

@@ -131,6 +131,7 @@ class Bundle:
 class _NormalizerJson:
     low: dict[str, tuple[float, ...]]
     high: dict[str, tuple[float, ...]]
+    clip: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             folder=folder,
             name=manifest.name,
             task=manifest.task,
-            normalizer=Normalizer(low=manifest.normalizer.low, high=manifest.normalizer.high),
+            normalizer=Normalizer(**vars(manifest.normalizer)),
             schedule=manifest.schedule,
             defaults=manifest.defaults,
             files=manifest.files,
@@ -228,7 +229,7 @@ def write_bundle(
             schema_version=SCHEMA_VERSION,
             name=name or folder.name,
             task=task,
-            normalizer=_NormalizerJson(low=dict(normalizer.low), high=dict(normalizer.high)),
+            normalizer=_NormalizerJson(low=dict(normalizer.low), high=dict(normalizer.high), clip=normalizer.clip),
             schedule=schedule,
             defaults=defaults,
             files={file: sha256(new / file) for file in (*networks, PARITY)},
@@ -237,6 +238,8 @@ def write_bundle(
             critic_from=critic_from,
         )
         plain = to_plain(manifest)
+        if not normalizer.clip:
+            del plain['normalizer']['clip']
         if CRITIC not in networks:
             del plain['critic_from']  # which dp_ros before there were critics does not know
         write_json(new / MANIFEST, plain)

@@ -13,18 +13,16 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.messages.encoding import pose_features, resize_rgb
+from dp_ros.messages.encoding import check_positions, pose_features, resize_rgb
 from dp_ros.policy.language import embed
 from dp_ros.recordings.episodes.actions import action_topic
 from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
 from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
+from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec
 
 MOST_ROWS_A_SECOND = 100_000.0
 _START = 1_700_000_000 * NANOSECONDS
-_MOST_RADIANS = 25.0
-"""An arm's joint turns no more than four times; 30 degrees or 50 percent are no radians."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +111,9 @@ def _rows(table: Table, task: TaskSpec) -> np.ndarray:
 def _action_stream(task: TaskSpec) -> JointStream:
     action = task.action
     joints = action.source_joints or action.joints
-    return JointStream(name='action', topic=action_topic(task)[0], joints=joints, units=action.units)
+    return JointStream(
+        name='action', topic=action_topic(task)[0], joints=joints, units=action.units, scale=action.scale
+    )
 
 
 def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) -> Any:
@@ -185,11 +185,9 @@ def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
     if stream.fields != ('position',):
         wanted = [joint_label(stream, field, joint) for field in stream.fields for joint in stream.joints]
         chosen = _labelled(table, stream.topic, wanted)
-        if chosen is not None:
-            check_finite(what, values)
-            return values[:, chosen]
-    if stream.fields != ('position',):
-        raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
+        if chosen is None:
+            raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
+        return _in_units(what, stream, values[:, chosen])
     labels = table.labels.get(stream.topic, ())
     if len(labels) == values.shape[1] and set(stream.joints) <= set(labels):
         values = values[:, [labels.index(joint) for joint in stream.joints]]
@@ -201,16 +199,13 @@ def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
             f'{what}: got {values.shape[1]} numbers without names for {len(stream.joints)} joints '
             f'({listed(stream.joints)}), allowed as many as joints, in their order'
         )
+    return _in_units(what, stream, values)
+
+
+def _in_units(what: str, stream: JointStream, values: np.ndarray) -> np.ndarray:
+    """Return a column's numbers (N, C) in the stream's units, if they can be that."""
     check_finite(what, values)
-    _check_units(what, values, stream.joints, stream.units)
+    parts = np.split(values, len(stream.fields), axis=1)
+    values = np.concatenate([p * stream.factors(f) for f, p in zip(stream.fields, parts, strict=True)], axis=1)
+    check_positions(what, stream, values)
     return values
-
-
-def _check_units(what: str, values: np.ndarray, joints: tuple[str, ...], units: tuple[Unit, ...]) -> None:
-    largest = np.abs(values).max(axis=0, initial=0.0)
-    for joint, unit, most in zip(joints, units, largest, strict=True):
-        if unit == 'rad' and most > _MOST_RADIANS:
-            raise DataError(
-                f'{what}: got up to {most:.4g} for {joint}, allowed {_MOST_RADIANS:g} rad; '
-                'degrees or percent must be made radians first'
-            )

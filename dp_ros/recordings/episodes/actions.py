@@ -50,7 +50,7 @@ class StateTrack:
 
     def __init__(self, action: ActionSpec, topic: str, wait: int) -> None:
         joints = action.source_joints or action.joints
-        self._stream = JointStream(name='action', topic=topic, joints=joints, units=action.units)
+        self._stream = JointStream(name='action', topic=topic, joints=joints, units=action.units, scale=action.scale)
         self._buffer = StreamBuffer('action', STATE_AGE, STATE_AGE + wait + NANOSECONDS)
         self._wait = wait
         self._why = 'no joint state yet'
@@ -82,7 +82,7 @@ class FloatsTrack:
     """``std_msgs/Float64MultiArray`` as set points: a forwarding controller holds the last one that it received."""
 
     def __init__(self, action: ActionSpec) -> None:
-        self._joints = action.joints
+        self._joints, self._scale = action.joints, action.scale or 1.0
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
     def push(self, received: int, msg: Any) -> None:
@@ -94,7 +94,7 @@ class FloatsTrack:
                 f'allowed {len(self._joints)} ({listed(self._joints)}, in this order)'
             )
         check_finite('action', values)
-        self._commands.append((received, values))
+        self._commands.append((received, values * self._scale))
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the last command received by ``t`` [ns]; ``t`` must not run backwards."""

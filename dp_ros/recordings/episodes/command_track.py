@@ -49,6 +49,7 @@ class CommandTrack:
     def __init__(self, action: ActionSpec) -> None:
         self._joints = action.joints
         self._recorded = action.source_joints or action.joints
+        self._scale = action.scale or 1.0
         self._commands: deque[_Command] = deque()
         self.count = self.rejected = 0
 
@@ -108,14 +109,15 @@ class CommandTrack:
                 f'action joints: wanted {listed(absent)}, which the message lacks; it has {listed(fields.joints)}'
             )
         columns = [fields.joints.index(joint) for joint in self._recorded]
-        velocities = None if fields.velocities is None else fields.velocities[:, columns]
+        values = (fields.positions, fields.velocities, fields.accelerations)
+        positions, velocities, accelerations = (None if v is None else v[:, columns] * self._scale for v in values)
+        assert positions is not None
         # A controller that gets accelerations without velocities interpolates linearly.
-        smooth = velocities is not None and fields.accelerations is not None
         return Trajectory(
             stamp=fields.stamp,
             joints=self._joints,
             times=fields.times,
-            positions=fields.positions[:, columns],
+            positions=positions,
             velocities=velocities,
-            accelerations=fields.accelerations[:, columns] if smooth and fields.accelerations is not None else None,
+            accelerations=None if velocities is None else accelerations,
         )

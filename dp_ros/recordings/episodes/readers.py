@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.messages.encoding import check_positions
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import JointStream, TaskSpec
 
 
 def read_recordings(
@@ -60,7 +61,20 @@ def read_recordings(
         bags, read = True, _bags(path, task, cut, cache, workers, progress, broken)
     if not bags and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
-    yield from read
+    for episode in read:
+        _check_reach(episode, task)
+        yield episode
+
+
+def _check_reach(episode: Episode, task: TaskSpec) -> None:
+    """Raise DataError for an episode with positions that no arm has in their units."""
+    action = task.action
+    commanded = JointStream(name='action', topic='', joints=action.joints, units=action.units)
+    check_positions(f'{episode.name}: action', commanded, episode.actions)
+    for stream in task.streams:
+        if isinstance(stream, JointStream):
+            what = f'{episode.name}: topic {stream.topic}: stream {stream.name!r}'
+            check_positions(what, stream, episode.streams[stream.name])
 
 
 def _bags(
