@@ -11,6 +11,9 @@ from dp_ros.task.units import Channel, Unit, converted, joint_channels, pose_cha
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
 
+Content = Literal['rgb', 'mono', 'depth']
+Fit = Literal['stretch', 'letterbox']
+
 
 def check_names(what: str, names: tuple[str, ...]) -> None:
     """Raise ConfigError unless there is a name, and none twice."""
@@ -101,7 +104,20 @@ class PoseStream:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStream:
-    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``."""
+    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``.
+
+    Attributes
+    ----------
+    content
+        What its pictures are: colours (``rgb``), grey (``mono``), or distances (``depth``: 16UC1 in mm, 32FC1 in m).
+        Others are refused. Grey and depth become three equal channels.
+    depth_range
+        Of depth, the nearest and the farthest distance [m]: shades 1 to 255, 0 where nothing was measured.
+    fit
+        How pictures of another shape come to this size: ``stretch``, all of one size, that of the recordings;
+        ``letterbox``, whole with black beside them, whatever their size.
+
+    """
 
     kind: ClassVar[str] = 'image'
     name: str
@@ -110,8 +126,12 @@ class ImageStream:
     width: int
     compressed: bool = False
     max_age: float = 0.2
+    content: Content = 'rgb'
+    depth_range: tuple[float, ...] = ()
+    fit: Fit = 'stretch'
 
     def __post_init__(self) -> None:
+        self._check_depth()
         for what, value in (('height', self.height), ('width', self.width)):
             if not 8 <= value <= 4096:
                 raise ConfigError(f'stream {self.name!r} {what}: got {value}, allowed 8 to 4096 pixels')
@@ -121,6 +141,19 @@ class ImageStream:
     def shape(self) -> tuple[int, ...]:
         """Shape of one decoded message."""
         return (self.height, self.width, 3)
+
+    def _check_depth(self) -> None:
+        if self.content != 'depth':
+            if self.depth_range:
+                raise ConfigError(f'stream {self.name!r} depth_range: got one, allowed with content: depth only')
+            return
+        if self.compressed:
+            raise ConfigError(f'stream {self.name!r} content: got depth of compressed pictures, allowed raw ones')
+        if len(self.depth_range) != 2 or not 0.0 <= self.depth_range[0] < self.depth_range[1] <= 100.0:
+            raise ConfigError(
+                f'stream {self.name!r} depth_range: got {listed(self.depth_range)}, allowed the nearest and the '
+                'farthest distance, 0 to 100 m'
+            )
 
 
 def _check_max_age(name: str, max_age: float) -> None:

@@ -223,7 +223,7 @@ def bad_picture(**changes: Any) -> Any:
         (ARM, joints, lambda: bad_joints(name=[]), 'no names'),
         (ARM, joints, lambda: bad_joints(velocity=[1.0]), 'got 1 values for 3 names'),
         (BLOCK, pose, lambda: pose(T0 + 90 * MS, float('nan')), 'got'),
-        (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1'"),
+        (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1' (depth), allowed rgb"),
         (CAMERA, picture, lambda: bad_picture(height=25), 'data: got'),
         (CAMERA, picture, lambda: bad_picture(step=10), 'step: got 10'),
     ],
