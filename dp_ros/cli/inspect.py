@@ -20,6 +20,8 @@ def _bundle(path: Path) -> str:
     task = bundle.task
     lines = [f'bundle {bundle.name} (schema {bundle.schema_version}), complete and unaltered', 'observes']
     lines += [f'  {s.name}: {s.topic}, {_stream(s)}, no older than {s.max_age} s' for s in task.streams]
+    shapes = bundle.camera_shapes.items()
+    lines += [f'  {name}: pictures of {width} x {height} pixels, as recorded' for name, (height, width) in shapes]
     if task.goals:
         lines.append('is asked by')
         lines += [f'  {g.name}: {g.topic}, {g.kind}' for g in task.goals]

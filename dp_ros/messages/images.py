@@ -28,6 +28,7 @@ _FEW = 16
 _LOST = re.compile(r'premature end|bad Huffman code|found marker|extraneous bytes before marker 0xd[0-79]')
 _SCAN = b'\xff\xda'
 MOST_PIXELS = 2**26
+RECORDED = 'as in the recordings of the training'
 
 _PNG_SIZE, _PNG_DEPTH = 16, 24  # where a png says its width and height, and its bits a channel
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments with a picture's size
@@ -117,6 +118,15 @@ def size_of(msg: Any) -> tuple[int, int] | None:
     """Return width and height of an Image or CompressedImage without decoding it; None where it does not say."""
     size = (int(msg.width), int(msg.height)) if hasattr(msg, 'width') else compressed_size(msg.data)
     return size if size and all(size) else None
+
+
+def check_size(what: str, msg: Any, allowed: tuple[int, int], whose: str) -> None:
+    """Raise DataError for a picture's message of another height and width than ``allowed``, which are ``whose``."""
+    size = size_of(msg)
+    if size is not None and size != (allowed[1], allowed[0]):
+        raise DataError(
+            f'{what} size: got a picture of {size[0]} x {size[1]} pixels, allowed {allowed[1]} x {allowed[0]}, {whose}'
+        )
 
 
 def compressed_size(data: Any) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 
 
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
@@ -52,6 +52,33 @@ def _action_extremes(episode: Episode, task: TaskSpec) -> np.ndarray:
     observed, acted = window_indices(len(episode.stamps), task)
     chunks = episode.actions[acted] - base[observed[:, -1], None]
     return np.stack([chunks.min(axis=(0, 1)), chunks.max(axis=(0, 1))])
+
+
+def camera_shapes(episodes: Sequence[Episode], task: TaskSpec) -> dict[str, tuple[int, int]]:
+    """Return height and width of the pictures of each camera, and goal, as they were recorded: what a robot must send.
+
+    Those that are fitted by ``letterbox`` may have any, and are left out.
+
+    Raises
+    ------
+    DataError
+        If one had several: brought to one size, the same things would have different shapes.
+
+    """
+    found: dict[str, tuple[int, int]] = {}
+    stretched = {s.name for s in task.streams if isinstance(s, ImageStream) and s.fit == 'stretch'}
+    stretched |= {g.name for g in task.goals if isinstance(g, GoalImage)}
+    for episode in episodes:
+        for name in stretched & set(episode.camera_shapes):
+            shape = episode.camera_shapes[name]
+            before = found.setdefault(name, shape)
+            if shape != before:
+                raise DataError(
+                    f'{episode.name}: stream {name!r} size: got pictures of {shape[1]} x {shape[0]} pixels, '
+                    f'{before[1]} x {before[0]} before; allowed one size in all recordings, or fit: letterbox'
+                )
+    hindsight = {g.name: g.stream for g in task.goals if isinstance(g, GoalImage) and g.source == 'hindsight'}
+    return found | {name: found[stream] for name, stream in hindsight.items() if stream in found}
 
 
 def data_hash(episodes: Sequence[Episode]) -> str:

@@ -21,6 +21,7 @@ from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec
 
+Shapes = dict[str, tuple[int, int]]
 MOST_ROWS_A_SECOND = 100_000.0
 _START = 1_700_000_000 * NANOSECONDS
 
@@ -86,14 +87,16 @@ def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None =
     kept = rows[:-1] if ahead else rows
     if len(kept) == 0:
         raise DataError(f'{table.name}: got {len(rows)} control ticks, allowed {2 if ahead else 1} or more')
+    shapes: Shapes = {}
     return Episode(
         name=table.name,
         stamps=_START + np.arange(len(kept), dtype=np.int64) * to_nanoseconds(task.control_dt),
         streams={
-            **{stream.name: _stream(table, stream, kept, frames) for stream in task.streams},
-            **{goal.name: _goal(table, goal, kept, frames) for goal in recorded_goals(task)},
+            **{stream.name: _stream(table, stream, kept, frames, shapes) for stream in task.streams},
+            **{goal.name: _goal(table, goal, kept, frames, shapes) for goal in recorded_goals(task)},
         },
         actions=actions[1:] if ahead else actions,
+        camera_shapes=shapes,
     )
 
 
@@ -116,7 +119,7 @@ def _action_stream(task: TaskSpec) -> JointStream:
     )
 
 
-def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) -> Any:
+def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if isinstance(stream, JointStream):
         return _joints(table, stream, rows)
     if isinstance(stream, PoseStream):
@@ -131,21 +134,29 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) 
                 f'{listed(pose_label(stream, feature) for feature in stream.features)}'
             )
         return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
-    return _pictures(table, stream, rows, frames)
+    return _pictures(table, stream, rows, frames, shapes)
 
 
-def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore) -> Any:
+def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if not isinstance(goal, Instruction):
-        return _stream(table, goal.as_stream, rows, frames)
+        return _stream(table, goal.as_stream, rows, frames, shapes)
     if not table.instructions:
         raise DataError(f'{table.name} goal {goal.name!r}: the dataset has no tasks in words, allowed one with them')
     return np.stack([embed(table.instructions[row]) for row in rows.tolist()])
 
 
-def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore) -> Any:
+def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if stream.topic not in table.cameras:
         raise DataError(f'{table.name}: lacks pictures {stream.topic}; it has {listed(table.cameras)}')
-    kept = [frames.add(stream.name, resize_rgb(stream, rgb)) for rgb in table.pictures(stream.topic, rows)]
+    kept = []
+    for pixels in table.pictures(stream.topic, rows):
+        height, width = shapes.setdefault(stream.name, pixels.shape[:2])
+        if pixels.shape[:2] != (height, width):
+            raise DataError(
+                f'{table.name} pictures {stream.topic}: got a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels, '
+                f'{width} x {height} before; allowed one size in a recording'
+            )
+        kept.append(frames.add(stream.name, resize_rgb(stream, pixels)))
     if len(kept) != len(rows):
         raise DataError(f'{table.name} pictures {stream.topic}: got {len(kept)} for {len(rows)} control ticks')
     return frames.stack(stream.name, kept)

@@ -56,7 +56,8 @@ def episodes_from_messages(
         why = collector.missing or 'no messages'
         raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
     many = len(runs) > 1
-    return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+    shapes = collector.camera_shapes
+    return [_episode(run, f'{name}.{i}' if many else name, task, frames, shapes) for i, run in enumerate(runs)]
 
 
 def feed(
@@ -84,7 +85,9 @@ def feed(
             raise DataError(f'{name}, topic {topic}, received at {received} ns: {error}') from error
 
 
-def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
+def _episode(
+    run: Run, name: str, task: TaskSpec, frames: FrameStore, camera_shapes: Mapping[str, tuple[int, int]]
+) -> Episode:
     cameras = picture_names(task)
     columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
     return Episode(
@@ -92,6 +95,7 @@ def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode
         stamps=np.array(run.stamps, dtype=np.int64),
         streams={key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()},
         actions=np.stack(run.actions),
+        camera_shapes=camera_shapes,
     )
 
 
