@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
@@ -33,7 +34,8 @@ class ArmBag:
     """One demonstration: where the block lies, and how it was recorded."""
 
     block: float = 0.0  # -1 to 1, across the table
-    seconds: float = 6.0
+    seconds: float = 8.0
+    rest: float = 1.0  # at the beginning, and at the end
     start: int = T0
     state_hz: float = 125.0
     camera_hz: float = 15.0
@@ -47,14 +49,18 @@ class ArmBag:
 
     def arm(self, t: float) -> np.ndarray:
         """Where the six joints are commanded to be [rad]: down to the block, and back with it."""
-        reach = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.clip(t / self.seconds, 0.0, 1.0))
+        reach = 0.5 - 0.5 * np.cos(2.0 * np.pi * self._part(t))
         high = np.array([0.0, -1.57, 1.6, -1.6, -1.57, 0.0])
         low = np.array([0.8 * self.block, -0.7, 2.1, -2.9, -1.57 + 0.02 * self.block, 0.4 * self.block])
         return high + reach * (low - high)
 
     def finger(self, t: float) -> float:
         """How far the gripper is open [m]: it closes at the block."""
-        return float(0.04 * (1.0 - np.clip(2.0 * t / self.seconds - 0.8, 0.0, 0.2) / 0.2))
+        return float(0.04 * (1.0 - np.clip(2.0 * self._part(t) - 0.8, 0.0, 0.2) / 0.2))
+
+    def _part(self, t: float) -> float:
+        """Return how much of the motion is over."""
+        return float(np.clip((t - self.rest) / (self.seconds - 2.0 * self.rest), 0.0, 1.0))
 
     def messages(self) -> Iterator[Stamped]:
         """Yield what is recorded, topic by topic."""
@@ -130,6 +136,21 @@ def write_arm_bags(folder: Path, count: int = 4) -> None:
     """Write demonstrations with the block in so many places."""
     for i in range(count):
         ArmBag(block=-0.8 + 1.6 * i / (count - 1), start=T0 + i * 60_000 * MS).save(folder / f'{i + 1:02d}')
+
+
+def parameters(text: str, node: str) -> dict[str, Any]:
+    """Return a node's parameters in a parameter file by their names."""
+    found: dict[str, Any] = {}
+
+    def flatten(values: dict[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                flatten(value, f'{prefix}{key}.')
+            else:
+                found[prefix + key] = value
+
+    flatten(yaml.safe_load(text)[f'/**/{node}']['ros__parameters'], '')
+    return found
 
 
 if __name__ == '__main__':

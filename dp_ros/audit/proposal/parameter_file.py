@@ -9,13 +9,18 @@ from dp_ros.audit.proposal.propose import Proposal
 from dp_ros.audit.proposal.survey import DESCRIPTION, Motion
 from dp_ros.audit.proposal.yaml_text import CHECK, flow, number, remarked, remarks, scalar
 from dp_ros.messages.encoding import JOINT_TRAJECTORY
-from dp_ros.task.spec import ImageStream
+from dp_ros.task.spec import ImageStream, Unit
 
 MARGIN = 0.05
 """Of a joint's recorded range, on each side, that is proposed as its limits."""
 _LEAST = 0.01
-FASTER = 1.5
-"""By how much more than the largest that was recorded velocity and acceleration are limited."""
+FASTER = {'velocity': 1.5, 'acceleration': 3.0}
+"""How many times the largest that was recorded, over 0.1 s, is allowed."""
+SLOWEST: dict[Unit, dict[str, float]] = {
+    'rad': {'velocity': 0.5, 'acceleration': 2.0},
+    'm': {'velocity': 0.1, 'acceleration': 0.5},
+}
+"""Less is not proposed [/s, /s^2]: a joint that was hardly moved would take for ever to come to rest."""
 _FROZEN = 0.5
 
 
@@ -110,21 +115,26 @@ def _limits(proposal: Proposal) -> Iterator[str]:
     known = proposal.robot.limits(task.action.joints) if proposal.robot else None
     if known is None:
         yield from remarks(
-            f'No limits were recorded. These are the recorded range and {MARGIN:.0%} of it on each side, and '
-            f'{FASTER:g} times the largest speed and acceleration over 0.1 s, of states and commands. Better are the '
-            "maker's: in limits_file, urdf_file or topics.robot_description.", 4,
+            f'No limits were recorded. These are the recorded range with {MARGIN:.0%} of it on each side, {_times()}. '
+            "Better are the maker's: in limits_file, urdf_file or topics.robot_description.", 4,
         )  # fmt: skip
     else:
         yield from remarks(
-            f'Beside the URDF, {FASTER:g} times the largest speed and acceleration that was recorded, over 0.1 s: '
-            'where two limit the same, the stricter counts.', 4,
+            f'Beside the URDF, {_times()}. Where two limit the same, the stricter counts.', 4,
         )  # fmt: skip
     yield '    limits:'
     commanded = _commanded(proposal)
     for joint in task.action.joints:
         motion = states.motions[joint]
         found = [motion, commanded[joint]] if joint in commanded else [motion]
-        yield f'      {scalar(joint)}: {{{_limit(found, known is None)}}}  {CHECK}'
+        yield f'      {scalar(joint)}: {{{_limit(found, proposal.units[joint].unit, known is None)}}}  {CHECK}'
+
+
+def _times() -> str:
+    return (
+        f'{FASTER["velocity"]:g} times the largest speed and {FASTER["acceleration"]:g} times the largest acceleration '
+        'of states and commands over 0.1 s, or what is little for an arm'
+    )
 
 
 def _commanded(proposal: Proposal) -> dict[str, Motion]:
@@ -135,10 +145,10 @@ def _commanded(proposal: Proposal) -> dict[str, Motion]:
     return dict(proposal.survey.topics[commands.topic].motions)
 
 
-def _limit(motions: list[Motion], positions: bool) -> str:
+def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:
     low, high = min(m.low for m in motions), max(m.high for m in motions)
     margin = max(_LEAST, MARGIN * (high - low))
-    speed, acceleration = max(m.speed for m in motions), max(m.acceleration for m in motions)
+    largest = {'velocity': max(m.speed for m in motions), 'acceleration': max(m.acceleration for m in motions)}
     found = {'lower': low - margin, 'upper': high + margin} if positions else {}
-    found |= {'velocity': FASTER * max(speed, _LEAST), 'acceleration': FASTER * max(acceleration, 10.0 * _LEAST)}
+    found |= {name: max(SLOWEST[unit][name], FASTER[name] * value) for name, value in largest.items()}
     return ', '.join(f'{key}: {number(value)}' for key, value in found.items())
