@@ -296,3 +296,22 @@ def test_damaged_messages_leave_their_topic_out(tmp_path: Path) -> None:
             bag.write(topic, received, message)
     (text,) = proposed(tmp_path / 'bag').left_out
     assert text.startswith('/broken: 5 bytes are no sensor_msgs/msg/Image')
+
+
+def test_devices_that_share_a_topic_are_told_apart(tmp_path: Path) -> None:
+    """Grippers publish beside the joint_state_broadcaster, on the same topic."""
+    made = [state(T0 + i * 31 * MS, [0.01, 0.02], name=('l', 'r', 's')[:2]) for i in range(200)]
+    made += [*arm(), state(T0 + 5 * MS, [0.5], name=('s',)), state(T0 + 6 * MS, (), name=())]
+    proposal = proposed(save(tmp_path / 'bag', made))
+    assert proposal.states.rate == pytest.approx(50.0, rel=0.02)
+    assert proposal.states.joints == JOINTS and proposal.states.whole
+    shared = {name: t.joints for name, t in proposal.survey.topics.items() if t.topic == STATES}
+    assert shared == {STATES: JOINTS, f'{STATES} (l, r)': ('l', 'r'), f'{STATES} (s)': ('s',)}
+    assert read_task(proposal, tmp_path).streams[0].topic == STATES
+    assert f'{STATES} (l, r): other joint states' in proposal.left_out
+
+
+def test_joints_that_a_device_leaves_out_at_times_are_marked(tmp_path: Path) -> None:
+    made = changed(arm(), STATES, lambda i, m: m if i % 2 else state(m[1], m[2].position[:1], name=('a',)))
+    text = training_text(proposed(save(tmp_path / 'bag', made)), 'arm', file='t', data='b')
+    assert lines(text, 'Not every message names all of them')[0].endswith('# check')

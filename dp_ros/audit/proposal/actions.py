@@ -95,7 +95,7 @@ def own_states(survey: Survey) -> list[TopicSurvey]:
 
     """
     found = [t for t in survey.of(JOINT_STATE) if t.joints and not t.unusable]
-    own = [t for t in found if not _LEADS.search(t.name)]
+    own = [t for t in found if not _LEADS.search(t.topic)]
     if not own:
         got = listed(f'{t.name} ({t.unusable})' if t.unusable else t.name for t in survey.of(JOINT_STATE))
         raise DataError(
@@ -116,7 +116,7 @@ def _commands(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | s
     observed = next((s for s in states if set(topic.joints) <= set(s.joints)), None)
     source: ActionSource = 'joint_state' if topic.type == JOINT_STATE else 'joint_trajectory'
     if observed is not None:
-        return Commands(topic=topic.name, source=source, joints=topic.joints, observed=observed)
+        return Commands(topic=topic.topic, source=source, joints=topic.joints, observed=observed)
     if topic.type == JOINT_STATE:
         return _leader(topic, states)
     return f'commands {listed(topic.joints)}, which no joint states have'
@@ -128,7 +128,7 @@ def _leader(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | str
         return f'has joints {listed(topic.joints)}, and no joint states have as many'
     check = f'which joint of {topic.name} leads which: taken in the order of the messages'
     return Commands(
-        topic=topic.name, source='joint_state', joints=alike.joints, source_joints=topic.joints,
+        topic=topic.topic, source='joint_state', joints=alike.joints, source_joints=topic.joints,
         observed=alike, check=check,
     )  # fmt: skip
 
@@ -149,12 +149,12 @@ def _forwarded(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | 
     others = np.partition(squares, 1, axis=0)[1] if len(squares) > 1 else np.full(count, np.inf)
     clear = len(set(joints)) == count and bool((squares.min(axis=0) < _CLEAR * others).all())
     if clear:
-        return Commands(topic=topic.name, source='float64_multi_array', joints=joints, observed=observed)
+        return Commands(topic=topic.topic, source='float64_multi_array', joints=joints, observed=observed)
     if len(observed.joints) != count:
         return 'numbers that cannot be told apart as joints'
     check = 'which number is for which joint: taken in the order of the joint states'
     return Commands(
-        topic=topic.name, source='float64_multi_array', joints=observed.joints, observed=observed, check=check
+        topic=topic.topic, source='float64_multi_array', joints=observed.joints, observed=observed, check=check
     )
 
 
@@ -163,7 +163,7 @@ def _next_state(states: Sequence[TopicSurvey]) -> Commands:
     topic, joints = max(moving, key=lambda pair: len(pair[1]))
     if not joints:
         raise DataError(f'recordings: got no commands, and no joint of {listed(t.name for t, _ in moving)} that moves')
-    return Commands(topic=topic.name, source='next_state', joints=joints, observed=topic)
+    return Commands(topic=topic.topic, source='next_state', joints=joints, observed=topic)
 
 
 def controller_of(topic: str) -> str:

@@ -21,6 +21,8 @@ SLOWEST: dict[Unit, dict[str, float]] = {
     'm': {'velocity': 0.1, 'acceleration': 0.5},
 }
 """Less is not proposed [/s, /s^2]: a joint that was hardly moved would take for ever to come to rest."""
+TOLERANCES: dict[Unit, float] = {'rad': 0.02, 'm': 0.005}
+"""A `follow_tolerance` that does for many arms."""
 _FROZEN = 0.5
 
 
@@ -74,8 +76,9 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield f'    control_dt: {number(task.control_dt)}'
     yield from _topics(proposal)
     yield from _limits(proposal)
-    yield '    # How far a joint may be from the plan, its lag taken off; 0: its way in 4 ms at its velocity limit.'
-    yield f'    follow_tolerance: 0.0  {CHECK}'
+    yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
+    tolerance = min(TOLERANCES[unit] for unit in task.action.units)
+    yield f'    follow_tolerance: {number(tolerance)}  {CHECK}'
     yield '    # What follows where observations stay away: hold; or home, with a position for each joint. Here, where'
     yield '    # the recordings begin.'
     yield '    fallback: hold'
@@ -93,7 +96,7 @@ def _topics(proposal: Proposal) -> Iterator[str]:
     controller = controller_of(action.topic)
     yield '    # Relative topics stay below the namespace.'
     yield '    topics:'
-    yield f'      joint_states: {scalar(proposal.states.name.lstrip("/"))}'
+    yield f'      joint_states: {scalar(proposal.states.topic.lstrip("/"))}'
     remark = '' if direct else 'not recorded'
     yield from remarked(f'      command: {scalar(action.topic.lstrip("/"))}', remark, check=not direct)
     if proposal.robot:

@@ -63,7 +63,7 @@ class Proposal:
 
     def topic(self, stream: Stream) -> TopicSurvey:
         """Return the topic of a stream."""
-        return self.survey.topics[stream.topic]
+        return self.states if isinstance(stream, JointStream) else self.survey.topics[stream.topic]
 
 
 def propose(survey: Survey) -> Proposal:
@@ -87,7 +87,7 @@ def propose(survey: Survey) -> Proposal:
     chosen = tuple(units[joint].unit for joint in commands.joints)
     streams: list[Stream] = [
         JointStream(
-            name=names[commands.observed.name], topic=commands.observed.name, joints=commands.joints, units=chosen,
+            name=names[commands.observed.name], topic=commands.observed.topic, joints=commands.joints, units=chosen,
             max_age=ages[commands.observed.name][0],
         )
     ]  # fmt: skip
@@ -187,7 +187,7 @@ def _names(topics: Iterable[TopicSurvey]) -> dict[str, str]:
     """Return a name for the stream of each topic, by topic: its parts but the usual ones; none twice."""
     names: dict[str, str] = {}
     for topic in topics:
-        parts = [part for part in topic.name.strip('/').split('/') if not _GENERIC.fullmatch(part)]
+        parts = [part for part in topic.topic.strip('/').split('/') if not _GENERIC.fullmatch(part)]
         parts = [part for before, part in zip(['', *parts], parts, strict=False) if part != before]
         plain = re.sub(r'\W', '_', '_'.join(parts)) or ('camera' if topic.type in PICTURES else 'pose')
         plain = f'{plain}_observed' if plain in ('action', 'cond', 'given') else plain

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from dp_ros.audit.topics import FLOATS, NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, POSE
 from dp_ros.messages.images import decode_compressed, decode_image
 from dp_ros.recordings.rosbag.reader import BagReader
@@ -21,6 +21,7 @@ STEP = NANOSECONDS // 10
 """Over which speeds and accelerations are measured [ns]."""
 _GAP = 5 * STEP
 _BATCH = 2048
+_MOST_DEVICES = 20
 _FIELDS = ('position', 'velocity', 'effort')
 
 
@@ -42,10 +43,14 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSurvey:
-    """What one topic of a recording is.
+    """What one topic of a recording is, or one device of several that publish joint states on it.
 
     Attributes
     ----------
+    name
+        The topic, or with further devices on it the topic and their joints.
+    count
+        Messages that were looked at.
     rate
         Messages a second; 0 of fewer than two.
     interval, delay
@@ -68,6 +73,7 @@ class TopicSurvey:
     """
 
     name: str
+    topic: str
     type: str
     count: int
     rate: float = 0.0
@@ -117,7 +123,7 @@ def survey_bag(reader: BagReader, *, seconds: float = float('inf'), seen: Callab
     """Measure a recording, or its first ``seconds``; ``seen`` is called for each message."""
     present = {name: topic for name, topic in reader.topics.items() if topic.count}
     read = {name: t for name, t in present.items() if t.type in (*NUMBERS, *PICTURES) and t.encoding == 'cdr'}
-    measures = {name: _Measure(name, topic.type, topic.count) for name, topic in read.items()}
+    measures = {name: _Topic(name, topic.type) for name, topic in read.items()}
     described = [n for n, t in present.items() if t.type == STRING and n.rsplit('/', 1)[-1] == DESCRIPTION]
     positions: dict[str, float] = {}
     description, first, last = '', None, 0
@@ -133,7 +139,7 @@ def survey_bag(reader: BagReader, *, seconds: float = float('inf'), seen: Callab
     return Survey(
         names=(str(reader.path),),
         seconds=0.0 if first is None else (last - first) / NANOSECONDS,
-        topics={name: measure.finish() for name, measure in measures.items()},
+        topics={found.name: found for measure in measures.values() for found in measure.finish()},
         others={name: topic.type for name, topic in present.items() if name not in read and name not in described},
         description=description,
     )
@@ -195,38 +201,80 @@ def _largest(rows: np.ndarray) -> list[float]:
     return found
 
 
-class _Measure:
-    """One topic, message by message."""
+class _Topic:
+    """One topic: of joint states, device by device; those that name a joint in common are of one."""
 
-    def __init__(self, name: str, kind: str, count: int) -> None:
-        self._audit = TopicAudit(name, kind)
-        self._audit.start(name, count)
-        self._numbers: dict[tuple[str, ...], _Numbers] = {}
-        self._fields: set[str] = set()
-        self._frames: dict[str, None] = {}
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.type = name, kind
+        self._devices = [_Measure(name, kind)]
         self._unusable = ''
-        self._squares: dict[str, np.ndarray] = {}
-        self._compared: dict[str, int] = {}
 
     def add(self, received: int, data: Any, positions: dict[str, float]) -> None:
         """Add a message; ``positions`` are the newest of all joints, and take those of a joint state."""
-        audit = self._audit
-        audit.add(received, data)
-        if audit.type in PICTURES and audit.count > 1:
-            return
+        device = self._devices[0]
+        message: Any = None
         try:
-            message = deserialize(data, audit.type)
-            if audit.type in PICTURES:
-                (decode_image if audit.type == IMAGE else decode_compressed)('picture', message)
-            else:
-                self._add(received, message, positions)
+            if self.type not in PICTURES or not device.audit.count:
+                message = deserialize(data, self.type)
+            if self.type == JOINT_STATE:
+                found = self._device(message.name)
+                if found is None:
+                    return
+                device = found
+            device.add(received, data, message, positions)
         except DataError as error:
             self._unusable = self._unusable or str(error)
         except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
-            self._unusable = self._unusable or f'{len(data)} bytes are no {audit.type} ({type(error).__name__})'
+            self._unusable = self._unusable or f'{len(data)} bytes are no {self.type} ({type(error).__name__})'
+
+    def _device(self, names: list[str]) -> _Measure | None:
+        """Return whose joint states name these joints; None if they name none."""
+        if not names:
+            return None
+        for device in self._devices:
+            if not device.joints or not device.joints.isdisjoint(names):
+                device.joints |= set(names)
+                return device
+        if len(self._devices) < _MOST_DEVICES:
+            self._devices.append(_Measure(self.name, self.type))
+        self._devices[-1].joints |= set(names)
+        return self._devices[-1]
+
+    def finish(self) -> Iterator[TopicSurvey]:
+        """Yield what was measured, the device with most joints first."""
+        found = sorted((d.finish(self._unusable) for d in self._devices), key=lambda t: (-len(t.joints), t.joints))
+        for number, one in enumerate(found):
+            yield replace(one, name=f'{self.name} ({listed(one.joints)})') if number else one
+
+
+class _Measure:
+    """The messages of one topic, or of one device on it."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.audit = TopicAudit(name, kind)
+        self.audit.start(name, 0)
+        self.joints: set[str] = set()
+        self._numbers: dict[tuple[str, ...], _Numbers] = {}
+        self._fields: set[str] = set()
+        self._frames: dict[str, None] = {}
+        self._squares: dict[str, np.ndarray] = {}
+        self._compared: dict[str, int] = {}
+
+    def add(self, received: int, data: Any, message: Any, positions: dict[str, float]) -> None:
+        """Add a message, decoded or, of pictures but the first, None."""
+        kind = self.audit.type
+        self.audit.add(received, data)
+        if message is None:
+            return
+        if kind not in PICTURES:
+            self._add(received, message, positions)
+            return
+        pixels = (decode_image if kind == IMAGE else decode_compressed)('picture', message)
+        if pixels.ndim != 3 or pixels.dtype != np.uint8:
+            raise DataError(f'got pictures of {pixels.dtype} {pixels.shape}, allowed colours: uint8 (H, W, 3)')
 
     def _add(self, received: int, message: Any, positions: dict[str, float]) -> None:
-        kind = self._audit.type
+        kind = self.audit.type
         if kind == POSE:
             self._frames.setdefault(message.header.frame_id)
             return
@@ -243,9 +291,9 @@ class _Measure:
                 self._squares[joint] = self._squares.get(joint, 0.0) + difference**2
                 self._compared[joint] = self._compared.get(joint, 0) + 1
 
-    def finish(self) -> TopicSurvey:
-        """Return what was measured."""
-        audit = self._audit
+    def finish(self, unusable: str) -> TopicSurvey:
+        """Return what was measured; ``unusable`` is why messages of the topic cannot be decoded."""
+        audit = self.audit
         audit.finish()
         mean = audit.intervals.mean if audit.intervals.count else 0.0
         joints = tuple(dict.fromkeys(name for names in self._numbers for name in names))
@@ -254,8 +302,9 @@ class _Measure:
             motions = joined(motions, numbers.motions())
         return TopicSurvey(
             name=audit.name,
+            topic=audit.name,
             type=audit.type,
-            count=audit.announced,
+            count=audit.count,
             rate=1.0 / mean if mean > 0.0 else 0.0,
             interval=audit.intervals.quantile(0.99) if audit.intervals.count else 0.0,
             delay=audit.clock.latency.quantile(0.99) if audit.clock.latency.count else 0.0,
@@ -268,7 +317,7 @@ class _Measure:
             encodings=tuple(dict.fromkeys(_encoding(form) for form in audit.forms)),
             frozen=audit.longest_picture,
             frames=tuple(self._frames),
-            unusable=self._unusable,
+            unusable=unusable,
         )
 
 

@@ -80,7 +80,7 @@ def _joint_stream(proposal: Proposal, stream: JointStream) -> Iterator[str]:
         moving = [f'{j} ({_span(proposal, j)})' for j in others]
         yield from remarks(f'Not commanded by the action below, and so not observed: {", ".join(moving)}.', 6)
     if not topic.whole:
-        yield from remarked('      # Not every message names all of them: several publish here.', '', check=True)
+        yield from remarked('      # Not every message names all of them, which training refuses.', '', check=True)
     yield f'      joints: {flow(stream.joints)}'
     yield from _units(proposal, stream.joints, 6)
     yield from remarked(f'      fields: {flow(stream.fields)}', f'recorded: {", ".join(topic.fields)}')
@@ -127,7 +127,7 @@ def _action(proposal: Proposal) -> Iterator[str]:
     yield from remarked(f'    joints: {flow(action.joints)}', commands.check, check=bool(commands.check))
     if action.source_joints:
         yield from remarked(f'    source_joints: {flow(action.source_joints)}', commands.check, check=True)
-    yield f'    units: {flow(action.units)}  # as above'
+    yield f'    units: {flow(proposal.units[joint].unit for joint in action.joints)}  # as above'
 
 
 def _rest(proposal: Proposal) -> Iterator[str]:
