@@ -98,11 +98,13 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     group.add_argument('--every', type=int, default=0,
                        help="control ticks from one chunk to the next; 0: the bundle's exec_horizon")  # fmt: skip
     group.add_argument('--draws', type=int, default=4, help='chunks at each tick, from different noise')
+    group.add_argument('--config', default=None, help='training configuration whose cut and columns count; without it, '
+                       'those that the bundle was trained with')  # fmt: skip
     group.add_argument('--output', type=Path, default=None, help='folder for the summary and the plots')
     parser.set_defaults(run=partial(_evaluate, parser.get_default))
 
 
-_RECORDED = ('recordings', 'every', 'draws', 'output')
+_RECORDED = ('recordings', 'every', 'draws', 'config', 'output')
 _EITHER = ('bundle', 'sampler', 'sampling_steps', 'guidance_scale', 'threads', 'backend', 'seed', 'json')
 
 
@@ -118,8 +120,14 @@ def _evaluate(default: Callable[[str], Any], options: argparse.Namespace) -> int
 
 def _evaluate_recorded(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.recorded.open_loop import OpenLoopSettings, run_open_loop
+    from dp_ros.paths import locate
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
 
-    chosen = {name: getattr(options, name) for name in (*_RECORDED, *_EITHER) if name != 'bundle'}
+    chosen = {name: getattr(options, name) for name in (*_RECORDED, *_EITHER) if name not in ('bundle', 'config')}
+    if options.config:
+        config = read_yaml(locate(options.config), TrainSettings)
+        chosen |= {'cut': config.cut, 'columns': config.columns}
     return run_open_loop(OpenLoopSettings(bundle=bundle_folder(options.bundle), **chosen), print)
 
 

@@ -276,6 +276,15 @@ def test_names_of_any_kind_are_read_back_as_they_were(tmp_path: Path) -> None:
     assert [scalar(word) for word in ('on', '~/x', 'a b')] == ['"on"', '~/x', '"a b"']
 
 
+def test_names_cannot_break_out_of_a_comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ('a\nsteps: 1', 'b\x85device: cuda\x1b[31m')
+    bag = save(tmp_path / 'bag', [state(T0 + i * 20 * MS, path_at(i * 0.02), name=names) for i in range(100)])
+    assert main(['init', str(bag), '--output', str(tmp_path)]) == 0
+    settings = read_yaml(tmp_path / 'train.yaml', TrainSettings)
+    assert settings.task.action.joints == names and settings.steps > 1
+    assert '\x1b' not in capsys.readouterr().out
+
+
 def test_sqlite3_is_read_alike(one: Path, tmp_path: Path) -> None:
     other = SHORT.save(tmp_path / 'other', 'sqlite3')
     assert proposed(other).task == proposed(one).task

@@ -27,9 +27,11 @@ from dp_ros.evaluation.recorded.moments import (
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.datasets.lerobot_export import export_lerobot
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.task.goals import GoalPose, Instruction
 from dp_ros.task.spec import TaskSpec
+from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.windows import episode_windows
 from test.tiny_bundle import write_tiny_bundle
 from test.training.bag_maker import MS, T0, TASK, arm, changed, plain, save, state
@@ -188,3 +190,18 @@ def test_options_of_the_other_kind_of_evaluation_are_refused(
 ) -> None:
     assert main(['evaluate', str(bundle), *given]) == 1
     assert reason in capsys.readouterr().err
+
+
+def test_a_dataset_is_compared_by_the_columns_of_a_configuration(
+    bundle: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('pyarrow', reason='pyarrow is not installed (extra: datasets)')
+    export_lerobot(read_episode(bag, TASK), TASK, tmp_path / 'set', instruction='move')
+    columns = {'arm': 'observation.state', 'block': 'observation.environment_state', 'action': 'action'}
+    config = tmp_path / 'train.yaml'
+    config.write_text(json.dumps({'name': 'x', 'steps': 1, 'task': to_plain(TASK), 'columns': columns}))
+    given = ['evaluate', str(bundle), '--recordings', str(tmp_path / 'set'), '--draws', '1', '--sampling-steps', '1']
+    assert main([*given, '--config', str(config)]) == 0
+    assert 'tiny: 9 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
+    assert main(given) == 1  # the bundle's training was cut by a marker, and had no columns
+    assert 'got them for' in capsys.readouterr().err

@@ -15,7 +15,7 @@ from dp_ros.audit.proposal.propose import Proposal, propose
 from dp_ros.audit.proposal.survey import Survey, TopicSurvey, survey_bag
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.yaml_text import CHECK
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, listed, one_line
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 
 TRAINING_FILE, PARAMETER_FILE = 'train.yaml', 'params.yaml'
@@ -55,7 +55,7 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
     settings.output.mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, texts, strict=True):
         file.write_text(text, encoding='utf-8')
-    say('\n'.join(summary(proposal)))
+    say('\n'.join(map(one_line, summary(proposal))))
     for file, text in zip(files, texts, strict=True):
         say(f'{file}: {sum(line.endswith(CHECK) for line in text.splitlines())} lines to check ({CHECK})')
     if len(settings.bags) > 1:
@@ -83,7 +83,8 @@ _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{r
 def summary(proposal: Proposal) -> Iterator[str]:
     """Yield what was found, in lines for people."""
     survey = proposal.survey
-    yield f'{len(survey.names)} recordings, {survey.seconds:.0f} s'
+    count = len(survey.names)
+    yield f'{count} recording{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
     for topic in survey.topics.values():
         yield f'  {topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
     commands = proposal.action.commands

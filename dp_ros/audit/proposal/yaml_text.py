@@ -7,12 +7,14 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from dp_ros.errors import one_line
+
 CHECK = '# check'
 """Ends each line with something that recordings could not show."""
 WIDTH = 120
 _PLAIN = re.compile(r'[A-Za-z_/~][\w/.~-]*')
-# What YAML or ROS's parser of parameters takes for true, false or nothing.
-_WORDS = frozenset(['y', 'n', 'yes', 'no', 'on', 'off', 'true', 'false', 'null', '~'])
+# What YAML or ROS's parser of parameters takes for true, false, nothing or a number.
+_WORDS = frozenset(['y', 'n', 'yes', 'no', 'on', 'off', 'true', 'false', 'null', '~', 'nan', 'inf', 'infinity'])
 
 
 def scalar(text: str) -> str:
@@ -33,12 +35,17 @@ def number(value: float, digits: int = 3) -> str:
 def remarks(text: str, indent: int = 0) -> Iterator[str]:
     """Yield a comment in lines."""
     head = ' ' * indent + '# '
-    yield from textwrap.wrap(' '.join(text.split()), WIDTH, initial_indent=head, subsequent_indent=head)
+    yield from textwrap.wrap(_clean(text), WIDTH, initial_indent=head, subsequent_indent=head)
+
+
+def _clean(text: str) -> str:
+    """Return text from outside so that it stays within a comment."""
+    return one_line(' '.join(text.split()))
 
 
 def remarked(line: str, remark: str, *, check: bool = False) -> Iterator[str]:
     """Yield a line with a remark behind it, or before it where that is too long; marked where it must be checked."""
-    mark = f'  {CHECK}' if check else ''
+    remark, mark = _clean(remark), f'  {CHECK}' if check else ''
     behind = f'{line}  # {remark}{mark}' if remark else f'{line}{mark}'
     if len(behind) <= WIDTH:
         yield behind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class OpenLoopSettings:
         Recordings or datasets, or folders of them, as training takes them.
     every
         Control ticks from one chunk to the next; 0 for the bundle's exec_horizon.
+    cut, columns
+        As in a training configuration, instead of what the bundle's training had, if not None.
     draws
         Chunks at each tick, from different noise; a policy without noise has one.
     sampler, sampling_steps, guidance_scale
@@ -54,6 +56,8 @@ class OpenLoopSettings:
     recordings: Sequence[Path]
     every: int = 0
     draws: int = 4
+    cut: CutSettings | None = None
+    columns: Mapping[str, str] | None = None
     sampler: Any = None
     sampling_steps: int | None = None
     guidance_scale: float | None = None
@@ -110,7 +114,7 @@ def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) ->
     task = policy.task
     draws = settings.draws if policy.bundle.schedule.noisy else 1
     with tqdm(total=0, unit='moment', desc=policy.bundle.name, disable=not settings.progress) as bar:
-        for number, episode in enumerate(_episodes(settings.recordings, policy.bundle)):
+        for number, episode in enumerate(_episodes(settings, policy.bundle)):
             bar.total += moment_count(episode, task, every)
             bar.set_postfix_str(episode.name)
             for moment in moments(episode, policy, number=number, every=every, draws=draws, seed=settings.seed):
@@ -118,15 +122,16 @@ def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) ->
                 bar.update()
 
 
-def _episodes(paths: Sequence[Path], bundle: Bundle) -> Iterator[Episode]:
+def _episodes(settings: OpenLoopSettings, bundle: Bundle) -> Iterator[Episode]:
     """Yield episodes as the bundle's training read them: its task, cut as its configuration says."""
-    config = bundle.provenance.get('config', {})
-    cut = parse(CutSettings, config.get('cut', {}), f'bundle {bundle.name}: provenance.config.cut')
+    trained, where = bundle.provenance.get('config', {}), f'bundle {bundle.name}: provenance.config'
+    cut = settings.cut or parse(CutSettings, trained.get('cut', {}), f'{where}.cut')
+    columns = trained.get('columns', {}) if settings.columns is None else settings.columns
     try:
-        for path in paths:
+        for path in settings.recordings:
             check_topics(path, bundle)
-        for path in paths:
-            yield from read_recordings(path, bundle.task, cut=cut, columns=config.get('columns', {}), progress=False)
+        for path in settings.recordings:
+            yield from read_recordings(path, bundle.task, cut=cut, columns=columns, progress=False)
     except DataError as error:
         raise DataError(f'recordings do not fit bundle {bundle.name}: {error}') from error
 

@@ -130,8 +130,8 @@ def _joint_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     errors = summary['errors']
     names = [name for name in errors if name in BASELINES]
     yield (
-        f'{summary["bundle"]}: {summary["moments"]} moments of {summary["episodes"]} episodes, '
-        f'{summary["samples"]} samples at each'
+        f'{summary["bundle"]}: {summary["moments"]} moments of {_counted(summary["episodes"], "episode")}, '
+        f'{_counted(summary["samples"], "sample")} at each'
     )
     yield f'mean absolute error over the {summary["exec_horizon"]} steps that are executed'
     wide = max(5, *(len(joint) for joint in summary['joints']))
@@ -145,6 +145,10 @@ def _joint_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         cells.append(f'{summary["range"][i]:.3g}')
         row = ''.join(f'  {cell:>{_wide(name)}}' for cell, name in zip(cells, head, strict=True))
         yield f'{joint:<{wide}}  {unit:<4}{row}'
+
+
+def _counted(count: int, what: str) -> str:
+    return f'{count} {what}{"" if count == 1 else "s"}'
 
 
 def _wide(name: str) -> int:
