@@ -17,10 +17,12 @@ from dp_ros.audit.proposal.survey import Motion
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.units import guess_unit
 from dp_ros.audit.proposal.yaml_text import scalar
+from dp_ros.audit.stream_guess import guess_task
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion.settings.plan import PlanSettings
-from dp_ros.recordings.rosbag.reader import BagWriter
+from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
+from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.settings import TrainSettings
@@ -100,6 +102,18 @@ def test_what_a_recording_cannot_show_is_marked_at_the_end_of_its_line(one: Path
     assert limits.top_speed == pytest.approx(np.maximum(1.5 * speed, 0.5), rel=0.05)
     assert (limits.top_acceleration >= 2.0).all()  # also of the joint that hardly moves
     assert 'limits.elbow_joint.jerk' not in values
+    assert f'does not command: {GRIPPER} ({FINGER}).' in ' '.join(text.replace('#', '').split())
+    assert parameters(text, 'observation_buffer')['max_frozen'] == 0.5
+
+
+def test_a_camera_that_repeats_its_pictures_is_not_watched_for_that(tmp_path: Path) -> None:
+    made = list(SHORT.messages())
+    still = next(m for m in made if m[0] == CAMERA)[2]
+    for topic, _, message in made:
+        if topic == CAMERA:
+            message.data = still.data
+    text = parameter_text(proposed(save(tmp_path / 'bag', made)), 'arm')
+    assert 'max_frozen' not in parameters(text, 'observation_buffer')
 
 
 def test_a_recorded_robot_description_says_units_and_limits(tmp_path: Path) -> None:
@@ -136,6 +150,15 @@ def test_units_are_guessed_with_their_reason(
     guess = guess_unit(joint, Motion(low=low, high=high, start=low))
     assert (guess.unit, guess.sure) == (unit, sure)
     assert why in guess.why
+
+
+def test_the_urdf_knows_a_joint_that_slides() -> None:
+    text = (
+        '<robot name="r"><link name="a"/><link name="b"/><joint name="joint_1" type="prismatic"><parent link="a"/>'
+        '<child link="b"/><limit lower="0" upper="2"/></joint></robot>'
+    )
+    guess = guess_unit('joint_1', Motion(low=0.0, high=1.9, start=0.0), parse_urdf(text))
+    assert (guess.unit, guess.sure) == ('m', True)
 
 
 def test_degrees_are_said_and_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,6 +210,12 @@ def test_recordings_of_other_joints_are_refused_and_alike_ones_count_together(tm
 def test_without_joint_states_the_error_says_what_is_there(tmp_path: Path) -> None:
     bag = save(tmp_path / 'bag', changed(arm(), STATES, lambda i, m: None))
     with pytest.raises(DataError, match=r'got no joint states .*/block_pose, /command.*record /joint_states'):
+        proposed(bag)
+
+
+def test_joint_states_that_cannot_be_used_are_named_with_their_reason(tmp_path: Path) -> None:
+    bag = save(tmp_path / 'bag', changed(arm(), STATES, lambda i, m: m if i else state(m[1], m[2].position[:1])))
+    with pytest.raises(DataError, match=r'/joint_states \(got 1 positions for 2 names'):
         proposed(bag)
 
 
@@ -291,6 +320,9 @@ def test_sqlite3_is_read_alike(one: Path, tmp_path: Path) -> None:
 
 
 def test_an_audit_without_a_configuration_says_what_it_guessed(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with BagReader(one) as reader:
+        task = guess_task(reader)
+    assert task and [s.max_age for s in task.streams] == [1.0] * 3  # a slow topic is to be said, not to be waited for
     assert main(['check-bag', str(one)]) == 0
     said = ' '.join(capsys.readouterr().out.split())
     assert f'observes {WRIST}: compressed pictures' in said

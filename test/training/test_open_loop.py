@@ -14,6 +14,8 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.recorded.moments import (
     LAST_MOTION,
@@ -82,16 +84,17 @@ def test_baselines_stand_still_and_go_on() -> None:
 def test_moments_are_the_windows_of_training_and_the_policys_own_chunks(bundle: Path, bag: Path) -> None:
     policy = DiffusionPolicy.load(bundle, sampling_steps=2)
     (episode,) = read_episode(bag, TASK)
-    found = list(moments(episode, policy, number=3, every=16, draws=2, seed=7))
+    found = list(moments(episode, policy, number=3, every=14, draws=2, seed=7))
     windows = episode_windows(episode, TASK)
-    assert [m.stamp for m in found] == [w.stamp for w in windows[::16]]
-    for row, one in zip(range(0, len(windows), 16), found, strict=True):
+    assert [m.stamp for m in found] == [w.stamp for w in windows[::14]]
+    for row, one in zip(range(0, len(windows), 14), found, strict=True):
         chunks = [policy.chunk(windows[row], np.random.default_rng([7, 3, row, draw])).actions for draw in range(2)]
         assert np.array_equal(one.samples, chunks)
         assert one.recorded[0] == pytest.approx(episode.actions[row])
         assert one.measured[-1] == pytest.approx(episode.streams['arm'][row])
     last = found[-1]
     left = len(episode.stamps) - round(last.seconds / TASK.control_dt)
+    assert left < TASK.pred_horizon
     assert np.isfinite(last.recorded[:left]).all() and np.isnan(last.recorded[left:]).all()
 
 
@@ -205,3 +208,25 @@ def test_a_dataset_is_compared_by_the_columns_of_a_configuration(
     assert 'tiny: 9 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
     assert main(given) == 1  # the bundle's training was cut by a marker, and had no columns
     assert 'got them for' in capsys.readouterr().err
+
+
+def test_topics_of_all_recordings_are_checked_before_the_first_is_read(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = changed(arm(), '/joint_states', lambda i, m: state(m[1], m[2].position, name=('a', 'c')))
+    first = save(tmp_path / 'first', renamed)
+    second = save(tmp_path / 'second', changed(arm(), '/block_pose', lambda i, m: None))
+    assert main(['evaluate', str(bundle), '--recordings', str(first), str(second)]) == 1
+    assert f'bag {second}: lacks topic /block_pose' in capsys.readouterr().err
+
+
+def test_a_policy_without_noise_has_one_sample(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schedule = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
+    defaults = SamplerSettings(sampler='regression', sampling_steps=1)
+    cloned = write_tiny_bundle(
+        tmp_path / 'cloned', task=TASK, normalizer=NORMALIZER, schedule=schedule, defaults=defaults
+    )
+    assert main(['evaluate', str(cloned), '--recordings', str(bag), '--draws', '3']) == 0
+    assert 'cloned: 9 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
