@@ -1,12 +1,12 @@
 """Recordings of a six-joint arm with a gripper and two cameras, as a teleoperated one would leave them.
 
-    python -m test.training.arm_bags FOLDER      # what the page on your own recordings works with
+    python -m test.training.arm_bags FOLDER MORE      # what the page on your own recordings works with
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,10 @@ def description(limit: str = 'lower="-6.2" upper="6.2" velocity="2.0"') -> Stamp
     return plain('String', '/robot_description', T0, f'<robot name="arm">{made}</robot>')
 
 
-def write_arm_bags(folder: Path, count: int = 4) -> None:
-    """Write demonstrations with the block in so many places."""
-    for i in range(count):
-        ArmBag(block=-0.8 + 1.6 * i / (count - 1), start=T0 + i * 60_000 * MS).save(folder / f'{i + 1:02d}')
+def write_arm_bags(folder: Path, blocks: Sequence[float]) -> None:
+    """Write demonstrations with the block in these places."""
+    for i, block in enumerate(blocks):
+        ArmBag(block=block, start=T0 + i * 60_000 * MS).save(folder / f'{i + 1:02d}')
 
 
 def parameters(text: str, node: str) -> dict[str, Any]:
@@ -154,4 +154,5 @@ def parameters(text: str, node: str) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    write_arm_bags(Path(sys.argv[1]))
+    for name, blocks in zip(sys.argv[1:], ((-0.8, -0.3, 0.3, 0.8), (-0.5, 0.5)), strict=True):
+        write_arm_bags(Path(name), blocks)

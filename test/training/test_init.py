@@ -12,8 +12,8 @@ import pytest
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.init import InitSettings, run_init, survey_bags
 from dp_ros.audit.proposal.parameter_file import parameter_text
-from dp_ros.audit.proposal.propose import Proposal, picture_size, propose
-from dp_ros.audit.proposal.survey import Motion
+from dp_ros.audit.proposal.propose import Proposal, picture_size, pose_features, propose
+from dp_ros.audit.proposal.survey import Motion, TopicSurvey
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.units import guess_unit
 from dp_ros.audit.proposal.yaml_text import scalar
@@ -291,8 +291,25 @@ def test_poses_are_observed_unless_they_ask_for_something(tmp_path: Path) -> Non
     proposal = proposed(save(tmp_path / 'bag', made))
     task = read_task(proposal, tmp_path)
     assert [(s.name, s.topic) for s in task.streams] == [('joint_states', STATES), ('block_pose', '/block_pose')]
-    assert task.stream('block_pose').frame == 'w'
+    block = task.stream('block_pose')
+    assert (block.frame, block.features) == ('w', ('x', 'y'))  # z, and how it is turned, never change
     assert proposal.left_out == ('/goal/block_pose: asks for something; it may be a goal',)
+
+
+@pytest.mark.parametrize(
+    ('turned', 'features'),
+    [
+        ((0.0, 0.0, 1.0, 1.0), ('x', 'sin_yaw', 'cos_yaw')),
+        ((1.0, 0.0, 0.0, 1.0), ('x', 'qx', 'qy', 'qz', 'qw')),
+        ((0.0, 0.0, 0.0, 0.0), ('x',)),
+    ],
+)
+def test_what_moves_of_a_pose_is_observed(turned: tuple[float, ...], features: tuple[str, ...]) -> None:
+    low = dict.fromkeys(('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'), 0.0)
+    high = {**low, 'x': 0.3, 'y': 1e-6, **dict(zip(('qx', 'qy', 'qz', 'qw'), turned, strict=True))}
+    motions = {name: Motion(low=low[name], high=high[name], start=0.0) for name in low}
+    topic = TopicSurvey(name='/p', topic='/p', type='geometry_msgs/msg/PoseStamped', count=9, motions=motions)
+    assert pose_features(topic) == features
 
 
 def test_names_of_any_kind_are_read_back_as_they_were(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from dp_ros.messages.encoding import COMPRESSED_IMAGE, POSE
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec
+from dp_ros.task.streams import PoseFeature
 
 RATES = (10.0, 8.0, 5.0, 4.0, 2.0, 1.0)
 """Control rates to choose from, the usual one first [Hz]."""
 SIDE = 96
 """Pixels of the shorter side of a picture."""
 _GRID = 8
+_STILL = 1e-4  # [m], or of a quaternion
 _SLACK = 1.05  # rates are measured, not set
 _NICE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 _GENERIC = re.compile(r'(image|img)(_raw|_color|_rect|_rect_color|_mono)?|color|colour|rgb|raw|compressed|pose|stamped')
@@ -93,7 +95,7 @@ def propose(survey: Survey) -> Proposal:
     ]  # fmt: skip
     streams += [
         PoseStream(
-            name=names[t.name], topic=t.name, features=('x', 'y', 'z'), max_age=ages[t.name][0],
+            name=names[t.name], topic=t.name, features=pose_features(t), max_age=ages[t.name][0],
             frame=t.frames[0] if len(t.frames) == 1 else '',
         )
         for t in poses
@@ -162,8 +164,22 @@ def _poses(survey: Survey, left_out: list[str]) -> Iterable[TopicSurvey]:
     for topic in survey.of(POSE):
         if topic.unusable or _ASKED.search(topic.name):
             left_out.append(f'{topic.name}: {topic.unusable or "asks for something; it may be a goal"}')
+        elif not pose_features(topic):
+            left_out.append(f'{topic.name}: never moves')
         else:
             yield topic
+
+
+def pose_features(topic: TopicSurvey) -> tuple[PoseFeature, ...]:
+    """Return what of a pose moves: positions, and where it turns about z alone the yaw, else the quaternion."""
+    moving = {name for name, motion in topic.motions.items() if motion.high - motion.low > _STILL}
+    turned: tuple[PoseFeature, ...] = ()
+    if moving & {'qz', 'qw'}:
+        turned = ('sin_yaw', 'cos_yaw')
+    if moving & {'qx', 'qy'}:
+        turned = ('qx', 'qy', 'qz', 'qw')
+    places: tuple[PoseFeature, ...] = ('x', 'y', 'z')
+    return (*(name for name in places if name in moving), *turned)
 
 
 def _camera(topic: TopicSurvey, name: str, max_age: float) -> ImageStream:

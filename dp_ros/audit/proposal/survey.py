@@ -27,7 +27,7 @@ _FIELDS = ('position', 'velocity', 'effort')
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """How one joint moves: its range and where it begins [its unit], largest speed [/s] and acceleration [/s^2]."""
+    """How one joint moves, or one number: range and beginning [its unit], largest speed [/s], acceleration [/s^2]."""
 
     low: float
     high: float
@@ -57,6 +57,8 @@ class TopicSurvey:
         What 99 % of the times between messages, and from stamp to receive time, do not exceed [s].
     joints
         In the order of the messages; of a Float64MultiArray ``data[0]`` and so on.
+    motions
+        Of the joints, or of a pose's position and quaternion.
     whole
         Whether every message names all of them.
     fields
@@ -277,7 +279,6 @@ class _Measure:
         kind = self.audit.type
         if kind == POSE:
             self._frames.setdefault(message.header.frame_id)
-            return
         names, row = numbers_of(kind, message)
         if not names or len(names) != len(row) or len(set(names)) < len(names):
             raise DataError(f'got {len(row)} positions for {len(names)} names, allowed one for each of different names')
@@ -296,7 +297,8 @@ class _Measure:
         audit = self.audit
         audit.finish()
         mean = audit.intervals.mean if audit.intervals.count else 0.0
-        joints = tuple(dict.fromkeys(name for names in self._numbers for name in names))
+        named = () if audit.type == POSE else tuple(self._numbers)
+        joints = tuple(dict.fromkeys(name for names in named for name in names))
         motions: dict[str, Motion] = {}
         for numbers in self._numbers.values():
             motions = joined(motions, numbers.motions())
@@ -309,7 +311,7 @@ class _Measure:
             interval=audit.intervals.quantile(0.99) if audit.intervals.count else 0.0,
             delay=audit.clock.latency.quantile(0.99) if audit.clock.latency.count else 0.0,
             joints=joints,
-            whole=all(set(names) == set(joints) for names in self._numbers),
+            whole=all(set(names) == set(joints) for names in named),
             motions=motions,
             fields=tuple(name for name in _FIELDS if name in self._fields),
             distances={j: tuple((s / self._compared[j]).tolist()) for j, s in self._squares.items()},

@@ -63,8 +63,8 @@ def _stream(proposal: Proposal, stream: Stream) -> Iterator[str]:
     if isinstance(stream, JointStream):
         yield from _joint_stream(proposal, stream)
     elif isinstance(stream, PoseStream):
-        more = 'also qx, qy, qz, qw; sin_yaw, cos_yaw'
-        yield from remarked(f'      features: {flow(stream.features)}', more, check=True)
+        features = ', '.join(stream.features)
+        yield from remarked(f'      features: [{features}]', 'what moved of the pose', check=True)
         if stream.frame:
             yield f'      frame: {scalar(stream.frame)}'
     else:
