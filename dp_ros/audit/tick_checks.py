@@ -22,8 +22,8 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
     if ticks is None or audit.task is None:
         yield Finding(
             level='ok', where='task', what='ticks, lag and idleness not measured',
-            got='no configuration, and no JointTrajectory topic whose joints a JointState topic has',
-            advice='give --config',
+            got='no configuration, and no joint states of a robot that moves',
+            advice='give --config; dp_ros init says what is missing',
         )  # fmt: skip
         return
     yield from _failed(ticks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.messages.encoding import check_positions
@@ -13,6 +14,19 @@ from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.task.spec import JointStream, TaskSpec
+
+
+def kind_of(path: Path | str) -> Literal['zarr', 'lerobot', 'hdf5', 'bags']:
+    """Return what lies at a path: PushT's zarr, a LeRobot dataset, robomimic's HDF5, or else rosbag2 recordings."""
+    from dp_ros.recordings.datasets.lerobot import is_lerobot
+    from dp_ros.recordings.datasets.robomimic import SUFFIXES
+
+    path = Path(path)
+    if (path / '.zgroup').is_file():
+        return 'zarr'
+    if is_lerobot(path):
+        return 'lerobot'
+    return 'hdf5' if path.suffix in SUFFIXES and path.is_file() else 'bags'
 
 
 def read_recordings(
@@ -42,26 +56,26 @@ def read_recordings(
         Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
 
     """
-    from dp_ros.recordings.datasets.lerobot import is_lerobot, read_lerobot
-    from dp_ros.recordings.datasets.robomimic import SUFFIXES, read_hdf5
+    from dp_ros.recordings.datasets.lerobot import read_lerobot
+    from dp_ros.recordings.datasets.robomimic import read_hdf5
     from dp_ros.recordings.datasets.tables import in_columns
 
     path = Path(path)
-    bags = False
-    if (path / '.zgroup').is_file():
+    kind = kind_of(path)
+    if kind == 'zarr':
         recorded = [goal.name for goal in task.goals if goal.source == 'topic']
         if recorded:
             raise ConfigError(f'goals {listed(recorded)}: got source topic for {path}, allowed hindsight: it has none')
         from dp_ros.recordings.datasets.zarr import read_pusht_zarr
 
         read = read_pusht_zarr(path, task)
-    elif is_lerobot(path):
+    elif kind == 'lerobot':
         read = read_lerobot(path, in_columns(task, columns or {}))
-    elif path.suffix in SUFFIXES and path.is_file():
+    elif kind == 'hdf5':
         read = read_hdf5(path, in_columns(task, columns or {}))
     else:
-        bags, read = True, _bags(path, task, cut, cache, workers, progress, broken)
-    if not bags and (cut.by != 'file' or cache is not None):
+        read = _bags(path, task, cut, cache, workers, progress, broken)
+    if kind != 'bags' and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
     for episode in read:
         _check_reach(episode, task)
