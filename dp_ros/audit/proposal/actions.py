@@ -12,7 +12,7 @@ from dp_ros.audit.proposal.survey import Survey, TopicSurvey
 from dp_ros.audit.topics import FLOATS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
-from dp_ros.task.spec import ActionSource
+from dp_ros.task.spec import SourceKind
 
 CONTROLLER_TOPIC = '/joint_trajectory_controller/joint_trajectory'
 """Where commands go if no recording shows it."""
@@ -42,7 +42,7 @@ class Commands:
     """
 
     topic: str
-    source: ActionSource
+    source: SourceKind
     joints: tuple[str, ...]
     observed: TopicSurvey
     source_joints: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def _commands(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | s
     if not topic.whole:
         return f'commands {listed(topic.joints)}, but not all of them in each message'
     observed = next((s for s in states if set(topic.joints) <= set(s.joints)), None)
-    source: ActionSource = 'joint_state' if topic.type == JOINT_STATE else 'joint_trajectory'
+    source: SourceKind = 'joint_state' if topic.type == JOINT_STATE else 'joint_trajectory'
     if observed is not None:
         return Commands(topic=topic.topic, source=source, joints=topic.joints, observed=observed)
     if topic.type == JOINT_STATE:

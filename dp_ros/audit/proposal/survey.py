@@ -12,7 +12,8 @@ from dp_ros.audit.topics import FLOATS, NUMBERS, PICTURES, TopicAudit, numbers_o
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, POSE
-from dp_ros.messages.images import decode_compressed, decode_image
+from dp_ros.messages.images import decode_compressed
+from dp_ros.messages.raw_images import decode_image
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.recordings.rosbag.types import deserialize
 
@@ -317,7 +318,7 @@ class _Measure:
             distances={j: tuple((s / self._compared[j]).tolist()) for j, s in self._squares.items()},
             size=audit.size,
             encodings=tuple(dict.fromkeys(_encoding(form) for form in audit.forms)),
-            frozen=audit.longest_picture,
+            frozen=audit.longest_picture[0],
             frames=tuple(self._frames),
             unusable=unusable,
         )

@@ -80,7 +80,7 @@ def read_recordings(
     for episode in read:
         _check_reach(episode, task)
         # Recordings have been, one by one, so that those that wrap may be left out.
-        yield episode if bags else _unwrapped(episode, task)
+        yield episode if kind == 'bags' else _unwrapped(episode, task)
 
 
 def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
