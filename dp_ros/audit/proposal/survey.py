@@ -274,7 +274,10 @@ class _Measure:
             return
         pixels = (decode_image if kind == IMAGE else decode_compressed)('picture', message)
         if pixels.ndim != 3 or pixels.dtype != np.uint8:
-            raise DataError(f'got pictures of {pixels.dtype} {pixels.shape}, allowed colours: uint8 (H, W, 3)')
+            found = 'grey pictures, allowed colours unless asked for: content: mono'
+            if pixels.dtype != np.uint8:
+                found = 'distances, allowed colours unless asked for: content: depth, with a depth_range'
+            raise DataError(f'got {found}')
 
     def _add(self, received: int, message: Any, positions: dict[str, float]) -> None:
         kind = self.audit.type
