@@ -32,6 +32,8 @@ def _bundle(path: Path) -> str:
         f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
         f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
     ]
+    if task.continuous:
+        lines.append(f'joints that turn without end: {", ".join(task.continuous)}')
     if bundle.has_critic:
         lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
     lines.append('files')
