@@ -52,7 +52,8 @@ def _bundle(path: Path) -> str:
 
 def _stream(stream: Stream) -> str:
     if isinstance(stream, ImageStream):
-        return f'image, {stream.width} x {stream.height} rgb8'
+        depth = ' of {:g} to {:g} m'.format(*stream.depth_range) if stream.depth_range else ''
+        return f'image, {stream.width} x {stream.height}, {stream.content}{depth}, {stream.fit}'
     if isinstance(stream, JointStream):
         joints = ', '.join(f'{j} [{u}]' for j, u in zip(stream.joints, stream.units, strict=True))
         return f'{", ".join(stream.fields)} of {joints}'

@@ -85,7 +85,9 @@ class CommandTrack:
         due = start + int(trajectory.times[0])
         begin = self._state(received, measured) if due > received else None
         if begin is not None:
-            start, due, trajectory = received, received, self._led_in(trajectory, due - received, *begin)
+            trajectory = self._led_in(trajectory, due - received, *begin)
+            # The moment it comes, the first command has moved nothing yet: that is where the joints are, and no command.
+            start, due = received, received + (not self._commands)
         self._commands.append(_Command(received=received, known=due, start=start, trajectory=trajectory))
 
     def _state(self, received: int, measured: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
