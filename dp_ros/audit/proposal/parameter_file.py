@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dp_ros.audit.proposal.actions import controller_of
@@ -84,7 +85,7 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield '    fallback: hold'
     yield '    home:'
     for joint in task.action.joints:
-        yield f'      {scalar(joint)}: {number(proposal.states.motions[joint].start)}  {CHECK}'
+        yield f'      {scalar(joint)}: {number(proposal.motions[joint].start)}  {CHECK}'
 
 
 def _few(joints: list[str]) -> str:
@@ -92,27 +93,51 @@ def _few(joints: list[str]) -> str:
 
 
 def _topics(proposal: Proposal) -> Iterator[str]:
-    action, direct = proposal.task.action, proposal.action.commands.source == 'joint_trajectory'
-    controller = controller_of(action.topic)
+    states = list(dict.fromkeys(t.topic for t in proposal.action.observed))
     yield '    # Relative topics stay below the namespace.'
     yield '    topics:'
-    yield f'      joint_states: {scalar(proposal.states.topic.lstrip("/"))}'
-    remark = '' if direct else 'not recorded'
-    yield from remarked(f'      command: {scalar(action.topic.lstrip("/"))}', remark, check=not direct)
+    remark = f'recorded on {", ".join(states)}: all joints must come on one' if len(states) > 1 else ''
+    yield from remarked(f'      joint_states: {scalar(states[0].lstrip("/"))}', remark, check=bool(remark))
+    if len(proposal.action.commands) == 1:
+        yield from _command(proposal)
     if proposal.robot:
         yield f'      robot_description: {DESCRIPTION}  # recorded: limits come from there too'
-    yield "    # The controller's node: it is asked for its parameters before anything moves."
-    yield from remarked(
-        f'    controller: {scalar(controller)}', '' if direct else 'not recorded', check=not (direct and controller)
-    )
-    others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.name != action.topic and t.joints]
+    yield "    # The controller's node is asked for its parameters before anything moves."
+    if len(proposal.action.commands) > 1:
+        yield from _outputs(proposal)
+    else:
+        first, controller = proposal.action.commands[0], controller_of(proposal.task.action.topic)
+        known = first.direct and bool(controller)
+        yield from remarked(f'    controller: {scalar(controller)}', '' if known else 'not recorded', check=not known)
+    used = {commands.topic for commands in proposal.action.commands}
+    others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.topic not in used and t.joints]
     if others:
         text = '; '.join(f'{t.name} ({", ".join(t.joints)})' for t in others)
         yield from remarks(f'Other trajectories were recorded, which this policy does not command: {text}.', 4)
 
 
+def _command(proposal: Proposal) -> Iterator[str]:
+    direct = proposal.action.commands[0].direct
+    topic = scalar(proposal.task.action.topic.lstrip('/'))
+    yield from remarked(f'      command: {topic}', '' if direct else 'not recorded', check=not direct)
+
+
+def _outputs(proposal: Proposal) -> Iterator[str]:
+    """Yield where each controller of several gets its joints of each trajectory."""
+    yield '    # Each is a controller, known by the name that its topic is below.'
+    yield '    outputs:'
+    for place, commands in enumerate(proposal.action.commands, 1):
+        controller = controller_of(commands.topic) or f'controller_{place}'
+        topic = commands.topic if commands.direct else f'/{controller}/joint_trajectory'
+        yield f'      {scalar(re.sub(r"[^A-Za-z0-9_]", "_", controller))}:'
+        known = commands.direct and bool(controller_of(commands.topic))
+        remark = '' if known else f'recorded: {commands.topic}; where a controller takes trajectories'
+        yield from remarked(f'        topic: {scalar(topic.lstrip("/"))}', remark, check=not known)
+        yield f'        joints: {flow(commands.joints)}'
+
+
 def _limits(proposal: Proposal) -> Iterator[str]:
-    task, states = proposal.task, proposal.states
+    task, measured = proposal.task, proposal.motions
     if proposal.robot_problem:
         yield from remarks(f'The recorded robot_description cannot be used: {proposal.robot_problem}.', 4)
     known = proposal.robot.limits(task.action.joints) if proposal.robot else None
@@ -128,7 +153,7 @@ def _limits(proposal: Proposal) -> Iterator[str]:
     yield '    limits:'
     commanded = _commanded(proposal)
     for joint in task.action.joints:
-        motion = states.motions[joint]
+        motion = measured[joint]
         found = [motion, commanded[joint]] if joint in commanded else [motion]
         yield f'      {scalar(joint)}: {{{_limit(found, proposal.units[joint].unit, known is None)}}}  {CHECK}'
 
@@ -142,10 +167,8 @@ def _times() -> str:
 
 def _commanded(proposal: Proposal) -> dict[str, Motion]:
     """Return how the set points move, where recordings name their joints."""
-    commands = proposal.action.commands
-    if commands.source not in ('joint_trajectory', 'joint_state') or commands.source_joints:
-        return {}
-    return dict(proposal.survey.topics[commands.topic].motions)
+    named = [c for c in proposal.action.commands if c.direct or (c.source == 'joint_state' and not c.source_joints)]
+    return {joint: motion for c in named for joint, motion in proposal.survey.topics[c.topic].motions.items()}
 
 
 def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:

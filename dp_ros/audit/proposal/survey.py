@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.audit.topics import FLOATS, NUMBERS, PICTURES, TopicAudit, numbers_of
+from dp_ros.audit.topics import NUMBERS, PICTURES, UNNAMED, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, POSE
@@ -286,7 +286,7 @@ class _Measure:
         if kind == JOINT_STATE:
             self._fields |= {name for name in _FIELDS if len(getattr(message, name)) == len(names)}
             positions.update(zip(names, row, strict=True))
-        elif kind == FLOATS and len(self._numbers) == 1:
+        elif kind in UNNAMED and len(self._numbers) == 1:
             for joint, position in positions.items():
                 difference = np.asarray(row, dtype=np.float64) - position
                 self._squares[joint] = self._squares.get(joint, 0.0) + difference**2

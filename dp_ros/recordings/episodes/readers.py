@@ -78,7 +78,7 @@ def read_recordings(
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
     for episode in read:
         # Recordings have been, one by one, so that those that wrap may be left out.
-        yield episode if bags else _unwrapped(episode, task)
+        yield episode if kind == 'bags' else _unwrapped(episode, task)
 
 
 def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
