@@ -11,7 +11,8 @@ from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.topics import UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
-from dp_ros.task.spec import ImageStream, JointStream
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
+from dp_ros.task.units import MOST, Channel, joint_channels
 
 
 def channel_findings(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
@@ -44,6 +45,22 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
             advice='a dead sensor, or a joint that the task does not move: leave it out of the task',
         )  # fmt: skip
         return
+    known, scale = _read(topic, audit).get(channels.names[index], (Channel('', ''), 1.0))
+    farthest = abs(scale) * max(abs(low), abs(high))
+    if known.unit in MOST and farthest > MOST[known.unit]:
+        yield Finding(
+            level='error', where=where, what='too far for its unit', got=f'{farthest:.4g}{known.suffix}',
+            allowed=f'{MOST[known.unit]:g}{known.suffix}', advice='degrees, millimetres or percent: give units deg or '
+            'mm, or a scale; training refuses it',
+        )  # fmt: skip
+    if known.name and abs(scale) * (high - low) < known.floor:
+        yield Finding(
+            level='warning', where=where, what='only trembles',
+            got=f'{scale * low:.6g} to {scale * high:.6g}{known.suffix}',
+            allowed=f'motion of {known.floor:g}{known.suffix} or more', advice='a joint that the task does not move: '
+            'leave it out, or record it elsewhere too; the policy knows it in this place only',
+        )  # fmt: skip
+        return
     if constant and len(constant) < 0.5 * audit.bags:
         yield Finding(
             level='warning', where=where, what=f'frozen in {len(constant)} of {audit.bags} bags',
@@ -74,6 +91,25 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
             got=f'{low:.4g} to {high:.4g}, but 98 % within {inner:.4g}', allowed='a fifth of the range or more',
             advice='normalized to its range, the rest is squeezed: look for wrong units or a wild episode',
         )  # fmt: skip
+
+
+def _read(topic: TopicAudit, audit: Audit) -> dict[str, tuple[Channel, float]]:
+    """Return what the task reads of a topic, by what the topic calls it, each with its scale."""
+    if audit.task is None or audit.guessed:
+        return {}
+    action, found = audit.task.action, dict[str, tuple[Channel, float]]()
+    read: list[Stream] = [s for s in audit.task.streams if s.topic == topic.name]
+    if topic.name == (action.source_topic or action.topic):
+        joints = action.source_joints or action.joints
+        read.append(JointStream(name='action', topic='', joints=joints, units=action.units, scale=action.scale))
+    for stream in read:
+        if isinstance(stream, PoseStream):
+            found |= {channel.name: (channel, 1.0) for channel in stream.channels}
+        elif isinstance(stream, JointStream) and 'position' in stream.fields:
+            channels = joint_channels(stream.joints, stream.units, ('position',))
+            scale = stream.scale or (1.0,) * len(channels)
+            found |= {c.name: (c, factor) for c, factor in zip(channels, scale, strict=True)}
+    return found
 
 
 def _still(audit: Audit) -> set[str]:

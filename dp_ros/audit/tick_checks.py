@@ -12,6 +12,9 @@ from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream
 
+_COPIES = 0.4
+"""Largest share of action steps that repeat the last one: episodes of 1.25 times pred_horizon have as much."""
+
 
 def tick_findings(audit: Audit) -> Iterator[Finding]:
     """Yield what is wrong or worth knowing at control ticks."""
@@ -146,10 +149,10 @@ def _idle(ticks: TickAudit) -> Iterator[Finding]:
 def _edges(ticks: TickAudit) -> Iterator[Finding]:
     after, before = ticks.padding()
     short = sum(length < ticks.task.pred_horizon for length in ticks.lengths)
-    high = after > 0.2
+    high = after > _COPIES
     yield Finding(
         level='warning' if high else 'ok', where='windows', what="copies of an episode's edge",
-        got=f'{after:.1%} of action steps, {before:.1%} of observations', allowed='20 %',
+        got=f'{after:.1%} of action steps, {before:.1%} of observations', allowed=f'{_COPIES:.0%}',
         advice='episodes are short for this pred_horizon: a shorter one, or longer episodes' if high else '',
     )  # fmt: skip
     if short:

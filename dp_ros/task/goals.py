@@ -128,4 +128,6 @@ def _check_hindsight(goal: GoalPose | GoalImage, streams: tuple[Stream, ...]) ->
 
 
 def _content(stream: Stream) -> object:
-    return stream.features if isinstance(stream, PoseStream) else stream.shape
+    if isinstance(stream, PoseStream):
+        return stream.features
+    return (stream.shape, stream.content, stream.fit) if isinstance(stream, ImageStream) else stream.shape

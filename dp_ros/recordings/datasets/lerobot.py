@@ -23,7 +23,7 @@ from dp_ros.recordings.datasets.lerobot_files import (
     whole,
 )
 from dp_ros.recordings.datasets.tables import Table, episode_from_table, in_columns
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import action_sources
 from dp_ros.recordings.episodes.builder import Episode, FrameStore
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 
@@ -262,6 +262,6 @@ def usual_columns(task: TaskSpec, features: Collection[str]) -> dict[str, str]:
             usual = cameras[0]
         if usual in features:
             found[stream.name] = usual
-    if action_topic(task)[0].startswith('/') and ACTION in features:
+    if action_sources(task)[0].topic.startswith('/') and ACTION in features:
         found[ACTION] = ACTION
     return found

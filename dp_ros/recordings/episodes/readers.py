@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.messages.encoding import check_positions
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import JointStream, TaskSpec
 
 
 def kind_of(path: Path | str) -> Literal['zarr', 'lerobot', 'hdf5', 'bags']:
@@ -77,6 +78,7 @@ def read_recordings(
     if kind != 'bags' and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
     for episode in read:
+        _check_reach(episode, task)
         # Recordings have been, one by one, so that those that wrap may be left out.
         yield episode if kind == 'bags' else _unwrapped(episode, task)
 
@@ -87,6 +89,17 @@ def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
     except DataError as error:
         raise DataError(f'{episode.name}: {error}') from error
     return replace(episode, streams=streams, actions=actions)
+
+
+def _check_reach(episode: Episode, task: TaskSpec) -> None:
+    """Raise DataError for an episode with positions that no arm has in their units."""
+    action = task.action
+    commanded = JointStream(name='action', topic='', joints=action.joints, units=action.units)
+    check_positions(f'{episode.name}: action', commanded, episode.actions)
+    for stream in task.streams:
+        if isinstance(stream, JointStream):
+            what = f'{episode.name}: topic {stream.topic}: stream {stream.name!r}'
+            check_positions(what, stream, episode.streams[stream.name])
 
 
 def _bags(

@@ -39,6 +39,7 @@ def write_with_critic(
         provenance={**bundle.provenance, 'critic': dict(record)},
         tolerance=bundle.tolerance,
         critic_from=critic_from,
+        camera_shapes=bundle.camera_shapes,
         name=name or folder.name,
         overwrite=overwrite,
         check=replayed,
