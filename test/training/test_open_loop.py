@@ -155,7 +155,7 @@ def test_the_command_writes_table_summary_and_plots(
     given = ['--recordings', str(bag), '--draws', '2', '--sampling-steps', '2', '--threads', '1', '--output', str(out)]
     assert main(['evaluate', str(bundle), *given, '--json', str(tmp_path / 'too.json')]) == 0
     said = capsys.readouterr().out
-    assert 'tiny: 4 moments of 2 episodes, 2 samples at each' in said  # cut by the marker, as its training was
+    assert 'tiny: 6 moments of 2 episodes, 2 samples at each' in said  # cut by the marker, as its training was
     assert sorted(p.name for p in out.iterdir()) == ['error_per_step.png', 'evaluation.json', 'worst_moments.png']
     summary = json.loads((out / 'evaluation.json').read_text())
     assert summary == json.loads((tmp_path / 'too.json').read_text())
@@ -205,7 +205,7 @@ def test_a_dataset_is_compared_by_the_columns_of_a_configuration(
     config.write_text(json.dumps({'name': 'x', 'steps': 1, 'task': to_plain(TASK), 'columns': columns}))
     given = ['evaluate', str(bundle), '--recordings', str(tmp_path / 'set'), '--draws', '1', '--sampling-steps', '1']
     assert main([*given, '--config', str(config)]) == 0
-    assert 'tiny: 9 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
+    assert 'tiny: 10 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
     assert main(given) == 1  # the bundle's training was cut by a marker, and had no columns
     assert 'got them for' in capsys.readouterr().err
 
@@ -229,4 +229,4 @@ def test_a_policy_without_noise_has_one_sample(
         tmp_path / 'cloned', task=TASK, normalizer=NORMALIZER, schedule=schedule, defaults=defaults
     )
     assert main(['evaluate', str(cloned), '--recordings', str(bag), '--draws', '3']) == 0
-    assert 'cloned: 9 moments of 1 episode, 1 sample at each' in capsys.readouterr().out
+    assert 'cloned: 10 moments of 1 episode, 1 sample at each' in capsys.readouterr().out

@@ -152,10 +152,10 @@ def _limits(proposal: Proposal) -> Iterator[str]:
         )  # fmt: skip
     yield '    limits:'
     commanded = _commanded(proposal)
-    for joint in task.action.joints:
+    for joint, unit in zip(task.action.joints, task.action.units, strict=True):
         motion = measured[joint]
         found = [motion, commanded[joint]] if joint in commanded else [motion]
-        yield f'      {scalar(joint)}: {{{_limit(found, proposal.units[joint].unit, known is None)}}}  {CHECK}'
+        yield f'      {scalar(joint)}: {{{_limit(found, unit, known is None)}}}  {CHECK}'
 
 
 def _times() -> str:
@@ -168,7 +168,8 @@ def _times() -> str:
 def _commanded(proposal: Proposal) -> dict[str, Motion]:
     """Return how the set points move, where recordings name their joints."""
     named = [c for c in proposal.action.commands if c.direct or (c.source == 'joint_state' and not c.source_joints)]
-    return {joint: motion for c in named for joint, motion in proposal.survey.topics[c.topic].motions.items()}
+    found = {joint: motion for c in named for joint, motion in proposal.survey.topics[c.topic].motions.items()}
+    return proposal.in_si(found)
 
 
 def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:

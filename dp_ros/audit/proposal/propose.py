@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dp_ros.audit.proposal.actions import CONTROLLER_TOPIC, ActionProposal, own_states, propose_action
 from dp_ros.audit.proposal.survey import Motion, Survey, TopicSurvey
-from dp_ros.audit.proposal.units import UnitGuess, guess_unit
+from dp_ros.audit.proposal.units import UnitGuess, guess_units
 from dp_ros.audit.topics import PICTURES
 from dp_ros.errors import ConfigError
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, POSE
@@ -17,6 +18,7 @@ from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.spec import ActionSource, ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.task.streams import PoseFeature
+from dp_ros.task.units import converted
 
 RATES = (10.0, 8.0, 5.0, 4.0, 2.0, 1.0)
 """Control rates to choose from, the usual one first [Hz]."""
@@ -60,8 +62,17 @@ class Proposal:
 
     @property
     def motions(self) -> dict[str, Motion]:
-        """How each commanded joint moves, as measured."""
-        return {joint: motion for states in self.action.observed for joint, motion in states.motions.items()}
+        """How each commanded joint moves, as measured, in m or rad."""
+        return self.in_si({joint: motion for t in self.action.observed for joint, motion in t.motions.items()})
+
+    def in_si(self, motions: Mapping[str, Motion]) -> dict[str, Motion]:
+        """Return the motions of commanded joints in m or rad."""
+        found = {}
+        for joint, guess in self.units.items():
+            if joint in motions:
+                _, factor = converted(joint, (joint,), (guess.unit,), ())
+                found[joint] = motions[joint].scaled(factor[0]) if factor else motions[joint]
+        return found
 
     def topic(self, stream: Stream) -> TopicSurvey:
         """Return the topic of a stream."""
@@ -81,7 +92,9 @@ def propose(survey: Survey) -> Proposal:
     """
     action = propose_action(survey)
     robot, problem = _robot(survey.description, action.joints)
-    units = {j: guess_unit(j, c.observed.motions.get(j), robot) for c in action.commands for j in c.joints}
+    units: dict[str, UnitGuess] = {}
+    for commands in action.commands:
+        units |= guess_units(commands.joints, commands.observed.motions, robot)
     left_out: list[str] = [f'{t.name}: other joint states' for t in own_states(survey) if t not in action.observed]
     pictures = list(_cameras(survey, left_out))
     poses = list(_poses(survey, left_out))
@@ -167,6 +180,8 @@ def _cameras(survey: Survey, left_out: list[str]) -> Iterable[TopicSurvey]:
         raw = name.removesuffix('/compressed')
         if topic.unusable or topic.size is None:
             left_out.append(f'{name}: {topic.unusable or "pictures of no size"}')
+        elif topic.content == 'depth' and (topic.type == COMPRESSED_IMAGE or not _depth_range(topic)):
+            left_out.append(f'{name}: depth that is compressed, or without a distance in its first picture')
         elif raw != name and raw in topics and not topics[raw].unusable:
             left_out.append(f'{name}: the pictures of {raw}, compressed')
         elif min(topic.size) < _GRID:
@@ -202,8 +217,16 @@ def _camera(topic: TopicSurvey, name: str, max_age: float) -> ImageStream:
     width, height = picture_size(*topic.size)
     return ImageStream(
         name=name, topic=topic.name, height=height, width=width, compressed=topic.type == COMPRESSED_IMAGE,
-        max_age=max_age,
+        max_age=max_age, content=topic.content, depth_range=_depth_range(topic),
     )  # fmt: skip
+
+
+def _depth_range(topic: TopicSurvey) -> tuple[float, ...]:
+    """Return the nearest and the farthest distance [m], in whole decimetres about those of the first picture."""
+    if topic.content != 'depth' or not topic.depths:
+        return ()
+    near, far = topic.depths
+    return math.floor(10.0 * near) / 10.0, min(100.0, math.floor(10.0 * far + 1.0) / 10.0)
 
 
 def picture_size(width: int, height: int) -> tuple[int, int]:

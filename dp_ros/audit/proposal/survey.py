@@ -12,9 +12,11 @@ from dp_ros.audit.topics import NUMBERS, PICTURES, UNNAMED, TopicAudit, numbers_
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, POSE
-from dp_ros.messages.images import decode_compressed, decode_image
+from dp_ros.messages.images import decode_compressed
+from dp_ros.messages.raw_images import decode_image
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.recordings.rosbag.types import deserialize
+from dp_ros.task.streams import Content
 
 DESCRIPTION, STRING = 'robot_description', 'std_msgs/msg/String'
 STEP = NANOSECONDS // 10
@@ -34,6 +36,10 @@ class Motion:
     start: float
     speed: float = 0.0
     acceleration: float = 0.0
+
+    def scaled(self, factor: float) -> Motion:
+        """Return the motion in another unit; ``factor`` is more than 0."""
+        return Motion(**{name: factor * value for name, value in vars(self).items()})
 
     @property
     def moves(self) -> bool:
@@ -67,6 +73,8 @@ class TopicSurvey:
         Of a Float64MultiArray: by joint, the mean square of number minus position, for each number.
     size, encodings
         Of pictures: width and height of the last, and what they are encoded as.
+    content, depths
+        What the pictures hold; of depth the nearest and the farthest in the first [m], if any.
     frozen
         Longest time that one and the same picture came again [s].
     unusable
@@ -88,6 +96,8 @@ class TopicSurvey:
     distances: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     encodings: tuple[str, ...] = ()
+    content: Content = 'rgb'
+    depths: tuple[float, ...] = ()
     frozen: float = 0.0
     frames: tuple[str, ...] = ()
     unusable: str = ''
@@ -259,6 +269,8 @@ class _Measure:
         self._numbers: dict[tuple[str, ...], _Numbers] = {}
         self._fields: set[str] = set()
         self._frames: dict[str, None] = {}
+        self._content: Content = 'rgb'
+        self._depths: tuple[float, ...] = ()
         self._squares: dict[str, np.ndarray] = {}
         self._compared: dict[str, int] = {}
 
@@ -272,8 +284,10 @@ class _Measure:
             self._add(received, message, positions)
             return
         pixels = (decode_image if kind == IMAGE else decode_compressed)('picture', message)
-        if pixels.ndim != 3 or pixels.dtype != np.uint8:
-            raise DataError(f'got pictures of {pixels.dtype} {pixels.shape}, allowed colours: uint8 (H, W, 3)')
+        self._content = 'rgb' if pixels.ndim == 3 else 'mono' if pixels.dtype == np.uint8 else 'depth'
+        if self._content == 'depth':
+            known = pixels[np.isfinite(pixels) & (pixels > 0.0)]
+            self._depths = (float(known.min()), float(known.max())) if len(known) else ()
 
     def _add(self, received: int, message: Any, positions: dict[str, float]) -> None:
         kind = self.audit.type
@@ -317,7 +331,9 @@ class _Measure:
             distances={j: tuple((s / self._compared[j]).tolist()) for j, s in self._squares.items()},
             size=audit.size,
             encodings=tuple(dict.fromkeys(_encoding(form) for form in audit.forms)),
-            frozen=audit.longest_picture,
+            content=self._content,
+            depths=self._depths,
+            frozen=audit.longest_picture[0],
             frames=tuple(self._frames),
             unusable=unusable,
         )

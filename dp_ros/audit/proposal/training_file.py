@@ -107,6 +107,11 @@ def _image_stream(proposal: Proposal, stream: ImageStream) -> Iterator[str]:
     yield f'      width: {stream.width}'
     if stream.compressed:
         yield '      compressed: true'
+    if stream.content != 'rgb':
+        yield f'      content: {stream.content}'
+    if stream.depth_range:
+        near, far = map(number, stream.depth_range)
+        yield from remarked(f'      depth_range: [{near}, {far}]', '[m] in the first picture', check=True)
 
 
 def _action(proposal: Proposal) -> Iterator[str]:
