@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dp_ros.data import Chunk
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
 from dp_ros.motion.trajectory import Trajectory
@@ -158,6 +158,28 @@ def test_yaw_of_a_tilted_pose_is_the_heading_of_its_x_axis(types: messages.Messa
     msg = messages.to_pose(stamp=STAMP, position=(0, 0, 0), orientation=q, frame_id='pusht', types=types)
     assert messages.decode(stream, msg) == pytest.approx(heading)
     assert msg.header.frame_id == 'pusht'
+
+
+@pytest.mark.parametrize('near', [(0.0, 0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize('quaternion', [(0.1, 0.2, 0.3, -0.4), (-0.9, 0.1, 0.0, 1e-3), (0.0, 0.0, -1.0, 0.0)])
+def test_both_quaternions_of_an_orientation_are_one(near: Any, quaternion: Any) -> None:
+    stream = replace(POSE, near=near)
+    given, other = (messages.pose_features(stream, (0, 0, 0), sign * np.array(quaternion)) for sign in (1.0, -1.0))
+    assert given.tobytes() == other.tobytes()
+    assert given[3:7] @ np.array(near) >= 0.0
+
+
+def test_a_tool_that_points_down_keeps_its_sign_near_that() -> None:
+    down = replace(POSE, near=(1.0, 0.0, 0.0, 0.0))
+    signs = {messages.pose_features(down, (0, 0, 0), (1.0, 0.0, 0.0, w))[3] > 0 for w in (-0.01, 0.01)}
+    assert signs == {True}
+    assert {messages.pose_features(POSE, (0, 0, 0), (1.0, 0.0, 0.0, w))[3] > 0 for w in (-0.01, 0.01)} == {True, False}
+
+
+@pytest.mark.parametrize('near', [(0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 0.0)])
+def test_an_orientation_to_be_near_is_one(near: Any) -> None:
+    with pytest.raises(ConfigError, match="stream 'block' near: got"):
+        replace(POSE, near=near)
 
 
 @pytest.mark.parametrize(

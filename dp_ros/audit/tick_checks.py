@@ -38,6 +38,16 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
     yield from _commands(ticks)
     yield from _idle(ticks)
     yield from _edges(ticks)
+    yield from _turned(ticks)
+
+
+def _turned(ticks: TickAudit) -> Iterator[Finding]:
+    for name, count in ticks.turned.items():
+        if count:
+            yield Finding(
+                level='warning', where=name, what='quaternion changes its sign', got=f'{count} times from tick to tick',
+                allowed='none', advice='set near, of the stream, to the orientation that these poses mostly have',
+            )  # fmt: skip
 
 
 def _failed(ticks: TickAudit) -> Iterator[Finding]:

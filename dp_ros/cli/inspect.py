@@ -38,6 +38,8 @@ def _bundle(path: Path) -> str:
     still = trembling(task, bundle.normalizer)
     if still:
         lines.append(f'hardly moved in the recordings: {", ".join(still)}')
+    if task.continuous:
+        lines.append(f'joints that turn without end: {", ".join(task.continuous)}')
     if bundle.has_critic:
         lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
     lines.append('files')

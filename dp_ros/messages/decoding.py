@@ -160,6 +160,12 @@ def _refuse_not_finite(stream: JointStream, field: str, values: np.ndarray) -> N
             raise DataError(f'stream {stream.name!r} {field} of {joint}: got {value}, allowed finite numbers only')
 
 
+def nearer_sign(quaternion: np.ndarray, near: Sequence[float]) -> np.ndarray:
+    """Return, of the two quaternions of an orientation, (4,), the one nearer to ``near``."""
+    side = float(quaternion @ np.array(near)) or next((part for part in quaternion.tolist() if part), 1.0)
+    return (-quaternion if side < 0.0 else quaternion) + 0.0  # no zero has a sign
+
+
 def pose_features(
     stream: PoseStream, position: Sequence[float] | np.ndarray, orientation: Sequence[float] | np.ndarray
 ) -> np.ndarray:
@@ -172,7 +178,7 @@ def pose_features(
             f'stream {stream.name!r} orientation: got quaternion {quaternion.tolist()} of norm {norm:.3g}, '
             f'allowed more than {_QUATERNION_NORM_MIN}, finite'
         )
-    qx, qy, qz, qw = (quaternion / norm).tolist()
+    qx, qy, qz, qw = (nearer_sign(quaternion, stream.near) / norm).tolist()
     known = {
         'x': x,
         'y': y,

@@ -11,6 +11,7 @@ from dp_ros.task.units import Channel, Unit, converted, joint_channels, pose_cha
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
 
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 Content = Literal['rgb', 'mono', 'depth']
 Fit = Literal['stretch', 'letterbox']
 
@@ -77,6 +78,9 @@ class PoseStream:
     ----------
     frame
         The ``frame_id`` that poses must have, in recordings and on the robot; empty: any.
+    near
+        The orientation (x, y, z, w) that poses mostly have: of the two quaternions of an orientation the one nearer to
+        it counts, so that ``qx`` to ``qw`` do not change their sign. ``[1, 0, 0, 0]`` for a tool that points down.
 
     """
 
@@ -86,9 +90,12 @@ class PoseStream:
     features: tuple[PoseFeature, ...]
     max_age: float = 0.1
     frame: str = ''
+    near: tuple[float, ...] = UPRIGHT
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} features', self.features)
+        if len(self.near) != 4 or not any(self.near):
+            raise ConfigError(f'stream {self.name!r} near: got {listed(self.near)}, allowed a quaternion x, y, z, w')
         _check_max_age(self.name, self.max_age)
 
     @property

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from dp_ros.errors import ConfigError, DataError, listed
 
 Unit = Literal['m', 'rad', 'deg', 'mm']
+QUATERNION = ('qx', 'qy', 'qz', 'qw')
 SI: tuple[Unit, ...] = ('m', 'rad')
 """What a policy, a bundle and a robot have; the other units are those of a source, and are converted."""
 MOST = {'m': 5.0, 'rad': 25.0}
@@ -56,7 +57,7 @@ def joint_channels(joints: Sequence[str], units: Sequence[str], fields: Sequence
 
 def pose_channels(features: Sequence[str]) -> tuple[Channel, ...]:
     """Return what a pose stream's vector holds."""
-    units = {**dict.fromkeys(('x', 'y', 'z'), 'm'), **dict.fromkeys(('qx', 'qy', 'qz', 'qw'), 'quaternion')}
+    units = {**dict.fromkeys(('x', 'y', 'z'), 'm'), **dict.fromkeys(QUATERNION, 'quaternion')}
     return tuple(Channel(feature, units.get(feature, '')) for feature in features)
 
 

@@ -1,6 +1,6 @@
 """Recordings of a six-joint arm with a gripper and two cameras, as a teleoperated one would leave them.
 
-    python -m test.training.arm_bags FOLDER MORE      # what the page on your own recordings works with
+python -m test.training.arm_bags FOLDER MORE      # what the page on your own recordings works with
 """
 
 from __future__ import annotations
@@ -72,8 +72,12 @@ class ArmBag:
         for received, t in self._times(self.camera_hz):
             pixels = self._picture(t)
             yield CAMERA, received, self._image(received, pixels)
-            yield WRIST, received, encoding.to_compressed_image(
-                stamp=received, pixels=pixels, frame_id='wrist', encoding='jpeg', types=TYPES
+            yield (
+                WRIST,
+                received,
+                encoding.to_compressed_image(
+                    stamp=received, pixels=pixels, frame_id='wrist', encoding='jpeg', types=TYPES
+                ),
             )
         yield from self.more
 

@@ -220,9 +220,7 @@ def test_topics_of_all_recordings_are_checked_before_the_first_is_read(
     assert f'bag {second}: lacks topic /block_pose' in capsys.readouterr().err
 
 
-def test_a_policy_without_noise_has_one_sample(
-    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_policy_without_noise_has_one_sample(bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
     defaults = SamplerSettings(sampler='regression', sampling_steps=1)
     cloned = write_tiny_bundle(

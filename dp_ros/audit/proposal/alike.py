@@ -87,7 +87,5 @@ def _together(topics: Sequence[TopicSurvey]) -> TopicSurvey:
     if found.type in UNNAMED:
         both = [t.distances for t in topics if t.distances]
         shared = [joint for joint in both[0] if all(joint in d for d in both)] if both else []
-        found = replace(
-            found, distances={j: tuple(np.mean([d[j] for d in both], axis=0).tolist()) for j in shared}
-        )
+        found = replace(found, distances={j: tuple(np.mean([d[j] for d in both], axis=0).tolist()) for j in shared})
     return found

@@ -13,13 +13,14 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.messages.encoding import check_positions, pose_features, resize_rgb
+from dp_ros.messages.encoding import check_positions, nearer_sign, pose_features, resize_rgb
 from dp_ros.policy.language import embed
 from dp_ros.recordings.episodes.actions import action_sources
 from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
 from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec
+from dp_ros.task.units import QUATERNION
 
 Shapes = dict[str, tuple[int, int]]
 MOST_ROWS_A_SECOND = 100_000.0
@@ -127,7 +128,7 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, 
         values = _column(table, stream.name, stream.topic)[rows]
         chosen = _labelled(table, stream.topic, [pose_label(stream, feature) for feature in stream.features])
         if chosen is not None:
-            return values[:, chosen]
+            return _one_sign(stream, values[:, chosen])
         if values.shape[1] != 7:
             raise DataError(
                 f'{table.name} column {stream.topic}: got {values.shape[1]} numbers, '
@@ -136,6 +137,16 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, 
             )
         return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
     return _pictures(table, stream, rows, frames, shapes)
+
+
+def _one_sign(stream: PoseStream, values: np.ndarray) -> np.ndarray:
+    """Return features (N, C) whose quaternions, where they are whole, have the sign that the stream wants."""
+    if not set(QUATERNION) <= set(stream.features):
+        return values
+    columns = [stream.features.index(part) for part in QUATERNION]
+    values = values.copy()
+    values[:, columns] = [nearer_sign(row, stream.near) for row in values[:, columns]]
+    return values
 
 
 def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
