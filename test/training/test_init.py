@@ -91,7 +91,7 @@ def test_what_a_recording_cannot_show_is_marked_at_the_end_of_its_line(one: Path
     proposal = proposed(one)
     text = parameter_text(proposal, 'arm')
     marked = [line.strip().split(':')[0] for line in text.splitlines() if line.endswith('# check')]
-    assert marked == ['units', *ALL, 'follow_tolerance', *ALL]  # and limits, and home
+    assert marked == ['units', *ALL, 'follow_tolerance', 'joint_state_error', *ALL]  # and limits, home
     values = parameters(text, 'trajectory_publisher')
     assert (values['joints'], values['units'], values['control_dt']) == (list(ALL), ['rad'] * 6 + ['m'], 0.1)
     assert {name: value for name, value in values.items() if name.startswith('outputs')} == {
@@ -104,6 +104,7 @@ def test_what_a_recording_cannot_show_is_marked_at_the_end_of_its_line(one: Path
     limits = PlanSettings.of(values).limits(ALL, None)
     low, high = np.array(limits.lower), np.array(limits.upper)
     path = np.stack([[*SHORT.arm(t), SHORT.finger(t)] for t in np.linspace(0.0, 2.0, 200)])
+    assert low[6] == pytest.approx(-0.002)  # a gripper that is closed is not asked to close much farther
     assert (low < path.min(axis=0)).all() and (high > path.max(axis=0)).all()
     speed = np.abs(np.gradient(path, 2.0 / 199, axis=0)).max(axis=0)
     assert limits.top_speed[:6] == pytest.approx(np.maximum(1.5 * speed[:6], 0.5), rel=0.05)

@@ -14,7 +14,7 @@ from dp_ros.task.spec import ImageStream, Unit
 
 MARGIN = 0.05
 """Of a joint's recorded range, on each side, that is proposed as its limits."""
-_LEAST = 0.01
+_LEAST: dict[Unit, float] = {'rad': 0.01, 'm': 0.001}
 FASTER = {'velocity': 1.5, 'acceleration': 3.0}
 """How many times the largest that was recorded, over 0.1 s, is allowed."""
 SLOWEST: dict[Unit, dict[str, float]] = {
@@ -24,6 +24,8 @@ SLOWEST: dict[Unit, dict[str, float]] = {
 """Less is not proposed [/s, /s^2]: a joint that was hardly moved would take for ever to come to rest."""
 TOLERANCES: dict[Unit, float] = {'rad': 0.02, 'm': 0.005}
 """A `follow_tolerance` that does for many arms."""
+STATE_ERROR = 0.02
+"""A `joint_state_error` that encoders keep [rad or m]; the node's default is for robots of which nothing is known."""
 _FROZEN = 0.5
 
 
@@ -80,6 +82,8 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
     tolerance = min(TOLERANCES[unit] for unit in task.action.units)
     yield f'    follow_tolerance: {number(tolerance)}  {CHECK}'
+    yield '    # What the joint states of a robot at rest may be wrong by [rad or m]. More makes beginning slower.'
+    yield f'    joint_state_error: {number(STATE_ERROR)}  {CHECK}'
     yield '    # What follows where observations stay away: hold; or home, with a position for each joint. Here, where'
     yield '    # the recordings begin.'
     yield '    fallback: hold'
@@ -174,7 +178,7 @@ def _commanded(proposal: Proposal) -> dict[str, Motion]:
 
 def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:
     low, high = min(m.low for m in motions), max(m.high for m in motions)
-    margin = max(_LEAST, MARGIN * (high - low))
+    margin = max(_LEAST[unit], MARGIN * (high - low))
     largest = {'velocity': max(m.speed for m in motions), 'acceleration': max(m.acceleration for m in motions)}
     found = {'lower': low - margin, 'upper': high + margin} if positions else {}
     found |= {name: max(SLOWEST[unit][name], FASTER[name] * value) for name, value in largest.items()}
