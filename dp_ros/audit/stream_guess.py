@@ -36,5 +36,9 @@ def guess_lines(task: TaskSpec) -> Iterator[str]:
             what = f'{"compressed " if stream.compressed else ""}pictures'
         yield f'observes {stream.topic}: {what}'
     action = task.action
+    for source in action.sources:
+        yield f'actions: on {source.topic}, {listed(source.joints)}'
+    if action.sources:
+        return
     where = '' if action.source == 'next_state' else f' on {action.source_topic or action.topic}'
     yield f'actions: {action.source}{where}, {listed(action.joints)}'

@@ -15,7 +15,7 @@ from dp_ros.audit.proposal.parameter_file import parameter_text
 from dp_ros.audit.proposal.propose import propose
 from dp_ros.nodes.observation_buffer.node import ObservationBuffer
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
-from test.training.arm_bags import ARM, ArmBag, parameters
+from test.training.arm_bags import ARM, FINGER, ArmBag, parameters
 
 pytestmark = pytest.mark.ros
 
@@ -29,5 +29,5 @@ def test_the_nodes_take_the_parameters_that_recordings_suggest(ros: Any, describ
         values = {key.replace('.', '__'): value for key, value in parameters(text, name).items()}
         node = ros.create(kind, **{**values, 'bundle': bundle})
         assert node.start(), name
-    assert node.value('joints') == ARM
+    assert node.value('joints') == (*ARM, FINGER)
     assert node.value('dry_run') and not node.count_publishers('arm_controller/joint_trajectory')

@@ -126,12 +126,16 @@ class ArmBag:
 
 def description(limit: str = 'lower="-6.2" upper="6.2" velocity="2.0"') -> Stamped:
     """Give a message with a URDF of the arm."""
-    links = ['base', *(f'link_{i}' for i in range(6))]
+    links = ['base', *(f'link_{i}' for i in range(6)), 'finger']
     joints = [
         f'<joint name="{name}" type="revolute"><parent link="{links[i]}"/><child link="{links[i + 1]}"/>'
         f'<axis xyz="0 0 1"/><limit {limit} effort="10"/></joint>'
         for i, name in enumerate(ARM)
     ]
+    joints.append(
+        f'<joint name="{FINGER}" type="prismatic"><parent link="link_5"/><child link="finger"/>'
+        '<limit lower="0" upper="0.05" velocity="0.2"/></joint>'
+    )
     made = ''.join([*(f'<link name="{link}"/>' for link in links), *joints])
     return plain('String', '/robot_description', T0, f'<robot name="arm">{made}</robot>')
 

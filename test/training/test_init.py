@@ -22,6 +22,7 @@ from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion.settings.plan import PlanSettings
 from dp_ros.recordings.rosbag.reader import BagReader, BagWriter
+from dp_ros.recordings.rosbag.types import typestore
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
@@ -40,6 +41,7 @@ from test.training.arm_bags import (
 )
 from test.training.bag_maker import JOINTS, MS, T0, arm, changed, path_at, plain, pose, save, state
 
+ALL = (*ARM, FINGER)
 SHORT = ArmBag(seconds=2.0, rest=0.0, camera_hz=10.0)
 
 
@@ -68,13 +70,14 @@ def test_a_first_recording_becomes_a_training_file_that_checks_without_errors(
 ) -> None:
     assert main(['init', str(one), '--output', str(tmp_path / 'robot')]) == 0
     said = capsys.readouterr().out
-    assert f'not used: {GRIPPER}: commands {FINGER}' in said
+    assert f'actions: joint_trajectory of {GRIPPER}, {FINGER}' in said
     train = tmp_path / 'robot/train.yaml'
     assert f'next: dp_ros check-bag {one} --config {train}' in said
     task = read_yaml(train, TrainSettings).task
     assert [s.topic for s in task.streams] == [STATES, CAMERA, WRIST]
-    assert (task.action.topic, task.action.joints, set(task.action.units)) == (COMMANDS, ARM, {'rad'})
-    assert task.streams[0].joints == ARM  # by name, not in the alphabetical order of the joint states
+    assert (task.action.topic, task.action.joints, task.action.units) == (COMMANDS, ALL, ('rad',) * 6 + ('m',))
+    assert [(s.topic, s.joints) for s in task.action.sources] == [(COMMANDS, ARM), (GRIPPER, (FINGER,))]
+    assert task.streams[0].joints == ALL  # by name, not in the alphabetical order of the joint states
     cameras = [s for s in task.streams if isinstance(s, ImageStream)]
     assert [(s.name, s.width, s.height, s.compressed) for s in cameras] == [
         ('camera', 128, 96, False), ('wrist_camera', 128, 96, True)
@@ -88,21 +91,25 @@ def test_what_a_recording_cannot_show_is_marked_at_the_end_of_its_line(one: Path
     proposal = proposed(one)
     text = parameter_text(proposal, 'arm')
     marked = [line.strip().split(':')[0] for line in text.splitlines() if line.endswith('# check')]
-    assert marked == [*ARM, 'follow_tolerance', *ARM]  # limits, tolerance, home
+    assert marked == ['units', *ALL, 'follow_tolerance', 'joint_state_error', *ALL]  # and limits, home
     values = parameters(text, 'trajectory_publisher')
-    assert (values['joints'], values['units'], values['control_dt']) == (list(ARM), ['rad'] * 6, 0.1)
-    assert (values['topics.command'], values['controller']) == ('arm_controller/joint_trajectory', 'arm_controller')
+    assert (values['joints'], values['units'], values['control_dt']) == (list(ALL), ['rad'] * 6 + ['m'], 0.1)
+    assert {name: value for name, value in values.items() if name.startswith('outputs')} == {
+        'outputs.arm_controller.topic': 'arm_controller/joint_trajectory', 'outputs.arm_controller.joints': list(ARM),
+        'outputs.gripper_controller.topic': 'gripper_controller/joint_trajectory',
+        'outputs.gripper_controller.joints': [FINGER],
+    }  # fmt: skip
     assert values['dry_run'] is True
     assert values['home.elbow_joint'] == 1.6
-    limits = PlanSettings.of(values).limits(ARM, None)
+    limits = PlanSettings.of(values).limits(ALL, None)
     low, high = np.array(limits.lower), np.array(limits.upper)
-    path = np.stack([SHORT.arm(t) for t in np.linspace(0.0, 2.0, 200)])
+    path = np.stack([[*SHORT.arm(t), SHORT.finger(t)] for t in np.linspace(0.0, 2.0, 200)])
+    assert low[6] == pytest.approx(-0.002)  # a gripper that is closed is not asked to close much farther
     assert (low < path.min(axis=0)).all() and (high > path.max(axis=0)).all()
     speed = np.abs(np.gradient(path, 2.0 / 199, axis=0)).max(axis=0)
-    assert limits.top_speed == pytest.approx(np.maximum(1.5 * speed, 0.5), rel=0.05)
-    assert (limits.top_acceleration >= 2.0).all()  # also of the joint that hardly moves
+    assert limits.top_speed[:6] == pytest.approx(np.maximum(1.5 * speed[:6], 0.5), rel=0.05)
+    assert (limits.top_acceleration[:6] >= 2.0).all()  # also of the joint that hardly moves
     assert 'limits.elbow_joint.jerk' not in values
-    assert f'does not command: {GRIPPER} ({FINGER}).' in ' '.join(text.replace('#', '').split())
     assert parameters(text, 'observation_buffer')['max_frozen'] == 0.5
 
 
@@ -136,7 +143,7 @@ def test_a_recorded_robot_description_says_units_and_limits(tmp_path: Path) -> N
         ('elbow_joint', -0.2, 0.3, 'rad', True, 'named as a joint that turns'),
         ('joint_1', -2.0, 0.3, 'rad', True, 'farther than an arm slides'),
         ('joint_1', -0.2, 0.3, 'rad', False, 'would do for m too'),
-        ('joint_1', -170.0, 120.0, 'rad', False, 'degrees'),
+        ('joint_1', -170.0, 120.0, 'deg', False, 'degrees'),
         ('gripper', 0.0, 100.0, 'm', False, 'percent'),
         ('left_finger_joint', 0.0, 0.04, 'm', False, 'a finger that opens so far'),
         ('robotiq_85_left_knuckle_joint', 0.0, 0.8, 'rad', False, 'more than a finger slides'),
@@ -166,7 +173,12 @@ def test_degrees_are_said_and_marked(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(['init', str(bag), '--output', str(tmp_path)]) == 0
     assert 'attention: wrist_1_joint -166.2 to -91.68: looks like degrees' in capsys.readouterr().out
     (line,) = lines((tmp_path / 'train.yaml').read_text(), 'wrist_1_joint, -166')
-    assert line.endswith('# check')
+    assert line.startswith('- deg') and line.endswith('# check')
+    task = read_yaml(tmp_path / 'train.yaml', TrainSettings).task
+    assert set(task.action.units) == {'rad', 'm'} and task.action.scale[0] == pytest.approx(np.pi / 180)
+    values = parameters((tmp_path / 'params.yaml').read_text(), 'trajectory_publisher')
+    assert values['home.elbow_joint'] == pytest.approx(1.6, abs=0.01)  # the robot gets radians
+    assert main(['check-bag', str(bag), '--config', str(tmp_path / 'train.yaml')]) == 0
 
 
 def test_files_that_are_there_are_not_replaced_unless_asked(one: Path, tmp_path: Path) -> None:
@@ -203,8 +215,8 @@ def test_recordings_of_other_joints_are_refused_and_alike_ones_count_together(tm
         arm(seconds=3.0), STATES, lambda i, m: state(m[1], m[2].position + 1.0)))  # fmt: skip
     found = proposed(first, second)
     assert found.survey.seconds == pytest.approx(5.96)
-    assert found.states.motions['b'].high == pytest.approx(1.5, abs=0.1)
-    assert found.states.count == 300
+    assert found.motions['b'].high == pytest.approx(1.5, abs=0.1)
+    assert found.action.observed[0].count == 300
 
 
 def test_without_joint_states_the_error_says_what_is_there(tmp_path: Path) -> None:
@@ -247,6 +259,27 @@ def test_forwarded_numbers_are_matched_with_the_joints_that_follow_them(tmp_path
         assert task.action.source_topic == '/forward_controller/commands'
 
 
+def test_a_grippers_commands_are_matched_with_the_joint_that_follows_them(tmp_path: Path) -> None:
+    kind = typestore().types['control_msgs/msg/GripperCommand']
+    bag = replace(SHORT, without=(GRIPPER,), more=tuple(
+        ('/gripper/command', T0 + i * 50 * MS, kind(position=SHORT.finger(0.05 * i), max_effort=1.0)) for i in range(40)
+    )).save(tmp_path / 'bag')  # fmt: skip
+    proposal = proposed(bag)
+    action = read_task(proposal, tmp_path).action
+    assert [(s.topic, s.joints) for s in action.sources] == [(COMMANDS, ARM), ('/gripper/command', (FINGER,))]
+    text = parameter_text(proposal, 'arm')
+    assert parameters(text, 'trajectory_publisher')['outputs.gripper.joints'] == [FINGER]
+    assert lines(text, 'topic: gripper/joint_trajectory')[0].endswith('# check')
+    assert main(['check-bag', str(bag), '--config', str(tmp_path / 'train.yaml')]) == 0
+
+
+def test_a_topic_that_commands_the_same_joints_is_not_used(tmp_path: Path) -> None:
+    twice = tuple(('/other/joint_trajectory', t, m) for topic, t, m in SHORT.messages() if topic == GRIPPER)
+    proposal = proposed(replace(SHORT, more=twice).save(tmp_path / 'bag'))
+    assert proposal.action.others == (f'/other/joint_trajectory: commands {FINGER}, as others do',)
+    assert lines(parameter_text(proposal, 'arm'), '/other/joint_trajectory')
+
+
 def test_velocities_are_no_set_points(tmp_path: Path) -> None:
     proposal = proposed(save(tmp_path / 'bag', forwarded(slice(None), lambda position: 5.0 + 0.1 * position)))
     assert proposal.task.action.source == 'next_state'
@@ -269,16 +302,20 @@ def test_rates_decide_control_rate_and_ages(tmp_path: Path, hz: float, control_d
     assert (task.control_dt, task.stream('camera').max_age) == (control_dt, max_age)
 
 
-def test_one_camera_recorded_twice_is_one_stream_and_depth_is_none(tmp_path: Path) -> None:
+def test_one_camera_recorded_twice_is_one_stream_and_depth_is_said(tmp_path: Path) -> None:
     images = {topic: [m for m in SHORT.messages() if m[0] == topic] for topic in (CAMERA, WRIST)}
     twice = tuple((f'{CAMERA}/compressed', t, msg) for _, t, msg in images[WRIST])
     depth = tuple(('/camera/depth/image_raw', t, msg) for _, t, msg in [m for m in SHORT.messages() if m[0] == CAMERA])
     for _, _, message in depth:
-        message.encoding = '16UC1'
+        millimetres = np.full((message.height, message.width), 730, dtype=np.uint16)
+        millimetres[0, 0], millimetres[0, 1] = 0, 1200  # not measured, and the farthest
+        message.encoding, message.step = '16UC1', 2 * message.width
+        message.data = millimetres.view(np.uint8).reshape(-1)
     proposal = proposed(replace(SHORT, more=(*twice, *depth)).save(tmp_path / 'bag'))
-    assert [s.topic for s in proposal.task.streams] == [STATES, CAMERA, WRIST]
+    task = read_task(proposal, tmp_path)
+    assert [s.topic for s in task.streams] == [STATES, CAMERA, WRIST, '/camera/depth/image_raw']
+    assert [(s.content, s.depth_range) for s in task.streams[1:]] == [('rgb', ()), ('rgb', ()), ('depth', (0.7, 1.3))]
     assert f'{CAMERA}/compressed: the pictures of {CAMERA}, compressed' in proposal.left_out
-    assert any(text.startswith('/camera/depth/image_raw: got distances') for text in proposal.left_out)
 
 
 def test_pictures_keep_their_aspect_and_are_not_enlarged() -> None:
@@ -343,7 +380,7 @@ def test_an_audit_without_a_configuration_says_what_it_guessed(one: Path, capsys
     assert main(['check-bag', str(one)]) == 0
     said = ' '.join(capsys.readouterr().out.split())
     assert f'observes {WRIST}: compressed pictures' in said
-    assert f'actions: joint_trajectory on {COMMANDS}, {", ".join(ARM)}' in said
+    assert f'actions: on {COMMANDS}, {", ".join(ARM)} actions: on {GRIPPER}, {FINGER}' in said
     assert f'dp_ros init {one} writes this as a training file' in said
 
 
@@ -361,8 +398,9 @@ def test_devices_that_share_a_topic_are_told_apart(tmp_path: Path) -> None:
     made = [state(T0 + i * 31 * MS, [0.01, 0.02], name=('l', 'r', 's')[:2]) for i in range(200)]
     made += [*arm(), state(T0 + 5 * MS, [0.5], name=('s',)), state(T0 + 6 * MS, (), name=())]
     proposal = proposed(save(tmp_path / 'bag', made))
-    assert proposal.states.rate == pytest.approx(50.0, rel=0.02)
-    assert proposal.states.joints == JOINTS and proposal.states.whole
+    (states,) = proposal.action.observed
+    assert states.rate == pytest.approx(50.0, rel=0.02)
+    assert states.joints == JOINTS and states.whole
     shared = {name: t.joints for name, t in proposal.survey.topics.items() if t.topic == STATES}
     assert shared == {STATES: JOINTS, f'{STATES} (l, r)': ('l', 'r'), f'{STATES} (s)': ('s',)}
     assert read_task(proposal, tmp_path).streams[0].topic == STATES

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp_ros.audit.proposal.survey import Survey, TopicSurvey
-from dp_ros.audit.topics import FLOATS
+from dp_ros.audit.topics import UNNAMED
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
+from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND
 from dp_ros.task.spec import SourceKind
 
 CONTROLLER_TOPIC = '/joint_trajectory_controller/joint_trajectory'
@@ -32,6 +33,8 @@ class Commands:
     ----------
     joints
         The robot's, in the order of the commands.
+    gripper
+        Whether these are a gripper's commands, which have no names of joints.
     source_joints
         What the topic calls them, where that is something else; as in `ActionSpec`.
     observed
@@ -46,19 +49,38 @@ class Commands:
     joints: tuple[str, ...]
     observed: TopicSurvey
     source_joints: tuple[str, ...] = ()
+    gripper: bool = False
     check: str = ''
+
+    @property
+    def direct(self) -> bool:
+        """Whether the topic is one that a trajectory controller takes commands on."""
+        return self.source == 'joint_trajectory' and not self.gripper
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionProposal:
-    """What is proposed as actions, and ``others``: further topics that command, each with why it is none of them."""
+    """What is proposed as actions, and ``others``: further topics that command, each with why it is none of them.
 
-    commands: Commands
+    Each joint is commanded by one of ``commands``, the first of which has most.
+    """
+
+    commands: tuple[Commands, ...]
     others: tuple[str, ...] = ()
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """All joints, those of one topic after those of another."""
+        return tuple(joint for commands in self.commands for joint in commands.joints)
+
+    @property
+    def observed(self) -> tuple[TopicSurvey, ...]:
+        """The joint states that observe them, each once."""
+        return tuple({commands.observed.name: commands.observed for commands in self.commands}.values())
 
 
 def propose_action(survey: Survey) -> ActionProposal:
-    """Return the command topic that covers the arm, the one with most joints; without any, the robot's next state.
+    """Return the command topic with most joints, and those that command others; without any, the robot's next state.
 
     Raises
     ------
@@ -68,7 +90,7 @@ def propose_action(survey: Survey) -> ActionProposal:
     """
     states = own_states(survey)
     found, refused = [], []
-    for topic in survey.of(JOINT_TRAJECTORY, FLOATS, JOINT_STATE):
+    for topic in survey.of(JOINT_TRAJECTORY, *UNNAMED, JOINT_STATE):
         if topic in states:
             continue
         commands = _commands(topic, states)
@@ -78,11 +100,16 @@ def propose_action(survey: Survey) -> ActionProposal:
             found.append(commands)
     refused += [f'{n}: {kind} cannot be learnt from' for n, kind in survey.others.items() if _COMMANDS.search(kind)]
     if not found:
-        return ActionProposal(commands=_next_state(states), others=tuple(refused))
+        return ActionProposal(commands=(_next_state(states),), others=tuple(refused))
     # Sorting keeps the order of topics: the first of those that cover as much.
-    chosen, *rest = sorted(found, key=lambda c: (-len(c.joints), c.source == 'joint_state'))
-    others = [f'{c.topic}: commands {listed(c.joints)}' for c in rest]
-    return ActionProposal(commands=chosen, others=(*others, *refused))
+    chosen: list[Commands] = []
+    for commands in sorted(found, key=lambda c: (-len(c.joints), c.source == 'joint_state')):
+        known = {joint for before in chosen for joint in before.joints}
+        if known.isdisjoint(commands.joints):
+            chosen.append(commands)
+        else:
+            refused.append(f'{commands.topic}: commands {listed(commands.joints)}, as others do')
+    return ActionProposal(commands=tuple(chosen), others=tuple(refused))
 
 
 def own_states(survey: Survey) -> list[TopicSurvey]:
@@ -109,7 +136,7 @@ def _commands(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | s
     """Return a topic as commands, or why it is none."""
     if topic.unusable or not topic.joints:
         return topic.unusable or 'names no joints'
-    if topic.type == FLOATS:
+    if topic.type in UNNAMED:
         return _forwarded(topic, states)
     if not topic.whole:
         return f'commands {listed(topic.joints)}, but not all of them in each message'
@@ -134,8 +161,9 @@ def _leader(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | str
 
 
 def _forwarded(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | str:
-    """Tell which joints the numbers of a forwarding controller are for, by what follows them."""
-    count = len(topic.joints)
+    """Tell which joints the numbers of a forwarding controller or a gripper are for, by what follows them."""
+    count, gripper = len(topic.joints), topic.type == GRIPPER_COMMAND
+    source: SourceKind = 'joint_trajectory' if gripper else 'float64_multi_array'
     observed = next((s for s in states if len(s.joints) >= count and set(s.joints) <= set(topic.distances)), None)
     if not topic.whole or observed is None:
         return 'numbers that cannot be matched with joints'
@@ -149,12 +177,12 @@ def _forwarded(topic: TopicSurvey, states: Sequence[TopicSurvey]) -> Commands | 
     others = np.partition(squares, 1, axis=0)[1] if len(squares) > 1 else np.full(count, np.inf)
     clear = len(set(joints)) == count and bool((squares.min(axis=0) < _CLEAR * others).all())
     if clear:
-        return Commands(topic=topic.topic, source='float64_multi_array', joints=joints, observed=observed)
+        return Commands(topic=topic.topic, source=source, joints=joints, observed=observed, gripper=gripper)
     if len(observed.joints) != count:
         return 'numbers that cannot be told apart as joints'
     check = 'which number is for which joint: taken in the order of the joint states'
     return Commands(
-        topic=topic.topic, source='float64_multi_array', joints=observed.joints, observed=observed, check=check
+        topic=topic.topic, source=source, joints=observed.joints, observed=observed, gripper=gripper, check=check
     )
 
 

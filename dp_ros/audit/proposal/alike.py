@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dp_ros.audit.proposal.survey import Survey, TopicSurvey, joined
-from dp_ros.audit.topics import FLOATS
+from dp_ros.audit.topics import UNNAMED
 from dp_ros.errors import DataError, listed
 
 _SHOWN = 5
@@ -84,7 +84,7 @@ def _together(topics: Sequence[TopicSurvey]) -> TopicSurvey:
             frozen=max(found.frozen, other.frozen),
             unusable=found.unusable or other.unusable,
         )
-    if found.type == FLOATS:
+    if found.type in UNNAMED:
         both = [t.distances for t in topics if t.distances]
         shared = [joint for joint in both[0] if all(joint in d for d in both)] if both else []
         found = replace(found, distances={j: tuple(np.mean([d[j] for d in both], axis=0).tolist()) for j in shared})

@@ -87,8 +87,9 @@ def summary(proposal: Proposal) -> Iterator[str]:
     yield f'{count} recording{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
     for topic in survey.topics.values():
         yield f'  {topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
-    commands = proposal.action.commands
-    yield f'actions: {commands.source} of {commands.topic}, {listed(commands.joints)}'
+    for commands in proposal.action.commands:
+        what = 'gripper_command' if commands.gripper else commands.source
+        yield f'actions: {what} of {commands.topic}, {listed(commands.joints)}'
     yield f'control rate: {1 / proposal.task.control_dt:g} Hz'
     foreign = {joint: guess for joint, guess in proposal.units.items() if guess.recorded}
     for joint, guess in foreign.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dp_ros.audit.proposal.actions import controller_of
@@ -13,7 +14,7 @@ from dp_ros.task.spec import ImageStream, Unit
 
 MARGIN = 0.05
 """Of a joint's recorded range, on each side, that is proposed as its limits."""
-_LEAST = 0.01
+_LEAST: dict[Unit, float] = {'rad': 0.01, 'm': 0.001}
 FASTER = {'velocity': 1.5, 'acceleration': 3.0}
 """How many times the largest that was recorded, over 0.1 s, is allowed."""
 SLOWEST: dict[Unit, dict[str, float]] = {
@@ -23,6 +24,8 @@ SLOWEST: dict[Unit, dict[str, float]] = {
 """Less is not proposed [/s, /s^2]: a joint that was hardly moved would take for ever to come to rest."""
 TOLERANCES: dict[Unit, float] = {'rad': 0.02, 'm': 0.005}
 """A `follow_tolerance` that does for many arms."""
+STATE_ERROR = 0.02
+"""A `joint_state_error` that encoders keep [rad or m]; the node's default is for robots of which nothing is known."""
 _FROZEN = 0.5
 
 
@@ -79,12 +82,14 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
     tolerance = min(TOLERANCES[unit] for unit in task.action.units)
     yield f'    follow_tolerance: {number(tolerance)}  {CHECK}'
+    yield '    # What the joint states of a robot at rest may be wrong by [rad or m]. More makes beginning slower.'
+    yield f'    joint_state_error: {number(STATE_ERROR)}  {CHECK}'
     yield '    # What follows where observations stay away: hold; or home, with a position for each joint. Here, where'
     yield '    # the recordings begin.'
     yield '    fallback: hold'
     yield '    home:'
     for joint in task.action.joints:
-        yield f'      {scalar(joint)}: {number(proposal.states.motions[joint].start)}  {CHECK}'
+        yield f'      {scalar(joint)}: {number(proposal.motions[joint].start)}  {CHECK}'
 
 
 def _few(joints: list[str]) -> str:
@@ -92,27 +97,51 @@ def _few(joints: list[str]) -> str:
 
 
 def _topics(proposal: Proposal) -> Iterator[str]:
-    action, direct = proposal.task.action, proposal.action.commands.source == 'joint_trajectory'
-    controller = controller_of(action.topic)
+    states = list(dict.fromkeys(t.topic for t in proposal.action.observed))
     yield '    # Relative topics stay below the namespace.'
     yield '    topics:'
-    yield f'      joint_states: {scalar(proposal.states.topic.lstrip("/"))}'
-    remark = '' if direct else 'not recorded'
-    yield from remarked(f'      command: {scalar(action.topic.lstrip("/"))}', remark, check=not direct)
+    remark = f'recorded on {", ".join(states)}: all joints must come on one' if len(states) > 1 else ''
+    yield from remarked(f'      joint_states: {scalar(states[0].lstrip("/"))}', remark, check=bool(remark))
+    if len(proposal.action.commands) == 1:
+        yield from _command(proposal)
     if proposal.robot:
         yield f'      robot_description: {DESCRIPTION}  # recorded: limits come from there too'
-    yield "    # The controller's node: it is asked for its parameters before anything moves."
-    yield from remarked(
-        f'    controller: {scalar(controller)}', '' if direct else 'not recorded', check=not (direct and controller)
-    )
-    others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.name != action.topic and t.joints]
+    yield "    # The controller's node is asked for its parameters before anything moves."
+    if len(proposal.action.commands) > 1:
+        yield from _outputs(proposal)
+    else:
+        first, controller = proposal.action.commands[0], controller_of(proposal.task.action.topic)
+        known = first.direct and bool(controller)
+        yield from remarked(f'    controller: {scalar(controller)}', '' if known else 'not recorded', check=not known)
+    used = {commands.topic for commands in proposal.action.commands}
+    others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.topic not in used and t.joints]
     if others:
         text = '; '.join(f'{t.name} ({", ".join(t.joints)})' for t in others)
         yield from remarks(f'Other trajectories were recorded, which this policy does not command: {text}.', 4)
 
 
+def _command(proposal: Proposal) -> Iterator[str]:
+    direct = proposal.action.commands[0].direct
+    topic = scalar(proposal.task.action.topic.lstrip('/'))
+    yield from remarked(f'      command: {topic}', '' if direct else 'not recorded', check=not direct)
+
+
+def _outputs(proposal: Proposal) -> Iterator[str]:
+    """Yield where each controller of several gets its joints of each trajectory."""
+    yield '    # Each is a controller, known by the name that its topic is below.'
+    yield '    outputs:'
+    for place, commands in enumerate(proposal.action.commands, 1):
+        controller = controller_of(commands.topic) or f'controller_{place}'
+        topic = commands.topic if commands.direct else f'/{controller}/joint_trajectory'
+        yield f'      {scalar(re.sub(r"[^A-Za-z0-9_]", "_", controller))}:'
+        known = commands.direct and bool(controller_of(commands.topic))
+        remark = '' if known else f'recorded: {commands.topic}; where a controller takes trajectories'
+        yield from remarked(f'        topic: {scalar(topic.lstrip("/"))}', remark, check=not known)
+        yield f'        joints: {flow(commands.joints)}'
+
+
 def _limits(proposal: Proposal) -> Iterator[str]:
-    task, states = proposal.task, proposal.states
+    task, measured = proposal.task, proposal.motions
     if proposal.robot_problem:
         yield from remarks(f'The recorded robot_description cannot be used: {proposal.robot_problem}.', 4)
     known = proposal.robot.limits(task.action.joints) if proposal.robot else None
@@ -127,10 +156,10 @@ def _limits(proposal: Proposal) -> Iterator[str]:
         )  # fmt: skip
     yield '    limits:'
     commanded = _commanded(proposal)
-    for joint in task.action.joints:
-        motion = states.motions[joint]
+    for joint, unit in zip(task.action.joints, task.action.units, strict=True):
+        motion = measured[joint]
         found = [motion, commanded[joint]] if joint in commanded else [motion]
-        yield f'      {scalar(joint)}: {{{_limit(found, proposal.units[joint].unit, known is None)}}}  {CHECK}'
+        yield f'      {scalar(joint)}: {{{_limit(found, unit, known is None)}}}  {CHECK}'
 
 
 def _times() -> str:
@@ -142,15 +171,14 @@ def _times() -> str:
 
 def _commanded(proposal: Proposal) -> dict[str, Motion]:
     """Return how the set points move, where recordings name their joints."""
-    commands = proposal.action.commands
-    if commands.source not in ('joint_trajectory', 'joint_state') or commands.source_joints:
-        return {}
-    return dict(proposal.survey.topics[commands.topic].motions)
+    named = [c for c in proposal.action.commands if c.direct or (c.source == 'joint_state' and not c.source_joints)]
+    found = {joint: motion for c in named for joint, motion in proposal.survey.topics[c.topic].motions.items()}
+    return proposal.in_si(found)
 
 
 def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:
     low, high = min(m.low for m in motions), max(m.high for m in motions)
-    margin = max(_LEAST, MARGIN * (high - low))
+    margin = max(_LEAST[unit], MARGIN * (high - low))
     largest = {'velocity': max(m.speed for m in motions), 'acceleration': max(m.acceleration for m in motions)}
     found = {'lower': low - margin, 'upper': high + margin} if positions else {}
     found |= {name: max(SLOWEST[unit][name], FASTER[name] * value) for name, value in largest.items()}

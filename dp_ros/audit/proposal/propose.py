@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dp_ros.audit.proposal.actions import CONTROLLER_TOPIC, ActionProposal, own_states, propose_action
-from dp_ros.audit.proposal.survey import Survey, TopicSurvey
-from dp_ros.audit.proposal.units import UnitGuess, guess_unit
+from dp_ros.audit.proposal.survey import Motion, Survey, TopicSurvey
+from dp_ros.audit.proposal.units import UnitGuess, guess_units
 from dp_ros.audit.topics import PICTURES
 from dp_ros.errors import ConfigError
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, POSE
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec
+from dp_ros.task.spec import ActionSource, ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
 from dp_ros.task.streams import PoseFeature
+from dp_ros.task.units import converted
 
 RATES = (10.0, 8.0, 5.0, 4.0, 2.0, 1.0)
 """Control rates to choose from, the usual one first [Hz]."""
@@ -59,13 +61,24 @@ class Proposal:
     robot_problem: str = ''
 
     @property
-    def states(self) -> TopicSurvey:
-        """The topic that observes the joints."""
-        return self.action.commands.observed
+    def motions(self) -> dict[str, Motion]:
+        """How each commanded joint moves, as measured, in m or rad."""
+        return self.in_si({joint: motion for t in self.action.observed for joint, motion in t.motions.items()})
+
+    def in_si(self, motions: Mapping[str, Motion]) -> dict[str, Motion]:
+        """Return the motions of commanded joints in m or rad."""
+        found = {}
+        for joint, guess in self.units.items():
+            if joint in motions:
+                _, factor = converted(joint, (joint,), (guess.unit,), ())
+                found[joint] = motions[joint].scaled(factor[0]) if factor else motions[joint]
+        return found
 
     def topic(self, stream: Stream) -> TopicSurvey:
         """Return the topic of a stream."""
-        return self.states if isinstance(stream, JointStream) else self.survey.topics[stream.topic]
+        if not isinstance(stream, JointStream):
+            return self.survey.topics[stream.topic]
+        return next(t for t in self.action.observed if t.topic == stream.topic and set(stream.joints) <= set(t.joints))
 
 
 def propose(survey: Survey) -> Proposal:
@@ -78,21 +91,17 @@ def propose(survey: Survey) -> Proposal:
 
     """
     action = propose_action(survey)
-    commands = action.commands
-    robot, problem = _robot(survey.description, commands.joints)
-    units = {joint: guess_unit(joint, commands.observed.motions.get(joint), robot) for joint in commands.joints}
-    left_out: list[str] = [f'{t.name}: other joint states' for t in own_states(survey) if t is not commands.observed]
+    robot, problem = _robot(survey.description, action.joints)
+    units: dict[str, UnitGuess] = {}
+    for commands in action.commands:
+        units |= guess_units(commands.joints, commands.observed.motions, robot)
+    left_out: list[str] = [f'{t.name}: other joint states' for t in own_states(survey) if t not in action.observed]
     pictures = list(_cameras(survey, left_out))
     poses = list(_poses(survey, left_out))
-    names = _names([commands.observed, *poses, *pictures])
-    ages = {topic.name: _age(topic) for topic in (commands.observed, *poses, *pictures)}
-    chosen = tuple(units[joint].unit for joint in commands.joints)
-    streams: list[Stream] = [
-        JointStream(
-            name=names[commands.observed.name], topic=commands.observed.topic, joints=commands.joints, units=chosen,
-            max_age=ages[commands.observed.name][0],
-        )
-    ]  # fmt: skip
+    topics = [*action.observed, *poses, *pictures]
+    names = _names(topics)
+    ages = {topic.name: _age(topic) for topic in topics}
+    streams: list[Stream] = [_joints(t, names[t.name], ages[t.name][0], action, units) for t in action.observed]
     streams += [
         PoseStream(
             name=names[t.name], topic=t.name, features=pose_features(t), max_age=ages[t.name][0],
@@ -101,23 +110,42 @@ def propose(survey: Survey) -> Proposal:
         for t in poses
     ]  # fmt: skip
     streams += [_camera(t, names[t.name], ages[t.name][0]) for t in pictures]
-    direct = commands.source == 'joint_trajectory'
     task = TaskSpec(
         streams=tuple(streams),
-        action=ActionSpec(
-            topic=commands.topic if direct else CONTROLLER_TOPIC,
-            joints=commands.joints,
-            units=chosen,
-            source=commands.source,
-            source_topic='' if direct or commands.source == 'next_state' else commands.topic,
-            source_joints=commands.source_joints,
-        ),
-        control_dt=1.0 / _control_rate([commands.observed, *poses, *pictures]),
+        action=_action(action, tuple(units[joint].unit for joint in action.joints)),
+        control_dt=1.0 / _control_rate(topics),
     )
     return Proposal(
         survey=survey, task=task, action=action, units=units, left_out=tuple(left_out), robot=robot,
         robot_problem=problem, ages={names[topic]: why for topic, (_, why) in ages.items()},
     )  # fmt: skip
+
+
+def _joints(
+    topic: TopicSurvey, name: str, max_age: float, action: ActionProposal, units: Mapping[str, UnitGuess]
+) -> JointStream:
+    joints = tuple(j for commands in action.commands if commands.observed == topic for j in commands.joints)
+    chosen = tuple(units[joint].unit for joint in joints)
+    return JointStream(name=name, topic=topic.topic, joints=joints, units=chosen, max_age=max_age)
+
+
+def _action(action: ActionProposal, units: tuple[Unit, ...]) -> ActionSpec:
+    """Return the action: of one source, or of several topics; a gripper's is told by its type, among these alone."""
+    first = action.commands[0]
+    topic = first.topic if first.direct else CONTROLLER_TOPIC
+    if len(action.commands) > 1 or first.gripper:
+        sources = tuple(
+            ActionSource(topic=c.topic, joints=c.joints, source_joints=c.source_joints) for c in action.commands
+        )
+        return ActionSpec(topic=topic, joints=action.joints, units=units, sources=sources)
+    return ActionSpec(
+        topic=topic,
+        joints=action.joints,
+        units=units,
+        source=first.source,
+        source_topic='' if first.direct or first.source == 'next_state' else first.topic,
+        source_joints=first.source_joints,
+    )
 
 
 def _robot(description: str, joints: tuple[str, ...]) -> tuple[RobotModel | None, str]:
@@ -152,6 +180,8 @@ def _cameras(survey: Survey, left_out: list[str]) -> Iterable[TopicSurvey]:
         raw = name.removesuffix('/compressed')
         if topic.unusable or topic.size is None:
             left_out.append(f'{name}: {topic.unusable or "pictures of no size"}')
+        elif topic.content == 'depth' and (topic.type == COMPRESSED_IMAGE or not _depth_range(topic)):
+            left_out.append(f'{name}: depth that is compressed, or without a distance in its first picture')
         elif raw != name and raw in topics and not topics[raw].unusable:
             left_out.append(f'{name}: the pictures of {raw}, compressed')
         elif min(topic.size) < _GRID:
@@ -187,8 +217,16 @@ def _camera(topic: TopicSurvey, name: str, max_age: float) -> ImageStream:
     width, height = picture_size(*topic.size)
     return ImageStream(
         name=name, topic=topic.name, height=height, width=width, compressed=topic.type == COMPRESSED_IMAGE,
-        max_age=max_age,
+        max_age=max_age, content=topic.content, depth_range=_depth_range(topic),
     )  # fmt: skip
+
+
+def _depth_range(topic: TopicSurvey) -> tuple[float, ...]:
+    """Return the nearest and the farthest distance [m], in whole decimetres about those of the first picture."""
+    if topic.content != 'depth' or not topic.depths:
+        return ()
+    near, far = topic.depths
+    return math.floor(10.0 * near) / 10.0, min(100.0, math.floor(10.0 * far + 1.0) / 10.0)
 
 
 def picture_size(width: int, height: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.audit.topics import FLOATS, NUMBERS, PICTURES, TopicAudit, numbers_of
+from dp_ros.audit.topics import NUMBERS, PICTURES, UNNAMED, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, POSE
@@ -16,6 +16,7 @@ from dp_ros.messages.images import decode_compressed
 from dp_ros.messages.raw_images import decode_image
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.recordings.rosbag.types import deserialize
+from dp_ros.task.streams import Content
 
 DESCRIPTION, STRING = 'robot_description', 'std_msgs/msg/String'
 STEP = NANOSECONDS // 10
@@ -35,6 +36,10 @@ class Motion:
     start: float
     speed: float = 0.0
     acceleration: float = 0.0
+
+    def scaled(self, factor: float) -> Motion:
+        """Return the motion in another unit; ``factor`` is more than 0."""
+        return Motion(**{name: factor * value for name, value in vars(self).items()})
 
     @property
     def moves(self) -> bool:
@@ -68,6 +73,8 @@ class TopicSurvey:
         Of a Float64MultiArray: by joint, the mean square of number minus position, for each number.
     size, encodings
         Of pictures: width and height of the last, and what they are encoded as.
+    content, depths
+        What the pictures hold; of depth the nearest and the farthest in the first [m], if any.
     frozen
         Longest time that one and the same picture came again [s].
     unusable
@@ -89,6 +96,8 @@ class TopicSurvey:
     distances: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     encodings: tuple[str, ...] = ()
+    content: Content = 'rgb'
+    depths: tuple[float, ...] = ()
     frozen: float = 0.0
     frames: tuple[str, ...] = ()
     unusable: str = ''
@@ -260,6 +269,8 @@ class _Measure:
         self._numbers: dict[tuple[str, ...], _Numbers] = {}
         self._fields: set[str] = set()
         self._frames: dict[str, None] = {}
+        self._content: Content = 'rgb'
+        self._depths: tuple[float, ...] = ()
         self._squares: dict[str, np.ndarray] = {}
         self._compared: dict[str, int] = {}
 
@@ -273,11 +284,10 @@ class _Measure:
             self._add(received, message, positions)
             return
         pixels = (decode_image if kind == IMAGE else decode_compressed)('picture', message)
-        if pixels.ndim != 3 or pixels.dtype != np.uint8:
-            found = 'grey pictures, allowed colours unless asked for: content: mono'
-            if pixels.dtype != np.uint8:
-                found = 'distances, allowed colours unless asked for: content: depth, with a depth_range'
-            raise DataError(f'got {found}')
+        self._content = 'rgb' if pixels.ndim == 3 else 'mono' if pixels.dtype == np.uint8 else 'depth'
+        if self._content == 'depth':
+            known = pixels[np.isfinite(pixels) & (pixels > 0.0)]
+            self._depths = (float(known.min()), float(known.max())) if len(known) else ()
 
     def _add(self, received: int, message: Any, positions: dict[str, float]) -> None:
         kind = self.audit.type
@@ -290,7 +300,7 @@ class _Measure:
         if kind == JOINT_STATE:
             self._fields |= {name for name in _FIELDS if len(getattr(message, name)) == len(names)}
             positions.update(zip(names, row, strict=True))
-        elif kind == FLOATS and len(self._numbers) == 1:
+        elif kind in UNNAMED and len(self._numbers) == 1:
             for joint, position in positions.items():
                 difference = np.asarray(row, dtype=np.float64) - position
                 self._squares[joint] = self._squares.get(joint, 0.0) + difference**2
@@ -321,6 +331,8 @@ class _Measure:
             distances={j: tuple((s / self._compared[j]).tolist()) for j, s in self._squares.items()},
             size=audit.size,
             encodings=tuple(dict.fromkeys(_encoding(form) for form in audit.forms)),
+            content=self._content,
+            depths=self._depths,
             frozen=audit.longest_picture[0],
             frames=tuple(self._frames),
             unusable=unusable,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dp_ros.audit.proposal.actions import controller_of
 from dp_ros.audit.proposal.propose import Proposal
+from dp_ros.audit.proposal.survey import Motion
 from dp_ros.audit.proposal.yaml_text import CHECK, flow, number, remarked, remarks, scalar
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
 
@@ -77,7 +78,7 @@ def _joint_stream(proposal: Proposal, stream: JointStream) -> Iterator[str]:
     yield from remarks(f'Recorded in this order: {", ".join(topic.joints)}. They are found by name.', 6)
     others = [joint for joint in topic.joints if joint not in stream.joints]
     if others:
-        moving = [f'{j} ({_span(proposal, j)})' for j in others]
+        moving = [f'{j} ({_span(topic.motions[j])})' for j in others]
         yield from remarks(f'Not commanded by the action below, and so not observed: {", ".join(moving)}.', 6)
     if not topic.whole:
         yield from remarked('      # Not every message names all of them, which training refuses.', '', check=True)
@@ -86,8 +87,7 @@ def _joint_stream(proposal: Proposal, stream: JointStream) -> Iterator[str]:
     yield from remarked(f'      fields: {flow(stream.fields)}', f'recorded: {", ".join(topic.fields)}')
 
 
-def _span(proposal: Proposal, joint: str) -> str:
-    motion = proposal.states.motions[joint]
+def _span(motion: Motion) -> str:
     return f'{motion.low:.4g} to {motion.high:.4g}' if motion.moves else f'always {motion.low:.4g}'
 
 
@@ -107,27 +107,44 @@ def _image_stream(proposal: Proposal, stream: ImageStream) -> Iterator[str]:
     yield f'      width: {stream.width}'
     if stream.compressed:
         yield '      compressed: true'
+    if stream.content != 'rgb':
+        yield f'      content: {stream.content}'
+    if stream.depth_range:
+        near, far = map(number, stream.depth_range)
+        yield from remarked(f'      depth_range: [{near}, {far}]', '[m] in the first picture', check=True)
 
 
 def _action(proposal: Proposal) -> Iterator[str]:
-    action, commands = proposal.task.action, proposal.action.commands
+    action, first = proposal.task.action, proposal.action.commands[0]
     yield '  action:'
-    direct = commands.source == 'joint_trajectory'
     controller = controller_of(action.topic)
-    if direct:
+    if first.direct:
         remark = f'the controller {controller}' if controller else 'which controller listens there'
     else:
         remark = 'not recorded: where a controller listens'
-    yield from remarked(f'    topic: {scalar(action.topic)}', remark, check=not (direct and controller))
+    yield from remarked(f'    topic: {scalar(action.topic)}', remark, check=not (first.direct and controller))
     for text in proposal.action.others:
         yield from remarks(f'not used: {text}', 4)
-    yield f'    source: {commands.source}  # {_SOURCES[commands.source]}'
-    if action.source_topic:
-        yield f'    source_topic: {scalar(action.source_topic)}'
-    yield from remarked(f'    joints: {flow(action.joints)}', commands.check, check=bool(commands.check))
-    if action.source_joints:
-        yield from remarked(f'    source_joints: {flow(action.source_joints)}', commands.check, check=True)
+    if action.sources:
+        yield from _sources(proposal)
+    else:
+        yield f'    source: {first.source}  # {_SOURCES[first.source]}'
+        if action.source_topic:
+            yield f'    source_topic: {scalar(action.source_topic)}'
+        if action.source_joints:
+            yield from remarked(f'    source_joints: {flow(action.source_joints)}', first.check, check=True)
+    check = '' if action.sources else first.check
+    yield from remarked(f'    joints: {flow(action.joints)}', check, check=bool(check))
     yield f'    units: {flow(proposal.units[joint].unit for joint in action.joints)}  # as above'
+
+
+def _sources(proposal: Proposal) -> Iterator[str]:
+    yield '    sources:  # several topics command; on the robot each goes to a controller of its own, see `outputs`'
+    for commands in proposal.action.commands:
+        yield f'      - topic: {scalar(commands.topic)}'
+        yield from remarked(f'        joints: {flow(commands.joints)}', commands.check, check=bool(commands.check))
+        if commands.source_joints:
+            yield f'        source_joints: {flow(commands.source_joints)}'
 
 
 def _rest(proposal: Proposal) -> Iterator[str]:

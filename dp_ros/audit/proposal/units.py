@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dp_ros.audit.proposal.survey import Motion
@@ -38,6 +39,19 @@ class UnitGuess:
     recorded: str = ''
 
 
+def guess_units(
+    joints: Sequence[str], motions: Mapping[str, Motion], robot: RobotModel | None = None
+) -> dict[str, UnitGuess]:
+    """Guess the units of joints of one source: where one counts in degrees, those that turn less do so too."""
+    found = {joint: guess_unit(joint, motions.get(joint), robot) for joint in joints}
+    if any(guess.recorded == 'degrees' for guess in found.values()):
+        for joint, guess in found.items():
+            if guess.unit == 'rad' and not _GRIPS.search(joint):
+                why = f'{guess.why.partition(":")[0]}: degrees, as other joints here look like'
+                found[joint] = UnitGuess(unit='deg', why=why, sure=False, recorded='degrees')
+    return found
+
+
 def guess_unit(joint: str, motion: Motion | None, robot: RobotModel | None = None) -> UnitGuess:
     """Guess the unit of a joint that moves so; without a motion by its name alone."""
     known = robot.joints.get(joint) if robot else None
@@ -67,9 +81,9 @@ def guess_unit(joint: str, motion: Motion | None, robot: RobotModel | None = Non
 
 def _foreign(span: str, low: float, high: float, grips: bool) -> UnitGuess:
     if grips and low >= -1.0 and high <= 101.0:
-        why = f'{span}: looks like percent, to be converted to m in the driver'
+        why = f'{span}: looks like percent; give `scale`, what they are multiplied by to be m or rad'
         return UnitGuess(unit='m', why=why, sure=False, recorded='percent')
     if max(abs(low), abs(high)) <= 360.0 * _SLACK:
-        why = f'{span}: looks like degrees, to be converted to rad in the driver'
-        return UnitGuess(unit='rad', why=why, sure=False, recorded='degrees')
+        why = f'{span}: looks like degrees; they are converted, the robot gets rad'
+        return UnitGuess(unit='deg', why=why, sure=False, recorded='degrees')
     return UnitGuess(unit='rad', why=f'{span}: more than a turn, in whatever unit', sure=False)

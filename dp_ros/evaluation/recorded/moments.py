@@ -14,10 +14,10 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, Goal, Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.builder import Episode, position_columns
 from dp_ros.recordings.episodes.episode import window_indices
 from dp_ros.recordings.episodes.goals import source_of
-from dp_ros.task.spec import Instruction, TaskSpec
+from dp_ros.task.spec import Instruction, JointStream, TaskSpec
 
 STAND_STILL, LAST_MOTION = 'stand still', 'last motion'
 BASELINES = (STAND_STILL, LAST_MOTION)
@@ -106,12 +106,14 @@ def moments(
 
 def measured_positions(episode: Episode, task: TaskSpec) -> np.ndarray | None:
     """Return the commanded joints' measured positions (N, A); None for a task that does not observe them."""
-    try:
-        name, columns = task.base_columns()
-    except ConfigError:
-        return None
-    found: np.ndarray = episode.streams[name][:, list(columns)]
-    return found
+    columns = []
+    for joint in task.action.joints:
+        for stream in task.streams:
+            chosen = position_columns(stream)
+            if isinstance(stream, JointStream) and chosen and joint in stream.joints:
+                columns.append(episode.streams[stream.name][:, chosen][:, stream.joints.index(joint)])
+                break
+    return np.stack(columns, axis=1) if len(columns) == len(task.action.joints) else None
 
 
 def baselines(positions: np.ndarray, newest: int, length: int) -> dict[str, np.ndarray]:
