@@ -82,6 +82,7 @@ class DiffusionPolicy:
     seed
         What `chunk` draws noise by where it is given no generator.
 
+    All of them are attributes, too.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class DiffusionPolicy:
         self.guidance_scale, self.samples, self.seed = guidance_scale, samples, seed
         self.bundle = bundle
         self.settings = settings or bundle.defaults
-        self._backend = backend
+        self.backend = backend
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     @classmethod
@@ -192,7 +193,7 @@ class DiffusionPolicy:
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
         own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples', 'seed')}
-        return type(self)(self.bundle, self._backend, replace(self.settings, **changes), **own)
+        return type(self)(self.bundle, self.backend, replace(self.settings, **changes), **own)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many network calls a chunk takes, with a ``start`` or without."""
@@ -221,7 +222,7 @@ class DiffusionPolicy:
 
         """
         task = self.bundle.task
-        inputs = self._inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
+        inputs = self.inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
         base = action_base(task, window.streams)
         if overlap is not None and base is not None:
             overlap = replace(overlap, actions=overlap.actions - base[-1])
@@ -258,7 +259,7 @@ class DiffusionPolicy:
         task, scale = self.bundle.task, self.guidance_scale
         if task.guidance:
             inputs = guided_inputs(inputs, [1.0] if scale == 1.0 else [1.0, 0.0])
-        cond = self._backend.encode(inputs)
+        cond = self.backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         cond = np.repeat(cond, self.samples, axis=0)
         shape = (self.samples, task.pred_horizon, len(task.action.joints))
@@ -273,7 +274,7 @@ class DiffusionPolicy:
                 mask_channels = np.repeat(prefix, len(x_k), axis=0)
                 x_k = np.concatenate((np.where(prefix, target, x_k), mask_channels), axis=-1)
             batch = x_k if scale == 1.0 else np.concatenate((x_k, x_k))
-            prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
+            prediction = self.backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
             if scale != 1.0:
@@ -304,7 +305,7 @@ class DiffusionPolicy:
         if len(actions) > 1 and self.bundle.has_critic:
             # With guidance there are two of each, the one that is asked for first.
             state = np.repeat(state_of(self.bundle.task, inputs)[:1], len(actions), axis=0)
-            value = self._backend.value(cond[: len(actions)], state, actions)
+            value = self.backend.value(cond[: len(actions)], state, actions)
             check_finite(f'policy {self.bundle.name} value', value)
             if value.mean() >= self.bundle.critic_from:
                 best = int(np.argmax(value))
@@ -339,7 +340,8 @@ class DiffusionPolicy:
         given = (steps < min(overlap.fixed, schedule.prefix_steps)).astype(np.float32)
         return target, weights, given if schedule.mask_channels else None
 
-    def _inputs(self, window: Window) -> dict[str, np.ndarray]:
+    def inputs(self, window: Window) -> dict[str, np.ndarray]:
+        """Return the streams of a window as the encoder takes them: normalized, (1, O, ...) by name."""
         task = self.bundle.task
         _check_streams(task, window.streams)
         inputs = {}

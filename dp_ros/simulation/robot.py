@@ -84,6 +84,11 @@ class SimulatedRobot:
     draws
         Whether a picture that is due is worth its time, by the camera's name; None: all are.
 
+    Attributes
+    ----------
+    success
+        Whether the task was done at some time of this episode.
+
     """
 
     def __init__(
@@ -128,7 +133,7 @@ class SimulatedRobot:
         self._began = self.now
         self._seed = seed
         self._progress = self.world.progress
-        self._best, self._success = self._progress.score, self._progress.success
+        self._best, self.success = self._progress.score, self._progress.success
 
     def command(self, trajectory: Any) -> Accepted | Rejected | Ignored:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
@@ -170,7 +175,7 @@ class SimulatedRobot:
         if self.now % SCORE_PERIOD == 0:
             self._progress = world.progress
             self._best = max(self._best, self._progress.score)
-            self._success = self._success or self._progress.success
+            self.success = self.success or self._progress.success
         return self._readings()
 
     @property
@@ -180,7 +185,7 @@ class SimulatedRobot:
             seed=self._seed,
             elapsed=(self.now - self._began) / NANOSECONDS,
             score=self._best,
-            success=self._success,
+            success=self.success,
             details=self._progress.details,
         )
 

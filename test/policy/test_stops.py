@@ -88,12 +88,12 @@ def test_a_stop_where_the_plan_turns_as_hard_as_it_may_is_there_and_not_at_the_p
         actions = size * (1.0 - np.cos(speed * 0.1 * np.arange(16)))[:, None]
         outcome = planner.accept(Chunk(stamp=START, control_dt=dt, joints=('a',), actions=actions), START)
         assert isinstance(outcome, Planned)
-        plan = outcome.trajectory
+        plan, accepted = outcome.trajectory, planner.checkpoint()
         for now in range(START, plan.end - SECOND // 2, 10_000_000):
             planner = Planner(('a',), dt, limits, splice_margin=30_000_000, stop_on_path=True)
             planner.measured(now, np.zeros(1))
             planner.rest_at(np.zeros(1), START)
-            planner._commit(plan, START)
+            planner.rollback(accepted)
             stopped = planner.stop(now)
             assert isinstance(stopped, Trajectory)
             assert stopped.end < now + SECOND // 2

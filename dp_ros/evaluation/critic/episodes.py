@@ -56,9 +56,9 @@ class ExploringPolicy(DiffusionPolicy):
         base = action_base(task, window.streams)
         if base is not None:
             turned = turned - base[-1]
-        inputs = self._inputs(window)
+        inputs = self.inputs(window)
         state = state_of(task, inputs)[0]
-        return self._backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
+        return self.backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
 
     def _pick(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None

@@ -34,9 +34,9 @@ class CommandSender:
     planner
         What plans; a plan that is not sent is taken back.
     prepare, send
-        Make the messages of a trajectory, and send them.
+        Make the messages of a trajectory, and send them; `prepare` is an attribute too.
     now, steady
-        Read robot time, and a clock that nobody sets [ns].
+        Read robot time, and a clock that nobody sets [ns]; attributes too.
     sleep
         Waits for some seconds.
     repeat
@@ -58,7 +58,7 @@ class CommandSender:
         repeat: Callable[[Any], None] = lambda _: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._planner, self._prepare = planner, prepare
+        self._planner, self.prepare = planner, prepare
         self._send, self._repeat, self._wake = send, repeat, wake
         self.now, self.steady, self._sleep = now, steady, sleep
         self._ahead = LEAST_AHEAD
@@ -68,7 +68,7 @@ class CommandSender:
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
-        self._out(self._prepare(trajectory), self.now() + HELD)
+        self._out(self.prepare(trajectory), self.now() + HELD)
         self.rests_at = self.now() + int(trajectory.times[-1])
 
     def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
@@ -82,7 +82,7 @@ class CommandSender:
             if isinstance(verdict, Refused):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
-            message = self._prepare(trajectory)
+            message = self.prepare(trajectory)
             # A simulated clock stands still while this thread plans.
             took, allowed = max(self.now() - began, self.steady() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)

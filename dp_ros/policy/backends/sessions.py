@@ -75,28 +75,31 @@ class CriticSession:
 
 
 class OnnxRuntime(CriticSession):
-    """ONNX Runtime. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
+    """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
+
+    Their threads do not spin while they wait: the cores are shared with the robot's nodes.
+    """
 
     def __init__(self, bundle: Bundle, threads: int, provider: ProviderName = 'cpu') -> None:
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
-        self._encoder = _session(bundle, 'encoder.onnx', threads, provider)
-        _check_graph(bundle, 'encoder.onnx', self._encoder, input_shapes(task), 'cond')
-        self._denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
-        width = self._encoder.get_outputs()[0].shape[1:]
+        self.encoder = _session(bundle, 'encoder.onnx', threads, provider)
+        _check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
+        self.denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
+        width = self.encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
-        _check_graph(bundle, 'denoiser.onnx', self._denoiser, wanted, 'prediction')
+        _check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
         super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        cond: np.ndarray = self._encoder.run(None, {name: inputs[name] for name in self._names})[0]
+        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
         return cond
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        prediction: np.ndarray = self._denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
+        prediction: np.ndarray = self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
         return prediction
 
 
@@ -118,7 +121,7 @@ class TorchScript(CriticSession):
         self._torch = torch
         self._threads = threads
         self._names = list(input_shapes(bundle.task))
-        self._encoder, self._denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
+        self.encoder, self.denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
         super().__init__(bundle, bundle.parity().cond.shape[1], threads)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
@@ -141,11 +144,11 @@ class TorchScript(CriticSession):
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        return self._run(self._encoder, [inputs[name] for name in self._names])
+        return self._run(self.encoder, [inputs[name] for name in self._names])
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        return self._run(self._denoiser, (x_k, k, cond))
+        return self._run(self.denoiser, (x_k, k, cond))
 
 
 def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
