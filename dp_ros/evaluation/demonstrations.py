@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.controller.controller import Rejected
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, topic_of
 from dp_ros.task.spec import TaskSpec
@@ -123,6 +122,6 @@ def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: 
         world = robot.world
         command = expert.trajectory(robot.now, world.joint_positions, world.poses)
         verdict = robot.command(command)
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
         yield settings.task.action.topic, robot.now, to_joint_trajectory(command, types=types)

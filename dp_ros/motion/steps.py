@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from dp_ros.data import Chunk
+from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import listed
 from dp_ros.motion.spline import Knots
 from dp_ros.robot.joint_limits import JointLimits
@@ -15,20 +13,6 @@ TURN = 2 * np.pi
 
 FARTHEST = 1e6
 """Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Excess:
-    """A position farther outside its limits than may be put onto them."""
-
-    step: int
-    joint: str
-    value: float
-    lower: float
-    upper: float
-
-    def __str__(self) -> str:
-        return f'{self.joint} position: got {self.value:.6g}, allowed {self.lower:.6g} to {self.upper:.6g}'
 
 
 def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> str:
@@ -78,8 +62,13 @@ def unwrapped(actions: np.ndarray, head: Knots, due: np.ndarray, continuous: np.
     return np.asarray(smooth + shift)
 
 
-def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> np.ndarray | Excess:
-    """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are an `Excess`."""
+def clamped(
+    steps: np.ndarray, limits: JointLimits | None, tolerance: float, what: str, first: int | None = None
+) -> np.ndarray | Refusal:
+    """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are refused.
+
+    ``what`` are they in the refusal, with their number if that of the ``first`` is given.
+    """
     if limits is None:
         return steps
     inside = np.minimum(np.maximum(steps, limits.lowest), limits.highest)
@@ -87,5 +76,9 @@ def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> 
     if excess.max() <= tolerance:
         return inside
     step, a = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
-    lower, upper = limits.lower[a], limits.upper[a]
-    return Excess(step=step, joint=limits.joints[a], value=float(steps[step, a]), lower=lower, upper=upper)
+    joint, number = limits.joints[a], '' if first is None else f' {first + step}'
+    reason = (
+        f'{what}{number} {joint} position: got {steps[step, a]:.6g}, '
+        f'allowed {limits.lower[a]:.6g} to {limits.upper[a]:.6g}'
+    )
+    return Refusal(reason=reason, stop=True, quantity='position', joint=joint)

@@ -133,9 +133,7 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
         values = np.asarray(action, dtype=np.float64)
         check_shape('action', values, (len(self.world.joints),))
         check_finite('action', values)
-        for joint, value, low, high in zip(
-            self.world.joints, values, self.world.lower, self.world.upper, strict=True
-        ):
+        for joint, value, low, high in zip(self.world.joints, values, self.world.lower, self.world.upper, strict=True):
             if not low - ROUNDING <= value <= high + ROUNDING:
                 raise DataError(f'action {joint}: got {value:g}, allowed {low:g} to {high:g}')
         return np.clip(values, self.world.lower, self.world.upper)

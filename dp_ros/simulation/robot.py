@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController, Rejected
+from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.plant import run_cycles
 from dp_ros.simulation.world import Pose, World, WorldSpec
 
@@ -135,7 +135,7 @@ class SimulatedRobot:
         self._progress = self.world.progress
         self._best, self.success = self._progress.score, self._progress.success
 
-    def command(self, trajectory: Any) -> Accepted | Rejected | Ignored:
+    def command(self, trajectory: Any) -> Accepted | Refusal | Ignored:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
         return self.controller.command(trajectory, self.now)
 

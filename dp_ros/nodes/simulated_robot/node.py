@@ -17,7 +17,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
@@ -26,7 +26,7 @@ from dp_ros.options import Option
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
-from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
+from dp_ros.simulation.controller.controller import Accepted, ControllerDied
 from dp_ros.simulation.controller.validation import TrajectoryCommand
 from dp_ros.simulation.registry import make_world, world_names
 from dp_ros.simulation.robot import SimulatedRobot
@@ -196,7 +196,7 @@ class SimulatedRobotNode(ManagedNode):
         except ControllerDied as error:
             self._die(error)
             return
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refusal):
             self.counts['rejected'] += 1
             self.last_rejection = verdict.reason
             self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)

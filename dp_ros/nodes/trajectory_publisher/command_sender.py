@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.data import Refusal
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD, Planner
 from dp_ros.motion.trajectory import Trajectory
 
-Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
+Verdict = TypeVar('Verdict', Planned | Refusal, Trajectory | Refusal)
 ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
 AGAIN = 10_000_000  # [ns] from one sending to the next
@@ -71,7 +72,7 @@ class CommandSender:
         self._out(self.prepare(trajectory), self.now() + HELD)
         self.rests_at = self.now() + int(trajectory.times[-1])
 
-    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
+    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
 
         Returns the plan, or why none was sent.
@@ -79,7 +80,7 @@ class CommandSender:
         for left in reversed(range(ATTEMPTS)):
             before, began, steady = self._planner.checkpoint(), self.now(), self.steady()
             verdict = plan(began + self._ahead)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, Refusal):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
             message = self.prepare(trajectory)
@@ -91,7 +92,7 @@ class CommandSender:
                 self.rests_at = trajectory.end
                 return verdict
             self._planner.rollback(before)
-        return Refused(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
+        return Refusal(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
 
     def again(self, *, skip: bool = False) -> bool:
         """Send what was sent last once more, unless it is too late for that; return whether to call this again.

@@ -20,10 +20,10 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
@@ -324,11 +324,11 @@ class TrajectoryPublisher(ManagedNode):
         began = time.thread_time()
         received = self.motion.look()
         self.counts['chunks'] += 1
-        verdict: Planned | Refused
+        verdict: Planned | Refusal
         try:
             chunk = self._decoded(message)
         except Exception as error:  # whatever the type support raises over foreign bytes
-            verdict, stamp = Refused(reason=str(error)), received
+            verdict, stamp = Refusal(reason=str(error)), received
         else:
             verdict, stamp = self.motion.take(chunk, received), chunk.stamp
         cost = time.thread_time() - began

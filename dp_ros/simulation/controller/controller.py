@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.joint_order import JointOrder
 from dp_ros.simulation.controller.playback import Playback, Point, Sample, shortest_turn
@@ -31,13 +31,12 @@ from dp_ros.simulation.controller.validation import (
     Accepted,
     ControllerDied,
     Ignored,
-    Rejected,
     TrajectoryCommand,
     fault,
 )
 
 __all__ = [
-    'STILL', 'Accepted', 'ControllerDied', 'ControllerSpec', 'Ignored', 'JointTrajectoryController', 'Rejected',
+    'STILL', 'Accepted', 'ControllerDied', 'ControllerSpec', 'Ignored', 'JointTrajectoryController',
     'TrajectoryCommand',
 ]  # fmt: skip
 
@@ -137,14 +136,14 @@ class JointTrajectoryController:
             raise ConfigError(f'speed scaling: got {factor}, allowed finite numbers from 0 up')
         self.scaling = factor if self._scales else 1.0
 
-    def command(self, trajectory: Any, now: int) -> Accepted | Rejected | Ignored:
+    def command(self, trajectory: Any, now: int) -> Accepted | Refusal | Ignored:
         """Judge a trajectory that arrives at ``now``; it needs the attributes of :class:`TrajectoryCommand`.
 
         Raises :class:`ControllerDied` at what ends the real controller, an inactive one too.
         """
         reason = fault(trajectory, now, self.joints, self.spec)
         if reason:
-            return Rejected(reason=reason)
+            return Refusal(reason=reason)
         if not self.active:
             return Ignored()
         self._pending = trajectory
