@@ -32,7 +32,7 @@ from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
 from dp_ros.motion.splice import fit
 from dp_ros.motion.spline import Ending, Knots
-from dp_ros.motion.steps import beside, clamped, mismatch, stale, unwrapped
+from dp_ros.motion.steps import beside, clamped, mismatch, out_of_order, stale, unwrapped
 from dp_ros.motion.stops import braked, eased, homeward
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -285,14 +285,17 @@ class Planner:
         return outcome
 
     def _accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
-        reason = self.unusable(chunk, now) or self.states.blind(now) or self.astray()
+        unusable = self.unusable(chunk, now)
+        if unusable is not None:
+            return unusable
+        reason = self.states.blind(now) or self.astray()
         if reason:
             return Refusal(reason=reason)
         led_in, head = self._led_in, self._committed(now)
         actions = unwrapped(chunk.actions, head, chunk.due, self.continuous)
         splice = int(head.times[-1])
         if chunk.due[-1] < splice + (self.control_dt + 1) // 2:
-            return Refusal(reason=stale(chunk, splice))
+            return stale(chunk, splice)
         first = int(np.searchsorted(chunk.due, splice, side='right'))
         tolerance, due = self.options.position_tolerance, chunk.due[first:]
         inside = clamped(actions[first:], self.limits, tolerance, 'chunk step', first)
@@ -441,11 +444,7 @@ class Planner:
         planned = self._plan.places(np.array([state.stamp - self._plan.stamp]))[0]
         return replace(state, positions=beside(state.positions, planned, self.continuous))
 
-    def unusable(self, chunk: Chunk, now: int) -> str:
-        """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
-        if self._now is not None and now < self._now - LEAD:
-            return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'
-        if self._newest is not None and chunk.stamp <= self._newest:
-            behind = (self._newest - chunk.stamp) / 1e9
-            return f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
-        return mismatch(chunk, self.joints, self.control_dt, now + self.options.splice_margin)
+    def unusable(self, chunk: Chunk, now: int) -> Refusal | None:
+        """Return why the chunk cannot be used whatever the robot does; None if it can."""
+        backwards = out_of_order(chunk, now, last=self._now, lead=LEAD, newest=self._newest)
+        return backwards or mismatch(chunk, self.joints, self.control_dt, now + self.options.splice_margin)

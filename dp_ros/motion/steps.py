@@ -15,30 +15,45 @@ FARTHEST = 1e6
 """Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
 
 
-def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> str:
-    """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; nothing if it can."""
+def out_of_order(chunk: Chunk, now: int, *, last: int | None, lead: int, newest: int | None) -> Refusal | None:
+    """Return why a chunk does not come after the one that is executed, which was made at ``newest`` [ns].
+
+    ``last`` is when that was planned for, which may be up to ``lead`` after it was planned [ns].
+    """
+    if last is not None and now < last - lead:
+        back = (last - now) / 1e9
+        return Refusal(reason=f'clock: got {back:.3f} s before the last chunk, allowed no step back')
+    if newest is not None and chunk.stamp <= newest:
+        behind = (newest - chunk.stamp) / 1e9
+        reason = f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
+        return Refusal(reason=reason)
+    return None
+
+
+def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> Refusal | None:
+    """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; None if it can."""
     if chunk.joints != joints:
-        return f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}'
+        return Refusal(reason=f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}')
     if chunk.control_dt != control_dt:
-        return f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns'
+        return Refusal(reason=f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns')
     if chunk.stamp > splice + control_dt:
-        ahead = (chunk.stamp - splice) / 1e9
-        return f'chunk is early: its first step is due {ahead:.3f} s after the splice, allowed {control_dt / 1e9:.3f} s'
+        ahead, allowed = (chunk.stamp - splice) / 1e9, control_dt / 1e9
+        reason = f'chunk is early: its first step is due {ahead:.3f} s after the splice, allowed {allowed:.3f} s'
+        return Refusal(reason=reason)
     if chunk.stamp + (len(chunk.actions) - 1) * control_dt < splice:
         return stale(chunk, splice)
     # Asked as "not all within", so that a NaN written after the chunk was made is refused too.
     if not (np.abs(chunk.actions) <= FARTHEST).all():
-        return f'chunk actions: got {np.abs(chunk.actions).max()}, allowed up to {FARTHEST:.0f}'
-    return ''
+        return Refusal(reason=f'chunk actions: got {np.abs(chunk.actions).max()}, allowed up to {FARTHEST:.0f}')
+    return None
 
 
-def stale(chunk: Chunk, splice: int) -> str:
-    """Say that no step of the chunk is due late enough for ``splice`` [ns]."""
-    last = chunk.stamp + (len(chunk.actions) - 1) * chunk.control_dt
-    return (
-        f'chunk is stale: its last step is due {(last - splice) / 1e9:.3f} s after the splice, '
-        f'allowed {chunk.control_dt / 2e9:.3f} s or more'
-    )
+def stale(chunk: Chunk, splice: int) -> Refusal:
+    """Return that no step of the chunk is due late enough for ``splice`` [ns]."""
+    last = chunk.stamp + (len(chunk.actions) - 1) * chunk.control_dt  # not `due`: stamps from outside may be any number
+    after, allowed = (last - splice) / 1e9, chunk.control_dt / 2e9
+    reason = f'chunk is stale: its last step is due {after:.3f} s after the splice, allowed {allowed:.3f} s or more'
+    return Refusal(reason=reason)
 
 
 def beside(positions: np.ndarray, reference: np.ndarray, continuous: np.ndarray) -> np.ndarray:

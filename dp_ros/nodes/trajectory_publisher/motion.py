@@ -164,8 +164,8 @@ class Motion:
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.safety.was_blind = False
         unusable = self.planner.unusable(chunk, now)
-        if unusable:
-            return Refusal(reason=unusable)
+        if unusable is not None:
+            return unusable
         early = self.beginning.request(now)
         leap = '' if early else self.planner.leap(now)
         if early is not None:
