@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
@@ -23,12 +22,6 @@ from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
-
-
-def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
-    """Return every training window of an episode, as the policy would have got it."""
-    observed, _ = window_indices(len(episode.stamps), task)
-    return [Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in episode.streams.items()}) for i in observed]
 
 
 def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:
