@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import DataError, check_range
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
@@ -57,10 +57,8 @@ class DemonstrationSettings:
     storage: str = 'mcap'
 
     def __post_init__(self) -> None:
-        if not 1 <= self.episodes <= 100_000:
-            raise ConfigError(f'episodes: got {self.episodes}, allowed 1 to 100000')
-        if not 1.0 <= self.seconds <= SPACING / NANOSECONDS:
-            raise ConfigError(f'seconds: got {self.seconds}, allowed 1 to {SPACING // NANOSECONDS}')
+        check_range('episodes', self.episodes, 1, 100_000)
+        check_range('seconds', self.seconds, 1.0, SPACING / NANOSECONDS)
 
     @property
     def camera(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
+from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape, listed
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
@@ -96,10 +96,8 @@ class DiffusionPolicy:
         seed: int = 0,
     ) -> None:
         most = MOST_SAMPLES if bundle.schedule.noisy else 1
-        if not 1 <= samples <= most:
-            raise ConfigError(f'samples for schedule {bundle.schedule.name!r}: got {samples}, allowed 1 to {most}')
-        if not 0.0 <= guidance_scale <= MOST_GUIDANCE:
-            raise ConfigError(f'guidance_scale: got {guidance_scale}, allowed 0 to {MOST_GUIDANCE:g}')
+        check_range(f'samples for schedule {bundle.schedule.name!r}', samples, 1, most)
+        check_range('guidance_scale', guidance_scale, 0.0, MOST_GUIDANCE)
         if guidance_scale != 1.0 and not bundle.task.guidance:
             raise ConfigError(
                 f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '

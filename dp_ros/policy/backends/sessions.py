@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from dp_ros.errors import BundleError, ConfigError, check_choice, listed, one_line
+from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
 from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
@@ -47,8 +47,7 @@ def open_backend(
 ) -> Backend:
     """Load the bundle's networks, check them against the task, replay the recorded pair, and warm up."""
     check_choice('backend', backend, get_args(BackendName))
-    if not 1 <= threads <= MAX_THREADS:
-        raise ConfigError(f'threads: got {threads}, allowed 1 to {MAX_THREADS}')
+    check_range('threads', threads, 1, MAX_THREADS)
     if backend == 'torchscript' and provider != 'cpu':
         raise ConfigError(f'execution_provider: got {provider!r}, allowed cpu with backend torchscript')
     opened: Backend

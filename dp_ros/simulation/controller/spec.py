@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_range, listed
 
 SPLINES, NONE = 'splines', 'none'
 METHODS = (SPLINES, NONE)
@@ -70,8 +70,7 @@ class ControllerSpec:
     reject_non_finite: bool = True
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.rate <= 10_000.0:
-            raise ConfigError(f'controller rate: got {self.rate}, allowed 1 to 10000 Hz')
+        check_range('controller rate', self.rate, 1.0, 10000.0, unit='Hz')
         for name, choices in (
             ('interpolation_method', METHODS),
             ('state_interfaces', STATE_INTERFACES),
