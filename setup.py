@@ -10,6 +10,12 @@ from setuptools import find_packages, setup
 # A ROS distribution brings its own NumPy and PyYAML, so these two are ranges; the extras below pin what pip installs.
 BASE = ['numpy>=1.26,<3', 'pyyaml>=6.0,<7']
 
+# rosbag2 without ROS.
+ROSBAGS = [
+    'rosbags==0.11.9',  # reads and writes it
+    'lz4==4.4.5',  # recordings compressed with it, unpacked within bounds
+]
+
 EXTRAS = {
     # A robot: runs a bundle. No torch.
     'runtime': [
@@ -34,6 +40,8 @@ EXTRAS = {
         'ros-jazzy-std-srvs==5.3.6',  # reset
         'ros-jazzy-trajectory-msgs==5.3.6',  # chunks and commands
     ],
+    # Recordings on a robot: `dp_ros record`, and the node black_box.
+    'record': ROSBAGS,
     # The simulated robot.
     'sim': [
         'gym-pusht==0.1.8',  # PushT's physics and pictures
@@ -52,8 +60,7 @@ EXTRAS = {
         'onnx==1.23.2',  # export
         'safetensors==0.8.0',  # weights in a bundle, to be trained further
         'onnxscript==0.7.2',  # torch's exporter to ONNX needs it
-        'rosbags==0.11.9',  # rosbag2 without ROS
-        'lz4==4.4.5',  # recordings compressed with it, unpacked within bounds
+        *ROSBAGS,
         'zarr==3.1.6',  # PushT's human demonstrations
         'tensorboard==2.21.0',  # curves
         'tqdm==4.70.1',  # progress bars
@@ -120,6 +127,7 @@ setup(
             'trajectory_publisher = dp_ros.nodes.trajectory_publisher:main',
             'policy_container = dp_ros.nodes.policy_container:main',
             'simulated_robot = dp_ros.nodes.simulated_robot:main',
+            'black_box = dp_ros.tools.black_box:main',
         ],
     },
 )

@@ -23,7 +23,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / 'doc' / 'reference'
-NODES = ('observation_buffer', 'policy_executor', 'trajectory_publisher', 'simulated_robot')
+NODES = {
+    **{name: f'nodes.{name}.node' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')},
+    'simulated_robot': 'nodes.simulated_robot.node',
+    'black_box': 'tools.black_box',
+}
 STANDARD = ('use_sim_time', 'start_type_description_service')  # ROS's own
 UNKNOWN = 'no_parameter_has_this_name'
 HEAD = '<!-- Written by doc/generate_reference.py; change the code, then run it again. -->\n\n'
@@ -132,7 +136,7 @@ def node_parameters(name: str) -> tuple[list[tuple[str, Any, Any]], list[str]]:
 def _node_class(name: str) -> type:
     from rclpy.node import Node
 
-    module = f'dp_ros.nodes.{name}.node'
+    module = f'dp_ros.{NODES[name]}'
     importlib.import_module(module)
     classes = {c for c in _subclasses(Node) if c.__module__ == module}
     (node_class,) = classes

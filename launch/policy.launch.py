@@ -6,9 +6,10 @@ The shipped policy on the simulated arm, and another one on a robot:
     ros2 launch dp_ros policy.launch.py sim:=false params_file:=my_robot.yaml bundle:=models/my_policy
 """
 
+from importlib.util import find_spec
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -79,6 +80,13 @@ ARGUMENTS = [
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
+        'black_box',
+        default_value='true',
+        description="Keep the last minute of the policy's topics, and write it when the robot is stopped. "
+        'Parameters of the node black_box decide where, and how much. Needs rosbags (pip: dp_ros[record]).',
+        choices=['true', 'false'],
+    ),
+    DeclareLaunchArgument(
         'log_level',
         default_value='info',
         description='Least severe messages that are logged.',
@@ -139,7 +147,16 @@ def params_file_of(context: LaunchContext) -> str:
     return given or str(world_spec(LaunchConfiguration('world').perform(context)).parameters)
 
 
-def _nodes(context: LaunchContext) -> list[Node]:
+def _black_box(context: LaunchContext, params_file: str, sim_time: Any) -> list[Node | LogInfo]:
+    """Return the node `black_box`, whose end ends nothing else."""
+    if LaunchConfiguration('black_box').perform(context) == 'false':
+        return []
+    if find_spec('rosbags') is None:
+        return [LogInfo(msg="black_box: not started: got no rosbags, allowed with pip's dp_ros[record]")]
+    return [_node('black_box', params_file, [{'use_sim_time': sim_time}])]
+
+
+def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
     params_file = params_file_of(context)
@@ -165,6 +182,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             condition=IfCondition(LaunchConfiguration('sim')),
             **_ending(context, 'simulated_robot'),
         ),
+        *_black_box(context, params_file, sim_time),
     ]
 
 

@@ -18,7 +18,7 @@ from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.recordings.rosbag.types import deserialize, rosbags_types
+from dp_ros.recordings.rosbag.types import deserialize, rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
 
 STAMP = 1_700_000_000_123_456_789
@@ -77,6 +77,27 @@ def test_joints_come_in_the_order_of_the_stream_field_by_field(types: messages.M
 def test_any_finite_joint_value_is_taken_unchanged(values: np.ndarray) -> None:
     decoded = messages.joint_vector(ARM, ['a', 'x', 'b'], values, (), ())
     assert decoded.tobytes() == values[[2, 0]].tobytes()
+
+
+@pytest.mark.parametrize(
+    ('names', 'frame', 'expected'),
+    [
+        (['b', 'x'], '', True),
+        (['finger', 'thumb'], '', False),
+        ([], '', False),
+        (['a_mimic', 'ab'], '', False),
+        (['finger'], 'a', False),
+        (['finger', 'a'], 'base', True),
+    ],
+)
+def test_a_joint_state_is_a_streams_if_it_names_one_of_its_joints(names: list[str], frame: str, expected: bool) -> None:
+    msg = messages.to_joint_state(stamp=7, name=names, position=[0.0] * len(names), types=rosbags_types())
+    msg.header.frame_id = frame
+    assert messages.belongs(ARM, msg) == expected
+    for little in (True, False):
+        data = bytes(typestore().serialize_cdr(msg, msg.__msgtype__, little_endian=little))
+        assert messages.names_any(data, ARM.joints) == expected
+        assert not any(messages.names_any(data[:end], ('no such',)) for end in range(len(data)))
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,16 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE
 from dp_ros.messages.images import decode_compressed, decode_image
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import action_sources, source_types
 from dp_ros.recordings.episodes.builder import Collector, PictureError, boxed
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.recordings.rosbag.types import deserialize
-from dp_ros.task.spec import ImageStream, Stream, TaskSpec
+from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
+_MOST_DEVICES = 20
+"""So many devices of a topic are measured apart; there are no more on a robot."""
 _EVERY = 100
 """Of so many pictures one is decoded."""
 
@@ -42,6 +44,8 @@ class Audit:
         Whether it was guessed.
     broken
         By bag, why it could not be read, in full or in part.
+    unannounced
+        By bag, what its files hold more than its metadata.yaml tells of.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
     seconds
@@ -56,10 +60,45 @@ class Audit:
     bags: int = 0
     seconds: float = 0.0
     broken: dict[str, str] = field(default_factory=dict)
+    unannounced: dict[str, str] = field(default_factory=dict)
     topics: dict[str, TopicAudit] = field(default_factory=dict)
     bags_with: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     ticks: TickAudit | None = None
+
+    def device(self, topic: str, names: tuple[str, ...]) -> TopicAudit:
+        """Return who sends joint states of these names on a topic: found by a joint, or new."""
+        known = [t for t in self.topics.values() if t.topic == topic]
+        first = known[0]
+        first.joints = first.joints or frozenset(next(iter(self.joints_on(topic)), names))
+        for found in known:
+            if not found.joints.isdisjoint(names):
+                return found
+        if len(known) > _MOST_DEVICES:
+            return known[-1]
+        new = TopicAudit(topic, JOINT_STATE, frozenset(names), named=True)
+        return self.topics.setdefault(new.name, new)
+
+    def joints_on(self, topic: str) -> list[tuple[str, ...]]:
+        """Return the joints that the task reads of joint states on a topic, stream by stream."""
+        if self.task is None:
+            return []
+        read = [s.joints for s in self.task.streams if isinstance(s, JointStream) and s.topic == topic]
+        return [*read, *self.commanded_on(topic)]
+
+    def commanded_on(self, topic: str) -> list[tuple[str, ...]]:
+        """Return the joints that the task's commands on a topic are for, as their messages call them."""
+        sources = action_sources(self.task) if self.task else ()
+        return [source.source_joints or source.joints for source in sources if source.topic == topic]
+
+    def leaves(self, topic: TopicAudit) -> bool:
+        """Return whether a topic's joint states are of a device that the task does not read."""
+        return bool(
+            topic.joints
+            and self.task
+            and not self.guessed
+            and topic.joints.isdisjoint(j for joints in self.joints_on(topic.topic) for j in joints)
+        )
 
     @property
     def wanted(self) -> dict[str, set[str]]:
@@ -92,6 +131,9 @@ _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{r
 
 
 def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
+    reader.check({})
+    if more := reader.unannounced():
+        audit.unannounced[name] = more
     if audit.task is None and not audit.guessed:
         audit.task, audit.guessed = guess_task(reader), True
     if audit.task is not None and audit.ticks is None:
@@ -127,7 +169,8 @@ class _Feed:
         self._audit, self._pictures = audit, 0
         markers = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
         self.needed = {**audit.wanted, **markers}
-        self.topics = {}
+        self.topics: dict[str, TopicAudit] = {}
+        self._devices: dict[tuple[str, tuple[str, ...]], TopicAudit] = {}
         for topic, found in reader.topics.items():
             known = audit.topics.setdefault(topic, TopicAudit(topic, found.type))
             known.start(name, found.count)
@@ -141,7 +184,7 @@ class _Feed:
         self._collector = None
         if audit.task and audit.ticks and not lacking:
             cut_by = {t: _type(reader, t) for t in markers}
-            self._marks, self._command = set(cut_by), action_topic(audit.task)[0]
+            self._marks, self._commands = set(cut_by), source_types(audit.task)
             for stream in audit.task.streams:
                 self._streams.setdefault(stream.topic, []).append(stream)
             # Whether there are goals is found with the topics, and a tick counts without one here.
@@ -153,23 +196,38 @@ class _Feed:
     def message(self, topic: str, received: int, kind: str, data: Any) -> None:
         """Measure a message."""
         self.count += 1
-        measured = self.topics[topic]
-        stamp = measured.add(received, data)
-        message = None
+        measured, message, whole = self.topics[topic], None, True
         try:
             if kind in NUMBERS or (topic in self.needed and kind not in PICTURES and not kind.endswith('_Event')):
                 message = deserialize(data, kind)
+                if kind == JOINT_STATE:
+                    measured = self._device(topic, tuple(message.name))
                 if kind in NUMBERS:
                     _numbers(measured, received, kind, message)
-            elif kind in PICTURES and (measured.count - 1) % _EVERY == 0:
+            elif kind in PICTURES and measured.count % _EVERY == 0:
                 _decode(kind, deserialize(data, kind))
         except DataError as error:
             measured.refuse(str(error))
         except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
             measured.refuse(f'{len(data)} bytes are no {kind} ({type(error).__name__})')
-            return
-        if self._collector:
+            whole = False
+        if message is not None and kind == JOINT_STATE and not message.name:
+            measured.nameless += 1
+            stamp = 0
+        else:
+            stamp = measured.add(received, data)
+        if self._collector and whole:
             self._collect(self._collector, topic, received, stamp, data if message is None else message)
+
+    def _device(self, topic: str, names: tuple[str, ...]) -> TopicAudit:
+        if (topic, names) not in self._devices:
+            found = self._audit.device(topic, names) if names else self.topics[topic]
+            if found.name not in self.topics:
+                found.start(self.name, 0)
+                self.topics[found.name] = found
+                self._audit.bags_with[found.name] = self._audit.bags_with.get(found.name, 0) + 1
+            self._devices[topic, names] = found
+        return self._devices[topic, names]
 
     def _collect(self, collector: Collector, topic: str, received: int, stamp: int, message: Any) -> None:
         try:
@@ -178,8 +236,8 @@ class _Feed:
                     collector.value(stream.name, received, stamp, _sized(self.topics[topic].size))
                 else:
                     collector.observation(stream, received, message)
-            if topic == self._command:
-                collector.command(received, message)
+            if topic in self._commands:
+                collector.command(topic, received, message)
             if topic in self._marks:
                 collector.mark(topic, received, message)
         except PictureError as error:
@@ -199,12 +257,12 @@ class _Feed:
         if self._collector and self._audit.ticks:
             try:
                 runs = self._collector.finish()
+                if runs:
+                    self._audit.ticks.bag(self.name, runs, self._collector.oddities())
             except DataError as error:
                 self._fail(str(error))
                 return
-            if runs:
-                self._audit.ticks.bag(self.name, runs, self._collector.oddities())
-            else:
+            if not runs:
                 self._fail(f'no control tick has every stream and a command ({self._collector.missing})')
 
 
@@ -239,7 +297,7 @@ def _lack(audit: Audit, topic: str, reason: str, bag: str) -> None:
 def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> None:
     names, row = numbers_of(kind, message)
     if kind == JOINT_STATE and not names:
-        raise DataError('name is empty; allowed the names of the joints')
+        return
     if len(row) != len(names):
         raise DataError(f'got {len(row)} positions for {len(names)} names')
     if measured.channels is None or names != measured.channels.names:

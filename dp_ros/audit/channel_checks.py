@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_ros.audit.audit import Audit
 from dp_ros.audit.finding import Finding, some
-from dp_ros.audit.topics import TopicAudit
+from dp_ros.audit.topics import UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.task.spec import ImageStream, JointStream
@@ -50,7 +50,7 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
             got=some(constant), allowed='none', advice='look at these bags; leave them out if dead',
         )  # fmt: skip
     values = channels.sample.rows[:, index]
-    resting = topic.type == POSE or topic.name in _still(audit)  # an object rests where it was put
+    resting = topic.type == POSE or topic.topic in _still(audit)  # an object rests where it was put
     for side, count, at in (('lowest', channels.at_low[index], low), ('highest', channels.at_high[index], high)):
         if count > 0.1 * channels.count and not resting and len(np.unique(values)) > 5:
             yield Finding(
@@ -89,11 +89,9 @@ def _used(topic: TopicAudit, audit: Audit) -> set[str] | None:
         return None
     names: set[str] = set()
     for stream in audit.task.streams:
-        if stream.topic == topic.name and not isinstance(stream, ImageStream):
+        if stream.topic == topic.topic and not isinstance(stream, ImageStream):
             names |= set(stream.joints if isinstance(stream, JointStream) else stream.features)
-    action = audit.task.action
-    if topic.name == (action.source_topic or action.topic):
-        named = action.source != 'float64_multi_array'
-        unnamed = topic.channels.names if topic.channels else ()
-        names |= set(action.source_joints or action.joints) if named else set(unnamed)
+    for joints in audit.commanded_on(topic.topic):
+        unnamed = topic.type in UNNAMED and topic.channels
+        names |= set(topic.channels.names if unnamed and topic.channels else joints)
     return names or None

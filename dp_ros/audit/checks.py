@@ -12,16 +12,17 @@ from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
 from dp_ros.audit.topics import PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
-from dp_ros.messages.encoding import JOINT_TRAJECTORY
-from dp_ros.task.spec import Stream
+from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
+from dp_ros.task.spec import JointStream, Stream
 
 
 def findings(audit: Audit) -> list[Finding]:
     """Return what is wrong, doubtful or worth knowing, errors first."""
     found = [*_bags(audit)]
     for topic in audit.topics.values():
-        if topic.count:
-            observing = [s for s in audit.task.streams if s.topic == topic.name] if audit.task else []
+        found += _left_alone(topic, audit)
+        if topic.count and not audit.leaves(topic):
+            observing = [s for s in audit.task.streams if _observes(s, topic)] if audit.task else []
             found += [*_message(topic), *_clock(topic, audit), *_rate(topic, observing, audit)]
             found += channel_findings(topic, audit)
         elif not topic.known:
@@ -42,6 +43,11 @@ def _bags(audit: Audit) -> Iterator[Finding]:
         )
     if len(audit.broken) > 10:
         yield Finding(level='error', where='bags', what='more that cannot be read', got=some(list(audit.broken)[10:]))
+    for bag, more in list(audit.unannounced.items())[:10]:
+        yield Finding(
+            level='warning', where=bag, what='holds more than its metadata.yaml tells of', got=more,
+            allowed='the same in both', advice='make the list anew (ros2 bag reindex)',
+        )  # fmt: skip
     for topic, reasons in audit.lacking.items():
         for reason, bags in reasons.items():
             allowed = ', '.join(sorted(audit.wanted.get(topic, ()))) or 'one type in all bags'
@@ -55,8 +61,21 @@ def _bags(audit: Audit) -> Iterator[Finding]:
             )
 
 
+def _left_alone(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
+    others = topic.count if audit.leaves(topic) else 0
+    for what, count in (('that name no joint', topic.nameless), ('of joints that the task does not read', others)):
+        if count:
+            yield Finding(level='ok', where=topic.name, what=f'messages {what}: left alone', got=f'{count}')
+
+
+def _observes(stream: Stream, topic: TopicAudit) -> bool:
+    if stream.topic != topic.topic:
+        return False
+    return not (topic.joints and isinstance(stream, JointStream)) or not topic.joints.isdisjoint(stream.joints)
+
+
 def _unknown(topic: TopicAudit, audit: Audit) -> Finding:
-    needed = topic.name in audit.wanted
+    needed = topic.topic in audit.wanted
     return Finding(
         level='error' if needed else 'ok',
         where=topic.name,
@@ -93,7 +112,7 @@ def _message(topic: TopicAudit) -> Iterator[Finding]:
 
 def _clock(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
     clock, count = topic.clock, topic.count
-    if not topic.headed or (audit.task and topic.name == audit.task.action.topic and topic.type == JOINT_TRAJECTORY):
+    if not topic.headed or (topic.type == JOINT_TRAJECTORY and audit.commanded_on(topic.topic)):
         return  # a command's stamp says when it starts, and zero means at once
     if clock.zero:
         all_ = clock.zero == count
@@ -142,7 +161,7 @@ def _clock(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
             )
     wait = audit.task.arrival_wait if audit.task and not audit.guessed else None
     late = clock.latency.above(wait) if wait is not None else 0
-    if wait is not None and late > 0.05 * count and topic.name in audit.wanted:
+    if wait is not None and late > 0.05 * count and topic.topic in audit.wanted:
         yield Finding(
             level='warning',
             where=topic.name,
@@ -155,8 +174,7 @@ def _clock(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
 
 def _rate(topic: TopicAudit, observing: list[Stream], audit: Audit) -> Iterator[Finding]:
     median = topic.intervals.quantile(0.5)
-    commands = audit.task is not None and topic.name == audit.task.action.topic and audit.task.action.source in (
-        'joint_trajectory', 'float64_multi_array')  # fmt: skip
+    commands = topic.type != JOINT_STATE and bool(audit.commanded_on(topic.topic))
     if topic.intervals.count < 10 or commands or not (observing or audit.guessed):
         return
     oldest = min((s.max_age for s in observing), default=0.0) if not audit.guessed else 0.0

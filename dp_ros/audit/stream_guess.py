@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
+from itertools import islice
 
 from dp_ros.audit.topics import PICTURES
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
@@ -12,14 +11,17 @@ from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec, Unit
 
+_LOOKED_AT = 200
+"""So many joint states of a topic are looked at: devices that share it come in turn."""
+
 
 def guess_task(reader: BagReader) -> TaskSpec | None:
     """Return a task of the topics in a bag: commanded joints, whatever observes them, poses and cameras."""
-    first = dict(_first_messages(reader, (JOINT_STATE, JOINT_TRAJECTORY)))
-    commands = [t for t in first if reader.topics[t].type == JOINT_TRAJECTORY and first[t].joint_names]
-    for command in sorted(commands, key=lambda t: -reader.topics[t].count):
-        joints = tuple(first[command].joint_names)
-        states = [t for t in first if reader.topics[t].type == JOINT_STATE and set(joints) <= set(first[t].name)]
+    commanded = dict(_named(reader, JOINT_TRAJECTORY, 'joint_names', 1))
+    measured = list(_named(reader, JOINT_STATE, 'name', _LOOKED_AT))
+    for command in sorted(commanded, key=lambda t: -reader.topics[t].count):
+        joints = commanded[command]
+        states = [t for t, names in measured if set(joints) <= set(names)]
         if states and len(set(joints)) == len(joints):
             units: tuple[Unit, ...] = tuple('rad' for _ in joints)
             streams: list[Stream] = [
@@ -42,12 +44,14 @@ def _others(reader: BagReader) -> Iterator[Stream]:
             yield ImageStream(name=name, topic=name, height=96, width=96, compressed=compressed, max_age=1.0)
 
 
-def _first_messages(reader: BagReader, kinds: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _named(reader: BagReader, wanted: str, field: str, most: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield topics of a type with the joints that one of their first ``most`` messages names."""
     for name, topic in reader.topics.items():
-        if topic.type in kinds and topic.count:
-            for _, _, kind, data in reader.raw([name]):
+        if topic.type == wanted and topic.count:
+            for _, _, kind, data in islice(reader.raw([name]), most):
                 try:
-                    yield name, deserialize(data, kind)
+                    joints = tuple(getattr(deserialize(data, kind), field))
                 except Exception:  # The audit itself will say so.
-                    yield name, SimpleNamespace(name=(), joint_names=())
-                break
+                    continue
+                if joints:
+                    yield name, joints

@@ -11,6 +11,7 @@ import numpy as np
 from dp_ros.audit.statistics import LogHistogram
 from dp_ros.data import NANOSECONDS, Observation
 from dp_ros.recordings.episodes.builder import Run, position_columns
+from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 
 LAGS = np.arange(-3, 16)
@@ -78,19 +79,14 @@ class TickAudit:
                 self.ages[stream.name].add(column)
 
     def bag(self, name: str, runs: list[Run], oddities: Mapping[str, str]) -> None:
-        """Add the episodes of a bag, and what is odd about its commands and cuts."""
+        """Add the episodes of a bag, and what is odd about its commands and cuts; DataError where a joint wraps."""
+        episodes = [self._unwrapped(run) for run in runs]
         for what, text in oddities.items():
             self.odd.setdefault((what, text), []).append(name)
         self._flush()
         self.starts[name] = len(runs)
-        for run in runs:
+        for run, (streams, actions) in zip(runs, episodes, strict=True):
             self.lengths.append(len(run.stamps))
-            actions = np.stack(run.actions)
-            streams = {
-                s.name: np.stack([values[s.name] for values in run.streams])
-                for s in self.task.streams
-                if not isinstance(s, ImageStream)
-            }
             self._motion(name, actions, streams)
             state = self._state(streams)
             if state is not None:
@@ -98,6 +94,11 @@ class TickAudit:
                 self._lag(actions, state)
                 if self.example is None or len(self.example[1]) < 20:
                     self.example = (name, actions[:600], state[:600])
+
+    def _unwrapped(self, run: Run) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        vectors = [s.name for s in self.task.streams if not isinstance(s, ImageStream)]
+        streams = {name: np.stack([values[name] for values in run.streams]) for name in vectors}
+        return unwrapped_episode(self.task, streams, np.stack(run.actions))
 
     def _state(self, streams: dict[str, np.ndarray]) -> np.ndarray | None:
         """Return the commanded joints' own positions (N, A); None unless all are observed."""

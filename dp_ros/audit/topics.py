@@ -11,13 +11,16 @@ import numpy as np
 
 from dp_ros.audit.statistics import Channels, LogHistogram, Longest
 from dp_ros.data import NANOSECONDS
+from dp_ros.errors import listed
 from dp_ros.messages.decoding import header_stamp
 from dp_ros.messages.encoding import COMPRESSED_IMAGE, IMAGE, JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.messages.images import compressed_size
-from dp_ros.recordings.rosbag.types import typestore
+from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND, typestore
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
-NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, FLOATS)
+UNNAMED = (FLOATS, GRIPPER_COMMAND)
+"""Commands whose numbers have no names of joints."""
+NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, *UNNAMED)
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
 EPOCH = 3600 * NANOSECONDS
 """A stamp farther than this from the receive time is of another clock, not of a slow one [ns]."""
@@ -93,8 +96,17 @@ class Clock:
 class TopicAudit:
     """One topic: how often its messages come, by which clock, and what they hold.
 
+    Where several devices publish joint states on one topic, this is one of them: messages belong together that have a
+    joint in common.
+
     Attributes
     ----------
+    topic
+        The ROS topic. `name` says which of its devices too, where it is not the first.
+    joints
+        Of joint states: the names of the device's first message, or of the stream that reads it.
+    nameless
+        Joint states that name no joint.
     intervals
         Between receive times [s], within a bag.
     gaps
@@ -110,8 +122,10 @@ class TopicAudit:
 
     """
 
-    def __init__(self, name: str, kind: str) -> None:
-        self.name, self.type = name, kind
+    def __init__(self, topic: str, kind: str, joints: frozenset[str] = frozenset(), *, named: bool = False) -> None:
+        self.topic, self.type, self.joints = topic, kind, joints
+        self.name = f'{topic} ({listed(sorted(joints))})' if named else topic
+        self.nameless = 0
         self.known = kind in typestore().fielddefs
         self.headed = has_header(kind)
         self.count = 0
@@ -169,9 +183,11 @@ class TopicAudit:
         if self.channels is None:
             self.channels = Channels(names)
             self.channels.start(self._bag)
-        if names == self.channels.names and len(row) == len(names):
-            self._rows.append(row)
-            self._row_times.append(received)
+        known = self.channels.names
+        if len(row) != len(names) or not set(known) <= set(names):
+            return
+        self._rows.append(row if names == known else [row[names.index(name)] for name in known])
+        self._row_times.append(received)
 
     def form(self, text: str) -> None:
         """Note what a message looks like; beyond 20 kinds they count as one."""
@@ -220,6 +236,8 @@ def numbers_of(kind: str, msg: Any) -> tuple[tuple[str, ...], Any]:
     if kind == POSE:
         p, q = msg.pose.position, msg.pose.orientation
         return _FEATURES, (p.x, p.y, p.z, q.x, q.y, q.z, q.w)
+    if kind == GRIPPER_COMMAND:
+        return ('position',), [msg.position]
     if kind == FLOATS:
         return tuple(f'data[{i}]' for i in range(len(msg.data))), msg.data
     return tuple(msg.joint_names), msg.points[-1].positions if msg.points else ()

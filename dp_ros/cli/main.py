@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         learn.add_critic,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
-        operate.add_soak, operate.add_streaming, operate.add_inspect, operate.add_reset,
+        operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,
         measure.add_bench, measure.add_latency, measure.add_tune,
     ):  # fmt: skip
         add(commands)

@@ -1,4 +1,4 @@
-"""With a bundle or a robot: demo, evaluate, soak, streaming, inspect, reset."""
+"""With a bundle or a robot: demo, evaluate, soak, plot, streaming, inspect, reset."""
 
 from __future__ import annotations
 
@@ -106,6 +106,24 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(summary, indent=2) + '\n')
     print(table(summary))
+    return 0
+
+
+def add_plot(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = command(commands, 'plot', _plot, 'Draw what a recording commanded beside what was measured.')
+    parser.add_argument('recording', type=Path, help='rosbag2, as the node black_box writes it')
+    parser.add_argument('--out', type=Path, default=None, help='the picture (PNG); without it, beside the recording')
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from dp_ros.tools.recorded_motion import plot_motion, read_motion, summary
+
+    recorded = read_motion(options.recording)
+    out = options.out or options.recording.with_name(f'{options.recording.stem}.png')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    plot_motion(recorded, out, options.recording.name)
+    print(f'{summary(recorded)}\n{out}')
     return 0
 
 

@@ -144,7 +144,7 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
         for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
             watched.seen.clear()
             last = asked.chunk(policy.newest, np.random.default_rng([settings.seed, number]), goal=runner.goal).actions
-            base = action_base(bundle.task, policy.newest.streams)
+            base = action_base(bundle.task, asked.unwrapped(policy.newest).streams)
             noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
             chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
         ways.append(np.array(chunks).swapaxes(0, 1))

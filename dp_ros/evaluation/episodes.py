@@ -76,7 +76,7 @@ class DirectRunner:
         settings.check_horizons(bundle)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
-        check_continuity(settings.continuity, bundle.schedule)
+        check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.spec = world_spec(settings.world)

@@ -54,6 +54,27 @@ def stamp_of(msg: Any) -> int:
     return int(stamp.sec * NANOSECONDS + stamp.nanosec)
 
 
+def belongs(stream: JointStream, msg: Any) -> bool:
+    """Return whether a joint state is the stream's: one that names none of its joints is another device's."""
+    return any(joint in msg.name for joint in stream.joints)
+
+
+def names_any(data: bytes, joints: tuple[str, ...]) -> bool:
+    """Return whether a serialized ``sensor_msgs/JointState`` names any of the joints; one cut short names none."""
+    if len(data) < 16:
+        return False
+    little = bool(data[1] & 1)
+    (frame,) = struct.unpack_from('<I' if little else '>I', data, 12)
+    return any(data.find(name, 16 + frame) >= 0 for name in _serialized(joints, little))
+
+
+@lru_cache(maxsize=64)
+def _serialized(names: tuple[str, ...], little: bool) -> tuple[bytes, ...]:
+    """Return names as CDR has them: length, text, NUL. Part of a longer name is not among them."""
+    texts = [name.encode() + b'\0' for name in names]
+    return tuple(struct.pack('<I' if little else '>I', len(text)) + text for text in texts)
+
+
 def decode(stream: Stream, msg: Any) -> np.ndarray:
     """Return what the stream takes from a message: (C,) float64, or (H, W, 3) uint8 for images."""
     if isinstance(stream, JointStream):

@@ -17,6 +17,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     'paper_image': {'channels': (512, 1024, 2048), 'level_width': 128},
 }
 """U-Nets of about 1, 4.5, 17, 66 and 250 million parameters; the last two are Chi et al.'s, for state and images."""
+SIZES: dict[str, tuple[str, ...]] = {
+    'unet': ('channels', 'level_width', 'kernel_size', 'groups'),
+    'transformer': ('width', 'layers', 'heads', 'dropout'),
+    'mlp': ('width', 'layers', 'level_width'),
+}
+"""What each denoiser is made of; another one's sizes are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,18 @@ class NetworkSettings:
             )
         if self.camera_weights and self.camera != 'resnet18':
             raise ConfigError(f'network.camera_weights: got some for camera {self.camera!r}, allowed for resnet18')
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """Refuse a value that the chosen denoiser would leave unused."""
+        usual = {f.name: f.default for f in fields(self)}
+        others = {name for names in SIZES.values() for name in names} - set(SIZES[self.denoiser])
+        unused = sorted(name for name in others if getattr(self, name) != usual[name])
+        if unused:
+            raise ConfigError(
+                f'network: got {listed(unused)}, which denoiser {self.denoiser!r} does not use; '
+                f'allowed {listed(SIZES[self.denoiser])}'
+            )
 
     def _take_preset(self) -> None:
         if self.preset not in PRESETS:

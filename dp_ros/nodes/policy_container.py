@@ -17,6 +17,7 @@ from dp_ros.ros import realtime
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.main import ended_in_order, guarded, spin, with_ros
 from dp_ros.ros.shutdown import Shutdown
+from dp_ros.ros.usage import show_usage, wants_help
 
 # The sinks first: nothing that is sent is missed. What stops the arm has a thread of its own and waits for no other
 # node's callbacks; the two others share one.
@@ -63,6 +64,9 @@ def _check(nodes: Sequence[ManagedNode]) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the three nodes."""
+    if wants_help(args):
+        show_usage(__doc__ or '', [kind for group in THREADS for kind in group])
+        return 0
     sys.setswitchinterval(SWITCH)
     return with_ros(args, _live, threads=len(THREADS))
 

@@ -63,8 +63,13 @@ class Overlap:
         return int((self.weights == 1.0).cumprod().sum())
 
 
-def check_continuity(continuity: Continuity, schedule: ScheduleSpec) -> None:
-    """Raise ConfigError for real-time chunking of a policy without a sampler to do it in."""
+def check_continuity(continuity: Continuity, schedule: ScheduleSpec, continuous: Sequence[str] = ()) -> None:
+    """Raise ConfigError for real-time chunking without a sampler to do it in, or for means of ``continuous`` joints."""
+    if continuity == 'ensemble' and continuous:
+        raise ConfigError(
+            f"continuity: got 'ensemble' for a task with continuous joints ({listed(continuous)}), allowed none, rtc, "
+            'prefix: chunks may be in different turns, and their mean is in neither'
+        )
     if continuity == 'rtc' and not schedule.noisy:
         raise ConfigError("continuity: got 'rtc' for a bundle by regression, allowed none, ensemble: it has no sampler")
     if continuity == 'prefix' and not schedule.prefix_steps:

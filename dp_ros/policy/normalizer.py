@@ -57,6 +57,10 @@ class Normalizer:
         half = (high - low) / 2
         return (high + low) / 2, np.where(high - low < SMALLEST_RANGE, 1.0, half)
 
+    def middle(self, name: str) -> np.ndarray:
+        """Return the middle of the training data's range, (C,), of a vector stream or ``action``."""
+        return self._centre_and_scale(name)[0]
+
     def normalize(self, name: str, values: np.ndarray) -> np.ndarray:
         """Map values (..., C) of a vector stream or ``action`` to float32, [-1, 1] over the training data."""
         centre, scale = self._centre_and_scale(name)
@@ -85,14 +89,14 @@ def action_base(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> np.ndarray
     Parameters
     ----------
     streams
-        By stream name, observations one after the other (T, C).
+        By stream name, observations one after the other (..., T, C).
 
     Returns
     -------
-        Positions (T, A) [rad or m]; None for a task whose actions are absolute.
+        Positions (..., T, A) [rad or m]; None for a task whose actions are absolute.
 
     """
     if not task.action.relative:
         return None
     name, columns = task.base_columns()
-    return streams[name][:, list(columns)]
+    return streams[name][..., list(columns)]

@@ -22,6 +22,7 @@ from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, action_base, normalize_image
 from dp_ros.policy.policy_speed import as_shown, at_speed
+from dp_ros.policy.turns import middles, turned_actions, turned_streams
 from dp_ros.task.spec import ImageStream, TaskSpec
 
 MOST_GUIDANCE = 20.0
@@ -107,6 +108,7 @@ class DiffusionPolicy:
         self.bundle = bundle
         self.settings = settings or bundle.defaults
         self.backend = backend
+        self._middles = middles(bundle.task, bundle.normalizer)
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     @classmethod
@@ -219,13 +221,13 @@ class DiffusionPolicy:
             If window or goal are not of the bundle's task, or a network gave a number that is not finite.
 
         """
-        task = self.bundle.task
+        task, window = self.bundle.task, self.unwrapped(window)
         inputs = self.inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
         base = action_base(task, window.streams)
-        if overlap is not None and base is not None:
-            overlap = replace(overlap, actions=overlap.actions - base[-1])
-        if start is not None and base is not None:
-            start = start - base[-1]
+        if overlap is not None:
+            overlap = replace(overlap, actions=self._as_learnt(overlap.actions, window, base))
+        if start is not None:
+            start = self._as_learnt(start, window, base)
         normalizer = self.bundle.normalizer
         sampled = self.sample(inputs, np.random.default_rng(self.seed) if rng is None else rng, overlap, start)
         actions = normalizer.denormalize(ACTION, sampled.actions[0])
@@ -242,6 +244,18 @@ class DiffusionPolicy:
             actions=actions,
             velocities=velocities,
         )
+
+    def unwrapped(self, window: Window) -> Window:
+        """Return a window as it was learnt: with continuous joints in the turn that the policy knows."""
+        if not self.task.continuous:
+            return window
+        _check_streams(self.task, window.streams)
+        return replace(window, streams=turned_streams(self.task, self._middles, window.streams))
+
+    def _as_learnt(self, actions: np.ndarray, window: Window, base: np.ndarray | None) -> np.ndarray:
+        """Return set points (P, A) as the network has them, before normalization; ``window`` is unwrapped."""
+        turned = turned_actions(self.task, self._middles, actions, window.streams)
+        return turned if base is None else turned - base[-1]
 
     def sample(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
+from dp_ros.errors import listed
 
 AHEAD = NANOSECONDS
 """A stamp this far ahead of its message's arrival [ns] is no offset between clocks that are kept, but a fault."""
@@ -32,7 +34,8 @@ class StreamBuffer:
 
     A message stamped at or before the newest one is dropped, and counted in `dropped`: time does not run backwards
     within a stream. So is one stamped far ahead of its arrival, counted in `ahead`: it would hold up the stream until
-    its time comes. A stamp of zero means that the source has no clock, and the arrival time stands for it.
+    its time comes. A stamp of zero means that the source has no clock, and the arrival time stands for it. Messages on
+    the stream's topic that are another device's are counted in `others`, and left alone.
 
     Parameters
     ----------
@@ -53,6 +56,8 @@ class StreamBuffer:
         self.max_frozen = max_frozen
         self.dropped = 0
         self.ahead = 0
+        self.others = 0
+        self._other = ''  # what the last of them with names was missing
         self._keep = keep
         self._entries: deque[Entry] = deque()
         self._refusal = ''  # of the last message, if it was not taken
@@ -81,6 +86,17 @@ class StreamBuffer:
             self._entries.popleft()
         return True
 
+    def leave(self, joints: Sequence[str], names: Sequence[str]) -> None:
+        """Count a message of another device: it has ``names``, and none of the stream's ``joints``."""
+        self.others += 1
+        if names or not self._other:
+            self._other = f'names {listed(joints)}; there came {listed(names) if names else "messages without names"}'
+
+    @property
+    def last(self) -> Entry | None:
+        """The message that was taken last."""
+        return self._entries[-1] if self._entries else None
+
     @property
     def newest(self) -> int | None:
         """Stamp of the newest message [ns], or None before the first."""
@@ -100,7 +116,7 @@ class StreamBuffer:
 
     def _find(self, tick: int, wait: int) -> Entry | str:
         if not self._entries:
-            return 'no message yet'
+            return f'no message yet that {self._other}' if self.others else 'no message yet'
         for entry in reversed(self._entries):
             if entry.stamp <= tick and entry.arrival <= tick + wait:
                 # Where a clock is ahead, the arrival is the better witness of age.

@@ -124,6 +124,10 @@ class ManagedNode(GuardedNode, LifecycleNode):
         """Return all declared parameters of this node."""
         return {name: value_of(self, name) for name in self._known}
 
+    def options(self) -> tuple[Option, ...]:
+        """Return the options behind the declared parameters."""
+        return tuple(self._known.values())
+
     def declare_more(self, parameters: Sequence[Option]) -> None:
         """Declare parameters whose names came from the bundle. Those known already stay as they are."""
         new = [parameter for parameter in parameters if parameter.name not in self._known]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from rclpy.utilities import ok, try_shutdown
 from dp_ros.errors import ConfigError, DpRosError
 from dp_ros.ros.callback_errors import CallbackError, Patience
 from dp_ros.ros.shutdown import Shutdown, handle_signals
+from dp_ros.ros.usage import show_usage, wants_help
 
 if TYPE_CHECKING:
     from dp_ros.ros.lifecycle import ManagedNode
@@ -25,7 +27,10 @@ LONGEST_WAIT = 1.0  # [s]: without one, the EventsExecutor of rclpy 7.1 takes a 
 
 
 def run(create: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
-    """Run a node until it is interrupted or dies; return the process's exit code."""
+    """Run a node until it is interrupted or dies; return the process's exit code. `--help` is answered instead."""
+    if wants_help(args):
+        show_usage(sys.modules[create.__module__].__doc__ or '', [create])
+        return 0
 
     def live(ending: Shutdown) -> int:
         node = create()

@@ -20,7 +20,39 @@ from dp_ros.task.streams import check_names
 Guidance = Literal['', 'goal', 'observation']
 MOST_STEPS = 10_000
 """Longest horizon: what a file may ask for is reserved before anything is learnt or run."""
-ActionSource = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
+SourceKind = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSource:
+    """One of several topics on which recordings have an action's set points: an arm's controller, or a gripper's.
+
+    Its messages are ``trajectory_msgs/JointTrajectory``, ``std_msgs/Float64MultiArray`` in the order of `joints`,
+    ``control_msgs/GripperCommand`` for one joint, or a leader's ``sensor_msgs/JointState``.
+
+    Attributes
+    ----------
+    joints
+        Those of the action's joints that are commanded there.
+    source_joints
+        What the messages call them, in the order of `joints`. Empty: the same.
+
+    """
+
+    topic: str
+    joints: tuple[str, ...]
+    source_joints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_names(f'action source {self.topic} joints', self.joints)
+        if self.source_joints:
+            _check_source_joints(f'action source {self.topic} source_joints', self.source_joints, self.joints)
+
+
+def _check_source_joints(what: str, named: tuple[str, ...], joints: tuple[str, ...]) -> None:
+    check_names(what, named)
+    if len(named) != len(joints):
+        raise ConfigError(f'{what}: got {len(named)} for {len(joints)} joints, allowed one for each joint, or none')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +71,9 @@ class ActionSpec:
         Of that source in the recordings. Empty: `topic`, or for ``next_state`` the stream that observes the joints.
     source_joints
         What the source calls the joints, in the order of `joints`. Empty: the same.
+    sources
+        Several topics in place of that source, each with some of the joints: an arm and a gripper on controllers of
+        their own. What has not been commanded yet is where it is measured.
     relative
         Whether the network's actions count from where the joints were at the newest observation, which a stream must
         hold. Chunks, topics and recordings have absolute set points either way.
@@ -48,9 +83,10 @@ class ActionSpec:
     topic: str
     joints: tuple[str, ...]
     units: tuple[Unit, ...]
-    source: ActionSource = 'joint_trajectory'
+    source: SourceKind = 'joint_trajectory'
     source_topic: str = ''
     source_joints: tuple[str, ...] = ()
+    sources: tuple[ActionSource, ...] = ()
     relative: bool = False
 
     def __post_init__(self) -> None:
@@ -62,20 +98,24 @@ class ActionSpec:
             )
         if self.source == 'joint_state' and not self.source_topic:
             raise ConfigError("action source_topic: got none, allowed the leader's JointState topic")
-        if self.source_joints:
-            self._check_source_joints()
-
-    def _check_source_joints(self) -> None:
-        check_names('action source_joints', self.source_joints)
-        if self.source == 'float64_multi_array':
+        if self.source_joints and self.source == 'float64_multi_array':
             raise ConfigError(
                 f'action source_joints: got {listed(self.source_joints)}, allowed none with float64_multi_array, '
                 'whose numbers have no names and are taken in the order of joints'
             )
-        if len(self.source_joints) != len(self.joints):
+        if self.source_joints:
+            _check_source_joints('action source_joints', self.source_joints, self.joints)
+        if self.sources:
+            self._check_sources()
+
+    def _check_sources(self) -> None:
+        if self.source != 'joint_trajectory' or self.source_topic or self.source_joints:
+            raise ConfigError('action sources: got them with source, source_topic or source_joints, allowed alone')
+        check_names('action sources topics', tuple(source.topic for source in self.sources))
+        named = [joint for source in self.sources for joint in source.joints]
+        if sorted(named) != sorted(self.joints):
             raise ConfigError(
-                f'action source_joints: got {len(self.source_joints)} for {len(self.joints)} joints, '
-                'allowed one for each joint, or none'
+                f'action sources: got joints {listed(named)}, allowed each of {listed(self.joints)} in one source'
             )
 
 
@@ -89,6 +129,9 @@ class TaskSpec:
         Time between actions, and between observations [s].
     arrival_wait
         How long after a tick a message stamped before it may still arrive and count [s].
+    continuous
+        Joints [rad] that turn without end, whose positions wrap from half a turn to minus half a turn: in recordings
+        and live they are unwrapped, and moved by whole turns next to the middle of what was learnt.
     goals
         What the policy is asked to reach; none where its task is fixed by its training.
     guidance
@@ -104,6 +147,7 @@ class TaskSpec:
     obs_horizon: int = 2
     pred_horizon: int = 16
     exec_horizon: int = 8
+    continuous: tuple[str, ...] = ()
     goals: tuple[GoalSpec, ...] = ()
     guidance: Guidance = ''
 
@@ -124,8 +168,19 @@ class TaskSpec:
             raise ConfigError(f'pred_horizon: got {self.pred_horizon}, allowed 1 to {MOST_STEPS}')
         if not 1 <= self.exec_horizon <= self.pred_horizon:
             raise ConfigError(f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})')
+        self._check_continuous()
         if self.action.relative:
             self.base_columns()
+
+    def _check_continuous(self) -> None:
+        read: list[JointStream | ActionSpec] = [self.action]
+        read += [stream for stream in self.streams if isinstance(stream, JointStream)]
+        turning = {j for of in read for j, unit in zip(of.joints, of.units, strict=True) if unit == 'rad'}
+        if len(set(self.continuous)) != len(self.continuous) or not turning.issuperset(self.continuous):
+            raise ConfigError(
+                f'continuous: got {listed(self.continuous)}, allowed each of {listed(sorted(turning))} once: '
+                'joints [rad] of streams and action'
+            )
 
     def base_columns(self) -> tuple[str, tuple[int, ...]]:
         """Return the stream that has the action's joints' positions, and its columns of them, in the action's order."""

@@ -60,7 +60,9 @@ class RecordSettings:
     @property
     def topics(self) -> list[str]:
         """The topics that are recorded."""
-        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, self.task.action.topic]))
+        action = self.task.action
+        commands = [source.topic for source in action.sources] or [action.topic]
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, *commands]))
 
     @property
     def goals(self) -> list[str]:

@@ -81,7 +81,7 @@ class Recorder:
             if len(known[topic]) != 1:
                 raise ConfigError(f'record: topic {topic}: got types {listed(known[topic])}, allowed one')
             self._types[topic] = known[topic][0]
-            kind = _message_class(topic, known[topic][0])
+            kind = message_class(topic, known[topic][0])
             if topic not in self._goals:
                 self._node.create_subscription(kind, topic, partial(self._write, topic), self._qos(topic), raw=True)
                 continue
@@ -140,14 +140,28 @@ class Recorder:
         return dict(self._node.get_topic_names_and_types())
 
     def _qos(self, topic: str) -> QoSProfile:
-        """Return a profile that matches every publisher there is, and any that comes later if there is none."""
-        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)]
-        reliable = bool(offered) and all(kind == QoSReliabilityPolicy.RELIABLE for kind in offered)
-        kind = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
+        # Goals that are latched have a subscription of their own, and one that is not finds those that are not.
+        found = matching_qos(self._node, topic)
+        kind = QoSReliabilityPolicy.BEST_EFFORT if found is None else found.reliability
         return QoSProfile(depth=DEPTH, reliability=kind)
 
 
-def _message_class(topic: str, kind: str) -> type:
+def matching_qos(node: Node, topic: str) -> QoSProfile | None:
+    """Return a profile that matches every publisher of a topic; None if there is none yet."""
+    offered = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
+    if not offered:
+        return None
+    reliable = all(qos.reliability == QoSReliabilityPolicy.RELIABLE for qos in offered)
+    latched = all(qos.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+    return QoSProfile(
+        depth=DEPTH,
+        reliability=QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL if latched else QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def message_class(topic: str, kind: str) -> type:
+    """Return the class of a message type as the graph names it; raise :class:`ConfigError` if it is not installed."""
     package, _, name = kind.split('/')
     try:
         found: type = getattr(importlib.import_module(f'{package}.msg'), name)

@@ -127,11 +127,11 @@ def plot_soak(summary: dict[str, Any], path: Path) -> None:
     figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
     minutes = np.arange(1, len(rows) + 1)
     for name in rows[0]['memory_mb']:
-        upper.plot(minutes, [row['memory_mb'][name] for row in rows], label=name)
+        upper.plot(minutes, [row['memory_mb'][name] for row in rows], marker='.', label=name)
     upper.set(ylabel='resident memory [MB]', ylim=(0, None), title=f'{summary["bundle"]} on {summary["world"]}')
     upper.legend(loc='lower right')
     for key in ('p50', 'p95', 'p99'):
-        lower.plot(minutes, [row['latency_ms'][key] for row in rows], label=key)
+        lower.plot(minutes, [row['latency_ms'][key] for row in rows], marker='.', label=key)
     lower.set(xlabel='minute', ylabel='observation to command [ms]', ylim=(0, None))
     lower.legend(loc='lower right')
     for axes in (upper, lower):

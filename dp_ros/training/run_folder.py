@@ -34,6 +34,7 @@ from dp_ros.training.settings import TrainSettings
 
 CHECKPOINT, BEST, CONFIG, RUN = 'checkpoint.pt', 'best.pt', 'config.yaml', 'run.json'
 ROLLOUTS = 'rollouts.csv'
+FREE = ('threads', 'checkpoint_every')  # may differ when a run is resumed: they change no weight
 
 
 def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -42,23 +43,34 @@ def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -
     Raises
     ------
     ConfigError
-        If the folder holds a run of another configuration or other data, or something else.
+        If the folder holds a run of another configuration or other data, or something else. More steps are allowed,
+        and so are other `FREE` settings; the configuration is kept as it is now.
 
     """
     if (folder / CONFIG).exists():
         _check_same(folder, settings, record)
+        _write_config(folder, settings)
         return load_checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f'run folder {folder}: got one that holds something else, allowed a run or a new folder')
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps({**record, 'versions': versions()}, indent=2) + '\n')
-    (folder / CONFIG).write_text(yaml.safe_dump(to_plain(settings), sort_keys=False))
+    _write_config(folder, settings)
     return None
+
+
+def _write_config(folder: Path, settings: TrainSettings) -> None:
+    (folder / CONFIG).write_text(yaml.safe_dump(to_plain(settings), sort_keys=False))
 
 
 def _check_same(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -> None:
     config, found = to_plain(settings), to_plain(read_yaml(folder / CONFIG, TrainSettings))
-    differing = [key for key in config if config[key] != found.get(key)]
+    differing = [key for key in config if config[key] != found.get(key) and key not in (*FREE, 'steps')]
+    if settings.steps < found['steps']:
+        raise ConfigError(
+            f'run folder {folder}: holds a run of {found["steps"]} steps, got {settings.steps}; '
+            'allowed as many or more (to resume), or a new folder'
+        )
     if differing:
         raise ConfigError(
             f'run folder {folder}: holds a run whose {", ".join(differing)} differs; '

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dp_ros.data import Window
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
+from dp_ros.policy.turns import middle_of, middles, observed_at, turned_actions, turned_streams, turning
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
@@ -24,24 +25,81 @@ from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
 
 
+def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
+    """Return every training window of an episode, as the policy would have got it."""
+    observed, _ = window_indices(len(episode.stamps), task)
+    return [Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in episode.streams.items()}) for i in observed]
+
+
 def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:
     """Fit the normalizer on every step of the episodes."""
     vectors = [s.name for s in task.streams if not isinstance(s, ImageStream)]
     arrays = {name: np.concatenate([e.streams[name] for e in episodes]) for name in vectors}
+    about = _continuous(episodes, task)
+    arrays |= {name: _stream_extremes(name, episodes, task, about[name]) for name in about if name != ACTION}
     recorded = [g.name for g in recorded_goals(task) if isinstance(g, GoalPose)]
     asked = {name: np.concatenate([e.streams[name] for e in episodes]) for name in recorded}
     arrays |= goal_extremes(task, arrays | asked)
-    return Normalizer.fit({**arrays, ACTION: np.concatenate([_action_extremes(e, task) for e in episodes])})
+    actions = np.concatenate([_action_extremes(e, task, about) for e in episodes])
+    unseen = [c for c in turning(task).get(ACTION, ()) if observed_at(task, task.action.joints[c]) is None]
+    if unseen:
+        actions = _extremes(actions, about[ACTION], unseen)
+    return Normalizer.fit({**arrays, ACTION: actions})
 
 
-def _action_extremes(episode: Episode, task: TaskSpec) -> np.ndarray:
+def _continuous(episodes: Sequence[Episode], task: TaskSpec) -> dict[str, np.ndarray]:
+    """Return about which positions the continuous joints lie, (C,), of each of `turning`; other columns are 0."""
+    found = {}
+    for name, columns in turning(task).items():
+        values = [e.actions if name == ACTION else e.streams[name] for e in episodes]
+        found[name] = np.zeros(values[0].shape[1])
+        for column in columns:
+            found[name][column] = middle_of(np.concatenate([v[:, column] for v in values]))
+    return found
+
+
+def _extremes(rows: np.ndarray, about: np.ndarray | None = None, columns: Sequence[int] = ()) -> np.ndarray:
+    """Return the lowest and the highest (2, C) of (..., C); ``about`` (C,) is in the middle of those of ``columns``."""
+    axes = tuple(range(rows.ndim - 1))
+    found = np.stack([rows.min(axis=axes), rows.max(axis=axes)])
+    if about is not None:
+        reach = np.abs(found - about).max(axis=0)
+        around = np.stack([about - reach, about + reach])
+        found[:, columns] = around[:, columns]
+    return found
+
+
+def _stream_extremes(name: str, episodes: Sequence[Episode], task: TaskSpec, middle: np.ndarray) -> np.ndarray:
+    """Return the extremes (2, C) that the network will see of a stream with continuous joints."""
+    seen = []
+    for episode in episodes:
+        steps = np.arange(len(episode.stamps))[:, None] + np.arange(1 - task.obs_horizon, 1)
+        windows = {name: episode.streams[name][steps.clip(0)]}
+        seen.append(_extremes(turned_streams(task, {name: middle}, windows)[name]))
+    return _extremes(np.stack(seen), middle, turning(task)[name])
+
+
+def _action_extremes(episode: Episode, task: TaskSpec, middle: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return actions (N, A) with the lowest and highest that the network will see of an episode."""
-    base = action_base(task, episode.streams)
-    if base is None:
+    if not task.action.relative and ACTION not in turning(task):
         return episode.actions
     observed, acted = window_indices(len(episode.stamps), task)
-    chunks = episode.actions[acted] - base[observed[:, -1], None]
-    return np.stack([chunks.min(axis=(0, 1)), chunks.max(axis=(0, 1))])
+    return _extremes(learnt_actions(task, middle, episode.actions[acted], _windows_of(episode.streams, task, observed)))
+
+
+def _windows_of(columns: Mapping[str, Any], task: TaskSpec, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the windows (..., T, C) of the streams that say where the joints are."""
+    return {name: columns[name][observed] for name in _based_on(task)}
+
+
+def learnt_actions(
+    task: TaskSpec, middle: Mapping[str, np.ndarray], actions: np.ndarray, streams: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Return chunks (..., P, A) of set points as the network has them, for windows of the streams that they need."""
+    turned = turned_streams(task, middle, streams)
+    actions = turned_actions(task, middle, actions, turned)
+    base = action_base(task, turned)
+    return actions if base is None else actions - base[..., -1:, :]
 
 
 def data_hash(episodes: Sequence[Episode]) -> str:
@@ -80,8 +138,14 @@ class WindowDataset:
             name: _column(name, episodes, None if name in worded else normalizer) for name in episode_names(task)
         }
         actions = np.concatenate([e.actions for e in episodes])
-        base = action_base(task, {n: np.concatenate([e.streams[n] for e in episodes]) for n in _based_on(task)})
-        self._relative = None if base is None else partial(_relative, normalizer, actions, base)
+        self._task, self._normalizer, self._middles = task, normalizer, middles(task, normalizer)
+        # What is moved by whole turns, or counts from where the joints are, is normalized window by window.
+        self._moved = {
+            n: np.concatenate([e.streams[n] for e in episodes])
+            for n in {*_based_on(task), *turning(task)}
+            if n != ACTION
+        }
+        self._recorded = actions if task.action.relative or ACTION in turning(task) else None
         self._actions = torch.from_numpy(normalizer.normalize(ACTION, actions))
         starts = np.cumsum([0, *(len(e.stamps) for e in episodes)])
         pairs = [window_indices(len(e.stamps), task) for e in episodes]
@@ -96,23 +160,30 @@ class WindowDataset:
     def batch(self, indices: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the streams (B, T, ...), then the goals (B, ...), and the normalized actions (B, P, A)."""
         observed = self._observed[indices]
-        streams = [_taken(self._columns[name], observed) for name in self._names]
+        streams = [self._stream(name, observed) for name in self._names]
         goals = [_taken(column, steps) for column, steps in self._goals.batch(indices, observed[:, -1])]
         return (*streams, *goals), self.actions(indices)
 
     def actions(self, indices: Tensor) -> Tensor:
         """Return the normalized actions (B, P, A) alone; no picture is decoded."""
         acted = self._acted[indices]
-        return self._relative(acted, self._observed[indices, -1]) if self._relative else self._actions[acted]
+        if self._recorded is None:
+            return self._actions[acted]
+        windows = _windows_of(self._moved, self._task, self._observed[indices].numpy())
+        actions = learnt_actions(self._task, self._middles, self._recorded[acted.numpy()], windows)
+        return torch.from_numpy(self._normalizer.normalize(ACTION, actions))
+
+    def _stream(self, name: str, observed: Tensor) -> Tensor:
+        if name not in self._middles:
+            return _taken(self._columns[name], observed)
+        turned = turned_streams(self._task, self._middles, {name: self._moved[name][observed.numpy()]})
+        return torch.from_numpy(self._normalizer.normalize(name, turned[name]))
 
 
-def _based_on(task: TaskSpec) -> tuple[str, ...]:
-    return (task.base_columns()[0],) if task.action.relative else ()
-
-
-def _relative(normalizer: Normalizer, actions: np.ndarray, base: np.ndarray, acted: Tensor, newest: Tensor) -> Tensor:
-    """Return normalized chunks (B, P, A) that count from where the joints were."""
-    return torch.from_numpy(normalizer.normalize(ACTION, actions[acted.numpy()] - base[newest.numpy()][:, None]))
+def _based_on(task: TaskSpec) -> set[str]:
+    """Return the streams that say where the joints are that actions count from, or lie next to."""
+    places = [observed_at(task, task.action.joints[column]) for column in turning(task).get(ACTION, ())]
+    return {place[0] for place in places if place} | ({task.base_columns()[0]} if task.action.relative else set())
 
 
 def _column(name: str, episodes: Sequence[Episode], normalizer: Normalizer | None) -> Tensor | JoinedFrames:

@@ -17,7 +17,7 @@ import yaml
 pytest.importorskip('launch.actions', reason='launch is not installed; it comes with ROS')
 pytest.importorskip('launch_ros.actions', reason='launch_ros is not installed; it comes with ROS')
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, LogInfo, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
@@ -27,7 +27,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'log_level', 'enclave',
+    'black_box', 'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -46,7 +46,7 @@ def nodes(**arguments: str) -> list[Node]:
     """Return the nodes that these launch arguments would start."""
     description = load().generate_launch_description()
     context = LaunchContext()
-    context.launch_configurations.update(arguments)
+    context.launch_configurations.update({'black_box': 'false', **arguments})
     (actions,) = [e for e in description.entities if isinstance(e, OpaqueFunction)]
     for argument in description.entities:
         if isinstance(argument, DeclareLaunchArgument):
@@ -73,6 +73,16 @@ def test_every_argument_has_a_description_and_a_default():
 )
 def test_the_simulated_robot_is_started_only_for_a_simulation(sim, executables):
     assert {n.node_executable for n in nodes(sim=sim, params_file='x.yaml')} == executables
+
+
+def test_a_black_box_is_started_where_rosbags_is_and_ends_nothing_when_it_ends(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
+    *_, box = nodes(black_box='true', params_file='x.yaml')
+    assert box.node_executable == 'black_box'
+    assert not box.get_sub_entities()
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    *_, said = nodes(black_box='true', params_file='x.yaml')
+    assert isinstance(said, LogInfo)
 
 
 def test_composed_the_three_nodes_are_one_process_that_gives_them_their_names():

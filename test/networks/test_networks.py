@@ -113,6 +113,8 @@ def test_presets_have_the_sizes_that_they_say():
         ({'layers': 0}, 'network.layers: got 0'),
         ({'dropout': 1.0}, 'network.dropout: got 1.0'),
         ({'level_width': 5}, 'network.level_width: got 5'),
+        ({'heads': 2}, "network: got heads, which denoiser 'unet' does not use; allowed channels, level_width, kernel"),
+        ({'denoiser': 'mlp', 'dropout': 0.2, 'groups': 4}, 'got dropout, groups, which denoiser'),
         ({'camera_weights': 'x.pt'}, "network.camera_weights: got some for camera 'light'"),
     ],
 )

@@ -54,7 +54,7 @@ def test_every_level_has_its_row():
 
 @pytest.mark.parametrize('kind', ['transformer', 'mlp'])
 def test_other_denoisers_are_left_alone(kind):
-    network, prepared = both(NetworkSettings(denoiser=kind, width=32, layers=1, heads=2))
+    network, prepared = both(NetworkSettings(denoiser=kind, width=32, layers=1))
     assert prepared.encoder is network.encoder and prepared.denoiser is network.denoiser
 
 

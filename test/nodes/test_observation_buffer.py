@@ -89,7 +89,10 @@ class Live:
         self.ros.wait(lambda: self.handled() >= counts + expected, f'{topic} to be handled')
 
     def handled(self) -> int:
-        return int(self.node.counts['received'])
+        return int(self.node.counts['received']) + self.others()
+
+    def others(self) -> int:
+        return sum(buffer.others for buffer in self.node._aligner.buffers.values())
 
     def ticks(self, name: str) -> list[int]:
         return [messages.stamp_of(m) for m in self.heard[name]]
@@ -220,7 +223,6 @@ def bad_picture(**changes: Any) -> Any:
         (ARM, joints, lambda: joints(T0 + 90 * MS, float('nan')), 'position of a: got nan'),
         (ARM, joints, lambda: joints(T0 + 90 * MS, float('inf')), 'position of a: got inf'),
         (ARM, joints, lambda: bad_joints(name=['b', 'x', 'y']), 'wanted a, which the message lacks'),
-        (ARM, joints, lambda: bad_joints(name=[]), 'no names'),
         (ARM, joints, lambda: bad_joints(velocity=[1.0]), 'got 1 values for 3 names'),
         (BLOCK, pose, lambda: pose(T0 + 90 * MS, float('nan')), 'got'),
         (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1'"),
@@ -357,6 +359,27 @@ def test_a_topic_that_is_of_another_type_later_is_reported_by_the_stream_s_name(
     ros.status('observation_buffer: stream arm', WARN)
 
 
+def fingers(stamp: int, types: Any = None) -> Any:
+    return messages.to_joint_state(stamp=stamp, name=['finger'], position=[0.02], velocity=[0.0], types=types)
+
+
+def test_joint_states_of_another_device_neither_count_nor_hide_the_arms(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.time(T0 + 80 * MS)
+    live.send('/joint_states', fingers(T0 + 80 * MS))
+    live.send('/joint_states', messages.to_joint_state(stamp=T0 + 80 * MS, name=[], position=[]))
+    live.time(T0 + 130 * MS)
+    ros.status('observation_buffer: observations', WARN, 'arm: no message yet that names a, b; there came finger')
+    live.time(T0 + 180 * MS)
+    live.send('/joint_states', joints(T0 + 180 * MS))
+    live.time(T0 + 190 * MS)
+    live.send('/joint_states', fingers(T0 + 190 * MS))
+    live.time(T0 + 230 * MS)
+    ros.wait(lambda: live.heard['arm'], 'the observation')
+    assert live.ticks('arm') == [T0 + 2 * DT]
+    assert live.others() == 3 and live.node.counts['received'] == 1 and live.node.counts['undecodable'] == 0
+
+
 def write_bag(path: Path) -> None:
     """A demonstration with what live has too: latency, jitter, dropped messages, messages out of order, a gap."""
     rng = np.random.default_rng(5)
@@ -367,6 +390,8 @@ def write_bag(path: Path) -> None:
         delay = int(rng.integers(0, 15 * MS)) if i % 17 else 60 * MS
         if not (90 < i < 125) and i % 11:
             events.append((stamp + delay, ARM.topic, lambda s=stamp, i=i: joints(s, i / 7, i / 3, types)))
+        if i % 4 == 0:  # another device on the topic
+            events.append((stamp + delay + MS, ARM.topic, lambda s=stamp: fingers(s + MS, types)))
         if i % 3:
             events.append((stamp + delay // 2, BLOCK.topic, lambda s=stamp, i=i: pose(s, i / 900, types)))
         if i % 10 == 0:

@@ -21,6 +21,7 @@ from dp_ros.options import Option
 from dp_ros.ros import bundles
 from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
+from dp_ros.tools import black_box
 
 pytestmark = pytest.mark.ros
 
@@ -141,6 +142,7 @@ SHIPPED = {
     'policy_executor': inference_settings.PARAMETERS,
     'trajectory_publisher': publisher_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,
+    'black_box': black_box.PARAMETERS,
 }
 
 

@@ -25,6 +25,7 @@ from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.nodes.simulated_robot.demonstrator import Demonstrator
 from dp_ros.nodes.simulated_robot.node import SimulatedRobotNode
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.tools.black_box import BlackBox
 from test.nodes.graph_uses import Use, Uses, running
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
@@ -36,6 +37,8 @@ CONTAINER = 'policy_container'
 ENCLAVES = ('observation_buffer', 'policy_executor', 'trajectory_publisher', CONTAINER, 'simulated_robot',
             'demonstrator')  # fmt: skip
 
+BOX = 'black_box'
+HEARD = Use(f'/{BOX}', 'subscribe', '/trajectory_publisher/ledger')
 ASKED = Use('/trajectory_publisher', 'request', '/arm_controller/get_parameters')
 
 
@@ -65,7 +68,7 @@ CASES = (
 )
 
 
-def run(case: Case, uses: Uses) -> None:
+def run(case: Case, uses: Uses, folder: Path) -> None:
     """Start all nodes of a case, and note what they use."""
     context = Context()
     rclpy.init(context=context)
@@ -81,34 +84,38 @@ def run(case: Case, uses: Uses) -> None:
         *(make(kind, f'bundle:={case.bundle}', *case.every, *given.get(kind, ())) for kind in POLICY_NODES),
         make(Demonstrator, *case.every),
     ]
+    box = make(BlackBox, f'folder:={folder}')
     try:
         assert robot.start()
         with running(context, robot, nodes[1]):  # the publisher asks the executor
             assert all(node.start() for node in nodes)
             with running(context, nodes[2]):  # it asks the controller when it sees it
                 uses.wait_for(ASKED)
+            assert box.start()
+            with running(context, box):
+                uses.wait_for(HEARD)
         for name, namespace in robot.get_node_names_and_namespaces():
             uses.look(robot, name, namespace)
     finally:
-        for node in (*reversed(nodes), robot):
+        for node in (box, *reversed(nodes), robot):
             node.close()
             node.destroy_node()
         context.try_shutdown()
 
 
 @pytest.fixture(scope='module')
-def used() -> Iterator[dict[str, set[Use]]]:
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[Use]]]:
     """Return what each enclave's nodes use."""
     found: dict[str, set[Use]] = defaultdict(set)
     with pytest.MonkeyPatch.context() as monkeypatch:
         uses = Uses(monkeypatch)
         for case in CASES:
-            run(case, uses)
+            run(case, uses, tmp_path_factory.mktemp('black_box'))
     for use in uses.found:
         name = use.node.strip('/').removesuffix('_query_*')
         enclave = 'simulated_robot' if name == 'arm_controller' else name
         found[enclave].add(use)
-        if enclave not in ('simulated_robot', 'demonstrator'):
+        if enclave not in ('simulated_robot', 'demonstrator', BOX):
             found[CONTAINER].add(use)
     yield found
 
@@ -136,6 +143,13 @@ def test_a_node_is_allowed_what_it_uses_and_no_more(used, enclave):
     assert not missing, f'{POLICIES} does not allow what {enclave} uses'
     unused = allowed()[f'/dp_ros/{enclave}'] - used[enclave]
     assert not unused, f'{POLICIES} allows what {enclave} does not use'
+
+
+def test_the_black_box_may_listen_to_what_the_three_nodes_use_and_command_nothing(used):
+    box = allowed()[f'/dp_ros/{BOX}']
+    assert not used[BOX] - box
+    theirs = {use.name for use in allowed()[f'/dp_ros/{CONTAINER}'] if use.action in ('publish', 'subscribe')}
+    assert {use.name for use in box if use.action == 'subscribe'} == theirs - {'/parameter_events'}
 
 
 def test_nobody_but_the_publisher_and_the_demonstrator_commands_the_controller():

@@ -278,6 +278,30 @@ def test_with_a_joint_state_that_is_wrong_nothing_moves(ros, tiny, state, reason
     live.refused(reason)
 
 
+def test_the_joint_states_of_a_gripper_between_make_the_arms_neither_old_nor_refused(ros, tiny):
+    live = Live(ros, tiny, max_joint_age=0.05)
+    live.begin()
+    states = live.node.motion.joint_states
+    for now in range(live.now + MS, live.now + 6 * MS, MS):  # sooner than joint states are decoded
+        live.time(now)
+        live.measure(now)
+        live.publish(live.joints, finger(now))
+    live.time(live.now + 40 * MS)
+    live.publish(live.joints, finger(live.now))
+    live.send(live.chunk(live.now))
+    ros.wait(lambda: live.sent, 'a trajectory')
+    assert states.state.stamp == live.now - 40 * MS and states.others == 6 and states.wrong == 0
+    assert not states.fault and not states.several_sources
+
+
+def finger(stamp: int) -> JointState:
+    """Give a joint state whose names and frame have the arm's names in them, and are not the arm's."""
+    name = [f'{JOINTS[0]}_finger', 'finger']
+    message = encoding.to_joint_state(stamp=stamp, name=name, position=[0.0, 0.0], velocity=[], effort=[])
+    message.header.frame_id = JOINTS[1]
+    return message
+
+
 def no_number(live: Live) -> Any:
     message = live.chunk(T0)
     message.points[3].positions[0] = float('nan')

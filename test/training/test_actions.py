@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.audit.audit import audit_bags
+from dp_ros.audit.checks import findings
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import action_sources, source_types
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episode, wanted_topics
 from dp_ros.recordings.rosbag.reader import Stamped
-from dp_ros.task.spec import ActionSpec, TaskSpec
+from dp_ros.recordings.rosbag.types import typestore
+from dp_ros.task.spec import ActionSource, ActionSpec, TaskSpec
 from dp_ros.task.yaml_reader import parse, to_plain
 from test.training.bag_maker import MS, T0, TASK, command, plain, pose, save, state
 
@@ -63,7 +66,7 @@ def test_a_silent_leader_commands_nothing() -> None:
 
 def test_a_leader_without_the_joint_is_refused_by_name() -> None:
     nameless = replace(LEADER, action=replace(LEADER.action, source_joints=()))
-    with pytest.raises(DataError, match=r'topic /leader.*wanted a, b, which .* lacks; it has lead_b, grip, lead_a'):
+    with pytest.raises(DataError, match=r'action: no message yet that names a, b; there came lead_b, grip, lead_a'):
         episodes([*observed(), leader(0)], nameless)
 
 
@@ -104,11 +107,11 @@ def moved(message: Stamped, by: int) -> Stamped:
 
 
 def test_the_next_state_is_that_of_the_topic_that_observes_the_joints() -> None:
-    assert action_topic(task(source='next_state')) == ('/joint_states', 'sensor_msgs/msg/JointState')
+    assert source_types(task(source='next_state')) == {'/joint_states': {'sensor_msgs/msg/JointState'}}
     elsewhere = task(source='next_state', source_topic='/other')
-    assert action_topic(elsewhere) == ('/other', 'sensor_msgs/msg/JointState')
+    assert source_types(elsewhere) == {'/other': {'sensor_msgs/msg/JointState'}}
     with pytest.raises(ConfigError, match=r'no stream observes a, b \(none has joints\); allowed .* or source_topic'):
-        action_topic(replace(task(source='next_state'), streams=TASK.streams[1:]))
+        action_sources(replace(task(source='next_state'), streams=TASK.streams[1:]))
 
 
 def test_a_trajectory_may_be_recorded_elsewhere_and_call_joints_otherwise() -> None:
@@ -155,3 +158,82 @@ def test_a_wrong_source_is_refused(raw: dict[str, Any], words: str) -> None:
 
 def test_a_source_survives_being_written_and_read() -> None:
     assert parse(TaskSpec, to_plain(LEADER), 'task') == LEADER
+
+
+# Several sources: an arm and a gripper on controllers of their own.
+
+GRIP = '/gripper/command'
+
+
+def gripper(received: int, opening: float, form: str) -> Stamped:
+    if form == 'floats':
+        return plain('Float64MultiArray', GRIP, received, [opening])
+    if form == 'gripper':
+        kind = typestore().types['control_msgs/msg/GripperCommand']
+        return GRIP, received, kind(position=opening, max_effort=5.0)
+    if form == 'leader':
+        return state(received, [9.0, opening], topic=GRIP, name=('x', 'lead'))
+    _, _, msg = command(received, [opening, 9.0])
+    msg.joint_names = ['lead' if form == 'renamed' else 'b', 'x']
+    return GRIP, received, msg
+
+
+def both(form: str) -> TaskSpec:
+    called = ('lead',) if form in ('leader', 'renamed') else ()
+    return task(
+        sources=(
+            ActionSource(topic=GRIP, joints=('b',), source_joints=called),
+            ActionSource(topic='/arm/command', joints=('a',)),
+        )
+    )
+
+
+def arm_alone(i: int) -> Stamped:
+    _, received, msg = command(T0 + i * DT, [10.0 + i, 0.0])
+    msg.joint_names = ['a', 'other']
+    return '/arm/command', received, msg
+
+
+@pytest.mark.parametrize('form', ['trajectory', 'renamed', 'floats', 'gripper', 'leader'])
+def test_an_arm_and_a_gripper_may_be_commanded_on_topics_of_their_own(tmp_path: Path, form: str) -> None:
+    spec = both(form)
+    # The leader goes on and on; the others say once what they want.
+    told = range(2, TICKS) if form == 'leader' else [2]
+    made = [*observed(), *(arm_alone(i) for i in range(TICKS)), *(gripper(T0 + i * DT, 0.5, form) for i in told)]
+    bag = save(tmp_path / 'bag', sorted(made, key=lambda m: m[1]))
+    (episode,) = read_episode(bag, spec)
+    # Until then its controller holds the gripper where it was measured at first.
+    assert episode.actions.tolist() == [[10.0 + i, -0.0 if i < 2 else 0.5] for i in range(TICKS)]
+    assert parse(TaskSpec, to_plain(spec)) == spec
+    found = [f for f in findings(audit_bags(bag, spec, progress=False)) if f.level == 'error']
+    assert [f.what for f in found] == []
+
+
+def test_what_was_never_commanded_and_is_not_measured_is_named() -> None:
+    unseen = replace(both('floats'), streams=TASK.streams[1:])
+    with pytest.raises(DataError, match=rf'action: no command yet on {GRIP}'):
+        episodes([*observed(), *(arm_alone(i) for i in range(TICKS))], unseen)
+    silent = [*observed(12), *(arm_alone(i) for i in range(12)), gripper(T0, 0.5, 'leader')]
+    (episode,) = episodes(silent, both('leader'))
+    assert len(episode.stamps) == 3, 'a leader that fell silent is not held'
+
+
+def test_each_source_has_the_types_that_commands_come_in() -> None:
+    types = source_types(both('gripper'))
+    assert 'control_msgs/msg/GripperCommand' in types[GRIP] and len(types['/arm/command']) == 4
+    all_there = replace(both('floats').action, sources=(ActionSource(topic='/all', joints=('b', 'a')),))
+    assert 'control_msgs/msg/GripperCommand' not in source_types(replace(TASK, action=all_there))['/all']
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'sources': both('floats').action.sources[:1]}, 'got joints b, allowed each of a, b in one source'),
+        ({'sources': both('floats').action.sources * 2}, 'topics: got .* allowed no name twice'),
+        ({'source': 'next_state'}, 'got them with source, source_topic or source_joints, allowed alone'),
+        ({'source_topic': '/x'}, 'got them with source, source_topic or source_joints, allowed alone'),
+    ],
+)
+def test_sources_that_contradict_themselves_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f'action sources.*{words}'):
+        replace(both('floats').action, **change)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
@@ -27,7 +28,23 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
 from dp_ros.recordings.rosbag.types import rosbags_types, typestore
 from dp_ros.task.spec import ImageStream, TaskSpec
-from test.training.bag_maker import JOINTS, MS, T0, TASK, arm, changed, command, path_at, plain, pose, save, state
+from test.training.bag_maker import (
+    JOINTS,
+    MS,
+    T0,
+    TASK,
+    arm,
+    change_metadata,
+    changed,
+    command,
+    path_at,
+    plain,
+    pose,
+    save,
+    state,
+)
+
+STATES = '/joint_states'
 
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
@@ -49,6 +66,69 @@ def test_a_good_recording_passes(tmp_path: Path, task: TaskSpec | None) -> None:
     assert audit.seconds == pytest.approx(7.98)
 
 
+def test_a_recording_without_a_message_is_an_error(tmp_path: Path) -> None:
+    for task in (TASK, None):
+        _, found = audited(save(tmp_path / f'empty {task is None}', []), task)
+        assert 'cannot be read whole' in wrong(found)[0] and 'got 0 messages, allowed 1 or more' in wrong(found)[0]
+    assert check_bags(CheckSettings(path=tmp_path / 'empty True', progress=False), lambda text: None) == 1
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_file_that_holds_more_than_its_metadata_tells_of_is_named(tmp_path: Path, storage: str) -> None:
+    bag = save(tmp_path / 'none', arm(), storage)
+    change_metadata(bag, topics_with_message_count=[], message_count=0)
+    _, found = audited(bag)
+    assert 'got 0 messages, while the files hold 640 messages of which metadata.yaml lists 0 (400 on' in wrong(found)[0]
+    bag = save(tmp_path / 'one', arm(), storage)
+    counts = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    topics = counts['topics_with_message_count']
+    kept = [entry for entry in topics if entry['topic_metadata']['name'] != '/block_pose']
+    change_metadata(bag, topics_with_message_count=kept)
+    _, found = audited(bag, None)
+    assert wrong(found) == [
+        'warning one: holds more than its metadata.yaml tells of: the files hold 640 messages of which metadata.yaml '
+        'lists 480 (160 on /block_pose)'
+    ]
+
+
+def with_gripper() -> list[Stamped]:
+    """Give the arm's recording with a gripper's joint states between, stamped a little before those of the arm."""
+    grip = [
+        state(T0 + i * 31 * MS, [0.01, 0.01], stamp=T0 + i * 31 * MS - 25 * MS, name=('l', 'r')) for i in range(258)
+    ]
+    made = [*arm(), *grip, state(T0 - MS, (), name=())]
+    return changed(made, STATES, lambda i, m: state(m[1], m[2].position[::-1], name=('b', 'a')) if i == 9 else m)
+
+
+@pytest.mark.parametrize('task', [TASK, None])
+def test_joint_states_of_another_device_are_left_alone(tmp_path: Path, task: TaskSpec | None) -> None:
+    bag = save(tmp_path / 'bag', with_gripper())
+    audit, found = audited(bag, task)
+    assert [line for line in wrong(found) if '/joint_states (l, r)' not in line] == []
+    assert audit.topics['/joint_states'].intervals.mean == pytest.approx(0.02)
+    assert audit.topics['/joint_states'].count == 400 and audit.topics['/joint_states (l, r)'].count == 258
+    assert audit.topics['/joint_states'].channels.count == 400  # in whichever order
+    (alone,) = read_episode(save(tmp_path / 'alone', arm()), TASK)
+    (episode,) = read_episode(bag, TASK)
+    assert episode.streams['arm'].tobytes() == alone.streams['arm'].tobytes()
+    if task:
+        said = [f'{f.where}: {f.what}: {f.got}' for f in found if 'left alone' in f.what]
+        assert said == [
+            '/joint_states: messages that name no joint: left alone: 1',
+            '/joint_states (l, r): messages of joints that the task does not read: left alone: 258',
+        ]
+
+
+def test_where_one_device_falls_silent_the_other_hides_no_gap(tmp_path: Path) -> None:
+    both = replace(TASK, streams=(*TASK.streams, replace(TASK.streams[0], name='gripper', joints=('l', 'r'))))
+    made = changed(
+        with_gripper(), STATES, lambda i, m: None if 4 * 10**9 < m[1] - T0 < 5 * 10**9 and 'l' in m[2].name else m
+    )
+    _, found = audited(save(tmp_path / 'bag', made), both)
+    (gap,) = (f for f in found if f.what == 'gaps')
+    assert gap.where == '/joint_states (l, r)' and '1.02 s' in gap.got
+
+
 def shifted(by: int) -> Callable[[int, Stamped], Stamped]:
     def change(_: int, message: Stamped) -> Stamped:
         return state(message[1], message[2].position, stamp=message[1] + by)
@@ -64,7 +144,6 @@ def between(first: int, end: int, change: Callable[[Stamped], Stamped | None]) -
     return lambda i, message: change(message) if first <= i < end else message
 
 
-STATES = '/joint_states'
 FAULTS: dict[str, tuple[str, Any, str]] = {
     'zero stamps in part': (
         STATES, lambda i, m: state(m[1], m[2].position, stamp=0 if i % 2 else m[1]),
@@ -103,7 +182,8 @@ FAULTS: dict[str, tuple[str, Any, str]] = {
     ),
     'no names': (
         STATES, lambda i, m: state(m[1], m[2].position, name=()),
-        'error /joint_states: 400 messages cannot be used: name',
+        'error bag: training refuses the bag: no control tick has every stream and a command (arm: no message yet that '
+        'names a, b; there came messages without names)',
     ),
     'renamed': (
         STATES, lambda i, m: state(m[1], m[2].position, name=('a', 'c')), 'error bag: training refuses the bag: topic',

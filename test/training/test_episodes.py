@@ -24,6 +24,7 @@ from dp_ros.recordings.episodes.episode import (
 )
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
 from dp_ros.recordings.rosbag.types import rosbags_types
+from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 
 MS = 1_000_000
@@ -140,7 +141,8 @@ def test_a_message_too_late_for_its_tick_counts_at_those_after() -> None:
 
 def test_what_is_held_counts_between_two_messages_that_are_far_apart() -> None:
     slow = replace(TASK, streams=(replace(ARM, max_age=0.25), replace(BLOCK, max_age=0.25)))
-    made = [state(T0, 1.0), pose(T0, 2.0), command(T0, [0.0], times=[150 * MS])]
+    # Where the joint was when the command came is not known, so there is no set point before it is due.
+    made = [command(T0 - MS, [0.0], times=[150 * MS]), state(T0, 1.0), pose(T0, 2.0)]
     (episode,) = episodes([*made, state(T0 + 400 * MS, 3.0)], slow)
     assert episode.stamps.tolist() == [T0 + 2 * DT]
 
@@ -191,9 +193,10 @@ def recordings(draw: st.DrawFn) -> list[Stamped]:
     for make, period in ((state, draw(st.integers(7, 120))), (pose, draw(st.integers(7, 120)))):
         for i in range(draw(st.integers(1, 12))):
             stamp = T0 + i * period * MS + draw(st.integers(-10, 10)) * MS
-            made.append(make(stamp + draw(st.integers(0, 60)) * MS, float(i + 1), stamp))
+            # Steps far below a whole turn, which would be a joint that wraps.
+            made.append(make(stamp + draw(st.integers(0, 60)) * MS, (i + 1) / 8, stamp))
     for i in range(draw(st.integers(1, 6))):
-        made.append(command(T0 + draw(st.integers(-50, 900)) * MS, [float(i)]))
+        made.append(command(T0 + draw(st.integers(-50, 900)) * MS, [i / 8]))
     return sorted(made, key=lambda m: m[1])
 
 
@@ -279,6 +282,52 @@ def test_commands_that_replace_each_other_before_they_are_due_still_move_the_set
 
 def test_the_first_command_is_not_known_before_its_first_point() -> None:
     assert set_points([command(T0, [1.0], times=[100 * MS])], [0, 99, 100]) == [None, None, 1.0]
+
+
+def test_the_first_command_ramps_from_where_the_joint_was_measured() -> None:
+    made = [*(m for m in steady(4) if m[0] != '/command'), command(T0 + 50 * MS, [4.0], times=[200 * MS])]
+    (episode,) = episodes(made)
+    assert episode.stamps.tolist() == [T0 + i * DT for i in (1, 2, 3)]
+    assert episode.actions[:, 0] == pytest.approx([1.0, 3.0, 4.0])
+
+
+@pytest.mark.parametrize('velocities', [None, np.array([[0.3]])], ids=['line', 'cubic'])
+def test_one_point_commands_at_30_hz_are_followed_as_a_controller_does(velocities: Any) -> None:
+    controller = JointTrajectoryController(('a',), rate=1000, allow_nonzero_velocity_at_trajectory_end=True)
+    controller.reset(np.array([0.5]))
+    track, followed, found = CommandTrack(ACTION), [], []
+    before = measured = np.array([0.5])
+    for step in range(1500):
+        now = T0 + step * MS
+        if step % 33 == 0 and step >= 100:
+            _, _, msg = command(now, [0.5 + np.sin(step / 300)], times=[120 * MS], velocities=velocities)
+            track.push(now, msg, measured)
+            controller.command(encoding.trajectory_value(msg), now)
+        speed = 1e3 * (measured - before)
+        before, measured = measured, controller.update(now, measured, speed)
+        followed.append(measured[0])
+        found.append(None if (at := track.at(now)) is None else at[0])
+    assert found[:100] == [None] * 100 and None not in found[132:]
+    assert np.ptp(followed) > 0.3
+    np.testing.assert_allclose(found[132:], followed[132:], atol=0.01)
+
+
+def test_faster_commands_than_due_without_a_measured_state_are_named() -> None:
+    nobody = replace(TASK, streams=(BLOCK,))
+    made = [m for m in steady(8) if m[0] != '/command']
+    made += [command(T0 + i * 33 * MS, [1.0], times=[100 * MS]) for i in range(20)]
+    with pytest.raises(DataError, match=r'action: no command has been due yet, and where the joints were .* not known'):
+        episodes(made, nobody)
+    (episode,) = episodes(made)
+    assert len(episode.stamps) == 8
+
+
+def test_a_continuous_joint_ramps_the_shorter_way() -> None:
+    track = CommandTrack(ACTION, ('a',))
+    _, received, msg = command(T0, [-3.1], times=[100 * MS])
+    track.push(received, msg, np.array([3.1]))
+    middle = track.at(T0 + 50 * MS)
+    assert middle is not None and middle[0] == pytest.approx(-np.pi)
 
 
 def test_a_command_that_ended_before_it_came_changes_nothing() -> None:

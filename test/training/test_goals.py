@@ -34,6 +34,7 @@ from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.tiny_bundle import NORMALIZER, write_tiny_bundle
 from test.tiny_bundle import TASK as TINY
 from test.training.bag_maker import MS, T0, TASK, TYPES, command, path_at, plain, pose, save, state
+from test.training.small_networks import small
 
 POSE = GoalPose(features=('x', 'y'), stream='block')
 RECORDED = replace(POSE, source='topic', stream='')
@@ -192,7 +193,7 @@ def test_every_kind_of_goal_comes_through_export(tmp_path: Path, denoiser: Any) 
         pictures = np.random.default_rng(i).integers(0, 256, (length, 16, 16, 3)).astype(np.uint8)
         more = {'top': pictures, 'instruction': np.tile(embed(f'go {i}'), (length, 1))}
         episodes.append(replace(episode, streams=episode.streams | more))
-    network = NetworkSettings(denoiser=denoiser, channels=(8, 16), level_width=8, width=32, layers=1, goal_width=8)
+    network = small(denoiser, goal_width=8)
     objective = ObjectiveSettings()
     bundle = exported(tmp_path, settings(task, network=network, objective=objective), episodes, torchscript=True)
     seen = window(task, [0.1, 0.2])

@@ -21,6 +21,7 @@ from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer
+from test.training.small_networks import small
 from test.training.test_trainer import SETTINGS, episodes
 
 SAMPLE = ObjectiveSettings(prediction_type='sample', prefix_steps=4)
@@ -132,7 +133,7 @@ def test_without_a_prefix_it_may_go_either_way(policy):
 
 @pytest.mark.parametrize('kind', ['unet', 'transformer', 'mlp'])
 def test_every_kind_of_network_takes_the_marks(tmp_path, kind):
-    network = NetworkSettings(denoiser=kind, channels=(16, 32), level_width=16, width=16, layers=1, heads=2)
+    network = small(kind)
     settings = dataclasses.replace(
         SETTINGS, steps=2, network=network, objective=ObjectiveSettings(prefix_steps=3), validate_every=2
     )

@@ -103,7 +103,8 @@ def lerobot(path: Path, version: str, codec: str = 'mpeg4') -> Path:
         write_video(path / f'videos/{key}/chunk-000/file-000.mp4', shades[0] + shades[1], codec)
         places = [
             {
-                'episode_index': e, 'data/chunk_index': 0, 'data/file_index': 0, f'videos/{key}/chunk_index': 0,
+                'episode_index': e, 'length': LENGTHS[e], 'data/chunk_index': 0, 'data/file_index': 0,
+                f'videos/{key}/chunk_index': 0,
                 f'videos/{key}/file_index': 0, f'videos/{key}/from_timestamp': e * LENGTHS[0] / RATE,
             }
             for e in (0, 1)
@@ -168,6 +169,77 @@ def test_topics_of_a_live_task_are_put_in_place_of_columns(tmp_path: Path) -> No
     assert found[0].actions[0].tolist() == [0.5, 0.5]
     with pytest.raises(ConfigError, match='columns: got legs, allowed arm, action'):
         in_columns(live, {'legs': 'x'})
+
+
+def test_topics_of_a_robot_are_looked_for_in_the_usual_columns_and_joints_by_their_motors(tmp_path: Path) -> None:
+    path = lerobot(tmp_path / 'set', 'v3.0')
+    about = path / 'meta/info.json'
+    info = json.loads(about.read_text())
+    for name in ('observation.state', 'action'):
+        info['features'][name]['names'] = [f'{joint}.pos' for joint in NAMES]
+    about.write_text(json.dumps(info))
+    streams = (replace(TASK.streams[0], topic='/joint_states'), replace(TASK.streams[1], topic='/camera/image_raw'))
+    live = replace(TASK, streams=streams, action=replace(TASK.action, source_topic=''))
+    found = list(read_recordings(path, live))
+    expected = list(read_recordings(lerobot(tmp_path / 'other', 'v3.0'), TASK))
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.actions, other.actions)
+        assert all(np.array_equal(one.streams[name], other.streams[name]) for name in ('arm', 'top'))
+
+
+def rewrite(path: Path, file: str, change: Callable[[dict[str, list[Any]]], None]) -> None:
+    pyarrow, parquet = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
+    (found,) = path.glob(file)
+    values = parquet.read_table(found).to_pydict()
+    change(values)
+    parquet.write_table(pyarrow.table(values), found)
+
+
+def late(values: dict[str, list[Any]]) -> None:
+    values['timestamp'][7] += 0.02
+
+
+def short(values: dict[str, list[Any]]) -> None:
+    for column in values.values():
+        del column[3]
+
+
+def longer(values: dict[str, list[Any]]) -> None:
+    values['length'][1] += 1
+
+
+def cut(values: dict[str, list[Any]]) -> None:
+    values['videos/observation.images.top/to_timestamp'] = [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ('file', 'change', 'words'),
+    [
+        ('data/*/*.parquet', late, r'episode_000000: timestamp at row 7: got 0.37, allowed 7 / 20 s, the row by fps'),
+        ('data/*/*.parquet', short, r'episode_000000: got 29 rows, allowed 30, the length'),
+        ('meta/episodes/*/*.parquet', longer, r'episode_000001: got 44 rows, allowed 45, the length in meta/episodes'),
+        ('meta/episodes/*/*.parquet', cut, r'top: got 0.0 to 1.0 s in its video, allowed the 1.5 s of 30 rows'),
+    ],
+)
+def test_bookkeeping_that_disagrees_is_refused(
+    tmp_path: Path, file: str, change: Callable[[dict[str, list[Any]]], None], words: str
+) -> None:
+    path = lerobot(tmp_path / 'set', 'v3.0')
+    rewrite(path, file, change)
+    with pytest.raises(DataError, match=words):
+        list(read_lerobot(path, TASK))
+
+
+@pytest.mark.parametrize('version', ['v2.1', 'v3.0'])
+def test_totals_that_disagree_are_refused(tmp_path: Path, version: str) -> None:
+    path = lerobot(tmp_path / 'set', version)
+    about = path / 'meta/info.json'
+    about.write_text(json.dumps({**json.loads(about.read_text()), 'total_frames': 75}))
+    if version == 'v2.1':
+        lines = ''.join(json.dumps({'episode_index': e, 'length': n}) + '\n' for e, n in enumerate(LENGTHS))
+        (path / 'meta/episodes.jsonl').write_text(lines)
+    with pytest.raises(DataError, match=r'meta/info.json total_frames: got 75, allowed 74, what meta/episodes has'):
+        list(read_lerobot(path, TASK))
 
 
 @pytest.mark.parametrize(

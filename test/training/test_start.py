@@ -18,6 +18,7 @@ from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, fit_normalizer
+from test.training.small_networks import small
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),
@@ -118,7 +119,7 @@ def test_a_student_begins_from_its_teacher_alone(first):
 
 @pytest.mark.parametrize('denoiser', ['unet', 'mlp', 'transformer'])
 def test_a_start_that_knows_no_prefix_begins_to_learn_it(tmp_path, denoiser):
-    network = NetworkSettings(denoiser=denoiser, channels=(8, 16), level_width=8, width=16, layers=2, heads=2)
+    network = small(denoiser)
     two = dataclasses.replace(TASK, action=ActionSpec(topic='/command', joints=('a', 'b'), units=('rad', 'rad')))
     settings = dataclasses.replace(FIRST, network=network, task=two)
     recorded = [dataclasses.replace(e, actions=np.hstack([e.actions, -2 * e.actions])) for e in episodes(1.0)]

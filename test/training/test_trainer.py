@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -22,12 +23,14 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
+from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
 from dp_ros.training.windows import WindowDataset, split_episodes
+from test.training.small_networks import small
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm')),),
@@ -139,7 +142,20 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on_from_it(uninterrupted
     assert same(weights(tmp_path / 'run'), weights(uninterrupted))
 
 
+def test_a_run_goes_on_with_more_steps_and_other_threads(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / 'run')
+    before = weights(tmp_path / 'run')
+    more = dataclasses.replace(SETTINGS, steps=SETTINGS.steps + 3, threads=1)
+    resumed = Trainer(more, episodes(), tmp_path / 'run')
+    assert resumed.step == SETTINGS.steps
+    assert resumed.run().step == SETTINGS.steps + 3
+    assert not same(weights(tmp_path / 'run'), before)
+    assert read_yaml(tmp_path / 'run' / 'config.yaml', TrainSettings) == more
+
+
 def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
+    with pytest.raises(ConfigError, match=r'holds a run of \d+ steps, got 2; allowed as many or more'):
+        Trainer(dataclasses.replace(SETTINGS, steps=2), episodes(), uninterrupted)
     with pytest.raises(ConfigError, match=r'whose batch differs'):
         Trainer(dataclasses.replace(SETTINGS, batch=4), episodes(), uninterrupted)
 
@@ -298,7 +314,7 @@ def test_the_networks_target_gives_back_the_actions(prediction_type):
 
 @pytest.mark.parametrize('kind', ['transformer', 'mlp'])
 def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeypatch, kind):
-    network = NetworkSettings(denoiser=kind, width=32, layers=2, heads=2, level_width=16)
+    network = small(kind)
     settings = dataclasses.replace(SETTINGS, network=network)
     Trainer(settings, episodes(), tmp_path / 'whole').run()
     with monkeypatch.context() as patch:

@@ -25,6 +25,7 @@ from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective, chunk_velocities
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer
+from test.training.small_networks import small
 from test.training.test_trainer import SETTINGS, episodes
 
 WEIGHTED = ObjectiveSettings(prediction_type='sample', velocity_weight=0.5)
@@ -152,7 +153,7 @@ def test_what_is_fixed_moves_as_the_last_chunk_did(bundle: Bundle, continued: fl
 
 @pytest.mark.parametrize('kind', ['unet', 'transformer', 'mlp'])
 def test_every_kind_of_network_gives_them_by_every_backend(tmp_path: Path, kind: str) -> None:
-    network = NetworkSettings(denoiser=kind, channels=(16, 32), level_width=16, width=16, layers=1, heads=2)
+    network = small(kind)
     objective = ObjectiveSettings(velocity_weight=1.0, prefix_steps=2)
     settings = dataclasses.replace(SETTINGS, steps=2, network=network, objective=objective, validate_every=2)
     Trainer(settings, episodes(), tmp_path / 'run').run()

@@ -51,11 +51,8 @@ class ExploringPolicy(DiffusionPolicy):
         return chunk
 
     def _mirrored(self, window: Window, actions: np.ndarray) -> Decision:
-        task = self.bundle.task
-        turned = self.mirror[ACTION].vector(actions)
-        base = action_base(task, window.streams)
-        if base is not None:
-            turned = turned - base[-1]
+        task, window = self.bundle.task, self.unwrapped(window)
+        turned = self._as_learnt(self.mirror[ACTION].vector(actions), window, action_base(task, window.streams))
         inputs = self.inputs(window)
         state = state_of(task, inputs)[0]
         return self.backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)

@@ -82,7 +82,7 @@ class PlanSettings:
     """
 
     continuous: tuple[str, ...] = option(
-        (), "Those of the joints that turn without end, besides the URDF's.", example='[joint_2]'
+        (), "Those of the joints that turn without end, besides the URDF's and the bundle's.", example='[joint_2]'
     )
     limits_file: str = option('', 'A joint_limits.yaml as for MoveIt; instead of limits.*.')
     given: Mapping[str, float] = field(default_factory=dict)
@@ -163,7 +163,7 @@ def make_planner(settings: PlanSettings, task: TaskSpec, robot: RobotModel | Non
     joints = task.action.joints
     if not set(settings.continuous) <= set(joints):
         raise ConfigError(f'continuous: got {listed(settings.continuous)}, allowed some of {listed(joints)}')
-    turning = {*settings.continuous, *(robot.continuous(joints) if robot else ())}
+    turning = {*settings.continuous, *task.continuous, *(robot.continuous(joints) if robot else ())}
     options = replace(
         settings.options,
         keep_steps=settings.options.keep_steps or task.exec_horizon + KEPT_BEYOND,

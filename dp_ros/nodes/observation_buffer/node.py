@@ -33,7 +33,7 @@ from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.ros.realtime import CpuLatency, take_priority
-from dp_ros.task.spec import ImageStream, Stream, TaskSpec
+from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
 STATUS = 'observations'
 CATCH_UP = 10  # ticks; further behind than this, ticks are given up
@@ -157,6 +157,9 @@ class ObservationBuffer(ManagedNode):
     def _receive(self, stream: Stream, message: Any) -> None:
         now, health = self._clock_now(), self._health[stream.name]
         self._advance(now)
+        if isinstance(stream, JointStream) and not encoding.belongs(stream, message):
+            self._aligner.buffers[stream.name].leave(stream.joints, message.name)
+            return
         self.counts['received'] += 1
         health.arrived(now)
         try:

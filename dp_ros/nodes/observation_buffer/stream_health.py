@@ -72,6 +72,7 @@ class StreamHealth:
             'frozen_ms': f'{buffer.frozen / 1e6:.1f}',
             'received': self._received,
             'undecodable': self._undecodable,
+            'of_other_joints': buffer.others,
             'out_of_order': buffer.dropped,
             'ahead': buffer.ahead,
             'missing': self.missing,

@@ -150,7 +150,7 @@ def make_settings(
         raise ConfigError(
             f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
-    check_continuity(values['continuity'], policy.bundle.schedule)
+    check_continuity(values['continuity'], policy.bundle.schedule, policy.task.continuous)
     check_start(values['warm_steps'], exec_horizon, task.pred_horizon)
     policy = policy.with_settings(
         sampler=values['sampler'] or defaults.sampler,

@@ -137,6 +137,8 @@ class Demonstrator(ManagedNode):
         self.diagnostics.report(STATUS, ERROR, text)
 
     def _see(self, stream: JointStream | PoseStream, message: Any) -> None:
+        if isinstance(stream, JointStream) and not encoding.belongs(stream, message):
+            return
         try:
             self.newest[stream.name] = encoding.stamp_of(message), encoding.decode(stream, message)
         except DataError as error:

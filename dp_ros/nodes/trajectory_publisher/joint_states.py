@@ -62,7 +62,6 @@ class JointStates:
     ) -> None:
         self._stream = stream
         self._speeds = replace(stream, fields=('velocity',))
-        self._names = [joint.encode() for joint in stream.joints]
         self._max_age = max_age
         self._limits, self._continuous = limits, continuous
         self._take = take
@@ -112,7 +111,7 @@ class JointStates:
             self.wrong += 1
             self.fault = f'{self._stream.topic}: got a message of {len(message)} bytes, allowed up to {LARGEST}'
             return
-        if not any(name in message for name in self._names):
+        if not encoding.names_any(message, self._stream.joints):
             self.others += 1
             return
         self._sources.heard(info)
@@ -127,9 +126,7 @@ class JointStates:
         (arrival, serialized), self._newest = self._newest, None
         self._decoded = arrival
         try:
-            decoded = self._decode(serialized, arrival)
-            if decoded is not None:
-                self._judge(decoded, arrival, now)
+            self._judge(self._decode(serialized, arrival), arrival, now)
         except DpRosError as error:
             self.wrong += 1
             self.fault = str(error)
@@ -167,10 +164,8 @@ class JointStates:
             self._take(decoded)
         self.state, self.fault = decoded, ''
 
-    def _decode(self, serialized: bytes, arrival: int) -> MeasuredState | None:
+    def _decode(self, serialized: bytes, arrival: int) -> MeasuredState:
         message = deserialize_message(serialized, JointState)
-        if not set(self._stream.joints).intersection(message.name):
-            return None
         positions = encoding.decode(self._stream, message)
         speeds = 0.0 * positions
         if len(message.velocity) == len(message.name):
@@ -180,10 +175,10 @@ class JointStates:
 
     def report(self, diagnostics: Diagnostics, now: int) -> None:
         """Say how often joint states come and how old the newest good one is."""
-        rate = 0.0
+        rate, own = 0.0, self.received - self.others
         if self._began is not None and now > self._began:
-            rate = (self.received - self._counted) / (now - self._began) * 1e9
-        self._began, self._counted = now, self.received
+            rate = (own - self._counted) / (now - self._began) * 1e9
+        self._began, self._counted = now, own
         age = None if self.state is None else now - self.state.stamp
         values = {
             'topic': self._stream.topic,

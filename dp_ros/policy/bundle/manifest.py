@@ -239,6 +239,10 @@ def write_bundle(
         plain = to_plain(manifest)
         if CRITIC not in networks:
             del plain['critic_from']  # which dp_ros before there were critics does not know
+        # Nor does one before there were these.
+        for owner, key in ((plain['task'], 'continuous'), (plain['task']['action'], 'sources')):
+            if not owner[key]:
+                del owner[key]
         write_json(new / MANIFEST, plain)
         written = load_bundle(new)
         if check is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from dp_ros.bounded_files import MOST_JSON, from_json, read_text, shown
 from dp_ros.errors import DataError, listed
+from dp_ros.recordings.datasets.lerobot_check import check_rows, check_totals, check_video_times
 from dp_ros.recordings.datasets.lerobot_files import (
     check_text,
     dataset_file,
@@ -21,13 +22,15 @@ from dp_ros.recordings.datasets.lerobot_files import (
     video_pictures,
     whole,
 )
-from dp_ros.recordings.datasets.tables import Table, episode_from_table
+from dp_ros.recordings.datasets.tables import Table, episode_from_table, in_columns
+from dp_ros.recordings.episodes.actions import action_sources
 from dp_ros.recordings.episodes.builder import Episode, FrameStore
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 
 INFO = 'meta/info.json'
 _EPISODES = 'meta/episodes'
 MOST_EPISODES = 1_000_000
+STATE, ACTION, IMAGES = 'observation.state', 'action', 'observation.images.'
 
 
 def is_lerobot(path: Path) -> bool:
@@ -38,6 +41,8 @@ def is_lerobot(path: Path) -> bool:
 def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = None) -> Iterator[Episode]:
     """Yield the episodes of the dataset at ``path``; a stream's topic is its feature, as ``observation.state``.
 
+    In place of topics as ``/joint_states`` its usual features serve (see `usual_columns`).
+
     Raises
     ------
     DataError
@@ -45,6 +50,7 @@ def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = N
 
     """
     dataset = LeRobotDataset(Path(path))
+    task = in_columns(task, usual_columns(task, dataset.features))
     for number in range(len(dataset)):
         with whole(Path(path)):
             episode = episode_from_table(dataset.table(number), task, frames)
@@ -72,7 +78,12 @@ class LeRobotDataset:
         with whole(path):
             # Of format 2 an episode's number says where it is: none has to be listed.
             self._episodes = self._in_files() if major == '3' else None
+            self._lengths = _lengths(path) if self._episodes is None else {}
             self._count = self._announced() if self._episodes is None else len(self._episodes)
+            entries = self._episodes
+            lengths = list(self._lengths.values()) if entries is None else [entry['length'] for entry in entries]
+            if lengths:
+                check_totals(self._info, lengths)
             self._tasks = _tasks(path)
         if not self._count:
             raise DataError(f'LeRobot dataset {path}: got 0 episodes, allowed 1 or more')
@@ -80,6 +91,11 @@ class LeRobotDataset:
     def __len__(self) -> int:
         """Return the number of episodes."""
         return self._count
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self._features)
 
     def table(self, number: int) -> Table:
         """Return an episode as a table."""
@@ -100,7 +116,7 @@ class LeRobotDataset:
             place = path_from(self.path, self._video_path, video)
             return video_pictures(place, float(video.get('from', 0.0)), rows, self._rate)
 
-        return Table(
+        made = Table(
             name=f'episode_{index:06d}',
             rate=self._rate,
             columns=numbers,
@@ -109,6 +125,13 @@ class LeRobotDataset:
             pictures=pictures,
             instructions=self._instructions(numbers),
         )
+        try:
+            check_rows(numbers, self._rate, entry.get('length'))
+            for name, place in entry.get('videos', {}).items():
+                check_video_times(name, place, self._rate, entry.get('length'))
+        except DataError as error:
+            raise DataError(f'{made.name}: {error}') from error
+        return made
 
     def _instructions(self, numbers: Mapping[str, np.ndarray]) -> tuple[str, ...]:
         rows = numbers.get('task_index')
@@ -124,7 +147,8 @@ class LeRobotDataset:
     def _entry(self, number: int) -> dict[str, Any]:
         if self._episodes is not None:
             return self._episodes[number]
-        return {'episode_index': number, 'episode_chunk': number // _count(self._info, 'chunks_size', 1000)}
+        chunk = number // _count(self._info, 'chunks_size', 1000)
+        return {'episode_index': number, 'episode_chunk': chunk, 'length': self._lengths.get(number)}
 
     def _announced(self) -> int:
         return _count(self._info, 'total_episodes')
@@ -142,6 +166,7 @@ class LeRobotDataset:
         """Return in which files an episode is."""
         entry = {
             'episode_index': int(row['episode_index']),
+            'length': row.get('length'),
             'chunk_index': row['data/chunk_index'],
             'file_index': row['data/file_index'],
         }
@@ -164,17 +189,35 @@ def _count(info: Mapping[str, Any], key: str, default: int | None = None) -> int
     return count
 
 
+def _lengths(path: Path) -> dict[int, int]:
+    """Return how many rows each episode has, by its number, as format 2 says it; or nothing."""
+    lines = 'meta/episodes.jsonl'
+    if not (path / lines).is_file():
+        return {}
+    rows = _json_lines(path, lines)
+    if not all(isinstance(row.get(key), int) for row in rows for key in ('episode_index', 'length')):
+        raise DataError(f'{lines}: got lines without a whole episode_index and length, allowed both in each')
+    return {row['episode_index']: row['length'] for row in rows}
+
+
+def _json_lines(path: Path, name: str) -> list[dict[str, Any]]:
+    try:
+        text = read_text(dataset_file(path, name), MOST_JSON)
+        rows = [from_json(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise DataError(f'LeRobot dataset {name}: cannot be read ({error}); allowed lines of JSON') from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise DataError(f'{name}: got lines that are no mappings, allowed mappings')
+    return rows
+
+
 def _tasks(path: Path) -> dict[int, str]:
     """Return the tasks in words by their index: a table since format 3.0, lines of JSON before; or none."""
     table, lines = 'meta/tasks.parquet', 'meta/tasks.jsonl'
     if (path / table).is_file():
         rows = read_parquet(dataset_file(path, table), ()).to_pylist()
     elif (path / lines).is_file():
-        try:
-            text = read_text(dataset_file(path, lines), MOST_JSON)
-            rows = [from_json(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise DataError(f'LeRobot dataset {lines}: cannot be read ({error}); allowed lines of JSON') from error
+        rows = _json_lines(path, lines)
     else:
         return {}
     if not all(isinstance(row, dict) for row in rows):
@@ -190,6 +233,7 @@ def _video_place(row: Mapping[str, Any], key: str) -> dict[str, Any]:
         'chunk_index': row[f'{place}chunk_index'],
         'file_index': row[f'{place}file_index'],
         'from': row[f'{place}from_timestamp'],
+        'to': row.get(f'{place}to_timestamp'),
     }
 
 
@@ -197,4 +241,27 @@ def _labels(names: Any) -> tuple[str, ...]:
     """Return the names of channels: LeRobot has them as a list, or as the one entry of a mapping."""
     if isinstance(names, Mapping) and len(names) == 1:
         names = next(iter(names.values()))
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+    found = tuple(map(str, names)) if isinstance(names, list) else ()
+    # LeRobot's own robots write `shoulder_pan.pos`.
+    return tuple(name.removesuffix('.pos') for name in found) if all(n.endswith('.pos') for n in found) else found
+
+
+def usual_columns(task: TaskSpec, features: Collection[str]) -> dict[str, str]:
+    """Return LeRobot's usual column for each stream, and for ``action``, that has a topic in place of a column.
+
+    Joints are looked for in ``observation.state``, the action in ``action``; a picture in ``observation.images.NAME``,
+    or in the one camera that the dataset has.
+    """
+    cameras = [name for name in features if name.startswith(IMAGES)]
+    found = {}
+    for stream in task.streams:
+        if not stream.topic.startswith('/'):
+            continue
+        usual = STATE if isinstance(stream, JointStream) else f'{IMAGES}{stream.name}'
+        if isinstance(stream, ImageStream) and usual not in features and len(cameras) == 1:
+            usual = cameras[0]
+        if usual in features:
+            found[stream.name] = usual
+    if ACTION in features and all(source.topic.startswith('/') for source in action_sources(task)):
+        found[ACTION] = ACTION
+    return found

@@ -15,7 +15,7 @@ from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
 from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.policy.language import embed
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import action_sources
 from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
 from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
@@ -111,9 +111,11 @@ def _rows(table: Table, task: TaskSpec) -> np.ndarray:
 
 
 def _action_stream(task: TaskSpec) -> JointStream:
-    action = task.action
-    joints = action.source_joints or action.joints
-    return JointStream(name='action', topic=action_topic(task)[0], joints=joints, units=action.units)
+    if task.action.sources:
+        raise ConfigError('action sources: got them for a dataset, allowed for rosbag2 recordings: it has one column')
+    (source,) = action_sources(task)
+    joints = source.source_joints or source.joints
+    return JointStream(name='action', topic=source.topic, joints=joints, units=task.action.units)
 
 
 def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) -> Any:

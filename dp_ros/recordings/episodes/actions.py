@@ -9,10 +9,11 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, decode, stamp_of
+from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, belongs, decode, stamp_of
 from dp_ros.policy.stream_buffer import StreamBuffer
 from dp_ros.recordings.episodes.command_track import CommandTrack
-from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
+from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND
+from dp_ros.task.spec import ActionSource, JointStream, TaskSpec, Unit
 
 FLOATS = 'std_msgs/msg/Float64MultiArray'
 STATE_AGE = NANOSECONDS // 5
@@ -29,8 +30,8 @@ _TYPES = {
 class ActionTrack(Protocol):
     """The set points of a recording; messages come in order of receive time, and so do questions."""
 
-    def push(self, received: int, msg: Any) -> None:
-        """Add a message received at ``received`` [ns]."""
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
+        """Add a message received at ``received`` [ns]; ``measured`` is where the joints were then (A,), if known."""
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the set point (A,) at ``t`` [ns], or None if none is known."""
@@ -48,15 +49,19 @@ class ActionTrack(Protocol):
 class StateTrack:
     """Joint states as set points: a leader's, or the robot's own. The newest one that is no older than 0.2 s counts."""
 
-    def __init__(self, action: ActionSpec, topic: str, wait: int) -> None:
-        joints = action.source_joints or action.joints
-        self._stream = JointStream(name='action', topic=topic, joints=joints, units=action.units)
+    def __init__(self, source: ActionSource, wait: int) -> None:
+        joints = source.source_joints or source.joints
+        unit: Unit = 'rad'  # of no account: positions are taken as they come
+        self._stream = JointStream(name='action', topic=source.topic, joints=joints, units=(unit,) * len(joints))
         self._buffer = StreamBuffer('action', STATE_AGE, STATE_AGE + wait + NANOSECONDS)
         self._wait = wait
         self._why = 'no joint state yet'
 
-    def push(self, received: int, msg: Any) -> None:
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
         """Add a ``sensor_msgs/JointState``."""
+        if not belongs(self._stream, msg):
+            self._buffer.leave(self._stream.joints, msg.name)
+            return
         self._buffer.push(stamp_of(msg), received, decode(self._stream, msg))
 
     def at(self, t: int) -> np.ndarray | None:
@@ -78,16 +83,16 @@ class StateTrack:
     oddity = objection
 
 
-class FloatsTrack:
-    """``std_msgs/Float64MultiArray`` as set points: a forwarding controller holds the last one that it received."""
+class HeldTrack:
+    """Set points that a controller holds: the last ``Float64MultiArray``, or a gripper's ``GripperCommand``."""
 
-    def __init__(self, action: ActionSpec) -> None:
-        self._joints = action.joints
+    def __init__(self, source: ActionSource) -> None:
+        self._joints = source.joints
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
-    def push(self, received: int, msg: Any) -> None:
-        """Add a ``std_msgs/Float64MultiArray``."""
-        values = np.asarray(msg.data, dtype=np.float64)
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
+        """Add a ``std_msgs/Float64MultiArray`` or a ``control_msgs/GripperCommand``."""
+        values = np.asarray(msg.data if hasattr(msg, 'data') else [msg.position], dtype=np.float64)
         if len(values) != len(self._joints):
             raise DataError(
                 f'action: got {len(values)} numbers, '
@@ -113,13 +118,85 @@ class FloatsTrack:
     oddity = objection
 
 
-def action_topic(task: TaskSpec) -> tuple[str, str]:
-    """Return the topic that recordings have the actions on, and its ROS type."""
+class ActionTracks:
+    """The set points of all sources of a task's action, put together in the order of its joints.
+
+    With several sources, one that has not commanded yet is where its joints were first measured: that is where its
+    controller holds them.
+    """
+
+    def __init__(self, task: TaskSpec) -> None:
+        self._task, joints = task, task.action.joints
+        self._sources = action_sources(task)
+        self._columns = {s.topic: [joints.index(joint) for joint in s.joints] for s in self._sources}
+        self._tracks: dict[str, ActionTrack] = {}
+        self._begun: set[str] = set()  # which have had a set point
+        self._rest: np.ndarray | None = None  # where the joints were first measured
+        self._why = 'no command yet'
+
+    def push(self, topic: str, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
+        """Add a message received at ``received`` [ns]; ``measured`` is where all the joints are (A,), if known."""
+        if topic not in self._tracks:
+            (source,) = (s for s in self._sources if s.topic == topic)
+            self._tracks[topic] = self._track(source, msg)
+        part = None if measured is None else measured[self._columns[topic]]
+        self._tracks[topic].push(received, msg, part)
+
+    def _track(self, source: ActionSource, msg: Any) -> ActionTrack:
+        if hasattr(msg, 'joint_names'):
+            return CommandTrack(source, self._task.continuous)
+        if hasattr(msg, 'name'):
+            return StateTrack(source, to_nanoseconds(self._task.arrival_wait))
+        return HeldTrack(source)
+
+    def at(self, t: int, measured: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the set point (A,) at ``t`` [ns], or None if none is known; ``measured`` is where the joints are."""
+        self._rest = measured if self._rest is None else self._rest
+        parts = {topic: track.at(t) for topic, track in self._tracks.items()}
+        self._begun |= {topic for topic, part in parts.items() if part is not None}
+        action = np.empty(len(self._task.action.joints))
+        for topic, columns in self._columns.items():
+            part = parts.get(topic)
+            if part is None and self._begun and topic not in self._begun and self._rest is not None:
+                part = self._rest[columns]
+            if part is None:
+                self._why = self._tracks[topic].missing() if topic in self._tracks else 'no command yet'
+                self._why += f' on {topic}' if len(self._sources) > 1 else ''
+                return None
+            action[columns] = part
+        return action
+
+    def missing(self) -> str:
+        """Return why there was no set point."""
+        return self._why
+
+    def objection(self) -> str:
+        """Return why these are not the set points that the robot followed, or ''."""
+        return '; '.join(filter(None, (track.objection() for track in self._tracks.values())))
+
+    def oddity(self) -> str:
+        """Return what is odd about them, and no reason to refuse them, or ''."""
+        return '; '.join(filter(None, (track.oddity() for track in self._tracks.values())))
+
+
+def action_sources(task: TaskSpec) -> tuple[ActionSource, ...]:
+    """Return the topics that recordings have the actions on, with their joints."""
     action = task.action
+    if action.sources:
+        return action.sources
     topic = action.source_topic or action.topic
     if action.source == 'next_state' and not action.source_topic:
         topic = _own_topic(task)
-    return topic, _TYPES[action.source]
+    return (ActionSource(topic=topic, joints=action.joints, source_joints=action.source_joints),)
+
+
+def source_types(task: TaskSpec) -> dict[str, set[str]]:
+    """Return the topics that recordings have the actions on, with the ROS types that each may have."""
+    types = {JOINT_TRAJECTORY, JOINT_STATE, FLOATS} if task.action.sources else {_TYPES[task.action.source]}
+    return {
+        source.topic: types | ({GRIPPER_COMMAND} if task.action.sources and len(source.joints) == 1 else set())
+        for source in action_sources(task)
+    }
 
 
 def _own_topic(task: TaskSpec) -> str:
@@ -133,13 +210,3 @@ def _own_topic(task: TaskSpec) -> str:
         f'action source next_state: no stream observes {listed(sorted(joints))} ({observed or "none has joints"}); '
         'allowed a stream with all of them, or source_topic'
     )
-
-
-def action_track(task: TaskSpec) -> ActionTrack:
-    """Return an empty track of the task's action source."""
-    action = task.action
-    if action.source == 'joint_trajectory':
-        return CommandTrack(action)
-    if action.source == 'float64_multi_array':
-        return FloatsTrack(action)
-    return StateTrack(action, action_topic(task)[0], to_nanoseconds(task.arrival_wait))

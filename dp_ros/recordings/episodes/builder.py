@@ -10,10 +10,11 @@ import numpy as np
 
 from dp_ros.data import Observation
 from dp_ros.errors import DataError
-from dp_ros.messages.encoding import decode, stamp_of
+from dp_ros.messages.encoding import belongs, decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
-from dp_ros.recordings.episodes.actions import action_track
+from dp_ros.policy.turns import observed_at
+from dp_ros.recordings.episodes.actions import STATE_AGE, ActionTracks
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
@@ -116,7 +117,9 @@ class Collector:
     ) -> None:
         self._task = task
         self._aligner = Aligner(task, alignment_limits)
-        self._actions = action_track(task)
+        self._actions = ActionTracks(task)
+        places = [observed_at(task, joint) for joint in task.action.joints]
+        self._places = [place for place in places if place] if all(places) else []
         self._cut, self._cutter = cut, cutter or Cutter(BY_FILE, {})
         self._frames, self._seen = frames, seen
         # Whether a picture is that of the message before matters to a camera that may not freeze.
@@ -133,6 +136,10 @@ class Collector:
 
     def observation(self, stream: Stream, received: int, msg: Any) -> None:
         """Add a message of a stream."""
+        if isinstance(stream, JointStream) and not belongs(stream, msg):
+            self._advance(received)
+            self._aligner.buffers[stream.name].leave(stream.joints, msg.name)
+            return
         late = stream.name in self._cameras and not self._early
         self.value(stream.name, received, stamp_of(msg), boxed(msg) if late else decode(stream, msg))
 
@@ -143,10 +150,20 @@ class Collector:
         self._aligner.push(name, stamp, received, value)
         self._newest = max(self._newest, stamp)
 
-    def command(self, received: int, msg: Any) -> None:
-        """Add a message of the action's source."""
+    def command(self, topic: str, received: int, msg: Any) -> None:
+        """Add a message of one of the action's sources."""
         self._advance(received)
-        self._actions.push(received, msg)
+        self._actions.push(topic, received, msg, self._measured(received))
+
+    def _measured(self, now: int) -> np.ndarray | None:
+        """Return where the commanded joints are, (A,), by the last joint states; None where one is not known."""
+        found = []
+        for name, column in self._places:
+            last = self._aligner.buffers[name].last
+            if last is None or now - last.arrival > STATE_AGE:
+                return None
+            found.append(last.value[column])
+        return np.array(found) if found else None
 
     def goal(self, name: str, received: int, msg: Any) -> None:
         """Add a message that asks for the goal ``name``."""
@@ -219,7 +236,8 @@ class Collector:
         if cut is None:
             self.missing = Missing(stamp=tick, reasons={'cut': 'between two episodes, or before the first'})
             return False
-        action = self._actions.at(tick)
+        places = [found.streams[name][column] for name, column in self._places]
+        action = self._actions.at(tick, np.array(places) if places else None)
         if action is None:
             self.missing = Missing(stamp=tick, reasons={'action': self._actions.missing()})
             return False

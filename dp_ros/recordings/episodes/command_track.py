@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import trajectory_value
+from dp_ros.motion.steps import beside
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.task.spec import ActionSpec
+from dp_ros.task.spec import ActionSource, ActionSpec
 
 LATE = 50_000_000  # [ns] by which a recorder may hear a command later than its controller
 AHEAD = 10 * NANOSECONDS  # [ns]; a command that begins later than that is of another clock
@@ -21,52 +23,85 @@ REJECTED = 0.2  # the share of commands that a controller may reject, and the re
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Command:
+    """What a controller plays from ``received`` on [ns]; nobody knows what before ``known``."""
+
     received: int
+    known: int
     start: int
     trajectory: Trajectory
-    # Where the set point was when this command took over; None at the first one.
-    before: np.ndarray | None
 
-    def set_point(self, t: int) -> np.ndarray | None:
-        """Return the set point at ``t``: before the first point is due, the controller ramps towards it."""
-        due = self.start + int(self.trajectory.times[0])
-        if t >= due:
-            positions: np.ndarray = self.trajectory.sample(np.array([t - self.start]))[0][0]
-            return positions
-        if self.before is None:
+    def state(self, t: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the set point and its velocity (A,) at ``t`` [ns], or None where they are not known."""
+        if t < self.known:
             return None
-        part = (t - self.received) / (due - self.received)
-        return self.before + part * (self.trajectory.positions[0] - self.before)
+        positions, velocities = self.trajectory.sample(np.array([t - self.start]))
+        return positions[0], velocities[0]
 
 
 class CommandTrack:
     """The recent commands of a joint_trajectory_controller, in order of receive time.
 
-    A new command replaces the old one whole when it is received. One that ends in the past is rejected, as the
-    controller does, so is one of another clock, and both are counted in `rejected`; `count` is of all.
+    A new command replaces the old one whole when it is received. Where its first point is not due yet, the set point
+    moves there from where it was, at the first command from where the joints were measured: on a straight line, or on
+    the polynomial of the point's velocities and accelerations. So commands that come faster than they are due, as a
+    person's often do, move it all the same.
+
+    One that ends in the past is rejected, as the controller does, so is one of another clock, and both are counted in
+    `rejected`; `count` is of all.
+
+    Parameters
+    ----------
+    action
+        Names the joints that are commanded.
+    continuous
+        Those of them that turn without end: they go the shorter way to the first point.
+
     """
 
-    def __init__(self, action: ActionSpec) -> None:
+    def __init__(self, action: ActionSpec | ActionSource, continuous: Sequence[str] = ()) -> None:
         self._joints = action.joints
         self._recorded = action.source_joints or action.joints
+        self._continuous = np.array([joint in continuous for joint in action.joints])
         self._commands: deque[_Command] = deque()
         self.count = self.rejected = 0
 
-    def push(self, received: int, msg: Any) -> None:
-        """Add a ``trajectory_msgs/JointTrajectory`` received at ``received`` [ns], later than those before."""
+    def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
+        """Add a ``trajectory_msgs/JointTrajectory`` received at ``received`` [ns], later than those before.
+
+        ``measured`` is where the joints were then (A,), if that is known.
+        """
         trajectory = self._trajectory(msg)
         self.count += 1
         early = trajectory.stamp - received > AHEAD
         if early or (trajectory.stamp and trajectory.end < received - LATE):
             self.rejected += 1
             return
-        command = _Command(
-            received=received,
-            start=trajectory.stamp or received,
-            trajectory=trajectory,
-            before=self._commands[-1].set_point(received) if self._commands else None,
+        start = trajectory.stamp or received
+        due = start + int(trajectory.times[0])
+        begin = self._state(received, measured) if due > received else None
+        if begin is not None:
+            start, due, trajectory = received, received, self._led_in(trajectory, due - received, *begin)
+        self._commands.append(_Command(received=received, known=due, start=start, trajectory=trajectory))
+
+    def _state(self, received: int, measured: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+        known = self._commands[-1].state(received) if self._commands else None
+        return known if known or measured is None else (measured, np.zeros_like(measured))
+
+    def _led_in(self, plan: Trajectory, due: int, positions: np.ndarray, velocities: np.ndarray) -> Trajectory:
+        """Return a trajectory that begins with a state, and is at its first point ``due`` [ns] later."""
+
+        def after(first: np.ndarray, rows: np.ndarray | None) -> np.ndarray | None:
+            return None if rows is None else np.concatenate([first[None], rows])
+
+        first = beside(positions, plan.positions[0], self._continuous)
+        return replace(
+            plan,
+            stamp=0,
+            times=np.concatenate([[0], plan.times - plan.times[0] + due]),
+            positions=np.concatenate([first[None], plan.positions]),
+            velocities=after(velocities, plan.velocities),
+            accelerations=after(np.zeros_like(velocities), plan.accelerations),
         )
-        self._commands.append(command)
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the set point (A,) at ``t`` [ns], or None if none is known; ``t`` must not run backwards."""
@@ -74,10 +109,13 @@ class CommandTrack:
             self._commands.popleft()
         if not self._commands or self._commands[0].received > t:
             return None
-        return self._commands[0].set_point(t)
+        state = self._commands[0].state(t)
+        return None if state is None else state[0]
 
     def missing(self) -> str:
         """Return why there is no set point yet."""
+        if self._commands:
+            return 'no command has been due yet, and where the joints were when the first came is not known'
         return 'no command yet' + (f' ({self.rejected} ended before they were received)' if self.rejected else '')
 
     def objection(self) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages.encoding import type_of
 from dp_ros.policy.alignment import AS_LEARNT, AlignmentLimits
-from dp_ros.recordings.episodes.actions import action_topic
+from dp_ros.recordings.episodes.actions import source_types
 from dp_ros.recordings.episodes.builder import Collector, Episode, FrameStore, InMemory, PictureError, Run
 from dp_ros.recordings.episodes.goals import picture_names, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, cut_topics, cut_types
 from dp_ros.recordings.episodes.unreadable import Broken
+from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.recordings.rosbag.reader import BagReader, Stamped, find_bags
 from dp_ros.task.spec import Stream, TaskSpec
 
@@ -56,7 +57,10 @@ def episodes_from_messages(
         why = collector.missing or 'no messages'
         raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
     many = len(runs) > 1
-    return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+    try:
+        return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+    except DataError as error:
+        raise DataError(f'{name}: {error}') from error
 
 
 def feed(
@@ -66,14 +70,14 @@ def feed(
     streams: dict[str, list[Stream]] = {}
     for stream in task.streams:
         streams.setdefault(stream.topic, []).append(stream)
-    commands, _ = action_topic(task)
+    commands = source_types(task)
     goals = {goal.topic: goal.name for goal in recorded_goals(task)}
     for topic, received, msg in messages:
         try:
             for stream in streams.get(topic, ()):
                 collector.observation(stream, received, msg)
-            if topic == commands:
-                collector.command(received, msg)
+            if topic in commands:
+                collector.command(topic, received, msg)
             if topic in goals:
                 collector.goal(goals[topic], received, msg)
             if topic in cut_by:
@@ -87,26 +91,21 @@ def feed(
 def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
     cameras = picture_names(task)
     columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
-    return Episode(
-        name=name,
-        stamps=np.array(run.stamps, dtype=np.int64),
-        streams={key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()},
-        actions=np.stack(run.actions),
-    )
+    streams = {key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()}
+    streams, actions = unwrapped_episode(task, streams, np.stack(run.actions))
+    return Episode(name=name, stamps=np.array(run.stamps, dtype=np.int64), streams=streams, actions=actions)
 
 
 def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
-    """Return the topics that training needs, each with the ROS type it must have."""
+    """Return the topics that training needs, each with the ROS types that it may have."""
     wanted: dict[str, set[str]] = {}
-    for stream in task.streams:
-        wanted.setdefault(stream.topic, set()).add(type_of(stream))
-    for goal in recorded_goals(task):
-        wanted.setdefault(goal.topic, set()).add(type_of(goal))
-    topic, kind = action_topic(task)
-    wanted.setdefault(topic, set()).add(kind)
-    for topic, types in wanted.items():
-        if len(types) > 1:
+    asked = [(one.topic, {type_of(one)}) for one in (*task.streams, *recorded_goals(task))]
+    for topic, types in (*asked, *source_types(task).items()):
+        both = wanted.get(topic, types) & types
+        if not both:
+            types = types | wanted[topic]
             raise ConfigError(f'topic {topic}: the task wants it as {" and ".join(sorted(types))}, allowed one type')
+        wanted[topic] = both
     return wanted
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
+from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.task.spec import TaskSpec
 
 
@@ -60,7 +62,17 @@ def read_recordings(
         bags, read = True, _bags(path, task, cut, cache, workers, progress, broken)
     if not bags and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
-    yield from read
+    for episode in read:
+        # Recordings have been, one by one, so that those that wrap may be left out.
+        yield episode if bags else _unwrapped(episode, task)
+
+
+def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
+    try:
+        streams, actions = unwrapped_episode(task, episode.streams, episode.actions)
+    except DataError as error:
+        raise DataError(f'{episode.name}: {error}') from error
+    return replace(episode, streams=streams, actions=actions)
 
 
 def _bags(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -126,7 +127,8 @@ class BagReader:
     def check(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Raise :class:`DataError` unless the bag has every wanted topic, with messages, of an allowed type."""
         if not sum(topic.count for topic in self.topics.values()):
-            raise DataError(f'bag {self.path}: got 0 messages, allowed 1 or more')
+            more = self.unannounced()
+            raise DataError(f'bag {self.path}: got 0 messages{more and f", while {more}"}, allowed 1 or more')
         for name, allowed in wanted.items():
             topic = self.topics.get(name)
             if topic is None:
@@ -137,6 +139,20 @@ class BagReader:
                 raise DataError(f'bag {self.path} topic {name}: got serialization format {topic.encoding}, allowed cdr')
             if not topic.count:
                 raise DataError(f'bag {self.path} topic {name}: got 0 messages, allowed 1 or more')
+
+    def unannounced(self) -> str:
+        """Return what the files hold more than metadata.yaml tells of, as a stopped tool leaves it; '' for nothing."""
+        if not self._listed:
+            return ''
+        held = Counter[str]()
+        for _, storage in self._files:
+            held.update({topic.name: topic.count for topic in storage.topics})
+        known = {name: topic.count for name, topic in self.topics.items()}
+        more = [f'{count} on {name}' for name, count in held.items() if count > known.get(name, 0)]
+        if not more:
+            return ''
+        listed_there = sum(known.values())
+        return f'the files hold {held.total()} messages of which metadata.yaml lists {listed_there} ({listed(more)})'
 
     def _decoded(self, wanted: Collection[str]) -> Iterator[Stamped]:
         read = 0
@@ -240,8 +256,7 @@ class BagWriter:
         """Write a message that is serialized already (CDR), of the ROS type ``kind``."""
         connection = self._connections.get(topic)
         if connection is None:
-            if kind not in typestore().fielddefs:
-                raise ConfigError(f'topic {topic}: got type {kind}, allowed the types of ROS 2 Jazzy')
+            check_type(topic, kind)
             connection = self._writer.add_connection(topic, kind, typestore=typestore())
             self._connections[topic] = connection
         self._writer.write(connection, received, data)
@@ -260,6 +275,12 @@ class _Sqlite3Writer(Sqlite3Writer):
 
 class _Writer(Writer):
     STORAGE_PLUGINS: Mapping[StoragePlugin, Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
+
+
+def check_type(topic: str, kind: str) -> None:
+    """Raise :class:`ConfigError` for a message type whose definition is not known."""
+    if kind not in typestore().fielddefs:
+        raise ConfigError(f'topic {topic}: got type {kind}, allowed the types of ROS 2 Jazzy')
 
 
 def refuse_existing(path: Path) -> None:

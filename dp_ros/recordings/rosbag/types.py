@@ -6,15 +6,19 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from dp_ros.messages.encoding import MessageTypes
+
+GRIPPER_COMMAND = 'control_msgs/msg/GripperCommand'
 
 
 @lru_cache(maxsize=1)
 def typestore() -> Any:
-    """Return rosbags' store of Jazzy's message types."""
-    return get_typestore(Stores.ROS2_JAZZY)
+    """Return rosbags' store of Jazzy's message types, and what it lacks of those that commands come in."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg('float64 position\nfloat64 max_effort', GRIPPER_COMMAND))
+    return store
 
 
 @lru_cache(maxsize=1)
