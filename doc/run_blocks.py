@@ -10,6 +10,8 @@ A mark is an HTML comment in the line before the fence:
     <!-- runnable: quick -->       takes seconds
     <!-- runnable; quick: --episodes 500 -> --episodes 2; --workers 2 -> --workers 1 -->
 
+    <!-- before: test.training.arm_bags my_bags -->      a Python module that makes what the page's blocks work with
+
 What follows ``; quick:`` are replacements that scale the block down. Blocks of one page share a folder and run in
 order; the first that fails ends its page.
 """
@@ -32,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
     r'^<!-- runnable(?P<quick>: quick)?(?:; quick: (?P<scale>.*?))? -->\n```bash\n(?P<script>.*?)^```$', re.M | re.S
 )
+BEFORE = re.compile(r'^<!-- before: (?P<module>[\w.]+)(?P<arguments>.*?) -->$', re.M)
 MARK = re.compile(r'^<!-- runnable', re.M)
 LIMIT = 3600.0  # [s]
 
@@ -53,22 +56,32 @@ def find_pages() -> list[Path]:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    """Return the marked blocks of a page in order."""
+    """Return the marked blocks of a page in order, what makes their material first."""
     text = page.read_text(encoding='utf-8')
     found = list(BLOCK.finditer(text))
     name = page.relative_to(ROOT).as_posix()
     if len(found) != len(MARK.findall(text)):
         raise ValueError(f'{name}: got {len(MARK.findall(text))} marks, {len(found)} of them before a bash block')
-    return [
+    return [*_preparations(text, name)] + [
         Block(
             page=name,
-            line=text.count('\n', 0, match.start()) + 1,
+            line=_line(text, match),
             quick=bool(match['quick']),
             script=match['script'],
             scaled=_scaled(match['script'], match['scale'] or '', name),
         )
         for match in found
     ]
+
+
+def _line(text: str, match: re.Match[str]) -> int:
+    return text.count('\n', 0, match.start()) + 1
+
+
+def _preparations(text: str, page: str) -> Iterator[Block]:
+    for match in BEFORE.finditer(text):
+        script = f'{shlex.quote(sys.executable)} -m {match["module"]}{match["arguments"]}\n'
+        yield Block(page=page, line=_line(text, match), quick=True, script=script, scaled=script)
 
 
 def _scaled(script: str, scale: str, page: str) -> str:

@@ -220,6 +220,15 @@ def test_marks_scale_a_block_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         run_blocks.read_blocks(page)
 
 
+def test_what_makes_a_pages_material_runs_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_blocks, 'ROOT', tmp_path)
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- runnable -->\n```bash\ncat bags\n```\n\n<!-- before: test.maker bags 2 -->\n')
+    before, after = run_blocks.read_blocks(page)
+    assert (before.line, before.quick, before.script) == (6, True, f'{sys.executable} -m test.maker bags 2\n')
+    assert after.script == 'cat bags\n'
+
+
 def test_a_block_that_fails_ends_its_page(tmp_path: Path) -> None:
     blocks = [
         run_blocks.Block(page='p', line=line, quick=True, script=script, scaled=script)

@@ -28,7 +28,7 @@ ROOMS_ALLOWED: dict[str, set[str]] = {
     'motion': {'base', 'task', 'robot'},
     'networks': {'base', 'task'},
     'recordings': {'base', 'task', 'messages', 'policy', 'motion'},
-    'audit': {'base', 'task', 'messages', 'recordings'},
+    'audit': {'base', 'task', 'messages', 'robot', 'recordings'},
     'training': {'base', 'task', 'diffusion', 'policy', 'networks', 'recordings'},
     'simulation': {'base', 'task', 'robot', 'motion'},
     'evaluation': {

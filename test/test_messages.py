@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dp_ros.data import Chunk
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
 from dp_ros.motion.trajectory import Trajectory
@@ -49,7 +49,7 @@ def joint_state(**changes: Any) -> Any:
 
 
 def image(pixels: np.ndarray, encoding: str = 'rgb8', **changes: Any) -> Any:
-    fields = {
+    fields: dict[str, Any] = {
         'height': pixels.shape[0],
         'width': pixels.shape[1],
         'encoding': encoding,
@@ -160,6 +160,28 @@ def test_yaw_of_a_tilted_pose_is_the_heading_of_its_x_axis(types: messages.Messa
     assert msg.header.frame_id == 'pusht'
 
 
+@pytest.mark.parametrize('near', [(0.0, 0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize('quaternion', [(0.1, 0.2, 0.3, -0.4), (-0.9, 0.1, 0.0, 1e-3), (0.0, 0.0, -1.0, 0.0)])
+def test_both_quaternions_of_an_orientation_are_one(near: Any, quaternion: Any) -> None:
+    stream = replace(POSE, near=near)
+    given, other = (messages.pose_features(stream, (0, 0, 0), sign * np.array(quaternion)) for sign in (1.0, -1.0))
+    assert given.tobytes() == other.tobytes()
+    assert given[3:7] @ np.array(near) >= 0.0
+
+
+def test_a_tool_that_points_down_keeps_its_sign_near_that() -> None:
+    down = replace(POSE, near=(1.0, 0.0, 0.0, 0.0))
+    signs = {messages.pose_features(down, (0, 0, 0), (1.0, 0.0, 0.0, w))[3] > 0 for w in (-0.01, 0.01)}
+    assert signs == {True}
+    assert {messages.pose_features(POSE, (0, 0, 0), (1.0, 0.0, 0.0, w))[3] > 0 for w in (-0.01, 0.01)} == {True, False}
+
+
+@pytest.mark.parametrize('near', [(0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 0.0)])
+def test_an_orientation_to_be_near_is_one(near: Any) -> None:
+    with pytest.raises(ConfigError, match="stream 'block' near: got"):
+        replace(POSE, near=near)
+
+
 @pytest.mark.parametrize(
     ('position', 'orientation', 'word'),
     [
@@ -203,11 +225,6 @@ def test_encodings_and_padded_rows_give_the_same_rgb(
     assert np.array_equal(messages.decode(CAMERA, msg), pixels)
 
 
-def test_grey_becomes_rgb(pixels: np.ndarray) -> None:
-    grey = pixels[..., 0]
-    assert np.array_equal(messages.decode(CAMERA, image(grey, 'mono8')), np.repeat(grey[..., None], 3, axis=2))
-
-
 def test_resizing_averages_areas() -> None:
     stream = replace(CAMERA, height=8, width=8)
     large = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -225,8 +242,9 @@ def test_a_decoded_image_is_no_view_of_the_message(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        ({'encoding': '16UC1'}, ["encoding: got '16UC1'", 'rgb8, bgr8, rgba8, bgra8, mono8']),
-        ({'encoding': 'bayer_rggb8'}, ["got 'bayer_rggb8'"]),
+        ({'encoding': '16UC1'}, ["encoding: got '16UC1' (depth), allowed rgb", 'content: depth']),
+        ({'encoding': 'mono8'}, ["encoding: got 'mono8' (mono), allowed rgb", 'content: mono']),
+        ({'encoding': 'nv21'}, ["encoding: got 'nv21'", 'rgb8, bgr8, rgba8, bgra8, yuv422']),
         ({'width': 13}, ['step: got 36', '39 or more']),
         ({'step': 35}, ['step: got 35', '36 or more']),
         ({'step': 40}, ['data: got 288 bytes', '320']),
@@ -252,16 +270,15 @@ def test_png_loses_nothing(types: messages.MessageTypes, pixels: np.ndarray) -> 
     assert np.array_equal(messages.decode(replace(CAMERA, compressed=True), msg), pixels)
 
 
-@pytest.mark.parametrize('shape', [(8, 12, 3), (8, 12)])
-def test_jpeg_is_close_in_colour_and_in_grey(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(('shape', 'content'), [((8, 12, 3), 'rgb'), ((8, 12), 'mono')])
+def test_jpeg_is_close_in_colour_and_in_grey(shape: tuple[int, ...], content: Any) -> None:
     smooth = np.broadcast_to(np.linspace(0, 200, 12, dtype=np.uint8)[None, :, None], (8, 12, 3))[..., : len(shape)]
     smooth = smooth.copy() if len(shape) == 3 else smooth[..., 0].copy()
     if smooth.ndim == 3:
         smooth[..., 0] = 250
     data = cv2.imencode('.jpg', smooth if smooth.ndim == 2 else smooth[..., ::-1])[1].tobytes()
-    decoded = messages.decode(
-        replace(CAMERA, compressed=True), compressed(data + bytes(16), 'rgb8; jpeg compressed bgr8')
-    )
+    camera = replace(CAMERA, compressed=True, content=content)
+    decoded = messages.decode(camera, compressed(data + bytes(16), 'rgb8; jpeg compressed bgr8'))
     expected = np.repeat(smooth[..., None], 3, axis=2) if smooth.ndim == 2 else smooth
     assert np.abs(decoded.astype(int) - expected).max() < 12
 

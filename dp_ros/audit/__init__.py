@@ -1,4 +1,4 @@
 """Find what in recordings would be learnt wrongly.
 
-May import recordings, task, messages.
+May import recordings, task, messages, robot.
 """

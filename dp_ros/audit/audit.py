@@ -16,8 +16,9 @@ from dp_ros.audit.ticks import TickAudit
 from dp_ros.audit.topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import DataError
-from dp_ros.messages.encoding import IMAGE, JOINT_STATE
-from dp_ros.messages.images import decode_compressed, decode_image
+from dp_ros.messages.encoding import IMAGE, JOINT_STATE, decode
+from dp_ros.messages.images import decode_compressed
+from dp_ros.messages.raw_images import decode_image
 from dp_ros.recordings.episodes.actions import action_sources, source_types
 from dp_ros.recordings.episodes.builder import Collector, PictureError, boxed
 from dp_ros.recordings.episodes.episode import wanted_topics
@@ -205,7 +206,7 @@ class _Feed:
                 if kind in NUMBERS:
                     _numbers(measured, received, kind, message)
             elif kind in PICTURES and measured.count % _EVERY == 0:
-                _decode(kind, deserialize(data, kind))
+                self._decode(topic, kind, deserialize(data, kind))
         except DataError as error:
             measured.refuse(str(error))
         except Exception as error:  # Whatever the generated decoder meets in damaged bytes.
@@ -228,6 +229,14 @@ class _Feed:
                 self._audit.bags_with[found.name] = self._audit.bags_with.get(found.name, 0) + 1
             self._devices[topic, names] = found
         return self._devices[topic, names]
+
+    def _decode(self, topic: str, kind: str, message: Any) -> None:
+        """See whether a picture can be decoded, as its streams want it."""
+        known = [] if self._audit.guessed else [s for s in self._streams.get(topic, []) if isinstance(s, ImageStream)]
+        for stream in known:
+            decode(stream, message)
+        if not known:
+            (decode_image if kind == IMAGE else decode_compressed)('picture', message)
 
     def _collect(self, collector: Collector, topic: str, received: int, stamp: int, message: Any) -> None:
         try:
@@ -303,8 +312,3 @@ def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> No
     if measured.channels is None or names != measured.channels.names:
         measured.form(', '.join(names))
     measured.numbers(received, names, row)
-
-
-def _decode(kind: str, message: Any) -> None:
-    """See whether a picture can be decoded."""
-    (decode_image if kind == IMAGE else decode_compressed)('picture', message)

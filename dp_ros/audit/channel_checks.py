@@ -11,7 +11,12 @@ from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.topics import UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
-from dp_ros.task.spec import ImageStream, JointStream
+from dp_ros.recordings.episodes.actions import action_sources
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
+from dp_ros.task.units import MOST, Channel, joint_channels
+
+_STUCK = 0.1
+"""Share of the time for which a joint that is told to move may stay at one end."""
 
 
 def channel_findings(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
@@ -44,20 +49,34 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
             advice='a dead sensor, or a joint that the task does not move: leave it out of the task',
         )  # fmt: skip
         return
+    known, scale = _read(topic, audit).get(channels.names[index], (Channel('', ''), 1.0))
+    farthest = abs(scale) * max(abs(low), abs(high))
+    if known.unit in MOST and farthest > MOST[known.unit]:
+        yield Finding(
+            level='error', where=where, what='too far for its unit', got=f'{farthest:.4g}{known.suffix}',
+            allowed=f'{MOST[known.unit]:g}{known.suffix}', advice='degrees, millimetres or percent: give units deg or '
+            'mm, or a scale; training refuses it',
+        )  # fmt: skip
+    if known.name and abs(scale) * (high - low) < known.floor:
+        yield Finding(
+            level='warning', where=where, what='only trembles',
+            got=f'{scale * low:.6g} to {scale * high:.6g}{known.suffix}',
+            allowed=f'motion of {known.floor:g}{known.suffix} or more', advice='a joint that the task does not move: '
+            'leave it out, or record it elsewhere too; the policy knows it in this place only',
+        )  # fmt: skip
+        return
     if constant and len(constant) < 0.5 * audit.bags:
         yield Finding(
             level='warning', where=where, what=f'frozen in {len(constant)} of {audit.bags} bags',
             got=some(constant), allowed='none', advice='look at these bags; leave them out if dead',
         )  # fmt: skip
     values = channels.sample.rows[:, index]
-    resting = topic.type == POSE or topic.topic in _still(audit)  # an object rests where it was put
-    for side, count, at in (('lowest', channels.at_low[index], low), ('highest', channels.at_high[index], high)):
-        if count > 0.1 * channels.count and not resting and len(np.unique(values)) > 5:
-            yield Finding(
-                level='warning', where=where, what=f'saturated: often at its {side} value',
-                got=f'{count / channels.count:.0%} of the time at {at:.4g}', allowed='10 %',
-                advice='a joint limit, a clipped sensor or a resting place; a clipped one hides what happened',
-            )  # fmt: skip
+    for side, share, at in _stuck(topic, index, audit):
+        yield Finding(
+            level='warning', where=where, what=f'saturated: often at its {side} value',
+            got=f'{share:.0%} of the time at {at:.4g}', allowed=f'{_STUCK:.0%}',
+            advice='a joint limit or a clipped sensor, which hides what happened',
+        )  # fmt: skip
     size, bag, time = next(iter(channels.spikes[index].entries), (0.0, '', 0))
     inner = float(np.subtract(*np.quantile(values, [0.99, 0.01])))
     usual = channels.roughness[index].quantile(0.5) if channels.roughness[index].count else 0.0
@@ -76,11 +95,45 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
         )  # fmt: skip
 
 
-def _still(audit: Audit) -> set[str]:
-    """Topics whose resting place is no saturation, for the robot was mostly idle."""
-    ticks = audit.ticks
-    idle = bool(ticks and ticks.ticks and ticks.idle > 0.5 * ticks.ticks)
-    return set(audit.topics) if idle else set()
+def _read(topic: TopicAudit, audit: Audit) -> dict[str, tuple[Channel, float]]:
+    """Return what the task reads of a topic, by what the topic calls it, each with its scale."""
+    if audit.task is None or audit.guessed:
+        return {}
+    action, found = audit.task.action, dict[str, tuple[Channel, float]]()
+    read: list[Stream] = [s for s in audit.task.streams if s.topic == topic.name]
+    if topic.name == (action.source_topic or action.topic):
+        joints = action.source_joints or action.joints
+        read.append(JointStream(name='action', topic='', joints=joints, units=action.units, scale=action.scale))
+    for stream in read:
+        if isinstance(stream, PoseStream):
+            found |= {channel.name: (channel, 1.0) for channel in stream.channels}
+        elif isinstance(stream, JointStream) and 'position' in stream.fields:
+            channels = joint_channels(stream.joints, stream.units, ('position',))
+            scale = stream.scale or (1.0,) * len(channels)
+            found |= {c.name: (c, factor) for c, factor in zip(channels, scale, strict=True)}
+    return found
+
+
+def _stuck(topic: TopicAudit, index: int, audit: Audit) -> Iterator[tuple[str, float, float]]:
+    """Yield at which end a channel is often, for which share of the time, and where that is.
+
+    A joint that rests there is not stuck: where its command is known, only ticks count at which that moves. A command
+    rests where it likes, an object where it was put, and all where the robot was mostly idle.
+    """
+    channels, ticks = topic.channels, audit.ticks
+    assert channels
+    if ticks and ticks.ticks:
+        driven = ticks.driven.get((topic.topic, channels.names[index]))
+        if driven is not None:
+            channels, index = driven, 0
+        elif ticks.idle > 0.5 * ticks.ticks or topic.topic in {source.topic for source in action_sources(ticks.task)}:
+            return
+    if topic.type == POSE or channels.count < 10 or len(np.unique(channels.sample.rows[:, index])) <= 5:
+        return
+    ends = (('lowest', channels.at_low, channels.low), ('highest', channels.at_high, channels.high))
+    for side, count, at in ends:
+        if count[index] > _STUCK * channels.count:
+            yield side, float(count[index] / channels.count), float(at[index])
 
 
 def _used(topic: TopicAudit, audit: Audit) -> set[str] | None:

@@ -10,10 +10,11 @@ from dp_ros.audit.audit import Audit
 from dp_ros.audit.channel_checks import channel_findings
 from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
+from dp_ros.audit.ticks import FROZEN
 from dp_ros.audit.topics import PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
-from dp_ros.task.spec import JointStream, Stream
+from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 
 def findings(audit: Audit) -> list[Finding]:
@@ -23,7 +24,7 @@ def findings(audit: Audit) -> list[Finding]:
         found += _left_alone(topic, audit)
         if topic.count and not audit.leaves(topic):
             observing = [s for s in audit.task.streams if _observes(s, topic)] if audit.task else []
-            found += [*_message(topic), *_clock(topic, audit), *_rate(topic, observing, audit)]
+            found += [*_message(topic, audit), *_clock(topic, audit), *_rate(topic, observing, audit)]
             found += channel_findings(topic, audit)
         elif not topic.known:
             found.append(_unknown(topic, audit))
@@ -85,7 +86,7 @@ def _unknown(topic: TopicAudit, audit: Audit) -> Finding:
     )
 
 
-def _message(topic: TopicAudit) -> Iterator[Finding]:
+def _message(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
     for reason, count in topic.refused.items():
         yield Finding(
             level='error',
@@ -95,14 +96,25 @@ def _message(topic: TopicAudit) -> Iterator[Finding]:
             advice='training refuses them; correct the source, or leave these bags out',
         )
     if topic.type in PICTURES and len(topic.forms) > 1:
+        streams = [] if audit.guessed or not audit.task else audit.task.streams
+        stretched = any(s.topic == topic.name and isinstance(s, ImageStream) and s.fit == 'stretch' for s in streams)
+        refused = stretched and len(topic.sizes) > 1
         yield Finding(
-            level='warning',
+            level='error' if refused else 'warning',
             where=topic.name,
             what='pictures of several kinds',
             got='; '.join(topic.forms),
             allowed='one size and encoding',
-            advice='all are resized to the stream, but they may show different crops',
-        )
+            advice='training refuses them: leave the odd ones out, or set fit: letterbox' if refused
+            else 'all come to the size of the stream, but they may show different crops',
+        )  # fmt: skip
+    seconds, bag = topic.longest_picture
+    if seconds > FROZEN:
+        yield Finding(
+            level='warning', where=topic.name, what='frozen: one picture while its stamps go on',
+            got=f'{seconds:.1f} s in {bag}', allowed=f'{FROZEN:g} s',
+            advice='a camera that hangs: leave that part out; a rendered one may repeat itself while nothing moves',
+        )  # fmt: skip
     if not topic.known:
         yield Finding(
             level='ok', where=topic.name, what='type without a definition here: only its times were measured',

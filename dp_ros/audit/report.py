@@ -11,6 +11,7 @@ from typing import Any
 
 from dp_ros.audit.audit import Audit
 from dp_ros.audit.finding import Finding
+from dp_ros.audit.stream_guess import guess_lines
 from dp_ros.audit.topics import TopicAudit
 
 
@@ -19,12 +20,24 @@ def report(audit: Audit, found: Sequence[Finding]) -> str:
     width = min(120, max(80, shutil.get_terminal_size((110, 24)).columns))
     messages = sum(t.count for t in audit.topics.values())
     lines = [f'{audit.path}: {audit.bags} bags, {_duration(audit.seconds)}, {messages} messages read', '']
-    lines += [*_table(audit), '', *_ticks(audit), '', 'findings']
+    lines += [*_table(audit), '', *_ticks(audit), '', *_guess(audit, width), 'findings']
     for finding in found:
         lines += _finding(finding, width)
     count = {level: sum(f.level == level for f in found) for level in ('error', 'warning')}
     lines += ['', ', '.join(f'{n} {level}{"" if n == 1 else "s"}' for level, n in count.items())]
     return '\n'.join(lines)
+
+
+def _guess(audit: Audit, width: int) -> Iterator[str]:
+    """Yield what was guessed where nobody gave a configuration, and how to get one."""
+    if not audit.guessed:
+        return
+    yield 'guessed, without a configuration'
+    said = guess_lines(audit.task) if audit.task else ['nothing: joint states that move, of a robot, are missing']
+    for text in said:
+        yield from textwrap.wrap(text, width, initial_indent='  ', subsequent_indent='    ')
+    yield f'  dp_ros init {audit.path} writes this as a training file, to be checked and given with --config'
+    yield ''
 
 
 def _finding(finding: Finding, width: int) -> Iterator[str]:

@@ -12,6 +12,9 @@ from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream
 
+_COPIES = 0.4
+"""Largest share of action steps that repeat the last one: episodes of 1.25 times pred_horizon have as much."""
+
 
 def tick_findings(audit: Audit) -> Iterator[Finding]:
     """Yield what is wrong or worth knowing at control ticks."""
@@ -19,8 +22,8 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
     if ticks is None or audit.task is None:
         yield Finding(
             level='ok', where='task', what='ticks, lag and idleness not measured',
-            got='no configuration, and no JointTrajectory topic whose joints a JointState topic has',
-            advice='give --config',
+            got='no configuration, and no joint states of a robot that moves',
+            advice='give --config; dp_ros init says what is missing',
         )  # fmt: skip
         return
     yield from _failed(ticks)
@@ -35,6 +38,16 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
     yield from _commands(ticks)
     yield from _idle(ticks)
     yield from _edges(ticks)
+    yield from _turned(ticks)
+
+
+def _turned(ticks: TickAudit) -> Iterator[Finding]:
+    for name, count in ticks.turned.items():
+        if count:
+            yield Finding(
+                level='warning', where=name, what='quaternion changes its sign', got=f'{count} times from tick to tick',
+                allowed='none', advice='set near, of the stream, to the orientation that these poses mostly have',
+            )  # fmt: skip
 
 
 def _failed(ticks: TickAudit) -> Iterator[Finding]:
@@ -146,10 +159,10 @@ def _idle(ticks: TickAudit) -> Iterator[Finding]:
 def _edges(ticks: TickAudit) -> Iterator[Finding]:
     after, before = ticks.padding()
     short = sum(length < ticks.task.pred_horizon for length in ticks.lengths)
-    high = after > 0.2
+    high = after > _COPIES
     yield Finding(
         level='warning' if high else 'ok', where='windows', what="copies of an episode's edge",
-        got=f'{after:.1%} of action steps, {before:.1%} of observations', allowed='20 %',
+        got=f'{after:.1%} of action steps, {before:.1%} of observations', allowed=f'{_COPIES:.0%}',
         advice='episodes are short for this pred_horizon: a shorter one, or longer episodes' if high else '',
     )  # fmt: skip
     if short:

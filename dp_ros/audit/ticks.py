@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.audit.statistics import LogHistogram
+from dp_ros.audit.statistics import Channels, LogHistogram
 from dp_ros.data import NANOSECONDS, Observation
 from dp_ros.recordings.episodes.builder import Run, position_columns
+from dp_ros.recordings.episodes.stillness import moving_steps
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
-from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
+from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.task.units import QUATERNION
 
 LAGS = np.arange(-3, 16)
 HELD = 2.0
@@ -43,6 +45,10 @@ class TickAudit:
         By bag, for how long at most the action stayed as it was while the joints it is for moved [s], and since when.
     frozen
         By stream, the longest time that it repeated itself while commands moved [s], and in which bag.
+    driven
+        By topic and joint, what the joint did while its own command moved: where it stays then, it does not rest.
+    turned
+        By stream, how often a quaternion changed its sign from one tick to the next.
 
     """
 
@@ -57,6 +63,8 @@ class TickAudit:
         self.odd: dict[tuple[str, str], list[str]] = {}
         self.held: dict[str, tuple[float, int]] = {}
         self.frozen: dict[str, tuple[float, str]] = {}
+        self.driven: dict[tuple[str, str], Channels] = {}
+        self.turned: dict[str, int] = {}
         self.example: tuple[str, np.ndarray, np.ndarray] | None = None
         self._still = idle_speed * task.control_dt
         self._pending: list[tuple[int, ...]] = []
@@ -112,17 +120,33 @@ class TickAudit:
         return np.stack(columns, axis=1) if len(columns) == len(self.task.action.joints) else None
 
     def _motion(self, bag: str, actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
-        commanded: np.ndarray = np.any(np.abs(np.diff(actions, axis=0)) > self._still, axis=1)
+        commanded = moving_steps(actions, self._still)
         moving = commanded.copy()
         for stream in self.task.streams:
             chosen = position_columns(stream)
             if chosen:
-                moving |= np.any(np.abs(np.diff(streams[stream.name][:, chosen], axis=0)) > self._still, axis=1)
+                moving |= moving_steps(streams[stream.name][:, chosen], self._still)
         self.idle += int((~moving).sum())
         steps = np.flatnonzero(moving)
         self.idle_edges += int(steps[0] + len(moving) - 1 - steps[-1]) if len(steps) else len(moving)
         for name, values in streams.items():
             self._freeze(bag, name, values, commanded)
+        for stream in self.task.streams:
+            if isinstance(stream, JointStream) and 'position' in stream.fields:
+                self._drive(stream, actions, streams[stream.name][:, position_columns(stream)])
+            elif isinstance(stream, PoseStream) and set(QUATERNION) <= set(stream.features):
+                turns = streams[stream.name][:, [stream.features.index(part) for part in QUATERNION]]
+                flips = int(((turns[1:] * turns[:-1]).sum(axis=1) < 0.0).sum())
+                self.turned[stream.name] = self.turned.get(stream.name, 0) + flips
+
+    def _drive(self, stream: JointStream, actions: np.ndarray, positions: np.ndarray) -> None:
+        for column, joint in enumerate(stream.joints):
+            if joint in self.task.action.joints:
+                own = self.task.action.joints.index(joint)
+                moved = moving_steps(actions[:, own : own + 1], self._still)
+                rows = positions[1:][moved, column : column + 1]
+                known = self.driven.setdefault((stream.topic, joint), Channels((joint,)))
+                known.add(rows, np.zeros(len(rows), np.int64))
 
     def _hold(self, bag: str, stamps: list[int], actions: np.ndarray, joints: np.ndarray) -> None:
         """Note the longest time that the action stayed as it was while the joints had yet to come to rest."""

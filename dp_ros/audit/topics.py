@@ -28,6 +28,7 @@ JUMP = NANOSECONDS
 """The least change of (receive time - stamp) between two messages that counts as a jump of a clock [ns]."""
 FUTURE = NANOSECONDS // 100
 _BATCH = 2048
+_MOST_SIZES = 20
 _FEATURES = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 
 
@@ -138,8 +139,9 @@ class TopicAudit:
         self.forms: dict[str, int] = {}
         self.refused: dict[str, int] = {}
         self.size: tuple[int, int] | None = None  # width and height of the last picture
+        self.sizes: set[tuple[int, int]] = set()
         self.repeated_pictures = 0
-        self.longest_picture = 0.0
+        self.longest_picture = (0.0, '')  # [s], and in which bag
         self._bag = ''
         self._times: list[tuple[int, int]] = []
         self._rows: list[Any] = []
@@ -201,11 +203,13 @@ class TopicAudit:
 
     def _picture(self, received: int, data: bytes | memoryview) -> None:
         self.size, text = picture_head(self.type, data)
+        if self.size and len(self.sizes) < _MOST_SIZES:
+            self.sizes.add(self.size)
         self.form(text)
         crc = zlib.crc32(data[12:])
         if crc == self._crc:
             self.repeated_pictures += 1
-            self.longest_picture = max(self.longest_picture, (received - self._crc_since) / NANOSECONDS)
+            self.longest_picture = max(self.longest_picture, ((received - self._crc_since) / NANOSECONDS, self._bag))
         else:
             self._crc, self._crc_since = crc, received
 

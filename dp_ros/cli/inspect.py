@@ -14,11 +14,14 @@ def describe(path: Path) -> str:
 
 def _bundle(path: Path) -> str:
     from dp_ros.policy.bundle.manifest import load_bundle
+    from dp_ros.policy.normalizer import trembling
 
     bundle = load_bundle(path)
     task = bundle.task
     lines = [f'bundle {bundle.name} (schema {bundle.schema_version}), complete and unaltered', 'observes']
     lines += [f'  {s.name}: {s.topic}, {_stream(s)}, no older than {s.max_age} s' for s in task.streams]
+    shapes = bundle.camera_shapes.items()
+    lines += [f'  {name}: pictures of {width} x {height} pixels, as recorded' for name, (height, width) in shapes]
     if task.goals:
         lines.append('is asked by')
         lines += [f'  {g.name}: {g.topic}, {g.kind}' for g in task.goals]
@@ -32,6 +35,11 @@ def _bundle(path: Path) -> str:
         f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
         f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
     ]
+    still = trembling(task, bundle.normalizer)
+    if still:
+        lines.append(f'hardly moved in the recordings: {", ".join(still)}')
+    if task.continuous:
+        lines.append(f'joints that turn without end: {", ".join(task.continuous)}')
     if bundle.has_critic:
         lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
     lines.append('files')

@@ -1,4 +1,4 @@
-"""From recordings to a bundle: convert, record, check-bag, to-lerobot, train, export."""
+"""From recordings to a bundle: convert, record, init, check-bag, to-lerobot, train, export."""
 
 from __future__ import annotations
 
@@ -81,6 +81,21 @@ def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
     names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'storage')
     settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
     return write_demonstrations(settings, print)
+
+
+def add_init(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Write a training file and a parameter file for the nodes from what recordings hold.'
+    parser = command(commands, 'init', _init, text)
+    parser.add_argument('bags', type=Path, nargs='+', metavar='BAG', help='a recording, or a folder of them')
+    parser.add_argument('--output', type=Path, default=Path(), help='folder to write train.yaml and params.yaml to')
+    parser.add_argument('--force', action='store_true', help='replace files that are there')
+
+
+def _init(options: argparse.Namespace) -> int:
+    from dp_ros.audit.proposal.init import InitSettings, run_init
+
+    return run_init(InitSettings(bags=options.bags, output=options.output, force=options.force), print)
 
 
 def add_check_bag(commands: argparse._SubParsersAction) -> None:

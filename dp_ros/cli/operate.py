@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dp_ros.cli.arguments import (
     SAMPLERS,
@@ -17,7 +20,7 @@ from dp_ros.cli.arguments import (
     speed_argument,
     world_argument,
 )
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
@@ -56,7 +59,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot.')
+    parser = command(commands, 'evaluate', _evaluate, 'Score a policy on a simulated robot, or on recordings.')
     bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--episodes', type=int, default=100, help='episodes, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
@@ -89,9 +92,46 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
                         help="with --record: the world's cameras too, for a policy that will see")  # fmt: skip
     parser.add_argument('--backend', default='onnxruntime', choices=['onnxruntime', 'torchscript'], help='runtime')
     parser.add_argument('--json', type=Path, default=None, help='write the summary here')
+    group = parser.add_argument_group('on recordings', 'Open loop: chunks are compared with what was commanded.')
+    group.add_argument('--recordings', type=Path, nargs='+', default=None, metavar='PATH',
+                       help='recordings, folders of them, or a dataset, in place of a simulated robot')  # fmt: skip
+    group.add_argument('--every', type=int, default=0,
+                       help="control ticks from one chunk to the next; 0: the bundle's exec_horizon")  # fmt: skip
+    group.add_argument('--draws', type=int, default=4, help='chunks at each tick, from different noise')
+    group.add_argument('--config', default=None, help='training configuration whose cut and columns count; without it, '
+                       'those that the bundle was trained with')  # fmt: skip
+    group.add_argument('--output', type=Path, default=None, help='folder for the summary and the plots')
+    parser.set_defaults(run=partial(_evaluate, parser.get_default))
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+_RECORDED = ('recordings', 'every', 'draws', 'config', 'output')
+_EITHER = ('bundle', 'sampler', 'sampling_steps', 'guidance_scale', 'threads', 'backend', 'seed', 'json')
+
+
+def _evaluate(default: Callable[[str], Any], options: argparse.Namespace) -> int:
+    asked = {name for name, value in vars(options).items() if name != 'run' and value != default(name)}
+    if options.recordings and asked - {*_RECORDED, *_EITHER}:
+        odd = asked - {*_RECORDED, *_EITHER}
+        raise ConfigError(f'{listed(sorted(odd))}: got with recordings, allowed {listed((*_RECORDED, *_EITHER))}')
+    if not options.recordings and asked & set(_RECORDED):
+        raise ConfigError(f'{listed(sorted(asked & set(_RECORDED)))}: got without recordings, allowed with them only')
+    return _evaluate_recorded(options) if options.recordings else _evaluate_simulated(options)
+
+
+def _evaluate_recorded(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.recorded.open_loop import OpenLoopSettings, run_open_loop
+    from dp_ros.paths import locate
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
+
+    chosen = {name: getattr(options, name) for name in (*_RECORDED, *_EITHER) if name not in ('bundle', 'config')}
+    if options.config:
+        config = read_yaml(locate(options.config), TrainSettings)
+        chosen |= {'cut': config.cut, 'columns': config.columns}
+    return run_open_loop(OpenLoopSettings(bundle=bundle_folder(options.bundle), **chosen), print)
+
+
+def _evaluate_simulated(options: argparse.Namespace) -> int:
     import json
 
     from dp_ros.evaluation.scores import EvaluationSettings, table

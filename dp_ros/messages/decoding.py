@@ -16,9 +16,11 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, Chunk
 from dp_ros.errors import DataError, check_finite, listed
-from dp_ros.messages.images import decode_compressed, decode_image, resize_rgb
+from dp_ros.messages.images import decode_compressed, resize_rgb
+from dp_ros.messages.raw_images import decode_image
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalPose, Instruction, JointStream, PoseStream, Stream
+from dp_ros.task.spec import GoalPose, ImageStream, Instruction, JointStream, PoseStream, Stream
+from dp_ros.task.units import check_reach
 
 _QUATERNION_NORM_MIN = 1e-3
 
@@ -88,8 +90,21 @@ def decode(stream: Stream, msg: Any) -> np.ndarray:
         p, q = msg.pose.position, msg.pose.orientation
         return pose_features(stream, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     what = f'stream {stream.name!r}'
-    # By the message and not by the stream: aligned observations of a compressed camera come decoded.
-    return resize_rgb(stream, decode_image(what, msg) if hasattr(msg, 'encoding') else decode_compressed(what, msg))
+    if stream.compressed:
+        return resize_rgb(stream, decode_compressed(what, msg), msg.format)
+    return resize_rgb(stream, decode_image(what, msg), msg.encoding)
+
+
+def decode_aligned(stream: Stream, msg: Any) -> np.ndarray:
+    """Return what an aligned observation holds, as `decode`; pictures come decoded, as colours of the stream's size."""
+    if not isinstance(stream, ImageStream):
+        return decode(stream, msg)
+    rgb = decode_image(f'stream {stream.name!r}', msg)
+    if rgb.shape != stream.shape or rgb.dtype != np.uint8:
+        raise DataError(
+            f'stream {stream.name!r}: got an aligned picture {rgb.dtype} {rgb.shape}, allowed {stream.shape}'
+        )
+    return rgb
 
 
 @lru_cache(maxsize=64)
@@ -125,14 +140,30 @@ def joint_vector(
         part = values[columns]
         if not all(map(math.isfinite, part.tolist())):  # a third of what np.isfinite costs for a few joints
             _refuse_not_finite(stream, field, part)
-        parts.append(part)
+        parts.append(part * stream.factors(field) if stream.scale else part)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def check_positions(what: str, stream: JointStream, values: np.ndarray) -> None:
+    """Raise DataError for positions in a stream's vectors (N, C) that no arm has in their units: see `check_reach`."""
+    if 'position' not in stream.fields or len(values) == 0:
+        return
+    first = stream.fields.index('position') * len(stream.joints)
+    farthest = np.abs(values[:, first : first + len(stream.joints)]).max(axis=0)
+    for joint, unit, got in zip(stream.joints, stream.units, farthest.tolist(), strict=True):
+        check_reach(what, joint, unit, got)
 
 
 def _refuse_not_finite(stream: JointStream, field: str, values: np.ndarray) -> None:
     for joint, value in zip(stream.joints, values, strict=True):
         if not np.isfinite(value):
             raise DataError(f'stream {stream.name!r} {field} of {joint}: got {value}, allowed finite numbers only')
+
+
+def nearer_sign(quaternion: np.ndarray, near: Sequence[float]) -> np.ndarray:
+    """Return, of the two quaternions of an orientation, (4,), the one nearer to ``near``."""
+    side = float(quaternion @ np.array(near)) or next((part for part in quaternion.tolist() if part), 1.0)
+    return (-quaternion if side < 0.0 else quaternion) + 0.0  # no zero has a sign
 
 
 def pose_features(
@@ -147,7 +178,7 @@ def pose_features(
             f'stream {stream.name!r} orientation: got quaternion {quaternion.tolist()} of norm {norm:.3g}, '
             f'allowed more than {_QUATERNION_NORM_MIN}, finite'
         )
-    qx, qy, qz, qw = (quaternion / norm).tolist()
+    qx, qy, qz, qw = (nearer_sign(quaternion, stream.near) / norm).tolist()
     known = {
         'x': x,
         'y': y,

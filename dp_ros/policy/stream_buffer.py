@@ -107,6 +107,13 @@ class StreamBuffer:
         """For how long the picture has been the same, by its stamps [ns]; 0 where pictures are not compared."""
         return self._entries[-1].stamp - self._entries[-1].since if self._entries else 0
 
+    @property
+    def freezing(self) -> str:
+        """For how long the picture has been the same, from half of what is allowed on, or ''."""
+        if not self.frozen > self.max_frozen / 2 > 0.0:
+            return ''
+        return f'frozen: one picture for {self.frozen / 1e9:.3f} s, refused after {self.max_frozen / 1e9:.3f} s'
+
     def find(self, tick: int, wait: int) -> Entry | str:
         """Return the entry that counts at ``tick``, or why there is none."""
         found = self._find(tick, wait)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.paths import share_folder
-from dp_ros.task.spec import Unit
+from dp_ros.task.units import SI, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,7 @@ class WorldSpec:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f'world name: got {self.name!r}, allowed letters, digits and underscores')
-        allowed = get_args(Unit)
+        allowed = SI
         if not self.joints or len(self.units) != len(self.joints) or not set(self.units) <= set(allowed):
             raise ConfigError(
                 f'world {self.name}: got joints {listed(self.joints)} with units {listed(self.units)}, '

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.task.streams import ImageStream, PoseFeature, PoseStream, Stream
+from dp_ros.task.streams import UPRIGHT, ImageStream, PoseFeature, PoseStream, Stream
 
 GoalSource = Literal['hindsight', 'topic']
 Hindsight = Literal['last', 'any']
@@ -35,6 +35,8 @@ class GoalPose:
         Which value: the ``last`` of the episode, or ``any`` later one, drawn anew each time.
     frame
         The ``frame_id`` that it must have; empty: any.
+    near
+        As of a pose stream; in hindsight, that of the stream.
 
     """
 
@@ -46,11 +48,12 @@ class GoalPose:
     stream: str = ''
     hindsight: Hindsight = 'last'
     frame: str = ''
+    near: tuple[float, ...] = UPRIGHT
 
     @property
     def as_stream(self) -> PoseStream:
         """The stream that its topic would be, to decode messages by."""
-        return PoseStream(name=self.name, topic=self.topic, features=self.features, frame=self.frame)
+        return PoseStream(name=self.name, topic=self.topic, features=self.features, frame=self.frame, near=self.near)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,4 +131,6 @@ def _check_hindsight(goal: GoalPose | GoalImage, streams: tuple[Stream, ...]) ->
 
 
 def _content(stream: Stream) -> object:
-    return stream.features if isinstance(stream, PoseStream) else stream.shape
+    if isinstance(stream, PoseStream):
+        return (stream.features, stream.near)
+    return (stream.shape, stream.content, stream.fit) if isinstance(stream, ImageStream) else stream.shape

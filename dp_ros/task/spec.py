@@ -14,8 +14,9 @@ from dp_ros.task.streams import ImageStream as ImageStream
 from dp_ros.task.streams import JointStream as JointStream
 from dp_ros.task.streams import PoseStream as PoseStream
 from dp_ros.task.streams import Stream as Stream
-from dp_ros.task.streams import Unit as Unit
 from dp_ros.task.streams import check_names
+from dp_ros.task.units import Channel, converted, joint_channels
+from dp_ros.task.units import Unit as Unit
 
 Guidance = Literal['', 'goal', 'observation']
 MOST_STEPS = 10_000
@@ -63,6 +64,8 @@ class ActionSpec:
     ----------
     topic
         Where the robot takes commands.
+    units
+        The unit of each joint: ``m`` or ``rad``, or what the source counts in, ``deg`` or ``mm``, which is converted.
     source
         Where recordings have the set points from: ``joint_trajectory``, commands to a trajectory controller;
         ``joint_state``, a leader arm's joint states; ``float64_multi_array``, commands to a group of forwarded joints,
@@ -77,6 +80,9 @@ class ActionSpec:
     relative
         Whether the network's actions count from where the joints were at the newest observation, which a stream must
         hold. Chunks, topics and recordings have absolute set points either way.
+    scale
+        What recorded set points are multiplied by to be in m or rad: one for each joint; empty: nothing. The robot is
+        commanded in m and rad.
 
     """
 
@@ -88,14 +94,13 @@ class ActionSpec:
     source_joints: tuple[str, ...] = ()
     sources: tuple[ActionSource, ...] = ()
     relative: bool = False
+    scale: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_names('action joints', self.joints)
-        if len(self.units) != len(self.joints):
-            raise ConfigError(
-                f'action units: got {len(self.units)} for {len(self.joints)} joints, '
-                'allowed one (m or rad) for each joint'
-            )
+        units, scale = converted('action', self.joints, self.units, self.scale)
+        object.__setattr__(self, 'units', units)
+        object.__setattr__(self, 'scale', scale)
         if self.source == 'joint_state' and not self.source_topic:
             raise ConfigError("action source_topic: got none, allowed the leader's JointState topic")
         if self.source_joints and self.source == 'float64_multi_array':
@@ -107,6 +112,11 @@ class ActionSpec:
             _check_source_joints('action source_joints', self.source_joints, self.joints)
         if self.sources:
             self._check_sources()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of each number."""
+        return joint_channels(self.joints, self.units, ('position',))
 
     def _check_sources(self) -> None:
         if self.source != 'joint_trajectory' or self.source_topic or self.source_joints:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.task.units import Channel, Unit, converted, joint_channels, pose_channels
 
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
-Unit = Literal['m', 'rad']
+
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+Content = Literal['rgb', 'mono', 'depth']
+Fit = Literal['stretch', 'letterbox']
 
 
 def check_names(what: str, names: tuple[str, ...]) -> None:
@@ -22,7 +26,17 @@ def check_names(what: str, names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class JointStream:
-    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order."""
+    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order.
+
+    Attributes
+    ----------
+    units
+        The unit of each joint: ``m`` or ``rad``, or what the source counts in, ``deg`` or ``mm``, which is converted.
+    scale
+        What the source's positions and velocities are multiplied by, live and recorded, to be in m or rad: one for
+        each joint, for percent for example; empty: nothing.
+
+    """
 
     kind: ClassVar[str] = 'joint_state'
     name: str
@@ -31,21 +45,29 @@ class JointStream:
     units: tuple[Unit, ...]
     fields: tuple[JointField, ...] = ('position',)
     max_age: float = 0.1
+    scale: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} joints', self.joints)
         check_names(f'stream {self.name!r} fields', self.fields)
-        if len(self.units) != len(self.joints):
-            raise ConfigError(
-                f'stream {self.name!r} units: got {len(self.units)} for {len(self.joints)} joints, '
-                'allowed one (m or rad) for each joint'
-            )
+        units, scale = converted(f'stream {self.name!r}', self.joints, self.units, self.scale)
+        object.__setattr__(self, 'units', units)
+        object.__setattr__(self, 'scale', scale)
         _check_max_age(self.name, self.max_age)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one decoded message."""
         return (len(self.joints) * len(self.fields),)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of each number."""
+        return joint_channels(self.joints, self.units, self.fields)
+
+    def factors(self, field: JointField) -> tuple[float, ...] | float:
+        """Return what a source's numbers of a field are multiplied by; efforts are taken as they are."""
+        return self.scale if self.scale and field != 'effort' else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +78,9 @@ class PoseStream:
     ----------
     frame
         The ``frame_id`` that poses must have, in recordings and on the robot; empty: any.
+    near
+        The orientation (x, y, z, w) that poses mostly have: of the two quaternions of an orientation the one nearer to
+        it counts, so that ``qx`` to ``qw`` do not change their sign. ``[1, 0, 0, 0]`` for a tool that points down.
 
     """
 
@@ -65,9 +90,12 @@ class PoseStream:
     features: tuple[PoseFeature, ...]
     max_age: float = 0.1
     frame: str = ''
+    near: tuple[float, ...] = UPRIGHT
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} features', self.features)
+        if len(self.near) != 4 or not any(self.near):
+            raise ConfigError(f'stream {self.name!r} near: got {listed(self.near)}, allowed a quaternion x, y, z, w')
         _check_max_age(self.name, self.max_age)
 
     @property
@@ -75,10 +103,28 @@ class PoseStream:
         """Shape of one decoded message."""
         return (len(self.features),)
 
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Name and unit of each number."""
+        return pose_channels(self.features)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStream:
-    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``."""
+    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``.
+
+    Attributes
+    ----------
+    content
+        What its pictures are: colours (``rgb``), grey (``mono``), or distances (``depth``: 16UC1 in mm, 32FC1 in m).
+        Others are refused. Grey and depth become three equal channels.
+    depth_range
+        Of depth, the nearest and the farthest distance [m]: shades 1 to 255, 0 where nothing was measured.
+    fit
+        How pictures of another shape come to this size: ``stretch``, all of one size, that of the recordings;
+        ``letterbox``, whole with black beside them, whatever their size.
+
+    """
 
     kind: ClassVar[str] = 'image'
     name: str
@@ -87,8 +133,12 @@ class ImageStream:
     width: int
     compressed: bool = False
     max_age: float = 0.2
+    content: Content = 'rgb'
+    depth_range: tuple[float, ...] = ()
+    fit: Fit = 'stretch'
 
     def __post_init__(self) -> None:
+        self._check_depth()
         for what, value in (('height', self.height), ('width', self.width)):
             if not 8 <= value <= 4096:
                 raise ConfigError(f'stream {self.name!r} {what}: got {value}, allowed 8 to 4096 pixels')
@@ -98,6 +148,19 @@ class ImageStream:
     def shape(self) -> tuple[int, ...]:
         """Shape of one decoded message."""
         return (self.height, self.width, 3)
+
+    def _check_depth(self) -> None:
+        if self.content != 'depth':
+            if self.depth_range:
+                raise ConfigError(f'stream {self.name!r} depth_range: got one, allowed with content: depth only')
+            return
+        if self.compressed:
+            raise ConfigError(f'stream {self.name!r} content: got depth of compressed pictures, allowed raw ones')
+        if len(self.depth_range) != 2 or not 0.0 <= self.depth_range[0] < self.depth_range[1] <= 100.0:
+            raise ConfigError(
+                f'stream {self.name!r} depth_range: got {listed(self.depth_range)}, allowed the nearest and the '
+                'farthest distance, 0 to 100 m'
+            )
 
 
 def _check_max_age(name: str, max_age: float) -> None:

@@ -1,7 +1,8 @@
 """Episodes cut into training samples: a window of observations and the chunk of actions that follows from its end.
 
-Edges as in Chi et al. 2023: before an episode's first observation, copies of it (`obs_horizon - 1`); after its last
-action, copies of that, as far as the steps that get executed need them (`exec_horizon - 1` windows into the padding).
+Edges are padded as in Chi et al. 2023: before an episode's first observation with copies of it (`obs_horizon - 1`),
+after its last action with copies of that. There the padding ends with the steps that get executed (`exec_horizon - 1`);
+here it reaches as far as a chunk does (`pred_horizon - 1`), so that how a demonstration ends is observed too.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from torch import Tensor
 
 from dp_ros.data import Window
 from dp_ros.errors import DataError
-from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, normalize_image
+from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, channels_of, normalize_image
 from dp_ros.policy.turns import middle_of, middles, observed_at, turned_actions, turned_streams, turning
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalPose, ImageStream, Instruction, TaskSpec
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 
 
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
@@ -44,7 +45,8 @@ def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:
     unseen = [c for c in turning(task).get(ACTION, ()) if observed_at(task, task.action.joints[c]) is None]
     if unseen:
         actions = _extremes(actions, about[ACTION], unseen)
-    return Normalizer.fit({**arrays, ACTION: actions})
+    floors = {name: [channel.floor for channel in channels] for name, channels in channels_of(task).items()}
+    return Normalizer.fit({**arrays, ACTION: actions}, floors)
 
 
 def _continuous(episodes: Sequence[Episode], task: TaskSpec) -> dict[str, np.ndarray]:
@@ -100,6 +102,33 @@ def learnt_actions(
     actions = turned_actions(task, middle, actions, turned)
     base = action_base(task, turned)
     return actions if base is None else actions - base[..., -1:, :]
+
+
+def camera_shapes(episodes: Sequence[Episode], task: TaskSpec) -> dict[str, tuple[int, int]]:
+    """Return height and width of the pictures of each camera, and goal, as they were recorded: what a robot must send.
+
+    Those that are fitted by ``letterbox`` may have any, and are left out.
+
+    Raises
+    ------
+    DataError
+        If one had several: brought to one size, the same things would have different shapes.
+
+    """
+    found: dict[str, tuple[int, int]] = {}
+    stretched = {s.name for s in task.streams if isinstance(s, ImageStream) and s.fit == 'stretch'}
+    stretched |= {g.name for g in task.goals if isinstance(g, GoalImage)}
+    for episode in episodes:
+        for name in stretched & set(episode.camera_shapes):
+            shape = episode.camera_shapes[name]
+            before = found.setdefault(name, shape)
+            if shape != before:
+                raise DataError(
+                    f'{episode.name}: stream {name!r} size: got pictures of {shape[1]} x {shape[0]} pixels, '
+                    f'{before[1]} x {before[0]} before; allowed one size in all recordings, or fit: letterbox'
+                )
+    hindsight = {g.name: g.stream for g in task.goals if isinstance(g, GoalImage) and g.source == 'hindsight'}
+    return found | {name: found[stream] for name, stream in hindsight.items() if stream in found}
 
 
 def data_hash(episodes: Sequence[Episode]) -> str:

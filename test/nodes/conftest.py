@@ -175,7 +175,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def write_described(folder: Path, task: TaskSpec) -> Path:
+def write_described(folder: Path, task: TaskSpec, **more: Any) -> Path:
     """Write a bundle for nodes that read its description alone: what stands in the networks' place is no network."""
     vectors = {s.name: s.shape[0] for s in task.streams if not isinstance(s, ImageStream)}
     columns = vectors | {ACTION: len(task.action.joints)}
@@ -197,11 +197,12 @@ def write_described(folder: Path, task: TaskSpec) -> Path:
             k=np.zeros(1, np.int64),
             prediction=np.zeros(actions, np.float32),
         ),
+        **more,
     )
     return folder
 
 
 @pytest.fixture
-def described(tmp_path: Path) -> Callable[[TaskSpec], str]:
+def described(tmp_path: Path) -> Callable[..., str]:
     """Return a function that writes a bundle's description for a task, and returns its folder."""
-    return lambda task: str(write_described(tmp_path / 'described', task))
+    return lambda task, **more: str(write_described(tmp_path / 'described', task, **more))

@@ -225,7 +225,7 @@ def bad_picture(**changes: Any) -> Any:
         (ARM, joints, lambda: bad_joints(name=['b', 'x', 'y']), 'wanted a, which the message lacks'),
         (ARM, joints, lambda: bad_joints(velocity=[1.0]), 'got 1 values for 3 names'),
         (BLOCK, pose, lambda: pose(T0 + 90 * MS, float('nan')), 'got'),
-        (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1'"),
+        (CAMERA, picture, lambda: bad_picture(encoding='16UC1'), "encoding: got '16UC1' (depth), allowed rgb"),
         (CAMERA, picture, lambda: bad_picture(height=25), 'data: got'),
         (CAMERA, picture, lambda: bad_picture(step=10), 'step: got 10'),
     ],
@@ -473,3 +473,62 @@ def test_replaying_a_bag_live_gives_the_same_windows_as_reading_it(ros, describe
         for name in theirs.streams:
             assert mine.streams[name].dtype == theirs.streams[name].dtype
             assert np.array_equal(mine.streams[name], theirs.streams[name])
+
+
+def test_what_is_far_from_training_is_named_and_still_observed(ros, described):
+    live = Live(ros, described(task(ARM)), task(ARM))
+    live.send('/joint_states', joints(T0, 0.5, 0.9))
+    ros.status('observation_buffer: observations', OK, 'observing')
+    live.time(T0 + 95 * MS)
+    live.send('/joint_states', joints(T0 + 95 * MS, 0.5, 2.5))
+    live.time(T0 + 130 * MS)
+    text = 'b: got 2.5 m, far from the -1 to 1 of the training'
+    ros.status('observation_buffer: observations', WARN, f'observing arm: {text}')
+    ros.status('observation_buffer: stream arm', WARN, text)
+    ros.wait(lambda: len(live.heard['arm']) == 2, 'both observations')
+
+
+def show(live: Live, at: int, *size: int) -> None:
+    """Send a picture of a size, a little before the tick ``at`` [ms], and go on until after that."""
+    live.time(T0 + (at - 10) * MS)
+    live.send(CAMERA.topic, picture(T0 + (at - 10) * MS, at, size=size))
+    live.time(T0 + (at + 30) * MS)
+
+
+def test_a_picture_of_another_size_than_recorded_is_a_fault_that_names_both(ros, described):
+    live = Live(ros, described(task(CAMERA), camera_shapes={'camera': (24, 32)}), task(CAMERA))
+    show(live, 100, 36, 64)
+    reason = "stream 'camera' size: got a picture of 64 x 36 pixels, allowed 32 x 24, as in the recordings"
+    ros.status('observation_buffer: observations', ERROR, reason)
+    ros.status('observation_buffer: stream camera', ERROR, reason)
+    show(live, 200, 24, 32)
+    ros.wait(lambda: live.heard['camera'], 'the observation of the right size')
+    assert live.ticks('camera') == [T0 + 200 * MS]
+
+
+@pytest.mark.parametrize('fit', ['stretch', 'letterbox'])
+def test_without_a_recorded_size_the_first_one_holds(ros, described, fit):
+    camera = replace(CAMERA, fit=fit)
+    live = Live(ros, described(task(camera)), task(camera))
+    show(live, 100, 36, 64)
+    ros.wait(lambda: live.heard['camera'], 'the observation')
+    show(live, 200, 24, 32)
+    reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 36, as before'
+    ros.status('observation_buffer: observations', ERROR, reason)
+    assert live.ticks('camera') == [T0 + 100 * MS]
+
+
+def test_a_camera_that_freezes_is_named_and_refused_without_being_asked_for(ros, described):
+    live = Live(ros, described(task(CAMERA)), task(CAMERA))
+    for at in range(0, 1500, 100):
+        live.time(T0 + at * MS)
+        live.send(CAMERA.topic, picture(T0 + at * MS, seed=1))
+        if at == 800:
+            reason = 'frozen: one picture for 0.800 s, refused after 1.000 s'
+            ros.status('observation_buffer: stream camera', WARN, reason)
+            ros.status('observation_buffer: observations', WARN, f'observing camera: {reason}')
+    ros.status('observation_buffer: observations', WARN, 'frozen: one picture for 1.400 s, allowed 1.000 s')
+    assert live.ticks('camera')[-1] == T0 + 1000 * MS
+    live.time(T0 + 1500 * MS)
+    live.send(CAMERA.topic, picture(T0 + 1500 * MS, seed=2))
+    ros.wait(lambda: live.ticks('camera')[-1] == T0 + 1500 * MS, 'an observation of a new picture')

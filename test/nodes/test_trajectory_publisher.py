@@ -279,7 +279,7 @@ def test_with_a_joint_state_that_is_wrong_nothing_moves(ros, tiny, state, reason
 
 
 def test_the_joint_states_of_a_gripper_between_make_the_arms_neither_old_nor_refused(ros, tiny):
-    live = Live(ros, tiny, max_joint_age=0.05)
+    live = Live(ros, tiny, max_joint_age=0.1)
     live.begin()
     states = live.node.motion.joint_states
     for now in range(live.now + MS, live.now + 6 * MS, MS):  # sooner than joint states are decoded

@@ -358,9 +358,9 @@ def stamped(message: Any, stamp: int) -> Any:
 
 def test_a_picture_that_cannot_be_decoded_is_an_error(tmp_path: Path) -> None:
     made = [picture(T0 + i * 50 * MS, i) for i in range(20)]
-    made[0][2].encoding = '16UC1'
+    made[0][2].encoding = 'nv21'
     audit, found = audited(save(tmp_path / 'bag', made), None)
-    assert any("got '16UC1'" in line for line in wrong(found))
+    assert any("got 'nv21'" in line for line in wrong(found))
     assert audit.ticks is None
 
 
@@ -480,3 +480,36 @@ def test_a_step_is_no_spike() -> None:
     values[70] = 5.0
     channels.add(values[:, None], np.arange(100))
     assert channels.spikes[0].entries[0] == (4.0, 'bag', 70)
+
+
+def test_a_joint_that_rests_at_its_end_is_not_saturated(tmp_path: Path) -> None:
+    def at(t: float) -> np.ndarray:
+        return np.array([np.sin(1.3 * t), min(max(0.0, t - 3.0), 0.6)])  # b waits at one end, and then at the other
+
+    trembling = np.random.default_rng(0)
+    made = [state(T0 + i * 20 * MS, at(i * 0.02) + trembling.uniform(-1e-5, 1e-5, 2)) for i in range(400)]
+    made += [command(T0 + i * 100 * MS, at(i * 0.1 + 0.2)) for i in range(80)]
+    _, found = audited(save(tmp_path / 'bag', made), replace(TASK, streams=TASK.streams[:1]))
+    assert wrong(found) == []
+
+
+def test_an_idle_robot_is_found_though_its_sensors_tremble(tmp_path: Path) -> None:
+    rng, made = np.random.default_rng(0), []
+    for i in range(1500):
+        t = min(i * 0.02, 8.0)
+        made.append(state(T0 + i * 20 * MS, path_at(t) + 1e-3 * rng.standard_normal(2)))
+    made += [command(T0 + i * 100 * MS, path_at(min(i * 0.1, 8.0), 0.0)) for i in range(300)]
+    audit, found = audited(save(tmp_path / 'bag', made), replace(TASK, streams=TASK.streams[:1]))
+    assert audit.ticks is not None and audit.ticks.idle / audit.ticks.ticks == pytest.approx(22 / 30, abs=0.05)
+    assert any(text.startswith('warning ticks: idle') for text in wrong(found))
+    assert not any('saturated' in text for text in wrong(found))
+
+
+def test_a_quaternion_that_turns_its_sign_is_named(tmp_path: Path) -> None:
+    task = replace(TASK, streams=(TASK.streams[0], replace(TASK.streams[1], features=('qx', 'qy', 'qz', 'qw'))))
+    made = [*arm()]
+    for number, message in enumerate(m for m in made if m[0] == '/block_pose'):
+        turn = message[2].pose.orientation
+        turn.x, turn.w = 1.0, 0.01 * (-1) ** (number // 20)
+    _, found = audited(save(tmp_path / 'bag', made), task)
+    assert any('warning block: quaternion changes its sign: 7 times' in text for text in wrong(found))

@@ -15,6 +15,7 @@ import torch
 
 from dp_ros.audit.audit import audit_bags
 from dp_ros.audit.checks import findings
+from dp_ros.cli.main import main
 from dp_ros.data import Observation, Window
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError, DataError
@@ -187,8 +188,12 @@ def test_a_policy_gives_the_same_chunk_in_every_turn(tmp_path: Path, task: TaskS
     np.testing.assert_allclose(second.actions, first.actions, atol=1e-9)
 
 
-def test_the_bundle_carries_it_to_the_planner_and_only_where_there_is_one(tmp_path: Path) -> None:
+def test_the_bundle_carries_it_to_the_planner_and_only_where_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_tiny_bundle(tmp_path / 'b', task=TASK, normalizer=NORMALIZER)
+    assert main(['inspect', str(tmp_path / 'b')]) == 0
+    assert 'joints that turn without end: a\n' in capsys.readouterr().out
     limits = {f'{j}.velocity': 1.0 for j in JOINTS}
     task = load_bundle(tmp_path / 'b').task
     assert task.continuous == ('a',)

@@ -364,7 +364,7 @@ def test_steps_of_a_gripper_are_no_joint_positions(tmp_path: Path) -> None:
 
 
 def test_degrees_are_not_taken_for_radians(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='got up to 36 for a, allowed 25 rad; degrees or percent'):
+    with pytest.raises(DataError, match='got up to 36 for a, allowed 25 rad; that looks like degrees or percent'):
         list(read_hdf5(robomimic(tmp_path / 'a.hdf5', scale=2.0), SIM))
 
 

@@ -37,18 +37,23 @@ def test_before_the_start_the_first_observation_is_copied():
     assert observed[2].tolist() == [0, 1, 2]
 
 
-def test_chunks_start_at_the_newest_observation_and_end_in_copies_of_the_last_action():
+def test_every_tick_is_the_newest_observation_of_a_window():
     observed, acted = window_indices(20, TASK)
+    assert observed[:, -1].tolist() == list(range(20))
     assert (acted[:, 0] == observed[:, -1]).all()
-    # exec_horizon steps are executed: a chunk may be padded as long as it still has more than its unexecuted rest
-    assert acted[-1].tolist() == [15, 16, 17, 18, 19, 19, 19, 19]
-    assert len(acted) == 20 - 8 + 4
 
 
-def test_an_episode_shorter_than_a_chunk_still_gives_a_sample():
+def test_a_chunk_that_reaches_beyond_the_end_repeats_the_last_action():
+    _, acted = window_indices(20, TASK)
+    assert acted[12].tolist() == [12, 13, 14, 15, 16, 17, 18, 19]
+    assert acted[15].tolist() == [15, 16, 17, 18, 19, 19, 19, 19]
+    assert acted[-1].tolist() == [19] * 8
+
+
+def test_an_episode_shorter_than_a_chunk_counts_with_all_its_ticks():
     observed, acted = window_indices(2, TASK)
-    assert observed.tolist() == [[0, 0, 0]]
-    assert acted[0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+    assert observed.tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert acted.tolist() == [[0, 1, 1, 1, 1, 1, 1, 1], [1] * 8]
 
 
 def test_windows_never_reach_into_another_episode():

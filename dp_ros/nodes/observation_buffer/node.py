@@ -10,12 +10,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 
 from dp_ros.data import Observation, to_nanoseconds
 from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
+from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
     PARAMETERS,
@@ -27,6 +29,8 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle.compatibility import check_compatibility, topic_type
 from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.normalizer import TrainingRange
+from dp_ros.policy.policy_speed import as_shown
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle
 from dp_ros.ros.clock_timer import ClockTimer
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
@@ -75,6 +79,7 @@ class ObservationBuffer(ManagedNode):
         for stream in task.streams:
             self._check_type(stream)
         self._aligner = Aligner(task, make_alignment_limits(self, task.streams))
+        self._training = TrainingRange(task, self._bundle.normalizer)
         self._task = task
         self._outputs = {
             stream.name: self.create_lifecycle_publisher(aligned_type(stream), f'~/{stream.name}', reliable(5))
@@ -86,7 +91,9 @@ class ObservationBuffer(ManagedNode):
         assert self._task is not None
         self._cpu_latency.activate()
         self._forget()
+        assert self._bundle is not None
         self._aligner = Aligner(self._task, make_alignment_limits(self, self._task.streams))
+        self._shapes = {name: (shape, RECORDED) for name, shape in self._bundle.camera_shapes.items()}
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
         self._inputs = [
             self.create_subscription(
@@ -163,7 +170,7 @@ class ObservationBuffer(ManagedNode):
         self.counts['received'] += 1
         health.arrived(now)
         try:
-            value = encoding.decode(stream, message)
+            value = self._decoded(stream, message)
         except DataError as error:
             health.decoded(f'{health.topic}: {error}')
             self.counts['undecodable'] += 1
@@ -174,6 +181,18 @@ class ObservationBuffer(ManagedNode):
         if self._aligner.push(stream.name, stamp, now, value):
             self._remember(stream, stamp, now, message)
         self._advance(now)
+
+    def _decoded(self, stream: Stream, message: Any) -> np.ndarray:
+        """Return what the stream takes from a message; a camera's pictures are all of one size, that of the training.
+
+        Of a bundle that does not say which, and of a stream that takes any, the first picture's size holds.
+        """
+        value = encoding.decode(stream, message)
+        size = size_of(message) if isinstance(stream, ImageStream) else None
+        if size is not None:
+            allowed = self._shapes.setdefault(stream.name, ((size[1], size[0]), 'as before'))
+            check_size(f'stream {stream.name!r}', message, *allowed)
+        return value
 
     def _remember(self, stream: Stream, stamp: int, now: int, message: Any) -> None:
         if isinstance(stream, ImageStream):
@@ -234,10 +253,22 @@ class ObservationBuffer(ManagedNode):
         else:
             self._missing = None
             self.counts['observations'] += 1
+            self._compare(observation)
             self._publish(observation)
         # Streams are reported once a second, and when another one fails.
         same = before.keys() == (self._missing.reasons if self._missing else {}).keys()
         (self._report if same else self.refresh)()
+
+    def _compare(self, observation: Observation) -> None:
+        """Note what is far from all that the policy was trained on, clipped by its `Normalizer`; and still pictures."""
+        assert self._bundle is not None
+        for stream in self._bundle.task.streams:
+            if isinstance(stream, ImageStream):
+                unusual = self._aligner.buffers[stream.name].freezing
+            else:
+                values = as_shown(stream, observation.streams[stream.name], self._bundle.policy_speed)
+                unusual = self._training.far_outside(stream.name, values)
+            self._health[stream.name].unusual = unusual
 
     def _faults(self) -> dict[str, str]:
         return {name: health.fault for name, health in self._health.items() if health.fault}
@@ -264,10 +295,13 @@ class ObservationBuffer(ManagedNode):
 
     def _report(self) -> None:
         faults = self._faults()
+        unusual = [f'{name}: {health.unusual}' for name, health in self._health.items() if health.unusual]
         if faults:
             level, text = ERROR, '; '.join(f'{name}: {reason}' for name, reason in faults.items())
         elif self._missing is not None:
             level, text = WARN, str(self._missing)
+        elif unusual:
+            level, text = WARN, f'observing {"; ".join(unusual)}'
         elif self.counts['observations']:
             level, text = OK, 'observing'
         else:

@@ -31,6 +31,7 @@ class StreamHealth:
 
     def _forget(self) -> None:
         self.fault = ''  # why the last message could not be decoded
+        self.unusual = ''  # what of the last observation is far from the training's
         self._began: int | None = None
         self._last: int | None = None
         self._count = 0
@@ -103,6 +104,8 @@ def report_streams(
     for name, stream in health.items():
         buffer = aligner.buffers[name]
         level, text = (WARN, reasons[name]) if name in reasons else (OK, 'arriving')
+        if stream.unusual and name not in reasons:
+            level, text = WARN, stream.unusual
         if stream.fault:
             level, text = ERROR, stream.fault
         elif buffer.newest is None and not reasons:

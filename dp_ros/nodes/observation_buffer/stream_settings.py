@@ -20,9 +20,10 @@ PARAMETERS = [
         description="Largest difference between the stamps of an observation's streams [s]; 0: not checked.",
     ),
     Option(
-        name='max_frozen', default=0.0, low=0.0, high=LONGEST,
-        description='How long a camera may send one and the same picture under new stamps [s]; 0: not checked. A real '
-        'camera has noise, so 0.5 serves it; a rendered one has none and repeats itself while nothing moves.',
+        name='max_frozen', default=1.0, low=0.0, high=LONGEST,
+        description='How long a camera may send one and the same picture under new stamps [s], and from half of which '
+        'diagnostics name it; 0: not checked. A real camera has noise and never does; a rendered one has none and '
+        'repeats itself while nothing moves: 0 for that.',
     ),
 ]  # fmt: skip
 PATTERNS = {

@@ -12,6 +12,7 @@ from std_msgs.msg import String
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import decode, type_of
+from dp_ros.messages.images import RECORDED, check_size
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.goal_inputs import check_goal_pose, missing_goals
 from dp_ros.ros.bundles import below_namespace, message_type
@@ -94,6 +95,8 @@ class GoalInbox:
                 if not instruction:
                     raise DataError("instruction: got '', allowed words")
             else:
+                if spec.name in self._bundle.camera_shapes:
+                    check_size(f'goal {spec.name!r}', message, self._bundle.camera_shapes[spec.name], RECORDED)
                 value = decode(spec.as_stream, message)
                 if isinstance(spec, GoalPose):
                     check_goal_pose(spec, self._bundle.normalizer, value)

@@ -181,7 +181,7 @@ class PolicyExecutor(ManagedNode):
         assert self._bundle is not None
         stamp = encoding.stamp_of(message)
         try:
-            value = encoding.decode(stream, message)
+            value = encoding.decode_aligned(stream, message)
         except DataError as error:
             self._refused += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)

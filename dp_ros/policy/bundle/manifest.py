@@ -1,7 +1,7 @@
 """A bundle: the folder that holds an exported policy and everything that a robot must know about it.
 
-    bundle.json       schema version, task, normalizer, schedule, sampler defaults, SHA-256 of each file, provenance,
-                      how far a backend may be from the recorded pair
+    bundle.json       schema version, task, normalizer, schedule, sampler defaults, shapes of the cameras' pictures,
+                      SHA-256 of each file, provenance, how far a backend may be from the recorded pair
     encoder.onnx      one float32 input per stream, by its name: (B, T, C) normalized, images (B, T, 3, H, W) in
                       [-1, 1]; then one per goal, (B, C) or (B, 3, H, W), and with guidance ``given`` (B, 1), 0 where
                       it is left out; output ``cond`` (B, D)
@@ -41,7 +41,7 @@ from dp_ros.policy.bundle.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.task.spec import GoalPose, ImageStream, TaskSpec
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.task.yaml_reader import parse, to_plain
 
 SCHEMA_VERSION = 1
@@ -64,7 +64,8 @@ class Bundle:
     """A bundle's description, checked. `load_bundle` and `write_bundle` make it, `at_speed` changes its time.
 
     ``critic_from`` is the mean value of the samples from which on the critic chooses among them: where it is lower,
-    success is so far that it can't tell them apart.
+    success is so far that it can't tell them apart. ``camera_shapes`` are height and width of the pictures that the
+    recordings had, by camera, and by goal; live ones of another size are refused. Bundles from before have none.
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class Bundle:
     schema_version: int = SCHEMA_VERSION
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
+    camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Bundle:
             raise BundleError(f'tolerance: got {self.tolerance}, allowed more than 0, up to {MOST_TOLERANCE}')
         if not 0.0 <= self.critic_from <= 1.0:
             raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
+        _check_shapes(self.camera_shapes, self.task)
         _check_files(self.files)
         _check_normalizer(self.normalizer, self.task)
 
@@ -131,6 +134,7 @@ class Bundle:
 class _NormalizerJson:
     low: dict[str, tuple[float, ...]]
     high: dict[str, tuple[float, ...]]
+    clip: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,7 @@ class _Manifest:
     provenance: dict  # free-form: whatever JSON can hold
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
+    camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -159,13 +164,14 @@ def load_bundle(folder: Path | str) -> Bundle:
             folder=folder,
             name=manifest.name,
             task=manifest.task,
-            normalizer=Normalizer(low=manifest.normalizer.low, high=manifest.normalizer.high),
+            normalizer=Normalizer(**vars(manifest.normalizer)),
             schedule=manifest.schedule,
             defaults=manifest.defaults,
             files=manifest.files,
             provenance=manifest.provenance,
             tolerance=manifest.tolerance,
             critic_from=manifest.critic_from,
+            camera_shapes={name: _shape(name, shape) for name, shape in manifest.camera_shapes.items()},
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -186,6 +192,7 @@ def write_bundle(
     provenance: Mapping[str, Any] | None = None,
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
+    camera_shapes: Mapping[str, tuple[int, int]] | None = None,
     name: str | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
@@ -204,7 +211,7 @@ def write_bundle(
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
-    critic_from
+    critic_from, camera_shapes
         See `Bundle`.
     name
         The folder's name, if None.
@@ -228,21 +235,26 @@ def write_bundle(
             schema_version=SCHEMA_VERSION,
             name=name or folder.name,
             task=task,
-            normalizer=_NormalizerJson(low=dict(normalizer.low), high=dict(normalizer.high)),
+            normalizer=_NormalizerJson(low=dict(normalizer.low), high=dict(normalizer.high), clip=normalizer.clip),
             schedule=schedule,
             defaults=defaults,
             files={file: sha256(new / file) for file in (*networks, PARITY)},
             provenance=dict(provenance or {}),
             tolerance=tolerance,
             critic_from=critic_from,
+            camera_shapes=dict(camera_shapes or {}),
         )
         plain = to_plain(manifest)
+        if not normalizer.clip:
+            del plain['normalizer']['clip']
         if CRITIC not in networks:
             del plain['critic_from']  # which dp_ros before there were critics does not know
         # Nor does one before there were these.
         for owner, key in ((plain['task'], 'continuous'), (plain['task']['action'], 'sources')):
             if not owner[key]:
                 del owner[key]
+        if not camera_shapes:
+            del plain['camera_shapes']
         write_json(new / MANIFEST, plain)
         written = load_bundle(new)
         if check is not None:
@@ -285,6 +297,20 @@ def _check_files(files: Mapping[str, str]) -> None:
     _check_names(files)
     if PARITY not in files:
         raise BundleError(f'files: got {listed(files)}, allowed only with {PARITY}')
+
+
+def _shape(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(shape) != 2 or not all(1 <= length <= 2**16 for length in shape):
+        raise BundleError(f'camera_shapes {name}: got {listed(shape)}, allowed height and width in pixels')
+    return shape[0], shape[1]
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, int]], task: TaskSpec) -> None:
+    known = [s.name for s in task.streams if isinstance(s, ImageStream)]
+    known += [g.name for g in task.goals if isinstance(g, GoalImage)]
+    unknown = [name for name in shapes if name not in known]
+    if unknown:
+        raise BundleError(f'camera_shapes: got {listed(unknown)}, allowed the cameras {listed(known)}')
 
 
 def _check_normalizer(normalizer: Normalizer, task: TaskSpec) -> None:

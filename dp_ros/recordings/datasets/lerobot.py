@@ -262,6 +262,6 @@ def usual_columns(task: TaskSpec, features: Collection[str]) -> dict[str, str]:
             usual = cameras[0]
         if usual in features:
             found[stream.name] = usual
-    if ACTION in features and all(source.topic.startswith('/') for source in action_sources(task)):
+    if action_sources(task)[0].topic.startswith('/') and ACTION in features:
         found[ACTION] = ACTION
     return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from dp_ros.bounded_files import inside, open_regular, read_bytes, shown
 from dp_ros.errors import ConfigError, DataError, listed, one_line
-from dp_ros.messages.images import MOST_PIXELS, compressed_size
+from dp_ros.messages.images import MOST_PIXELS, decode_file
 
 MOST_PICTURE = 2**28
 """Bytes of a picture's file."""
@@ -140,21 +140,11 @@ def numbers_of(file: Path, column: str, values: Any) -> np.ndarray:
 
 
 def picture(folder: Path, image: Any) -> np.ndarray:
-    """Return the picture of a row, JPEG or PNG, in it or in a file of its own, as RGB."""
-    import cv2
-
+    """Return the picture of a row, JPEG or PNG, in it or in a file of its own, as those of a camera's topic."""
     if not isinstance(image, Mapping):
         raise DataError(f'LeRobot dataset {folder}: got {shown(image)} for a picture, allowed bytes or a path')
     data = image.get('bytes') or read_bytes(dataset_file(folder, str(image.get('path'))), MOST_PICTURE)
-    size = compressed_size(data)
-    if size is None or not 0 < size[0] * size[1] <= MOST_PIXELS:
-        got = 'no jpeg or png' if size is None else f'{size[0]} x {size[1]} pixels'
-        raise DataError(f'LeRobot dataset {folder}: got a picture with {got}, allowed up to {MOST_PIXELS} pixels')
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f'LeRobot dataset {folder}: a picture of {len(data)} bytes cannot be decoded')
-    rgb: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return rgb
+    return decode_file(f'LeRobot dataset {folder}: picture', data)
 
 
 def video_pictures(file: Path, start: float, rows: np.ndarray, rate: float) -> Iterator[np.ndarray]:

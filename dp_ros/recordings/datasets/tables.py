@@ -13,18 +13,18 @@ import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.messages.encoding import pose_features, resize_rgb
+from dp_ros.messages.encoding import check_positions, nearer_sign, pose_features, resize_rgb
 from dp_ros.policy.language import embed
 from dp_ros.recordings.episodes.actions import action_sources
 from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
 from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec, Unit
+from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec
+from dp_ros.task.units import QUATERNION
 
+Shapes = dict[str, tuple[int, int]]
 MOST_ROWS_A_SECOND = 100_000.0
 _START = 1_700_000_000 * NANOSECONDS
-_MOST_RADIANS = 25.0
-"""An arm's joint turns no more than four times; 30 degrees or 50 percent are no radians."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,14 +88,16 @@ def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None =
     kept = rows[:-1] if ahead else rows
     if len(kept) == 0:
         raise DataError(f'{table.name}: got {len(rows)} control ticks, allowed {2 if ahead else 1} or more')
+    shapes: Shapes = {}
     return Episode(
         name=table.name,
         stamps=_START + np.arange(len(kept), dtype=np.int64) * to_nanoseconds(task.control_dt),
         streams={
-            **{stream.name: _stream(table, stream, kept, frames) for stream in task.streams},
-            **{goal.name: _goal(table, goal, kept, frames) for goal in recorded_goals(task)},
+            **{stream.name: _stream(table, stream, kept, frames, shapes) for stream in task.streams},
+            **{goal.name: _goal(table, goal, kept, frames, shapes) for goal in recorded_goals(task)},
         },
         actions=actions[1:] if ahead else actions,
+        camera_shapes=shapes,
     )
 
 
@@ -111,21 +113,22 @@ def _rows(table: Table, task: TaskSpec) -> np.ndarray:
 
 
 def _action_stream(task: TaskSpec) -> JointStream:
-    if task.action.sources:
+    action = task.action
+    if action.sources:
         raise ConfigError('action sources: got them for a dataset, allowed for rosbag2 recordings: it has one column')
     (source,) = action_sources(task)
     joints = source.source_joints or source.joints
-    return JointStream(name='action', topic=source.topic, joints=joints, units=task.action.units)
+    return JointStream(name='action', topic=source.topic, joints=joints, units=action.units, scale=action.scale)
 
 
-def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) -> Any:
+def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if isinstance(stream, JointStream):
         return _joints(table, stream, rows)
     if isinstance(stream, PoseStream):
         values = _column(table, stream.name, stream.topic)[rows]
         chosen = _labelled(table, stream.topic, [pose_label(stream, feature) for feature in stream.features])
         if chosen is not None:
-            return values[:, chosen]
+            return _one_sign(stream, values[:, chosen])
         if values.shape[1] != 7:
             raise DataError(
                 f'{table.name} column {stream.topic}: got {values.shape[1]} numbers, '
@@ -133,21 +136,39 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore) 
                 f'{listed(pose_label(stream, feature) for feature in stream.features)}'
             )
         return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
-    return _pictures(table, stream, rows, frames)
+    return _pictures(table, stream, rows, frames, shapes)
 
 
-def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore) -> Any:
+def _one_sign(stream: PoseStream, values: np.ndarray) -> np.ndarray:
+    """Return features (N, C) whose quaternions, where they are whole, have the sign that the stream wants."""
+    if not set(QUATERNION) <= set(stream.features):
+        return values
+    columns = [stream.features.index(part) for part in QUATERNION]
+    values = values.copy()
+    values[:, columns] = [nearer_sign(row, stream.near) for row in values[:, columns]]
+    return values
+
+
+def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if not isinstance(goal, Instruction):
-        return _stream(table, goal.as_stream, rows, frames)
+        return _stream(table, goal.as_stream, rows, frames, shapes)
     if not table.instructions:
         raise DataError(f'{table.name} goal {goal.name!r}: the dataset has no tasks in words, allowed one with them')
     return np.stack([embed(table.instructions[row]) for row in rows.tolist()])
 
 
-def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore) -> Any:
+def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
     if stream.topic not in table.cameras:
         raise DataError(f'{table.name}: lacks pictures {stream.topic}; it has {listed(table.cameras)}')
-    kept = [frames.add(stream.name, resize_rgb(stream, rgb)) for rgb in table.pictures(stream.topic, rows)]
+    kept = []
+    for pixels in table.pictures(stream.topic, rows):
+        height, width = shapes.setdefault(stream.name, pixels.shape[:2])
+        if pixels.shape[:2] != (height, width):
+            raise DataError(
+                f'{table.name} pictures {stream.topic}: got a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels, '
+                f'{width} x {height} before; allowed one size in a recording'
+            )
+        kept.append(frames.add(stream.name, resize_rgb(stream, pixels)))
     if len(kept) != len(rows):
         raise DataError(f'{table.name} pictures {stream.topic}: got {len(kept)} for {len(rows)} control ticks')
     return frames.stack(stream.name, kept)
@@ -187,11 +208,9 @@ def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
     if stream.fields != ('position',):
         wanted = [joint_label(stream, field, joint) for field in stream.fields for joint in stream.joints]
         chosen = _labelled(table, stream.topic, wanted)
-        if chosen is not None:
-            check_finite(what, values)
-            return values[:, chosen]
-    if stream.fields != ('position',):
-        raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
+        if chosen is None:
+            raise DataError(f'{what}: wanted {listed(stream.fields)}, allowed position: a column for each quantity')
+        return _in_units(what, stream, values[:, chosen])
     labels = table.labels.get(stream.topic, ())
     if len(labels) == values.shape[1] and set(stream.joints) <= set(labels):
         values = values[:, [labels.index(joint) for joint in stream.joints]]
@@ -203,16 +222,13 @@ def _joints(table: Table, stream: JointStream, rows: np.ndarray) -> np.ndarray:
             f'{what}: got {values.shape[1]} numbers without names for {len(stream.joints)} joints '
             f'({listed(stream.joints)}), allowed as many as joints, in their order'
         )
+    return _in_units(what, stream, values)
+
+
+def _in_units(what: str, stream: JointStream, values: np.ndarray) -> np.ndarray:
+    """Return a column's numbers (N, C) in the stream's units, if they can be that."""
     check_finite(what, values)
-    _check_units(what, values, stream.joints, stream.units)
+    parts = np.split(values, len(stream.fields), axis=1)
+    values = np.concatenate([p * stream.factors(f) for f, p in zip(stream.fields, parts, strict=True)], axis=1)
+    check_positions(what, stream, values)
     return values
-
-
-def _check_units(what: str, values: np.ndarray, joints: tuple[str, ...], units: tuple[Unit, ...]) -> None:
-    largest = np.abs(values).max(axis=0, initial=0.0)
-    for joint, unit, most in zip(joints, units, largest, strict=True):
-        if unit == 'rad' and most > _MOST_RADIANS:
-            raise DataError(
-                f'{what}: got up to {most:.4g} for {joint}, allowed {_MOST_RADIANS:g} rad; '
-                'degrees or percent must be made radians first'
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,10 +50,12 @@ class ActionTrack(Protocol):
 class StateTrack:
     """Joint states as set points: a leader's, or the robot's own. The newest one that is no older than 0.2 s counts."""
 
-    def __init__(self, source: ActionSource, wait: int) -> None:
+    def __init__(self, source: ActionSource, wait: int, scale: Sequence[float] = ()) -> None:
         joints = source.source_joints or source.joints
-        unit: Unit = 'rad'  # of no account: positions are taken as they come
-        self._stream = JointStream(name='action', topic=source.topic, joints=joints, units=(unit,) * len(joints))
+        unit: Unit = 'rad'  # of no account: positions are taken as they come, and scaled
+        self._stream = JointStream(
+            name='action', topic=source.topic, joints=joints, units=(unit,) * len(joints), scale=tuple(scale)
+        )
         self._buffer = StreamBuffer('action', STATE_AGE, STATE_AGE + wait + NANOSECONDS)
         self._wait = wait
         self._why = 'no joint state yet'
@@ -86,8 +89,8 @@ class StateTrack:
 class HeldTrack:
     """Set points that a controller holds: the last ``Float64MultiArray``, or a gripper's ``GripperCommand``."""
 
-    def __init__(self, source: ActionSource) -> None:
-        self._joints = source.joints
+    def __init__(self, source: ActionSource, scale: Sequence[float] = ()) -> None:
+        self._joints, self._scale = source.joints, tuple(scale) or 1.0
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
     def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
@@ -99,7 +102,7 @@ class HeldTrack:
                 f'allowed {len(self._joints)} ({listed(self._joints)}, in this order)'
             )
         check_finite('action', values)
-        self._commands.append((received, values))
+        self._commands.append((received, values * self._scale))
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the last command received by ``t`` [ns]; ``t`` must not run backwards."""
@@ -143,11 +146,13 @@ class ActionTracks:
         self._tracks[topic].push(received, msg, part)
 
     def _track(self, source: ActionSource, msg: Any) -> ActionTrack:
+        factors = self._task.action.scale
+        scale = [factors[column] for column in self._columns[source.topic]] if factors else []
         if hasattr(msg, 'joint_names'):
-            return CommandTrack(source, self._task.continuous)
+            return CommandTrack(source, self._task.continuous, scale)
         if hasattr(msg, 'name'):
-            return StateTrack(source, to_nanoseconds(self._task.arrival_wait))
-        return HeldTrack(source)
+            return StateTrack(source, to_nanoseconds(self._task.arrival_wait), scale)
+        return HeldTrack(source, scale)
 
     def at(self, t: int, measured: np.ndarray | None = None) -> np.ndarray | None:
         """Return the set point (A,) at ``t`` [ns], or None if none is known; ``measured`` is where the joints are."""

@@ -34,6 +34,8 @@ class Episode:
         By stream name: (N, C) float64, or (N, H, W, 3) uint8: an array, or frames on disk that are indexed as one.
     actions
         The set point commanded at each tick [rad or m], (N, A) float64.
+    camera_shapes
+        By camera, height and width of its pictures as they were recorded, where that is known.
 
     """
 
@@ -41,6 +43,7 @@ class Episode:
     stamps: np.ndarray
     streams: dict[str, Any]
     actions: np.ndarray
+    camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class FrameStore(Protocol):
@@ -197,6 +200,11 @@ class Collector:
             runs = [part for run in runs for part in self._busy(run)]
         least = max(1.0, self._cut.shortest / self._task.control_dt)
         return [run for run in runs if len(run.stamps) >= least]
+
+    @property
+    def camera_shapes(self) -> dict[str, tuple[int, int]]:
+        """Height and width of each camera's pictures, as they came."""
+        return {name: (height, width) for name, (width, height) in self._sizes.items()}
 
     def oddities(self) -> dict[str, str]:
         """Return what is odd about commands and cuts, and no reason to refuse them."""

@@ -55,13 +55,18 @@ class CommandTrack:
         Names the joints that are commanded.
     continuous
         Those of them that turn without end: they go the shorter way to the first point.
+    scale
+        What their numbers are multiplied by to be in m or rad; empty: nothing.
 
     """
 
-    def __init__(self, action: ActionSpec | ActionSource, continuous: Sequence[str] = ()) -> None:
+    def __init__(
+        self, action: ActionSpec | ActionSource, continuous: Sequence[str] = (), scale: Sequence[float] = ()
+    ) -> None:
         self._joints = action.joints
         self._recorded = action.source_joints or action.joints
         self._continuous = np.array([joint in continuous for joint in action.joints])
+        self._scale = tuple(scale) or 1.0
         self._commands: deque[_Command] = deque()
         self.count = self.rejected = 0
 
@@ -146,14 +151,15 @@ class CommandTrack:
                 f'action joints: wanted {listed(absent)}, which the message lacks; it has {listed(fields.joints)}'
             )
         columns = [fields.joints.index(joint) for joint in self._recorded]
-        velocities = None if fields.velocities is None else fields.velocities[:, columns]
+        values = (fields.positions, fields.velocities, fields.accelerations)
+        positions, velocities, accelerations = (None if v is None else v[:, columns] * self._scale for v in values)
+        assert positions is not None
         # A controller that gets accelerations without velocities interpolates linearly.
-        smooth = velocities is not None and fields.accelerations is not None
         return Trajectory(
             stamp=fields.stamp,
             joints=self._joints,
             times=fields.times,
-            positions=fields.positions[:, columns],
+            positions=positions,
             velocities=velocities,
-            accelerations=fields.accelerations[:, columns] if smooth and fields.accelerations is not None else None,
+            accelerations=None if velocities is None else accelerations,
         )

@@ -57,8 +57,9 @@ def episodes_from_messages(
         why = collector.missing or 'no messages'
         raise DataError(f'{name}: no control tick has every stream and a command ({why}); allowed one or more')
     many = len(runs) > 1
+    shapes = collector.camera_shapes
     try:
-        return [_episode(run, f'{name}.{i}' if many else name, task, frames) for i, run in enumerate(runs)]
+        return [_episode(run, f'{name}.{i}' if many else name, task, frames, shapes) for i, run in enumerate(runs)]
     except DataError as error:
         raise DataError(f'{name}: {error}') from error
 
@@ -88,12 +89,15 @@ def feed(
             raise DataError(f'{name}, topic {topic}, received at {received} ns: {error}') from error
 
 
-def _episode(run: Run, name: str, task: TaskSpec, frames: FrameStore) -> Episode:
+def _episode(
+    run: Run, name: str, task: TaskSpec, frames: FrameStore, camera_shapes: Mapping[str, tuple[int, int]]
+) -> Episode:
     cameras = picture_names(task)
     columns = {key: [values[key] for values in run.streams] for key in run.streams[0]}
     streams = {key: frames.stack(key, rows) if key in cameras else np.stack(rows) for key, rows in columns.items()}
     streams, actions = unwrapped_episode(task, streams, np.stack(run.actions))
-    return Episode(name=name, stamps=np.array(run.stamps, dtype=np.int64), streams=streams, actions=actions)
+    stamps = np.array(run.stamps, dtype=np.int64)
+    return Episode(name=name, stamps=stamps, streams=streams, actions=actions, camera_shapes=camera_shapes)
 
 
 def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
@@ -145,9 +149,12 @@ def read_episodes(
 
 
 def window_indices(length: int, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length``."""
-    count = max(1, length - task.pred_horizon + task.exec_horizon)
-    newest = np.arange(min(count, length))[:, None]
+    """Return steps of each window (N, obs_horizon) and of each chunk (N, pred_horizon) for an episode of ``length`` N.
+
+    Each tick is the newest observation of one window. Before the first observation come copies of it, after the last
+    action copies of that: where a demonstration ends, the set point stays.
+    """
+    newest = np.arange(length)[:, None]
     observed = newest + np.arange(1 - task.obs_horizon, 1)
     acted = newest + np.arange(task.pred_horizon)
     return observed.clip(0, length - 1), acted.clip(0, length - 1)

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.messages.encoding import check_positions
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import JointStream, TaskSpec
+
+
+def kind_of(path: Path | str) -> Literal['zarr', 'lerobot', 'hdf5', 'bags']:
+    """Return what lies at a path: PushT's zarr, a LeRobot dataset, robomimic's HDF5, or else rosbag2 recordings."""
+    from dp_ros.recordings.datasets.lerobot import is_lerobot
+    from dp_ros.recordings.datasets.robomimic import SUFFIXES
+
+    path = Path(path)
+    if (path / '.zgroup').is_file():
+        return 'zarr'
+    if is_lerobot(path):
+        return 'lerobot'
+    return 'hdf5' if path.suffix in SUFFIXES and path.is_file() else 'bags'
 
 
 def read_recordings(
@@ -41,30 +56,31 @@ def read_recordings(
         Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
 
     """
-    from dp_ros.recordings.datasets.lerobot import is_lerobot, read_lerobot
-    from dp_ros.recordings.datasets.robomimic import SUFFIXES, read_hdf5
+    from dp_ros.recordings.datasets.lerobot import read_lerobot
+    from dp_ros.recordings.datasets.robomimic import read_hdf5
     from dp_ros.recordings.datasets.tables import in_columns
 
     path = Path(path)
-    bags = False
-    if (path / '.zgroup').is_file():
+    kind = kind_of(path)
+    if kind == 'zarr':
         recorded = [goal.name for goal in task.goals if goal.source == 'topic']
         if recorded:
             raise ConfigError(f'goals {listed(recorded)}: got source topic for {path}, allowed hindsight: it has none')
         from dp_ros.recordings.datasets.zarr import read_pusht_zarr
 
         read = read_pusht_zarr(path, task)
-    elif is_lerobot(path):
+    elif kind == 'lerobot':
         read = read_lerobot(path, in_columns(task, columns or {}))
-    elif path.suffix in SUFFIXES and path.is_file():
+    elif kind == 'hdf5':
         read = read_hdf5(path, in_columns(task, columns or {}))
     else:
-        bags, read = True, _bags(path, task, cut, cache, workers, progress, broken)
-    if not bags and (cut.by != 'file' or cache is not None):
+        read = _bags(path, task, cut, cache, workers, progress, broken)
+    if kind != 'bags' and (cut.by != 'file' or cache is not None):
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
     for episode in read:
+        _check_reach(episode, task)
         # Recordings have been, one by one, so that those that wrap may be left out.
-        yield episode if bags else _unwrapped(episode, task)
+        yield episode if kind == 'bags' else _unwrapped(episode, task)
 
 
 def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
@@ -73,6 +89,17 @@ def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
     except DataError as error:
         raise DataError(f'{episode.name}: {error}') from error
     return replace(episode, streams=streams, actions=actions)
+
+
+def _check_reach(episode: Episode, task: TaskSpec) -> None:
+    """Raise DataError for an episode with positions that no arm has in their units."""
+    action = task.action
+    commanded = JointStream(name='action', topic='', joints=action.joints, units=action.units)
+    check_positions(f'{episode.name}: action', commanded, episode.actions)
+    for stream in task.streams:
+        if isinstance(stream, JointStream):
+            what = f'{episode.name}: topic {stream.topic}: stream {stream.name!r}'
+            check_positions(what, stream, episode.streams[stream.name])
 
 
 def _bags(

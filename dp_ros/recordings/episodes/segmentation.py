@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.recordings.episodes.stillness import moving_steps
 
 STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
 SERVICE_EVENT = '/_service_event'
@@ -36,8 +37,8 @@ class CutSettings:
         The service whose call ends an episode. Empty: a call with a bool (``std_srvs/SetBool``) starts with true and
         stops with false, and any other call starts one where none is on, and stops it where one is.
     idle_seconds, idle_speed, idle_margin
-        Idle is no commanded or observed joint faster than this speed [rad/s or m/s] for so many seconds; that much of
-        it [s] stays at either end.
+        Idle is no commanded or observed joint faster than this speed [rad/s or m/s] for so many seconds, where what
+        sensors tremble by is no motion; that much of it [s] stays at either end.
     shortest
         Shorter episodes are left out [s].
 
@@ -202,8 +203,7 @@ def busy_parts(
     """
     moving = np.zeros(len(actions), dtype=bool)
     for values in (actions, *states):
-        fast = (np.abs(np.diff(values, axis=0)) > cut.idle_speed * control_dt).any(axis=1)
-        moving[1:] |= fast
+        moving[1:] |= moving_steps(values, cut.idle_speed * control_dt)
     steps = np.flatnonzero(moving)
     if len(steps) == 0:
         return [(0, len(actions))] if len(actions) * control_dt < cut.idle_seconds else []

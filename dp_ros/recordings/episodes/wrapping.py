@@ -15,6 +15,7 @@ from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.turns import TURN, observed_at, turning, unwrapped
 from dp_ros.task.spec import JointStream, TaskSpec
+from dp_ros.task.units import MOST
 
 JUMP = 1.0
 """A step that is this near to a whole turn, within one control tick, is a wrap [rad]."""
@@ -55,6 +56,7 @@ def unwrapped_episode(
 def _check(task: TaskSpec, what: str, of: Any, positions: np.ndarray) -> None:
     steps = np.diff(positions, axis=0)
     wraps = np.abs(np.abs(steps) - TURN) < JUMP
+    wraps &= np.abs(positions[:-1]) <= MOST['rad']  # beyond are degrees, which have an error of their own
     for column, (joint, unit) in enumerate(zip(of.joints, of.units, strict=True)):
         if unit == 'rad' and joint not in task.continuous and wraps[:, column].any():
             tick = int(wraps[:, column].argmax())

@@ -44,6 +44,7 @@ def write_with_critic(
         provenance={**bundle.provenance, 'critic': dict(record)},
         tolerance=bundle.tolerance,
         critic_from=critic_from,
+        camera_shapes=bundle.camera_shapes,
         name=folder.name,
         overwrite=overwrite,
         check=replayed,

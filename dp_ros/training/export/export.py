@@ -78,8 +78,10 @@ def export_run(
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
+    shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
     if source is not None:
         record['bundle_sha256'] = sha256(run / MANIFEST)
+        shapes = dict(source.camera_shapes)
     return export_network(
         settings,
         network,
@@ -92,6 +94,7 @@ def export_run(
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
         critic_of=source if source is not None and source.has_critic else None,
+        camera_shapes=shapes,
     )
 
 
@@ -114,6 +117,7 @@ def export_network(
     overwrite: bool = False,
     name: str = '',
     critic_of: Bundle | None = None,
+    camera_shapes: Mapping[str, tuple[int, int]] | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
 
@@ -154,6 +158,7 @@ def export_network(
         provenance=provenance,
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
         critic_from=critic_of.critic_from if critic_of else 0.0,
+        camera_shapes=camera_shapes,
         name=name or settings.name,
         overwrite=overwrite,
         check=replayed,

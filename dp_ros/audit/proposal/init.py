@@ -1,0 +1,105 @@
+"""Write a training file and a parameter file for recordings, and say what was found: `dp_ros init`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dp_ros.audit.proposal.alike import merged
+from dp_ros.audit.proposal.parameter_file import parameter_text
+from dp_ros.audit.proposal.propose import Proposal, propose
+from dp_ros.audit.proposal.survey import Survey, TopicSurvey, survey_bag
+from dp_ros.audit.proposal.training_file import training_text
+from dp_ros.audit.proposal.yaml_text import CHECK
+from dp_ros.errors import ConfigError, listed, one_line
+from dp_ros.recordings.rosbag.reader import BagReader, find_bags
+
+TRAINING_FILE, PARAMETER_FILE = 'train.yaml', 'params.yaml'
+NAME = 'my_policy'
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitSettings:
+    """What to look at, and where to write.
+
+    Attributes
+    ----------
+    bags
+        Recordings, or folders of them.
+    output
+        Folder of the two files.
+    force
+        Whether files that are there are replaced.
+
+    """
+
+    bags: Sequence[Path]
+    output: Path = Path()
+    force: bool = False
+    progress: bool = True
+
+
+def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
+    """Write the files; return 0."""
+    files = [settings.output / name for name in (TRAINING_FILE, PARAMETER_FILE)]
+    there = [file for file in files if file.exists()]
+    if there and not settings.force:
+        raise ConfigError(f'output: {listed(there)} exists already; allowed new files, or --force')
+    proposal = propose(merged(survey_bags(settings.bags, progress=settings.progress)))
+    data = ' '.join(map(str, settings.bags)) if len(settings.bags) == 1 else 'BAGS'
+    texts = [training_text(proposal, NAME, file=str(files[0]), data=data), parameter_text(proposal, NAME)]
+    settings.output.mkdir(parents=True, exist_ok=True)
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, encoding='utf-8')
+    say('\n'.join(map(one_line, summary(proposal))))
+    for file, text in zip(files, texts, strict=True):
+        say(f'{file}: {sum(line.endswith(CHECK) for line in text.splitlines())} lines to check ({CHECK})')
+    if len(settings.bags) > 1:
+        say('put the recordings into one folder, BAGS say, for the next steps')
+    say(f'next: dp_ros check-bag {data} --config {files[0]}')
+    return 0
+
+
+def survey_bags(paths: Sequence[Path], *, progress: bool = True) -> list[Survey]:
+    """Measure every recording at or under some paths."""
+    bags = list(dict.fromkeys(bag for path in paths for bag in find_bags(path)))
+    found = []
+    with tqdm(total=len(bags), disable=not progress, desc='init', bar_format=_BAR) as bar:
+        for bag in bags:
+            with BagReader(bag) as reader:
+                total, done = max(1, sum(t.count for t in reader.topics.values())), bar.n
+                found.append(survey_bag(reader, seen=partial(bar.update, 1 / total)))
+            bar.update(done + 1 - bar.n)
+    return found
+
+
+_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
+
+
+def summary(proposal: Proposal) -> Iterator[str]:
+    """Yield what was found, in lines for people."""
+    survey = proposal.survey
+    count = len(survey.names)
+    yield f'{count} recording{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
+    for topic in survey.topics.values():
+        yield f'  {topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
+    commands = proposal.action.commands
+    yield f'actions: {commands.source} of {commands.topic}, {listed(commands.joints)}'
+    yield f'control rate: {1 / proposal.task.control_dt:g} Hz'
+    foreign = {joint: guess for joint, guess in proposal.units.items() if guess.recorded}
+    for joint, guess in foreign.items():
+        yield f'attention: {joint} {guess.why}'
+    yield from (f'not used: {text}' for text in (*proposal.action.others, *proposal.left_out))
+
+
+def _what(topic: TopicSurvey) -> str:
+    kind = topic.type.rsplit('/', 1)[-1]
+    if topic.unusable:
+        return f'{kind} ({topic.unusable})'
+    if topic.size:
+        return f'{kind} {topic.size[0]} x {topic.size[1]} {listed(topic.encodings)}'
+    return f'{kind} {listed(topic.joints)}' if topic.joints else kind

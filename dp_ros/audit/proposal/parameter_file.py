@@ -1,0 +1,157 @@
+"""A proposal as the parameter file of the nodes: only what this robot needs; config/policy.yaml has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dp_ros.audit.proposal.actions import controller_of
+from dp_ros.audit.proposal.propose import Proposal
+from dp_ros.audit.proposal.survey import DESCRIPTION, Motion
+from dp_ros.audit.proposal.yaml_text import CHECK, flow, number, remarked, remarks, scalar
+from dp_ros.messages.encoding import JOINT_TRAJECTORY
+from dp_ros.task.spec import ImageStream, Unit
+
+MARGIN = 0.05
+"""Of a joint's recorded range, on each side, that is proposed as its limits."""
+_LEAST = 0.01
+FASTER = {'velocity': 1.5, 'acceleration': 3.0}
+"""How many times the largest that was recorded, over 0.1 s, is allowed."""
+SLOWEST: dict[Unit, dict[str, float]] = {
+    'rad': {'velocity': 0.5, 'acceleration': 2.0},
+    'm': {'velocity': 0.1, 'acceleration': 0.5},
+}
+"""Less is not proposed [/s, /s^2]: a joint that was hardly moved would take for ever to come to rest."""
+TOLERANCES: dict[Unit, float] = {'rad': 0.02, 'm': 0.005}
+"""A `follow_tolerance` that does for many arms."""
+_FROZEN = 0.5
+
+
+def parameter_text(proposal: Proposal, name: str) -> str:
+    """Return the parameter file."""
+    before = [*_head(proposal), *_observation_buffer(proposal, name), *_policy_executor(name)]
+    return '\n'.join([*before, *_publisher(proposal, name)]) + '\n'
+
+
+def _head(proposal: Proposal) -> Iterator[str]:
+    yield '# Parameters of the nodes for this robot, written by dp_ros init. Whatever is not here has its default;'
+    yield f'# config/policy.yaml lists and explains every parameter. Look at each line that ends with `{CHECK}`.'
+    yield '#   ros2 launch dp_ros policy.launch.py sim:=false params_file:=FILE'
+
+
+def _bundle(name: str) -> str:
+    return f'    bundle: {scalar(f"models/{name}")}  # where dp_ros export wrote it'
+
+
+def _observation_buffer(proposal: Proposal, name: str) -> Iterator[str]:
+    yield ''
+    yield '/**/observation_buffer:'
+    yield '  ros__parameters:'
+    yield _bundle(name)
+    cameras = [s for s in proposal.task.streams if isinstance(s, ImageStream)]
+    frozen = max((proposal.topic(s).frozen for s in cameras), default=0.0)
+    if cameras and frozen < _FROZEN / 2:
+        yield f'    max_frozen: {number(_FROZEN)}  # [s] of one and the same picture; recorded: {frozen:.2g} at most'
+
+
+def _policy_executor(name: str) -> Iterator[str]:
+    yield ''
+    yield '/**/policy_executor:'
+    yield '  ros__parameters:'
+    yield _bundle(name)
+    yield '    threads: 1  # of one network call; dp_ros tune measures what this machine can do'
+
+
+def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
+    task = proposal.task
+    yield ''
+    yield '/**/trajectory_publisher:'
+    yield '  ros__parameters:'
+    yield _bundle(name)
+    yield '    # Computes, checks and reports everything, and sends nothing. false: the arm moves.'
+    yield '    dry_run: true'
+    yield '    # A bundle for other joints, units or times is refused.'
+    yield f'    joints: {flow(task.action.joints)}'
+    unsure = [joint for joint, guess in proposal.units.items() if not guess.sure]
+    yield from remarked(f'    units: {flow(task.action.units)}', _few(unsure), check=bool(unsure))
+    yield f'    control_dt: {number(task.control_dt)}'
+    yield from _topics(proposal)
+    yield from _limits(proposal)
+    yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
+    tolerance = min(TOLERANCES[unit] for unit in task.action.units)
+    yield f'    follow_tolerance: {number(tolerance)}  {CHECK}'
+    yield '    # What follows where observations stay away: hold; or home, with a position for each joint. Here, where'
+    yield '    # the recordings begin.'
+    yield '    fallback: hold'
+    yield '    home:'
+    for joint in task.action.joints:
+        yield f'      {scalar(joint)}: {number(proposal.states.motions[joint].start)}  {CHECK}'
+
+
+def _few(joints: list[str]) -> str:
+    return ', '.join(joints[:3]) + (f' and {len(joints) - 3} more' if len(joints) > 3 else '')
+
+
+def _topics(proposal: Proposal) -> Iterator[str]:
+    action, direct = proposal.task.action, proposal.action.commands.source == 'joint_trajectory'
+    controller = controller_of(action.topic)
+    yield '    # Relative topics stay below the namespace.'
+    yield '    topics:'
+    yield f'      joint_states: {scalar(proposal.states.topic.lstrip("/"))}'
+    remark = '' if direct else 'not recorded'
+    yield from remarked(f'      command: {scalar(action.topic.lstrip("/"))}', remark, check=not direct)
+    if proposal.robot:
+        yield f'      robot_description: {DESCRIPTION}  # recorded: limits come from there too'
+    yield "    # The controller's node: it is asked for its parameters before anything moves."
+    yield from remarked(
+        f'    controller: {scalar(controller)}', '' if direct else 'not recorded', check=not (direct and controller)
+    )
+    others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.name != action.topic and t.joints]
+    if others:
+        text = '; '.join(f'{t.name} ({", ".join(t.joints)})' for t in others)
+        yield from remarks(f'Other trajectories were recorded, which this policy does not command: {text}.', 4)
+
+
+def _limits(proposal: Proposal) -> Iterator[str]:
+    task, states = proposal.task, proposal.states
+    if proposal.robot_problem:
+        yield from remarks(f'The recorded robot_description cannot be used: {proposal.robot_problem}.', 4)
+    known = proposal.robot.limits(task.action.joints) if proposal.robot else None
+    if known is None:
+        yield from remarks(
+            f'No limits were recorded. These are the recorded range with {MARGIN:.0%} of it on each side, {_times()}. '
+            "Better are the maker's: in limits_file, urdf_file or topics.robot_description.", 4,
+        )  # fmt: skip
+    else:
+        yield from remarks(
+            f'Beside the URDF, {_times()}. Where two limit the same, the stricter counts.', 4,
+        )  # fmt: skip
+    yield '    limits:'
+    commanded = _commanded(proposal)
+    for joint in task.action.joints:
+        motion = states.motions[joint]
+        found = [motion, commanded[joint]] if joint in commanded else [motion]
+        yield f'      {scalar(joint)}: {{{_limit(found, proposal.units[joint].unit, known is None)}}}  {CHECK}'
+
+
+def _times() -> str:
+    return (
+        f'{FASTER["velocity"]:g} times the largest speed and {FASTER["acceleration"]:g} times the largest acceleration '
+        'of states and commands over 0.1 s, or what is little for an arm'
+    )
+
+
+def _commanded(proposal: Proposal) -> dict[str, Motion]:
+    """Return how the set points move, where recordings name their joints."""
+    commands = proposal.action.commands
+    if commands.source not in ('joint_trajectory', 'joint_state') or commands.source_joints:
+        return {}
+    return dict(proposal.survey.topics[commands.topic].motions)
+
+
+def _limit(motions: list[Motion], unit: Unit, positions: bool) -> str:
+    low, high = min(m.low for m in motions), max(m.high for m in motions)
+    margin = max(_LEAST, MARGIN * (high - low))
+    largest = {'velocity': max(m.speed for m in motions), 'acceleration': max(m.acceleration for m in motions)}
+    found = {'lower': low - margin, 'upper': high + margin} if positions else {}
+    found |= {name: max(SLOWEST[unit][name], FASTER[name] * value) for name, value in largest.items()}
+    return ', '.join(f'{key}: {number(value)}' for key, value in found.items())

@@ -1,0 +1,212 @@
+"""A task out of what recordings hold, with what it could not know."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dp_ros.audit.proposal.actions import CONTROLLER_TOPIC, ActionProposal, own_states, propose_action
+from dp_ros.audit.proposal.survey import Survey, TopicSurvey
+from dp_ros.audit.proposal.units import UnitGuess, guess_unit
+from dp_ros.audit.topics import PICTURES
+from dp_ros.errors import ConfigError
+from dp_ros.messages.encoding import COMPRESSED_IMAGE, POSE
+from dp_ros.robot.model import RobotModel
+from dp_ros.robot.urdf import parse_urdf
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, Stream, TaskSpec
+from dp_ros.task.streams import PoseFeature
+
+RATES = (10.0, 8.0, 5.0, 4.0, 2.0, 1.0)
+"""Control rates to choose from, the usual one first [Hz]."""
+SIDE = 96
+"""Pixels of the shorter side of a picture."""
+_GRID = 8
+_STILL = 1e-4  # [m], or of a quaternion
+_SLACK = 1.05  # rates are measured, not set
+_NICE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
+_GENERIC = re.compile(r'(image|img)(_raw|_color|_rect|_rect_color|_mono)?|color|colour|rgb|raw|compressed|pose|stamped')
+_ASKED = re.compile(r'goal|target|command|cmd|desired|reference', re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A task for recordings.
+
+    Attributes
+    ----------
+    survey
+        What they hold.
+    units
+        By joint.
+    ages
+        By stream, why its ``max_age``.
+    left_out
+        Topics that could have been streams, each with why they are none.
+    robot
+        From the recorded URDF, or None; ``robot_problem`` says what is wrong with one that cannot be used.
+
+    """
+
+    survey: Survey
+    task: TaskSpec
+    action: ActionProposal
+    units: Mapping[str, UnitGuess]
+    ages: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
+    robot: RobotModel | None = None
+    robot_problem: str = ''
+
+    @property
+    def states(self) -> TopicSurvey:
+        """The topic that observes the joints."""
+        return self.action.commands.observed
+
+    def topic(self, stream: Stream) -> TopicSurvey:
+        """Return the topic of a stream."""
+        return self.states if isinstance(stream, JointStream) else self.survey.topics[stream.topic]
+
+
+def propose(survey: Survey) -> Proposal:
+    """Return a task for recordings.
+
+    Raises
+    ------
+    DataError
+        If no joint states of the robot are in them.
+
+    """
+    action = propose_action(survey)
+    commands = action.commands
+    robot, problem = _robot(survey.description, commands.joints)
+    units = {joint: guess_unit(joint, commands.observed.motions.get(joint), robot) for joint in commands.joints}
+    left_out: list[str] = [f'{t.name}: other joint states' for t in own_states(survey) if t is not commands.observed]
+    pictures = list(_cameras(survey, left_out))
+    poses = list(_poses(survey, left_out))
+    names = _names([commands.observed, *poses, *pictures])
+    ages = {topic.name: _age(topic) for topic in (commands.observed, *poses, *pictures)}
+    chosen = tuple(units[joint].unit for joint in commands.joints)
+    streams: list[Stream] = [
+        JointStream(
+            name=names[commands.observed.name], topic=commands.observed.topic, joints=commands.joints, units=chosen,
+            max_age=ages[commands.observed.name][0],
+        )
+    ]  # fmt: skip
+    streams += [
+        PoseStream(
+            name=names[t.name], topic=t.name, features=pose_features(t), max_age=ages[t.name][0],
+            frame=t.frames[0] if len(t.frames) == 1 else '',
+        )
+        for t in poses
+    ]  # fmt: skip
+    streams += [_camera(t, names[t.name], ages[t.name][0]) for t in pictures]
+    direct = commands.source == 'joint_trajectory'
+    task = TaskSpec(
+        streams=tuple(streams),
+        action=ActionSpec(
+            topic=commands.topic if direct else CONTROLLER_TOPIC,
+            joints=commands.joints,
+            units=chosen,
+            source=commands.source,
+            source_topic='' if direct or commands.source == 'next_state' else commands.topic,
+            source_joints=commands.source_joints,
+        ),
+        control_dt=1.0 / _control_rate([commands.observed, *poses, *pictures]),
+    )
+    return Proposal(
+        survey=survey, task=task, action=action, units=units, left_out=tuple(left_out), robot=robot,
+        robot_problem=problem, ages={names[topic]: why for topic, (_, why) in ages.items()},
+    )  # fmt: skip
+
+
+def _robot(description: str, joints: tuple[str, ...]) -> tuple[RobotModel | None, str]:
+    if not description:
+        return None, ''
+    try:
+        robot = parse_urdf(description, 'robot_description')
+        robot.limits(joints)
+    except ConfigError as error:
+        return None, str(error)
+    return robot, ''
+
+
+def _control_rate(topics: Iterable[TopicSurvey]) -> float:
+    """Return the largest control rate at which every stream has news at each tick [Hz]."""
+    slowest = min((topic.rate for topic in topics if topic.rate), default=RATES[0])
+    return next((rate for rate in RATES if rate <= _SLACK * slowest), RATES[-1])
+
+
+def _age(topic: TopicSurvey) -> tuple[float, str]:
+    """Return a ``max_age`` [s] that usual jitter and delay keep within, and why."""
+    usual = 0.2 if topic.type in PICTURES else 0.1
+    least = max(3.0 / topic.rate if topic.rate else 0.0, 1.5 * topic.interval) + topic.delay
+    why = f'{topic.rate:.3g} messages/s, {1e3 * topic.interval:.0f} ms between most, {1e3 * topic.delay:.0f} ms late'
+    return next((age for age in _NICE if _SLACK * age >= max(usual, least)), _NICE[-1]), why
+
+
+def _cameras(survey: Survey, left_out: list[str]) -> Iterable[TopicSurvey]:
+    """Yield the topics of cameras, each camera once; say in ``left_out`` what is none."""
+    topics = {t.name: t for t in survey.of(*PICTURES)}
+    for name, topic in topics.items():
+        raw = name.removesuffix('/compressed')
+        if topic.unusable or topic.size is None:
+            left_out.append(f'{name}: {topic.unusable or "pictures of no size"}')
+        elif raw != name and raw in topics and not topics[raw].unusable:
+            left_out.append(f'{name}: the pictures of {raw}, compressed')
+        elif min(topic.size) < _GRID:
+            left_out.append(f'{name}: pictures of {topic.size[0]} x {topic.size[1]} pixels')
+        else:
+            yield topic
+
+
+def _poses(survey: Survey, left_out: list[str]) -> Iterable[TopicSurvey]:
+    for topic in survey.of(POSE):
+        if topic.unusable or _ASKED.search(topic.name):
+            left_out.append(f'{topic.name}: {topic.unusable or "asks for something; it may be a goal"}')
+        elif not pose_features(topic):
+            left_out.append(f'{topic.name}: never moves')
+        else:
+            yield topic
+
+
+def pose_features(topic: TopicSurvey) -> tuple[PoseFeature, ...]:
+    """Return what of a pose moves: positions, and where it turns about z alone the yaw, else the quaternion."""
+    moving = {name for name, motion in topic.motions.items() if motion.high - motion.low > _STILL}
+    turned: tuple[PoseFeature, ...] = ()
+    if moving & {'qz', 'qw'}:
+        turned = ('sin_yaw', 'cos_yaw')
+    if moving & {'qx', 'qy'}:
+        turned = ('qx', 'qy', 'qz', 'qw')
+    places: tuple[PoseFeature, ...] = ('x', 'y', 'z')
+    return (*(name for name in places if name in moving), *turned)
+
+
+def _camera(topic: TopicSurvey, name: str, max_age: float) -> ImageStream:
+    assert topic.size
+    width, height = picture_size(*topic.size)
+    return ImageStream(
+        name=name, topic=topic.name, height=height, width=width, compressed=topic.type == COMPRESSED_IMAGE,
+        max_age=max_age,
+    )  # fmt: skip
+
+
+def picture_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size nearest to `SIDE` pixels for the shorter side that keeps a picture's aspect, never enlarged."""
+    scale = min(1.0, SIDE / min(width, height))
+    if scale == 1.0:
+        return width, height
+    return tuple(max(_GRID, _GRID * round(side * scale / _GRID)) for side in (width, height))  # type: ignore[return-value]
+
+
+def _names(topics: Iterable[TopicSurvey]) -> dict[str, str]:
+    """Return a name for the stream of each topic, by topic: its parts but the usual ones; none twice."""
+    names: dict[str, str] = {}
+    for topic in topics:
+        parts = [part for part in topic.topic.strip('/').split('/') if not _GENERIC.fullmatch(part)]
+        parts = [part for before, part in zip(['', *parts], parts, strict=False) if part != before]
+        plain = re.sub(r'\W', '_', '_'.join(parts)) or ('camera' if topic.type in PICTURES else 'pose')
+        plain = f'{plain}_observed' if plain in ('action', 'cond', 'given') else plain
+        tries = (plain if i == 1 else f'{plain}_{i}' for i in itertools.count(1))
+        names[topic.name] = next(name for name in tries if name not in names.values())
+    return names

@@ -1,0 +1,146 @@
+"""Score a bundle on recorded episodes, open loop: `dp_ros evaluate BUNDLE --recordings`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count, moments
+from dp_ros.evaluation.recorded.plots import plot_moments
+from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
+from dp_ros.policy.backends.sessions import BackendName
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.recordings.episodes.builder import Episode
+from dp_ros.recordings.episodes.episode import wanted_topics
+from dp_ros.recordings.episodes.readers import kind_of, read_recordings
+from dp_ros.recordings.episodes.segmentation import CutSettings
+from dp_ros.recordings.rosbag.reader import BagReader, find_bags
+from dp_ros.task.yaml_reader import parse
+
+SUMMARY = 'evaluation.json'
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoopSettings:
+    """What to compare, and how.
+
+    Attributes
+    ----------
+    recordings
+        Recordings or datasets, or folders of them, as training takes them.
+    every
+        Control ticks from one chunk to the next; 0 for the bundle's exec_horizon.
+    cut, columns
+        As in a training configuration, instead of what the bundle's training had, if not None.
+    draws
+        Chunks at each tick, from different noise; a policy without noise has one.
+    sampler, sampling_steps, guidance_scale
+        Instead of the bundle's own, if not None.
+    seed
+        Of the noise.
+    output
+        Folder for the summary and the plots, or None.
+    json
+        Where to write the summary too, or None.
+
+    """
+
+    bundle: Path
+    recordings: Sequence[Path]
+    every: int = 0
+    draws: int = 4
+    cut: CutSettings | None = None
+    columns: Mapping[str, str] | None = None
+    sampler: Any = None
+    sampling_steps: int | None = None
+    guidance_scale: float | None = None
+    threads: int = 2
+    backend: BackendName = 'onnxruntime'
+    seed: int = 100_000
+    output: Path | None = None
+    json: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ('every', self.every, 0, 10_000),
+            ('draws', self.draws, 1, 64),
+            ('threads', self.threads, 1, 64),
+            ('seed', self.seed, 0, 2**31 - 1),
+        ):
+            if not low <= value <= high:
+                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+
+
+def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int:
+    """Compare a policy with recordings, write what was found, and return 0."""
+    policy = DiffusionPolicy.load(
+        settings.bundle,
+        sampler=settings.sampler,
+        sampling_steps=settings.sampling_steps,
+        guidance_scale=1.0 if settings.guidance_scale is None else settings.guidance_scale,
+        backend=settings.backend,
+        threads=settings.threads,
+    )
+    task = policy.task
+    check_goals(task)
+    every = settings.every or task.exec_horizon
+    found = list(_moments(settings, policy, every))
+    summary = summarize_moments(
+        found, task, bundle=policy.bundle.name, recordings=[str(path) for path in settings.recordings], every=every,
+        seed=settings.seed, sampler=policy.settings.sampler, sampling_steps=policy.settings.sampling_steps,
+    )  # fmt: skip
+    say(table(summary))
+    files = [settings.json] if settings.json else []
+    if settings.output:
+        files.append(settings.output / SUMMARY)
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+    if settings.output:
+        for path in plot_moments(summary, worst(found, task), task, settings.output):
+            say(f'{path}')
+    return 0
+
+
+def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) -> Iterator[Moment]:
+    task = policy.task
+    draws = settings.draws if policy.bundle.schedule.noisy else 1
+    with tqdm(total=0, unit='moment', desc=policy.bundle.name, disable=not settings.progress) as bar:
+        for number, episode in enumerate(_episodes(settings, policy.bundle)):
+            bar.total += moment_count(episode, task, every)
+            bar.set_postfix_str(episode.name)
+            for moment in moments(episode, policy, number=number, every=every, draws=draws, seed=settings.seed):
+                yield moment
+                bar.update()
+
+
+def _episodes(settings: OpenLoopSettings, bundle: Bundle) -> Iterator[Episode]:
+    """Yield episodes as the bundle's training read them: its task, cut as its configuration says."""
+    trained, where = bundle.provenance.get('config', {}), f'bundle {bundle.name}: provenance.config'
+    cut = settings.cut or parse(CutSettings, trained.get('cut', {}), f'{where}.cut')
+    columns = trained.get('columns', {}) if settings.columns is None else settings.columns
+    try:
+        for path in settings.recordings:
+            check_topics(path, bundle)
+        for path in settings.recordings:
+            yield from read_recordings(path, bundle.task, cut=cut, columns=columns, progress=False)
+    except DataError as error:
+        raise DataError(f'recordings do not fit bundle {bundle.name}: {error}') from error
+
+
+def check_topics(path: Path, bundle: Bundle) -> None:
+    """Raise DataError, before any bag is read, for one that lacks a topic of the bundle's task."""
+    if kind_of(path) != 'bags':
+        return
+    wanted = wanted_topics(bundle.task)
+    for bag in find_bags(path):
+        with BagReader(bag) as reader:
+            reader.check(wanted)
