@@ -1,4 +1,4 @@
-"""The four immutable values that dp_ros's parts hand to each other.
+"""The five immutable values that dp_ros's parts hand to each other.
 
 Stamps are integer nanoseconds of robot time, so that live and recorded windows can be compared bit for bit.
 """
@@ -106,6 +106,33 @@ class Goal:
     def __post_init__(self) -> None:
         frozen = {name: _frozen(f'goal {name!r}', value) for name, value in self.streams.items()}
         object.__setattr__(self, 'streams', frozen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why something is not done, where that is an answer and no error: nothing was changed, and nothing is to be sent.
+
+    Attributes
+    ----------
+    reason
+        What was got and what is allowed, in words.
+    stop
+        Whether what was refused was dangerous, not merely useless.
+    quantity, joint
+        Which limit was exceeded, as `velocity`, and of what; '' where none was.
+    at
+        When it was, from the trajectory's start [ns]; None where that is not known.
+
+    """
+
+    reason: str
+    stop: bool = False
+    quantity: str = ''
+    joint: str = ''
+    at: int | None = None
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -72,3 +72,10 @@ def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
     """Raise :class:`ConfigError` unless ``got`` is one of ``allowed``."""
     if got not in allowed:
         raise ConfigError(f'{what}: got {got!r}, allowed {listed(allowed)}')
+
+
+def check_range(what: str, got: float, low: float, high: float, *, unit: str = '') -> None:
+    """Raise :class:`ConfigError` unless ``got`` is from ``low`` to ``high``; NaN is not."""
+    if not low <= got <= high:
+        lowest, highest = (f'{n:g}' if isinstance(n, float) else str(n) for n in (low, high))
+        raise ConfigError(f'{what}: got {got}, allowed {lowest} to {highest}{" " * bool(unit)}{unit}')

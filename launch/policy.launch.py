@@ -127,20 +127,22 @@ def _ending(context: LaunchContext, executable: str) -> dict[str, Any]:
     return {'on_exit': Shutdown(reason=f'{executable} ended')}
 
 
-def _kept(context: LaunchContext, executable: str) -> list[Any]:
+def latch_files(context: LaunchContext, executable: str) -> list[Any]:
     """Return the parameters by which the publisher, alone or among others, stays latched when it is started again."""
     respawn = LaunchConfiguration('respawn').perform(context) == 'true'
     return [RESPAWN] if respawn and executable in (PUBLISHER, CONTAINER) else []
 
 
-def _speed(given: str) -> float | None:
+def speed_of(given: str) -> float | None:
+    """Return the argument `policy_speed` as a number, or None where nothing is given."""
     try:
         return float(given) if given else None
     except ValueError:
         raise ValueError(f'policy_speed: got {given!r}, allowed a number from 0.1 to 5.0, or nothing') from None
 
 
-def _params_file(context: LaunchContext) -> str:
+def params_file_of(context: LaunchContext) -> str:
+    """Return the path of the nodes' parameters: the one given, or the world's."""
     given = LaunchConfiguration('params_file').perform(context)
     return given or str(world_spec(LaunchConfiguration('world').perform(context)).parameters)
 
@@ -157,8 +159,8 @@ def _black_box(context: LaunchContext, params_file: str, sim_time: Any) -> list[
 def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
-    params_file = _params_file(context)
-    speed = _speed(LaunchConfiguration('policy_speed').perform(context))
+    params_file = params_file_of(context)
+    speed = speed_of(LaunchConfiguration('policy_speed').perform(context))
     policy = [
         {'use_sim_time': sim_time},
         *([{'bundle': bundle}] if bundle else []),
@@ -170,7 +172,7 @@ def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [
         *(
-            _node(executable, params_file, policy + _kept(context, executable), **_ending(context, executable))
+            _node(executable, params_file, policy + latch_files(context, executable), **_ending(context, executable))
             for executable in executables
         ),
         _node(

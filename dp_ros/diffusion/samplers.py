@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_choice
+from dp_ros.errors import ConfigError, check_choice, check_range
 
 Sampler = Literal['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 Spacing = Literal['trailing', 'leading']
@@ -62,8 +62,7 @@ class SamplerSettings:
         if self.sampling_steps < 1:
             raise ConfigError(f'sampling_steps: got {self.sampling_steps}, allowed 1 or more')
         highest = 1.0 if self.sampler == 'ddim' else 0.0
-        if not 0.0 <= self.eta <= highest:
-            raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0 to {highest:.0f}')
+        check_range(f'eta with sampler {self.sampler}', self.eta, 0.0, highest)
         most = 0 if self.sampler == 'regression' else self.sampling_steps
         if not 0 <= self.warm_steps <= most:
             raise ConfigError(

@@ -23,7 +23,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_choice
+from dp_ros.errors import ConfigError, check_choice, check_range
 
 ScheduleName = Literal['squaredcos_cap_v2', 'linear', 'scaled_linear', 'flow', 'none']
 PredictionType = Literal['epsilon', 'sample', 'velocity']
@@ -72,10 +72,8 @@ class ScheduleSpec:
     def __post_init__(self) -> None:
         check_choice('schedule name', self.name, get_args(ScheduleName))
         check_choice('prediction_type', self.prediction_type, get_args(PredictionType))
-        if not 1 <= self.diffusion_steps <= MAX_DIFFUSION_STEPS:
-            raise ConfigError(f'diffusion_steps: got {self.diffusion_steps}, allowed 1 to {MAX_DIFFUSION_STEPS}')
-        if not 0 <= self.only_steps <= self.diffusion_steps:
-            raise ConfigError(f'only_steps: got {self.only_steps}, allowed 0 to {self.diffusion_steps}')
+        check_range('diffusion_steps', self.diffusion_steps, 1, MAX_DIFFUSION_STEPS)
+        check_range('only_steps', self.only_steps, 0, self.diffusion_steps)
         if self.prefix_steps < 0 or (self.prefix_steps and not self.noisy):
             raise ConfigError(
                 f'prefix_steps with schedule {self.name!r}: got {self.prefix_steps}, '

@@ -18,12 +18,12 @@ RESAMPLES = 10_000
 BLOCK = 1_000_000  # numbers that are drawn at a time
 
 
-def bootstrap95(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float] | None:
+def bootstrap95(values: np.ndarray) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean of ``values`` (N,), the same each time; None for fewer than two."""
     if len(values) < 2:
         return None
     rng, block = np.random.default_rng(0), max(1, BLOCK // len(values))
-    drawn = (min(block, resamples - done) for done in range(0, resamples, block))
+    drawn = (min(block, RESAMPLES - done) for done in range(0, RESAMPLES, block))
     means = np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in drawn])
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)

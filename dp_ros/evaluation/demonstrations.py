@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
+from dp_ros.errors import DataError, check_range
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.controller.controller import Rejected
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, topic_of
 from dp_ros.task.spec import TaskSpec
@@ -58,10 +57,8 @@ class DemonstrationSettings:
     storage: str = 'mcap'
 
     def __post_init__(self) -> None:
-        if not 1 <= self.episodes <= 100_000:
-            raise ConfigError(f'episodes: got {self.episodes}, allowed 1 to 100000')
-        if not 1.0 <= self.seconds <= SPACING / NANOSECONDS:
-            raise ConfigError(f'seconds: got {self.seconds}, allowed 1 to {SPACING // NANOSECONDS}')
+        check_range('episodes', self.episodes, 1, 100_000)
+        check_range('seconds', self.seconds, 1.0, SPACING / NANOSECONDS)
 
     @property
     def camera(self) -> bool:
@@ -123,6 +120,6 @@ def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: 
         world = robot.world
         command = expert.trajectory(robot.now, world.joint_positions, world.poses)
         verdict = robot.command(command)
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
         yield settings.task.action.topic, robot.now, to_joint_trajectory(command, types=types)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dp_ros.data import Window
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import ConfigError, DataError, check_range
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.film import INK, draw_way
 from dp_ros.evaluation.scores import EvaluationSettings
@@ -66,8 +66,7 @@ class DenoisingSettings:
         if not self.panels:
             raise ConfigError('panels: got none, allowed one sampler or more')
         for name, low, high in (('at', 1.0, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f'{name}: got {getattr(self, name)}, allowed {low:g} to {high:g}')
+            check_range(name, getattr(self, name), low, high)
 
 
 def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, ...]:

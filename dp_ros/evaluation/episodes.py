@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Chunk, Observation, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
@@ -25,14 +25,12 @@ from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
-from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.simulation.controller.controller import Rejected
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
 from dp_ros.simulation.world import WorldSpec
@@ -202,7 +200,7 @@ class _Episode:
         now = self.robot.now
         self._begin(now)
         planned = self.planner.accept(chunk, now)
-        if isinstance(planned, Refused):
+        if isinstance(planned, Refusal):
             if not planned.stop:
                 return 0  # the plan that is under way ends at rest by itself
             self.stop = planned.reason
@@ -210,12 +208,12 @@ class _Episode:
         else:
             trajectory = planned.trajectory
             self.seams.taken(chunk, planned.first_executed, now + self.planner.options.splice_margin)
-        if isinstance(trajectory, Refused):
+        if isinstance(trajectory, Refusal):
             return 0
         if self.bag is not None:
             self.bag.command(trajectory, now)
         verdict = self.robot.command(trajectory)
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
         return 1
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.controller.controller import JointTrajectoryController, Rejected
+from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.simulation.controller.plant import LaggingPlant
 from dp_ros.simulation.controller.spec import ControllerSpec
 
@@ -131,7 +131,7 @@ def stream(pattern: Pattern, setup: Setup | None = None) -> Peaks:
     for now in range(begin, end, controller.period):
         while waiting and waiting[0][0] <= now:
             verdict = controller.command(pattern.message(setup, waiting.pop(0)[1]), now)
-            assert not isinstance(verdict, Rejected), verdict
+            assert not isinstance(verdict, Refusal), verdict
         set_points.append(controller.update(now, plant.positions, plant.velocities)[0])
         plant.step(controller.set_point, controller.period / NANOSECONDS)
     return peaks(np.array(set_points)[SETTLING // controller.period :], controller.period)

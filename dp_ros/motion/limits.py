@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from dp_ros.data import to_nanoseconds
+from dp_ros.data import Refusal, to_nanoseconds
 from dp_ros.errors import LimitError, listed
 from dp_ros.motion.extrema import Extrema, Hull, extrema
 from dp_ros.motion.trajectory import Trajectory
@@ -22,27 +21,14 @@ JERK_ROUNDING = 1e-6
 """The same for jerk, which is a difference of positions divided by the third power of a short time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Within:
-    """The trajectory keeps to every limit at every instant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exceeded:
-    """The worst excess: ``value`` of a joint's ``quantity`` against its ``limit``, at ``time`` from the start [ns]."""
-
-    joint: str
-    quantity: Quantity
-    value: float
-    limit: float
-    time: int
-
-    def __str__(self) -> str:
-        bounded_below = self.quantity in ('position', 'workspace') and self.value <= self.limit
-        return (
-            f'{self.joint} {self.quantity}: got {self.value:.6g} at {self.time / 1e9:.3f} s, '
-            f'allowed {"from" if bounded_below else "up to"} {self.limit:.6g}'
-        )
+def excess(joint: str, quantity: Quantity, value: float, limit: float, at: int) -> Refusal:
+    """Return that a joint's ``quantity`` is ``value``, beyond its ``limit``, at ``at`` from the start [ns]."""
+    bounded_below = quantity in ('position', 'workspace') and value <= limit
+    reason = (
+        f'{joint} {quantity}: got {value:.6g} at {at / 1e9:.3f} s, '
+        f'allowed {"from" if bounded_below else "up to"} {limit:.6g}'
+    )
+    return Refusal(reason=reason, stop=True, quantity=quantity, joint=joint, at=at)
 
 
 @lru_cache(maxsize=16)
@@ -93,19 +79,19 @@ def overspeed(found: Extrema, limits: JointLimits) -> np.ndarray:
     return np.asarray(np.maximum(fastest, np.cbrt(jerk_ratio(found, limits).max(axis=(0, 2)))))
 
 
-def check(trajectory: Trajectory, limits: JointLimits) -> Within | Exceeded:
-    """Compare every instant of a trajectory with the limits of the same joints."""
+def check(trajectory: Trajectory, limits: JointLimits) -> Refusal | None:
+    """Return the worst excess of any instant of a trajectory over the limits of the same joints; None within them."""
     return verdict(trajectory, extrema(trajectory, hull(limits)), limits)
 
 
-def verdict(trajectory: Trajectory, found: Extrema, limits: JointLimits) -> Within | Exceeded:
-    """Compare the extremes found in a trajectory with the limits; the worst excess counts, positions first."""
+def verdict(trajectory: Trajectory, found: Extrema, limits: JointLimits) -> Refusal | None:
+    """Return the worst excess of the extremes found in a trajectory over the limits, positions first; None within."""
     if trajectory.joints != limits.joints:
         raise LimitError(f'limits: got joints {listed(trajectory.joints)}, allowed {listed(limits.joints)}')
-    excess = outside(found, limits)
+    beyond = outside(found, limits)
     # Asked as "not at most", so that a NaN out of an overflow is an excess too.
-    if not excess.max() <= ROUNDING:
-        return _worst(trajectory, limits, 'position', found.position, excess)
+    if not beyond.max() <= ROUNDING:
+        return _worst(trajectory, limits, 'position', found.position, beyond)
     speed, acceleration = speed_ratio(found, limits), acceleration_ratio(found, limits)
     if not speed.max() <= max(1.0 + ROUNDING, acceleration.max()):
         return _worst(trajectory, limits, 'velocity', found.velocity, speed)
@@ -115,7 +101,7 @@ def verdict(trajectory: Trajectory, found: Extrema, limits: JointLimits) -> With
         jerk = jerk_ratio(found, limits)
         if not jerk.max() <= 1.0 + JERK_ROUNDING:
             return _worst(trajectory, limits, 'jerk', found.jerk, jerk)
-    return Within()
+    return None
 
 
 def _worst(
@@ -123,17 +109,16 @@ def _worst(
     limits: JointLimits,
     quantity: Quantity,
     candidates: tuple[np.ndarray, np.ndarray],
-    excess: np.ndarray,
-) -> Exceeded:
-    k, s, a = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+    beyond: np.ndarray,
+) -> Refusal:
+    k, s, a = (int(i) for i in np.unravel_index(beyond.argmax(), beyond.shape))
     value, instant = float(candidates[0][k, s, a]), float(candidates[1][k, s, a])
     if quantity == 'position':
         limit = limits.upper[a] if value > limits.upper[a] else limits.lower[a]
     else:
         value = abs(value)
-        limit = value / float(excess[k, s, a])
+        limit = value / float(beyond[k, s, a])
         if quantity == 'acceleration' and not limits.brakes_alike and np.isclose(limit, limits.top_deceleration[a]):
             quantity = 'deceleration'
         limit = limits.column(quantity)[a]
-    time = int(trajectory.times[s]) + to_nanoseconds(instant)
-    return Exceeded(joint=trajectory.joints[a], quantity=quantity, value=value, limit=limit, time=time)
+    return excess(trajectory.joints[a], quantity, value, limit, int(trajectory.times[s]) + to_nanoseconds(instant))

@@ -1,4 +1,4 @@
-"""What becomes of a chunk."""
+"""What becomes of a chunk that is taken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Planned:
         When the chunk says that its first executed step is due [ns].
     dropped_steps
         Steps before that one, which were due too early.
-    reseeded
+    restarted
         Whether the plan starts anew from the measured state.
     clamped_steps
         Executed steps that were beyond a position limit by `position_tolerance` or less, and put onto it.
@@ -38,21 +38,3 @@ class Planned:
     left_out_steps: int = 0
     delay: int = 0
     stretch: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """Nothing was changed and nothing is to be sent.
-
-    Attributes
-    ----------
-    stop
-        Whether the chunk was dangerous, not merely useless.
-    by_steps
-        Whether that is because of some of its steps: fewer may do.
-
-    """
-
-    reason: str
-    stop: bool = False
-    by_steps: bool = False

@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.motion.committed_plan import committed_head, resumed
-from dp_ros.motion.limits import Exceeded, check
+from dp_ros.motion.limits import check
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.safety.following import LEAP, CommandedPath, Following, farthest
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
-from dp_ros.motion.splice import Misfit, fit
+from dp_ros.motion.splice import fit
 from dp_ros.motion.spline import Ending, Knots
-from dp_ros.motion.steps import Excess, beside, clamped, mismatch, stale, unwrapped
+from dp_ros.motion.steps import beside, clamped, mismatch, out_of_order, stale, unwrapped
 from dp_ros.motion.stops import braked, eased, homeward
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -225,16 +225,16 @@ class Planner:
 
     # How a plan begins.
 
-    def begin(self, now: int) -> Trajectory | Refused:
+    def begin(self, now: int) -> Trajectory | Refusal:
         """Return a point to hold where the robot stands, stamped 0, from which a plan can begin (`rest_at`).
 
         See `HoldPoints.begin`: the controller may be where it held the robot before, or where the plan is.
         """
         blind = self.states.blind(now)
         if blind:
-            return Refused(reason=blind)
+            return Refusal(reason=blind)
         if not self.standing:
-            return Refused(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
+            return Refusal(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
         held = [] if self._held_before is None else [self._held_before]
         speeds = None
         if self._plan is not None:
@@ -262,7 +262,7 @@ class Planner:
 
     # What is sent.
 
-    def accept(self, chunk: Chunk, now: int) -> Planned | Refused:
+    def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits.
 
         ``now`` may be up to `LEAD` after the real now, which leaves that time for planning.
@@ -271,7 +271,7 @@ class Planner:
         left out: the plan rests before them. If that does not help, the chunk is refused.
         """
         outcome = self._accept(chunk, now)
-        if isinstance(outcome, Planned) or not outcome.by_steps:
+        if isinstance(outcome, Planned) or not outcome.stop:
             return outcome
         count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
         # A few tries must do: each costs as much as the first.
@@ -284,19 +284,23 @@ class Planner:
                 return shorter  # what would be kept is too late: nothing is wrong with it
         return outcome
 
-    def _accept(self, chunk: Chunk, now: int) -> Planned | Refused:
-        reason = self.unusable(chunk, now) or self.states.blind(now) or self.astray()
+    def _accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+        unusable = self.unusable(chunk, now)
+        if unusable is not None:
+            return unusable
+        reason = self.states.blind(now) or self.astray()
         if reason:
-            return Refused(reason=reason)
+            return Refusal(reason=reason)
         led_in, head = self._led_in, self._committed(now)
         actions = unwrapped(chunk.actions, head, chunk.due, self.continuous)
         splice = int(head.times[-1])
         if chunk.due[-1] < splice + (self.control_dt + 1) // 2:
-            return Refused(reason=stale(chunk, splice))
+            return stale(chunk, splice)
         first = int(np.searchsorted(chunk.due, splice, side='right'))
-        inside, due = clamped(actions[first:], self.limits, self.options.position_tolerance), chunk.due[first:]
-        if isinstance(inside, Excess):
-            return Refused(reason=f'chunk step {first + inside.step} {inside}', stop=True, by_steps=True)
+        tolerance, due = self.options.position_tolerance, chunk.due[first:]
+        inside = clamped(actions[first:], self.limits, tolerance, 'chunk step', first)
+        if isinstance(inside, Refusal):
+            return inside
         curve = chunk_curve(chunk.due, actions, self.joints) if self.blend_steps else None
         steps = inside if led_in or curve is None else self._faded(inside, due, curve, splice)
         lead, ending = self._soonest(splice, led_in) - splice, self._ending(self.options.tail)
@@ -304,11 +308,11 @@ class Planner:
         if self.options.stop_on_path:
             slower, ending = eased(due, steps, self.control_dt, ending)
         fitted = fit(head, slower, steps, joints=self.joints, ending=ending, lead=lead)
-        if isinstance(fitted, Misfit):
-            return Refused(reason=fitted.reason, stop=True, by_steps=True)
+        if isinstance(fitted, Refusal):
+            return fitted
         left = self._left(fitted.trajectory)
-        if left:
-            return Refused(reason=str(left), stop=True, by_steps=True)
+        if left is not None:
+            return left
         self._commit(fitted.trajectory, splice)
         self._newest, self._now, self._led_in = chunk.stamp, now, False
         if curve is not None:
@@ -344,13 +348,13 @@ class Planner:
         # A lead-in that is under way keeps its time, however many chunks arrive meanwhile.
         return max(splice + behind, self._joins)
 
-    def stop(self, now: int) -> Trajectory | Refused:
+    def stop(self, now: int) -> Trajectory | Refusal:
         """Decelerate along the committed path to rest, which is then held; the plan's own end where that is sooner.
 
         The caller sees to it that the robot follows: see `astray`.
         """
         if self._plan is None:
-            return Refused(reason='no plan to stop on; hold instead')
+            return Refusal(reason='no plan to stop on; hold instead')
         head, plan = self._committed(now), self._plan
         stopped = self._braked(head, plan)
         if stopped is not None and self._left(stopped) is None:
@@ -359,7 +363,7 @@ class Planner:
         # The plan itself has been found good; a way to stop sooner may graze the workspace.
         return self._taken(resumed(head, plan, self.control_dt), head)
 
-    def hold(self, now: int) -> Trajectory | Refused:
+    def hold(self, now: int) -> Trajectory | Refusal:
         """Return a point at which the robot comes to rest as soon as possible, stamped 0, wherever it is.
 
         For a robot that moves and has no plan that it follows: whatever its controller's clock says, it takes it. The
@@ -368,7 +372,7 @@ class Planner:
         """
         blind = self.states.blind(now)
         if blind:
-            return Refused(reason=f'no plan to hold, and {blind}', stop=True)
+            return Refusal(reason=f'no plan to hold, and {blind}', stop=True)
         state = self._turned(self.states.newest)
         state = replace(state, velocities=self.states.velocities(self.limits))
         planned = None
@@ -378,15 +382,15 @@ class Planner:
             planned = beside(self._held_before, state.positions, self.continuous)[None], state.velocities[None]
         return self._points.stop(state, now, planned)
 
-    def hold_planned(self, now: int) -> Trajectory | Refused:
+    def hold_planned(self, now: int) -> Trajectory | Refusal:
         """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
         if self._plan is None or self.lost:
-            return Refused(reason=self.lost or 'no plan to hold')
+            return Refusal(reason=self.lost or 'no plan to hold')
         planned = self._plan.sample(np.array([now - self._plan.stamp]))
         state = MeasuredState(stamp=now, positions=planned[0][0], velocities=planned[1][0])
         return self._points.stop(state, now, planned)
 
-    def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refused:
+    def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refusal:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.
 
         The way becomes the plan. A home that cannot be reached within limits and workspace is refused.
@@ -395,11 +399,12 @@ class Planner:
         check_finite('home positions', np.asarray(positions))
         reason = self.states.blind(now) or self.astray()
         if reason:
-            return Refused(reason=reason)
+            return Refusal(reason=reason)
         assert self._plan is not None
-        goal = clamped(np.asarray(positions, dtype=np.float64)[None], self.limits, self.options.position_tolerance)
-        if isinstance(goal, Excess):
-            return Refused(reason=f'home {goal}')
+        wanted = np.asarray(positions, dtype=np.float64)[None]
+        goal = clamped(wanted, self.limits, self.options.position_tolerance, 'home')
+        if isinstance(goal, Refusal):
+            return goal
         head, plan = self._committed(now), self._plan
         rest = self._braked(head, plan) or resumed(head, plan, self.control_dt)
         goal = beside(goal[0], rest.positions[-1], self.continuous)
@@ -410,16 +415,15 @@ class Planner:
         ending = self._ending(self.options.tail if self.limits is None else 0.0)
         return braked(head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest)
 
-    def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refused:
+    def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refusal:
         """Make a trajectory the plan, if it is within the limits, and return it."""
-        found = None if self.limits is None else check(trajectory, self.limits)
-        exceeded = found if isinstance(found, Exceeded) else self._left(trajectory)
-        if exceeded:
-            return Refused(reason=str(exceeded), stop=True)
+        excess = (None if self.limits is None else check(trajectory, self.limits)) or self._left(trajectory)
+        if excess is not None:
+            return excess
         self._commit(trajectory, int(head.times[-1]))
         return trajectory
 
-    def _left(self, trajectory: Trajectory) -> Exceeded | None:
+    def _left(self, trajectory: Trajectory) -> Refusal | None:
         """Return where a trajectory leaves the workspace."""
         return None if self.options.workspace is None else self.options.workspace.first_violation(trajectory)
 
@@ -440,11 +444,7 @@ class Planner:
         planned = self._plan.places(np.array([state.stamp - self._plan.stamp]))[0]
         return replace(state, positions=beside(state.positions, planned, self.continuous))
 
-    def unusable(self, chunk: Chunk, now: int) -> str:
-        """Return why the chunk cannot be used whatever the robot does; nothing if it can."""
-        if self._now is not None and now < self._now - LEAD:
-            return f'clock: got {(self._now - now) / 1e9:.3f} s before the last chunk, allowed no step back'
-        if self._newest is not None and chunk.stamp <= self._newest:
-            behind = (self._newest - chunk.stamp) / 1e9
-            return f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
-        return mismatch(chunk, self.joints, self.control_dt, now + self.options.splice_margin)
+    def unusable(self, chunk: Chunk, now: int) -> Refusal | None:
+        """Return why the chunk cannot be used whatever the robot does; None if it can."""
+        backwards = out_of_order(chunk, now, last=self._now, lead=LEAD, newest=self._newest)
+        return backwards or mismatch(chunk, self.joints, self.control_dt, now + self.options.splice_margin)

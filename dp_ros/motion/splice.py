@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.motion.extrema import Extrema, extrema
-from dp_ros.motion.limits import ROUNDING, Within, hull, outside, overspeed, verdict
+from dp_ros.motion.limits import ROUNDING, hull, outside, overspeed, verdict
 from dp_ros.motion.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
@@ -41,13 +41,6 @@ class Fitted:
     stretch: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Misfit:
-    """Why no trajectory was found."""
-
-    reason: str
-
-
 def fit(
     head: Knots,
     due: np.ndarray,
@@ -56,7 +49,7 @@ def fit(
     joints: tuple[str, ...],
     ending: Ending,
     lead: int,
-) -> Fitted | Misfit:
+) -> Fitted | Refusal:
     """Append ``steps`` (n, A), due at ``due`` (n,) [ns], later than the end of ``head``, to ``head``.
 
     ``lead`` is the least time to the step that is joined [ns].
@@ -64,20 +57,20 @@ def fit(
     attempt, limits = _Attempt(head, due, steps, lead, len(joints)), ending.limits
     for _ in range(ROUNDS):
         if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
-            return Misfit(reason=attempt.too_slow())
+            return Refusal(reason=attempt.too_slow(), stop=True)
         times = attempt.times()
         curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
         trajectory = joined(head, curve, joints)
         found = None if limits is None else extrema(trajectory, hull(limits))
-        result = Within() if limits is None or found is None else verdict(trajectory, found, limits)
-        if isinstance(result, Within):
+        result = None if limits is None or found is None else verdict(trajectory, found, limits)
+        if result is None:
             joins = int(times[0])
             return Fitted(trajectory=trajectory, first=attempt.first, joins=joins, stretch=attempt.stretch)
         assert limits is not None and found is not None
         helped = attempt.soften if result.quantity == 'position' else attempt.slow_down
         if not helped(found, limits, ending):
-            return Misfit(reason=f'{result}; no later or slower way was found')
-    return Misfit(reason=f'no way within the limits was found in {ROUNDS} rounds')
+            return replace(result, reason=f'{result}; no later or slower way was found')
+    return Refusal(reason=f'no way within the limits was found in {ROUNDS} rounds', stop=True)
 
 
 def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:

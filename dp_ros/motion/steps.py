@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from dp_ros.data import Chunk
+from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import listed
 from dp_ros.motion.spline import Knots
 from dp_ros.robot.joint_limits import JointLimits
@@ -17,44 +15,45 @@ FARTHEST = 1e6
 """Positions beyond this [rad or m] are nonsense on any robot, and squaring them would cost precision."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Excess:
-    """A position farther outside its limits than may be put onto them."""
+def out_of_order(chunk: Chunk, now: int, *, last: int | None, lead: int, newest: int | None) -> Refusal | None:
+    """Return why a chunk does not come after the one that is executed, which was made at ``newest`` [ns].
 
-    step: int
-    joint: str
-    value: float
-    lower: float
-    upper: float
+    ``last`` is when that was planned for, which may be up to ``lead`` after it was planned [ns].
+    """
+    if last is not None and now < last - lead:
+        back = (last - now) / 1e9
+        return Refusal(reason=f'clock: got {back:.3f} s before the last chunk, allowed no step back')
+    if newest is not None and chunk.stamp <= newest:
+        behind = (newest - chunk.stamp) / 1e9
+        reason = f'chunk: got one {behind:.3f} s older than the one that is executed, allowed newer ones'
+        return Refusal(reason=reason)
+    return None
 
-    def __str__(self) -> str:
-        return f'{self.joint} position: got {self.value:.6g}, allowed {self.lower:.6g} to {self.upper:.6g}'
 
-
-def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> str:
-    """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; nothing if it can."""
+def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> Refusal | None:
+    """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; None if it can."""
     if chunk.joints != joints:
-        return f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}'
+        return Refusal(reason=f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}')
     if chunk.control_dt != control_dt:
-        return f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns'
+        return Refusal(reason=f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns')
     if chunk.stamp > splice + control_dt:
-        ahead = (chunk.stamp - splice) / 1e9
-        return f'chunk is early: its first step is due {ahead:.3f} s after the splice, allowed {control_dt / 1e9:.3f} s'
+        ahead, allowed = (chunk.stamp - splice) / 1e9, control_dt / 1e9
+        reason = f'chunk is early: its first step is due {ahead:.3f} s after the splice, allowed {allowed:.3f} s'
+        return Refusal(reason=reason)
     if chunk.stamp + (len(chunk.actions) - 1) * control_dt < splice:
         return stale(chunk, splice)
     # Asked as "not all within", so that a NaN written after the chunk was made is refused too.
     if not (np.abs(chunk.actions) <= FARTHEST).all():
-        return f'chunk actions: got {np.abs(chunk.actions).max()}, allowed up to {FARTHEST:.0f}'
-    return ''
+        return Refusal(reason=f'chunk actions: got {np.abs(chunk.actions).max()}, allowed up to {FARTHEST:.0f}')
+    return None
 
 
-def stale(chunk: Chunk, splice: int) -> str:
-    """Say that no step of the chunk is due late enough for ``splice`` [ns]."""
-    last = chunk.stamp + (len(chunk.actions) - 1) * chunk.control_dt
-    return (
-        f'chunk is stale: its last step is due {(last - splice) / 1e9:.3f} s after the splice, '
-        f'allowed {chunk.control_dt / 2e9:.3f} s or more'
-    )
+def stale(chunk: Chunk, splice: int) -> Refusal:
+    """Return that no step of the chunk is due late enough for ``splice`` [ns]."""
+    last = chunk.stamp + (len(chunk.actions) - 1) * chunk.control_dt  # not `due`: stamps from outside may be any number
+    after, allowed = (last - splice) / 1e9, chunk.control_dt / 2e9
+    reason = f'chunk is stale: its last step is due {after:.3f} s after the splice, allowed {allowed:.3f} s or more'
+    return Refusal(reason=reason)
 
 
 def beside(positions: np.ndarray, reference: np.ndarray, continuous: np.ndarray) -> np.ndarray:
@@ -78,8 +77,13 @@ def unwrapped(actions: np.ndarray, head: Knots, due: np.ndarray, continuous: np.
     return np.asarray(smooth + shift)
 
 
-def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> np.ndarray | Excess:
-    """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are an `Excess`."""
+def clamped(
+    steps: np.ndarray, limits: JointLimits | None, tolerance: float, what: str, first: int | None = None
+) -> np.ndarray | Refusal:
+    """Put positions (n, A) up to ``tolerance`` outside onto their limits; farther ones are refused.
+
+    ``what`` are they in the refusal, with their number if that of the ``first`` is given.
+    """
     if limits is None:
         return steps
     inside = np.minimum(np.maximum(steps, limits.lowest), limits.highest)
@@ -87,5 +91,9 @@ def clamped(steps: np.ndarray, limits: JointLimits | None, tolerance: float) -> 
     if excess.max() <= tolerance:
         return inside
     step, a = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
-    lower, upper = limits.lower[a], limits.upper[a]
-    return Excess(step=step, joint=limits.joints[a], value=float(steps[step, a]), lower=lower, upper=upper)
+    joint, number = limits.joints[a], '' if first is None else f' {first + step}'
+    reason = (
+        f'{what}{number} {joint} position: got {steps[step, a]:.6g}, '
+        f'allowed {limits.lower[a]:.6g} to {limits.upper[a]:.6g}'
+    )
+    return Refusal(reason=reason, stop=True, quantity='position', joint=joint)

@@ -25,7 +25,7 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, to_nanoseconds
 from dp_ros.motion.committed_plan import behind, committed_head, known
 from dp_ros.motion.extrema import extrema
-from dp_ros.motion.limits import Within, check, hull, overspeed, verdict
+from dp_ros.motion.limits import check, hull, overspeed, verdict
 from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
@@ -66,7 +66,7 @@ def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, cl
         if knots is None:
             return None
         trajectory = joined(head, behind(head, knots), plan.joints)
-        if ending.limits is None or isinstance(check(trajectory, ending.limits), Within):
+        if ending.limits is None or check(trajectory, ending.limits) is None:
             return trajectory
     return None
 
@@ -132,7 +132,7 @@ def _braked_smoothly(
         longer = head if not wait else committed_head(plan, oldest=int(head.times[0]), splice=follow, closest=closest)
         for knots in _smooth(longer, plan, control_dt=control_dt, ending=ending, before=end):
             trajectory = joined(longer, behind(longer, knots), plan.joints)
-            if ending.limits is None or isinstance(check(trajectory, ending.limits), Within):
+            if ending.limits is None or check(trajectory, ending.limits) is None:
                 best = trajectory
                 break
     return best
@@ -202,7 +202,7 @@ def homeward(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending
         if ending.limits is None:
             return trajectory
         found = extrema(trajectory, hull(ending.limits))
-        if isinstance(verdict(trajectory, found, ending.limits), Within):
+        if verdict(trajectory, found, ending.limits) is None:
             return trajectory
         duration *= max(1.01, 1.01 * float(overspeed(found, ending.limits)[len(rest.times) - 1 :].max()))
     return trajectory

@@ -19,8 +19,9 @@ from math import comb
 
 import numpy as np
 
+from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
-from dp_ros.motion.limits import Exceeded
+from dp_ros.motion.limits import excess
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.kinematics import Chain
 
@@ -48,7 +49,7 @@ class Workspace:
         """The joints that the chain's positions are given in."""
         return self.chain.joints
 
-    def first_violation(self, trajectory: Trajectory) -> Exceeded | None:
+    def first_violation(self, trajectory: Trajectory) -> Refusal | None:
         """Return the farthest point outside the box; None if the tool is inside at every instant."""
         times = trajectory.times
         if len(times) == 1:
@@ -92,7 +93,7 @@ class Workspace:
         tool = self._tool(trajectory, times)
         return np.asarray(np.maximum(tool - self.upper, self.lower - tool).max(axis=1))
 
-    def _farthest(self, trajectory: Trajectory, times: np.ndarray) -> Exceeded | None:
+    def _farthest(self, trajectory: Trajectory, times: np.ndarray) -> Refusal | None:
         """Return the worst of some instants, even if it only touches the box; a single point may touch it."""
         tool = self._tool(trajectory, times)
         beyond = np.maximum(tool - self.upper, self.lower - tool)
@@ -101,13 +102,8 @@ class Workspace:
         k, axis = (int(i) for i in np.unravel_index(beyond.argmax(), beyond.shape))
         value = float(tool[k, axis])
         above = value - self.upper[axis] >= self.lower[axis] - value
-        return Exceeded(
-            joint=f'{self.chain.link} {AXES[axis]}',
-            quantity='workspace',
-            value=value,
-            limit=self.upper[axis] if above else self.lower[axis],
-            time=int(times[k]),
-        )
+        limit = self.upper[axis] if above else self.lower[axis]
+        return excess(f'{self.chain.link} {AXES[axis]}', 'workspace', value, limit, int(times[k]))
 
 
 def _bends(trajectory: Trajectory, chain: Chain) -> np.ndarray:

@@ -38,12 +38,10 @@ def make_denoiser(
     task: TaskSpec, settings: NetworkSettings, encoder: ObservationEncoder, mask_channels: int = 0, outputs: int = 1
 ) -> nn.Module:
     """Return the denoiser that ``settings`` ask for; it takes x_k (B, P, A + M), k (B,) and cond (B, D)."""
-    actions = len(task.action.joints)
+    shape = {'actions': len(task.action.joints), 'mask_channels': mask_channels, 'outputs': outputs}
     if settings.denoiser == 'transformer':
         return ChunkTransformer(
-            actions=actions,
-            mask_channels=mask_channels,
-            outputs=outputs,
+            **shape,
             pred_horizon=task.pred_horizon,
             columns=encoder.columns,
             goal_width=encoder.width - encoder.columns.numel(),
@@ -54,9 +52,7 @@ def make_denoiser(
         )
     if settings.denoiser == 'mlp':
         return ChunkMlp(
-            actions=actions,
-            mask_channels=mask_channels,
-            outputs=outputs,
+            **shape,
             pred_horizon=task.pred_horizon,
             cond_width=encoder.width,
             width=settings.width,
@@ -70,9 +66,7 @@ def make_denoiser(
             f'(the network halves time {len(settings.channels) - 1} times)'
         )
     return Unet1d(
-        actions=actions,
-        mask_channels=mask_channels,
-        outputs=outputs,
+        **shape,
         cond_width=encoder.width,
         channels=settings.channels,
         level_width=settings.level_width,

@@ -12,7 +12,7 @@ import numpy as np
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed
+from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape, listed
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
@@ -83,6 +83,7 @@ class DiffusionPolicy:
     seed
         What `chunk` draws noise by where it is given no generator.
 
+    All of them are attributes, too.
     """
 
     def __init__(
@@ -96,10 +97,8 @@ class DiffusionPolicy:
         seed: int = 0,
     ) -> None:
         most = MOST_SAMPLES if bundle.schedule.noisy else 1
-        if not 1 <= samples <= most:
-            raise ConfigError(f'samples for schedule {bundle.schedule.name!r}: got {samples}, allowed 1 to {most}')
-        if not 0.0 <= guidance_scale <= MOST_GUIDANCE:
-            raise ConfigError(f'guidance_scale: got {guidance_scale}, allowed 0 to {MOST_GUIDANCE:g}')
+        check_range(f'samples for schedule {bundle.schedule.name!r}', samples, 1, most)
+        check_range('guidance_scale', guidance_scale, 0.0, MOST_GUIDANCE)
         if guidance_scale != 1.0 and not bundle.task.guidance:
             raise ConfigError(
                 f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '
@@ -108,7 +107,7 @@ class DiffusionPolicy:
         self.guidance_scale, self.samples, self.seed = guidance_scale, samples, seed
         self.bundle = bundle
         self.settings = settings or bundle.defaults
-        self._backend = backend
+        self.backend = backend
         self._middles = middles(bundle.task, bundle.normalizer)
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
@@ -194,7 +193,7 @@ class DiffusionPolicy:
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
         own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples', 'seed')}
-        return type(self)(self.bundle, self._backend, replace(self.settings, **changes), **own)
+        return type(self)(self.bundle, self.backend, replace(self.settings, **changes), **own)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many network calls a chunk takes, with a ``start`` or without."""
@@ -223,7 +222,7 @@ class DiffusionPolicy:
 
         """
         task, window = self.bundle.task, self.unwrapped(window)
-        inputs = self._inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
+        inputs = self.inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
         base = action_base(task, window.streams)
         if overlap is not None:
             overlap = replace(overlap, actions=self._as_learnt(overlap.actions, window, base))
@@ -272,7 +271,7 @@ class DiffusionPolicy:
         task, scale = self.bundle.task, self.guidance_scale
         if task.guidance:
             inputs = guided_inputs(inputs, [1.0] if scale == 1.0 else [1.0, 0.0])
-        cond = self._backend.encode(inputs)
+        cond = self.backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         cond = np.repeat(cond, self.samples, axis=0)
         shape = (self.samples, task.pred_horizon, len(task.action.joints))
@@ -287,7 +286,7 @@ class DiffusionPolicy:
                 mask_channels = np.repeat(prefix, len(x_k), axis=0)
                 x_k = np.concatenate((np.where(prefix, target, x_k), mask_channels), axis=-1)
             batch = x_k if scale == 1.0 else np.concatenate((x_k, x_k))
-            prediction = self._backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
+            prediction = self.backend.predict(batch, np.full(len(cond), k, dtype=np.int64), cond)
             # Here, before x_0 is clipped: that would make an infinity look like an action.
             check_finite(f'policy {self.bundle.name} prediction at k = {k}', prediction)
             if scale != 1.0:
@@ -318,7 +317,7 @@ class DiffusionPolicy:
         if len(actions) > 1 and self.bundle.has_critic:
             # With guidance there are two of each, the one that is asked for first.
             state = np.repeat(state_of(self.bundle.task, inputs)[:1], len(actions), axis=0)
-            value = self._backend.value(cond[: len(actions)], state, actions)
+            value = self.backend.value(cond[: len(actions)], state, actions)
             check_finite(f'policy {self.bundle.name} value', value)
             if value.mean() >= self.bundle.critic_from:
                 best = int(np.argmax(value))
@@ -353,7 +352,8 @@ class DiffusionPolicy:
         given = (steps < min(overlap.fixed, schedule.prefix_steps)).astype(np.float32)
         return target, weights, given if schedule.mask_channels else None
 
-    def _inputs(self, window: Window) -> dict[str, np.ndarray]:
+    def inputs(self, window: Window) -> dict[str, np.ndarray]:
+        """Return the streams of a window as the encoder takes them: normalized, (1, O, ...) by name."""
         task = self.bundle.task
         _check_streams(task, window.streams)
         inputs = {}

@@ -22,7 +22,7 @@ class ClockTimer:
     node
         Whose clock counts.
     period
-        From one call to the next [ns].
+        From one call to the next [ns]; an attribute too.
     callback
         Called in the node's executor.
     steady
@@ -31,7 +31,7 @@ class ClockTimer:
     """
 
     def __init__(self, node: ManagedNode, period: int, callback: Callable[[], None], *, steady: bool = False) -> None:
-        self._node, self._callback, self._period = node, callback, period
+        self._node, self._callback, self.period = node, callback, period
         self._jump = self._timer = None
         if node.simulated_time:
             self._due = node.now() + period
@@ -47,7 +47,7 @@ class ClockTimer:
 
     def set(self, period: int) -> None:
         """Call in ``period`` [ns], and at such intervals from then on."""
-        self._period = period
+        self.period = period
         if self._timer is not None:
             self._timer.timer_period_ns = period
             self._timer.reset()
@@ -63,7 +63,7 @@ class ClockTimer:
 
     def _on_step(self, _: TimeJump) -> None:
         now = self._node.now()
-        self._due = min(self._due, now + self._period)  # the clock may go back
+        self._due = min(self._due, now + self.period)  # the clock may go back
         if now >= self._due:
-            self._due += self._period * ((now - self._due) // self._period + 1)
+            self._due += self.period * ((now - self._due) // self.period + 1)
             self._callback()

@@ -38,13 +38,18 @@ class Diagnostics:
     refresh
         Called before each periodic message, to bring the statuses up to date.
 
+    Attributes
+    ----------
+    statuses
+        Those that are repeated, by name.
+
     """
 
     def __init__(self, node: Node, refresh: Callable[[], None]) -> None:
         self._node = node
         self._refresh = refresh
         self._lock = threading.Lock()
-        self._statuses: dict[str, DiagnosticStatus] = {}
+        self.statuses: dict[str, DiagnosticStatus] = {}
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Steady time: a simulated clock that stands still must not silence the node.
         self._timer = node.create_timer(PERIOD, self._periodic, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -55,20 +60,20 @@ class Diagnostics:
         """Replace the status ``name``. It is published at once if its level changed, or if ``now`` says so."""
         status = status_message(self._node, name, level, message, values or {})
         with self._lock:
-            before = self._statuses.get(name)
-            self._statuses[name] = status
+            before = self.statuses.get(name)
+            self.statuses[name] = status
         if now or before is None or before.level != level:
             self._publish([status])
 
     def forget(self, name: str) -> None:
         """Stop repeating the status ``name``."""
         with self._lock:
-            self._statuses.pop(name, None)
+            self.statuses.pop(name, None)
 
     def _periodic(self) -> None:
         self._refresh()
         with self._lock:
-            statuses = list(self._statuses.values())
+            statuses = list(self.statuses.values())
         self._publish(statuses)
 
     def _publish(self, statuses: list[DiagnosticStatus]) -> None:

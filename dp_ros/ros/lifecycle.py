@@ -149,9 +149,14 @@ class ManagedNode(GuardedNode, LifecycleNode):
         return isinstance(clock, ROSClock) and bool(clock.ros_time_is_active)
 
     @property
+    def state(self) -> str:
+        """The lifecycle state, as `inactive`."""
+        return str(self._state_machine.current_state[1])
+
+    @property
     def active(self) -> bool:
         """Whether the node is in its active state."""
-        return bool(self._state_machine.current_state[1] == 'active')
+        return self.state == 'active'
 
     def start(self) -> bool:
         """Configure and activate; return whether both went well."""
@@ -231,7 +236,7 @@ class ManagedNode(GuardedNode, LifecycleNode):
             transitions = {(label if request.transition.label else number): label for number, label, *_ in self._ways()}
             if (request.transition.label or request.transition.id) in transitions:
                 return change(request, response)
-            state, allowed = self._state_machine.current_state[1], ', '.join(transitions.values())
+            state, allowed = self.state, ', '.join(transitions.values())
             got = request.transition.label or f'number {request.transition.id}'
             self.get_logger().error(f'transition: got {got} in state {state}, allowed {allowed}')
             response.success = False

@@ -53,6 +53,11 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
     render_mode
         ``rgb_array``: `render` returns a picture for people; None: it returns None.
 
+    Attributes
+    ----------
+    world
+        The physics.
+
     Raises
     ------
     ConfigError
@@ -73,19 +78,19 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
     ) -> None:
         if render_mode not in (None, 'rgb_array'):
             raise ConfigError(f'render_mode: got {render_mode!r}, allowed rgb_array or None')
-        self._world = make_world(world, disturbance=disturbance)
-        step_duration = self._world.step_duration
+        self.world = make_world(world, disturbance=disturbance)
+        step_duration = self.world.step_duration
         self._control_dt = to_nanoseconds(control_dt)
         if self._control_dt <= 0 or self._control_dt % step_duration:
             raise ConfigError(
                 f'control_dt: got {control_dt} s, allowed whole multiples of {step_duration / 1e9:g} s, of the physics'
             )
-        self._cameras = self._world.cameras if cameras else ()
-        self._robot = SimulatedRobot(self._world, start=0, camera=False)
+        self._cameras = self.world.cameras if cameras else ()
+        self._robot = SimulatedRobot(self.world, start=0, camera=False)
         self._seed = 0
         self.render_mode = render_mode
         self.metadata = {**self.metadata, 'render_fps': max(1, round(1.0 / control_dt))}
-        self.action_space = Box(np.array(self._world.lower), np.array(self._world.upper), dtype=np.float64)
+        self.action_space = Box(np.array(self.world.lower), np.array(self.world.upper), dtype=np.float64)
         self.observation_space = Dict({
             name: Box(0, 255, values.shape, np.uint8)
             if values.dtype == np.uint8
@@ -103,44 +108,42 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
         self._seed = int(self.np_random.integers(2**31)) if seed is None else seed
         self._robot.now = 0
         self._robot.reset(self._seed)
-        return self._observe(), self._info(self._world.progress)
+        return self._observe(), self._info(self.world.progress)
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Move to the set points ``action`` (A,) in one control step; DataError outside of the joints' ranges."""
         robot = self._robot
         points = np.stack([robot.controller.set_point, self._checked(action)])
         times = np.array([0, self._control_dt])
-        verdict = robot.command(Trajectory(stamp=0, joints=self._world.joints, times=times, positions=points))
+        verdict = robot.command(Trajectory(stamp=0, joints=self.world.joints, times=times, positions=points))
         if not isinstance(verdict, Accepted):
             raise DataError(f'action: got one that the controller did not accept: {verdict}')
         until = robot.now + self._control_dt
         while robot.now < until:
             robot.step()
-        progress = self._world.progress
+        progress = self.world.progress
         success = progress.success or robot.episode.success
         return self._observe(), progress.score, success, False, self._info(progress)
 
     def render(self) -> np.ndarray | None:
         """Return a picture for people (H, W, 3) uint8 RGB, or None without a render mode."""
-        return self._world.render_large(HEIGHT) if self.render_mode == 'rgb_array' else None
+        return self.world.render_large(HEIGHT) if self.render_mode == 'rgb_array' else None
 
     def _checked(self, action: Any) -> np.ndarray:
         values = np.asarray(action, dtype=np.float64)
-        check_shape('action', values, (len(self._world.joints),))
+        check_shape('action', values, (len(self.world.joints),))
         check_finite('action', values)
-        for joint, value, low, high in zip(
-            self._world.joints, values, self._world.lower, self._world.upper, strict=True
-        ):
+        for joint, value, low, high in zip(self.world.joints, values, self.world.lower, self.world.upper, strict=True):
             if not low - ROUNDING <= value <= high + ROUNDING:
                 raise DataError(f'action {joint}: got {value:g}, allowed {low:g} to {high:g}')
-        return np.clip(values, self._world.lower, self._world.upper)
+        return np.clip(values, self.world.lower, self.world.upper)
 
     def _observe(self) -> Observation:
-        poses = self._world.poses
+        poses = self.world.poses
         return {
-            'joint_positions': np.array(self._world.joint_positions, dtype=np.float64),
+            'joint_positions': np.array(self.world.joint_positions, dtype=np.float64),
             **{f'{name}_pose': np.array([*pose.position, *pose.orientation]) for name, pose in poses.items()},
-            **{camera: self._world.render(camera) for camera in self._cameras},
+            **{camera: self.world.render(camera) for camera in self._cameras},
         }
 
     def _info(self, progress: Progress) -> dict[str, Any]:

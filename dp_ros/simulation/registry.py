@@ -24,8 +24,8 @@ GROUP = 'dp_ros.worlds'
 
 
 @cache
-def _table() -> dict[str, WorldSpec | EntryPoint]:
-    """Return all worlds by name, the built-in ones first."""
+def worlds() -> dict[str, WorldSpec | EntryPoint]:
+    """Return all worlds by name, the built-in ones first; what is installed later is not among them."""
     table: dict[str, WorldSpec | EntryPoint] = {spec.name: spec for spec in BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         if entry.name in table:
@@ -43,7 +43,6 @@ def _described(entry: EntryPoint) -> str:
     return f'{package} ({entry.name} = {entry.value} in {GROUP})'
 
 
-@cache
 def _loaded(entry: EntryPoint) -> WorldSpec:
     try:
         spec = entry.load()
@@ -60,12 +59,12 @@ def _loaded(entry: EntryPoint) -> WorldSpec:
 
 def world_names() -> tuple[str, ...]:
     """Return the names of all worlds; ConfigError if two have the same."""
-    return tuple(_table())
+    return tuple(worlds())
 
 
 def world_spec(name: str) -> WorldSpec:
     """Return the spec of the world ``name``; ConfigError if there is none, or its entry point gives none."""
-    found = _table().get(name)
+    found = worlds().get(name)
     if found is None:
         raise ConfigError(f'world: got {name!r}, allowed {listed(world_names())}')
     return _loaded(found) if isinstance(found, EntryPoint) else found

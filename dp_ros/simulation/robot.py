@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController, Rejected
+from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.plant import run_cycles
 from dp_ros.simulation.world import Pose, World, WorldSpec
 
@@ -84,6 +84,11 @@ class SimulatedRobot:
     draws
         Whether a picture that is due is worth its time, by the camera's name; None: all are.
 
+    Attributes
+    ----------
+    success
+        Whether the task was done at some time of this episode.
+
     """
 
     def __init__(
@@ -128,9 +133,9 @@ class SimulatedRobot:
         self._began = self.now
         self._seed = seed
         self._progress = self.world.progress
-        self._best, self._success = self._progress.score, self._progress.success
+        self._best, self.success = self._progress.score, self._progress.success
 
-    def command(self, trajectory: Any) -> Accepted | Rejected | Ignored:
+    def command(self, trajectory: Any) -> Accepted | Refusal | Ignored:
         """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
         return self.controller.command(trajectory, self.now)
 
@@ -170,7 +175,7 @@ class SimulatedRobot:
         if self.now % SCORE_PERIOD == 0:
             self._progress = world.progress
             self._best = max(self._best, self._progress.score)
-            self._success = self._success or self._progress.success
+            self.success = self.success or self._progress.success
         return self._readings()
 
     @property
@@ -180,7 +185,7 @@ class SimulatedRobot:
             seed=self._seed,
             elapsed=(self.now - self._began) / NANOSECONDS,
             score=self._best,
-            success=self._success,
+            success=self.success,
             details=self._progress.details,
         )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.simulation.registry import check_world, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
@@ -54,10 +54,8 @@ class RecordSettings:
     def __post_init__(self) -> None:
         if self.out.exists():
             raise ConfigError(f'record: {self.out} exists, allowed a new folder')
-        if not 1 <= self.episodes <= 100_000:
-            raise ConfigError(f'episodes: got {self.episodes}, allowed 1 to 100000')
-        if not 1.0 <= self.seconds <= 3600.0:
-            raise ConfigError(f'seconds: got {self.seconds}, allowed 1 to 3600')
+        check_range('episodes', self.episodes, 1, 100_000)
+        check_range('seconds', self.seconds, 1.0, 3600.0)
 
     @property
     def topics(self) -> list[str]:

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import DataError, DpRosError, listed
 from dp_ros.messages import encoding
 from dp_ros.messages.status import Status, decode
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.simulation.controller.spec import ControllerSpec
-from dp_ros.simulation.controller.validation import Rejected
 
 JOINTS, COMMANDS, STATUS = encoding.JOINT_STATE, encoding.JOINT_TRAJECTORY, 'diagnostic_msgs/msg/DiagnosticStatus'
 ALIGNED, INNER = '/observation_buffer/', ('/action_chunk', '/plan')
@@ -125,7 +124,7 @@ def _motion(
         while waiting and waiting[-1][0] <= now:
             _, message = waiting.pop()
             try:
-                rejected += isinstance(controller.command(encoding.trajectory_value(message), now), Rejected)
+                rejected += isinstance(controller.command(encoding.trajectory_value(message), now), Refusal)
             except DpRosError:  # uneven points, or what ends a controller
                 rejected += 1
         rows.append(controller.update(now, state))

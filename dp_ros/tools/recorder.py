@@ -47,11 +47,16 @@ class Recorder:
         Those topics on which the newest message counts, however old: it is written at the start of each episode too,
         as received then.
 
+    Attributes
+    ----------
+    newest
+        The newest message of each of ``goals`` that has one, serialized.
+
     """
 
     def __init__(self, node: Node, topics: Sequence[str], new_bag: NewBag, *, goals: Sequence[str] = ()) -> None:
         self._goals = frozenset(goals)
-        self._newest: dict[str, bytes] = {}
+        self.newest: dict[str, bytes] = {}
         self._seen: deque[tuple[int, bytes]] = deque(maxlen=DEPTH)
         self._node = node
         self._topics = tuple(topics)
@@ -96,7 +101,7 @@ class Recorder:
         self._counts, self._error = dict.fromkeys(self._topics, 0), None
         try:
             with self._new_bag(path) as self._bag:
-                for topic, data in self._newest.items():
+                for topic, data in self.newest.items():
                     self._write(topic, data)
                 yield self._counts
                 self._check(path)
@@ -116,7 +121,7 @@ class Recorder:
             if sent in self._seen:  # Both subscriptions have got it.
                 return
             self._seen.append(sent)
-            self._newest[topic] = data
+            self.newest[topic] = data
             self._write(topic, data)
 
         return receive

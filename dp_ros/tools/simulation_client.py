@@ -46,11 +46,11 @@ class SimulationClient(PolicyClient):
 
     """
 
-    def __init__(self, processes: NodeProcesses, *, namespace: str = '') -> None:
+    def __init__(self, processes: NodeProcesses) -> None:
         self.processes = processes
         self.ledger = Ledger()
         self.episode: Episode | None = None
-        super().__init__(namespace=namespace)
+        super().__init__()
         self.subscribe(ChunkReport, f'{PUBLISHER}/ledger', self._on_chunk)
         self.subscribe(Episode, f'{ROBOT}/episode', self._on_episode)
 

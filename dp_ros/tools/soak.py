@@ -54,7 +54,7 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
                 if not results:
                     raise
                 ended = str(error)  # what was seen until then must not be lost
-        summary = summarize(results, **settings.about(bundle), **runner.findings()) | _account(monitor, rows)
+        summary = summarize(results, **settings.about(bundle), **runner.findings()) | account(monitor, rows)
         summary['ended_early'] = ended
         summary['minutes'] = round((time.monotonic() - began) / MINUTE, 2)
     say(table(summary))
@@ -72,7 +72,8 @@ def _limits(world: str) -> dict[str, dict[str, float]]:
     return limits
 
 
-def _account(monitor: CommandMonitor, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def account(monitor: CommandMonitor, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what a monitor counted, with ``rows`` by minute, as JSON values."""
     return {
         'trajectories': monitor.trajectories,
         'rejected_by_the_controller': monitor.rejected,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.nodes.policy_executor.pacing import warm_up
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
@@ -63,11 +63,9 @@ class TuneSettings:
     def __post_init__(self) -> None:
         for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low:g} to {high:g}')
+            check_range(name, value, low, high)
         for count in self.threads:
-            if not 1 <= count <= MOST_THREADS:
-                raise ConfigError(f'threads: got {count}, allowed 1 to {MOST_THREADS}')
+            check_range('threads', count, 1, MOST_THREADS)
 
 
 def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:

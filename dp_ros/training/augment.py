@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,7 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         for name, highest in (('shift', 64), ('brightness', 1), ('contrast', 1), ('saturation', 1), ('blur', 10)):
-            if not 0 <= getattr(self, name) <= highest:
-                raise ConfigError(f'augment.{name}: got {getattr(self, name)}, allowed 0 to {highest}')
+            check_range(f'augment.{name}', getattr(self, name), 0, highest)
 
 
 def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:

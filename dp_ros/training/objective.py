@@ -77,7 +77,7 @@ class Objective:
             noise = torch.randn(actions.shape, generator=generator).to(actions.device)
             levels = torch.randint(0, self.settings.diffusion_steps, (len(actions),), generator=generator)
             levels = levels.to(actions.device)
-            x_k, target = self._noised(actions, noise, levels)
+            x_k, target = self.noised(actions, noise, levels)
         if self.settings.prefix_steps:
             prefix = self._prefix(actions, generator)
             x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
@@ -95,7 +95,7 @@ class Objective:
         length = torch.randint(0, self.settings.prefix_steps + 1, (len(actions), 1, 1), generator=generator)
         return torch.arange(actions.shape[1], device=actions.device)[None, :, None] < length.to(actions.device)
 
-    def _noised(self, actions: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    def noised(self, actions: Tensor, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_k, and what the network is to predict from it."""
         scheduler = self._scheduler
         if scheduler is None:  # flow matching

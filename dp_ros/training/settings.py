@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
@@ -35,7 +35,7 @@ class DistillSettings:
     teacher_steps: int = 20
 
     def __post_init__(self) -> None:
-        _check('distill.sampling_steps', self.sampling_steps, 1, 100)
+        check_range('distill.sampling_steps', self.sampling_steps, 1, 100)
         if self.teacher_steps <= self.sampling_steps or self.teacher_steps % self.sampling_steps:
             raise ConfigError(
                 f'distill.teacher_steps: got {self.teacher_steps}, '
@@ -73,9 +73,9 @@ class ObjectiveSettings:
     def __post_init__(self) -> None:
         if self.distill.teacher:
             self._check_distill()
-        _check('objective.velocity_weight', self.velocity_weight, 0.0, 100.0)
+        check_range('objective.velocity_weight', self.velocity_weight, 0.0, 100.0)
         if self.spec.noisy:
-            _check('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
+            check_range('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
 
     def _check_distill(self) -> None:
         if self.prefix_steps:
@@ -117,9 +117,9 @@ class OptimizerSettings:
     ema_max: float = 0.9999
 
     def __post_init__(self) -> None:
-        _check('optimizer.learning_rate', self.learning_rate, 1e-8, 1.0)
-        _check('optimizer.gradient_clip', self.gradient_clip, 1e-3, 1e6)
-        _check('optimizer.ema_max', self.ema_max, 0.0, 1.0)
+        check_range('optimizer.learning_rate', self.learning_rate, 1e-8, 1.0)
+        check_range('optimizer.gradient_clip', self.gradient_clip, 1e-3, 1e6)
+        check_range('optimizer.ema_max', self.ema_max, 0.0, 1.0)
         if len(self.betas) != 2:
             raise ConfigError(f'optimizer.betas: got {list(self.betas)}, allowed two numbers')
 
@@ -146,10 +146,10 @@ class RolloutSettings:
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        _check('rollouts.every', self.every, 1, 100_000_000)
-        _check('rollouts.episodes', self.episodes, 1, 100_000)
-        _check('rollouts.seed', self.seed, 0, 2**31 - 1)
-        _check('rollouts.seconds', self.seconds, 1.0, 3600.0)
+        check_range('rollouts.every', self.every, 1, 100_000_000)
+        check_range('rollouts.episodes', self.episodes, 1, 100_000)
+        check_range('rollouts.seed', self.seed, 0, 2**31 - 1)
+        check_range('rollouts.seconds', self.seconds, 1.0, 3600.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,17 +212,17 @@ class TrainSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        _check('steps', self.steps, 1, 100_000_000)
-        _check('batch', self.batch, 1, 65536)
-        _check('objective.prefix_steps', self.objective.prefix_steps, 0, self.task.pred_horizon - 1)
+        check_range('steps', self.steps, 1, 100_000_000)
+        check_range('batch', self.batch, 1, 65536)
+        check_range('objective.prefix_steps', self.objective.prefix_steps, 0, self.task.pred_horizon - 1)
         if self.objective.velocity_weight and self.task.pred_horizon < 2:
             raise ConfigError('objective.velocity_weight: got one with pred_horizon 1, allowed 0: that has no velocity')
-        _check('validation_share', self.validation_share, 0.0, 0.5)
-        _check('validate_every', self.validate_every, 1, 100_000_000)
-        _check('checkpoint_every', self.checkpoint_every, 1, 100_000_000)
-        _check('seed', self.seed, 0, 2**31 - 1)
-        _check('threads', self.threads, 0, 1024)
-        _check('accumulate', self.accumulate, 1, 65536)
+        check_range('validation_share', self.validation_share, 0.0, 0.5)
+        check_range('validate_every', self.validate_every, 1, 100_000_000)
+        check_range('checkpoint_every', self.checkpoint_every, 1, 100_000_000)
+        check_range('seed', self.seed, 0, 2**31 - 1)
+        check_range('threads', self.threads, 0, 1024)
+        check_range('accumulate', self.accumulate, 1, 65536)
         if self.start and self.objective.distill.teacher:
             raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
         check_mirror(self.task, self.mirror)
@@ -232,8 +232,3 @@ class TrainSettings:
                 f'rollouts.world: got {self.rollouts.world!r} for a task with {listed(others)}, allowed none, '
                 'or goal poses: a world asks for nothing else'
             )
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f'{name}: got {value}, allowed {low:g} to {high:g}')

@@ -135,7 +135,7 @@ class Trainer:
                 if report or save or stop or len(self._losses) >= CHECK_EVERY:
                     losses += self._checked_losses()
                 if report:
-                    self._report(log, float(np.mean(losses)))
+                    self.report(log, float(np.mean(losses)))
                     losses.clear()
                 if (
                     self._roll_out is not None
@@ -176,7 +176,8 @@ class Trainer:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
 
-    def _report(self, log: RunLog, loss: float) -> None:
+    def report(self, log: RunLog, loss: float) -> None:
+        """Validate and log, with the mean loss since the last time."""
         if not self.accelerator.is_main_process:
             return
         held, learner = self.validation_set, self.learner

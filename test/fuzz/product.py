@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from rclpy.serialization import serialize_message
 
+from dp_ros.data import Refusal
 from dp_ros.errors import DpRosError
 from dp_ros.messages import encoding
-from dp_ros.motion.outcome import Refused
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
@@ -202,7 +202,7 @@ class Product:
         try:
             chunk = encoding.chunk_from_message(message, self._options.control_dt)
             verdict = self.motion.take(chunk, received)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, Refusal):
                 self.said.append(f'refused: {verdict.reason}')
         except DpRosError as error:
             self.said.append(str(error))

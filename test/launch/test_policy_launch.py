@@ -114,7 +114,7 @@ def test_a_publisher_that_is_started_again_keeps_its_latch(respawn, composed):
     module, context = load(), LaunchContext()
     context.launch_configurations.update(respawn=respawn)
     executables = ('policy_container',) if composed == 'true' else module.POLICY_NODES
-    kept = {name: module._kept(context, name) for name in executables}
+    kept = {name: module.latch_files(context, name) for name in executables}
     publisher = executables[-1]
     assert {name for name, files in kept.items() if files} == ({publisher} if respawn == 'true' else set())
     for *_, below in (file for files in kept.values() for file in files):
@@ -211,8 +211,8 @@ def _circling() -> ModuleType:
 
 def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
     with pytest.raises(ValueError, match=r"policy_speed: got 'fast', allowed a number from 0.1 to 5.0, or nothing"):
-        load()._speed('fast')
-    assert (load()._speed(''), load()._speed('0.5'), load()._speed('2')) == (None, 0.5, 2.0)
+        load().speed_of('fast')
+    assert (load().speed_of(''), load().speed_of('0.5'), load().speed_of('2')) == (None, 0.5, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
 def test_the_world_chooses_the_parameter_file_unless_one_is_given(params_file, world, expected):
     context = LaunchContext()
     context.launch_configurations.update(params_file=params_file, world=world)
-    assert Path(load()._params_file(context)) == expected
+    assert Path(load().params_file_of(context)) == expected

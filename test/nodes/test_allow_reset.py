@@ -54,7 +54,7 @@ def answered(live: Live, future: Future[Answer], step: int = 10 * MS) -> Answer:
             live.time(live.now + step)
             live.measure(live.now)
         else:
-            live.node._on_timer()
+            live.node.tick()
         return future.done()
 
     live.ros.wait(done, 'an answer at the socket')

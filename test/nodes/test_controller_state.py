@@ -70,13 +70,13 @@ class Real:
     """The messages themselves."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self._states: Any = pytest.importorskip('control_msgs.msg', reason='control_msgs is not installed')
+        self.states: Any = pytest.importorskip('control_msgs.msg', reason='control_msgs is not installed')
         self._activities: Any = pytest.importorskip('controller_manager_msgs.msg', reason='it is not installed')
 
     find = staticmethod(installed)
 
     def state(self, names: tuple[str, ...], positions: list[float], stamp: int) -> Any:
-        message = self._states.JointTrajectoryControllerState(joint_names=list(names))
+        message = self.states.JointTrajectoryControllerState(joint_names=list(names))
         message.reference.positions = positions
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, NANOSECONDS)
         return message
@@ -106,7 +106,7 @@ class Controllers:
         self.send(publisher, self.messages.state(*args))
 
     def send(self, publisher: Any, message: Any) -> None:
-        latest = self.states._states[ARM if publisher is self.arm else HAND]
+        latest = self.states.states[ARM if publisher is self.arm else HAND]
         before = latest.received
         publisher.publish(message)
         self.ros.wait(lambda: latest.received > before, 'the state')
@@ -166,7 +166,7 @@ def test_a_state_that_makes_no_sense_is_counted_and_changes_nothing(controllers,
     after = controllers.states.reference(T0)
     assert after is not None and before is not None and after[0] == before[0]
     np.testing.assert_array_equal(after[1], before[1])
-    assert controllers.states._states[ARM].wrong == 1
+    assert controllers.states.states[ARM].wrong == 1
 
 
 @pytest.mark.parametrize('junk', [b'', b'\0', b'\0\1\0\0' + b'\xff' * 100, b'\0\1\0\0\5\0\0\0abc'])
@@ -174,22 +174,22 @@ def test_what_can_not_be_decoded_is_counted(controllers, junk):
     controllers.say(controllers.arm, ('a', 'b'), [1.0, 2.0], T0)
     controllers.say(controllers.hand, ('finger',), [3.0], T0)
     assert controllers.states.reference(T0) is not None
-    controllers.states._states[ARM]._receive(junk)
+    controllers.states.states[ARM].receive(junk)
     assert controllers.states.reference(T0)[1].tolist() == [3.0, 1.0, 2.0]
-    assert controllers.states._states[ARM].wrong == 1
+    assert controllers.states.states[ARM].wrong == 1
 
 
 def test_what_can_not_be_decoded_may_come_over_the_network(controllers):
     controllers.send(controllers.arm, b'\0\1\0\0' + b'\xff' * 40)
     assert controllers.states.reference(T0) is None
-    assert controllers.states._states[ARM].wrong == 1
+    assert controllers.states.states[ARM].wrong == 1
 
 
 def test_a_message_that_is_too_large_is_not_decoded(controllers, monkeypatch):
     monkeypatch.setattr(controller_state, 'LARGEST', 10)
     controllers.say(controllers.arm, ('a', 'b'), [1.0, 2.0], T0)
     assert controllers.states.reference(T0) is None
-    assert controllers.states._states[ARM].wrong == 1
+    assert controllers.states.states[ARM].wrong == 1
 
 
 def test_a_message_is_decoded_when_it_is_asked_for_and_once(controllers, monkeypatch):

@@ -48,7 +48,7 @@ class Stage:
     def begin(self, seed: int, elapsed: float) -> None:
         values = [KeyValue(key='seed', value=str(seed)), KeyValue(key='elapsed', value=str(elapsed))]
         self.episode.publish(DiagnosticStatus(values=values))
-        self.ros.wait(lambda: self.node._expert is not None and self.node._elapsed == elapsed, 'the episode')
+        self.ros.wait(lambda: self.node.expert is not None and self.node.elapsed == elapsed, 'the episode')
 
     def show(self, stamp: int, position: tuple[float, ...] = PUSHER) -> None:
         self.joints.publish(encoding.to_joint_state(stamp=stamp, name=JOINTS, position=position))
@@ -69,7 +69,7 @@ def test_it_steps_the_set_point_to_the_expert_s_target_once_a_control_period(ros
     stage.begin(seed=7, elapsed=0.0)
     for i, stamp in enumerate((DT, DT + 10_000_000, 2 * DT)):
         stage.show(stamp)
-        ros.wait(lambda s=stamp: all(n == s for n, _ in stage.node._newest.values()) and stage.node._newest, f'{i}')
+        ros.wait(lambda s=stamp: all(n == s for n, _ in stage.node.newest.values()) and stage.node.newest, f'{i}')
     assert np.allclose(stage.targets(2), expected(7, 2))
     assert len(stage.commands) == 2
     command = stage.commands[0]
@@ -81,11 +81,11 @@ def test_it_steps_the_set_point_to_the_expert_s_target_once_a_control_period(ros
 def test_a_new_episode_gets_a_new_expert(ros: Any) -> None:
     stage = Stage(ros)
     stage.begin(seed=7, elapsed=5.0)
-    first = stage.node._expert
+    first = stage.node.expert
     stage.begin(seed=7, elapsed=5.1)
-    assert stage.node._expert is first
+    assert stage.node.expert is first
     stage.begin(seed=7, elapsed=0.0)
-    assert stage.node._expert is not first
+    assert stage.node.expert is not first
 
 
 def test_a_message_that_cannot_be_read_gives_no_command(ros: Any) -> None:

@@ -62,11 +62,11 @@ def test_without_a_goal_there_is_no_chunk_and_diagnostics_say_which_is_missing(r
     said = ros.status('policy_executor: inference', ERROR, 'no goal: goal_pose never came on /goal_pose').message
     assert '(geometry_msgs/msg/PoseStamped); no goal: instruction never came on /instruction (std_msgs/msg/Str' in said
     ros.talk(PoseStamped, '/goal_pose').publish(pose(0.1, 0.2))
-    ros.wait(lambda: 'goal_pose' in live.node._goals.goal.streams, 'the pose')
+    ros.wait(lambda: 'goal_pose' in live.node.goals.goal.streams, 'the pose')
     live.send(3)
-    assert live.chunks == [] and live.node._inference.number == 0
+    assert live.chunks == [] and live.node.inference.number == 0
     ros.talk(String, '/instruction').publish(String(data='push the  block '))
-    ros.wait(lambda: live.node._goals.goal.instruction, 'the instruction')
+    ros.wait(lambda: live.node.goals.goal.instruction, 'the instruction')
     live.send(4)
     (chunk,) = live.wait_for(1)
     goal = Goal(streams={'goal_pose': np.array([0.1, 0.2])}, instruction='push the block')
@@ -79,16 +79,16 @@ def test_a_new_goal_counts_from_the_next_chunk_on_and_a_bad_one_is_refused(ros, 
     goals = ros.talk(PoseStamped, '/goal_pose')
     for number, place in enumerate(((0.1, 0.2), (0.3, 0.4))):
         goals.publish(pose(*place))
-        ros.wait(lambda p=place: live.node._goals.goal.streams.get('goal_pose', np.zeros(2))[0] == p[0], 'the goal')
+        ros.wait(lambda p=place: live.node.goals.goal.streams.get('goal_pose', np.zeros(2))[0] == p[0], 'the goal')
         for tick in range(2 * number, 2 * number + 2):
             live.send(tick)
             live.wait_for(max(0, tick))
         goal = Goal(streams={'goal_pose': np.array(place)})
-        last = live.node._inference.number - 1
+        last = live.node.inference.number - 1
         assert np.array_equal(live.wait_for(last + 1)[last].actions, expected(live, 2 * number + 1, last, goal))
     goals.publish(pose(0.5, 0.5, norm=0.0))
-    ros.wait(lambda: live.node._goals.refused, 'the goal to be refused')
-    assert live.node._goals.goal.streams['goal_pose'].tolist() == [0.3, 0.4]
+    ros.wait(lambda: live.node.goals.refused, 'the goal to be refused')
+    assert live.node.goals.goal.streams['goal_pose'].tolist() == [0.3, 0.4]
 
 
 def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which_counts(ros, tmp_path):
@@ -99,10 +99,10 @@ def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which
     goals.publish(pose(0.1, 0.2))
     for _ in range(3):
         words.publish(String(data='push'))
-    ros.wait(lambda: live.node._goals.missing() == '', 'goals')
+    ros.wait(lambda: live.node.goals.missing() == '', 'goals')
     goals.publish(pose(450.0, 0.2))
-    ros.wait(lambda: live.node._goals.refused, 'the goal to be refused')
-    assert live.node._goals.goal.streams['goal_pose'].tolist() == [0.1, 0.2]
+    ros.wait(lambda: live.node.goals.refused, 'the goal to be refused')
+    assert live.node.goals.goal.streams['goal_pose'].tolist() == [0.1, 0.2]
     text = "/goal_pose: goal 'goal_pose' x: got 450 m, allowed -0.25 to 0.75 m; the goal is left as it was"
     ros.wait(lambda: text in [m.msg for m in logged], 'the refusal in the log')
     said = "/goal_pose: goal accepted: x 0.1, y 0.2 (frame 'table')"
@@ -117,8 +117,8 @@ def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which
 def test_a_goal_in_another_frame_is_refused(ros, tmp_path):
     live = Live(ros, bundle(tmp_path, replace(POSE, frame='base_link')))
     ros.talk(PoseStamped, '/goal_pose').publish(pose(0.2, 0.3))
-    ros.wait(lambda: live.node._goals.refused, 'the refusal')
-    assert not live.node._goals.goal.streams
+    ros.wait(lambda: live.node.goals.refused, 'the refusal')
+    assert not live.node.goals.goal.streams
 
 
 def test_more_than_one_publisher_of_goals_is_warned_of(ros, tmp_path):
@@ -135,7 +135,7 @@ def test_a_latched_goal_from_before_is_found(ros, tmp_path):
     latched = ros.tester.create_publisher(Image, '/goal_image', LATCHED)
     latched.publish(encoding.to_image(stamp=0, pixels=picture, frame_id=''))
     live = Live(ros, bundle(tmp_path, GoalImage(height=8, width=8, source='topic')))
-    ros.wait(lambda: live.node._goals.goal.streams, 'the picture')
+    ros.wait(lambda: live.node.goals.goal.streams, 'the picture')
     for tick in range(2):
         live.send(tick)
     goal = Goal(streams={'goal_image': picture})
@@ -145,7 +145,7 @@ def test_a_latched_goal_from_before_is_found(ros, tmp_path):
 def test_guidance_is_changed_live(ros, tmp_path):
     live = Live(ros, bundle(tmp_path, POSE), exec_horizon=1)
     ros.talk(PoseStamped, '/goal_pose').publish(pose(0.1, 0.2))
-    ros.wait(lambda: live.node._goals.goal.streams, 'the pose')
+    ros.wait(lambda: live.node.goals.goal.streams, 'the pose')
     (answer,) = live.set(guidance_scale=3.0)
     assert answer.successful, answer.reason
     for tick in range(2):

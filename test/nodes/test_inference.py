@@ -108,11 +108,11 @@ def test_the_fallback_of_an_earlier_activation_does_not_take_over_in_the_next(in
             anew[0].start()
             anew[0].join(0.3)  # with the lock held it has to wait, and goes on afterwards
 
-    generation = Generation(inference._generation)
+    generation = Generation(inference.generation)
     generation.then = activated_meanwhile
     chosen = settings(Policy(fails=ValueError('broken')), fallback=Policy())
     job = Job(window=window(1), settings=chosen, number=0, generation=generation)
-    inference._predict(job)
+    inference.predict(job)
     anew[0].join(LIMIT)
     assert inference.switched == ''
 
@@ -129,5 +129,5 @@ def test_a_chunk_goes_on_from_one_and_the_same_chunk_though_all_begins_anew_mean
         return found
 
     monkeypatch.setattr(Continuation, 'start', interrupted)
-    inference._predict(Job(window=window(3), settings=settings(policy), number=1, generation=inference._generation))
+    inference.predict(Job(window=window(3), settings=settings(policy), number=1, generation=inference.generation))
     assert policy.given == [(False, False), (True, True)]

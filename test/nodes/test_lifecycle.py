@@ -55,7 +55,7 @@ def make(ros: Any, **fail: Exception) -> Example:
 
 
 def state(node: Example) -> str:
-    return str(node._state_machine.current_state[1])
+    return node.state
 
 
 def test_start_configures_and_activates(ros):

@@ -188,7 +188,7 @@ def test_each_stream_s_rate_age_and_drops_are_said(ros, described):
     live.send('/block_pose', pose(T0 + 7000 * MS))
     live.time(T0 + 1030 * MS)
     live.node.refresh()
-    said = {name: live.node.diagnostics._statuses[f'stream {name}'] for name in ('arm', 'block')}
+    said = {name: live.node.diagnostics.statuses[f'stream {name}'] for name in ('arm', 'block')}
     values = {name: {v.key: v.value for v in status.values} for name, status in said.items()}
     assert said['arm'].message == said['block'].message == 'arriving'
     assert values['arm']['topic'] == '/joint_states'

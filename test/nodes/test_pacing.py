@@ -34,7 +34,7 @@ OK, ERROR = DiagnosticStatus.OK, DiagnosticStatus.ERROR
 
 def with_cost(live: Any, cost: Cost) -> None:
     """Let the executor believe that chunks take this long, whatever this machine does."""
-    live.node._settings = replace(live.node._settings, cost=cost)
+    live.node.settings = replace(live.node.settings, cost=cost)
 
 
 def test_steps_are_dropped_until_the_chunk_is_in_time_and_both_are_said(ros, tiny):

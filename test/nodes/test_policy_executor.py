@@ -90,7 +90,7 @@ class Live:
         assert self.node.start()
         self.chunks = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
         ros.connected('/policy_executor/action_chunk')
-        ros.wait(self.node._outlet.listeners, 'the executor to know that it is heard')
+        ros.wait(self.node.outlet.listeners, 'the executor to know that it is heard')
         self.connect()
 
     def connect(self) -> None:
@@ -98,7 +98,7 @@ class Live:
         self.inputs = {s.name: self.ros.talk(aligned_type(s), f'/observation_buffer/{s.name}') for s in streams}
 
     def inject(self, act: Callable[[Window], None]) -> None:
-        self.node._settings = replace(self.node._settings, policy=Policy(self.bundle, act))
+        self.node.settings = replace(self.node.settings, policy=Policy(self.bundle, act))
 
     def messages(self, tick: int) -> dict[str, Any]:
         stamp = T0 + tick * DT
@@ -114,7 +114,7 @@ class Live:
         for name in only:
             self.inputs[name].publish(self.messages(tick)[name])
         if len(only) == 2:
-            self.ros.wait(lambda: self.node._newest == T0 + tick * DT, f'observation {tick} to be taken')
+            self.ros.wait(lambda: self.node.newest == T0 + tick * DT, f'observation {tick} to be taken')
 
     def two_chunks(self) -> list[Chunk]:
         """Send ten ticks, and return the chunks of the second and the last."""
@@ -170,7 +170,7 @@ def test_the_next_chunk_is_made_exec_horizon_ticks_later(ros, tiny):
             live.wait_for((tick - 1) // 8 + 1)
     assert [(c.stamp - T0) // DT for c in live.wait_for(3)] == [1, 9, 17]
     assert np.array_equal(live.wait_for(3)[2].actions, expected(live, 17, [0, 2]))
-    assert live.node._inference.number == 3
+    assert live.node.inference.number == 3
 
 
 def test_who_listens_only_after_a_chunk_gets_the_next_at_once(ros, tiny):
@@ -180,7 +180,7 @@ def test_who_listens_only_after_a_chunk_gets_the_next_at_once(ros, tiny):
         live.send(tick)
     live.wait_for(1)
     late = ros.listen(JointTrajectory, '/policy_executor/action_chunk')
-    ros.wait(lambda: live.node._outlet.listeners() == 2, 'the second listener')
+    ros.wait(lambda: live.node.outlet.listeners() == 2, 'the second listener')
     live.send(3)
     ros.wait(lambda: late, 'its chunk')
     for tick in range(4, 12):
@@ -205,7 +205,7 @@ def test_without_one_of_the_streams_nothing_is_predicted_and_the_diagnostics_say
     for tick in range(4):
         live.send(tick, only=('joint_states',))
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
-    assert live.node._inference.number == 0
+    assert live.node.inference.number == 0
 
 
 @pytest.mark.parametrize('policy_speed', [2.0, 0.8])
@@ -215,7 +215,7 @@ def test_observations_at_another_speed_give_no_chunk_and_the_reason_is_said(ros,
         live.send(tick)
     apart = f'got observations 0.1 s apart, allowed {0.1 / policy_speed:g} s; does observation_buffer have the same'
     ros.status('policy_executor: inference', WARN, apart)
-    assert live.node._inference.number == 0
+    assert live.node.inference.number == 0
 
 
 def test_an_observation_that_cannot_be_decoded_is_refused(ros, tiny):
@@ -226,7 +226,7 @@ def test_an_observation_that_cannot_be_decoded_is_refused(ros, tiny):
     live.inputs['joint_states'].publish(bad)
     ros.wait(lambda: live.node.counts['refused_observations'], 'the refusal')
     live.send(2)
-    assert live.node._inference.number == 0
+    assert live.node.inference.number == 0
 
 
 def test_sampler_settings_and_exec_horizon_change_live(ros, tiny):
@@ -251,9 +251,9 @@ def test_a_stream_that_stays_away_is_named_and_what_the_others_send_does_not_pil
     stream = live.bundle.task.stream('joint_states')
     for tick in range(2, 500):
         ros.set_clock(T0 + tick * DT, live.node) if tick in (2, 20) else None
-        live.node._receive(stream, live.messages(tick)['joint_states'])
-    assert len(live.node._partial) == 2 * live.bundle.task.obs_horizon + 3
-    assert max(live.node._partial) == T0 + 499 * DT
+        live.node.receive(stream, live.messages(tick)['joint_states'])
+    assert len(live.node.partial) == 2 * live.bundle.task.obs_horizon + 3
+    assert max(live.node.partial) == T0 + 499 * DT
     text = 'no complete observation for 1.9 s; observation_buffer/block_pose: no message for 1.9 s, while others come'
     live.node.refresh()
     status = ros.status('policy_executor: inference', WARN, 'while others come')
@@ -273,11 +273,11 @@ def test_a_stream_that_stays_away_is_named_and_what_the_others_send_does_not_pil
 )
 def test_a_live_change_that_does_not_fit_is_refused_with_the_reason(ros, tiny, parameters, reason):
     live = Live(ros, tiny)
-    before = live.node._settings
+    before = live.node.settings
     (result,) = live.set(**parameters)
     assert not result.successful
     assert reason in result.reason
-    assert live.node._settings is before
+    assert live.node.settings is before
 
 
 def broken(tiny: str, folder: Path, change: Callable[[Path], None]) -> str:
@@ -322,15 +322,15 @@ def test_a_network_that_fails_latches_and_activation_clears_it(ros, tiny):
     def fail(_: Window) -> None:
         raise DataError('policy tiny actions: got nan at index (0, 0), allowed finite numbers only')
 
-    healthy = live.node._settings
+    healthy = live.node.settings
     live.inject(fail)
     for tick in range(2):
         live.send(tick)
     ros.status('policy_executor: inference', ERROR, 'stopped: policy tiny actions: got nan')
-    live.node._settings = healthy
+    live.node.settings = healthy
     for tick in range(2, 20):
         live.send(tick)
-    assert live.node._inference.number == 1
+    assert live.node.inference.number == 1
     live.node.trigger_deactivate()
     live.node.trigger_activate()
     live.connect()
@@ -380,7 +380,7 @@ def test_while_inference_is_slow_the_newest_window_wins_and_callbacks_go_on(ros,
         live.send(tick)
     gate.open.set()
     assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 6]
-    assert live.node._inference.skipped == 4
+    assert live.node.inference.skipped == 4
 
 
 def predict_for(taken: int, ros, live: Live) -> None:
@@ -406,8 +406,8 @@ def test_a_chunk_after_its_deadline_is_published_counted_and_reported(ros, tiny)
 
 def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros, tiny):
     live = Live(ros, tiny, deadline=0.05)
-    inference, order, later = live.node._inference, [], [0]
-    now, outlet = inference._now, inference._outlet
+    inference, order, later = live.node.inference, [], [0]
+    now, outlet = inference.now, inference.outlet
 
     class Slow:
         """To say something takes longer than the deadline is."""
@@ -421,7 +421,7 @@ def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros
             order.append(f'said that it was {(at - T0 - DT) / 1e6:.0f} ms after the observation')
             outlet.tell(prediction, at)
 
-    inference._now, inference._outlet = lambda: now() + later[0], Slow()
+    inference.now, inference.outlet = lambda: now() + later[0], Slow()
     predict_for(10_000_000, ros, live)
     ros.wait(lambda: len(order) == 2, 'what is said')
     assert order == ['published', 'said that it was 10 ms after the observation']
@@ -432,9 +432,9 @@ def test_what_is_said_of_a_chunk_is_said_after_it_and_is_none_of_its_latency(ros
 def test_whoever_hands_a_window_on_waits_until_its_prediction_has_begun(ros, tiny, monkeypatch):
     monkeypatch.setattr(inference_module, 'GIVE_WAY', 20.0)
     live = Live(ros, tiny)
-    inference = live.node._inference
+    inference = live.node.inference
     order: list[str] = []
-    now, submit = inference._now, inference.submit
+    now, submit = inference.now, inference.submit
 
     def slowly() -> int:
         if not order:
@@ -446,7 +446,7 @@ def test_whoever_hands_a_window_on_waits_until_its_prediction_has_begun(ros, tin
         submit(*args)
         order.append('submitted')
 
-    monkeypatch.setattr(inference, '_now', slowly)
+    monkeypatch.setattr(inference, 'now', slowly)
     monkeypatch.setattr(inference, 'submit', submitted)
     predict_for(0, ros, live)
     assert order == ['begun', 'submitted']
@@ -454,7 +454,7 @@ def test_whoever_hands_a_window_on_waits_until_its_prediction_has_begun(ros, tin
 
 def test_whoever_hands_a_window_on_does_not_wait_for_the_one_before_it(ros, tiny, monkeypatch):
     live, gate = Live(ros, tiny), Gate()
-    live.node._settings = replace(live.node._settings, exec_horizon=1)
+    live.node.settings = replace(live.node.settings, exec_horizon=1)
     live.inject(gate)
     for tick in range(2):
         live.send(tick)
@@ -462,7 +462,7 @@ def test_whoever_hands_a_window_on_does_not_wait_for_the_one_before_it(ros, tiny
     monkeypatch.setattr(inference_module, 'GIVE_WAY', 15.0)
     began = time.monotonic()
     live.send(2)
-    ros.wait(lambda: live.node._inference.waiting, 'the next window')
+    ros.wait(lambda: live.node.inference.waiting, 'the next window')
     assert time.monotonic() - began < 10
     gate.open.set()
     live.wait_for(2)
@@ -523,24 +523,24 @@ def with_fallback(live: Live, act: Callable[[Window], None], after: int = 2) -> 
     """Let the policy do something, with a fallback that works."""
     works = Policy(live.bundle, lambda _: None)
     live.inject(act)
-    live.node._settings = replace(live.node._settings, fallback=works, fallback_after=after)
+    live.node.settings = replace(live.node.settings, fallback=works, fallback_after=after)
 
 
 def test_the_fallback_takes_over_where_the_policy_fails_until_it_is_activated_again(ros, tiny):
     live = Live(ros, tiny)
     with_fallback(live, nan)
-    inference = live.node._inference
-    before = inference._continuation
+    inference = live.node.inference
+    before = inference.continuation
     live.two_chunks()
     assert [(c.stamp - T0) // DT for c in live.wait_for(2)] == [1, 9]
     status = ros.status('policy_executor: inference', WARN, 'predicts: policy tiny prediction at k = 3: got nan')
     assert 'predicts' in status.message
     assert live.node.counts['failed'] == 1, 'the one that fails is not asked again'
     assert live.node.counts['fallback_chunks'] == 2
-    assert inference._continuation is not before, 'what the first policy said is not gone on from'
+    assert inference.continuation is not before, 'what the first policy said is not gone on from'
     live.node.trigger_deactivate()
     live.node.trigger_activate()
-    assert not live.node._inference.switched
+    assert not live.node.inference.switched
 
 
 def test_the_fallback_takes_over_after_deadlines_missed_in_a_row(ros, tiny):
@@ -560,16 +560,16 @@ def test_the_fallback_takes_over_after_deadlines_missed_in_a_row(ros, tiny):
         live.send(2 * number + 2)
         gate.open.set()
         live.wait_for(2 * number + 1)
-        live.node._inference._worker.forget()
-    ros.wait(lambda: live.node._inference.switched, 'the fallback')
-    assert 'deadlines missed in a row' in live.node._inference.switched
+        live.node.inference.thread.forget()
+    ros.wait(lambda: live.node.inference.switched, 'the fallback')
+    assert 'deadlines missed in a row' in live.node.inference.switched
     assert len(asked) == 2
 
 
 def test_a_fallback_that_fails_too_latches(ros, tiny):
     live = Live(ros, tiny)
     live.inject(nan)
-    live.node._settings = replace(live.node._settings, fallback=Policy(live.bundle, nan))
+    live.node.settings = replace(live.node.settings, fallback=Policy(live.bundle, nan))
     for tick in range(2):
         live.send(tick)
     ros.status('policy_executor: inference', ERROR, 'stopped: policy tiny prediction')
@@ -579,7 +579,7 @@ def test_a_fallback_that_fails_too_latches(ros, tiny):
 def test_a_fallback_bundle_is_opened_and_checked_at_configure(ros, tiny, tmp_path):
     node = ros.create(PolicyExecutor, bundle=tiny, fallback_bundle=tiny)
     assert node.start()
-    assert node._settings.fallback is not None
+    assert node.settings.fallback is not None
     other = load_tiny().write_tiny_bundle(tmp_path / 'other', task=replace(load_tiny().TASK, obs_horizon=3))
     node.trigger_deactivate()
     node.trigger_cleanup()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -39,7 +42,8 @@ def test_a_node_that_runs_is_not_started_twice(processes):
 
 
 def test_a_node_that_ends_by_itself_is_an_error(processes):
-    processes._processes[NAME].kill()
-    processes._processes[NAME].wait()
+    os.kill(processes.pid(NAME), signal.SIGKILL)
     with pytest.raises(NodeDiedError, match='exit code -9'):
-        processes.check()
+        while processes.running(NAME):
+            processes.check()
+            time.sleep(0.01)

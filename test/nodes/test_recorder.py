@@ -96,7 +96,7 @@ def test_the_goal_that_counts_is_written_at_the_start_of_each_episode(ros: Any, 
     ros.wait(lambda: goals.get_subscription_count() == 1 + latched, 'the recorder')
     if not latched:
         goals.publish(Header(frame_id='before'))
-    ros.wait(lambda: '/goal' in recorder._newest, 'the goal from before')
+    ros.wait(lambda: '/goal' in recorder.newest, 'the goal from before')
     began = time.time_ns()
     with recorder.episode(tmp_path / 'one') as counts:
         assert counts == {'/goal': 1}

@@ -92,7 +92,7 @@ def test_it_serves_its_settings_under_the_controllers_name(ros):
         'constraints.pusher_y.trajectory': 0.25,
         'use_sim_time': False,
     }
-    assert node._robot.controller.period == 2_000_000
+    assert node.robot.controller.period == 2_000_000
     node.trigger_deactivate()
     node.trigger_cleanup()
     assert get_parameters(ros.tester, 'arm_controller', names, 0.2) is None
@@ -106,7 +106,7 @@ def test_with_a_clock_of_its_own_the_controller_is_in_simulated_time(ros):
 
 def test_without_a_name_no_node_is_made(ros):
     node = _robot(ros, controller__name='')
-    assert node._controller_node is None
+    assert node.controller_node is None
 
 
 def test_the_last_rejection_is_in_the_diagnostics(ros):
@@ -128,14 +128,14 @@ def test_a_partial_goal_is_taken_where_that_is_allowed(ros):
 
 def test_a_violated_tolerance_is_a_warning_with_its_reason_and_is_counted(ros):
     node = _robot(ros, controller__trajectory_tolerance=0.001)
-    start = node._world.joint_positions
+    start = node.world.joint_positions
     commands = ros.talk(JointTrajectory, '/arm_controller/joint_trajectory')
     message = _message({'positions': [0.45, 0.45]})
     message.points[0].time_from_start.nanosec = 100_000_000
     commands.publish(message)
     status = ros.status('simulated_robot: simulation', DiagnosticStatus.WARN, 'the controller holds, path_tolerance: ')
     assert _values(status)['path_tolerance'] == '1'
-    assert np.abs(node._world.joint_positions - start).max() < 0.1  # it did not go there
+    assert np.abs(node.world.joint_positions - start).max() < 0.1  # it did not go there
 
 
 def test_the_speed_can_be_changed_while_it_runs(ros):
@@ -143,7 +143,7 @@ def test_the_speed_can_be_changed_while_it_runs(ros):
     value = rclpy.Parameter(SCALING, value=0.5).to_parameter_msg()
     answer = ros.call(SetParameters, '/simulated_robot/set_parameters', SetParameters.Request(parameters=[value]))
     assert answer.results[0].successful
-    assert node._robot.controller._scaling == 0.5
+    assert node.robot.controller.scaling == 0.5
 
 
 # What the real one does to whoever talks to it.
@@ -164,11 +164,11 @@ def test_it_subscribes_best_effort_as_the_real_one_does(ros):
 
 def test_all_messages_are_lost_until_none_are(ros):
     node = _robot(ros, controller__loss=1.0)
-    start = node._world.joint_positions
+    start = node.world.joint_positions
     commands = ros.talk(JointTrajectory, TOPIC)
     commands.publish(_message({'positions': [0.2, 0.2]}))
     ros.wait(lambda: node.counts['lost'] == 1, 'the loss')
-    np.testing.assert_array_equal(node._robot.controller.set_point, start)
+    np.testing.assert_array_equal(node.robot.controller.set_point, start)
     value = rclpy.Parameter(LOSS, value=0.0).to_parameter_msg()
     answer = ros.call(SetParameters, '/simulated_robot/set_parameters', SetParameters.Request(parameters=[value]))
     assert answer.results[0].successful
@@ -192,7 +192,7 @@ def test_a_share_of_the_messages_is_lost_and_the_seed_says_which() -> None:
 
 def test_inactive_it_listens_takes_nothing_and_goes_on_with_the_next_message_once_active(ros):
     node = _robot(ros, controller__active=False)
-    start = node._world.joint_positions
+    start = node.world.joint_positions
     commands = ros.talk(JointTrajectory, TOPIC)  # its subscription is there
     commands.publish(_message({'positions': [0.2, 0.2]}))
     ros.wait(lambda: node.counts['ignored'] == 1, 'the message')
@@ -200,27 +200,27 @@ def test_inactive_it_listens_takes_nothing_and_goes_on_with_the_next_message_onc
     assert _switch(ros, True) == 'the controller is active'
     steps = node.counts['steps']
     ros.wait(lambda: node.counts['steps'] > steps + 20, 'steps')
-    np.testing.assert_array_equal(node._robot.controller.set_point, start)
+    np.testing.assert_array_equal(node.robot.controller.set_point, start)
     commands.publish(_message({'positions': [0.2, 0.2]}))
-    ros.wait(lambda: np.allclose(node._world.joint_positions, 0.2, atol=2e-3), 'the goal')
+    ros.wait(lambda: np.allclose(node.world.joint_positions, 0.2, atol=2e-3), 'the goal')
 
 
 def test_deactivated_on_its_way_it_stays_where_it_was_commanded_last(ros):
     node = _robot(ros)
-    start = node._world.joint_positions
+    start = node.world.joint_positions
     commands = ros.talk(JointTrajectory, TOPIC)
     far = _message({'positions': [0.45, 0.45]})
     far.points[0].time_from_start = Duration(sec=20)
     commands.publish(far)
-    ros.wait(lambda: np.abs(node._robot.controller.set_point - start).max() > 0.005, 'motion')
+    ros.wait(lambda: np.abs(node.robot.controller.set_point - start).max() > 0.005, 'motion')
     assert _switch(ros, False) == 'the controller is inactive'
-    held = node._robot.controller.set_point
-    ros.wait(lambda: np.allclose(node._world.joint_positions, held, atol=1e-4), 'rest')
+    held = node.robot.controller.set_point
+    ros.wait(lambda: np.allclose(node.world.joint_positions, held, atol=1e-4), 'rest')
     assert np.abs(held - 0.45).max() > 0.01  # not arrived
     assert _switch(ros, True) == 'the controller is active'
     steps = node.counts['steps']
     ros.wait(lambda: node.counts['steps'] > steps + 20, 'steps')
-    np.testing.assert_array_equal(node._robot.controller.set_point, held)
+    np.testing.assert_array_equal(node.robot.controller.set_point, held)
 
 
 @pytest.mark.parametrize('active', [True, False])
@@ -236,12 +236,12 @@ def test_a_negative_stamp_ends_the_process_as_it_ends_the_real_one(ros, active):
 
 def test_what_is_not_a_number_is_commanded_where_that_is_let_through_and_no_drive_follows(ros):
     node = _robot(ros, controller__reject_non_finite=False)
-    start = node._world.joint_positions
+    start = node.world.joint_positions
     commands = ros.talk(JointTrajectory, TOPIC)
     commands.publish(_message({'positions': [0.2, float('nan')]}))
-    ros.wait(lambda: np.isnan(node._robot.controller.set_point[1]), 'the command')
-    ros.wait(lambda: np.isclose(node._world.joint_positions[0], 0.2, atol=2e-3), 'the other joint')
-    assert node._world.joint_positions[1] == pytest.approx(start[1])
+    ros.wait(lambda: np.isnan(node.robot.controller.set_point[1]), 'the command')
+    ros.wait(lambda: np.isclose(node.world.joint_positions[0], 0.2, atol=2e-3), 'the other joint')
+    assert node.world.joint_positions[1] == pytest.approx(start[1])
 
 
 def test_what_is_not_a_number_is_rejected_by_default(ros):
@@ -249,4 +249,4 @@ def test_what_is_not_a_number_is_rejected_by_default(ros):
     commands = ros.talk(JointTrajectory, TOPIC)
     commands.publish(_message({'positions': [0.2, float('inf')]}))
     ros.wait(lambda: node.counts['rejected'] == 1, 'the rejection')
-    assert node._last_rejection == 'positions: got NaN or infinity, allowed finite numbers'
+    assert node.last_rejection == 'positions: got NaN or infinity, allowed finite numbers'

@@ -154,8 +154,9 @@ def test_as_fast_as_it_computes_it_makes_its_own_time_from_zero(ros):
 def test_deactivated_its_time_stands_still(ros):
     live = Live(ros)
     live.node.trigger_deactivate()
-    steps = live.node.counts['steps']
-    assert live.node._thread is None
+    steps, now = live.node.counts['steps'], live.node.robot.now
+    ros.spin(0.05)
+    assert live.node.robot.now == now
     live.node.trigger_activate()
     ros.wait(lambda: live.node.counts['steps'] > 3, 'steps')
     assert steps > 3
@@ -202,7 +203,7 @@ def test_it_says_whether_time_keeps_up(ros):
 
 def _stall(live: Live, seconds: float) -> None:
     """Keep the physics from stepping for a while."""
-    with live.node._lock:
+    with live.node.lock:
         time.sleep(seconds)
 
 
@@ -268,8 +269,8 @@ def test_pictures_are_left_out_while_steps_are_late_unless_it_makes_the_time(ros
     live.node.trigger_deactivate()
     monkeypatch.setattr(simulated_robot, 'LATE', 100 * MS)
     live.node.counts['pictures_left_out'] = 0
-    live.node._behind = late * MS
-    assert live.node._draws('camera') == (not left_out)
+    live.node.behind = late * MS
+    assert live.node.draws('camera') == (not left_out)
     assert live.node.counts['pictures_left_out'] == left_out
 
 

@@ -22,12 +22,32 @@ SECOND = 1_000_000_000
 LIMITS = {joint: {'lower': -1.0, 'upper': 1.0, 'velocity': 1.0, 'acceleration': 4.0} for joint in 'ab'}
 
 
+class Graph:
+    """Stands in for the running graph, of which the monitor takes messages by their type."""
+
+    def __init__(self):
+        self.node = self
+        self._receivers = {}
+
+    def create_subscription(self, kind, topic, receive, qos):
+        self._receivers[kind] = receive
+
+    def subscribe(self, kind, topic, receive):
+        self._receivers[kind] = receive
+
+    def send(self, message):
+        self._receivers[type(message)](message)
+
+
 @pytest.fixture
-def monitor():
-    node = SimpleNamespace(create_subscription=lambda *_: None)
+def graph():
+    return Graph()
+
+
+@pytest.fixture
+def monitor(graph):
     action = SimpleNamespace(joints=('a', 'b'), topic='/arm_controller/joint_trajectory')
-    client = SimpleNamespace(node=node, subscribe=lambda *_: None)
-    return CommandMonitor(client, SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
+    return CommandMonitor(graph, SimpleNamespace(task=SimpleNamespace(action=action)), LIMITS)
 
 
 def command(end=0.5, seconds=2.0, joints=('b', 'a')):
@@ -47,9 +67,9 @@ def chunk(latency, cost, late=False):
     return ChunkReport(observation=1, received=2, published=7, latency=latency / 1e3, cost=cost / 1e3, late=late)
 
 
-def test_what_is_within_the_limits_is_no_excess(monitor):
-    monitor._on_command(command())
-    monitor._on_joints(JointState(name=['a', 'b'], position=[0.99, -1.01]))
+def test_what_is_within_the_limits_is_no_excess(graph, monitor):
+    graph.send(command())
+    graph.send(JointState(name=['a', 'b'], position=[0.99, -1.01]))
     assert (monitor.trajectories, monitor.excess_count) == (1, 0)
     assert monitor.worst['velocity'] == pytest.approx(0.375, rel=1e-3)
     assert monitor.worst['acceleration'] == pytest.approx(0.75 / 4.0, rel=1e-2)
@@ -64,32 +84,32 @@ def test_what_is_within_the_limits_is_no_excess(monitor):
         (command(end=0.5, seconds=0.8), 'sent a: acceleration'),
     ],
 )
-def test_what_is_outside_is_named(monitor, sent, found):
-    monitor._on_command(sent)
+def test_what_is_outside_is_named(graph, monitor, sent, found):
+    graph.send(sent)
     assert monitor.excess_count == 1
     assert monitor.excesses[0].startswith(found)
 
 
-def test_joints_that_are_measured_outside_are_named(monitor):
-    monitor._on_joints(JointState(name=['gripper'], position=[7.0]))
+def test_joints_that_are_measured_outside_are_named(graph, monitor):
+    graph.send(JointState(name=['gripper'], position=[7.0]))
     assert monitor.excess_count == 0
-    monitor._on_joints(JointState(name=['b', 'a'], position=[0.0, 1.5]))
+    graph.send(JointState(name=['b', 'a'], position=[0.0, 1.5]))
     assert monitor.excesses == ['measured a: position 1.5']
 
 
-def test_the_summary_tells_all_of_it(monitor, tmp_path):
+def test_the_summary_tells_all_of_it(graph, monitor, tmp_path):
     for report in (chunk(20, 1.5), chunk(40, 2.5), chunk(130, 1.5, late=True)):
-        monitor._on_chunk(report)
-    monitor._on_chunk(ChunkReport(observation=1, received=2, refused='too old'))
+        graph.send(report)
+    graph.send(ChunkReport(observation=1, received=2, refused='too old'))
     for stamp in (1, 2):  # repeated once a second
-        monitor._on_status(Status(state='holding', reason='no chunk', cause='observation', stamp=stamp))
-    monitor._on_episode(Episode(seed=1, elapsed=1.0, score=0.0, success=False, rejected=2))
-    monitor._on_command(command(end=1.2, seconds=3.0))
+        graph.send(Status(state='holding', reason='no chunk', cause='observation', stamp=stamp))
+    graph.send(Episode(seed=1, elapsed=1.0, score=0.0, success=False, rejected=2))
+    graph.send(command(end=1.2, seconds=3.0))
     monitor.minute.memory_mb = {'policy_executor': 130.0}
     result = EpisodeResult(
         seed=1, score=1.0, success=True, seconds=5.0, chunks=3, deadline_misses=1, latency=(0.02, 0.04, 0.13)
     )
-    summary = summarize([result], bundle='tiny', world='pusht') | soak._account(monitor, [monitor.minute.plain()])
+    summary = summarize([result], bundle='tiny', world='pusht') | soak.account(monitor, [monitor.minute.plain()])
     summary |= {'minutes': 1.0, 'ended_early': 'the executor died'}
     text = soak.table(summary)
     for part in ('refused 1 chunks', 'limit violations  1 in 1', 'rejected 2', 'publisher         p50 1.5', 'died'):

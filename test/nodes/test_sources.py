@@ -39,10 +39,12 @@ def test_a_second_source_latches_until_the_node_is_activated_anew_without_it(ros
     ros.status('policy_executor: inference', ERROR, text)
     another.destroy_node()
     ros.wait(lambda: node.count_publishers(TOPIC) == 1, 'the second source to be gone')
-    assert node._is_latched()
+    node.refresh()
+    assert node.inference.latched
     node.trigger_deactivate()
     node.trigger_activate()
-    assert not node._is_latched()
+    node.refresh()
+    assert not node.inference.latched
 
 
 def heard(*numbers: int) -> SourceWatch:

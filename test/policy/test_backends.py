@@ -183,7 +183,7 @@ def test_a_backend_that_does_not_exist_is_refused(original, wrong, message):
 
 def test_onnx_runtime_has_the_threads_asked_for_and_they_do_not_spin(original):
     opened = OnnxRuntime(load_bundle(original), threads=2)
-    for session in (opened._encoder, opened._denoiser):
+    for session in (opened.encoder, opened.denoiser):
         options = session.get_session_options()
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
         assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'

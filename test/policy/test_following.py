@@ -158,7 +158,7 @@ def expected_leaps(position, known, until=2.0, curve=sine, tolerance=TOLERANCE, 
     path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
     path.add(plan_of(curve), START)
     following = Following(tolerance, lag * MS, 250 * MS, np.array([False]))
-    following._lag[:] = np.nan if known is None else known * 1e9
+    following.lag = np.array([np.nan if known is None else known])
     found = []
     for tick in range(1, round(until * 100)):
         now = START + 10 * tick * MS

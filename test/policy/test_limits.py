@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, LimitError
 from dp_ros.motion.extrema import extrema
-from dp_ros.motion.limits import Exceeded, Within, check, hull
+from dp_ros.motion.limits import check, hull
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.limits_file import parse_joint_limits, read_joint_limits
@@ -38,35 +40,33 @@ def curve(positions, velocities=None, accelerations=None, seconds=(0.0, 1.0)):
 def test_a_cubic_that_leaves_the_limits_between_its_points_is_found():
     # 4 x (1 - x)^2 rises to 16/27 at x = 1/3.
     bump = curve([0.0, 0.0], [4.0, 0.0])
-    assert check(bump, limits(upper=16 / 27 + 1e-12)) == Within()
+    assert check(bump, limits(upper=16 / 27 + 1e-12)) is None
     found = check(bump, limits(upper=0.59))
-    assert found == Exceeded(joint='a', quantity='position', value=pytest.approx(16 / 27), limit=0.59, time=333333333)
+    assert (found.joint, found.quantity, found.at) == ('a', 'position', 333333333)
     assert str(found) == 'a position: got 0.592593 at 0.333 s, allowed up to 0.59'
     low = check(curve([0.0, 0.0], [-4.0, 0.0]), limits(lower=-0.5))
-    assert isinstance(low, Exceeded)
     assert str(low) == 'a position: got -0.592593 at 0.333 s, allowed from -0.5'
 
 
 def test_the_fastest_instant_of_a_cubic_is_inside_it():
     # 3 x^2 - 2 x^3 is fastest, 1.5, at x = 1/2, where its points say 0.
     step = curve([0.0, 1.0], [0.0, 0.0])
-    assert check(step, limits(velocity=1.5)) == Within()
+    assert check(step, limits(velocity=1.5)) is None
     found = check(step, limits(velocity=1.49))
-    assert found == Exceeded(joint='a', quantity='velocity', value=1.5, limit=1.49, time=SECOND // 2)
+    assert (found.joint, found.quantity, found.at) == ('a', 'velocity', SECOND // 2)
+    assert str(found) == 'a velocity: got 1.5 at 0.500 s, allowed up to 1.49'
 
 
 def test_acceleration_is_taken_at_the_ends_of_a_cubic():
     step = curve([0.0, 1.0], [0.0, 0.0])
-    assert check(step, limits(acceleration=6.0)) == Within()
-    assert check(step, limits(acceleration=5.9)) == Exceeded(
-        joint='a', quantity='acceleration', value=6.0, limit=5.9, time=0
-    )
+    assert check(step, limits(acceleration=6.0)) is None
+    assert str(check(step, limits(acceleration=5.9))) == 'a acceleration: got 6 at 0.000 s, allowed up to 5.9'
 
 
 def test_a_quintic_is_checked_between_its_points():
     # 10 x^3 - 15 x^4 + 6 x^5: 15/8 at 1/2, and 10/sqrt(3) at (3 - sqrt(3))/6.
     step = curve([0.0, 1.0], [0.0, 0.0], [0.0, 0.0])
-    assert check(step, limits(velocity=1.8751, acceleration=5.7736)) == Within()
+    assert check(step, limits(velocity=1.8751, acceleration=5.7736)) is None
     assert check(step, limits(velocity=1.8749, acceleration=INF)).quantity == 'velocity'
     assert check(step, limits(velocity=1.8751, acceleration=5.7734)).quantity == 'acceleration'
 
@@ -74,53 +74,52 @@ def test_a_quintic_is_checked_between_its_points():
 def test_jerk_is_taken_inside_segments():
     # 3 x^2 - 2 x^3 has the third derivative -12; 10 x^3 - 15 x^4 + 6 x^5 has 60 at its ends and -30 in the middle.
     step = curve([0.0, 1.0], [0.0, 0.0])
-    assert check(step, limits(jerk=12.0)) == Within()
-    assert check(step, limits(jerk=11.9)) == Exceeded(joint='a', quantity='jerk', value=12.0, limit=11.9, time=0)
+    assert check(step, limits(jerk=12.0)) is None
+    assert str(check(step, limits(jerk=11.9))) == 'a jerk: got 12 at 0.000 s, allowed up to 11.9'
     smooth = curve([0.0, 1.0], [0.0, 0.0], [0.0, 0.0])
-    assert check(smooth, limits(jerk=60.001)) == Within()
-    found = check(smooth, limits(jerk=59.9))
-    assert (found.quantity, found.value, found.limit) == ('jerk', pytest.approx(60.0), 59.9)
+    assert check(smooth, limits(jerk=60.001)) is None
+    assert re.fullmatch(r'a jerk: got 60 at \S+ s, allowed up to 59.9', str(check(smooth, limits(jerk=59.9))))
 
 
 @pytest.mark.parametrize('quintic', [False, True])
 def test_braking_has_its_own_limit(quintic):
     # There and back: 4 x (1 - x), scaled. It brakes with 8 until x = 1/2 and speeds up with 8 from there.
     hill = curve([0.0, 0.0], [4.0, -4.0], [-8.0, -8.0] if quintic else None)
-    assert check(hill, limits(upper=1.1, acceleration=8.1, deceleration=8.1)) == Within()
+    assert check(hill, limits(upper=1.1, acceleration=8.1, deceleration=8.1)) is None
     assert str(check(hill, limits(upper=1.1, acceleration=9.0, deceleration=7.5))).startswith('a deceleration: got 8 ')
     assert check(hill, limits(upper=1.1, acceleration=7.5, deceleration=9.0)).quantity == 'acceleration'
     # The first half alone only brakes.
     half = curve([0.0, 1.0], [4.0, 0.0], [-8.0, -8.0] if quintic else None, (0.0, 0.5))
-    assert check(half, limits(upper=1.1, acceleration=1.0, deceleration=8.1)) == Within()
+    assert check(half, limits(upper=1.1, acceleration=1.0, deceleration=8.1)) is None
     assert check(half, limits(upper=1.1, acceleration=9.0, deceleration=7.9)).quantity == 'deceleration'
     back = curve([1.0, 0.0], [0.0, -4.0], [-8.0, -8.0] if quintic else None, (0.0, 0.5))
-    assert check(back, limits(upper=1.1, acceleration=8.1, deceleration=1.0)) == Within()
+    assert check(back, limits(upper=1.1, acceleration=8.1, deceleration=1.0)) is None
 
 
 def test_where_braking_turns_into_speeding_up_between_points_both_count():
     # q = x^3 - 0.3 x has q'' = 6 x, and turns at x = 0.316, where the acceleration is 1.897.
     bowl = curve([0.0, 0.7], [-0.3, 2.7])
-    assert check(bowl, limits(acceleration=6.1, deceleration=1.9)) == Within()
+    assert check(bowl, limits(acceleration=6.1, deceleration=1.9)) is None
     found = check(bowl, limits(acceleration=6.1, deceleration=1.89))
-    assert (found.quantity, found.value) == ('deceleration', pytest.approx(1.8974, abs=1e-4))
+    assert str(found).startswith('a deceleration: got 1.8973')
 
 
 def test_corners_of_a_positions_only_trajectory_have_no_finite_acceleration():
     line = curve([0.0, 0.5])
-    assert check(line, limits(velocity=0.5)) == Within()
+    assert check(line, limits(velocity=0.5)) is None
     assert check(line, limits(velocity=0.49)).quantity == 'velocity'
-    assert check(line, limits(acceleration=1e9)).value == INF
-    assert check(curve([0.5, 0.5]), limits(acceleration=1e-9)) == Within()
+    assert 'got inf' in str(check(line, limits(acceleration=1e9)))
+    assert check(curve([0.5, 0.5]), limits(acceleration=1e-9)) is None
 
 
 def test_a_single_point_is_checked_too():
-    assert check(curve([0.5], seconds=(1.0,)), limits()) == Within()
-    assert check(curve([1.5], seconds=(1.0,)), limits()).value == 1.5
+    assert check(curve([0.5], seconds=(1.0,)), limits()) is None
+    assert 'got 1.5' in str(check(curve([1.5], seconds=(1.0,)), limits()))
 
 
 def test_an_overflow_is_an_excess():
     with np.errstate(all='ignore'):
-        assert isinstance(check(curve([-1e308, 1e308], [0.0, 0.0]), limits(-INF, INF, 1.0)), Exceeded)
+        assert check(curve([-1e308, 1e308], [0.0, 0.0]), limits(-INF, INF, 1.0)) is not None
 
 
 def test_limits_of_other_joints_are_an_error():
@@ -268,4 +267,4 @@ def test_a_start_that_all_but_rests_speeds_up_and_is_judged_by_acceleration_not_
         velocities=np.array([[speed], [0.0]]),
     )
     found = check(trajectory, limits)
-    assert isinstance(found, Exceeded) and found.quantity == 'acceleration'
+    assert found is not None and found.quantity == 'acceleration'

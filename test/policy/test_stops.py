@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.motion.limits import Within, check
+from dp_ros.motion.limits import check
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
@@ -50,7 +50,7 @@ def test_a_stop_keeps_the_limits_and_the_path_and_is_soon(joints, control_dt, ac
         now = START + round(rng.uniform(0.0, 1.0) * (old.end - START))
         stopped = planner.stop(now)
         assert isinstance(stopped, Trajectory)
-        assert check(stopped, limits) == Within()
+        assert check(stopped, limits) is None
         assert stopped.velocities is not None and not stopped.velocities[-1].any()
         assert stopped.end <= max(old.end, now + round(0.2 * SECOND))
         # Every position is one of the old plan, within what cubics between knots add.
@@ -88,12 +88,12 @@ def test_a_stop_where_the_plan_turns_as_hard_as_it_may_is_there_and_not_at_the_p
         actions = size * (1.0 - np.cos(speed * 0.1 * np.arange(16)))[:, None]
         outcome = planner.accept(Chunk(stamp=START, control_dt=dt, joints=('a',), actions=actions), START)
         assert isinstance(outcome, Planned)
-        plan = outcome.trajectory
+        plan, accepted = outcome.trajectory, planner.checkpoint()
         for now in range(START, plan.end - SECOND // 2, 10_000_000):
             planner = Planner(('a',), dt, limits, splice_margin=30_000_000, stop_on_path=True)
             planner.measured(now, np.zeros(1))
             planner.rest_at(np.zeros(1), START)
-            planner._commit(plan, START)
+            planner.rollback(accepted)
             stopped = planner.stop(now)
             assert isinstance(stopped, Trajectory)
             assert stopped.end < now + SECOND // 2

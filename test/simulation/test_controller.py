@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import (
     Accepted,
     ControllerDied,
     Ignored,
     JointTrajectoryController,
-    Rejected,
     TrajectoryCommand,
 )
 
@@ -68,7 +68,7 @@ def test_a_bad_message_is_rejected_with_its_reason_and_changes_nothing(changes: 
     controller = _controller()
     assert isinstance(controller.command(_command(), NOW), Accepted)
     answer = controller.command(_command(**changes), NOW)
-    assert isinstance(answer, Rejected)
+    assert isinstance(answer, Refusal)
     assert reason in answer.reason
     np.testing.assert_allclose(_cycles(controller, 10)[-1], [1.0, 10.0])  # the one before is followed
 
@@ -94,7 +94,7 @@ def test_joints_left_out_stay_where_they_were_commanded_last() -> None:
 
 def test_no_joints_at_all_are_rejected_even_where_some_may_be_left_out() -> None:
     answer = _controller(allow_partial_joints_goal=True).command(_command(joints=(), positions=np.zeros((2, 0))), NOW)
-    assert isinstance(answer, Rejected)
+    assert isinstance(answer, Refusal)
     assert answer.reason.startswith('joints: got none')
 
 
@@ -210,7 +210,7 @@ def test_a_malformed_command_is_rejected_and_not_raised(changes: dict[str, objec
     }
     controller = JointTrajectoryController(('x', 'y'))
     verdict = controller.command(TrajectoryCommand(**command), now=10)
-    assert isinstance(verdict, Rejected) and words in verdict.reason
+    assert isinstance(verdict, Refusal) and words in verdict.reason
     assert (controller.update(10, np.zeros(2), np.zeros(2)) == 0).all()
 
 
@@ -234,7 +234,7 @@ def test_what_ends_the_real_controller_is_no_rejection(changes: dict[str, Any], 
 
 
 def test_what_is_rejected_before_the_stamp_is_looked_at_ends_nothing() -> None:
-    assert isinstance(_controller().command(_command(stamp=-1, joints=('a', 'c')), NOW), Rejected)
+    assert isinstance(_controller().command(_command(stamp=-1, joints=('a', 'c')), NOW), Refusal)
 
 
 # A joint named twice.
@@ -280,7 +280,7 @@ def test_inactive_it_judges_messages_takes_none_and_leaves_its_last_command() ->
     controller = _under_way()
     assert (controller.active, controller.reason) == (False, 'inactive')
     assert isinstance(controller.command(_command(), NOW), Ignored)
-    assert isinstance(controller.command(_command(joints=('a', 'c')), NOW), Rejected)
+    assert isinstance(controller.command(_command(joints=('a', 'c')), NOW), Refusal)
     np.testing.assert_allclose(_cycles(controller, 30, NOW + 5 * PERIOD), [[0.5, 5.0]] * 30)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import (
     Accepted,
     ControllerSpec,
     JointTrajectoryController,
-    Rejected,
     TrajectoryCommand,
 )
 from dp_ros.simulation.controller.playback import Playback, Point
@@ -79,7 +79,7 @@ def _curve(start: tuple[float, ...], end: tuple[float, ...], duration: float) ->
 def test_of_two_faults_the_one_that_the_controller_looks_for_first_is_told(changes: Any, reason: str) -> None:
     fields: dict[str, Any] = {'stamp': 0, 'joints': ('a',), 'times': [1, 2], 'positions': [[0.0], [0.0]]}
     verdict = _controller().command(TrajectoryCommand(**(fields | changes)), NOW)
-    assert isinstance(verdict, Rejected)
+    assert isinstance(verdict, Refusal)
     assert verdict.reason.startswith(reason)
 
 

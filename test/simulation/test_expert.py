@@ -27,7 +27,7 @@ def _demonstrate(seed: int, steps: int = 250) -> tuple[float, np.ndarray]:
 
 
 def test_the_goal_is_the_benchmarks() -> None:
-    np.testing.assert_allclose(PushTWorld()._env.goal_pose, GOAL)
+    np.testing.assert_allclose(PushTWorld().env.goal_pose, GOAL)
 
 
 def test_it_usually_succeeds_and_stays_inside() -> None:

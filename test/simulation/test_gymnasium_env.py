@@ -104,9 +104,9 @@ def test_a_wrong_action_is_refused(env: Any) -> None:
         env.step(np.zeros(3))
     with pytest.raises(DataError, match=r'action: got nan at index \(1,\), allowed finite numbers only'):
         env.step(np.where(np.arange(len(here)) == 1, np.nan, here))
-    with pytest.raises(DataError, match=rf'action {env._world.joints[0]}: got .*, allowed .* to {high[0]:g}'):
+    with pytest.raises(DataError, match=rf'action {env.world.joints[0]}: got .*, allowed .* to {high[0]:g}'):
         env.step(high + 0.1)
-    np.testing.assert_array_equal(env._observe()['joint_positions'], here)
+    np.testing.assert_array_equal(env.world.joint_positions, here)
     env.step(here.astype(np.float32))
 
 

@@ -84,8 +84,8 @@ def test_the_shapes_follow_a_state_that_is_set() -> None:
     world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.256, 0.256]), yaw=np.pi / 4)
     assert world.coverage == pytest.approx(1.0, abs=1e-9)
     world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.4, 0.4]), yaw=0.8)
-    found = world._env.space.point_query((400.0, 410.0), 0.0, ShapeFilter())  # far from where a reset puts it
-    assert [hit.shape.body for hit in found] == [world._env.block]
+    found = world.env.space.point_query((400.0, 410.0), 0.0, ShapeFilter())  # far from where a reset puts it
+    assert [hit.shape.body for hit in found] == [world.env.block]
     world.set_state(pusher=np.array([0.05, 0.05]), block=np.array([0.256, 0.256]), yaw=np.pi / 4)
     for _ in range(80):  # the pusher is driven into the block where it lies now
         world.step(np.array([0.256, 0.256]))

@@ -46,13 +46,12 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
         about.mkdir()
         (about / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: added_{number}\nVersion: 1.0\n')
         (about / 'entry_points.txt').write_text(f'[dp_ros.worlds]\n{lines}\n')
-        registry._table.cache_clear()
+        registry.worlds.cache_clear()
 
     monkeypatch.syspath_prepend(str(tmp_path))
     yield install
     sys.modules.pop('added_worlds', None)
-    registry._table.cache_clear()
-    registry._loaded.cache_clear()
+    registry.worlds.cache_clear()
 
 
 @SPECS
@@ -66,7 +65,7 @@ def test_a_spec_describes_its_world(spec: Any) -> None:
 
 def test_a_world_that_is_not_what_its_spec_describes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
-    monkeypatch.setitem(registry._table(), 'pusht', replace(PUSHT, units=('rad', 'rad')))
+    monkeypatch.setitem(registry.worlds(), 'pusht', replace(PUSHT, units=('rad', 'rad')))
     with pytest.raises(ConfigError, match='world pusht: units: got m, m, allowed rad, rad as its spec has them'):
         make_world('pusht')
 
@@ -148,7 +147,7 @@ def test_a_world_of_another_package_is_an_environment(add: Add) -> None:
 
 def test_a_world_may_have_neither_demonstrator_nor_training_file(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = replace(PUSHT, make_expert=None, training_file=None)
-    monkeypatch.setitem(registry._table(), 'pusht', bare)
+    monkeypatch.setitem(registry.worlds(), 'pusht', bare)
     with pytest.raises(ConfigError, match='demonstrator of the world pusht: got none, allowed a world that has one'):
         make_expert('pusht', None)
     with pytest.raises(ConfigError, match='training configuration of the world pusht: got none, allowed one with --c'):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
 
 pytest.importorskip('gym_pusht', reason='the simulation is not installed')
@@ -14,7 +15,6 @@ from dp_ros.simulation.controller.controller import (
     Accepted,
     Ignored,
     JointTrajectoryController,
-    Rejected,
     TrajectoryCommand,
 )
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot
@@ -94,7 +94,7 @@ def test_a_rejected_trajectory_moves_nothing_and_says_why() -> None:
     robot = SimulatedRobot(PushTWorld(), start=START, camera=False)
     before = robot.world.joint_positions
     answer = robot.command(_hold((0.1, 0.1), stamp=START - 200 * MS))
-    assert isinstance(answer, Rejected) and 'ends in the past' in answer.reason
+    assert isinstance(answer, Refusal) and 'ends in the past' in answer.reason
     _run(robot, 50)
     np.testing.assert_array_equal(robot.world.joint_positions, before)
 

@@ -52,7 +52,7 @@ def test_the_plain_loop_learns_and_averages():
         losses.append(loop.take_step())
         ema.step(loop.network.parameters())
     assert loop.step == 60 and np.mean(losses[-10:]) < np.mean(losses[:10])
-    for own, expected in zip(loop._averaged.parameters(), ema.shadow_params, strict=True):
+    for own, expected in zip(loop.averaged.parameters(), ema.shadow_params, strict=True):
         torch.testing.assert_close(own, expected)
 
 

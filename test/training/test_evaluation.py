@@ -194,7 +194,7 @@ def test_a_policy_that_does_not_look_can_be_recorded_for_one_that_does(tmp_path:
 
         def watch(robot: SimulatedRobot, frames: dict[int, np.ndarray] = frames) -> None:
             frames[robot.now] = robot.world.render('camera')
-            robot._success = len(frames) == 15
+            robot.success = len(frames) == 15
 
         results.append(DirectRunner(settings.load(), policy, settings).run(3, watch))
     assert [r.score for r in results] == [results[0].score] * 2 and all(r.success for r in results)
@@ -221,7 +221,7 @@ def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
 
     def watch(robot: SimulatedRobot) -> None:
         watched.append((robot.now, robot.world.joint_positions, robot.controller.set_point))
-        robot._success = next(successes, True)
+        robot.success = next(successes, True)
 
     assert runner.run(3, watch).success
     assert not runner.run(4, lambda robot: None).success

@@ -104,13 +104,13 @@ def test_a_chunk_goes_on_from_the_actions_that_are_fixed(policy, value, fixed):
 @pytest.mark.parametrize(('fixed', 'given'), [(2, 2), (4, 4), (6, 4)])
 def test_no_more_is_given_than_was_trained_with(policy, monkeypatch, fixed, given):
     marks = []
-    predict = policy._backend.predict
+    predict = policy.backend.predict
 
     def seen(x_k, k, cond):
         marks.append(x_k[..., -1].sum(axis=1))
         return predict(x_k, k, cond)
 
-    monkeypatch.setattr(policy._backend, 'predict', seen)
+    monkeypatch.setattr(policy.backend, 'predict', seen)
     policy.chunk(window(), np.random.default_rng(0), overlap(0.5, fixed))
     assert marks
     assert all((count == given).all() for count in marks)

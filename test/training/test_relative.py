@@ -77,7 +77,7 @@ def test_a_chunk_is_absolute_and_follows_the_joints(policy):
     assert policy.bundle.task.action.relative
     here = np.array([[3.0, 7.0], [3.1, 6.95]])
     chunk = policy.chunk(window_at(here), np.random.default_rng(0))
-    inputs = policy._inputs(window_at(here))
+    inputs = policy.inputs(window_at(here))
     sampled = policy.bundle.normalizer.denormalize(ACTION, policy.sample(inputs, np.random.default_rng(0)).actions[0])
     np.testing.assert_allclose(chunk.actions, sampled + here[1], atol=1e-12)
 

@@ -303,7 +303,7 @@ def test_the_networks_target_gives_back_the_actions(prediction_type):
     generator = torch.Generator().manual_seed(0)
     actions, noise = (torch.randn((6, 4, 2), generator=generator).clamp(-1, 1) for _ in range(2))
     levels = torch.tensor([0, 10, 30, 50, 70, 80])
-    x_k, target = objective._noised(actions, noise, levels)
+    x_k, target = objective.noised(actions, noise, levels)
     spec = ScheduleSpec(prediction_type=prediction_type)
     table = coefficients_for(spec, SamplerSettings(sampling_steps=100))
     for row, k in enumerate(levels.tolist()):
@@ -318,7 +318,7 @@ def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeyp
     settings = dataclasses.replace(SETTINGS, network=network)
     Trainer(settings, episodes(), tmp_path / 'whole').run()
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, '_report', _stop_after(7))
+        patch.setattr(Trainer, 'report', _stop_after(7))
         with pytest.raises(KeyboardInterrupt):
             Trainer(settings, episodes(), tmp_path / 'parted').run()
     Trainer(settings, episodes(), tmp_path / 'parted').run()
@@ -332,7 +332,7 @@ def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeyp
 
 
 def _stop_after(step):
-    original = Trainer._report
+    original = Trainer.report
 
     def report(self, *arguments):
         original(self, *arguments)

@@ -130,7 +130,7 @@ def test_the_velocities_are_those_of_the_sample_that_is_taken(bundle: Bundle, ju
     for seed in range(8):
         backend = Keeping()
         policy = DiffusionPolicy(bundle, backend).with_settings(samples=5)
-        sampled = policy.sample(policy._inputs(window(0.2)), np.random.default_rng(seed), start=np.full((16, 2), 0.1))
+        sampled = policy.sample(policy.inputs(window(0.2)), np.random.default_rng(seed), start=np.full((16, 2), 0.1))
         actions, velocities = np.split(backend.given, 2, axis=-1)
         number = int(np.abs(actions.clip(-1.0, 1.0) - sampled.actions).max(axis=(1, 2)).argmin())
         np.testing.assert_array_equal(sampled.velocities, velocities[number : number + 1])

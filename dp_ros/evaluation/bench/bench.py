@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.evaluation.bench.bags import measure_bags
 from dp_ros.evaluation.bench.contenders import (
     CONTENDERS,
@@ -88,8 +88,7 @@ class BenchSettings:
             ('messages', 1000, 100_000_000, [count for count in self.messages if count]),
         ):
             for value in values:
-                if not low <= value <= high:
-                    raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+                check_range(name, value, low, high)
         check_growth(self.cameras, self.horizons)
         for size in self.sizes:
             check_size(size)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.bench.contenders import Subject, subject_for, training_of
 from dp_ros.evaluation.scores import percentiles
 from dp_ros.policy.backends.sessions import open_backend
@@ -27,8 +27,7 @@ def check_growth(cameras: Sequence[int], horizons: Sequence[int]) -> None:
     """Raise ConfigError for what no task can have."""
     for name, values, low, high in (('cameras', cameras, 0, 16), ('horizons', horizons, 4, 256)):
         for value in values:
-            if not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+            check_range(name, value, low, high)
     for value in horizons:
         if value % 4:
             raise ConfigError(f'horizons: got {value}, allowed multiples of 4: the U-Net halves time twice')

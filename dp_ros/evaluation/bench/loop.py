@@ -45,13 +45,13 @@ class SampleDataset(Dataset[dict[str, Tensor]]):
 
 
 class PlainLoop:
-    """Takes a step when asked to, and goes on with the next epoch by itself."""
+    """Takes a step of `network` and its average `averaged`; after an epoch the next one follows."""
 
     def __init__(self, settings: TrainSettings, episodes: Sequence[Episode], normalizer: Normalizer) -> None:
         torch.manual_seed(settings.seed)
         self._settings = settings
         self.network = DiffusionNetwork(settings.task, settings.network).to(settings.device)
-        self._averaged = DiffusionNetwork(settings.task, settings.network).to(settings.device).requires_grad_(False)
+        self.averaged = DiffusionNetwork(settings.task, settings.network).to(settings.device).requires_grad_(False)
         chosen = settings.optimizer
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -94,7 +94,7 @@ class PlainLoop:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(0.9999, 1 - (1 + self.step) ** -0.75)
-        for module, averaged in zip(self.network.modules(), self._averaged.modules(), strict=True):
+        for module, averaged in zip(self.network.modules(), self.averaged.modules(), strict=True):
             own = averaged.parameters(recurse=False)
             for parameter, mean in zip(module.parameters(recurse=False), own, strict=True):
                 mean.mul_(decay)

@@ -26,7 +26,7 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
 from dp_ros.networks.settings import PRESETS, NetworkSettings
@@ -91,8 +91,7 @@ class BenchTrainSettings:
     def __post_init__(self) -> None:
         for name, values in (('threads', self.threads), ('rounds', (self.rounds,)), ('turn', (self.turn,))):
             for value in values:
-                if not 1 <= value <= 100_000:
-                    raise ConfigError(f'{name}: got {value}, allowed 1 to 100000')
+                check_range(name, value, 1, 100_000)
         if self.processes and (self.processes < 2 or self.training.batch % self.processes):
             raise ConfigError(
                 f'processes: got {self.processes}, allowed 0, or 2 or more that share a batch of {self.training.batch}'

@@ -53,9 +53,9 @@ class ExploringPolicy(DiffusionPolicy):
     def _mirrored(self, window: Window, actions: np.ndarray) -> Decision:
         task, window = self.bundle.task, self.unwrapped(window)
         turned = self._as_learnt(self.mirror[ACTION].vector(actions), window, action_base(task, window.streams))
-        inputs = self._inputs(window)
+        inputs = self.inputs(window)
         state = state_of(task, inputs)[0]
-        return self._backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
+        return self.backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
 
     def _pick(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None

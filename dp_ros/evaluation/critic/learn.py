@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.critic.episodes import rollouts
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.bundle.files import sha256
@@ -81,8 +81,7 @@ class CriticSettings:
             ('epochs', 1, 1000),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+            check_range(name, value, low, high)
         for number in (0, self.rounds - 1):
             self.round_settings(number, self.bundle)
 

@@ -116,8 +116,12 @@ class Following:
 
     @property
     def lag(self) -> np.ndarray:
-        """The lag of each joint (A,) [s], as far as motion has shown it; NaN where it hasn't."""
+        """The lag of each joint (A,) [s], as far as motion has shown it; NaN where it hasn't. May be set."""
         return self._lag / NANOSECONDS
+
+    @lag.setter
+    def lag(self, lag: np.ndarray) -> None:
+        self._lag = lag * NANOSECONDS
 
     def distance(self, states: MeasuredStates, path: CommandedPath) -> np.ndarray:
         """Return how far each joint (A,) is from what a lag explains [rad or m]."""

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.motion.limits import Exceeded
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outcome import Refused
 from dp_ros.motion.safety.measured_states import MeasuredState, extrapolated
 from dp_ros.motion.spline import TAIL_EFFORT, Ending
-from dp_ros.motion.steps import Excess, clamped
+from dp_ros.motion.steps import clamped
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.joint_limits import JointLimits
@@ -69,7 +67,7 @@ class HoldPoints:
 
     def begin(
         self, positions: np.ndarray, held: Sequence[np.ndarray], speeds: np.ndarray | None = None
-    ) -> Trajectory | Refused:
+    ) -> Trajectory | Refusal:
         """Return a point to hold at the measured ``positions`` (A,) of a robot that stands.
 
         The controller takes its own way there, from where it measures its robot or from what it commanded last. The
@@ -77,9 +75,9 @@ class HoldPoints:
         `joint_state_error`, or from each of the positions ``held`` that it may hold. ``speeds`` (A,) are those that it
         may have after all, on a plan that was given up but is under way.
         """
-        inside = clamped(positions[None], self._limits, self._options.position_tolerance)
-        if isinstance(inside, Excess):
-            return Refused(reason=f'measured {inside}', stop=True)
+        inside = clamped(positions[None], self._limits, self._options.position_tolerance, 'measured')
+        if isinstance(inside, Refusal):
+            return inside
         away = np.full(len(self._joints), self._options.joint_state_error)
         for place in held:
             away = np.maximum(away, np.abs(place - inside[0]))
@@ -87,18 +85,18 @@ class HoldPoints:
         point = _begin_point(inside[0], away, speeds, self._joints, self._ending)
         workspace = self._options.workspace
         left = None if workspace is None else workspace.first_violation(point)
-        return point if left is None else Refused(reason=f'measured {left}', stop=True)
+        return point if left is None else replace(left, reason=f'measured {left}')
 
     def stop(
         self, state: MeasuredState, now: int, planned: tuple[np.ndarray, np.ndarray] | None
-    ) -> Trajectory | Refused:
+    ) -> Trajectory | Refusal:
         """Return a point at which a robot in this state comes to rest; ``now`` [ns] is when it is sent.
 
         ``planned`` are the positions and velocities (1, A) of a plan that it may follow after all.
         """
-        inside = clamped(state.positions[None], self._limits, self._options.position_tolerance)
-        if isinstance(inside, Excess):
-            return Refused(reason=f'measured {inside}', stop=True)
+        inside = clamped(state.positions[None], self._limits, self._options.position_tolerance, 'measured')
+        if isinstance(inside, Refusal):
+            return inside
         state = replace(state, positions=inside[0])
         error, speed = np.full(len(self._joints), self._options.joint_state_error), np.zeros(len(self._joints))
         if planned is not None:
@@ -106,8 +104,7 @@ class HoldPoints:
             speed = np.abs(planned[1][0] - state.velocities)
         age, latency = max(now - state.stamp, 0), self._options.splice_margin
         doubt = Doubt(age=age, latency=latency, position=error, velocity=speed)
-        point = _stop_point(state, doubt, self._joints, self._ending, self._options.workspace)
-        return Refused(reason=f'measured {point}', stop=True) if isinstance(point, Exceeded) else point
+        return _stop_point(state, doubt, self._joints, self._ending, self._options.workspace)
 
 
 def _begin_point(
@@ -131,7 +128,7 @@ def _stop_point(
     joints: tuple[str, ...],
     ending: Ending,
     workspace: Workspace | None,
-) -> Trajectory | Exceeded:
+) -> Trajectory | Refusal:
     """Return where a robot with this state comes to rest, counted from when the point is received.
 
     The robot is expected where its velocity carries it until the middle of ``doubt``'s latency.
@@ -141,7 +138,7 @@ def _stop_point(
     duration = UNLIMITED
     if ending.limits is not None:
         duration = max(_duration(velocities, doubt, ending.limits), ending.least)
-    left: Exceeded | None = None
+    left: Refusal | None = None
     for part in PARTS:
         target = expected.positions + part * velocities * duration / 2
         if ending.limits is not None:
@@ -152,7 +149,7 @@ def _stop_point(
             return point
         left = left or found
     assert left is not None
-    return left
+    return replace(left, reason=f'measured {left}')
 
 
 def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> float:

@@ -104,16 +104,16 @@ class MeasuredStates:
         """Whether there are positions enough to tell how fast the robot moves."""
         return len(self._states) > 1 and self._states[-1].stamp - self._states[0].stamp >= LEAST_SPAN
 
-    def standing(self, slip: np.ndarray, during: int = STANDING) -> bool:
-        """Return whether no joint moved by more than ``slip`` (A,) for the last ``during`` [ns]."""
+    def standing(self, slip: np.ndarray) -> bool:
+        """Return whether no joint moved by more than ``slip`` (A,) for `STANDING` [ns]."""
         if self.newest is None:
             return False
         # One state from before the span says where the robot was when it began.
-        first = self.newest.stamp - during
+        first = self.newest.stamp - STANDING
         before = [state for state in self._states if state.stamp <= first]
         if not before:
             return False
-        _, positions = self.since(during)
+        _, positions = self.since(STANDING)
         positions = np.concatenate([before[-1].positions[None], positions])
         return bool((np.ptp(positions, axis=0) <= slip).all())
 

@@ -88,18 +88,29 @@ class Inference:
     say
         Logs an error, in the thread.
 
+    Attributes
+    ----------
+    outlet, now
+        As given.
+    thread
+        Predicts, from the newest window that it is given.
+    generation
+        Counts how often all began anew: what is predicted from an earlier window is discarded.
+    continuation
+        What the next chunk goes on from.
+
     """
 
     def __init__(self, outlet: Outlet, now: Callable[[], int], say: Callable[[str], None]) -> None:
-        self._outlet, self._now, self._say = outlet, now, say
+        self.outlet, self.now, self._say = outlet, now, say
         # Guards what the thread shares with callbacks: generation, counts, and the right to publish.
         self._lock = threading.Lock()
-        self._generation = 0
-        self._continuation = Continuation()
+        self.generation = 0
+        self.continuation = Continuation()
         self._under_way: float | None = None
         self._begun = threading.Event()
         self.clear()
-        self._worker: LatestJobThread[Job] = LatestJobThread(self._infer, 'inference')
+        self.thread: LatestJobThread[Job] = LatestJobThread(self._infer, 'inference')
 
     def clear(self) -> None:
         """Begin anew with the first policy, and count from 0."""
@@ -116,19 +127,19 @@ class Inference:
     @property
     def waiting(self) -> bool:
         """Whether a window waits for the one before it."""
-        return self._worker.waiting
+        return self.thread.waiting
 
     @property
     def skipped(self) -> int:
         """How many windows were replaced before they were predicted from."""
-        return self._worker.skipped
+        return self.thread.skipped
 
     def submit(self, window: Window, settings: Settings, goal: Goal = NO_GOAL) -> None:
         """Predict from a window as soon as the thread is free; return when it has begun, or soon."""
-        job = Job(window=window, settings=settings, number=self.number, generation=self._generation, goal=goal)
-        idle = self._worker.idle
+        job = Job(window=window, settings=settings, number=self.number, generation=self.generation, goal=goal)
+        idle = self.thread.idle
         self._begun.clear()
-        self._worker.submit(job)
+        self.thread.submit(job)
         self.number += 1
         if idle:
             # One interpreter serves both threads: whoever submits would otherwise keep it from who is to predict.
@@ -137,21 +148,21 @@ class Inference:
     def start_anew(self) -> None:
         """Forget the window that waits, and discard what is being predicted."""
         with self._lock:
-            self._generation += 1
-            self._continuation = Continuation()
-        self._worker.forget()
+            self.generation += 1
+            self.continuation = Continuation()
+        self.thread.forget()
 
     def latch(self, reason: str) -> None:
         """Make no chunk any more until `clear`, and discard what is being predicted."""
         with self._lock:
-            self._generation += 1
+            self.generation += 1
             self.latched = f'stopped: {reason}'
-        self._worker.forget()
+        self.thread.forget()
         self._say(f'{self.latched}; deactivate and activate to go on')
 
     def stop(self) -> None:
         """End the thread."""
-        if not self._worker.stop(STOP_TIMEOUT):
+        if not self.thread.stop(STOP_TIMEOUT):
             self._say(f'inference did not end within {STOP_TIMEOUT} s; its thread is left behind')
 
     # In the thread.
@@ -163,33 +174,33 @@ class Inference:
             self._latch(job, error)
 
     def _make(self, job: Job) -> None:
-        start, began = self._now(), time.perf_counter()
+        start, began = self.now(), time.perf_counter()
         self._under_way = time.monotonic()
         self._begun.set()
         try:
-            chunk, policy, calls = self._predict(job)
+            chunk, policy, calls = self.predict(job)
         finally:
             self._under_way = None
         took = time.perf_counter() - began
         with self._lock:
-            if job.generation != self._generation:
+            if job.generation != self.generation:
                 self.counts['discarded'] += 1
                 return
-            chunk = self._continuation.take(chunk, self._now() - chunk.stamp, job.settings.continuity, job.goal)
-            self._delay = self._continuation.delay(chunk.control_dt, job.settings.inference_delay)
+            chunk = self.continuation.take(chunk, self.now() - chunk.stamp, job.settings.continuity, job.goal)
+            self._delay = self.continuation.delay(chunk.control_dt, job.settings.inference_delay)
             pace = {} if self.switched else self._anytime.entry(job.settings)
             predicted = Prediction(
-                chunk=chunk, policy=policy, number=job.number, start=start, end=self._now(), took=took, calls=calls,
+                chunk=chunk, policy=policy, number=job.number, start=start, end=self.now(), took=took, calls=calls,
                 pace=pace,
             )  # fmt: skip
-            self._outlet.publish(predicted)
-            published = self._now()
+            self.outlet.publish(predicted)
+            published = self.now()
             if not self.switched:
                 self._anytime.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
-            self._outlet.tell(predicted, published)
+            self.outlet.tell(predicted, published)
 
-    def _predict(self, job: Job) -> tuple[Chunk, str, int]:
+    def predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""
         settings, seed = job.settings, [job.settings.seed, job.number]
         if settings.fallback is None or not self.switched:
@@ -206,12 +217,10 @@ class Inference:
         return chunk, settings.fallback.bundle.name, settings.fallback.calls()
 
     def _paced(self, job: Job, rng: np.random.Generator) -> tuple[Chunk, int]:
-        left = job.settings.deadline - (self._now() - job.window.stamp)
+        left = job.settings.deadline - (self.now() - job.window.stamp)
         settings, stamp = job.settings, job.window.stamp
         with self._lock:
-            continuation = (
-                self._continuation
-            )  # `start_anew` puts another in its place; this one only the thread changes
+            continuation = self.continuation  # `start_anew` puts another in its place; this one only the thread changes
         start = continuation.start(stamp, job.goal)
         overlap = continuation.overlap(stamp, settings.continuity, settings.inference_delay)
         policy = self._anytime.choose(settings, left / 1e9, start)
@@ -219,9 +228,9 @@ class Inference:
 
     def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
         """Let the fallback predict from now on; with the lock held, so that no `start_anew` comes in between."""
-        if job.generation == self._generation:
+        if job.generation == self.generation:
             self.switched = reason
-            self._continuation = Continuation()  # the chunks of a policy that failed have no say any more
+            self.continuation = Continuation()  # the chunks of a policy that failed have no say any more
             self._say(f'the fallback {fallback.bundle.name} takes over: {reason}')
 
     def _account(self, job: Job, took: float, published: int) -> None:
@@ -245,7 +254,7 @@ class Inference:
 
     def _latch(self, job: Job, error: Exception) -> None:
         with self._lock:
-            if job.generation != self._generation:
+            if job.generation != self.generation:
                 return
             self.latched = f'stopped: {error}' if isinstance(error, DpRosError) else f'stopped: {error!r}'
         self._say(f'{self.latched}; deactivate and activate to go on')

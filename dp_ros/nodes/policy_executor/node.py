@@ -32,14 +32,27 @@ QUIET = 3  # control steps without a complete observation before the diagnostics
 
 
 class PolicyExecutor(ManagedNode):
-    """The node `policy_executor`."""
+    """The node `policy_executor`.
+
+    Attributes
+    ----------
+    settings
+        What the next chunk is made with; None before `configure`.
+    inference, goals, outlet
+        What predicts, what keeps the goal, and what publishes chunks; None before `configure`.
+    newest
+        Stamp of the newest complete observation [ns], 0 before the first.
+    partial
+        By stamp, the streams of observations that are not complete.
+
+    """
 
     def __init__(self, **options: Any) -> None:
         self._bundle: Bundle | None = None
-        self._settings: Settings | None = None
-        self._inference: Inference | None = None
-        self._goals: GoalInbox | None = None
-        self._outlet: ChunkOutlet | None = None
+        self.settings: Settings | None = None
+        self.inference: Inference | None = None
+        self.goals: GoalInbox | None = None
+        self.outlet: ChunkOutlet | None = None
         self._inputs: list[Any] = []
         self._sources: tuple[SingleSource, ...] = ()
         self._refused = 0
@@ -48,10 +61,10 @@ class PolicyExecutor(ManagedNode):
         super().__init__('policy_executor', PARAMETERS, **options)
 
     def _forget_windows(self) -> None:
-        self._partial: dict[int, dict[str, np.ndarray]] = {}
+        self.partial: dict[int, dict[str, np.ndarray]] = {}
         self._arrived: dict[str, int] = {}  # by stream, when its newest message came [ns]
         self._began = 0  # when the first of any came [ns]
-        self._newest = 0
+        self.newest = 0
         self._last_window: int | None = None
         self._listeners = 0
         self._gap = self._windowed = 0  # [ns] between the last two observations; stamp of the last window
@@ -59,7 +72,7 @@ class PolicyExecutor(ManagedNode):
     @property
     def counts(self) -> dict[str, int]:
         """What was counted since activation."""
-        counts = self._inference.counts if self._inference is not None else {}
+        counts = self.inference.counts if self.inference is not None else {}
         return {**counts, 'refused_observations': self._refused}
 
     # Lifecycle.
@@ -70,7 +83,7 @@ class PolicyExecutor(ManagedNode):
         self._cpu_latency.configure()
         # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
         # And before anything that is refused, so that `cleanup` finds it.
-        self._outlet = ChunkOutlet(self)
+        self.outlet = ChunkOutlet(self)
         policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
@@ -82,9 +95,9 @@ class PolicyExecutor(ManagedNode):
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
         if policy.bundle.has_critic and policy.samples == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
-        self._bundle, self._settings = policy.bundle, settings
-        self._inference = Inference(self._outlet, self.now, self._say)
-        self._goals = GoalInbox(self, policy.bundle)
+        self._bundle, self.settings = policy.bundle, settings
+        self.inference = Inference(self.outlet, self.now, self._say)
+        self.goals = GoalInbox(self, policy.bundle)
 
     def _open(self, parameter: str) -> DiffusionPolicy:
         bundle = read_bundle(self, parameter)
@@ -93,10 +106,10 @@ class PolicyExecutor(ManagedNode):
 
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""
-        assert self._bundle is not None and self._inference is not None
+        assert self._bundle is not None and self.inference is not None
         self._cpu_latency.activate()
         self._start_anew()
-        self._inference.clear()
+        self.inference.clear()
         self._refused = 0
         task = self._bundle.task
         self._sources = tuple(SingleSource(self, self._topic(stream), self.steady) for stream in task.streams)
@@ -119,13 +132,13 @@ class PolicyExecutor(ManagedNode):
     def cleanup(self) -> None:
         """Give back networks and thread."""
         self._cpu_latency.cleanup()
-        if self._inference is not None:
-            self._inference.stop()
-        if self._goals is not None:
-            self._goals.close()
-        if self._outlet is not None:
-            self._outlet.close()
-        self._bundle = self._settings = self._inference = self._goals = self._outlet = None
+        if self.inference is not None:
+            self.inference.stop()
+        if self.goals is not None:
+            self.goals.close()
+        if self.outlet is not None:
+            self.outlet.close()
+        self._bundle = self.settings = self.inference = self.goals = self.outlet = None
 
     def restart(self, reason: str) -> None:
         """Forget windows and chunks under way, whose stamps can't be compared with those to come."""
@@ -134,8 +147,8 @@ class PolicyExecutor(ManagedNode):
 
     def _start_anew(self) -> None:
         self._forget_windows()
-        if self._inference is not None:
-            self._inference.start_anew()
+        if self.inference is not None:
+            self.inference.start_anew()
         if self._bundle is not None:
             self._windows = WindowBuffer(self._bundle.task.obs_horizon, to_nanoseconds(self._bundle.task.control_dt))
 
@@ -143,13 +156,13 @@ class PolicyExecutor(ManagedNode):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Refuse what does not fit the bundle, once there is one."""
-        if self._settings is not None:
-            make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
+        if self.settings is not None:
+            make_settings(self.settings.policy, values, self.settings.fallback, self.settings.cost)
 
     def apply(self, values: Mapping[str, Any]) -> None:
         """Use changed parameters from the next chunk on."""
-        if self._settings is not None:
-            self._settings = make_settings(self._settings.policy, values, self._settings.fallback, self._settings.cost)
+        if self.settings is not None:
+            self.settings = make_settings(self.settings.policy, values, self.settings.fallback, self.settings.cost)
 
     # Observations in.
 
@@ -161,9 +174,10 @@ class PolicyExecutor(ManagedNode):
 
     def _receiver(self, stream: Stream) -> Callable[[Any], None]:
         decoded = replace(stream, compressed=False) if isinstance(stream, ImageStream) else stream
-        return lambda message: self._receive(decoded, message)
+        return lambda message: self.receive(decoded, message)
 
-    def _receive(self, stream: Stream, message: Any) -> None:
+    def receive(self, stream: Stream, message: Any) -> None:
+        """Take a message of one stream, which with those of the others makes an observation."""
         assert self._bundle is not None
         stamp = encoding.stamp_of(message)
         try:
@@ -172,23 +186,23 @@ class PolicyExecutor(ManagedNode):
             self._refused += 1
             self.get_logger().error(f'{self._topic(stream)}: {error}', throttle_duration_sec=WARN_PERIOD)
             return
-        if stamp <= self._newest:
-            self.restart(f'{self._topic(stream)} went back by {(self._newest - stamp) / 1e9:.3f} s')
+        if stamp <= self.newest:
+            self.restart(f'{self._topic(stream)} went back by {(self.newest - stamp) / 1e9:.3f} s')
         self._arrived[stream.name] = self.now()
         self._began = self._began or self._arrived[stream.name]
-        parts = self._partial.setdefault(stamp, {})
+        parts = self.partial.setdefault(stamp, {})
         parts[stream.name] = value
         if len(parts) < len(self._bundle.task.streams):
             self._drop_partial()
             return
-        self._partial = {s: p for s, p in self._partial.items() if s > stamp}
+        self.partial = {s: p for s, p in self.partial.items() if s > stamp}
         self._observe(Observation(stamp=stamp, streams=parts))
 
     def _drop_partial(self) -> None:
         """Keep the parts of the newest ticks only, as many as a topic's queue holds."""
         assert self._bundle is not None
-        while len(self._partial) > self._depth(self._bundle):
-            del self._partial[next(iter(self._partial))]
+        while len(self.partial) > self._depth(self._bundle):
+            del self.partial[next(iter(self.partial))]
             if absent := self._absent():
                 self.get_logger().warning(absent, throttle_duration_sec=WARN_PERIOD)
 
@@ -206,7 +220,7 @@ class PolicyExecutor(ManagedNode):
 
     def _observe(self, observation: Observation) -> None:
         stamp = observation.stamp
-        self._gap, self._newest = stamp - self._newest, stamp
+        self._gap, self.newest = stamp - self.newest, stamp
         self._windowed = self._windowed or stamp
         window = self._windows.push(observation)
         if window is not None:
@@ -215,33 +229,33 @@ class PolicyExecutor(ManagedNode):
 
     def _consider(self, window: Window) -> None:
         """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
-        assert self._bundle is not None and self._settings is not None and self._inference is not None
-        assert self._goals is not None
+        assert self._bundle is not None and self.settings is not None and self.inference is not None
+        assert self.goals is not None
         if self._is_latched():
             return
-        missing = self._goals.missing()
+        missing = self.goals.missing()
         if missing:
             self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
             return
-        steps = self._settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
+        steps = self.settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
         newly_heard = self._newly_heard()
         due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard
-        if due or self._inference.waiting:
+        if due or self.inference.waiting:
             self._last_window = window.stamp
-            self._inference.submit(window, self._settings, self._goals.goal)
+            self.inference.submit(window, self.settings, self.goals.goal)
 
     def _newly_heard(self) -> bool:
         """Whether someone listens who did not get the last chunk, as after a start: to wait for the next is long."""
-        assert self._outlet is not None
-        before, self._listeners = self._listeners, self._outlet.listeners()
+        assert self.outlet is not None
+        before, self._listeners = self._listeners, self.outlet.listeners()
         return self._listeners > before
 
     def _is_latched(self) -> bool:
         """Look who publishes observations, and latch if that is more than one node; return whether it is latched."""
-        assert self._inference is not None
-        if not self._inference.latched and (fault := first_fault(self._sources)):
-            self._inference.latch(fault)
-        return bool(self._inference.latched)
+        assert self.inference is not None
+        if not self.inference.latched and (fault := first_fault(self._sources)):
+            self.inference.latch(fault)
+        return bool(self.inference.latched)
 
     # What is said.
 
@@ -251,18 +265,18 @@ class PolicyExecutor(ManagedNode):
 
     def refresh(self) -> None:
         """Say whether chunks come, and how fast."""
-        if self.active and self._inference is not None:
+        if self.active and self.inference is not None:
             self._is_latched()
         self._report()
 
     def _report(self) -> None:
         # In any thread: the inference's says what it found.
-        if not self.active or self._bundle is None or self._inference is None or self._settings is None:
+        if not self.active or self._bundle is None or self.inference is None or self.settings is None:
             return
-        assert self._goals is not None
-        quiet = self.now() - self._newest if self._newest else None
-        level, text = self._inference.status(self._settings)
-        missed, no_goal = self._inference.missed(), self._goals.missing()
+        assert self.goals is not None
+        quiet = self.now() - self.newest if self.newest else None
+        level, text = self.inference.status(self.settings)
+        missed, no_goal = self.inference.missed(), self.goals.missing()
         if level == OK and no_goal:
             level, text = ERROR, no_goal
         elif level == OK and quiet is None:
@@ -274,11 +288,11 @@ class PolicyExecutor(ManagedNode):
         elif level == OK and missed:
             level, text = WARN, missed
             self.get_logger().warning(missed)
-        crowded = self._goals.crowded()
+        crowded = self.goals.crowded()
         if crowded:  # Never hidden by other news: it may be another goal than the one meant.
             level, text = (WARN, crowded) if level == OK else (level, f'{text}; {crowded}')
-        values = {**self._inference.values(self._settings), 'refused_observations': self._refused}
-        values |= self._goals.values()
+        values = {**self.inference.values(self.settings), 'refused_observations': self._refused}
+        values |= self.goals.values()
         self.diagnostics.report(STATUS, level, text, values)
 
     def _incomplete(self, since: str) -> str:
@@ -290,7 +304,7 @@ class PolicyExecutor(ManagedNode):
         assert self._bundle is not None
         task = self._bundle.task
         dt = to_nanoseconds(task.control_dt)
-        on_ticks, since = self._newest % dt == 0, self._newest - self._windowed
+        on_ticks, since = self.newest % dt == 0, self.newest - self._windowed
         if on_ticks and since <= (QUIET + task.obs_horizon) * dt:
             return ''
         what = f'no window for {since / 1e9:.1f} s' if on_ticks else 'observations off the ticks'

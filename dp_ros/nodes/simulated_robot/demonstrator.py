@@ -53,7 +53,18 @@ STATUS = 'demonstration'
 
 
 class Demonstrator(ManagedNode):
-    """The node `demonstrator`."""
+    """The node `demonstrator`.
+
+    Attributes
+    ----------
+    newest
+        By stream, stamp [ns] and value of its newest message, since `activate`.
+    expert
+        Chooses the targets of this episode; None before the first.
+    elapsed
+        Time of the episode [s].
+
+    """
 
     def __init__(self, **options: Any) -> None:
         self._inputs: list[Any] = []
@@ -72,9 +83,9 @@ class Demonstrator(ManagedNode):
 
     def activate(self) -> None:
         """Begin to watch, and to command from the next episode message on."""
-        self._newest: dict[str, tuple[int, np.ndarray]] = {}
-        self._expert: Expert | None = None
-        self._elapsed = 0.0
+        self.newest: dict[str, tuple[int, np.ndarray]] = {}
+        self.expert: Expert | None = None
+        self.elapsed = 0.0
         self._tick = -1
         self._commands = 0
         sensor = qos_profile_sensor_data
@@ -101,12 +112,12 @@ class Demonstrator(ManagedNode):
 
     def restart(self, reason: str) -> None:
         """Forget what was seen before the clock jumped."""
-        self._newest, self._expert, self._tick = {}, None, -1
+        self.newest, self.expert, self._tick = {}, None, -1
 
     def refresh(self) -> None:
         """Say how many commands went out."""
         if self.active:
-            text = 'demonstrating' if self._expert else 'waiting for an episode'
+            text = 'demonstrating' if self.expert else 'waiting for an episode'
             self.diagnostics.report(STATUS, OK, text, {'commands': self._commands})
 
     def _on_episode(self, message: DiagnosticStatus) -> None:
@@ -117,9 +128,9 @@ class Demonstrator(ManagedNode):
         except (KeyError, ValueError) as error:
             self._refuse(f'{self.value("topics.episode")}: got {error}, allowed numbers for elapsed and seed')
             return
-        if self._expert is None or elapsed < self._elapsed:
-            self._expert = make_expert(self._world, rng, control_dt=self.value('control_dt'))
-        self._elapsed = elapsed
+        if self.expert is None or elapsed < self.elapsed:
+            self.expert = make_expert(self._world, rng, control_dt=self.value('control_dt'))
+        self.elapsed = elapsed
 
     def _refuse(self, text: str) -> None:
         self.get_logger().error(text, throttle_duration_sec=WARN_PERIOD)
@@ -129,18 +140,18 @@ class Demonstrator(ManagedNode):
         if isinstance(stream, JointStream) and not encoding.belongs(stream, message):
             return
         try:
-            self._newest[stream.name] = encoding.stamp_of(message), encoding.decode(stream, message)
+            self.newest[stream.name] = encoding.stamp_of(message), encoding.decode(stream, message)
         except DataError as error:
             self._refuse(str(error))
             return
-        if len(self._newest) <= len(self._poses) or self._expert is None:
+        if len(self.newest) <= len(self._poses) or self.expert is None:
             return
-        tick = min(stamp for stamp, _ in self._newest.values()) // self._control_dt
+        tick = min(stamp for stamp, _ in self.newest.values()) // self._control_dt
         if tick == self._tick:
             return
         self._tick = tick
-        poses = {stream.name: _pose(self._newest[stream.name][1]) for stream in self._poses}
-        command = self._expert.trajectory(tick * self._control_dt, self._newest[JOINTS][1], poses)
+        poses = {stream.name: _pose(self.newest[stream.name][1]) for stream in self._poses}
+        command = self.expert.trajectory(tick * self._control_dt, self.newest[JOINTS][1], poses)
         self._publisher.publish(encoding.to_joint_trajectory(command))
         self._commands += 1
 

@@ -17,7 +17,7 @@ from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
@@ -26,7 +26,7 @@ from dp_ros.options import Option
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
-from dp_ros.simulation.controller.controller import Accepted, ControllerDied, Rejected
+from dp_ros.simulation.controller.controller import Accepted, ControllerDied
 from dp_ros.simulation.controller.validation import TrajectoryCommand
 from dp_ros.simulation.registry import make_world, world_names
 from dp_ros.simulation.robot import SimulatedRobot
@@ -73,20 +73,36 @@ STOP_TIMEOUT = 5.0  # [s]
 
 
 class SimulatedRobotNode(ManagedNode):
-    """The node `simulated_robot`."""
+    """The node `simulated_robot`.
+
+    Attributes
+    ----------
+    world
+        What is simulated, from `configure` on.
+    robot
+        The world with its controller, from `activate` to `cleanup`, else None; used with `lock` held.
+    lock
+        Guards the robot: a thread steps it, callbacks command and reset it.
+    controller_node
+        Serves the controller's parameters; None where it has no name.
+    behind
+        How late the step at hand is [ns], below 0 if it came in time.
+    last_rejection
+        Why the controller refused a trajectory last, or ''.
+
+    """
 
     def __init__(self, **options: Any) -> None:
-        # Guards the robot: its thread steps it, callbacks command and reset it.
-        self._lock = threading.Lock()
-        self._robot: SimulatedRobot | None = None
+        self.lock = threading.Lock()
+        self.robot: SimulatedRobot | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._outputs: RobotOutputs | None = None
         self._late = 0
-        self._behind = 0  # of the step at hand, below 0 if it came in time
+        self.behind = 0
         self._told_resyncs = 0
-        self._controller_node: ControllerParameters | None = None
-        self._last_rejection = ''
+        self.controller_node: ControllerParameters | None = None
+        self.last_rejection = ''
         self.counts = dict.fromkeys(COUNTS, 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
 
@@ -96,32 +112,32 @@ class SimulatedRobotNode(ManagedNode):
         """Make the world and the outputs."""
         if self.value('rate') != 1.0 and not self.value('publish_clock'):
             raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
-        self._world = make_world(self.value('world'), disturbance=self.value('disturbance'))
-        self._controller_node = simulated_controller.serve(self, self._world.joints)
-        self._outputs = RobotOutputs(self, self._world, camera=self.value('camera'), clock=self.value('publish_clock'))
+        self.world = make_world(self.value('world'), disturbance=self.value('disturbance'))
+        self.controller_node = simulated_controller.serve(self, self.world.joints)
+        self._outputs = RobotOutputs(self, self.world, camera=self.value('camera'), clock=self.value('publish_clock'))
 
     def activate(self) -> None:
         """Begin an episode with the parameter `seed`, and let time run."""
         start = 0 if self.value('publish_clock') else tick_at_or_after(time.time_ns(), ALIGNED)
-        controller = simulated_controller.make_controller(self, self._world.joints)
-        self._robot = SimulatedRobot(
-            self._world,
+        controller = simulated_controller.make_controller(self, self.world.joints)
+        self.robot = SimulatedRobot(
+            self.world,
             start=start,
             camera=self.value('camera'),
             camera_rate=self.value('camera_rate'),
             controller=controller,
-            draws=self._draws,
+            draws=self.draws,
         )
-        self._robot.reset(self.value('seed'))
+        self.robot.reset(self.value('seed'))
         self.counts = dict.fromkeys(self.counts, 0)
-        self._late = self._behind = self._told_resyncs = 0
-        self._last_rejection = ''
+        self._late = self.behind = self._told_resyncs = 0
+        self.last_rejection = ''
         self._link = simulated_controller.LossyLink(self.value('seed'))
         self._stop.clear()
         assert self._outputs is not None
         self._outputs.describe()
         # The controller's node is who listens, as with ros2_control: it is known by its name.
-        self._listener = self if self._controller_node is None else self._controller_node.node
+        self._listener = self if self.controller_node is None else self.controller_node.node
         topic = str(self.resolve_topic_name(self.value('topics.command')))
         self._subscription = self._listener.create_subscription(
             JointTrajectory, topic, self._on_bytes, simulated_controller.QOS, raw=True
@@ -151,15 +167,15 @@ class SimulatedRobotNode(ManagedNode):
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
-        self._robot = None
-        if self._controller_node is not None:
-            self._controller_node.close()
-            self._controller_node = None
+        self.robot = None
+        if self.controller_node is not None:
+            self.controller_node.close()
+            self.controller_node = None
 
     def apply(self, values: Mapping[str, Any]) -> None:
         """Take over the controller's speed."""
-        if self._robot is not None:
-            self._robot.controller.set_speed_scaling(values[simulated_controller.SCALING])
+        if self.robot is not None:
+            self.robot.controller.set_speed_scaling(values[simulated_controller.SCALING])
 
     # Callbacks.
 
@@ -170,19 +186,19 @@ class SimulatedRobotNode(ManagedNode):
         self._on_command(self._decoded[1])
 
     def _on_command(self, command: TrajectoryCommand) -> None:
-        assert self._robot is not None
+        assert self.robot is not None
         if self._link.loses(self.value(simulated_controller.LOSS)):
             self.counts['lost'] += 1
             return
         try:
-            with self._lock:
-                verdict = self._robot.command(command)
+            with self.lock:
+                verdict = self.robot.command(command)
         except ControllerDied as error:
             self._die(error)
             return
-        if isinstance(verdict, Rejected):
+        if isinstance(verdict, Refusal):
             self.counts['rejected'] += 1
-            self._last_rejection = verdict.reason
+            self.last_rejection = verdict.reason
             self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
         else:
             self.counts['accepted' if isinstance(verdict, Accepted) else 'ignored'] += 1
@@ -193,19 +209,19 @@ class SimulatedRobotNode(ManagedNode):
             self.died.set_exception(error)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._robot is not None
+        assert self.robot is not None
         seed = self.value('seed')
-        with self._lock:
-            self._robot.reset(seed)
+        with self.lock:
+            self.robot.reset(seed)
         response.success = True
         response.message = f'a new episode with seed {seed}'
         self.get_logger().info(response.message)
         return response
 
     def _on_controller_active(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        assert self._robot is not None
-        with self._lock:
-            self._robot.set_controller_active(request.data)
+        assert self.robot is not None
+        with self.lock:
+            self.robot.set_controller_active(request.data)
         response.success = True
         response.message = f'the controller is {"active" if request.data else "inactive"}'
         self.get_logger().info(response.message)
@@ -225,34 +241,34 @@ class SimulatedRobotNode(ManagedNode):
 
     def _run_by(self, clock: Any, began: int, start: int, rate: float) -> None:
         """Step when ``clock`` [ns] says so; at ``began`` on it the robot's time was ``start``, or is set anew."""
-        assert self._robot is not None and self._outputs is not None
-        step = self._robot.step_duration
+        assert self.robot is not None and self._outputs is not None
+        step = self.robot.step_duration
         while not self._stop.is_set():
             if rate > 0:
                 now = clock()
-                early = began + round((self._robot.now + step - start) / rate) - now
-                self._behind, self._late = -early, max(self._late, -early)
+                early = began + round((self.robot.now + step - start) / rate) - now
+                self.behind, self._late = -early, max(self._late, -early)
                 if -early > LOST:
                     began, start = self._resync(now, -early)
                     continue
                 if early > 0 and self._stop.wait(early / NANOSECONDS):
                     return
-            with self._lock:
-                readings = self._robot.step()
-                episode = self._robot.episode
-                self._outputs.tell_time(self._robot.now)
+            with self.lock:
+                readings = self.robot.step()
+                episode = self.robot.episode
+                self._outputs.tell_time(self.robot.now)
                 for reading in readings:
                     self._outputs.tell_reading(reading)  # joint states are out before pictures are drawn
             self.counts['steps'] += 1
             if self.counts['steps'] % EPISODE_STEPS == 0:
                 self._outputs.tell_episode(episode, self.counts['rejected'])
 
-    def _draws(self, camera: str) -> bool:
-        """Whether to draw a picture that is due. Where the robot makes the time, there is always enough of it."""
+    def draws(self, camera: str) -> bool:
+        """Return whether to draw a picture that is due: always where the robot makes the time."""
         assert self._outputs is not None
         if not self._outputs.seen(camera):
             return False
-        late = self._behind > LATE and not self.value('publish_clock')
+        late = self.behind > LATE and not self.value('publish_clock')
         self.counts['pictures_left_out'] += late
         return not late
 
@@ -261,12 +277,12 @@ class SimulatedRobotNode(ManagedNode):
 
         A robot that makes the time goes on where it was: nobody else knows of the loss.
         """
-        assert self._robot is not None
-        began, start = now, self._robot.now
+        assert self.robot is not None
+        began, start = now, self.robot.now
         if not self.value('publish_clock'):
             began = start = tick_at_or_after(now, ALIGNED)
-            with self._lock:
-                self._robot.skip_to(start)
+            with self.lock:
+                self.robot.skip_to(start)
         self.counts['resyncs'] += 1
         self.get_logger().warning(
             f'{late / NANOSECONDS:.1f} s late: time goes on from now, and the world has stood still meanwhile',
@@ -283,11 +299,11 @@ class SimulatedRobotNode(ManagedNode):
         if self.counts['resyncs'] > self._told_resyncs:
             self._told_resyncs = self.counts['resyncs']
             text = f'{late / NANOSECONDS:.1f} s late: time went on from then, and the world had stood still'
-        assert self._robot is not None
-        controller = self._robot.controller
+        assert self.robot is not None
+        controller = self.robot.controller
         if controller.reason:
             level, text = WARN, f'the controller holds, {controller.reason}'
-        values = {**self.counts, **controller.held_up, 'last_rejection': self._last_rejection}
+        values = {**self.counts, **controller.held_up, 'last_rejection': self.last_rejection}
         self.diagnostics.report(STATUS, level, text, {**values, 'late_ms_max': f'{late / 1e6:.1f}'})
 
 

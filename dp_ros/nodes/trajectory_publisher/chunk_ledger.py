@@ -36,6 +36,7 @@ class ChunkLedger:
     """Counts chunks and reports each, typed to ``publish`` and for people on `/diagnostics`.
 
     Times are robot time [ns]; costs are processor time of this node [s], the wait for a processor not among them.
+    `unread` are the messages of the policy_executor that no chunk has needed yet.
     """
 
     def __init__(self, diagnostics: Diagnostics, publish: Callable[[bytes, str, ChunkReport], None]) -> None:
@@ -48,7 +49,7 @@ class ChunkLedger:
         self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
-        self._unread: deque[bytes] = deque(maxlen=KEPT)
+        self.unread: deque[bytes] = deque(maxlen=KEPT)
         self._due: _Entry | None = None
         self._undecodable = 0
         self._fresh = False  # whether it was entered since the last tick
@@ -59,7 +60,7 @@ class ChunkLedger:
 
     def inferred(self, message: bytes) -> None:
         """Keep what the policy_executor says of a chunk, serialized; it comes after the chunk."""
-        self._unread.append(message)
+        self.unread.append(message)
         self._say(patient=True)
 
     def tick(self) -> None:
@@ -159,8 +160,8 @@ class ChunkLedger:
 
     def _inference(self, observation: int) -> dict[str, Any]:
         """Return when inference on an observation began and ended, if the policy_executor has said so."""
-        while self._unread:
-            values = self._values(self._unread.popleft())
+        while self.unread:
+            values = self._values(self.unread.popleft())
             self._inferences[values.get('observation', '')] = values
         while len(self._inferences) > KEPT:
             self._inferences.popitem(last=False)

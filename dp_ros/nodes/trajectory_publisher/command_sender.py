@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.data import Refusal
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD, Planner
 from dp_ros.motion.trajectory import Trajectory
 
-Verdict = TypeVar('Verdict', Planned | Refused, Trajectory | Refused)
+Verdict = TypeVar('Verdict', Planned | Refusal, Trajectory | Refusal)
 ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
 AGAIN = 10_000_000  # [ns] from one sending to the next
@@ -34,9 +35,9 @@ class CommandSender:
     planner
         What plans; a plan that is not sent is taken back.
     prepare, send
-        Make the messages of a trajectory, and send them.
+        Make the messages of a trajectory, and send them; `prepare` is an attribute too.
     now, steady
-        Read robot time, and a clock that nobody sets [ns].
+        Read robot time, and a clock that nobody sets [ns]; attributes too.
     sleep
         Waits for some seconds.
     repeat
@@ -58,7 +59,7 @@ class CommandSender:
         repeat: Callable[[Any], None] = lambda _: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._planner, self._prepare = planner, prepare
+        self._planner, self.prepare = planner, prepare
         self._send, self._repeat, self._wake = send, repeat, wake
         self.now, self.steady, self._sleep = now, steady, sleep
         self._ahead = LEAST_AHEAD
@@ -68,10 +69,10 @@ class CommandSender:
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
-        self._out(self._prepare(trajectory), self.now() + HELD)
+        self._out(self.prepare(trajectory), self.now() + HELD)
         self.rests_at = self.now() + int(trajectory.times[-1])
 
-    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refused:
+    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
 
         Returns the plan, or why none was sent.
@@ -79,10 +80,10 @@ class CommandSender:
         for left in reversed(range(ATTEMPTS)):
             before, began, steady = self._planner.checkpoint(), self.now(), self.steady()
             verdict = plan(began + self._ahead)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, Refusal):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
-            message = self._prepare(trajectory)
+            message = self.prepare(trajectory)
             # A simulated clock stands still while this thread plans.
             took, allowed = max(self.now() - began, self.steady() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
@@ -91,7 +92,7 @@ class CommandSender:
                 self.rests_at = trajectory.end
                 return verdict
             self._planner.rollback(before)
-        return Refused(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
+        return Refusal(reason=f'planning: took {took / 1e6:.1f} ms, allowed {allowed / 1e6:.1f} ms: too busy a machine')
 
     def again(self, *, skip: bool = False) -> bool:
         """Send what was sent last once more, unless it is too late for that; return whether to call this again.

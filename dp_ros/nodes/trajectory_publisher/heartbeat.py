@@ -41,6 +41,11 @@ class Permission:
     timeout
         Longest time between two [ns]; 0 permits always.
 
+    Attributes
+    ----------
+    said
+        When the newest message came [ns] and whether it permits motion; None before the first.
+
     """
 
     def __init__(self, node: ManagedNode, topic: str, timeout: int) -> None:
@@ -48,11 +53,11 @@ class Permission:
         self.topic = str(node.resolve_topic_name(topic))
         self._timeout = timeout
         self._subscription: Any = None
-        self._said: tuple[int, bool] | None = None
+        self.said: tuple[int, bool] | None = None
 
     def open(self) -> None:
         """Listen, if permission is needed; what was said before does not count."""
-        self._said = None
+        self.said = None
         if self._timeout:
             # Best effort takes it from any publisher, and an old permission is not worth repeating.
             newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -65,18 +70,18 @@ class Permission:
         self._subscription = None
 
     def _on_said(self, message: Bool) -> None:
-        self._said = (self._node.steady(), message.data)
+        self.said = (self._node.steady(), message.data)
 
     def fault(self) -> Reason | None:
         """Return why motion is not permitted now."""
         if not self._timeout:
             return None
-        if self._said is None:
+        if self.said is None:
             got = 'nothing yet'
-        elif not self._said[1]:
+        elif not self.said[1]:
             got = 'false'
-        elif self._node.steady() - self._said[0] > self._timeout:
-            got = f'nothing for {(self._node.steady() - self._said[0]) / 1e9:.3f} s'
+        elif self._node.steady() - self.said[0] > self._timeout:
+            got = f'nothing for {(self._node.steady() - self.said[0]) / 1e9:.3f} s'
         else:
             return None
         text = f'{self.topic}: got {got}, allowed true every {self._timeout / 1e9:.3f} s'

@@ -12,8 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from dp_ros.data import Chunk
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
@@ -147,31 +147,31 @@ class Motion:
     def _moving(self, now: int) -> bool:
         return self.rests_at is not None and self.rests_at > now
 
-    def take(self, chunk: Chunk, now: int) -> Planned | Refused:
+    def take(self, chunk: Chunk, now: int) -> Planned | Refusal:
         """Follow a chunk, or say why not. `look` was called just before."""
         self.safety.offered(chunk.stamp)
         objection = self.safety.objection(chunk.stamp, now)
         if objection is not None:
-            return Refused(reason=str(objection))
+            return Refusal(reason=str(objection))
         if self.unsettled:
-            return Refused(reason='the clock jumped, and no joint state came since')
+            return Refusal(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
-            return Refused(reason=f'{self._newcomer}, maybe a controller that was restarted')
+            return Refusal(reason=f'{self._newcomer}, maybe a controller that was restarted')
         unknown = self.joint_states.fault or self._inactive()
         if unknown:
-            return Refused(reason=unknown)
+            return Refusal(reason=unknown)
         if self.safety.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.safety.was_blind = False
         unusable = self.planner.unusable(chunk, now)
-        if unusable:
-            return Refused(reason=unusable)
+        if unusable is not None:
+            return unusable
         early = self.beginning.request(now)
         leap = '' if early else self.planner.leap(now)
         if early is not None:
-            verdict: Planned | Refused = early
+            verdict: Planned | Refusal = early
         elif leap:
-            verdict = Refused(reason=leap)
+            verdict = Refusal(reason=leap)
         else:
             verdict = self._planned(chunk)
         if isinstance(verdict, Planned):
@@ -181,13 +181,13 @@ class Motion:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
 
-    def _planned(self, chunk: Chunk) -> Planned | Refused:
+    def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before = self.planner.checkpoint()
         try:
             return self.parts.sender.send_before_deadline(partial(self.planner.accept, chunk), must=False)
         except Exception as error:  # whatever it is, the arm comes to rest
             self.planner.rollback(before)
-            return Refused(reason=f'chunk cannot be planned with: {error!r}', stop=True)
+            return Refusal(reason=f'chunk cannot be planned with: {error!r}', stop=True)
 
     def again(self) -> bool:
         """Send again what was sent last, unless the robot may not follow it; return whether to call this again."""
@@ -273,7 +273,7 @@ class Motion:
             return False
         return self.planner.states.newest is None or not (self.planner.astray() or self.planner.leap(now))
 
-    def _hold(self, held: Trajectory | Refused, otherwise: str) -> None:
+    def _hold(self, held: Trajectory | Refusal, otherwise: str) -> None:
         if isinstance(held, Trajectory):
             self.planner.lose()
             self.parts.sender.send(held)
@@ -363,7 +363,7 @@ class Motion:
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
             self._stopping = False
             way = self.parts.sender.send_before_deadline(home, must=False)
-            if isinstance(way, Refused):
+            if isinstance(way, Refusal):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
 
     def _on_restart(self, graph: GraphState, now: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.motion.outcome import Refused
+from dp_ros.data import Refusal
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.command_sender import HELD
@@ -62,13 +62,13 @@ class Beginning:
         """Begin nothing."""
         self._hold = None
 
-    def request(self, now: int) -> Refused | None:
+    def request(self, now: int) -> Refusal | None:
         """Begin, unless that is under way; return why a chunk cannot be followed yet, or None if it can."""
         self.progress(now)
         if self._hold is None and self._planner.astray():
             why = self._planner.astray()
             point = self._planner.begin(now)
-            if isinstance(point, Refused):
+            if isinstance(point, Refusal):
                 return point
             self._send(point)
             self._hold = _Hold(
@@ -78,7 +78,7 @@ class Beginning:
         if self._hold is None:
             return None
         left = (self._hold.ready - now) / 1e9
-        return Refused(reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s')
+        return Refusal(reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s')
 
     def progress(self, now: int) -> None:
         """Let the plan begin if the time has come, or give up if the robot does not stand where it was."""

@@ -20,10 +20,10 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk, to_nanoseconds
+from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
-from dp_ros.motion.outcome import Planned, Refused
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
@@ -73,16 +73,29 @@ WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot e
 
 
 class TrajectoryPublisher(ManagedNode):
-    """The node `trajectory_publisher`."""
+    """The node `trajectory_publisher`.
+
+    Attributes
+    ----------
+    planner, permission
+        What plans, and what says whether the robot may move, from `configure` on.
+    motion
+        What plans and stops now; None unless the node is active.
+    timer
+        Calls `tick`; None unless the node is active.
+    ledger
+        What became of each chunk.
+
+    """
 
     def __init__(self, **options: Any) -> None:
         self._bundle: Bundle | None = None
-        self._motion: Motion | None = None
+        self.motion: Motion | None = None
         self._inputs: list[Any] = []
         self._closing: list[Any] = []
         self._triggers: list[Any] = []
         self._plan: Any = None
-        self._timer: ClockTimer | None = None
+        self.timer: ClockTimer | None = None
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
@@ -90,12 +103,12 @@ class TrajectoryPublisher(ManagedNode):
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._status = safety_report.StatusTopics(self)
-        self._ledger = ChunkLedger(self.diagnostics, self._status.chunk)
+        self.ledger = ChunkLedger(self.diagnostics, self._status.chunk)
 
     @property
     def counts(self) -> dict[str, int]:
         """Chunks since activation, by what became of them."""
-        return self._ledger.counts
+        return self.ledger.counts
 
     # Lifecycle.
 
@@ -111,8 +124,8 @@ class TrajectoryPublisher(ManagedNode):
             units=self.value('units') or None,
             control_dt=self.value('control_dt') / self.value('policy_speed') or None,
         )
-        self._planner = make_planner(read_settings(self, action.joints), bundle.task, read_robot(self))
-        limits = self._planner.limits
+        self.planner = make_planner(read_settings(self, action.joints), bundle.task, read_robot(self))
+        limits = self.planner.limits
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
@@ -124,7 +137,7 @@ class TrajectoryPublisher(ManagedNode):
         self._command = make_command(self, bundle.task, outputs)
         self._controllers = make_controller_states(self, bundle.task, outputs)
         timeout = to_nanoseconds(self.value('heartbeat_timeout'))
-        self._permission = Permission(self, self.value('topics.enable'), timeout)
+        self.permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
         self._heartbeat = Heartbeat(self)
         self._closing = [self._command, self._heartbeat]
@@ -135,27 +148,27 @@ class TrajectoryPublisher(ManagedNode):
         assert self._bundle is not None
         self._cpu_latency.activate()
         kept = self._store.begin() if self._store is not None else ''
-        limits = self._planner.limits
+        limits = self.planner.limits
         assert limits is not None, 'configure gives the planner limits'
         dt = to_nanoseconds(self._bundle.task.control_dt)
-        self._ledger.clear()
+        self.ledger.clear()
         self._command.forget()
         simulated = self.simulated_time
         parts = Parts(
-            planner=self._planner,
+            planner=self.planner,
             safety=self._ladder,
             joint_states=JointStates(
                 self._stream,
                 to_nanoseconds(self.value('max_joint_age')),
                 limits,
-                self._planner.continuous,
+                self.planner.continuous,
                 self._measured,
             ),
             command=self._command,
-            permission=self._permission,
+            permission=self.permission,
             watch=ClockWatch(to_nanoseconds(self.value('max_clock_step')), simulated=simulated),
             sender=CommandSender(
-                self._planner,
+                self.planner,
                 self._prepare,
                 self._send,
                 self.now,
@@ -163,22 +176,22 @@ class TrajectoryPublisher(ManagedNode):
                 repeat=self._repeat,
                 wake=self._wake,
             ),
-            sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self._permission.topic)],
+            sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self.permission.topic)],
             controllers=self._controllers,
             say=self.get_logger().error,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)
-        self._motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
+        self.motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         # Steady time: a simulated clock may stand still.
         self._again = self.create_timer(AGAIN / 1e9, self._on_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._again.cancel()
         if kept:
-            self._motion.safety.latch(Reason(cause=Cause.PLAN, text=kept))
-        self._report = safety_report.SafetyReport(self, self._motion, self._ledger, self._store, self._status)
+            self.motion.safety.latch(Reason(cause=Cause.PLAN, text=kept))
+        self._report = safety_report.SafetyReport(self, self.motion, self.ledger, self._store, self._status)
         self._report.say()
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
-        self._timer = ClockTimer(self, min(dt // 2, LOOK), self._on_timer, steady=True)
+        self.timer = ClockTimer(self, min(dt // 2, LOOK), self.tick, steady=True)
         triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
         self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
         self._reset_socket = make_reset_socket(self)
@@ -186,43 +199,43 @@ class TrajectoryPublisher(ManagedNode):
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         inputs: tuple[tuple[Any, str, Callable[..., None], QoSProfile], ...] = (
-            (DiagnosticStatus, LEDGER, self._ledger.inferred, reliable(LEDGER_DEPTH)),
+            (DiagnosticStatus, LEDGER, self.ledger.inferred, reliable(LEDGER_DEPTH)),
             (JointState, self._stream.topic, self._on_joint_state, newest),
             (JointTrajectory, CHUNKS, self._on_chunk, reliable(1)),
         )
         self._inputs = [self.create_subscription(*each, raw=True) for each in inputs]
-        self._permission.open()
+        self.permission.open()
         self._controllers.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
-        if self._motion is not None:
+        if self.motion is not None:
             self._stop()
             self._status.inactive()
         self._cpu_latency.deactivate()
 
     def _stop(self) -> None:
-        assert self._motion is not None
+        assert self.motion is not None
         if self._reset_socket is not None:
             self._reset_socket.close()
             self._reset_socket = None
         if self.context.ok():
             try:
-                self._motion.end()
+                self.motion.end()
             except Exception as error:  # what was sent last ends at rest, and no callback may come after this
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
-            self._permission.close()
+            self.permission.close()
             self._controllers.close()
-            self._ledger.settle()
-            if self._timer is not None:  # None if it was interrupted while it was activated
-                self._timer.close()
+            self.ledger.settle()
+            if self.timer is not None:  # None if it was interrupted while it was activated
+                self.timer.close()
             if self._again is not None:
                 self.destroy_timer(self._again)
             for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
                 for entity in all_of:
                     destroy(entity)
-        self._inputs, self._triggers, self._motion, self._timer, self._again = [], [], None, None, None
-        self._ledger.forget()
+        self._inputs, self._triggers, self.motion, self.timer, self._again = [], [], None, None, None
+        self.ledger.forget()
         for name in (safety_report.STATUS, JOINT_STATES):
             self.diagnostics.forget(name)
 
@@ -248,49 +261,49 @@ class TrajectoryPublisher(ManagedNode):
     def on_callback_error(self, error: CallbackError) -> None:
         """Latch: what was cut short may be what would have stopped the arm."""
         super().on_callback_error(error)
-        if self._motion is None or error.harmless:
+        if self.motion is None or error.harmless:
             return
         reason = Reason(cause=Cause.PLAN, text=f'an error that nobody foresaw, {error}')
         try:
-            self._motion.latch(reason)
+            self.motion.latch(reason)
         except Exception as further:
-            self._motion.safety.latch(reason)  # what was sent last ends at rest
+            self.motion.safety.latch(reason)  # what was sent last ends at rest
             self.get_logger().error(f'no stop could be sent: {type(further).__name__}: {further}')
         self._report.say()
 
     def restart(self, reason: str) -> None:
         """Deal with a jump of a simulated clock at once."""
-        if self._motion is not None:
-            self._motion.time()
+        if self.motion is not None:
+            self.motion.time()
             self._report.say()
 
     def apply(self, values: Mapping[str, Any]) -> None:
         """Use changed parameters from the next chunk on."""
         if self._bundle is not None:
-            self._planner.blend_steps = values['blend_steps']
+            self.planner.blend_steps = values['blend_steps']
 
     # In.
 
     # A callback that was ready when the node was deactivated may still come.
 
     def _on_joint_state(self, message: bytes, info: Mapping[str, Any]) -> None:
-        if self._motion is None:
+        if self.motion is None:
             return
-        self._motion.joint_states.receive(message, self.now(), info)
-        if self._motion.unsettled:
-            self._motion.time()
+        self.motion.joint_states.receive(message, self.now(), info)
+        if self.motion.unsettled:
+            self.motion.time()
 
     def _measured(self, state: MeasuredState) -> None:
-        self._planner.measured(state.stamp, state.positions, state.velocities)
+        self.planner.measured(state.stamp, state.positions, state.velocities)
 
     def _on_chunk(self, message: bytes, info: Mapping[str, Any]) -> None:
-        if self._bundle is None or self._motion is None:
+        if self._bundle is None or self.motion is None:
             return
         self._chunk_sources.heard(info)
         if self._chunk_sources.several:
             topic = self.resolve_topic_name(CHUNKS)
             text = f'{topic}: got chunks from several publishers in turn, allowed one'
-            self._motion.latch(Reason(cause=Cause.PUBLISHER, text=text))
+            self.motion.latch(Reason(cause=Cause.PUBLISHER, text=text))
         self._follow(message)
 
     def _decoded(self, message: bytes) -> Chunk:
@@ -307,45 +320,46 @@ class TrajectoryPublisher(ManagedNode):
         )
 
     def _follow(self, message: bytes) -> None:
-        assert self._bundle is not None and self._motion is not None
+        assert self._bundle is not None and self.motion is not None
         began = time.thread_time()
-        received = self._motion.look()
+        received = self.motion.look()
         self.counts['chunks'] += 1
-        verdict: Planned | Refused
+        verdict: Planned | Refusal
         try:
             chunk = self._decoded(message)
         except Exception as error:  # whatever the type support raises over foreign bytes
-            verdict, stamp = Refused(reason=str(error)), received
+            verdict, stamp = Refusal(reason=str(error)), received
         else:
-            verdict, stamp = self._motion.take(chunk, received), chunk.stamp
+            verdict, stamp = self.motion.take(chunk, received), chunk.stamp
         cost = time.thread_time() - began
         if isinstance(verdict, Planned):
             deadline = to_nanoseconds(self.value('deadline') or self._bundle.task.control_dt)
             times = {'observation': stamp, 'received': received, 'now': self.now()}
-            self._ledger.published(verdict, **times, deadline=deadline, cost=cost)
+            self.ledger.published(verdict, **times, deadline=deadline, cost=cost)
         else:
             self.get_logger().error(f'chunk refused: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
-            self._ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
+            self.ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
         self._report.say()
 
     def _on_again(self) -> None:
-        if self._motion is not None and not self._motion.again():
+        if self.motion is not None and not self.motion.again():
             self._again.cancel()
 
     def _wake(self) -> None:
         if self._again is not None:
             self._again.reset()
 
-    def _on_timer(self) -> None:
-        if self._motion is None:
+    def tick(self) -> None:
+        """Look at what may stop the robot, and report; the timer's callback."""
+        if self.motion is None:
             return
-        self._motion.look()
-        self._ledger.tick()
-        safety_state = self._motion.safety.safety_state
+        self.motion.look()
+        self.ledger.tick()
+        safety_state = self.motion.safety.safety_state
         self._heartbeat.beat(safety_report.LEVELS[safety_state], safety_state.name.lower())
         self._report.say()
         if self._reset_socket is not None:
-            safety = self._motion.safety
+            safety = self.motion.safety
             self._reset_socket.serve(str(safety.reason) if safety.latched else '', self._reset)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -354,10 +368,10 @@ class TrajectoryPublisher(ManagedNode):
         return response
 
     def _reset(self) -> Answer:
-        assert self._motion is not None
-        before = self._motion.safety.reason if self._motion.safety.latched else None
+        assert self.motion is not None
+        before = self.motion.safety.reason if self.motion.safety.latched else None
         self._chunk_sources = SourceWatch(RESTARTS)
-        objection = self._motion.reset()
+        objection = self.motion.reset()
         said = f'reset after: {before}' if before else 'it was not stopped'
         answer = Answer(success=not objection, message=f'not reset: {objection}' if objection else said)
         self.get_logger().info(answer.message)
@@ -365,9 +379,9 @@ class TrajectoryPublisher(ManagedNode):
         return answer
 
     def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self._motion is not None
-        self._motion.latch(Reason(cause=Cause.OPERATOR, text='~/hold was called'))
-        left = max(0, (self._motion.rests_at or 0) - self.now())
+        assert self.motion is not None
+        self.motion.latch(Reason(cause=Cause.OPERATOR, text='~/hold was called'))
+        left = max(0, (self.motion.rests_at or 0) - self.now())
         response.success = True
         response.message = f'stopped until ~/reset is called; at rest in {left / 1e9:.1f} s'
         self._report.say()
@@ -388,12 +402,12 @@ class TrajectoryPublisher(ManagedNode):
 
     def refresh(self) -> None:
         """Bring safety state, limits and joint states up to date."""
-        if not self.active or self._motion is None:
+        if not self.active or self.motion is None:
             self._status.inactive()
             return
         self._report.report()
-        self._ledger.report_limits(stopped=self._motion.safety.latched)
-        self._motion.joint_states.report(self.diagnostics, self.now())
+        self.ledger.report_limits(stopped=self.motion.safety.latched)
+        self.motion.joint_states.report(self.diagnostics, self.now())
         self._controllers.report(self.now())
 
 

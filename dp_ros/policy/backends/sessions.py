@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from dp_ros.errors import BundleError, ConfigError, check_choice, listed, one_line
+from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
 from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
@@ -47,8 +47,7 @@ def open_backend(
 ) -> Backend:
     """Load the bundle's networks, check them against the task, replay the recorded pair, and warm up."""
     check_choice('backend', backend, get_args(BackendName))
-    if not 1 <= threads <= MAX_THREADS:
-        raise ConfigError(f'threads: got {threads}, allowed 1 to {MAX_THREADS}')
+    check_range('threads', threads, 1, MAX_THREADS)
     if backend == 'torchscript' and provider != 'cpu':
         raise ConfigError(f'execution_provider: got {provider!r}, allowed cpu with backend torchscript')
     opened: Backend
@@ -75,28 +74,31 @@ class CriticSession:
 
 
 class OnnxRuntime(CriticSession):
-    """ONNX Runtime. Its threads do not spin while they wait: the cores are shared with the robot's nodes."""
+    """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
+
+    Their threads do not spin while they wait: the cores are shared with the robot's nodes.
+    """
 
     def __init__(self, bundle: Bundle, threads: int, provider: ProviderName = 'cpu') -> None:
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
-        self._encoder = _session(bundle, 'encoder.onnx', threads, provider)
-        _check_graph(bundle, 'encoder.onnx', self._encoder, input_shapes(task), 'cond')
-        self._denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
-        width = self._encoder.get_outputs()[0].shape[1:]
+        self.encoder = _session(bundle, 'encoder.onnx', threads, provider)
+        _check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
+        self.denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
+        width = self.encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
-        _check_graph(bundle, 'denoiser.onnx', self._denoiser, wanted, 'prediction')
+        _check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
         super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        cond: np.ndarray = self._encoder.run(None, {name: inputs[name] for name in self._names})[0]
+        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
         return cond
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        prediction: np.ndarray = self._denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
+        prediction: np.ndarray = self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
         return prediction
 
 
@@ -118,7 +120,7 @@ class TorchScript(CriticSession):
         self._torch = torch
         self._threads = threads
         self._names = list(input_shapes(bundle.task))
-        self._encoder, self._denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
+        self.encoder, self.denoiser = (self._load(bundle, file) for file in TORCHSCRIPT_FILES)
         super().__init__(bundle, bundle.parity().cond.shape[1], threads)
 
     def _load(self, bundle: Bundle, file: str) -> Any:
@@ -141,11 +143,11 @@ class TorchScript(CriticSession):
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        return self._run(self._encoder, [inputs[name] for name in self._names])
+        return self._run(self.encoder, [inputs[name] for name in self._names])
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        return self._run(self._denoiser, (x_k, k, cond))
+        return self._run(self.denoiser, (x_k, k, cond))
 
 
 def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:

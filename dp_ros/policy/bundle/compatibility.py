@@ -17,7 +17,6 @@ def check_compatibility(
     units: Sequence[str] | None = None,
     control_dt: float | None = None,
     topic_types: Mapping[str, str] | None = None,
-    image_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> None:
     """Raise :class:`BundleError`, naming the field, unless the bundle fits what the robot's parameters say.
 
@@ -29,8 +28,6 @@ def check_compatibility(
         Time between actions [s].
     topic_types
         By stream name, the type of the topic that feeds it, for instance ``sensor_msgs/msg/Image``.
-    image_sizes
-        By stream name, (height, width) [px].
 
     """
     task = bundle.task
@@ -50,10 +47,6 @@ def check_compatibility(
         compare('control_dt [ns]', to_nanoseconds(task.control_dt), to_nanoseconds(control_dt))
     for name, kind in (topic_types or {}).items():
         compare(f'stream {name!r} topic type', topic_type(_stream(bundle, name)), kind)
-    for name, size in (image_sizes or {}).items():
-        stream = _stream(bundle, name)
-        got = f'{stream.height} x {stream.width} px' if isinstance(stream, ImageStream) else f'a {stream.kind} stream'
-        compare(f'stream {name!r} image size', got, '{} x {} px'.format(*size))
 
 
 def topic_type(stream: Stream) -> str:

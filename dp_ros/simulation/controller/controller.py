@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.joint_order import JointOrder
 from dp_ros.simulation.controller.playback import Playback, Point, Sample, shortest_turn
@@ -31,13 +31,12 @@ from dp_ros.simulation.controller.validation import (
     Accepted,
     ControllerDied,
     Ignored,
-    Rejected,
     TrajectoryCommand,
     fault,
 )
 
 __all__ = [
-    'STILL', 'Accepted', 'ControllerDied', 'ControllerSpec', 'Ignored', 'JointTrajectoryController', 'Rejected',
+    'STILL', 'Accepted', 'ControllerDied', 'ControllerSpec', 'Ignored', 'JointTrajectoryController',
     'TrajectoryCommand',
 ]  # fmt: skip
 
@@ -62,6 +61,8 @@ class JointTrajectoryController:
     ----------
     active
         Whether it takes messages and commands.
+    scaling
+        How many times as fast as planned trajectories run.
     held_up
         How often it gave a trajectory up, by `PATH`, `GOAL` and `TIMEOUT`.
     reason
@@ -82,7 +83,7 @@ class JointTrajectoryController:
         in_use = self.spec.cmd_timeout > self.spec.goal_time
         self._timeout = to_nanoseconds(self.spec.cmd_timeout) if in_use else 0
         self._scales = self.spec.command_interfaces == ('position',)
-        self._scaling = self.spec.initial_scaling_factor if self._scales else 1.0
+        self.scaling = self.spec.initial_scaling_factor if self._scales else 1.0
         self._measures_speed = 'velocity' in self.spec.state_interfaces
         self._judges_speed = self._measures_speed and 'velocity' in self.spec.command_interfaces
         self.held_up = dict.fromkeys((PATH, GOAL, TIMEOUT), 0)
@@ -133,16 +134,16 @@ class JointTrajectoryController:
         """
         if not 0.0 <= factor < np.inf:
             raise ConfigError(f'speed scaling: got {factor}, allowed finite numbers from 0 up')
-        self._scaling = factor if self._scales else 1.0
+        self.scaling = factor if self._scales else 1.0
 
-    def command(self, trajectory: Any, now: int) -> Accepted | Rejected | Ignored:
+    def command(self, trajectory: Any, now: int) -> Accepted | Refusal | Ignored:
         """Judge a trajectory that arrives at ``now``; it needs the attributes of :class:`TrajectoryCommand`.
 
         Raises :class:`ControllerDied` at what ends the real controller, an inactive one too.
         """
         reason = fault(trajectory, now, self.joints, self.spec)
         if reason:
-            return Rejected(reason=reason)
+            return Refusal(reason=reason)
         if not self.active:
             return Ignored()
         self._pending = trajectory
@@ -169,7 +170,7 @@ class JointTrajectoryController:
         if first:
             self._begin(now, state)
         else:
-            self._time += elapsed if self._scaling == 1.0 else round(elapsed * self._scaling)
+            self._time += elapsed if self.scaling == 1.0 else round(elapsed * self.scaling)
         desired = playback.sample(self._time) if self._judged() else None
         command = playback.sample(self._time + self.period)
         if command is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_range, listed
+from dp_ros.options import option
 
 SPLINES, NONE = 'splines', 'none'
 METHODS = (SPLINES, NONE)
@@ -17,61 +18,59 @@ STATE_INTERFACES = (('position',), ('position', 'velocity'))
 class ControllerSpec:
     """What a controller is started with.
 
+    Tolerances are one number for all joints or one for each. As in the real one, ``cmd_timeout`` is ignored unless it
+    is longer than ``goal_time``.
+
     Attributes
     ----------
-    rate
-        Control cycles a second [Hz]; ``update_rate``.
-    interpolate_from_desired_state
-        Whether a bridge starts at the last command instead of the measured state.
-    allow_nonzero_velocity_at_trajectory_end, allow_partial_joints_goal
-        What the validation lets through.
-    interpolation_method
-        ``splines``, or ``none``: steps from point to point.
     state_interfaces, command_interfaces
         Without a measured velocity, bridges start at velocity 0. Only with a velocity command does
         ``stopped_velocity_tolerance`` mean anything.
-    continuous
-        Joints that turn without end: a bridge takes the shorter way round.
-    cmd_timeout
-        Longest time after the last point [s] before the measured position is held; 0 is for ever. As in the real one it
-        is ignored unless it is longer than ``goal_time``.
-    goal_time
-        Longest time after the last point to come within ``goal_tolerance`` [s]; 0 is for ever.
-    trajectory_tolerance, goal_tolerance
-        ``constraints.<joint>.trajectory`` and ``.goal`` [rad or m]: one number for all joints or one for each; 0 is
-        none.
-    stopped_velocity_tolerance
-        Part of the goal's tolerance [rad/s or m/s]; 0 is none.
-    set_last_command_interface_value_as_state_on_activation
-        Whether it begins, when activated, by holding what was commanded last, or what is measured then.
     initial_scaling_factor
         ``speed_scaling.initial_scaling_factor``, 0 or more: 0.5 runs trajectories at half their speed.
-    reject_non_finite
-        Reject NaN and infinity. The real controller has no such check, and commands them: false is faithful, true,
-        the default, is safe.
 
     """
 
-    rate: float = 100.0
-    interpolate_from_desired_state: bool = False
-    allow_nonzero_velocity_at_trajectory_end: bool = False
-    allow_partial_joints_goal: bool = False
-    interpolation_method: str = SPLINES
+    rate: float = option(
+        100.0, 'Control cycles a second; the physics stands still between its own steps.', low=1.0, high=10000.0
+    )
+    interpolate_from_desired_state: bool = option(
+        False, 'Start the way to the first point at the last command instead of the measured state.'
+    )
+    allow_nonzero_velocity_at_trajectory_end: bool = option(False, 'Take messages whose last point is not at rest.')
+    allow_partial_joints_goal: bool = option(False, 'Take messages that leave joints out.')
+    interpolation_method: str = option(SPLINES, 'none: jump from point to point.', choices=METHODS)
     state_interfaces: tuple[str, ...] = ('position', 'velocity')
     command_interfaces: tuple[str, ...] = ('position',)
-    continuous: tuple[str, ...] = ()
-    cmd_timeout: float = 0.0
-    goal_time: float = 0.0
-    trajectory_tolerance: float | tuple[float, ...] = 0.0
-    goal_tolerance: float | tuple[float, ...] = 0.0
-    stopped_velocity_tolerance: float = 0.01
-    set_last_command_interface_value_as_state_on_activation: bool = True
+    continuous: tuple[str, ...] = option((), 'Joints that turn without end.')
+    cmd_timeout: float = option(
+        0.0,
+        'Longest time after the last point before the measured position is held [s]; 0: for ever.',
+        low=0.0,
+        high=1000.0,
+    )
+    trajectory_tolerance: float | tuple[float, ...] = option(
+        0.0, 'constraints.<joint>.trajectory of every joint [rad or m]; 0: none.', low=0.0, high=1000.0
+    )
+    goal_tolerance: float | tuple[float, ...] = option(
+        0.0, 'constraints.<joint>.goal of every joint [rad or m]; 0: none.', low=0.0, high=1000.0
+    )
+    goal_time: float = option(
+        0.0, 'Longest time after the last point to come within goal_tolerance [s]; 0: for ever.', low=0.0, high=1000.0
+    )
+    stopped_velocity_tolerance: float = option(
+        0.01, 'Served, but without meaning for position commands, as in the real controller.', low=0.0, high=1000.0
+    )
+    set_last_command_interface_value_as_state_on_activation: bool = option(
+        True, 'Activated, hold what was commanded last instead of what is measured then.'
+    )
     initial_scaling_factor: float = 1.0
-    reject_non_finite: bool = True
+    reject_non_finite: bool = option(
+        True, 'Reject NaN and infinity; the real controller has no such check, and commands them.'
+    )
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.rate <= 10_000.0:
-            raise ConfigError(f'controller rate: got {self.rate}, allowed 1 to 10000 Hz')
+        check_range('controller rate', self.rate, 1.0, 10000.0, unit='Hz')
         for name, choices in (
             ('interpolation_method', METHODS),
             ('state_interfaces', STATE_INTERFACES),

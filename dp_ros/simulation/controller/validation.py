@@ -24,13 +24,6 @@ class Accepted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """The trajectory is ignored; what was followed before goes on."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Ignored:
     """The trajectory passed the checks of a controller that is not active, and is forgotten."""
 

@@ -18,9 +18,14 @@ from dp_ros.training.export.exported_networks import store_half, to_onnx
 
 @torch.no_grad()
 def write_with_critic(
-    bundle: Bundle, folder: Path, critic: Critic, *, critic_from: float, record: Mapping[str, Any], name: str = '',
+    bundle: Bundle,
+    folder: Path,
+    critic: Critic,
+    *,
+    critic_from: float,
+    record: Mapping[str, Any],
     overwrite: bool = False,
-) -> Bundle:  # fmt: skip
+) -> Bundle:
     """Write ``bundle`` with a critic to ``folder``; ``record`` says what it comes from. Its name is the folder's."""
     parity = bundle.parity()
     actions = torch.from_numpy(parity.x_k[..., : len(bundle.task.action.joints)].copy())
@@ -40,7 +45,7 @@ def write_with_critic(
         tolerance=bundle.tolerance,
         critic_from=critic_from,
         camera_shapes=bundle.camera_shapes,
-        name=name or folder.name,
+        name=folder.name,
         overwrite=overwrite,
         check=replayed,
     )

@@ -68,9 +68,10 @@ class Latest:
         self._value: Any = None
         self.received = self.wrong = 0
         # Raw: decoding a state takes a quarter of a millisecond, and one that can't be decoded would end the executor.
-        self._subscription = node.create_subscription(kind, topic, self._receive, qos, raw=True)
+        self._subscription = node.create_subscription(kind, topic, self.receive, qos, raw=True)
 
-    def _receive(self, message: bytes) -> None:
+    def receive(self, message: bytes) -> None:
+        """Keep a message for when its value is asked for."""
         self.received += 1
         self._new = message
 
@@ -112,6 +113,8 @@ class ControllerStates:
         As given.
     state_type, activity_type
         The types of the messages, None where they are not installed.
+    states
+        The newest state of each controller by its name, from `open` to `close`.
 
     """
 
@@ -126,7 +129,7 @@ class ControllerStates:
         self._node, self._joints = node, tuple(joints)
         self.controllers = {name: tuple(own) for name, own in controllers.items()}
         self.state_type, self.activity_type = find(STATE), find(ACTIVITY)
-        self._states: dict[str, Latest] = {}
+        self.states: dict[str, Latest] = {}
         self._activities: dict[str, Latest] = {}
 
     def open(self) -> None:
@@ -135,7 +138,7 @@ class ControllerStates:
         try:
             if self.state_type is not None:
                 for name, joints in self.controllers.items():
-                    self._states[name] = self._listen(f'{name}/controller_state', NEWEST, self.state_type, joints)
+                    self.states[name] = self._listen(f'{name}/controller_state', NEWEST, self.state_type, joints)
             if self.activity_type is not None:
                 for manager in {_manager(name) for name in self.controllers}:
                     self._activities[manager] = self._listen(f'{manager}/activity', LATCHED, self.activity_type, None)
@@ -150,21 +153,21 @@ class ControllerStates:
 
     def close(self) -> None:
         """Listen no more, and forget what was heard."""
-        for latest in (*self._states.values(), *self._activities.values()):
+        for latest in (*self.states.values(), *self._activities.values()):
             latest.close()
-        self._states, self._activities = {}, {}
+        self.states, self._activities = {}, {}
 
     def reference(self, now: int) -> tuple[int, np.ndarray] | None:
         """Return where the controllers command the joints to be: the oldest stamp [ns], and positions (A,) [rad or m].
 
         None if that is not known of every joint, by a message whose stamp is about ``now`` [ns].
         """
-        if not self._states:
+        if not self.states:
             return None
         positions: dict[str, float] = {}
         stamps = []
         for name, joints in self.controllers.items():
-            found: Reference | None = self._states[name].value()
+            found: Reference | None = self.states[name].value()
             if found is None or abs(now - found.stamp) > MAX_AGE:
                 return None
             stamps.append(found.stamp)
@@ -189,7 +192,7 @@ class ControllerStates:
         if self.state_type is None and self.activity_type is None:
             self._node.diagnostics.report(STATUS, OK, 'not installed')
             return
-        heard = [*self._states.values(), *self._activities.values()]
+        heard = [*self.states.values(), *self._activities.values()]
         reference, inactive = self.reference(now), self.inactive()
         values = {
             'control_msgs': 'not installed' if self.state_type is None else 'installed',

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.errors import ConfigError
+from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
@@ -39,8 +39,7 @@ class PushBlockExpert:
     finishes = True
 
     def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
-        if not 0.02 <= control_dt <= 0.5:
-            raise ConfigError(f'expert control_dt: got {control_dt}, allowed 0.02 to 0.5 s')
+        check_range('expert control_dt', control_dt, 0.02, 0.5, unit='s')
         self._dt = control_dt
         self._arm = Arm()
         self.side = 1.0 if rng.random() < 0.5 else -1.0
@@ -57,11 +56,6 @@ class PushBlockExpert:
     def finished(self) -> bool:
         """Whether the block is where it should be and the tool has backed off for a while."""
         return self._stage == REST and self._rested >= 0.8
-
-    @property
-    def stage(self) -> str:
-        """What it is about: approach, push, retreat or rest."""
-        return self._stage
 
     def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:
         """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next.

@@ -14,7 +14,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_finite, check_shape
+from dp_ros.errors import check_finite, check_range, check_shape
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.push_block.arm import BENT, Arm, model
 from dp_ros.simulation.worlds.push_block.camera import CAMERAS, Cameras
@@ -40,8 +40,7 @@ class PushBlockWorld:
     tracked: tuple[str, ...] = (BLOCK,)
 
     def __init__(self, *, disturbance: float = 0.0) -> None:
-        if not 0.0 <= disturbance <= 2.0:
-            raise ConfigError(f'disturbance: got {disturbance}, allowed 0 to 2')
+        check_range('disturbance', disturbance, 0.0, 2.0)
         self._disturbance = disturbance
         self._model = model()
         self._data = mujoco.MjData(self._model)
@@ -53,7 +52,6 @@ class PushBlockWorld:
         self.lower, self.upper = tuple(ranges[:, 0].tolist()), tuple(ranges[:, 1].tolist())
         self.robot_description = robot_description(self._model)
         self._block = int(self._model.joint(BLOCK).qposadr[0])
-        self._block_dof = int(self._model.joint(BLOCK).dofadr[0])
         self._post = self._model.geom('post').id
         self._block_geom = self._model.geom(BLOCK).id
         self._substeps = round(STEP_DURATION / 1e9 / self._model.opt.timestep)

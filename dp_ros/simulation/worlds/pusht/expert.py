@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.pusht.spec import JOINTS
@@ -83,8 +83,7 @@ class PushTExpert:
     finishes = False
 
     def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
-        if not 0.01 <= control_dt <= 1.0:
-            raise ConfigError(f'expert control_dt: got {control_dt}, allowed 0.01 to 1 s')
+        check_range('expert control_dt', control_dt, 0.01, 1.0, unit='s')
         self._rng = rng
         self._push_steps = max(2, round(PUSH_SECONDS / control_dt))
         self._retreat_steps = max(1, round(RETREAT_SECONDS / control_dt))

@@ -27,7 +27,7 @@ MASS = 1.0  # [kg], for efforts; the benchmark's pusher has none
 
 
 class PushTWorld:
-    """The physics, one step at a time. Positions in [m], angles in [rad]."""
+    """The physics, one step at a time, in gym-pusht's environment `env`. Positions in [m], angles in [rad]."""
 
     joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = ('m', 'm')
@@ -38,14 +38,14 @@ class PushTWorld:
     upper: tuple[float, ...] = (WIDTH, WIDTH)
 
     def __init__(self) -> None:
-        self._env = PushTEnv(obs_type='pixels', render_mode='rgb_array')
-        self.step_duration = to_nanoseconds(self._env.dt)
+        self.env = PushTEnv(obs_type='pixels', render_mode='rgb_array')
+        self.step_duration = to_nanoseconds(self.env.dt)
         self._force = np.zeros(2)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
         """Begin an episode at the state that gym-pusht draws for ``seed``."""
-        gym = self._env
+        gym = self.env
         gymnasium.Env.reset(gym, seed=seed)  # seeds its random numbers
         gym._setup()
         draw = gym.np_random
@@ -62,7 +62,7 @@ class PushTWorld:
         for what, value in (('pusher', pusher), ('block', block)):
             check_shape(what, np.asarray(value), (2,))
             check_finite(what, np.asarray(value))
-        gym = self._env
+        gym = self.env
         gym.agent.velocity = (0, 0)
         gym.agent.position = tuple(np.asarray(pusher, dtype=float) * PIXELS_PER_METRE)
         gym.block.velocity, gym.block.angular_velocity = (0, 0), 0.0
@@ -79,7 +79,7 @@ class PushTWorld:
 
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the pusher driven towards ``set_point`` (2,) [m]."""
-        gym = self._env
+        gym = self.env
         target = np.asarray(set_point, dtype=float) * PIXELS_PER_METRE
         position, velocity = np.array(gym.agent.position), np.array(gym.agent.velocity)
         acceleration = gym.k_p * (target - position) - gym.k_v * velocity
@@ -90,12 +90,12 @@ class PushTWorld:
     @property
     def joint_positions(self) -> np.ndarray:
         """Positions of the joints [m]."""
-        return np.array(self._env.agent.position) / PIXELS_PER_METRE
+        return np.array(self.env.agent.position) / PIXELS_PER_METRE
 
     @property
     def joint_velocities(self) -> np.ndarray:
         """Velocities of the joints [m/s]."""
-        return np.array(self._env.agent.velocity) / PIXELS_PER_METRE
+        return np.array(self.env.agent.velocity) / PIXELS_PER_METRE
 
     @property
     def joint_efforts(self) -> np.ndarray:
@@ -105,15 +105,15 @@ class PushTWorld:
     @property
     def poses(self) -> dict[str, Pose]:
         """The block's pose."""
-        x, y = self._env.block.position
-        half = self._env.block.angle % (2 * np.pi) / 2
+        x, y = self.env.block.position
+        half = self.env.block.angle % (2 * np.pi) / 2
         turn = (0.0, 0.0, float(np.sin(half)), float(np.cos(half)))
         return {'block': Pose(position=(x / PIXELS_PER_METRE, y / PIXELS_PER_METRE, 0.0), orientation=turn)}
 
     @property
     def coverage(self) -> float:
         """Share of the goal that the block covers, 0 to 1."""
-        return float(self._env._get_coverage())
+        return float(self.env._get_coverage())
 
     @property
     def progress(self) -> Progress:
@@ -137,5 +137,5 @@ class PushTWorld:
 
     def render_large(self, height: int) -> np.ndarray:
         """Return a picture of ``height`` x ``height`` pixels, uint8 RGB."""
-        picture: np.ndarray = self._env._get_img(self._env._draw(), width=height, height=height)
+        picture: np.ndarray = self.env._get_img(self.env._draw(), width=height, height=height)
         return picture
