@@ -86,7 +86,7 @@ class CommandTrack:
         begin = self._state(received, measured) if due > received else None
         if begin is not None:
             trajectory = self._led_in(trajectory, due - received, *begin)
-            # The moment it comes, the first command has moved nothing yet: that is where the joints are, and no command.
+            # The moment that it comes, the first command has moved nothing yet: no set point is known then.
             start, due = received, received + (not self._commands)
         self._commands.append(_Command(received=received, known=due, start=start, trajectory=trajectory))
 
