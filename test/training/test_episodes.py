@@ -284,11 +284,12 @@ def test_the_first_command_is_not_known_before_its_first_point() -> None:
     assert set_points([command(T0, [1.0], times=[100 * MS])], [0, 99, 100]) == [None, None, 1.0]
 
 
-def test_the_first_command_ramps_from_where_the_joint_was_measured() -> None:
-    made = [*(m for m in steady(4) if m[0] != '/command'), command(T0 + 50 * MS, [4.0], times=[200 * MS])]
+def test_the_set_point_counts_from_when_the_first_command_is_due() -> None:
+    made = [*(m for m in steady(5) if m[0] != '/command'), command(T0 + 50 * MS, [4.0], times=[200 * MS])]
+    made.append(command(T0 + 150 * MS, [6.0], times=[200 * MS]))  # meets it half-way, at 2
     (episode,) = episodes(made)
-    assert episode.stamps.tolist() == [T0 + i * DT for i in (1, 2, 3)]
-    assert episode.actions[:, 0] == pytest.approx([1.0, 3.0, 4.0])
+    assert episode.stamps.tolist() == [T0 + i * DT for i in (3, 4)]
+    assert episode.actions[:, 0] == pytest.approx([5.0, 6.0])
 
 
 @pytest.mark.parametrize('velocities', [None, np.array([[0.3]])], ids=['line', 'cubic'])
@@ -307,9 +308,10 @@ def test_one_point_commands_at_30_hz_are_followed_as_a_controller_does(velocitie
         before, measured = measured, controller.update(now, measured, speed)
         followed.append(measured[0])
         found.append(None if (at := track.at(now)) is None else at[0])
-    assert found[:100] == [None] * 100 and None not in found[132:]
+    due = 132 + 120
+    assert found[:due] == [None] * due and None not in found[due:]
     assert np.ptp(followed) > 0.3
-    np.testing.assert_allclose(found[132:], followed[132:], atol=0.01)
+    np.testing.assert_allclose(found[due:], followed[due:], atol=0.01)
 
 
 def test_faster_commands_than_due_without_a_measured_state_are_named() -> None:
@@ -319,15 +321,16 @@ def test_faster_commands_than_due_without_a_measured_state_are_named() -> None:
     with pytest.raises(DataError, match=r'action: no command has been due yet, and where the joints were .* not known'):
         episodes(made, nobody)
     (episode,) = episodes(made)
-    assert len(episode.stamps) == 8
+    assert len(episode.stamps) == 7
 
 
 def test_a_continuous_joint_ramps_the_shorter_way() -> None:
     track = CommandTrack(ACTION, ('a',))
     _, received, msg = command(T0, [-3.1], times=[100 * MS])
     track.push(received, msg, np.array([3.1]))
-    middle = track.at(T0 + 50 * MS)
-    assert middle is not None and middle[0] == pytest.approx(-np.pi)
+    track.push(T0 + 50 * MS, msg, np.array([3.1]))
+    end = track.at(T0 + 100 * MS)
+    assert end is not None and end[0] == pytest.approx((-np.pi - 3.1) / 2)
 
 
 def test_a_command_that_ended_before_it_came_changes_nothing() -> None:

@@ -43,7 +43,7 @@ class CommandTrack:
 
     A new command replaces the old one whole when it is received. Where its first point is not due yet, the set point
     moves there from where it was, at the first command from where the joints were measured: on a straight line, or on
-    the polynomial of the point's velocities and accelerations. So commands that come faster than they are due, as a
+    the polynomial of the point's velocities and accelerations. It counts from when the first command was due. So commands that come faster than they are due, as a
     person's often do, move it all the same.
 
     One that ends in the past is rejected, as the controller does, so is one of another clock, and both are counted in
@@ -68,6 +68,7 @@ class CommandTrack:
         self._continuous = np.array([joint in continuous for joint in action.joints])
         self._scale = tuple(scale) or 1.0
         self._commands: deque[_Command] = deque()
+        self._first_due = 0  # [ns]
         self.count = self.rejected = 0
 
     def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
@@ -85,9 +86,8 @@ class CommandTrack:
         due = start + int(trajectory.times[0])
         begin = self._state(received, measured) if due > received else None
         if begin is not None:
-            trajectory = self._led_in(trajectory, due - received, *begin)
-            # The moment that it comes, the first command has moved nothing yet: no set point is known then.
-            start, due = received, received + (not self._commands)
+            self._first_due = self._first_due if self._commands else due
+            start, due, trajectory = received, received, self._led_in(trajectory, due - received, *begin)
         self._commands.append(_Command(received=received, known=due, start=start, trajectory=trajectory))
 
     def _state(self, received: int, measured: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -117,7 +117,8 @@ class CommandTrack:
         if not self._commands or self._commands[0].received > t:
             return None
         state = self._commands[0].state(t)
-        return None if state is None else state[0]
+        # On the way to the first command's first point, how the joints were measured decides, and no command does.
+        return None if state is None or t < self._first_due else state[0]
 
     def missing(self) -> str:
         """Return why there is no set point yet."""
