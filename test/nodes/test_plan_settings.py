@@ -24,6 +24,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.simulation.registry import make_world
+from dp_ros.task.spec import ActionSpec, PoseStream, TaskSpec
 
 JOINTS = ('a', 'b')
 URDF = """<robot name="planar">
@@ -33,10 +34,9 @@ URDF = """<robot name="planar">
     <limit lower="-2" upper="2" velocity="1" effort="1"/></joint>
 </robot>"""
 BUNDLE = SimpleNamespace(
-    task=SimpleNamespace(
-        control_dt=0.1,
-        exec_horizon=8,
-        action=SimpleNamespace(joints=JOINTS, topic='arm_controller/joint_trajectory'),
+    task=TaskSpec(
+        streams=(PoseStream(name='block', topic='block_pose', features=('x',)),),
+        action=ActionSpec(topic='arm_controller/joint_trajectory', joints=JOINTS, units=('rad', 'rad')),
     )
 )
 INF = float('inf')
