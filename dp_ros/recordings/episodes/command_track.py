@@ -43,8 +43,8 @@ class CommandTrack:
 
     A new command replaces the old one whole when it is received. Where its first point is not due yet, the set point
     moves there from where it was, at the first command from where the joints were measured: on a straight line, or on
-    the polynomial of the point's velocities and accelerations. It counts from when the first command was due. So commands that come faster than they are due, as a
-    person's often do, move it all the same.
+    the polynomial of the point's velocities and accelerations. So commands that come faster than they are due, as a
+    person's often do, move it all the same. It counts from when the first command was due.
 
     One that ends in the past is rejected, as the controller does, so is one of another clock, and both are counted in
     `rejected`; `count` is of all.
