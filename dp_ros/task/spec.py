@@ -37,12 +37,16 @@ class ActionSource:
         Those of the action's joints that are commanded there.
     source_joints
         What the messages call them, in the order of `joints`. Empty: the same.
+    next_state
+        Whether the set points are where these joints were a control step later, on a topic of joint states: for an arm
+        that was commanded otherwise, by a twist or by the pose of its tool.
 
     """
 
     topic: str
     joints: tuple[str, ...]
     source_joints: tuple[str, ...] = ()
+    next_state: bool = False
 
     def __post_init__(self) -> None:
         check_names(f'action source {self.topic} joints', self.joints)

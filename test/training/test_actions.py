@@ -209,6 +209,17 @@ def test_an_arm_and_a_gripper_may_be_commanded_on_topics_of_their_own(tmp_path: 
     assert [f.what for f in found] == []
 
 
+def test_an_arm_that_goes_where_its_tool_is_led_keeps_the_commands_of_its_gripper(tmp_path: Path) -> None:
+    arm = ActionSource(topic='/joint_states', joints=('a',), next_state=True)
+    spec = task(sources=(arm, ActionSource(topic=GRIP, joints=('b',))))
+    made = [*observed(), *(gripper(T0 + i * DT, float(i), 'floats') for i in range(TICKS))]
+    bag = save(tmp_path / 'bag', sorted(made, key=lambda m: m[1]))
+    (episode,) = read_episode(bag, spec)
+    (whole,) = read_episode(bag, replace(spec, action=replace(spec.action, sources=(), source='next_state')))
+    assert episode.actions.tolist() == [[a, float(i)] for i, (a, _) in enumerate(whole.actions.tolist())]
+    assert len(episode.stamps) == TICKS - 1 and source_types(spec)['/joint_states'] == {'sensor_msgs/msg/JointState'}
+
+
 def test_what_was_never_commanded_and_is_not_measured_is_named() -> None:
     unseen = replace(both('floats'), streams=TASK.streams[1:])
     with pytest.raises(DataError, match=rf'action: no command yet on {GRIP}'):

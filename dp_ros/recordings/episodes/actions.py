@@ -192,16 +192,27 @@ def action_sources(task: TaskSpec) -> tuple[ActionSource, ...]:
     topic = action.source_topic or action.topic
     if action.source == 'next_state' and not action.source_topic:
         topic = _own_topic(task)
-    return (ActionSource(topic=topic, joints=action.joints, source_joints=action.source_joints),)
+    later = action.source == 'next_state'
+    return (ActionSource(topic=topic, joints=action.joints, source_joints=action.source_joints, next_state=later),)
+
+
+def next_state_columns(task: TaskSpec) -> list[int]:
+    """Return the columns of the action that are where the robot was a control step later."""
+    joints = task.action.joints
+    return [joints.index(joint) for source in action_sources(task) if source.next_state for joint in source.joints]
 
 
 def source_types(task: TaskSpec) -> dict[str, set[str]]:
     """Return the topics that recordings have the actions on, with the ROS types that each may have."""
-    types = {JOINT_TRAJECTORY, JOINT_STATE, FLOATS} if task.action.sources else {_TYPES[task.action.source]}
-    return {
-        source.topic: types | ({GRIPPER_COMMAND} if task.action.sources and len(source.joints) == 1 else set())
-        for source in action_sources(task)
-    }
+    if not task.action.sources:
+        return {source.topic: {_TYPES[task.action.source]} for source in action_sources(task)}
+    return {source.topic: _types_of(source) for source in task.action.sources}
+
+
+def _types_of(source: ActionSource) -> set[str]:
+    if source.next_state:
+        return {JOINT_STATE}
+    return {JOINT_TRAJECTORY, JOINT_STATE, FLOATS} | ({GRIPPER_COMMAND} if len(source.joints) == 1 else set())
 
 
 def _own_topic(task: TaskSpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from dp_ros.messages.encoding import belongs, decode, stamp_of
 from dp_ros.messages.images import size_of
 from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing, tick_at_or_after
 from dp_ros.policy.turns import observed_at
-from dp_ros.recordings.episodes.actions import STATE_AGE, ActionTracks
+from dp_ros.recordings.episodes.actions import STATE_AGE, ActionTracks, next_state_columns
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
@@ -85,9 +85,12 @@ class Run:
         """Return the ticks [first, end)."""
         return Run(self.cut, self.stamps[first:end], self.streams[first:end], self.actions[first:end])
 
-    def next_states(self) -> Run:
-        """Return all ticks but the last, each with the action of the next."""
-        return Run(self.cut, self.stamps[:-1], self.streams[:-1], self.actions[1:])
+    def next_states(self, columns: Sequence[int]) -> Run:
+        """Return all ticks but the last, each with the next one's action in these columns."""
+        actions = [action.copy() for action in self.actions[:-1]]
+        for action, following in zip(actions, self.actions[1:], strict=True):
+            action[columns] = following[columns]
+        return Run(self.cut, self.stamps[:-1], self.streams[:-1], actions)
 
 
 class Collector:
@@ -194,8 +197,9 @@ class Collector:
         # Commands may have gone on after the streams ended; what was held over there was not observed.
         runs = [r.part(0, sum(stamp <= self._newest for stamp in r.stamps)) for r in self._runs]
         self.found = sum(len(r.stamps) for r in runs)
-        if self._task.action.source == 'next_state':
-            runs = [run.next_states() for run in runs]
+        columns = next_state_columns(self._task)
+        if columns:
+            runs = [run.next_states(columns) for run in runs]
         if self._cut.by == 'idle':
             runs = [part for run in runs for part in self._busy(run)]
         least = max(1.0, self._cut.shortest / self._task.control_dt)
