@@ -113,5 +113,5 @@ def cross_faded(plan: Trajectory, due: np.ndarray, steps: np.ndarray, *, begin: 
         return steps
     u = np.minimum(np.maximum((due - begin) / window, 0.0), 1.0)[:, None]
     weight = u**3 * (u * (6.0 * u - 15.0) + 10.0)
-    planned = plan.places(due - plan.stamp)
+    planned = plan.positions_at(due - plan.stamp)
     return np.asarray(np.where(u < 1.0, planned + weight * (steps - planned), steps))

@@ -32,12 +32,12 @@ def committed_head(plan: Trajectory, *, oldest: int, splice: int, closest: int) 
 
 def known(plan: Trajectory, times: np.ndarray) -> Knots:
     """Return the plan at ``times`` [ns]; where it has a knot, exactly that knot."""
-    positions, velocities, bends = plan.states(times - plan.stamp)
+    positions, velocities, accelerations = plan.states(times - plan.stamp)
     return Knots(
         times=times,
         positions=positions,
         velocities=velocities,
-        accelerations=None if plan.accelerations is None else bends,
+        accelerations=None if plan.accelerations is None else accelerations,
     )
 
 
@@ -53,12 +53,12 @@ def resumed(head: Knots, plan: Trajectory, control_dt: int) -> Trajectory:
 def behind(head: Knots, knots: Knots) -> Knots:
     """Return ``knots`` with the last of ``head`` before them."""
     last = head[-1:]
-    bends = None
+    accelerations = None
     if last.accelerations is not None and knots.accelerations is not None:
-        bends = np.concatenate([last.accelerations, knots.accelerations])
+        accelerations = np.concatenate([last.accelerations, knots.accelerations])
     return Knots(
         times=np.concatenate([last.times, knots.times]),
         positions=np.concatenate([last.positions, knots.positions]),
         velocities=np.concatenate([last.velocities, knots.velocities]),
-        accelerations=bends,
+        accelerations=accelerations,
     )

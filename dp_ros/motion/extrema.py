@@ -1,9 +1,9 @@
 """Where a trajectory's position, velocity, acceleration and jerk may be largest.
 
-Between points a trajectory is a polynomial (`trajectory.segment_coefficients`), so its extremes are at the segment's
+Between points a trajectory is a polynomial (`trajectory.segment_coefficients`), so its extrema are at the segment's
 ends or at a root of the next derivative. Those instants are found here: for cubics in closed form, for quintics as
 eigenvalues of companion matrices. A polynomial lies in the hull of its Bernstein coefficients (Farouki 2012), so where
-that hull is within given bounds, its ends stand for the extremes and no root is sought.
+that hull is within given bounds, its ends stand for the extrema and no root is sought.
 
 Braking and speeding up may have limits of their own. They change places where the velocity is 0, so the accelerations
 there are candidates too.
@@ -27,7 +27,7 @@ AN_END = 1e-9
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extrema:
-    """Candidates for the extremes: values (K, S, A) at instants (K, S, A) [s into each segment], by quantity.
+    """Candidates for the extrema: values (K, S, A) at instants (K, S, A) [s into each segment], by quantity.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Extrema:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hull:
-    """Bounds (A,) within which extremes need not be exact; ``alike``: braking has no limit of its own."""
+    """Bounds (A,) within which extrema need not be exact; ``alike``: braking has no limit of its own."""
 
     lowest: np.ndarray
     highest: np.ndarray
@@ -121,18 +121,18 @@ def _cubic_extremes(trajectory: Trajectory) -> Extrema:
     turned = c0 + turns * (c1 + turns * (c2 + turns * c3))
     speeds, _ = _ends(trajectory, trajectory.velocities)
     fastest = c1 + inflection * (2 * c2 + inflection * 3 * c3)
-    bends = [2 * c2, 2 * c2 + 6 * c3 * h]
+    accelerations = [2 * c2, 2 * c2 + 6 * c3 * h]
     # A speed whose turn is taken for the end is none: that end speeds up from rest, or brakes to it.
-    none = 4.0 * AN_END * h * np.maximum(np.abs(bends[0]), np.abs(bends[1]))
+    none = 4.0 * AN_END * h * np.maximum(np.abs(accelerations[0]), np.abs(accelerations[1]))
     moving = [np.where(np.abs(speed) <= none, 0.0, speed) for speed in speeds]
     # A turn that is an end has been judged there.
     turning = np.where((turns > AN_END * h) & (turns < (1.0 - AN_END) * h), 2 * c2 + 6 * c3 * turns, 0.0)
     return Extrema(
         position=(np.stack([*ends, *turned]), np.stack([*instants, *turns])),
         velocity=(np.stack([*speeds, fastest]), np.stack([*instants, inflection])),
-        acceleration=(np.stack([*bends, *turning]), np.stack([*instants, *turns])),
+        acceleration=(np.stack([*accelerations, *turning]), np.stack([*instants, *turns])),
         jerk=((6 * c3)[None], instants[0][None]),
-        power=np.stack([*_power_at_ends(moving, bends), *np.zeros_like(turning)]),
+        power=np.stack([*_power_at_ends(moving, accelerations), *np.zeros_like(turning)]),
     )
 
 
@@ -144,41 +144,43 @@ def _quintic_extrema(trajectory: Trajectory, enough: Hull | None) -> Extrema:
         curves.append(curves[-1][1:] * np.arange(1, len(curves[-1]))[:, None, None])
     shape = curves[0].shape[1:]
     ends = np.stack([np.zeros(shape), np.ones(shape)])
-    places = np.tensordot(_BERNSTEIN, curves[0], axes=1)
-    speeds = 5 * np.diff(places, axis=0) / h
+    positions = np.tensordot(_BERNSTEIN, curves[0], axes=1)
+    speeds = 5 * np.diff(positions, axis=0) / h
     steady = np.concatenate([ends, _quadratic_roots(curves[3])])
-    bends = _value(curves[2], steady) / h**2
-    inside = _inside(places, speeds, bends, enough)
+    accelerations = _value(curves[2], steady) / h**2
+    inside = _inside(positions, speeds, accelerations, enough)
     still = np.zeros((4, *shape))
     _put(still, ~(inside[0] & inside[2]), _roots, curves[1])
     straight = np.zeros((3, *shape))
     _put(straight, ~inside[1], _roots, curves[2])
     turns, fastest = np.concatenate([ends, still]), np.concatenate([ends, straight])
-    places = np.where(inside[0], places, _value(curves[0], turns))
+    positions = np.where(inside[0], positions, _value(curves[0], turns))
     speeds = np.where(inside[1], speeds, _value(curves[1], fastest) / h)
-    power = np.zeros_like(bends)
+    power = np.zeros_like(accelerations)
     if enough is None or not enough.alike:
         steady = np.concatenate([steady, still])
-        bends = np.concatenate([bends, _value(curves[2], still) / h**2])
-        power = _power(curves[1], steady, bends)
+        accelerations = np.concatenate([accelerations, _value(curves[2], still) / h**2])
+        power = _power(curves[1], steady, accelerations)
     with np.errstate(all='ignore'):
         jolts = np.concatenate([ends, _within(-curves[3][1] / (2 * curves[3][2]), 1.0)[None]])
     return Extrema(
-        position=(places, turns * h),
+        position=(positions, turns * h),
         velocity=(speeds, fastest * h),
-        acceleration=(bends, steady * h),
+        acceleration=(accelerations, steady * h),
         jerk=(_value(curves[3], jolts) / h**3, jolts * h),
         power=power,
     )
 
 
-def _inside(places: np.ndarray, speeds: np.ndarray, bends: np.ndarray, enough: Hull | None) -> list[np.ndarray]:
+def _inside(
+    positions: np.ndarray, speeds: np.ndarray, accelerations: np.ndarray, enough: Hull | None
+) -> list[np.ndarray]:
     """Say for which segments and joints (S, A) position, speed and acceleration are surely within. NaN is not."""
     if enough is None:
-        return [np.zeros(places.shape[1:], dtype=bool)] * 3
-    kept = (places >= enough.lowest).all(axis=0) & (places <= enough.highest).all(axis=0)
+        return [np.zeros(positions.shape[1:], dtype=bool)] * 3
+    kept = (positions >= enough.lowest).all(axis=0) & (positions <= enough.highest).all(axis=0)
     slow = (np.abs(speeds) <= enough.speed).all(axis=0)
-    mild = (np.abs(bends) <= enough.acceleration).all(axis=0)
+    mild = (np.abs(accelerations) <= enough.acceleration).all(axis=0)
     return [kept, slow, mild | enough.alike]
 
 
@@ -188,13 +190,13 @@ def _put(values: np.ndarray, where: np.ndarray, solve: Callable[[np.ndarray], np
         values[:, where] = solve(curve[:, where])
 
 
-def _power(curve: np.ndarray, at: np.ndarray, bends: np.ndarray) -> np.ndarray:
+def _power(curve: np.ndarray, at: np.ndarray, accelerations: np.ndarray) -> np.ndarray:
     """Return whether accelerations (K, S, A) speed up or brake; ``curve`` is the velocity's."""
     speeds = _value(curve, at)
     # What is left of a root's velocity is rounding.
     speeds[np.abs(speeds) <= 1e-9 * np.abs(curve).max(axis=0)] = 0.0
-    first, last = _power_at_ends([speeds[0], speeds[1]], [bends[0], bends[1]])
-    return np.where(at < AN_END, first, np.where(at > 1.0 - AN_END, last, np.sign(speeds * bends)))
+    first, last = _power_at_ends([speeds[0], speeds[1]], [accelerations[0], accelerations[1]])
+    return np.where(at < AN_END, first, np.where(at > 1.0 - AN_END, last, np.sign(speeds * accelerations)))
 
 
 def _quadratic_roots(curve: np.ndarray) -> np.ndarray:

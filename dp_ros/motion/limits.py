@@ -85,7 +85,7 @@ def check(trajectory: Trajectory, limits: JointLimits) -> Refusal | None:
 
 
 def verdict(trajectory: Trajectory, found: Extrema, limits: JointLimits) -> Refusal | None:
-    """Return the worst excess of the extremes found in a trajectory over the limits, positions first; None within."""
+    """Return the worst excess of the extrema found in a trajectory over the limits, positions first; None within."""
     if trajectory.joints != limits.joints:
         raise LimitError(f'limits: got joints {listed(trajectory.joints)}, allowed {listed(limits.joints)}')
     beyond = outside(found, limits)

@@ -33,7 +33,7 @@ from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, 
 from dp_ros.motion.splice import fit
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.steps import beside, clamped, mismatch, out_of_order, stale, unwrapped
-from dp_ros.motion.stops import braked, eased, homeward
+from dp_ros.motion.stops import braking_trajectory, eased, homing_trajectory
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -218,8 +218,8 @@ class Planner:
         """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing."""
         if self._plan is None:
             return ''
-        places = self._path.places(stamp + REFERENCE)
-        away = np.abs(self.beside_turns(positions, places[-1]) + places[-1] - places).min(axis=0)
+        commanded = self._path.positions_at(stamp + REFERENCE)
+        away = np.abs(self.beside_turns(positions, commanded[-1]) + commanded[-1] - commanded).min(axis=0)
         what = 'the controller does not follow the plan: it commands {joint} {off} from it, allowed {allowed}'
         return farthest(what, self.joints, away, self._following.tolerance)
 
@@ -238,8 +238,8 @@ class Planner:
         held = [] if self._held_before is None else [self._held_before]
         speeds = None
         if self._plan is not None:
-            places, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
-            held += [places[0], self._plan.positions[-1]]
+            commanded, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
+            held += [commanded[0], self._plan.positions[-1]]
             speeds = np.abs(velocities[0])
         positions = self._turned(self.states.newest).positions
         return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held], speeds)
@@ -409,11 +409,11 @@ class Planner:
         rest = self._braked(head, plan) or resumed(head, plan, self.control_dt)
         goal = beside(goal[0], rest.positions[-1], self.continuous)
         self._led_in = False
-        return self._taken(homeward(rest, goal, duration, self._ending(0.0)), head)
+        return self._taken(homing_trajectory(rest, goal, duration, self._ending(0.0)), head)
 
     def _braked(self, head: Knots, plan: Trajectory) -> Trajectory | None:
         ending = self._ending(self.options.tail if self.limits is None else 0.0)
-        return braked(head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest)
+        return braking_trajectory(head, plan, control_dt=self.control_dt, ending=ending, closest=self._closest)
 
     def _taken(self, trajectory: Trajectory, head: Knots) -> Trajectory | Refusal:
         """Make a trajectory the plan, if it is within the limits, and return it."""
@@ -441,7 +441,7 @@ class Planner:
         assert state is not None, 'a planner that is not blind has a joint state'
         if self._plan is None:
             return state
-        planned = self._plan.places(np.array([state.stamp - self._plan.stamp]))[0]
+        planned = self._plan.positions_at(np.array([state.stamp - self._plan.stamp]))[0]
         return replace(state, positions=beside(state.positions, planned, self.continuous))
 
     def unusable(self, chunk: Chunk, now: int) -> Refusal | None:

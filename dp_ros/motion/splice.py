@@ -76,16 +76,16 @@ def fit(
 def joined(head: Knots, curve: Knots, joints: tuple[str, ...]) -> Trajectory:
     """Return the trajectory of ``head`` and ``curve``, which starts with the last knot of ``head``."""
     stamp = int(head.times[0])
-    bends = None
+    accelerations = None
     if head.accelerations is not None and curve.accelerations is not None:
-        bends = np.concatenate([head.accelerations[:-1], curve.accelerations])
+        accelerations = np.concatenate([head.accelerations[:-1], curve.accelerations])
     return Trajectory(
         stamp=stamp,
         joints=joints,
         times=np.concatenate([head.times[:-1], curve.times]) - stamp,
         positions=np.concatenate([head.positions[:-1], curve.positions]),
         velocities=np.concatenate([head.velocities[:-1], curve.velocities]),
-        accelerations=bends,
+        accelerations=accelerations,
     )
 
 

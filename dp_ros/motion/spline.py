@@ -39,12 +39,12 @@ class Knots:
     accelerations: np.ndarray | None = None
 
     def __getitem__(self, part: slice) -> Knots:
-        bends = None if self.accelerations is None else self.accelerations[part]
+        accelerations = None if self.accelerations is None else self.accelerations[part]
         return Knots(
             times=self.times[part],
             positions=self.positions[part],
             velocities=self.velocities[part],
-            accelerations=bends,
+            accelerations=accelerations,
         )
 
 
@@ -57,30 +57,32 @@ class Ending:
     quintic: bool = False
 
     @property
-    def bend(self) -> float:
+    def acceleration(self) -> float:
         """The deceleration where the tail begins, as a multiple of v / T."""
         return 2.0 if self.quintic else 1.0
 
     @property
-    def reach(self) -> float:
+    def travel(self) -> float:
         """How far the tail goes, as a part of v T."""
-        return 1.0 / (1.0 + self.bend)
+        return 1.0 / (1.0 + self.acceleration)
 
     def duration(self, velocities: np.ndarray) -> float:
         """Return how long it takes to stop all joints (A,) [s]."""
         if self.limits is None:
             return self.least
-        speeds = self.bend * np.abs(velocities)
+        speeds = self.acceleration * np.abs(velocities)
         needed = float((speeds / self.limits.top_deceleration).max())
         if self.quintic:
             needed = max(needed, float(np.sqrt(speeds / self.limits.top_jerk).max()))
         return max(self.least, min(needed / TAIL_EFFORT, LONGEST_TAIL))
 
 
-def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.ndarray, bend: float) -> np.ndarray:
+def spline_velocities(
+    durations: np.ndarray, positions: np.ndarray, first: np.ndarray, acceleration: float
+) -> np.ndarray:
     """Return velocities (N, A) at knots ``positions`` (N, A), the first as given; durations (N - 1,) in [s].
 
-    At the last knot the acceleration is -``bend`` [1/s] times the velocity there.
+    At the last knot the acceleration is -``acceleration`` [1/s] times the velocity there.
     """
     n = len(durations)
     secants = np.diff(positions, axis=0) / durations[:, None]
@@ -92,7 +94,7 @@ def spline_velocities(durations: np.ndarray, positions: np.ndarray, first: np.nd
     matrix[i, i + 1] = before
     matrix[i[1:], i[1:] - 1] = after[1:]
     right[:-1] = 3 * (after[:, None] * secants[:-1] + before[:, None] * secants[1:])
-    matrix[-1, -1] = 4 + durations[-1] * bend
+    matrix[-1, -1] = 4 + durations[-1] * acceleration
     right[-1] = 6 * secants[-1]
     if n > 1:
         matrix[-1, -2] = 2.0
@@ -149,7 +151,7 @@ def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray
     durations = np.diff(knots) / NANOSECONDS
     tail = ending.duration((positions[-1] - positions[-2]) / durations[-1])
     for _ in range(3):
-        velocities = spline_velocities(durations, positions, start.velocities[-1], ending.bend / tail)
+        velocities = spline_velocities(durations, positions, start.velocities[-1], ending.acceleration / tail)
         # The curve's last acceleration is the tail's: it must be known how long the tail is, to what it may spare.
         if ending.duration(velocities[-1]) <= (1 + (1 - TAIL_EFFORT) / 2) * tail:
             break
@@ -157,25 +159,25 @@ def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray
     if soft.any():
         velocities = soften(velocities, durations, positions, soft, QUINTIC_SLOPE if ending.quintic else CUBIC_SLOPE)
     tail = ending.duration(velocities[-1])
-    rest = positions[-1] + velocities[-1] * tail * ending.reach
+    rest = positions[-1] + velocities[-1] * tail * ending.travel
     if ending.limits is not None:
         # Where there is no room for the tail, the last step is reached slower.
         low, high = ending.limits.lowest, ending.limits.highest
         rest = np.minimum(np.maximum(rest, np.minimum(low, positions[-1])), np.maximum(high, positions[-1]))
-        velocities[-1] = (rest - positions[-1]) / (tail * ending.reach)
+        velocities[-1] = (rest - positions[-1]) / (tail * ending.travel)
     still = np.zeros((1, positions.shape[1]))
-    bends = None
+    accelerations = None
     if ending.quintic:
         assert start.accelerations is not None
-        bends = spline_accelerations(durations, positions, velocities, start.accelerations[-1])
-        bends[1:][soft[1:]] = 0.0
-        bends[-1] = velocities[-1] * (-ending.bend / tail)
-        bends = np.concatenate([bends, still])
+        accelerations = spline_accelerations(durations, positions, velocities, start.accelerations[-1])
+        accelerations[1:][soft[1:]] = 0.0
+        accelerations[-1] = velocities[-1] * (-ending.acceleration / tail)
+        accelerations = np.concatenate([accelerations, still])
     return Knots(
         times=np.append(knots, knots[-1] + to_nanoseconds(tail)),
         positions=np.concatenate([positions, rest[None]]),
         velocities=np.concatenate([velocities, still]),
-        accelerations=bends,
+        accelerations=accelerations,
     )
 
 

@@ -42,14 +42,16 @@ FINE = 4
 LONGEST = 400
 """Steps of one pass at most."""
 WAITS = (0.0, 1.0, 4.0)
-"""Control steps that a quintic plan may be followed before it is braked."""
+"""Control steps that a quintic plan may be followed before it is stopped."""
 TRIES = 6
 HOME_KNOTS = 24
 """Points on the way home: enough that cubics between them are that way within a thousandth."""
 HOME_ROUNDS = 10
 
 
-def braked(head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, closest: int) -> Trajectory | None:
+def braking_trajectory(
+    head: Knots, plan: Trajectory, *, control_dt: int, ending: Ending, closest: int
+) -> Trajectory | None:
     """Decelerate along the plan's path behind ``head``; None where the plan's own end is the sooner stop."""
     if plan.end <= head.times[-1]:
         return None
@@ -80,8 +82,8 @@ def _slowed(head: Knots, plan: Trajectory, *, ending: Ending, effort: float, clo
     count = min(LONGEST, (plan.end - start) // step)
     if count < 1:
         return None
-    _, speeds, bends = plan.states(start + step * np.arange(count + 1) - plan.stamp)
-    rates, passed, left = _rates(speeds, bends, step / NANOSECONDS, ending, effort)
+    _, speeds, accelerations = plan.states(start + step * np.arange(count + 1) - plan.stamp)
+    rates, passed, left = _rates(speeds, accelerations, step / NANOSECONDS, ending, effort)
     if rates[-1] > 0.0:
         return None
     last = len(rates) - 1
@@ -93,18 +95,18 @@ def _slowed(head: Knots, plan: Trajectory, *, ending: Ending, effort: float, clo
 
 
 def _rates(
-    speeds: np.ndarray, bends: np.ndarray, step: float, ending: Ending, effort: float
+    speeds: np.ndarray, accelerations: np.ndarray, step: float, ending: Ending, effort: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Follow the plan's time; return its rate and how much of it has passed [s] at each step, and the last step [s].
 
-    ``speeds`` and ``bends`` are the plan's velocities and accelerations (N, A), ``step`` [s] apart. The last rate is 0
-    unless that takes longer than they last.
+    ``speeds`` and ``accelerations`` are the plan's (N, A), ``step`` [s] apart. The last rate is 0 unless that takes
+    longer than they last.
     """
     limits, most = ending.limits, 1.0 / ending.least
     if limits is not None:
         size = np.maximum(np.abs(speeds), 1e-9)
         room = effort * limits.top_deceleration / size
-        turning = bends * np.sign(speeds) / size
+        turning = accelerations * np.sign(speeds) / size
     rates, passed = [1.0], [0.0]
     for _ in range(len(speeds) - 1):
         rate, at = rates[-1], passed[-1]
@@ -176,7 +178,7 @@ def eased(due: np.ndarray, steps: np.ndarray, control_dt: int, ending: Ending) -
     return slower, replace(ending, least=control_dt / NANOSECONDS) if enough else ending
 
 
-def homeward(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending) -> Trajectory:
+def homing_trajectory(rest: Trajectory, goal: np.ndarray, duration: float, ending: Ending) -> Trajectory:
     """Return ``rest`` and the way from its end to ``goal`` (A,), with the least jerk there is.
 
     s(u) = 10 u^3 - 15 u^4 + 6 u^5 (Flash and Hogan 1985): straight in joint space, so no position limit is passed. It

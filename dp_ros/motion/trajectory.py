@@ -95,7 +95,7 @@ class Trajectory:
         """Return positions and velocities (M, A) at ``times`` (M,) [ns from the start]; beyond the ends they rest."""
         return self.states(times)[:2]
 
-    def places(self, times: np.ndarray) -> np.ndarray:
+    def positions_at(self, times: np.ndarray) -> np.ndarray:
         """Return positions alone (M, A) at ``times`` (M,) [ns from the start]; beyond the ends those of the end."""
         if len(self.times) == 1:
             return np.repeat(self.positions, len(times), axis=0)

@@ -54,14 +54,14 @@ class Workspace:
         times = trajectory.times
         if len(times) == 1:
             return self._farthest(trajectory, times)
-        bend = _bends(trajectory, self.chain)
+        acceleration = _accelerations(trajectory, self.chain)
         length = np.diff(times) / 1e9
-        parts = np.ceil(length * np.sqrt(bend / (8 * COARSE)))
+        parts = np.ceil(length * np.sqrt(acceleration / (8 * COARSE)))
         parts = np.minimum(np.maximum(parts, 1), MOST_PARTS).astype(np.int64)
         starts, lengths = np.repeat(times[:-1], parts), np.repeat(np.diff(times) / parts, parts)
         which = np.concatenate([np.arange(n) for n in parts])
         begin = starts + which * lengths
-        bend = np.repeat(bend, parts)
+        acceleration = np.repeat(acceleration, parts)
         # Each interval's end is the next one's start.
         edges = np.append(begin, float(times[-1]))
         beyond = self._beyond(trajectory, edges)
@@ -69,7 +69,7 @@ class Workspace:
         while True:
             if not max(first.max(initial=-np.inf), last.max(initial=-np.inf)) <= 0.0:
                 return self._farthest(trajectory, np.rint(np.concatenate([begin, end])).astype(np.int64))
-            error = bend * ((end - begin) / 1e9) ** 2 / 8
+            error = acceleration * ((end - begin) / 1e9) ** 2 / 8
             open_ = ~(np.maximum(first, last) + error <= 0.0)
             if not open_.any():
                 return None
@@ -78,15 +78,17 @@ class Workspace:
                 close = open_ & (error <= CLOSEST)
                 instants = np.rint(np.concatenate([begin[close], end[close]])).astype(np.int64)
                 return self._farthest(trajectory, instants)
-            begin, end, bend, first, last = (values[open_] for values in (begin, end, bend, first, last))
+            begin, end, acceleration, first, last = (
+                values[open_] for values in (begin, end, acceleration, first, last)
+            )
             middle = (begin + end) / 2
             between = self._beyond(trajectory, middle)
             begin, end = np.concatenate([begin, middle]), np.concatenate([middle, end])
             first, last = np.concatenate([first, between]), np.concatenate([between, last])
-            bend = np.concatenate([bend, bend])
+            acceleration = np.concatenate([acceleration, acceleration])
 
     def _tool(self, trajectory: Trajectory, times: np.ndarray) -> np.ndarray:
-        return self.chain.points(trajectory.places(np.rint(times).astype(np.int64)))
+        return self.chain.points(trajectory.positions_at(np.rint(times).astype(np.int64)))
 
     def _beyond(self, trajectory: Trajectory, times: np.ndarray) -> np.ndarray:
         """Return how far the tool is beyond the side that it is farthest beyond [m], (M,)."""
@@ -106,16 +108,16 @@ class Workspace:
         return excess(f'{self.chain.link} {AXES[axis]}', 'workspace', value, limit, int(times[k]))
 
 
-def _bends(trajectory: Trajectory, chain: Chain) -> np.ndarray:
+def _accelerations(trajectory: Trajectory, chain: Chain) -> np.ndarray:
     """Return a bound of the tool's acceleration in each segment [m/s^2], (S,)."""
     c, h = trajectory.coefficients, trajectory.durations[:, None]
     count = len(c)
     scaled = c * h ** np.arange(count)[:, None, None]
     hull = np.tensordot(_bernstein(count - 1), scaled, axes=1)
-    places = np.abs(hull).max(axis=(0, 1))
+    positions = np.abs(hull).max(axis=(0, 1))
     speeds = (count - 1) * np.diff(hull, axis=0) / h
-    bends = (count - 2) * np.diff(speeds, axis=0) / h if count > 2 else np.zeros_like(speeds)
-    return chain.acceleration_bound(np.abs(speeds).max(axis=0), np.abs(bends).max(axis=0), places)
+    accelerations = (count - 2) * np.diff(speeds, axis=0) / h if count > 2 else np.zeros_like(speeds)
+    return chain.acceleration_bound(np.abs(speeds).max(axis=0), np.abs(accelerations).max(axis=0), positions)
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ class DiffusionNetwork(nn.Module):
 
     Parameters
     ----------
-    marks, outputs
+    mask_channels, outputs
         Channels M of x_k after the actions', and what comes out for each of the actions'; see
         `dp_ros.diffusion.schedule.ScheduleSpec`.
 

@@ -16,7 +16,7 @@ class ChunkMlp(nn.Module):
     ----------
     actions, pred_horizon
         Shape of a chunk.
-    marks, outputs
+    mask_channels, outputs
         Channels M of x_k after the actions', and what comes out for each of the actions', O / A.
     cond_width
         Conditioning width D.

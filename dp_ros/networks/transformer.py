@@ -18,7 +18,7 @@ class ChunkTransformer(nn.Module):
     ----------
     actions, pred_horizon
         Shape of a chunk.
-    marks
+    mask_channels
         Channels M of x_k after the actions'.
     columns
         Which columns of cond belong to each observation, (T, D / T).

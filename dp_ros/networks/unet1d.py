@@ -62,7 +62,7 @@ class Unet1d(nn.Module):
 
     Parameters
     ----------
-    actions, marks, outputs
+    actions, mask_channels, outputs
         Action channels A, those of x_k after them, M, and what comes out for each of the A, O / A.
     cond_width
         Conditioning width D.

@@ -33,7 +33,7 @@ NEAR = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Normalizer:
-    """Per-channel extremes of each vector stream and of ``action``, as tuples of floats.
+    """Per-channel extrema of each vector stream and of ``action``, as tuples of floats.
 
     Attributes
     ----------

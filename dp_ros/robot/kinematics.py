@@ -80,26 +80,26 @@ class Chain:
         sliding = np.array([turn.sliding for turn in self.chain_joints], dtype=bool)
         return columns, factors, sliding
 
-    def levers(self, places: np.ndarray) -> np.ndarray:
-        """Return the longest lever of each moving joint [m per unit], no joint being farther than ``places`` (A,)."""
+    def levers(self, positions: np.ndarray) -> np.ndarray:
+        """Return the longest lever of each moving joint [m per unit], no joint farther than ``positions`` (A,)."""
         if not any(turn.sliding for turn in self.chain_joints):
             return self._levers
-        return self._levers_at(places)
+        return self._levers_at(positions)
 
     @cached_property
     def _levers(self) -> np.ndarray:
         return self._levers_at(np.zeros(len(self.joints)))
 
-    def _levers_at(self, places: np.ndarray) -> np.ndarray:
-        reach, levers = float(np.linalg.norm(self.point)), []
+    def _levers_at(self, positions: np.ndarray) -> np.ndarray:
+        longest, levers = float(np.linalg.norm(self.point)), []
         for turn in reversed(self.chain_joints):
-            levers.append(1.0 if turn.sliding else reach)
+            levers.append(1.0 if turn.sliding else longest)
             if turn.sliding:
-                reach += abs(turn.multiplier) * float(places[turn.column]) + abs(turn.offset)
-            reach += float(np.linalg.norm(turn.place))
+                longest += abs(turn.multiplier) * float(positions[turn.column]) + abs(turn.offset)
+            longest += float(np.linalg.norm(turn.place))
         return np.array(levers[::-1])
 
-    def acceleration_bound(self, speeds: np.ndarray, bends: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def acceleration_bound(self, speeds: np.ndarray, accelerations: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return what the point's acceleration cannot exceed [m/s^2], (S,), from magnitudes of the joints.
 
         Velocities and accelerations (S, A), positions (A,).
@@ -107,11 +107,11 @@ class Chain:
         if not self.chain_joints:
             return np.zeros(len(speeds))
         columns, factors, sliding = self._columns
-        levers = self.levers(places)
-        speed, bend = speeds[:, columns] * factors, bends[:, columns] * factors
+        levers = self.levers(positions)
+        speed, acceleration = speeds[:, columns] * factors, accelerations[:, columns] * factors
         turning = np.where(sliding, 0.0, speed)
         before = np.cumsum(turning, axis=1) - turning
-        return np.asarray((levers * (bend + speed * (2.0 * before + turning))).sum(axis=1))
+        return np.asarray((levers * (acceleration + speed * (2.0 * before + turning))).sum(axis=1))
 
 
 def _rodrigues(turn: ChainJoint) -> np.ndarray:

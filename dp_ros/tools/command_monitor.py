@@ -100,9 +100,9 @@ class CommandMonitor:
         self._compare('position above', (positions - self._upper).max(axis=0), 0.0)
         self._compare('position below', (self._lower - positions).max(axis=0), 0.0)
         self._compare('velocity', np.abs(speeds).max(axis=0), self._speed)
-        bends = np.abs(np.diff(speeds, axis=0)) / (SAMPLE / 1e9)
-        if len(bends):
-            self._compare('acceleration', bends.max(axis=0), self._acceleration)
+        accelerations = np.abs(np.diff(speeds, axis=0)) / (SAMPLE / 1e9)
+        if len(accelerations):
+            self._compare('acceleration', accelerations.max(axis=0), self._acceleration)
 
     def _compare(self, what: str, got: np.ndarray, allowed: np.ndarray | float) -> None:
         if what in self.worst:

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from dp_ros.errors import ConfigError, check_range
-from dp_ros.nodes.policy_executor.pacing import warm_up
+from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle

@@ -72,7 +72,7 @@ def _extremes(rows: np.ndarray, about: np.ndarray | None = None, columns: Sequen
 
 
 def _stream_extremes(name: str, episodes: Sequence[Episode], task: TaskSpec, middle: np.ndarray) -> np.ndarray:
-    """Return the extremes (2, C) that the network will see of a stream with continuous joints."""
+    """Return the extrema (2, C) that the network will see of a stream with continuous joints."""
     seen = []
     for episode in episodes:
         steps = np.arange(len(episode.stamps))[:, None] + np.arange(1 - task.obs_horizon, 1)

@@ -13,8 +13,8 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
+from dp_ros.nodes.policy_executor.anytime_steps import measure_cost
 from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, make_settings
-from dp_ros.nodes.policy_executor.pacing import measure_cost
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy

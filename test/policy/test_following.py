@@ -100,11 +100,11 @@ def test_what_was_commanded_is_the_trajectory_that_counted_then():
     path.add(rest, START)
     path.add(moved, START + 500 * MS)
     at = START + np.array([0, 499, 500, 900]) * MS
-    np.testing.assert_array_equal(path.places(at)[:, 0], [0.0, 0.0, 1.0, 1.0])
+    np.testing.assert_array_equal(path.positions_at(at)[:, 0], [0.0, 0.0, 1.0, 1.0])
     before = path.pieces
     path.add(rest, START + 700 * MS)
     path.pieces = before
-    assert path.places(at)[-1, 0] == 1.0
+    assert path.positions_at(at)[-1, 0] == 1.0
 
 
 def test_a_lag_that_is_known_explains_no_robot_that_stands():

@@ -60,8 +60,8 @@ def test_points_are_met_exactly_and_the_ends_are_held():
 def test_places_are_the_positions_of_the_states(degree):
     trajectory = build(CURVE[: degree + 1], degree=degree)
     at = np.arange(-SECOND // 2, 2 * SECOND, SECOND // 64)
-    np.testing.assert_allclose(trajectory.places(at), trajectory.states(at)[0], atol=1e-15)
-    np.testing.assert_array_equal(trajectory.places(at[-2:]), trajectory.positions[[-1, -1]])
+    np.testing.assert_allclose(trajectory.positions_at(at), trajectory.states(at)[0], atol=1e-15)
+    np.testing.assert_array_equal(trajectory.positions_at(at[-2:]), trajectory.positions[[-1, -1]])
 
 
 def test_a_single_point_is_held():

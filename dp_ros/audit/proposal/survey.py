@@ -165,7 +165,7 @@ def _text(data: Any, kind: str) -> str:
 
 
 class _Numbers:
-    """The numbers of messages that name the same joints: extremes of all, and a row every `STEP`."""
+    """The numbers of messages that name the same joints: extrema of all, and a row every `STEP`."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names

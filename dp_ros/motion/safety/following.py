@@ -79,15 +79,15 @@ class CommandedPath:
         while len(self._pieces) > 1 and self._pieces[1][0] < since - TURNOVER:
             self._pieces.popleft()
 
-    def places(self, times: np.ndarray) -> np.ndarray:
+    def positions_at(self, times: np.ndarray) -> np.ndarray:
         """Return what was commanded at ``times`` (M,) [ns], (M, A)."""
-        assert self._pieces, 'a path has a piece before it is asked for places'
+        assert self._pieces, 'a path has a piece before it is asked for positions'
         sinces = np.array([since for since, _ in self._pieces], dtype=np.int64)
         which = np.maximum(np.searchsorted(sinces, times, side='right') - 1, 0)
         found = np.empty((len(times), len(self._pieces[0][1].joints)))
         for index in np.unique(which):
             trajectory, here = self._pieces[index][1], which == index
-            found[here] = trajectory.places(times[here] - trajectory.stamp)
+            found[here] = trajectory.positions_at(times[here] - trajectory.stamp)
         return found
 
 
@@ -143,7 +143,7 @@ class Following:
         # A loose drive lags now more and now less; one that does not do half of its way is not driven.
         drift = np.where(np.abs(drift) > np.abs(drift + way) / 2, drift, 0.0)
         ahead = (until - stamps[-1] + lags[best]) / max(1, stamps[-1] - stamps[earlier])
-        left_behind = np.abs(path.places(np.array([until]))[0] - positions[-1])
+        left_behind = np.abs(path.positions_at(np.array([until]))[0] - positions[-1])
         stood = np.ptp(positions, axis=0) <= np.minimum(self.tolerance / 2, SLIP)
         return np.where(stood, left_behind, np.abs(off[-1] + drift * ahead))
 
@@ -156,10 +156,10 @@ class Following:
         kept = np.unique(np.linspace(len(stamps) - 1, 0, min(COMPARED, len(stamps))).astype(np.int64))
         stamps, positions = stamps[kept], positions[kept]
         at = (stamps[None, :] - lags[:, None]).ravel()
-        places = path.places(at).reshape(len(lags), len(stamps), -1)
-        newest = beside(positions[-1], places[-1, -1], self._continuous)
+        commanded = path.positions_at(at).reshape(len(lags), len(stamps), -1)
+        newest = beside(positions[-1], commanded[-1, -1], self._continuous)
         positions = positions + (newest - positions[-1])
-        return stamps, positions, places - positions
+        return stamps, positions, commanded - positions
 
     def _usual(self) -> np.ndarray:
         """Return which lags (L, A) explain anything."""

@@ -76,10 +76,12 @@ class MeasuredStates:
         last = self.newest
         if last is not None and stamp <= last.stamp:
             return
-        places = np.array(positions, dtype=np.float64)
+        unwrapped = np.array(positions, dtype=np.float64)
         if last is not None:
-            places = beside(places, last.positions, self._continuous)
-        self._states.append(MeasuredState(stamp=stamp, positions=places, velocities=np.array(speeds, dtype=np.float64)))
+            unwrapped = beside(unwrapped, last.positions, self._continuous)
+        self._states.append(
+            MeasuredState(stamp=stamp, positions=unwrapped, velocities=np.array(speeds, dtype=np.float64))
+        )
         while self._states[0].stamp < stamp - KEPT:
             self._states.popleft()
 

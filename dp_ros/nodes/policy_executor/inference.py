@@ -16,9 +16,9 @@ import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window
 from dp_ros.errors import DpRosError
+from dp_ros.nodes.policy_executor.anytime_steps import AnytimeSteps
 from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.nodes.policy_executor.latest_job_thread import LatestJobThread
-from dp_ros.nodes.policy_executor.pacing import AnytimeSteps
 from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
@@ -50,7 +50,7 @@ class Prediction:
     end: int
     took: float
     calls: int
-    pace: Mapping[str, object] = field(default_factory=dict)
+    budget: Mapping[str, object] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
         """Return what the ledger says of it."""
@@ -62,7 +62,7 @@ class Prediction:
             'network_calls': self.calls,
             'policy': self.policy,
             'number': self.number,
-            **self.pace,
+            **self.budget,
         }
 
 
@@ -188,10 +188,10 @@ class Inference:
                 return
             chunk = self.continuation.take(chunk, self.now() - chunk.stamp, job.settings.continuity, job.goal)
             self._delay = self.continuation.delay(chunk.control_dt, job.settings.inference_delay)
-            pace = {} if self.switched else self._anytime.entry(job.settings)
+            budget = {} if self.switched else self._anytime.entry(job.settings)
             predicted = Prediction(
                 chunk=chunk, policy=policy, number=job.number, start=start, end=self.now(), took=took, calls=calls,
-                pace=pace,
+                budget=budget,
             )  # fmt: skip
             self.outlet.publish(predicted)
             published = self.now()
@@ -287,5 +287,5 @@ class Inference:
     def values(self, settings: Settings) -> dict[str, object]:
         """Return counts and times."""
         timing = {key: f'{value:.2f}' for key, value in self._timing.items()}
-        pace = self._anytime.values(settings)
-        return {**self.counts, 'skipped': self.skipped, 'inference_delay': self._delay, **timing, **pace}
+        budget = self._anytime.values(settings)
+        return {**self.counts, 'skipped': self.skipped, 'inference_delay': self._delay, **timing, **budget}

@@ -11,11 +11,11 @@ import numpy as np
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.nodes.policy_executor.anytime_steps import measure_cost, warm_up
 from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
 from dp_ros.nodes.policy_executor.inference import Inference
 from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
-from dp_ros.nodes.policy_executor.pacing import measure_cost, warm_up
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.backends.sessions import open_backend

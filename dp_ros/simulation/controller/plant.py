@@ -48,9 +48,9 @@ class LaggingPlant:
         left = np.exp(-duration / self._constant)
         goal = np.asarray(set_point, dtype=np.float64)
         # The second lag's exact answer to the first one's exponential: (1 + t / T) e^(-t / T).
-        bends = [left] if len(self._stages) == 1 else [left, left]
+        shares = [left] if len(self._stages) == 1 else [left, left]
         before = [stage.copy() for stage in self._stages]
-        self._stages[0] = goal + (before[0] - goal) * bends[0]
+        self._stages[0] = goal + (before[0] - goal) * shares[0]
         if len(self._stages) == 2:
             drift = (before[0] - goal) * duration / self._constant
             self._stages[1] = goal + (before[1] - goal + drift) * left

@@ -15,8 +15,8 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from dp_ros.nodes.policy_executor.anytime_steps import measure_cost
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
-from dp_ros.nodes.policy_executor.pacing import measure_cost
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
