@@ -12,6 +12,9 @@ from dp_ros.cli.arguments import bundle_and_world, bundle_arguments, command, sp
 from dp_ros.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dp_ros.recordings.episodes.builder import Episode
     from dp_ros.task.spec import TaskSpec
 
 
@@ -238,23 +241,33 @@ def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--config', type=str, required=True, help='training configuration that names the topics')
     parser.add_argument('--task', required=True, help='the task in words, as LeRobot wants one')
     parser.add_argument('--robot', default='unknown', help="LeRobot's robot_type")
+    parser.add_argument('--pictures', default='video', choices=['video', 'png'],
+                        help='how cameras are stored; png loses nothing, and takes much more room')  # fmt: skip
+    parser.add_argument('--size', default='recorded', choices=['recorded', 'task'],
+                        help='of pictures: as they were recorded, or as the configuration resizes them')  # fmt: skip
 
 
 def _export_lerobot(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
-    from dp_ros.recordings.datasets.lerobot_export import export_lerobot
+    from dp_ros.recordings.datasets.lerobot_export import at_recorded_size, export_lerobot
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     settings = read_yaml(locate(options.config), TrainSettings)
-    episodes = read_recordings(
-        options.data, settings.task, cut=settings.cut, columns=settings.columns,
-        broken=Broken(settings.broken_recordings),
-    )  # fmt: skip
+
+    def read(task: TaskSpec) -> Iterator[Episode]:
+        return read_recordings(
+            options.data, task, cut=settings.cut, columns=settings.columns, broken=Broken(settings.broken_recordings)
+        )
+
+    task = settings.task
+    if options.size == 'recorded':
+        task = at_recorded_size(task, next(read(task)).camera_shapes)
     made = export_lerobot(
-        episodes, settings.task, options.out, instruction=options.task, robot=options.robot, progress=True
-    )
+        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures,
+        progress=True,
+    )  # fmt: skip
     print(f'{made.episodes} episodes, {made.frames} frames in {made.folder}')
     return 0

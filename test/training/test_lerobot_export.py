@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.language import embed
-from dp_ros.recordings.datasets.lerobot_export import export_lerobot
+from dp_ros.recordings.datasets.lerobot_export import at_recorded_size, export_lerobot
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.task.spec import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
+from dp_ros.task.yaml_reader import read_yaml
+from dp_ros.training.settings import TrainSettings
+from test.training.arm_bags import ArmBag
 
 parquet = pytest.importorskip('pyarrow.parquet', reason='pyarrow is not installed (extra: datasets)')
 
@@ -58,7 +62,12 @@ def episode(number: int, length: int) -> Episode:
 def test_what_was_written_is_read_back(tmp_path: Path, file_megabytes: float) -> None:
     written = [episode(0, 7), episode(1, 12), episode(2, 5)]
     made = export_lerobot(
-        iter(written), TASK, tmp_path / 'set', instruction='push the block', file_megabytes=file_megabytes
+        iter(written),
+        TASK,
+        tmp_path / 'set',
+        instruction='push the block',
+        pictures='png',
+        file_megabytes=file_megabytes,
     )
     assert (made.episodes, made.frames) == (3, 24)
     assert len(list((tmp_path / 'set/data').rglob('*.parquet'))) == (1 if file_megabytes == 100 else 3)
@@ -70,6 +79,52 @@ def test_what_was_written_is_read_back(tmp_path: Path, file_megabytes: float) ->
             assert np.array_equal(one.streams[name], other.streams[name].astype(np.float32)), name
         assert np.array_equal(one.actions, other.actions.astype(np.float32))
         assert np.diff(one.stamps).tolist() == [50_000_000] * (len(other.stamps) - 1)
+
+
+def smooth(number: int, length: int) -> Episode:
+    """Give an episode whose pictures a video can hold: a shade that moves."""
+    across = np.linspace(0, 120, 24)[None, None, :, None]
+    shades = across + 40 + 3.0 * np.arange(length)[:, None, None, None] + np.zeros((length, 16, 24, 3))
+    made = episode(number, length)
+    return replace(made, streams=made.streams | {'top': shades.astype(np.uint8)})
+
+
+def test_a_video_of_each_episode_is_read_back_nearly(tmp_path: Path) -> None:
+    pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
+    written = [smooth(0, 7), smooth(1, 12)]
+    export_lerobot(iter(written), TASK, tmp_path / 'set', instruction='push the block')
+    assert len(list((tmp_path / 'set/videos/observation.images.top/chunk-000').glob('*.mp4'))) == 2
+    info = json.loads((tmp_path / 'set/meta/info.json').read_text())
+    assert info['features']['observation.images.top']['dtype'] == 'video'
+    card = (tmp_path / 'set/README.md').read_text()
+    assert card.startswith('---\n') and '2 demonstrations of "push the block"' in card and '| `action` |' in card
+    for one, other in zip(read_recordings(tmp_path / 'set', TASK, columns=COLUMNS), written, strict=True):
+        assert np.abs(one.streams['top'].astype(float) - other.streams['top']).mean() < 4.0
+        assert np.array_equal(one.actions, other.actions.astype(np.float32))
+
+
+def test_a_video_needs_even_sizes(tmp_path: Path) -> None:
+    pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
+    odd = at_recorded_size(TASK, {'top': (17, 24)})
+    with pytest.raises(ConfigError, match=r'pictures of top: got 24 x 17 pixels, allowed even numbers in a video; or'):
+        export_lerobot([smooth(0, 7)], odd, tmp_path / 'set', instruction='push the block')
+    assert not (tmp_path / 'set').exists()
+
+
+def test_recordings_are_exported_with_the_size_of_their_cameras(tmp_path: Path) -> None:
+    pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
+    bag = replace(ArmBag(), seconds=3.0).save(tmp_path / 'bag')
+    assert main(['init', str(bag), '--output', str(tmp_path / 'robot')]) == 0
+    config = str(tmp_path / 'robot' / 'train.yaml')
+    sizes = {}
+    for size in ('recorded', 'task'):
+        out = tmp_path / size
+        assert main(['export-lerobot', str(bag), str(out), '--config', config, '--task', 'go', '--size', size]) == 0
+        features = json.loads((out / 'meta/info.json').read_text())['features']
+        sizes[size] = next(f['shape'] for name, f in features.items() if f['dtype'] == 'video')
+    shape = read_yaml(Path(config), TrainSettings).task.streams[1]
+    assert isinstance(shape, ImageStream)
+    assert sizes['task'] == [shape.height, shape.width, 3] and sizes['recorded'][0] > shape.height
 
 
 def test_tasks_in_words_are_instructions(tmp_path: Path) -> None:
@@ -92,7 +147,7 @@ def test_tasks_in_words_are_instructions(tmp_path: Path) -> None:
 
 def test_the_tables_are_those_of_the_format(tmp_path: Path) -> None:
     written = [episode(0, 7), episode(1, 12)]
-    export_lerobot(written, TASK, tmp_path / 'set', instruction='push the block', robot='arm')
+    export_lerobot(written, TASK, tmp_path / 'set', instruction='push the block', robot='arm', pictures='png')
     info = json.loads((tmp_path / 'set/meta/info.json').read_text())
     assert {k: info[k] for k in ('codebase_version', 'robot_type', 'fps', 'total_frames', 'splits')} == {
         'codebase_version': 'v3.0', 'robot_type': 'arm', 'fps': 20, 'total_frames': 19, 'splits': {'train': '0:2'},

@@ -7,7 +7,7 @@ observation.state       all joint streams side by side; a channel is called afte
                         or ``.effort`` behind it where it is not the position
 observation.            all pose streams side by side; a channel is called ``<stream>.<feature>``
 environment_state
-observation.images.*    a camera, by its stream's name; lossless, as PNG in the tables
+observation.images.*    a camera, by its stream's name; a video for each episode, or lossless, as PNG in the tables
 action                  the set points, called after the joints
 ======================  =======================================================================================
 """
@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.recordings.datasets.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
+from dp_ros.recordings.datasets.lerobot_video import check_size, video_info, write_video
 from dp_ros.recordings.datasets.tables import joint_label, pose_label
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.rosbag.reader import folder_beside, refuse_existing
@@ -36,10 +37,32 @@ STATE, ENVIRONMENT, ACTION, IMAGES = (
     'action',
     'observation.images.',
 )
+Pictures = Literal['video', 'png']
+_VIDEOS = 'videos/{video_key}/'
 _FILES = 'chunk-{chunk_index:03d}/file-{file_index:03d}'
 _CHUNK = 1000  # files in a folder
 _FILE_MEGABYTES = 100
 _VIDEO_MEGABYTES = 200
+CARD = """---
+task_categories:
+- robotics
+tags:
+- LeRobot
+configs:
+- config_name: default
+  data_files: data/*/*.parquet
+---
+
+{episodes} demonstrations of "{instruction}" by the robot `{robot}`: {frames} frames, {rate} a second.
+The format is LeRobot's 3.0.
+
+| feature | type | shape | channels |
+|---|---|---|---|
+{rows}
+
+Observations are aligned at each control tick, and actions are the set points that the controller was at,
+as dp_ros trains from them.
+"""
 _COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
 
 
@@ -59,6 +82,7 @@ def export_lerobot(
     *,
     instruction: str,
     robot: str = 'unknown',
+    pictures: Pictures = 'video',
     file_megabytes: float = _FILE_MEGABYTES,
     progress: bool = False,
 ) -> LerobotFacts:
@@ -74,6 +98,8 @@ def export_lerobot(
         The task in words, of every episode.
     robot
         LeRobot's ``robot_type``.
+    pictures
+        How cameras are stored: ``video`` loses a little, and takes a small part of the room of ``png``.
     file_megabytes
         Episodes after this many megabytes [MB] begin another file.
     progress
@@ -82,8 +108,8 @@ def export_lerobot(
     Raises
     ------
     ConfigError
-        If control_dt is no whole number of frames a second, two channels would have one name, or the task has goals
-        from recordings, which such a dataset has no place for.
+        If control_dt is no whole number of frames a second, two channels would have one name, a video cannot hold a
+        camera's size, or the task has goals from recordings, which such a dataset has no place for.
 
     """
     out = Path(out)
@@ -96,7 +122,7 @@ def export_lerobot(
     _refuse_recorded_goals(task)
     with folder_beside(out) as folder:
         made = folder / out.name
-        writer = _Writer(made, task, round(rate), file_megabytes)
+        writer = _Writer(made, task, round(rate), pictures, file_megabytes)
         try:
             for episode in tqdm(episodes, unit=' episodes', desc='export', disable=not progress, dynamic_ncols=True):
                 writer.add(episode, instruction)
@@ -117,7 +143,18 @@ def _refuse_recorded_goals(task: TaskSpec) -> None:
         )
 
 
-def features(task: TaskSpec, rate: int) -> dict[str, dict[str, Any]]:
+def at_recorded_size(task: TaskSpec, camera_shapes: Mapping[str, tuple[int, int]]) -> TaskSpec:
+    """Return the task with its cameras at the sizes, height and width, that they were recorded with."""
+    streams = [
+        replace(s, height=camera_shapes[s.name][0], width=camera_shapes[s.name][1])
+        if isinstance(s, ImageStream) and s.name in camera_shapes
+        else s
+        for s in task.streams
+    ]
+    return replace(task, streams=tuple(streams))
+
+
+def features(task: TaskSpec, rate: int, pictures: Pictures = 'png') -> dict[str, dict[str, Any]]:
     """Return the dataset's features, as meta/info.json has them."""
     arms = [s for s in task.streams if isinstance(s, JointStream)]
     joints = [joint_label(s, field, joint) for s in arms for field in s.fields for joint in s.joints]
@@ -130,8 +167,11 @@ def features(task: TaskSpec, rate: int) -> dict[str, dict[str, Any]]:
             found[name] = {'dtype': 'float32', 'shape': [len(channels)], 'names': channels, 'fps': rate}
     for stream in task.streams:
         if isinstance(stream, ImageStream):
-            names = ['height', 'width', 'channels']
-            found[IMAGES + stream.name] = {'dtype': 'image', 'shape': list(stream.shape), 'names': names, 'fps': rate}
+            camera = {'shape': list(stream.shape), 'names': ['height', 'width', 'channels'], 'fps': rate}
+            if pictures == 'video':
+                check_size(stream.name, stream.height, stream.width)
+                camera['info'] = video_info(stream.height, stream.width, rate)
+            found[IMAGES + stream.name] = {'dtype': 'video' if pictures == 'video' else 'image', **camera}
     found['timestamp'] = {'dtype': 'float32', 'shape': [1], 'names': None, 'fps': rate}
     return found | {name: {'dtype': 'int64', 'shape': [1], 'names': None, 'fps': rate} for name in _COUNTERS}
 
@@ -149,10 +189,10 @@ def columns(episode: Episode, task: TaskSpec) -> dict[str, np.ndarray]:
 class _Writer:
     """Writes the tables of one dataset."""
 
-    def __init__(self, folder: Path, task: TaskSpec, rate: int, file_megabytes: float) -> None:
-        self._folder, self._task, self._rate = folder, task, rate
+    def __init__(self, folder: Path, task: TaskSpec, rate: int, pictures: Pictures, file_megabytes: float) -> None:
+        self._folder, self._task, self._rate, self._films = folder, task, rate, pictures == 'video'
         self._file_bytes = file_megabytes * 1e6
-        self._features = features(task, rate)
+        self._features = features(task, rate, pictures)
         self._cameras = [s.name for s in task.streams if isinstance(s, ImageStream)]
         self._file: Any = None
         self._file_number = -1
@@ -173,25 +213,43 @@ class _Writer:
         stats = {name: vector_stats(values.astype(np.float64)) for name, values in vectors.items()}
         for camera in self._cameras:
             pictures = episode.streams[camera]
-            arrays[IMAGES + camera] = _encoded(pictures, number)
+            if self._films:
+                write_video(self._video(IMAGES + camera, number), pictures, self._rate)
+            else:
+                arrays[IMAGES + camera] = _encoded(pictures, number)
             counts = sum(shade_counts(np.asarray(pictures[i : i + 1])) for i in range(count))
             stats[IMAGES + camera] = picture_stats(np.asarray(counts), count)
         for name, values in {'timestamp': seconds, **counters}.items():
             arrays[name] = pyarrow.array(values)
             stats[name] = vector_stats(values[:, None].astype(np.float64))
-        self._write(pyarrow.table({name: arrays[name] for name in self._features}))
+        self._write(pyarrow.table({name: arrays[name] for name in self._features if name in arrays}))
         chunk, file = divmod(self._file_number, _CHUNK)
         self.places.append(
             {
                 'episode_index': number, 'tasks': [instruction], 'length': count,
                 'data/chunk_index': chunk, 'data/file_index': file,
                 'dataset_from_index': self.frames, 'dataset_to_index': self.frames + count,
+                **self._video_places(number, count),
                 **{f'stats/{n}/{k}': v.tolist() for n, part in stats.items() for k, v in part.items()},
                 'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0,
             }
         )  # fmt: skip
         self._stats.append(stats)
         self.frames += count
+
+    def _video(self, key: str, number: int) -> Path:
+        chunk, file = divmod(number, _CHUNK)
+        place = (_VIDEOS + _FILES).format(video_key=key, chunk_index=chunk, file_index=file)
+        return self._folder / f'{place}.mp4'
+
+    def _video_places(self, number: int, count: int) -> dict[str, Any]:
+        chunk, file = divmod(number, _CHUNK)
+        found: dict[str, Any] = {}
+        for camera in self._cameras if self._films else ():
+            key = _VIDEOS.format(video_key=IMAGES + camera)
+            found |= {f'{key}chunk_index': chunk, f'{key}file_index': file}
+            found |= {f'{key}from_timestamp': 0.0, f'{key}to_timestamp': count / self._rate}
+        return found
 
     def _write(self, table: Any) -> None:
         from pyarrow import parquet
@@ -228,6 +286,20 @@ class _Writer:
         stats = {name: joined_stats([part[name] for part in self._stats]) for name in self._features}
         _write_json(meta / 'stats.json', {n: {k: v.tolist() for k, v in s.items()} for n, s in stats.items()})
         _write_json(meta / 'info.json', self._info(robot))
+        card = self._card(instruction, robot)
+        (self._folder / 'README.md').write_text(card, encoding='utf-8')
+
+    def _card(self, instruction: str, robot: str) -> str:
+        """Return the dataset card that the Hugging Face hub shows."""
+        rows = '\n'.join(
+            f'| `{name}` | {feature["dtype"]} | {" x ".join(map(str, feature["shape"]))} | '
+            f'{", ".join(feature["names"] or ())} |'
+            for name, feature in self._features.items()
+        )
+        return CARD.format(
+            episodes=len(self.places), frames=self.frames, rate=self._rate, robot=robot, instruction=instruction,
+            rows=rows,
+        )  # fmt: skip
 
     def _info(self, robot: str) -> dict[str, Any]:
         return {
@@ -242,7 +314,7 @@ class _Writer:
             'fps': self._rate,
             'splits': {'train': f'0:{len(self.places)}'},
             'data_path': f'data/{_FILES}.parquet',
-            'video_path': None,
+            'video_path': f'{_VIDEOS}{_FILES}.mp4' if self._films and self._cameras else None,
             'features': self._features,
         }
 
