@@ -301,6 +301,10 @@ def test_a_store_that_asks_for_pickle_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=words):
             PushtZarr(tmp_path / 'store')
     about.write_text(json.dumps(right))
+    os.mkfifo(tmp_path / 'store/data/action/9.9')
+    with pytest.raises(DataError, match='got a device, pipe or socket'):
+        PushtZarr(tmp_path / 'store')
+    (tmp_path / 'store/data/action/9.9').unlink()
     move_out(about)
     with pytest.raises(DataError, match='got a link'):
         PushtZarr(tmp_path / 'store')

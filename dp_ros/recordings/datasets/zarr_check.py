@@ -29,6 +29,8 @@ def check_files(store: Path) -> None:
             raise DataError(f'got more than {MOST_FILES} files, allowed up to that')
         if path.is_symlink():
             raise DataError(f'{path.relative_to(store)}: got a link, allowed files of its own')
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f'{path.relative_to(store)}: got a device, pipe or socket, allowed regular files')
         if path.name.startswith('.z'):
             read_bytes(path, MOST_TEXT)
 
