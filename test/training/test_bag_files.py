@@ -256,3 +256,15 @@ def test_two_types_on_one_topic_are_refused_where_it_is_wanted(tmp_path: Path, s
     words = 'topic /command: got type .*trajectory_msgs/msg/JointTrajectory and .*, allowed trajectory_msgs/msg/Joint'
     with pytest.raises(DataError, match=words):
         list(read_episodes(of_two_types('/command'), TASK))
+
+
+@pytest.mark.parametrize(('key', 'what'), [('name', 'topic'), ('type', 'type'), ('serialization_format', 'format')])
+def test_names_without_end_are_refused_in_a_short_line(tmp_path: Path, key: str, what: str) -> None:
+    bag = save(tmp_path / 'bag', arm(1.0))
+    about = yaml.safe_load((bag / 'metadata.yaml').read_text())
+    topic = about['rosbag2_bagfile_information']['topics_with_message_count'][0]['topic_metadata']
+    topic[key] = '/' + 'x' * 100_000
+    (bag / 'metadata.yaml').write_text(yaml.safe_dump(about))
+    with pytest.raises(DataError, match=rf'{what}: got a name of 100001 characters, allowed up to 255') as refused:
+        list(read_episode(bag, TASK))
+    assert len(str(refused.value)) < 500

@@ -33,6 +33,7 @@ from dp_ros.recordings.rosbag.types import deserialize, typestore
 from dp_ros.recordings.rosbag.types import rosbags_types as rosbags_types
 from dp_ros.recordings.rosbag.unpacking import Allowance, unpack, unpack_file
 
+MOST_NAME = 255
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _OPEN: Mapping[str, Callable[[Path], Storage]] = {'mcap': McapStorage, 'sqlite3': Sqlite3Storage}
 
@@ -105,6 +106,9 @@ class BagReader:
             self._add(topic)
 
     def _add(self, topic: Topic) -> None:
+        for what, text in (('topic', topic.name), ('type', topic.type), ('serialization format', topic.encoding)):
+            if len(text) > MOST_NAME:
+                raise DataError(f'{what}: got a name of {len(text)} characters, allowed up to {MOST_NAME}')
         known = self.topics.get(topic.name)
         if known:
             # Of two types, or two encodings, neither is what is wanted: `check` says so if the topic is wanted at all.
