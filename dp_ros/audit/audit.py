@@ -29,6 +29,7 @@ from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
 _MOST_DEVICES = 20
 """So many devices of a topic are measured apart; there are no more on a robot."""
+ANOTHER_TYPE = 'got type '
 _EVERY = 100
 """Of so many pictures one is decoded."""
 
@@ -295,7 +296,7 @@ def _why_not(reader: BagReader, topic: str, types: set[str]) -> str:
     if found is None:
         return f'not recorded; the bag has {some(sorted(reader.topics), 8)}'
     if found.type not in types:
-        return f'got type {found.type}'
+        return f'{ANOTHER_TYPE}{found.type}'
     return f'got serialization format {found.encoding}' if found.encoding != 'cdr' else 'got 0 messages'
 
 

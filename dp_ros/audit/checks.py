@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.audit.audit import Audit
+from dp_ros.audit.audit import ANOTHER_TYPE, Audit
 from dp_ros.audit.channel_checks import channel_findings
 from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
@@ -15,6 +15,7 @@ from dp_ros.audit.topics import PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
 from dp_ros.task.spec import ImageStream, JointStream, Stream
+from dp_ros.task.streams import picture_advice
 
 
 def findings(audit: Audit) -> list[Finding]:
@@ -58,7 +59,8 @@ def _bags(audit: Audit) -> Iterator[Finding]:
                 what=f'not usable in {len(bags)} of {audit.bags} bags ({some(bags)})',
                 got=reason,
                 allowed=allowed,
-                advice='record it, correct the topic in the configuration, or leave these bags out',
+                advice=picture_advice(reason.removeprefix(ANOTHER_TYPE), audit.wanted.get(topic, ()))
+                or 'record it, correct the topic in the configuration, or leave these bags out',
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream
 
+_RECEIVED = re.compile(r', received at \d+ ns')
 _COPIES = 0.4
 """Largest share of action steps that repeat the last one: episodes of 1.25 times pred_horizon have as much."""
 
@@ -53,11 +55,13 @@ def _turned(ticks: TickAudit) -> Iterator[Finding]:
 def _failed(ticks: TickAudit) -> Iterator[Finding]:
     reasons: dict[str, list[str]] = {}
     for bag, reason in ticks.failed.items():
-        reasons.setdefault(reason.split(', received at')[0] if len(ticks.failed) > 10 else reason, []).append(bag)
+        reasons.setdefault(_RECEIVED.sub('', reason), []).append(bag)
     for reason, bags in list(reasons.items())[:10]:
+        alone = len(bags) == 1
         yield Finding(
-            level='error', where=some(bags), what=f'training refuses {"the bag" if len(bags) == 1 else "them"}',
-            got=reason, advice='correct the configuration, or leave these bags out',
+            level='error', where=some(bags), what=f'training refuses {"the bag" if alone else f"{len(bags)} bags"}',
+            got=ticks.failed[bags[0]] if alone else reason,
+            advice='correct the configuration, or leave these bags out',
         )  # fmt: skip
 
 
