@@ -48,6 +48,8 @@ class Audit:
         By bag, why it could not be read, in full or in part.
     unannounced
         By bag, what its files hold more than its metadata.yaml tells of.
+    part
+        What its recordings are: ``bag``, or ``episode`` of a dataset.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
     seconds
@@ -59,6 +61,7 @@ class Audit:
     task: TaskSpec | None
     cut: CutSettings = BY_FILE
     guessed: bool = False
+    part: str = 'bag'
     bags: int = 0
     seconds: float = 0.0
     broken: dict[str, str] = field(default_factory=dict)

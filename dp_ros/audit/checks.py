@@ -11,7 +11,7 @@ from dp_ros.audit.channel_checks import channel_findings
 from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
 from dp_ros.audit.ticks import FROZEN
-from dp_ros.audit.topics import PICTURES, TopicAudit
+from dp_ros.audit.topics import PICTURE_COLUMN, PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
 from dp_ros.task.spec import ImageStream, JointStream, Stream
@@ -25,7 +25,9 @@ def findings(audit: Audit) -> list[Finding]:
         found += _left_alone(topic, audit)
         if topic.count and not audit.leaves(topic):
             observing = [s for s in audit.task.streams if _observes(s, topic)] if audit.task else []
-            found += [*_message(topic, audit), *_clock(topic, audit), *_rate(topic, observing, audit)]
+            found += [*_message(topic, audit), *_clock(topic, audit)]
+            if audit.part == 'bag':  # a dataset's rows are its ticks, whatever their rate
+                found += _rate(topic, observing, audit)
             found += channel_findings(topic, audit)
         elif not topic.known:
             found.append(_unknown(topic, audit))
@@ -41,7 +43,7 @@ def _bags(audit: Audit) -> Iterator[Finding]:
             where=bag,
             what='cannot be read whole',
             got=reason,
-            advice='leave it out, or recover it (ros2 bag reindex, mcap recover)',
+            advice='leave it out' + (', or recover it (ros2 bag reindex, mcap recover)' if audit.part == 'bag' else ''),
         )
     if len(audit.broken) > 10:
         yield Finding(level='error', where='bags', what='more that cannot be read', got=some(list(audit.broken)[10:]))
@@ -97,7 +99,7 @@ def _message(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
             got=reason,
             advice='training refuses them; correct the source, or leave these bags out',
         )
-    if topic.type in PICTURES and len(topic.forms) > 1:
+    if topic.type in (*PICTURES, PICTURE_COLUMN) and len(topic.forms) > 1:
         streams = [] if audit.guessed or not audit.task else audit.task.streams
         stretched = any(s.topic == topic.name and isinstance(s, ImageStream) and s.fit == 'stretch' for s in streams)
         refused = stretched and len(topic.sizes) > 1
