@@ -118,6 +118,8 @@ class Refusal:
         What was got and what is allowed, in words.
     stop
         Whether what was refused was dangerous, not merely useless.
+    passing
+        Whether that is how every start goes, and is over by itself.
     quantity, joint
         Which limit was exceeded, as `velocity`, and of what; '' where none was.
     at
@@ -127,6 +129,7 @@ class Refusal:
 
     reason: str
     stop: bool = False
+    passing: bool = False
     quantity: str = ''
     joint: str = ''
     at: int | None = None

@@ -58,6 +58,12 @@ def listed(names: Iterable[object]) -> str:
     return ', '.join([*first, *([f'and {more} more'] if more else [])]) or '(none)'
 
 
+def order_advice(got: Iterable[str], allowed: Iterable[str]) -> str:
+    """Return what an error about names adds where they are the same in another order; '' where they are not."""
+    got, allowed = list(got), list(allowed)
+    return '; the names are the same, only their order differs' if sorted(got) == sorted(allowed) != [] else ''
+
+
 def one_line(text: str) -> str:
     """Return text from outside as a terminal can show it: a line, not endless, without control characters."""
     if len(text) > _LONGEST:

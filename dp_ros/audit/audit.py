@@ -29,6 +29,7 @@ from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
 _MOST_DEVICES = 20
 """So many devices of a topic are measured apart; there are no more on a robot."""
+ANOTHER_TYPE = 'got type '
 _EVERY = 100
 """Of so many pictures one is decoded."""
 
@@ -47,6 +48,8 @@ class Audit:
         By bag, why it could not be read, in full or in part.
     unannounced
         By bag, what its files hold more than its metadata.yaml tells of.
+    part
+        What its recordings are: ``bag``, or ``episode`` of a dataset.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
     seconds
@@ -58,6 +61,7 @@ class Audit:
     task: TaskSpec | None
     cut: CutSettings = BY_FILE
     guessed: bool = False
+    part: str = 'bag'
     bags: int = 0
     seconds: float = 0.0
     broken: dict[str, str] = field(default_factory=dict)
@@ -295,7 +299,7 @@ def _why_not(reader: BagReader, topic: str, types: set[str]) -> str:
     if found is None:
         return f'not recorded; the bag has {some(sorted(reader.topics), 8)}'
     if found.type not in types:
-        return f'got type {found.type}'
+        return f'{ANOTHER_TYPE}{found.type}'
     return f'got serialization format {found.encoding}' if found.encoding != 'cdr' else 'got 0 messages'
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_ros.audit.audit import Audit
 from dp_ros.audit.finding import Finding, some
-from dp_ros.audit.topics import UNNAMED, TopicAudit
+from dp_ros.audit.topics import COLUMN, POSE_COLUMN, UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE
 from dp_ros.recordings.episodes.actions import action_sources
@@ -34,7 +34,7 @@ def channel_findings(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
                 level='error', where=where, what='not finite', got=f'{channels.not_finite[index]} values',
                 allowed='numbers', advice='training refuses them; leave these bags out',
             )  # fmt: skip
-        if channels.count < 10 or (topic.type not in (JOINT_STATE, JOINT_TRAJECTORY) and used is None):
+        if channels.count < 10 or (topic.type not in (JOINT_STATE, JOINT_TRAJECTORY, COLUMN) and used is None):
             continue
         yield from _channel(topic, index, where, audit)
 
@@ -67,7 +67,7 @@ def _channel(topic: TopicAudit, index: int, where: str, audit: Audit) -> Iterato
         return
     if constant and len(constant) < 0.5 * audit.bags:
         yield Finding(
-            level='warning', where=where, what=f'frozen in {len(constant)} of {audit.bags} bags',
+            level='warning', where=where, what=f'frozen in {len(constant)} of {audit.bags} {audit.part}s',
             got=some(constant), allowed='none', advice='look at these bags; leave them out if dead',
         )  # fmt: skip
     values = channels.sample.rows[:, index]
@@ -128,7 +128,7 @@ def _stuck(topic: TopicAudit, index: int, audit: Audit) -> Iterator[tuple[str, f
             channels, index = driven, 0
         elif ticks.idle > 0.5 * ticks.ticks or topic.topic in {source.topic for source in action_sources(ticks.task)}:
             return
-    if topic.type == POSE or channels.count < 10 or len(np.unique(channels.sample.rows[:, index])) <= 5:
+    if topic.type in (POSE, POSE_COLUMN) or channels.count < 10 or len(np.unique(channels.sample.rows[:, index])) <= 5:
         return
     ends = (('lowest', channels.at_low, channels.low), ('highest', channels.at_high, channels.high))
     for side, count, at in ends:

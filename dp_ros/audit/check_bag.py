@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dp_ros.audit.audit import audit_bags
 from dp_ros.audit.checks import findings
+from dp_ros.audit.dataset import audit_dataset
 from dp_ros.audit.plots import plot_audit
 from dp_ros.audit.report import as_data, report
+from dp_ros.recordings.datasets.tables import in_columns
+from dp_ros.recordings.episodes.readers import check_whole_episodes, kind_of
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.task.spec import TaskSpec
 
@@ -26,6 +29,8 @@ class CheckSettings:
     ----------
     task
         What training would read; None audits what the topics suggest.
+    columns
+        Of a dataset, by stream name and ``action``, as in a training configuration.
     out
         Folder for the report and the plots.
     json
@@ -38,6 +43,7 @@ class CheckSettings:
     path: Path
     task: TaskSpec | None = None
     cut: CutSettings = BY_FILE
+    columns: Mapping[str, str] | None = None
     out: Path | None = None
     json: Path | None = None
     strict: bool = False
@@ -46,7 +52,13 @@ class CheckSettings:
 
 def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
     """Audit recordings; return 0 if they are fine, 1 with errors, 3 with warnings if these count."""
-    audit = audit_bags(settings.path, settings.task, settings.cut, progress=settings.progress)
+    path, task, cut = settings.path, settings.task, settings.cut
+    if kind_of(path) in ('lerobot', 'hdf5'):
+        check_whole_episodes(path, cut)
+        task = task and in_columns(task, settings.columns or {})
+        audit = audit_dataset(path, task, cut.idle_speed, progress=settings.progress)
+    else:
+        audit = audit_bags(path, task, cut, progress=settings.progress)
     found = findings(audit)
     text = report(audit, found)
     say(text)

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.audit.audit import Audit
+from dp_ros.audit.audit import ANOTHER_TYPE, Audit
 from dp_ros.audit.channel_checks import channel_findings
 from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
 from dp_ros.audit.ticks import FROZEN
-from dp_ros.audit.topics import PICTURES, TopicAudit
+from dp_ros.audit.topics import PICTURE_COLUMN, PICTURES, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY
 from dp_ros.task.spec import ImageStream, JointStream, Stream
+from dp_ros.task.streams import picture_advice
 
 
 def findings(audit: Audit) -> list[Finding]:
@@ -24,7 +25,9 @@ def findings(audit: Audit) -> list[Finding]:
         found += _left_alone(topic, audit)
         if topic.count and not audit.leaves(topic):
             observing = [s for s in audit.task.streams if _observes(s, topic)] if audit.task else []
-            found += [*_message(topic, audit), *_clock(topic, audit), *_rate(topic, observing, audit)]
+            found += [*_message(topic, audit), *_clock(topic, audit)]
+            if audit.part == 'bag':  # a dataset's rows are its ticks, whatever their rate
+                found += _rate(topic, observing, audit)
             found += channel_findings(topic, audit)
         elif not topic.known:
             found.append(_unknown(topic, audit))
@@ -40,7 +43,7 @@ def _bags(audit: Audit) -> Iterator[Finding]:
             where=bag,
             what='cannot be read whole',
             got=reason,
-            advice='leave it out, or recover it (ros2 bag reindex, mcap recover)',
+            advice='leave it out' + (', or recover it (ros2 bag reindex, mcap recover)' if audit.part == 'bag' else ''),
         )
     if len(audit.broken) > 10:
         yield Finding(level='error', where='bags', what='more that cannot be read', got=some(list(audit.broken)[10:]))
@@ -58,7 +61,8 @@ def _bags(audit: Audit) -> Iterator[Finding]:
                 what=f'not usable in {len(bags)} of {audit.bags} bags ({some(bags)})',
                 got=reason,
                 allowed=allowed,
-                advice='record it, correct the topic in the configuration, or leave these bags out',
+                advice=picture_advice(reason.removeprefix(ANOTHER_TYPE), audit.wanted.get(topic, ()))
+                or 'record it, correct the topic in the configuration, or leave these bags out',
             )
 
 
@@ -95,7 +99,7 @@ def _message(topic: TopicAudit, audit: Audit) -> Iterator[Finding]:
             got=reason,
             advice='training refuses them; correct the source, or leave these bags out',
         )
-    if topic.type in PICTURES and len(topic.forms) > 1:
+    if topic.type in (*PICTURES, PICTURE_COLUMN) and len(topic.forms) > 1:
         streams = [] if audit.guessed or not audit.task else audit.task.streams
         stretched = any(s.topic == topic.name and isinstance(s, ImageStream) and s.fit == 'stretch' for s in streams)
         refused = stretched and len(topic.sizes) > 1

@@ -19,7 +19,8 @@ def report(audit: Audit, found: Sequence[Finding]) -> str:
     """Return the report."""
     width = min(120, max(80, shutil.get_terminal_size((110, 24)).columns))
     messages = sum(t.count for t in audit.topics.values())
-    lines = [f'{audit.path}: {audit.bags} bags, {_duration(audit.seconds)}, {messages} messages read', '']
+    read = f', {messages} messages read' if audit.part == 'bag' else ''
+    lines = [f'{audit.path}: {audit.bags} {audit.part}s, {_duration(audit.seconds)}{read}', '']
     lines += [*_table(audit), '', *_ticks(audit), '', *_guess(audit, width), 'findings']
     for finding in found:
         lines += _finding(finding, width)
@@ -51,7 +52,8 @@ def _finding(finding: Finding, width: int) -> Iterator[str]:
 
 
 def _table(audit: Audit) -> list[str]:
-    head = ('topic', 'type', 'bags', 'messages', 'rate /s', 'jitter', 'longest gap', 'late p50/p99')
+    kind = ('topic', 'type', 'bags', 'messages') if audit.part == 'bag' else ('column', 'type', 'episodes', 'rows')
+    head = (*kind, 'rate /s', 'jitter', 'longest gap', 'late p50/p99')
     rows: list[tuple[str, ...]] = [head]
     for topic in audit.topics.values():
         bags = str(audit.bags_with.get(topic.name, 0)) if topic.count else '-'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream
 
+_RECEIVED = re.compile(r', received at \d+ ns')
 _COPIES = 0.4
 """Largest share of action steps that repeat the last one: episodes of 1.25 times pred_horizon have as much."""
 
@@ -23,10 +25,10 @@ def tick_findings(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             level='ok', where='task', what='ticks, lag and idleness not measured',
             got='no configuration, and no joint states of a robot that moves',
-            advice='give --config; dp_ros init says what is missing',
+            advice='give --config' + ('; dp_ros init says what is missing' if audit.part == 'bag' else ''),
         )  # fmt: skip
         return
-    yield from _failed(ticks)
+    yield from _failed(ticks, audit.part)
     if not ticks.ticks:
         yield Finding(
             level='error', where='task', what='nothing to learn from', got='0 control ticks', allowed='1 or more'
@@ -50,14 +52,17 @@ def _turned(ticks: TickAudit) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _failed(ticks: TickAudit) -> Iterator[Finding]:
+def _failed(ticks: TickAudit, part: str) -> Iterator[Finding]:
     reasons: dict[str, list[str]] = {}
     for bag, reason in ticks.failed.items():
-        reasons.setdefault(reason.split(', received at')[0] if len(ticks.failed) > 10 else reason, []).append(bag)
+        reasons.setdefault(_RECEIVED.sub('', reason), []).append(bag)
     for reason, bags in list(reasons.items())[:10]:
+        alone = len(bags) == 1
+        refused = f'the {part}' if alone else f'{len(bags)} {part}s'
         yield Finding(
-            level='error', where=some(bags), what=f'training refuses {"the bag" if len(bags) == 1 else "them"}',
-            got=reason, advice='correct the configuration, or leave these bags out',
+            level='error', where=some(bags), what=f'training refuses {refused}',
+            got=ticks.failed[bags[0]] if alone else reason,
+            advice=f'correct the configuration, or leave these {part}s out',
         )  # fmt: skip
 
 
@@ -78,7 +83,7 @@ def _coverage(audit: Audit, ticks: TickAudit) -> Iterator[Finding]:
 
 
 def _skew(ticks: TickAudit) -> Iterator[Finding]:
-    if len(ticks.ages) < 2:
+    if len(ticks.ages) < 2 or not ticks.skew.count:
         return
     p99 = ticks.skew.quantile(0.99)
     wide = p99 > ticks.task.control_dt

@@ -22,6 +22,9 @@ UNNAMED = (FLOATS, GRIPPER_COMMAND)
 """Commands whose numbers have no names of joints."""
 NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, *UNNAMED)
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
+COLUMN, POSE_COLUMN, PICTURE_COLUMN = 'numbers', 'pose', 'pictures'
+"""What is measured of a dataset's column, which has rows in place of messages."""
+_COLUMNS = (COLUMN, POSE_COLUMN, PICTURE_COLUMN)
 EPOCH = 3600 * NANOSECONDS
 """A stamp farther than this from the receive time is of another clock, not of a slow one [ns]."""
 JUMP = NANOSECONDS
@@ -127,7 +130,7 @@ class TopicAudit:
         self.topic, self.type, self.joints = topic, kind, joints
         self.name = f'{topic} ({listed(sorted(joints))})' if named else topic
         self.nameless = 0
-        self.known = kind in typestore().fielddefs
+        self.known = kind in _COLUMNS or kind in typestore().fielddefs
         self.headed = has_header(kind)
         self.count = 0
         self.announced = 0
@@ -190,6 +193,20 @@ class TopicAudit:
             return
         self._rows.append(row if names == known else [row[names.index(name)] for name in known])
         self._row_times.append(received)
+
+    def rows(self, times: np.ndarray, names: tuple[str, ...] = (), values: np.ndarray | None = None) -> None:
+        """Add a column's rows, due at ``times`` (N,) [ns]: numbers (N, C) by name, or pictures."""
+        self.count += len(times)
+        self.intervals.add(np.diff(times) / NANOSECONDS)
+        if values is not None and (self.channels is None or self.channels.names == names):
+            self.channels = self.channels or Channels(names)
+            self.channels.start(self._bag)
+            self.channels.add(values, times)
+
+    def picture(self, height: int, width: int) -> None:
+        """Note the size of a picture of a column."""
+        self.sizes.add((width, height))
+        self.form(f'{width} x {height}')
 
     def form(self, text: str) -> None:
         """Note what a message looks like; beyond 20 kinds they count as one."""

@@ -1,4 +1,4 @@
-"""What `dp_ros inspect` says about a bundle or a recording."""
+"""What `dp_ros inspect` says about a bundle, a recording or a dataset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 
 def describe(path: Path) -> str:
-    """Return a description of the bundle or rosbag2 recording at ``path``."""
-    return _bundle(path) if (path / 'bundle.json').is_file() else _recording(path)
+    """Return a description of the bundle, rosbag2 recording, LeRobot dataset or robomimic file at ``path``."""
+    from dp_ros.recordings.episodes.readers import kind_of
+
+    if (path / 'bundle.json').is_file():
+        return _bundle(path)
+    return _dataset(path) if kind_of(path) in ('lerobot', 'hdf5') else _recording(path)
 
 
 def _bundle(path: Path) -> str:
@@ -58,6 +62,38 @@ def _stream(stream: Stream) -> str:
         joints = ', '.join(f'{j} [{u}]' for j, u in zip(stream.joints, stream.units, strict=True))
         return f'{", ".join(stream.fields)} of {joints}'
     return ', '.join(stream.features)
+
+
+def _dataset(path: Path) -> str:
+    from dp_ros.errors import DataError
+    from dp_ros.recordings.episodes.readers import dataset_tables
+
+    lengths, words = [], dict[str, int]()
+    lines: list[str] = []
+    for read in dataset_tables(path, None)[1]:
+        table = read()
+        lengths.append(min(map(len, table.columns.values()), default=0))
+        for task in set(table.instructions):
+            words[task] = words.get(task, 0) + 1
+        if lines:
+            continue
+        lines.append('columns')
+        for name, values in table.columns.items():
+            width, labels = values[:1].size, table.labels.get(name, ())
+            named = f': {", ".join(labels)}' if len(labels) == width else ', without names'
+            lines.append(f'  {name}' + (f': {width} numbers{named}' if width > 1 else ''))
+        lines += ['cameras'] * bool(table.cameras)
+        for name in table.cameras:
+            try:
+                height, width = table.picture_size(name)
+                lines.append(f'  {name}: {width} x {height} pixels')
+            except DataError as error:
+                lines.append(f'  {name}: {error}')
+    if words:
+        lines += ['tasks', *(f'  {task}: {count} episodes' for task, count in words.items())]
+    middle = sorted(lengths)[len(lengths) // 2]
+    head = f'{path}: {len(lengths)} episodes, {sum(lengths)} rows at {table.rate:g} rows/s'
+    return '\n'.join([head, f'an episode: {min(lengths)} to {max(lengths)} rows, {middle} typical', *lines])
 
 
 def _recording(path: Path) -> str:

@@ -105,7 +105,7 @@ def add_check_bag(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.'
     parser = command(commands, 'check-bag', _check_bag, text)
-    parser.add_argument('bags', type=Path, help='a recording, or a folder of them')
+    parser.add_argument('bags', type=Path, help='a recording, a folder of them, a LeRobot dataset or HDF5')
     parser.add_argument('--config', default=None, help='training configuration; without it, what the topics suggest')
     parser.add_argument('--out', type=Path, default=None, help='folder for the report and the plots')
     parser.add_argument('--json', type=Path, default=None, help='write the outcome here')
@@ -122,8 +122,9 @@ def _check_bag(options: argparse.Namespace) -> int:
     train = read_yaml(locate(options.config), TrainSettings) if options.config else None
     chosen = {name: getattr(options, name) for name in ('out', 'json', 'strict')}
     settings = CheckSettings(
-        path=options.bags, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE), **chosen
-    )
+        path=options.bags, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE),
+        columns=train.columns if train else None, **chosen,
+    )  # fmt: skip
     return check_bags(settings, print)
 
 

@@ -210,8 +210,8 @@ def _streaming(_: argparse.Namespace) -> int:
 
 def add_inspect(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'inspect', _inspect, 'Say what a bundle or a recording holds.')
-    parser.add_argument('path', help='bundle or rosbag2 recording')
+    parser = command(commands, 'inspect', _inspect, 'Say what a bundle, a recording or a dataset holds.')
+    parser.add_argument('path', help='bundle, rosbag2 recording, LeRobot dataset or HDF5')
 
 
 def _inspect(options: argparse.Namespace) -> int:

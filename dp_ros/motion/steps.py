@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dp_ros.data import Chunk, Refusal
-from dp_ros.errors import listed
+from dp_ros.errors import listed, order_advice
 from dp_ros.motion.spline import Knots
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -33,7 +33,8 @@ def out_of_order(chunk: Chunk, now: int, *, last: int | None, lead: int, newest:
 def mismatch(chunk: Chunk, joints: tuple[str, ...], control_dt: int, splice: int) -> Refusal | None:
     """Return why a chunk cannot be spliced in at ``splice`` [ns], whatever came before; None if it can."""
     if chunk.joints != joints:
-        return Refusal(reason=f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}')
+        advice = order_advice(chunk.joints, joints)
+        return Refusal(reason=f'chunk joints: got {listed(chunk.joints)}, allowed {listed(joints)}{advice}')
     if chunk.control_dt != control_dt:
         return Refusal(reason=f'chunk control_dt: got {chunk.control_dt} ns, allowed {control_dt} ns')
     if chunk.stamp > splice + control_dt:

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, listed, order_advice
 from dp_ros.simulation.world import Expert, World, WorldSpec
 from dp_ros.simulation.worlds import BUILT_IN
 
@@ -76,6 +76,7 @@ def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
     if joints != allowed:
         raise ConfigError(
             f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {listed(allowed)}'
+            f'{order_advice(joints, allowed)}'
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Refusal
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, listed, order_advice
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.plant import run_cycles
 from dp_ros.simulation.world import Pose, World, WorldSpec
@@ -116,6 +116,7 @@ class SimulatedRobot:
         if self.controller.joints != tuple(world.joints):
             raise ConfigError(
                 f'controller joints: got {listed(self.controller.joints)}, allowed {listed(world.joints)}'
+                f'{order_advice(self.controller.joints, world.joints)}'
             )
         self.reset(0)
 

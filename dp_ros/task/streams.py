@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -169,3 +170,12 @@ def _check_max_age(name: str, max_age: float) -> None:
 
 
 Stream = JointStream | PoseStream | ImageStream
+
+_PICTURES = {'sensor_msgs/msg/CompressedImage': 'set', 'sensor_msgs/msg/Image': 'remove'}
+
+
+def picture_advice(got: str, allowed: Collection[str]) -> str:
+    """Return what to do where a topic has pictures of the other of their two ROS types; '' where it has none."""
+    if got not in _PICTURES or got in allowed or not set(allowed) & set(_PICTURES):
+        return ''
+    return f'{_PICTURES[got]} compressed: true on its stream in the training configuration'

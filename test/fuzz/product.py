@@ -174,6 +174,7 @@ class Product:
             ),
             sources=[SimpleNamespace(fault=partial(self.graph.second, topic)) for topic in ('action_chunk', 'enable')],
             say=self.said.append,
+            note=self.said.append,
         )
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
         self.motion = Motion(parts, home=None, home_duration=4.0, patience=patience)

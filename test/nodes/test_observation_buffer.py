@@ -142,6 +142,11 @@ def test_a_missing_topic_gives_no_observation_but_the_reason(ros, described):
     live.time(T0 + 5 * DT)
     ros.status('observation_buffer: observations', WARN, 'block: no message yet')
     assert live.ticks('arm') == []
+    ros.tester.destroy_publisher(live.inputs['/block_pose'])
+    nobody = 'no message yet: nobody publishes /block_pose'
+    ros.status('observation_buffer: stream block', WARN, nobody)
+    live.time(T0 + 6 * DT)
+    ros.status('observation_buffer: observations', WARN, f'block: {nobody}')
     assert live.node.counts['observations'] == 0
 
 
@@ -351,12 +356,22 @@ def test_a_topic_that_is_of_another_type_later_is_reported_by_the_stream_s_name(
     rclpy.init(context=other)
     camera = Node('camera', context=other)
     camera.create_publisher(Image, '/joint_states', 1)
-    reason = "stream 'arm' topic type: got sensor_msgs/msg/JointState in the bundle, allowed sensor_msgs/msg/Image"
+    reason = '/joint_states: published as sensor_msgs/msg/Image, allowed sensor_msgs/msg/JointState'
     ros.status('observation_buffer: stream arm', ERROR, reason)
     camera.destroy_node()
     other.try_shutdown()
     ros.statuses.clear()
     ros.status('observation_buffer: stream arm', WARN)
+
+
+@pytest.mark.parametrize(('compressed', 'do'), [(False, 'set'), (True, 'remove')])
+def test_pictures_of_the_other_type_are_refused_with_what_to_do(ros, described, compressed, do):
+    camera = replace(CAMERA, compressed=compressed)
+    ros.tester.create_publisher(Image if compressed else CompressedImage, CAMERA.topic, 1)
+    node = ros.create(ObservationBuffer, bundle=described(task(camera)))
+    ros.wait(lambda: node.count_publishers(CAMERA.topic), 'the publisher to be known')
+    assert not node.start()
+    ros.status('observation_buffer: lifecycle', ERROR, f'train anew: {do} compressed: true on its stream')
 
 
 def fingers(stamp: int, types: Any = None) -> Any:

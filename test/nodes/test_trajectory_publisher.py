@@ -771,6 +771,24 @@ def test_the_point_to_begin_at_is_sent_again_and_again(ros, tiny):
     ros.status('trajectory_publisher: chunk', ERROR, 'the controller holds where the robot stands: a plan begins there')
 
 
+def test_a_normal_start_logs_no_error_and_a_beginning_anew_does(ros, tiny, capfd, monkeypatch):
+    monkeypatch.setattr(trajectory_publisher, 'WARN_PERIOD', 1e-6)
+    live = Live(ros, tiny, at=EARLY)
+    live.advance(EARLY + 300 * MS)
+    with monkeypatch.context() as young:
+        young.setattr(command_topics, 'SETTLE', 10**15)
+        live.send(live.chunk(live.now))
+    live.begin()
+    live.send(live.chunk(live.now))
+    live.trajectory(1)
+    log = capfd.readouterr().err
+    assert 'listens since less than' in log and 'a plan begins there in' in log
+    assert 'the plan begins where the robot stands' in log and '[ERROR]' not in log
+    live.node.motion.planner.forget_plan()
+    live.begin()
+    assert '[ERROR]' in next(line for line in capfd.readouterr().err.splitlines() if 'the plan begins where' in line)
+
+
 def test_a_robot_that_moves_gets_no_point_to_begin_at(ros, tiny):
     live = Live(ros, tiny, at=EARLY)
     for step in range(1, 7):

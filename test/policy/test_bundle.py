@@ -264,9 +264,13 @@ def test_a_bundle_that_fits_the_robot_is_let_pass(original):
     [
         (
             {'joints': ['pusher_y', 'pusher_x']},
-            'joints: got pusher_x, pusher_y in the bundle, allowed pusher_y, pusher_x',
+            r"joints: got pusher_x, pusher_y in the bundle, allowed pusher_y, pusher_x \(the robot's\); "
+            'the names are the same, only their order differs',
         ),
-        ({'joints': ['pusher_x']}, 'joints: got pusher_x, pusher_y in the bundle, allowed pusher_x '),
+        (
+            {'joints': ['pusher_x']},
+            r"joints: got pusher_x, pusher_y in the bundle, allowed pusher_x \(the robot's\)$",
+        ),
         ({'units': ['m', 'rad']}, 'units: got m, m in the bundle, allowed m, rad'),
         ({'control_dt': 0.05}, r'control_dt \[ns\]: got 100000000 in the bundle, allowed 50000000'),
         (

@@ -235,6 +235,35 @@ def still(t: int) -> list[Stamped]:
     return [state(t, [0.0, 0.0]), state(t + 50 * MS, [0.0, 0.0]), pose(t, 0.1, 0.1), command(t, [0.0, 0.0])]
 
 
+def test_misspelt_joints_are_named_once_with_the_number_of_bags_in_the_words_of_the_training(tmp_path: Path) -> None:
+    for i in range(12):
+        made = changed(arm(1.0, T0 + i * 10**10), STATES, lambda _, m: state(m[1], m[2].position, name=('a', 'c')))
+        save(tmp_path / f'bag{i:02}', made)
+    words = "topic /joint_states: stream 'arm' joints: wanted b, which the message lacks; it has a, c"
+    _, found = audited(tmp_path)
+    assert f'error bag00, bag01, bag02 and 9 more: training refuses 12 bags: {words}' in wrong(found)
+    with pytest.raises(DataError, match=words.partition(': ')[2]):
+        read_episode(tmp_path / 'bag00', TASK)
+
+
+@pytest.mark.parametrize(('compressed', 'do'), [(False, 'set'), (True, 'remove')])
+def test_pictures_of_the_other_type_are_refused_with_what_to_do(tmp_path: Path, compressed: bool, do: str) -> None:
+    camera = ImageStream(name='camera', topic='/camera', height=8, width=8, compressed=compressed)
+    task = replace(TASK, streams=(*TASK.streams, camera))
+    make = messages.to_image if compressed else messages.to_compressed_image
+    pictures = [
+        ('/camera', T0 + i * 100 * MS, make(stamp=T0 + i * 100 * MS, pixels=np.zeros((8, 8, 3), np.uint8),
+                                            frame_id='', types=rosbags_types()))
+        for i in range(10)
+    ]  # fmt: skip
+    bag = save(tmp_path / 'bag', [*arm(1.0), *pictures])
+    advice = f'{do} compressed: true on its stream'
+    _, found = audited(bag, task)
+    assert any(f.where == '/camera' and f.level == 'error' and advice in f.advice for f in found)
+    with pytest.raises(DataError, match=f'topic /camera: got type .*; {advice}'):
+        read_episode(bag, task)
+
+
 def test_bags_with_another_rate_or_a_dead_joint_are_named(tmp_path: Path) -> None:
     for i in range(4):
         made = arm(start=T0 + i * 60 * 10**9)

@@ -244,10 +244,11 @@ class Act(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Give the reason of a safety state, for people, and its subject."""
+    """Give the reason of a safety state, for people, and its subject; ``passing`` as of `dp_ros.data.Refusal`."""
 
     cause: Cause
     text: str
+    passing: bool = False
 
     def __str__(self) -> str:
         return self.text

@@ -108,12 +108,18 @@ class PlanSettings:
             raise ConfigError(
                 f'limits_file: got {self.limits_file!r} and {listed(self._names())}, allowed one or the other'
             )
-        known = [f'{joint}.{quantity}' for joint in joints for quantity in QUANTITIES]
-        bare = [joint for joint in joints if not any(name.startswith(f'{joint}.') for name in self.given)]
-        if set(self.given) - set(known) or (bare and not self.limits_file and robot is None):
+        known = {f'{joint}.{quantity}' for joint in joints for quantity in QUANTITIES}
+        unknown = [LIMITS + name for name in self.given if name not in known]
+        if unknown:
             raise ConfigError(
-                f'limits: got {listed(self._names())}, allowed {listed(LIMITS + name for name in known)}, '
-                'one or more for each joint, limits_file or a URDF'
+                f'limits: got {listed(unknown)}, allowed {listed(QUANTITIES)} of {listed(joints)}, '
+                f'as {LIMITS}{joints[0]}.velocity'
+            )
+        bare = [joint for joint in joints if not any(name.startswith(f'{joint}.') for name in self.given)]
+        if bare and not self.limits_file and robot is None:
+            raise ConfigError(
+                f'limits: got none for {listed(bare)} ({listed(QUANTITIES)}), allowed one or more for each joint, '
+                f'limits_file or a URDF: set {listed(f"{LIMITS}{joint}.velocity" for joint in bare)}'
             )
         limits = read_joint_limits(locate(self.limits_file), joints) if self.limits_file else self._declared(joints)
         return limits if robot is None else limits.stricter(robot.limits(joints))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 
 from dp_ros.data import Observation, to_nanoseconds
-from dp_ros.errors import BundleError, DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.messages import encoding
 from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
@@ -27,7 +28,7 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     make_alignment_limits,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
-from dp_ros.policy.bundle.compatibility import check_compatibility, topic_type
+from dp_ros.policy.bundle.compatibility import advice_on_pictures, check_compatibility, topic_type
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.normalizer import TrainingRange
 from dp_ros.policy.policy_speed import as_shown
@@ -101,6 +102,7 @@ class ObservationBuffer(ManagedNode):
             )
             for stream in self._task.streams
         ]
+        self._check_silent()
         self._timer = ClockTimer(self, to_nanoseconds(self._task.control_dt), self._on_timer)
         self._advance(self.now())
 
@@ -138,23 +140,28 @@ class ObservationBuffer(ManagedNode):
     def _topic(self, stream: Stream) -> str:
         return str(self.resolve_topic_name(self.value(TOPICS + stream.name) or below_namespace(stream.topic)))
 
+    def _types(self, stream: Stream) -> set[str]:
+        return {str(info.topic_type) for info in self.get_publishers_info_by_topic(self._topic(stream))}
+
     def _check_type(self, stream: Stream) -> None:
         """Raise BundleError where only messages of another type than the stream's are published on its topic."""
         assert self._bundle is not None
-        found = {str(info.topic_type) for info in self.get_publishers_info_by_topic(self._topic(stream))}
+        found = self._types(stream)
         if found and topic_type(stream) not in found:
             check_compatibility(self._bundle, topic_types={stream.name: min(found)})
 
     def _check_silent(self) -> None:
+        """Note of each stream without a message who publishes it: nobody, or one who came after `configure`."""
         assert self._task is not None
         for stream in self._task.streams:
             health = self._health[stream.name]
             if health.silent:
-                try:
-                    self._check_type(stream)
-                    health.fault = ''
-                except BundleError as error:  # its publisher came after `configure`
-                    health.fault = str(error)
+                found, allowed = self._types(stream), topic_type(stream)
+                health.unpublished = '' if found else f'nobody publishes {health.topic}'
+                health.fault = ''
+                if found and allowed not in found:
+                    health.fault = f'{health.topic}: published as {listed(sorted(found))}, allowed {allowed}'
+                    health.fault += advice_on_pictures(stream, min(found))
 
     # Messages in.
 
@@ -241,6 +248,9 @@ class ObservationBuffer(ManagedNode):
     def _settle(self, tick: int) -> None:
         observation = self._aligner.observe(tick)
         faults = self._faults()
+        if isinstance(observation, Missing):
+            reasons = {name: self._health[name].because(reason) for name, reason in observation.reasons.items()}
+            observation = replace(observation, reasons=reasons)
         if faults:
             observation = Missing(stamp=tick, reasons=faults)
         before = self._missing.reasons if self._missing else {}

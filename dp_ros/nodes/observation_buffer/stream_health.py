@@ -24,6 +24,7 @@ class StreamHealth:
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
+        self.unpublished = ''  # that nobody publishes it, while no message has arrived
         self.missing = 0  # ticks without an observation because of this stream
         self._received = 0
         self._undecodable = 0
@@ -45,6 +46,7 @@ class StreamHealth:
     def arrived(self, now: int) -> None:
         """Count a message."""
         self._received += 1
+        self.unpublished = ''
         self._count += 1
         if self._last is not None:
             self._gap = max(self._gap, now - self._last)
@@ -54,6 +56,10 @@ class StreamHealth:
     def silent(self) -> bool:
         """Whether no message has arrived since activation."""
         return self._received == 0
+
+    def because(self, missing: str) -> str:
+        """Return why a tick has no observation, and what is known about that."""
+        return f'{missing}: {self.unpublished}' if self.unpublished else missing
 
     def decoded(self, fault: str) -> None:
         """Note whether the message that arrived last could be decoded: with a reason, or '' if it could."""
@@ -109,5 +115,5 @@ def report_streams(
         if stream.fault:
             level, text = ERROR, stream.fault
         elif buffer.newest is None and not reasons:
-            level, text = WARN, 'no message yet'
+            level, text = WARN, stream.because('no message yet')
         diagnostics.report(status_of(name), level, text, stream.values(now, buffer))

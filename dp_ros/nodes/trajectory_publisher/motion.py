@@ -34,7 +34,8 @@ ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a co
 class Parts:
     """What motion is made of.
 
-    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``say`` logs errors.
+    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``say`` logs errors,
+    ``note`` what is as it should be.
     """
 
     planner: Planner
@@ -47,6 +48,7 @@ class Parts:
     sources: Sequence[SingleSource]
     controllers: ControllerStates | None = None
     say: Callable[[str], None]
+    note: Callable[[str], None]
 
 
 class Motion:
@@ -73,7 +75,7 @@ class Motion:
         self._jump: tuple[int, int] | None = None
         self._newcomer = ''
         self._stopping = False  # whether the plan is a stop, which is sent again
-        self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say)
+        self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
         self.planner.reset()
         self.safety.clear()
 
@@ -152,11 +154,11 @@ class Motion:
         self.safety.offered(chunk.stamp)
         objection = self.safety.objection(chunk.stamp, now)
         if objection is not None:
-            return Refusal(reason=str(objection))
+            return Refusal(reason=str(objection), passing=objection.passing)
         if self.unsettled:
             return Refusal(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
-            return Refusal(reason=f'{self._newcomer}, maybe a controller that was restarted')
+            return Refusal(reason=f'{self._newcomer}, maybe a controller that was restarted', passing=True)
         unknown = self.joint_states.fault or self._inactive()
         if unknown:
             return Refusal(reason=unknown)

@@ -38,8 +38,8 @@ class Beginning:
         Sends a point to hold, and sends it again for a while.
     reference
         Returns when and where the controllers say that they command the joints to be, or None.
-    say
-        Logs what happens.
+    say, note
+        Log what happens: what went wrong, or how every start goes.
 
     """
 
@@ -49,8 +49,11 @@ class Beginning:
         send: Callable[[Trajectory], None],
         reference: Callable[[int], tuple[int, np.ndarray] | None],
         say: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
-        self._planner, self._send, self._reference, self._say = planner, send, reference, say
+        self._planner, self._send, self._reference = planner, send, reference
+        self._say, self._note = say, note
+        self._first = True  # whether no plan has begun yet
         self._hold: _Hold | None = None
 
     @property
@@ -74,11 +77,18 @@ class Beginning:
             self._hold = _Hold(
                 point=point, sent=now, ready=now + HELD + int(point.times[-1]) + self._planner.options.splice_margin
             )
-            self._say(f'the plan begins where the robot stands ({why})')
+            text = f'the plan begins where the robot stands ({why})'
+            if self._first:  # two lines: rclpy refuses another severity from the same one
+                self._note(text)
+            else:
+                self._say(text)
+            self._first = False
         if self._hold is None:
             return None
         left = (self._hold.ready - now) / 1e9
-        return Refusal(reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s')
+        return Refusal(
+            reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s', passing=True
+        )
 
     def progress(self, now: int) -> None:
         """Let the plan begin if the time has come, or give up if the robot does not stand where it was."""

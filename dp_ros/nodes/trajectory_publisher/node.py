@@ -179,6 +179,7 @@ class TrajectoryPublisher(ManagedNode):
             sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self.permission.topic)],
             controllers=self._controllers,
             say=self.get_logger().error,
+            note=self.get_logger().info,
         )
         patience = WHENEVER if simulated else min(dt, PATIENCE)
         self.motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
@@ -337,9 +338,16 @@ class TrajectoryPublisher(ManagedNode):
             times = {'observation': stamp, 'received': received, 'now': self.now()}
             self.ledger.published(verdict, **times, deadline=deadline, cost=cost)
         else:
-            self.get_logger().error(f'chunk refused: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+            self._log_refusal(verdict)
             self.ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
         self._report.say()
+
+    def _log_refusal(self, refusal: Refusal) -> None:
+        text = f'chunk refused: {refusal.reason}'
+        if refusal.passing:
+            self.get_logger().info(text, throttle_duration_sec=WARN_PERIOD)
+        else:
+            self.get_logger().error(text, throttle_duration_sec=WARN_PERIOD)
 
     def _on_again(self) -> None:
         if self.motion is not None and not self.motion.again():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.errors import BundleError, DpRosError, listed
+from dp_ros.errors import BundleError, DpRosError, listed, order_advice
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.task.spec import ImageStream, JointStream, Stream
+from dp_ros.task.streams import picture_advice
 
 
 def check_compatibility(
@@ -32,21 +33,28 @@ def check_compatibility(
     """
     task = bundle.task
 
-    def compare(what: str, got: object, allowed: object) -> None:
+    def compare(what: str, got: object, allowed: object, advice: str = '') -> None:
         if got != allowed:
             raise BundleError(
                 f'bundle {bundle.name} does not fit the robot: {what}: got {got} in the bundle, allowed {allowed} '
-                "(the robot's)"
+                f"(the robot's){advice}"
             )
 
     if joints is not None:
-        compare('joints', listed(task.action.joints), listed(joints))
+        compare('joints', listed(task.action.joints), listed(joints), order_advice(task.action.joints, joints))
     if units is not None:
         compare('units', listed(task.action.units), listed(units))
     if control_dt is not None:
         compare('control_dt [ns]', to_nanoseconds(task.control_dt), to_nanoseconds(control_dt))
     for name, kind in (topic_types or {}).items():
-        compare(f'stream {name!r} topic type', topic_type(_stream(bundle, name)), kind)
+        stream = _stream(bundle, name)
+        compare(f'stream {name!r} topic type', topic_type(stream), kind, advice_on_pictures(stream, kind))
+
+
+def advice_on_pictures(stream: Stream, kind: str) -> str:
+    """Return what to do where a stream's pictures are published as the other of their two types, or ''."""
+    advice = picture_advice(kind, {topic_type(stream)})
+    return advice and f'; give topics.{stream.name} a topic of {topic_type(stream)}, or train anew: {advice}'
 
 
 def topic_type(stream: Stream) -> str:

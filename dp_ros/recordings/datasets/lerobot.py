@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,21 @@ def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = N
     """
     dataset = LeRobotDataset(Path(path))
     task = in_columns(task, usual_columns(task, dataset.features))
-    for number in range(len(dataset)):
+    for table in lerobot_tables(dataset):
+        read = table()
         with whole(Path(path)):
-            episode = episode_from_table(dataset.table(number), task, frames)
+            episode = episode_from_table(read, task, frames)
         yield episode
+
+
+def lerobot_tables(dataset: LeRobotDataset) -> Iterator[Callable[[], Table]]:
+    """Yield for each episode a function that reads its table; it raises DataError where that cannot be read."""
+
+    def read(number: int) -> Table:
+        with whole(dataset.path):
+            return dataset.table(number)
+
+    return (partial(read, number) for number in range(len(dataset)))
 
 
 class LeRobotDataset:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,18 @@ def read_hdf5(
         Rows a second; None takes the file's ``env_args`` (``control_freq``).
 
     """
+    path = Path(path)
+    for table in hdf5_tables(path, rate):
+        read = table()
+        with _whole(path):
+            episode = episode_from_table(read, task, frames)
+        yield episode
+
+
+def hdf5_tables(path: Path, rate: float | None = None) -> Iterator[Callable[[], Table]]:
+    """Yield for each demonstration a function that reads its table, while the file is open; it may raise DataError."""
     import h5py
 
-    path = Path(path)
     try:
         open_regular(path).close()
         file: Any = h5py.File(path, 'r')
@@ -53,10 +63,12 @@ def read_hdf5(
             if not demos:
                 raise DataError(f"lacks data/demo_0; it has {listed(file)}, allowed robomimic's form")
             rate = _rate(data) if rate is None else rate
-        for name in demos:
+
+        def read(name: str) -> Table:
             with _whole(path):
-                episode = episode_from_table(_table(name, _own(data, name), rate), task, frames)
-            yield episode
+                return _table(name, _own(data, name), rate)
+
+        yield from (partial(read, name) for name in demos)
 
 
 @contextmanager

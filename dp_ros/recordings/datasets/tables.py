@@ -24,6 +24,7 @@ from dp_ros.task.units import QUATERNION
 
 Shapes = dict[str, tuple[int, int]]
 MOST_ROWS_A_SECOND = 100_000.0
+POSE_CHANNELS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 _START = 1_700_000_000 * NANOSECONDS
 
 
@@ -59,6 +60,12 @@ class Table:
     def __post_init__(self) -> None:
         if not 0.0 < self.rate <= MOST_ROWS_A_SECOND:
             raise DataError(f'{self.name}: got {self.rate:g} rows/s, allowed more than 0, up to {MOST_ROWS_A_SECOND:g}')
+
+    def picture_size(self, column: str) -> tuple[int, int]:
+        """Return height and width of a column's first picture; DataError where it cannot be decoded."""
+        (pixels,) = self.pictures(column, np.zeros(1, np.int64))
+        height, width = pixels.shape[:2]
+        return int(height), int(width)
 
 
 def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
@@ -194,6 +201,20 @@ def joint_label(stream: JointStream, field: str, joint: str) -> str:
 def pose_label(stream: PoseStream, feature: str) -> str:
     """Return what `dp_ros.recordings.datasets.lerobot_export` calls a pose's channel."""
     return f'{stream.name}.{feature}'
+
+
+def column_names(table: Table, column: str, width: int, task: TaskSpec | None) -> tuple[str, ...]:
+    """Return what a column's channels are called: by the dataset, by the task that reads them, or by number."""
+    labels = table.labels.get(column, ())
+    read = [] if task is None else [s for s in (*task.streams, _action_stream(task)) if s.topic == column]
+    for stream in read:
+        if isinstance(stream, PoseStream) and width == 7:
+            return POSE_CHANNELS
+        if isinstance(stream, PoseStream) and len(labels) == width:
+            return tuple(label.removeprefix(f'{stream.name}.') for label in labels)
+        if isinstance(stream, JointStream) and len(labels) != width == len(stream.joints):
+            return stream.joints
+    return labels if len(labels) == width else tuple(f'[{number}]' for number in range(width))
 
 
 def _labelled(table: Table, column: str, wanted: list[str]) -> list[int] | None:

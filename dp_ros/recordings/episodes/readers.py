@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.messages.encoding import check_positions
@@ -14,6 +14,9 @@ from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.task.spec import JointStream, TaskSpec
+
+if TYPE_CHECKING:
+    from dp_ros.recordings.datasets.tables import Table
 
 
 def kind_of(path: Path | str) -> Literal['zarr', 'lerobot', 'hdf5', 'bags']:
@@ -75,12 +78,35 @@ def read_recordings(
         read = read_hdf5(path, in_columns(task, columns or {}))
     else:
         read = _bags(path, task, cut, cache, workers, progress, broken)
-    if kind != 'bags' and (cut.by != 'file' or cache is not None):
-        raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
+    if kind != 'bags':
+        check_whole_episodes(path, cut, cache)
     for episode in read:
-        _check_reach(episode, task)
+        check_reach(episode, task)
         # Recordings have been, one by one, so that those that wrap may be left out.
         yield episode if kind == 'bags' else _unwrapped(episode, task)
+
+
+def check_whole_episodes(path: Path, cut: CutSettings, cache: Path | str | None = None) -> None:
+    """Raise ConfigError where a dataset, which knows its episodes, is to be cut, or its pictures cached."""
+    if cut.by != 'file' or cache is not None:
+        raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
+
+
+def dataset_tables(path: Path, task: TaskSpec | None) -> tuple[TaskSpec | None, Iterator[Callable[[], Table]]]:
+    """Return a LeRobot dataset's or robomimic file's episodes as tables, and the task with the columns it reads.
+
+    Each table is read as its function is called, which raises DataError where that cannot be.
+    """
+    from dp_ros.recordings.datasets.lerobot import LeRobotDataset, lerobot_tables, usual_columns
+    from dp_ros.recordings.datasets.robomimic import hdf5_tables
+    from dp_ros.recordings.datasets.tables import in_columns
+
+    if kind_of(path) == 'hdf5':
+        return task, hdf5_tables(path)
+    dataset = LeRobotDataset(path)
+    if task is not None:
+        task = in_columns(task, usual_columns(task, dataset.features))
+    return task, lerobot_tables(dataset)
 
 
 def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
@@ -91,7 +117,7 @@ def _unwrapped(episode: Episode, task: TaskSpec) -> Episode:
     return replace(episode, streams=streams, actions=actions)
 
 
-def _check_reach(episode: Episode, task: TaskSpec) -> None:
+def check_reach(episode: Episode, task: TaskSpec) -> None:
     """Raise DataError for an episode with positions that no arm has in their units."""
     action = task.action
     commanded = JointStream(name='action', topic='', joints=action.joints, units=action.units)

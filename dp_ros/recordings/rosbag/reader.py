@@ -32,6 +32,7 @@ from dp_ros.recordings.rosbag.storages import LATEST, STORAGE_OF, Raw, Storage, 
 from dp_ros.recordings.rosbag.types import deserialize, typestore
 from dp_ros.recordings.rosbag.types import rosbags_types as rosbags_types
 from dp_ros.recordings.rosbag.unpacking import Allowance, unpack, unpack_file
+from dp_ros.task.streams import picture_advice
 
 MOST_NAME = 255
 STORAGES: Mapping[str, StoragePlugin] = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
@@ -138,7 +139,11 @@ class BagReader:
             if topic is None:
                 raise DataError(f'bag {self.path}: lacks topic {name}; it has {listed(sorted(self.topics))}')
             if topic.type not in allowed:
-                raise DataError(f'bag {self.path} topic {name}: got type {topic.type}, allowed {listed(allowed)}')
+                advice = picture_advice(topic.type, allowed)
+                raise DataError(
+                    f'bag {self.path} topic {name}: got type {topic.type}, allowed {listed(allowed)}'
+                    f'{advice and f"; {advice}"}'
+                )
             if topic.encoding != 'cdr':
                 raise DataError(f'bag {self.path} topic {name}: got serialization format {topic.encoding}, allowed cdr')
             if not topic.count:

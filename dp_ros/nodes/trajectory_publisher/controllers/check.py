@@ -112,6 +112,11 @@ class ControllerCheck:
         return f'controller {self.name}: got no answer yet, allowed motion once its parameters were checked'
 
     @property
+    def pending(self) -> bool:
+        """Whether it is there, and its answer may still come in time."""
+        return bool(self._gids) and not (self.refusal or self._checked or self._silent)
+
+    @property
     def _silent(self) -> bool:
         return not self._checked and self._node.steady() - self._since > self._wait
 

@@ -137,7 +137,8 @@ class CommandTopics:
             newcomers += _newcomers(topic, self._ages[number], listeners, unknown)
             objection = self._objection(number, found, unknown)
             if objection:
-                faults.append(Reason(cause=Cause.CONTROLLER, text=objection))
+                passing = self._checks[number].pending
+                faults.append(Reason(cause=Cause.CONTROLLER, text=objection, passing=passing))
             known = self._known[number]
             here = [name for name, gids in listeners.items() if name in known and gids - known[name]]
             restarted += here
