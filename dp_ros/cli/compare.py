@@ -121,6 +121,7 @@ def _denoise(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.denoising import DenoisingSettings, film_denoising, panels
 
     chosen = {name: getattr(options, name) for name in ('seed', 'at', 'chunks', 'every', 'out', 'recordings')}
-    recorded = {'bundle': bundle_folder(options.bundle), 'world': options.world or ''}
-    where: dict[str, Any] = recorded if options.recordings else bundle_and_world(options)
+    where: dict[str, Any] = {'bundle': bundle_folder(options.bundle), 'world': options.world or ''}
+    if not options.recordings:
+        where = bundle_and_world(options)
     return film_denoising(DenoisingSettings(**chosen, **where, panels=panels(where['bundle'], options.panels)), print)

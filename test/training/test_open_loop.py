@@ -106,6 +106,9 @@ def test_denoising_is_asked_in_a_world_or_on_a_recording(bundle: Path, bag: Path
     asked = ['denoise', str(bundle), '--recordings', str(bag), '--world', 'pusht', '--out', str(tmp_path / 'o.gif')]
     assert main(asked) == 1
     assert "world: got 'pusht' with recordings" in capsys.readouterr().err
+    assert main(['denoise', str(bundle)]) == 1
+    said = capsys.readouterr().err
+    assert 'world for joints a, b: got none' in said and 'or --recordings, in place of a world' in said
 
 
 def moment(error: Sequence[float], *, seconds: float = 0.0, number: int = 0, valid: int = 4) -> Moment:
