@@ -21,8 +21,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / 'doc' / 'reference'
+SHIPPED = ROOT / 'config' / 'train'
+EXAMPLES = {
+    'A complete file': ROOT / 'doc' / 'reference' / 'examples' / 'arm.yaml',
+    'Rarer forms': ROOT / 'doc' / 'reference' / 'examples' / 'leader.yaml',
+}
+NO_MORE = '...\n'  # by which PyYAML ends a lone value
 NODES = {
     **{name: f'nodes.{name}.node' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')},
     'simulated_robot': 'nodes.simulated_robot.node',
@@ -73,7 +81,8 @@ Each node also has ROS's own `use_sim_time`.
 TRAINING = """# The training file
 
 `dp_ros train --config FILE` reads one YAML file. A key that is not below is an error, and the error lists the keys that
-are allowed. The files in `config/train/` are complete examples. *required* means that there is no default.
+are allowed. Two complete files are at the end of this page, others in `config/train/`; the examples are from these,
+where the default says too little. *required* means that there is no default.
 """
 COMMANDS = """# Command line
 
@@ -184,18 +193,48 @@ def _parameter_range(descriptor: Any) -> str:
 
 def _settings_sections() -> Iterator[str]:
     settings = importlib.import_module('dp_ros.training.settings').TrainSettings
-    yield from _dataclass_sections(settings, '')
+    yield from _dataclass_sections(settings, '', _examples(settings))
+    for title, file in EXAMPLES.items():
+        yield f'\n## {title}\n\n```yaml\n{file.read_text(encoding="utf-8")}```\n'
 
 
-def _dataclass_sections(cls: type, where: str) -> Iterator[str]:
+def _examples(settings: type) -> dict[tuple[str, str], dict[str, str]]:
+    """Return an example of each key by section and kind, from complete files, which are read as `dp_ros train` does."""
+    read_yaml = importlib.import_module('dp_ros.task.yaml_reader').read_yaml
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for file in (*EXAMPLES.values(), *sorted(SHIPPED.glob('*.yaml'))):
+        read_yaml(file, settings)
+        _collect(yaml.safe_load(file.read_text(encoding='utf-8')), '', found)
+    return found
+
+
+def _collect(given: Mapping[str, Any], where: str, found: dict[tuple[str, str], dict[str, str]]) -> None:
+    own = found.setdefault((where, given.get('kind', '')), {})
+    for key, value in given.items():
+        name = f'{where}.{key}' if where else key
+        if isinstance(value, list) and isinstance(value[0], dict):
+            for entry in value:
+                _collect(entry, f'{name}[]', found)
+        elif isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values()):
+            for entry in value.values():
+                _collect(entry, f'{name}.NAME', found)
+        elif isinstance(value, dict) and key != 'columns':
+            _collect(value, name, found)
+        else:
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+            own.setdefault(key, f'`{text.removesuffix(NO_MORE).strip()}`')
+
+
+def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], dict[str, str]]) -> Iterator[str]:
     hints, texts = get_type_hints(cls), _attribute_texts(cls)
     title = f'`{where}`' if where else 'The top level'
     kind = getattr(cls, 'kind', None)
     if kind:
         title += f', `kind: {kind}`'
     rows, below = [], []
+    shown = examples.get((where, kind or ''), {})
     if kind:
-        rows.append(('`kind`', f'`{kind}`', '*required*', 'chooses this form'))
+        rows.append(('`kind`', f'`{kind}`', '*required*', '', 'chooses this form'))
     for field in dataclasses.fields(cls):
         if not field.init:
             continue
@@ -206,11 +245,13 @@ def _dataclass_sections(cls: type, where: str) -> Iterator[str]:
             suffix = _container(hints[field.name])
             below += [(entry, name + suffix) for entry in nested]
             text = text or 'see below'
-        rows.append((f'`{field.name}`', _type_text(hints[field.name]), _field_default(field, bool(nested)), text))
+        default, example = _field_default(field, bool(nested)), shown.get(field.name, '')
+        example = '' if example == default.replace('"', '') else example  # the default is its own example
+        rows.append((f'`{field.name}`', _type_text(hints[field.name]), default, example, text))
     lead = _summary(cls)
-    yield f'\n## {title}\n\n{lead}\n\n{_table(("key", "type", "default", "meaning"), rows)}'
+    yield f'\n## {title}\n\n{lead}\n\n{_table(("key", "type", "default", "example", "meaning"), rows)}'
     for entry, name in below:
-        yield from _dataclass_sections(entry, name)
+        yield from _dataclass_sections(entry, name, examples)
 
 
 def _nested(hint: Any) -> Iterator[type]:

@@ -61,7 +61,8 @@ def listed(names: Iterable[object]) -> str:
 def order_advice(got: Iterable[str], allowed: Iterable[str]) -> str:
     """Return what an error about names adds where they are the same in another order; '' where they are not."""
     got, allowed = list(got), list(allowed)
-    return '; the names are the same, only their order differs' if sorted(got) == sorted(allowed) != [] else ''
+    moved = got != allowed and sorted(got) == sorted(allowed)
+    return '; the names are the same, only their order differs' if moved else ''
 
 
 def one_line(text: str) -> str:

@@ -184,6 +184,26 @@ def test_the_generated_pages_are_fresh() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_examples_of_the_training_file_are_those_that_training_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('torch', reason='torch is not installed')
+    from dp_ros.errors import ConfigError
+    from dp_ros.training.settings import TrainSettings
+
+    text = (ROOT / 'doc/reference/examples/arm.yaml').read_text()
+    file = tmp_path / 'arm.yaml'
+    file.write_text(text.replace('name: pick_cups', 'name: stack_cups'))
+    monkeypatch.setattr(generate_reference, 'EXAMPLES', {'One': file})
+    page = ''.join(generate_reference._settings_sections())
+    assert '| `name` | text | *required* | `stack_cups` | what it is called |' in page
+    assert '| `near` | list of number | `[0.0, 0.0, 0.0, 1.0]` | `[1.0, 0.0, 0.0, 0.0]` |' in page
+    assert f'## One\n\n```yaml\n{file.read_text()}```' in page
+    file.write_text(text.replace('shortest:', 'shortes:'))
+    with pytest.raises(ConfigError, match="unknown key 'shortes'"):
+        generate_reference._examples(TrainSettings)
+
+
 def test_a_stale_page_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(generate_reference, 'REFERENCE', tmp_path)
     monkeypatch.setattr(generate_reference, 'pages', lambda: {'some.md': 'new'})

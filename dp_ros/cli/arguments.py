@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dp_ros.errors import ConfigError
+
 SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
 
@@ -77,4 +79,10 @@ def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
     from dp_ros.simulation.registry import world_with
 
     folder = bundle_folder(options.bundle)
-    return {'bundle': folder, 'world': options.world or world_with(load_bundle(folder).task.action.joints)}
+    try:
+        world = options.world or world_with(load_bundle(folder).task.action.joints)
+    except ConfigError as error:
+        if 'recordings' not in options:
+            raise
+        raise ConfigError(f'{error}; or --recordings, in place of a world') from None
+    return {'bundle': folder, 'world': world}

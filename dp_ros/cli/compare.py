@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import SAMPLERS, bundle_and_world, bundle_arguments, command, speed_argument
+from dp_ros.cli.arguments import SAMPLERS, bundle_and_world, bundle_arguments, bundle_folder, command, speed_argument
 from dp_ros.errors import DataError
 
 
@@ -108,6 +108,8 @@ def add_denoise(commands: argparse._SubParsersAction) -> None:
     bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--panels', nargs='+', default=None, metavar='SAMPLER:STEPS',
                         help='as ddpm:100 ddim:10; without it, both where the bundle can, else its own')  # fmt: skip
+    parser.add_argument('--recordings', type=Path, default=None, metavar='PATH', help='ask at a moment of this '
+                        'recording or dataset, of its first episode, in place of a simulated robot')  # fmt: skip
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the episode')
     parser.add_argument('--at', type=float, default=1.0, help='how far into the episode the policy is asked [s]')
     parser.add_argument('--chunks', type=int, default=24, help='chunks in each panel, from different noise')
@@ -118,6 +120,8 @@ def add_denoise(commands: argparse._SubParsersAction) -> None:
 def _denoise(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.denoising import DenoisingSettings, film_denoising, panels
 
-    chosen = {name: getattr(options, name) for name in ('seed', 'at', 'chunks', 'every', 'out')}
-    where = bundle_and_world(options)
+    chosen = {name: getattr(options, name) for name in ('seed', 'at', 'chunks', 'every', 'out', 'recordings')}
+    where: dict[str, Any] = {'bundle': bundle_folder(options.bundle), 'world': options.world or ''}
+    if not options.recordings:
+        where = bundle_and_world(options)
     return film_denoising(DenoisingSettings(**chosen, **where, panels=panels(where['bundle'], options.panels)), print)

@@ -150,6 +150,8 @@ def add_tune(commands: argparse._SubParsersAction) -> None:
                         help='execution provider of ONNX Runtime')  # fmt: skip
     speed_argument(parser)
     parser.add_argument('--guidance-scale', type=float, default=1.0, help='of a bundle trained with guidance')
+    parser.add_argument('--recordings', type=Path, default=None, metavar='PATH',
+                        help='measure on observations of this recording or dataset, in place of zeros')  # fmt: skip
 
 
 def _tune(options: argparse.Namespace) -> int:

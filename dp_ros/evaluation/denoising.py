@@ -1,7 +1,8 @@
 """`dp_ros denoise`: a GIF of chunks as they come out of noise, one panel for each sampler, all at one clock.
 
-What is drawn is what the network is given at each call: x_k, as the way of the tool. The clock counts network calls, so
-that a sampler of 10 steps is done when one of 100 has hardly begun.
+What is drawn is what the network is given at each call: x_k, as the way of the tool in a simulated world, or joint by
+joint at a moment of a recording. The clock counts network calls, so that a sampler of 10 steps is done when one of 100
+has hardly begun.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import Window
+from dp_ros.data import Goal, Window
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError, check_range
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.film import INK, draw_way
+from dp_ros.evaluation.recorded.observations import observation_at
+from dp_ros.evaluation.recorded.strips import strips
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
-from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.world import Scene, World
@@ -33,6 +36,9 @@ HEIGHT, BANNER = 288, 24  # pixels
 FRAME_MS, REST_FRAMES = 120, 12
 NOISY, CLEAN = np.array([150.0, 150.0, 150.0]), np.array([255.0, 110.0, 0.0])  # RGB
 
+Draw = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+"""Draws chunks (N, P, A) in a colour [RGB]; returns the picture (H, W, 3)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
@@ -40,8 +46,8 @@ class DenoisingSettings:
 
     Attributes
     ----------
-    bundle, world
-        The policy, and the simulated robot it is asked on.
+    bundle, world, recordings
+        The policy, and the simulated robot it is asked on, or the recording, of which the first episode counts.
     panels
         Samplers with their steps, one panel each.
     seed, at
@@ -54,7 +60,8 @@ class DenoisingSettings:
     """
 
     bundle: Path
-    world: str
+    world: str = ''
+    recordings: Path | None = None
     out: Path
     panels: tuple[SamplerSettings, ...]
     seed: int = 100_000
@@ -65,7 +72,10 @@ class DenoisingSettings:
     def __post_init__(self) -> None:
         if not self.panels:
             raise ConfigError('panels: got none, allowed one sampler or more')
-        for name, low, high in (('at', 1.0, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
+        if bool(self.world) == (self.recordings is not None):
+            raise ConfigError(f'world: got {self.world!r} with recordings {self.recordings}, allowed one of the two')
+        least = 1.0 if self.world else 0.0
+        for name, low, high in (('at', least, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
             check_range(name, getattr(self, name), low, high)
 
 
@@ -120,6 +130,23 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     """Write the GIF; return the exit code."""
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle)
+    if settings.recordings is not None:
+        asked = observation_at(settings.recordings, bundle, settings.at)
+        ways = _ways(settings, bundle, backend, asked.window, asked.goal)
+        draw = strips(bundle.task.action.joints, asked.recorded, [way[-1] for way in ways])
+    else:
+        window, goal, world = _asked_in_world(settings, bundle, backend)
+        ways = _ways(settings, bundle, backend, window, goal)
+        draw = _drawn_in_world(world)
+    pictures = _pictures(settings, ways, draw)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(settings.out, pictures, extension='.gif', duration=FRAME_MS, loop=0)
+    say(f'{settings.out}: {len(pictures)} frames, {settings.out.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+def _asked_in_world(settings: DenoisingSettings, bundle: Bundle, backend: Backend) -> tuple[Window, Goal, World]:
+    """Return what the policy is given in its world, and the world as it is then."""
     policy = _Asked(bundle, backend)
     evaluation = EvaluationSettings(
         bundle=settings.bundle,
@@ -136,6 +163,14 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     )
     if policy.newest is None:
         raise DataError(f'at: got {settings.at} s, allowed so much that the policy has been asked')
+    runner.world.set_scene(scenes[-1])
+    return policy.newest, runner.goal, runner.world
+
+
+def _ways(
+    settings: DenoisingSettings, bundle: Bundle, backend: Backend, window: Window, goal: Goal
+) -> list[np.ndarray]:
+    """Return x_k of each panel (calls + 1, chunks, P, A), the chunk itself last."""
     ways = []
     for panel in settings.panels:
         watched = _Watched(backend)
@@ -143,22 +178,28 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
         chunks = []
         for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
             watched.seen.clear()
-            last = asked.chunk(policy.newest, np.random.default_rng([settings.seed, number]), goal=runner.goal).actions
-            base = action_base(bundle.task, asked.unwrapped(policy.newest).streams)
+            last = asked.chunk(window, np.random.default_rng([settings.seed, number]), goal=goal).actions
+            base = action_base(bundle.task, asked.unwrapped(window).streams)
             noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
             chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
         ways.append(np.array(chunks).swapaxes(0, 1))
-    pictures = _pictures(runner.world, scenes[-1], settings, ways)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(settings.out, pictures, extension='.gif', duration=FRAME_MS, loop=0)
-    say(f'{settings.out}: {len(pictures)} frames, {settings.out.stat().st_size / 1e6:.1f} MB')
-    return 0
+    return ways
 
 
-def _pictures(world: World, scene: Scene, settings: DenoisingSettings, ways: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the frames (N, H, W, 3); ``ways`` are x_k of each panel, (calls + 1, chunks, P, A)."""
-    world.set_scene(scene)
+def _drawn_in_world(world: World) -> Draw:
     empty = world.render_large(HEIGHT)
+
+    def draw(chunks: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
+        drawn = empty.copy()
+        for actions in chunks:
+            draw_way(drawn, world, actions, colour, 1)
+        return drawn
+
+    return draw
+
+
+def _pictures(settings: DenoisingSettings, ways: Sequence[np.ndarray], draw: Draw) -> np.ndarray:
+    """Return the frames (N, H, W, 3); ``ways`` are x_k of each panel, (calls + 1, chunks, P, A)."""
     most = max(len(way) for way in ways) - 1
     ticks = [*range(0, most, settings.every), *([most] * REST_FRAMES)]
     frames = []
@@ -167,10 +208,8 @@ def _pictures(world: World, scene: Scene, settings: DenoisingSettings, ways: Seq
         for panel, way in zip(settings.panels, ways, strict=True):
             done = min(calls, len(way) - 1)
             share = done / (len(way) - 1)
-            picture = np.full((HEIGHT + BANNER, empty.shape[1], 3), 255, dtype=np.uint8)
-            drawn = empty.copy()
-            for actions in way[done]:
-                draw_way(drawn, world, actions, tuple((NOISY + share * (CLEAN - NOISY)).tolist()), 1)
+            drawn = draw(way[done], tuple((NOISY + share * (CLEAN - NOISY)).tolist()))
+            picture = np.full((BANNER + drawn.shape[0], drawn.shape[1], 3), 255, dtype=np.uint8)
             picture[BANNER:] = drawn
             text = f'{_name(panel)}: call {done} of {len(way) - 1}'
             cv2.putText(picture, text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, check_range
+from dp_ros.evaluation.recorded.observations import observations
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
@@ -46,6 +48,8 @@ class TuneSettings:
         As the policy will run; other than 1, chunks take longer.
     policy_speed
         As the policy will run: with it the time between actions changes.
+    recordings
+        Whose observations the policy is measured on, as its training read them; None: zeros.
 
     """
 
@@ -59,6 +63,7 @@ class TuneSettings:
     provider: ProviderName = 'cpu'
     guidance_scale: float = 1.0
     policy_speed: float = 1.0
+    recordings: Path | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
@@ -95,8 +100,11 @@ def _measure_all(bundle: Bundle, settings: TuneSettings, say: Callable[[str], No
     fewest, own = bundle.schedule.steps_range[0], bundle.defaults.sampling_steps
     first = '1 step' if fewest == 1 else f'{fewest} steps'
     costs: dict[int, Cost] = {}
+    # Recordings are of the robot's own speed.
+    source, trained = settings.recordings, load_bundle(settings.bundle)
+    asked = [] if source is None else observations(source, trained, settings.rounds)
     for count in settings.threads or thread_counts(os.cpu_count() or 1):
-        cost = _measure(bundle, count, settings)
+        cost = _measure(bundle, count, settings, asked)
         if not costs:  # Not before: what can't be run is refused by then.
             say(f'{bundle.name}, {settings.backend} on {settings.provider}: 95 of 100 chunks take up to [ms]')
             say(f'{"threads":>7}  {first:>8}  {"each more":>9}  {own:>4} steps')
@@ -148,22 +156,26 @@ def _verdict(bundle: Bundle, chosen: dict[str, Any], deadline: float) -> str:
     return f'{fits} into {deadline * 1e3:.0f} ms, threads: {chosen["threads"]}'
 
 
-def _measure(bundle: Bundle, threads: int, settings: TuneSettings) -> Cost:
+def _measure(bundle: Bundle, threads: int, settings: TuneSettings, asked: Sequence[tuple[Window, Goal]]) -> Cost:
     backend = open_backend(bundle, backend=settings.backend, threads=threads, provider=settings.provider)
     policy = DiffusionPolicy(bundle, backend, guidance_scale=settings.guidance_scale)
     fewest, most = bundle.schedule.steps_range
     few, many = (
-        (steps, _tail(policy.with_settings(sampling_steps=steps), settings.rounds))
+        (steps, _tail(policy.with_settings(sampling_steps=steps), settings.rounds, asked))
         for steps in (fewest, max(fewest, min(MANY, most)))
     )
     return cost_from(few, many)
 
 
-def _tail(policy: DiffusionPolicy, rounds: int) -> float:
-    """Return the time within which most chunks are made [s]."""
+def _tail(policy: DiffusionPolicy, rounds: int, asked: Sequence[tuple[Window, Goal]]) -> float:
+    """Return the time within which most chunks are made [s]; from what is ``asked`` in turn, or from zeros."""
     took = []
-    for _ in range(rounds):
+    for number in range(rounds):
         began = time.perf_counter()
-        warm_up(policy, 1)
+        if asked:
+            window, goal = asked[number % len(asked)]
+            policy.chunk(window, np.random.default_rng(0), goal=goal)
+        else:
+            warm_up(policy, 1)
         took.append(time.perf_counter() - began)
     return float(np.percentile(took[2:], TAIL))

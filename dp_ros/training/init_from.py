@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed, order_advice
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prefix_mask import add_prefix_mask
 from dp_ros.networks.settings import NetworkSettings
@@ -40,6 +40,10 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
     same = (
         replace(spec, prefix_steps=0) == replace(wanted, prefix_steps=0) and spec.mask_channels <= wanted.mask_channels
     )
+    joints = found.task.action.joints, settings.task.action.joints
+    if advice := order_advice(*joints):
+        names = ', allowed '.join(map(listed, joints))
+        raise ConfigError(f'start {settings.start}: action joints: got {names}{advice}')
     check_alike(
         f'start {settings.start}',
         (

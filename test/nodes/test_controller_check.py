@@ -122,6 +122,14 @@ def test_a_controller_that_appears_later_is_checked_before_anything_moves(ros, a
     assert list(watched.node.clients) == [], 'nothing is left of the question'
 
 
+def test_that_a_controller_has_yet_to_answer_passes_and_that_none_is_there_does_not(ros, appear):
+    watched = Watched(ros)
+    assert [fault.passing for fault in watched.command.look().faults] == [False]
+    appear()
+    ros.wait(lambda: any(fault.passing for fault in watched.command.look().faults), 'the controller to be asked')
+    watched.free()
+
+
 def test_who_only_records_is_no_controller(ros, appear):
     watched = Watched(ros)
     subscribe(ros.tester)

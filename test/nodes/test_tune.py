@@ -48,7 +48,7 @@ def test_a_deadline_that_one_step_misses_is_refused_with_what_would_do() -> None
 
 
 def test_what_is_written_are_parameters_of_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings: cost(0.01 / threads))
+    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings, asked: cost(0.01 / threads))
     said: list[str] = []
     settings = TuneSettings(bundle=PUSHT, output=tmp_path / 'new' / 'tuned.yaml', threads=(1, 2), deadline=0.06)
     assert run_tune(settings, said.append) == 0
@@ -65,7 +65,7 @@ def test_what_is_written_are_parameters_of_the_executor(tmp_path: Path, monkeypa
 
 
 def test_at_another_speed_the_deadline_is_its_control_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings: cost(0.001))
+    monkeypatch.setattr(tune, '_measure', lambda bundle, threads, settings, asked: cost(0.001))
     settings = TuneSettings(bundle=PUSHT, output=tmp_path / 'tuned.yaml', threads=(1,), policy_speed=2.0)
     assert run_tune(settings, lambda _: None) == 0
     text = (tmp_path / 'tuned.yaml').read_text()

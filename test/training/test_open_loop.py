@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from dp_ros.cli.main import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.denoising import BANNER
 from dp_ros.evaluation.recorded.moments import (
     LAST_MOTION,
     STAND_STILL,
@@ -26,11 +28,15 @@ from dp_ros.evaluation.recorded.moments import (
     goal_of,
     moments,
 )
+from dp_ros.evaluation.recorded.observations import observation_at, observations
+from dp_ros.evaluation.recorded.strips import STRIP, WIDTH
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.datasets.lerobot_export import export_lerobot
 from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.goals import GoalPose, Instruction
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.yaml_reader import to_plain
@@ -58,6 +64,51 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = ((950, 'start'), (3050, 'stop'), (5950, 'start'))
     marks = [plain('String', '/marker', T0 + t * MS, word) for t, word in said]
     return save(tmp_path_factory.mktemp('bags') / 'one', arm() + marks)
+
+
+def test_denoising_is_drawn_at_a_moment_of_a_recording(bundle: Path, bag: Path, tmp_path: Path) -> None:
+    shown = ['--panels', 'ddim:4', 'ddim:2', '--chunks', '2', '--at', '0.5']
+    out = tmp_path / 'out.gif'
+    assert main(['denoise', str(bundle), '--recordings', str(bag), *shown, '--out', str(out)]) == 0
+    frames = imageio.imread(out).astype(int)
+    assert frames.shape[1:] == (2 * STRIP + BANNER, 2 * WIDTH, 3)
+    right = frames[:, BANNER:, WIDTH:]
+    drawn, waited = (np.abs(right[a] - right[b]).mean() for a, b in ((0, 2), (2, 3)))
+    assert drawn > 5 * waited, 'the second is done after 2 calls, and waits'
+
+
+def test_what_is_asked_of_a_recording_is_the_window_of_the_training(bundle: Path, bag: Path) -> None:
+    read = load_bundle(bundle)
+    episode = read_episode(bag, TASK, cut=CutSettings(by='marker', topic='/marker'))[0]
+    asked = observation_at(bag, read, 0.5)
+    assert asked.window.stamp == episode.stamps[5]
+    assert np.array_equal(asked.window.streams['arm'], episode.streams['arm'][4:6])
+    last = observation_at(bag, read, (len(episode.stamps) - 1) * 0.1)
+    assert np.isfinite(last.recorded).all(axis=1).sum() < len(last.recorded)
+    stamps = [window.stamp for window, _ in observations(bag, read, 3)]
+    assert stamps[0] == episode.stamps[0] and stamps[-1] == episode.stamps[-1] and len(stamps) == 3
+    with pytest.raises(ConfigError, match=r'at: got 99 s, allowed up to \d'):
+        observation_at(bag, read, 99.0)
+
+
+def test_a_bundle_is_tuned_on_a_recordings_observations(bundle: Path, bag: Path, monkeypatch) -> None:
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    from dp_ros.tools import tune
+
+    monkeypatch.setattr(tune, 'warm_up', lambda *_: pytest.fail('it was measured on zeros'))
+    said: list[str] = []
+    settings = tune.TuneSettings(bundle=bundle, recordings=bag, threads=(1,), rounds=5, deadline=60.0)
+    assert tune.run_tune(settings, said.append) == 0
+    assert 'threads: 1' in said[-1]
+
+
+def test_denoising_is_asked_in_a_world_or_on_a_recording(bundle: Path, bag: Path, tmp_path: Path, capsys) -> None:
+    asked = ['denoise', str(bundle), '--recordings', str(bag), '--world', 'pusht', '--out', str(tmp_path / 'o.gif')]
+    assert main(asked) == 1
+    assert "world: got 'pusht' with recordings" in capsys.readouterr().err
+    assert main(['denoise', str(bundle)]) == 1
+    said = capsys.readouterr().err
+    assert 'world for joints a, b: got none' in said and 'or --recordings, in place of a world' in said
 
 
 def moment(error: Sequence[float], *, seconds: float = 0.0, number: int = 0, valid: int = 4) -> Moment:

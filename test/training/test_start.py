@@ -92,6 +92,16 @@ def test_a_start_that_was_taught_something_else_is_refused(first, tmp_path, chan
     assert not (tmp_path / 'run').exists()
 
 
+def test_joints_in_another_order_are_named_as_that(tmp_path):
+    task = dataclasses.replace(TASK, action=ActionSpec(topic='/command', joints=('a', 'b'), units=('rad', 'rad')))
+    both = [dataclasses.replace(e, actions=np.tile(e.actions, 2)) for e in episodes(1.0)]
+    Trainer(dataclasses.replace(FIRST, task=task), both, tmp_path / 'first').run()
+    turned = dataclasses.replace(task, action=dataclasses.replace(task.action, joints=('b', 'a')))
+    message = 'action joints: got a, b, allowed b, a; the names are the same, only their order differs'
+    with pytest.raises(ConfigError, match=message):
+        Trainer(after(tmp_path / 'first', task=turned), both, tmp_path / 'second')
+
+
 def test_actions_that_a_start_cannot_reach_are_refused(first, tmp_path):
     with pytest.raises(ConfigError, match=r'got actions of a 3\.0\d times as far .* allowed 1; train anew'):
         Trainer(after(first), episodes(2.0), tmp_path / 'run')

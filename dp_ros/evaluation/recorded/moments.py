@@ -86,8 +86,7 @@ def moments(
     positions = measured_positions(episode, task)
     for row in range(0, len(observed), every):
         steps, newest = observed[row], int(observed[row, -1])
-        seen = {s.name: episode.streams[s.name][steps] for s in task.streams}
-        window, goal = Window(stamps=episode.stamps[steps], streams=seen), goal_of(episode, task, newest)
+        window, goal = asked_at(episode, task, steps)
         noises = [np.random.default_rng([seed, number, row, draw]) for draw in range(draws)]
         chunks = [policy.chunk(window, rng, goal=goal).actions for rng in noises]
         recorded = episode.actions[acted[row]].astype(np.float64)
@@ -102,6 +101,12 @@ def moments(
             measured=np.empty((0, recorded.shape[1])) if positions is None else positions[: newest + 1],
             baselines={} if positions is None else baselines(positions, newest, task.pred_horizon),
         )
+
+
+def asked_at(episode: Episode, task: TaskSpec, steps: np.ndarray) -> tuple[Window, Goal]:
+    """Return what a policy is given at the last of an episode's ``steps`` (T,): the window, and the goal."""
+    seen = {stream.name: episode.streams[stream.name][steps] for stream in task.streams}
+    return Window(stamps=episode.stamps[steps], streams=seen), goal_of(episode, task, int(steps[-1]))
 
 
 def measured_positions(episode: Episode, task: TaskSpec) -> np.ndarray | None:

@@ -114,7 +114,8 @@ def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) ->
     task = policy.task
     draws = settings.draws if policy.bundle.schedule.noisy else 1
     with tqdm(total=0, unit='moment', desc=policy.bundle.name, disable=not settings.progress) as bar:
-        for number, episode in enumerate(_episodes(settings, policy.bundle)):
+        episodes = trained_episodes(settings.recordings, policy.bundle, cut=settings.cut, columns=settings.columns)
+        for number, episode in enumerate(episodes):
             bar.total += moment_count(episode, task, every)
             bar.set_postfix_str(episode.name)
             for moment in moments(episode, policy, number=number, every=every, draws=draws, seed=settings.seed):
@@ -122,15 +123,28 @@ def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) ->
                 bar.update()
 
 
-def _episodes(settings: OpenLoopSettings, bundle: Bundle) -> Iterator[Episode]:
-    """Yield episodes as the bundle's training read them: its task, cut as its configuration says."""
+def trained_episodes(
+    recordings: Sequence[Path],
+    bundle: Bundle,
+    *,
+    cut: CutSettings | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Episode]:
+    """Yield episodes as the bundle's training read them: its task, cut as its configuration says if ``cut`` does not.
+
+    Raises
+    ------
+    DataError
+        If recordings do not fit the bundle.
+
+    """
     trained, where = bundle.provenance.get('config', {}), f'bundle {bundle.name}: provenance.config'
-    cut = settings.cut or parse(CutSettings, trained.get('cut', {}), f'{where}.cut')
-    columns = trained.get('columns', {}) if settings.columns is None else settings.columns
+    cut = cut or parse(CutSettings, trained.get('cut', {}), f'{where}.cut')
+    columns = trained.get('columns', {}) if columns is None else columns
     try:
-        for path in settings.recordings:
+        for path in recordings:
             check_topics(path, bundle)
-        for path in settings.recordings:
+        for path in recordings:
             yield from read_recordings(path, bundle.task, cut=cut, columns=columns, progress=False)
     except DataError as error:
         raise DataError(f'recordings do not fit bundle {bundle.name}: {error}') from error
