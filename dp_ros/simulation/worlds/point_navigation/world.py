@@ -23,9 +23,11 @@ ACCELERATION = 15.0  # of a joint at most [m/s^2]
 MASS = 1.0  # [kg], for efforts
 TOLERANCE = 0.05  # of success [m]
 AT_REST = 0.1  # of success [m/s]
-MARGIN = 0.1  # of starts and targets from the walls [m]
 CLEAR = 0.15  # of starts and targets from obstacles [m]
-APART = (0.4, 0.9)  # smallest distance of start and target, without obstacles and with some [m]
+# Lowest and highest of start and target (2, 2) [m]: anywhere, or from the left to the right of obstacles.
+ANYWHERE = (np.full((2, 2), -0.9), np.full((2, 2), 0.9))
+ACROSS = (np.array([[-0.9, -0.4], [0.5, -0.4]]), np.array([[-0.5, 0.4], [0.9, 0.4]]))
+APART = 0.4  # smallest distance of start and target [m]
 DRAWS = 1_000  # of a start, at most
 POINT_RADIUS, RING = 0.03, 0.015  # as drawn [m]
 GROUND, INK, GREEN, RED = (250, 250, 250), (40, 90, 200), (60, 160, 80), (190, 70, 60)  # RGB
@@ -51,12 +53,15 @@ class PointWorld:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """Begin an episode at the start that belongs to ``seed``; the first obstacle is between start and target."""
+        """Begin an episode at the start that belongs to ``seed``.
+
+        With obstacles it goes from the left to the right, and the first of them is between start and target.
+        """
         rng = np.random.default_rng(seed)
-        high = SIDE - MARGIN
+        low, high = ACROSS if self._obstacles else ANYWHERE
         for _ in range(DRAWS):
             centres = np.array([o.centre + rng.uniform(-o.spread, o.spread, 2) for o in self._obstacles]).reshape(-1, 2)
-            start, target = rng.uniform(-high, high, (2, 2))
+            start, target = rng.uniform(low, high)
             if self._fits(start, target, centres):
                 self._put(start, target, centres, self._swings)
                 return
@@ -64,7 +69,7 @@ class PointWorld:
 
     def _fits(self, start: np.ndarray, target: np.ndarray, centres: np.ndarray) -> bool:
         ends = np.linalg.norm(np.stack([start, target])[:, np.newaxis] - centres, axis=-1)
-        if np.linalg.norm(target - start) < APART[bool(len(centres))] or (ends < self._radii + CLEAR).any():
+        if np.linalg.norm(target - start) < APART or (ends < self._radii + CLEAR).any():
             return False
         return not len(centres) or _distance(start, target, centres[0]) < self._radii[0]
 
