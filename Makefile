@@ -1,4 +1,4 @@
-# make demo    install what the demo needs, run it; WORLD=pusht for the other robot
+# make demo    install what the demo needs, run it; WORLD=pusht or point_navigation for the other robots
 # make test    install everything, lint, check types, run the tests
 # make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
 # make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one

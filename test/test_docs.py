@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,6 +223,18 @@ def test_quick_blocks_run(page: Path, tmp_path: Path) -> None:
     quick = [block for block in run_blocks.read_blocks(page) if block.quick]
     for block, _, failure in run_blocks.run_page(quick, tmp_path / 'page'):
         assert not failure, f'{block.page}:{block.line}: {failure}'
+
+
+def test_the_points_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip('cv2', reason='opencv is not installed (extra: runtime)')
+    draw_points = load('draw_points')
+    monkeypatch.setattr(draw_points, 'SECONDS', 1.0)
+    out = tmp_path / 'points.png'
+    assert draw_points.main([str(ROOT / 'models/point_navigation'), 'point_navigation', str(out)]) == 0
+    picture = cv2.imread(str(out))
+    assert picture.shape == (2 * 244, 3 * 244, 3)
+    orange = (picture[..., 2] > 240) & (picture[..., 0] < 60)
+    assert all(part.any() for row in np.split(orange, 2) for part in np.split(row, 3, axis=1))
 
 
 def test_marks_scale_a_block_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

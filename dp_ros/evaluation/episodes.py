@@ -20,7 +20,7 @@ from tqdm import tqdm
 from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
-from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
 from dp_ros.evaluation.world_planner import make_planner, world_goal
@@ -180,6 +180,7 @@ class _Episode:
             latency=self.latency,
             deadline_misses=sum(taken * NANOSECONDS > self.runner.control_dt for taken in self.latency),
             side=str(status.details.get('side', '')),
+            collided=collided(status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
         )

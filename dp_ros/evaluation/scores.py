@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,6 +40,8 @@ class EpisodeResult:
         Chunks later than their deadline.
     side
         Which of a task's two ways was taken, ``left`` or ``right``; empty if the task has none, or neither was.
+    collided
+        Whether it touched what it may not; None where the world does not say.
     stop
         Why the publisher stopped the robot for good; empty if it did not.
     seams
@@ -55,8 +57,14 @@ class EpisodeResult:
     latency: Sequence[float] = field(default_factory=tuple)
     deadline_misses: int = 0
     side: str = ''
+    collided: bool | None = None
     stop: str = ''
     seams: Seams | None = None
+
+
+def collided(details: Mapping[str, float | str]) -> bool | None:
+    """Return whether an episode collided, by its world's findings; None where they have none of it."""
+    return str(details['collided']) == 'True' if 'collided' in details else None
 
 
 def wilson95(successes: int, trials: int) -> tuple[float, float]:
@@ -82,6 +90,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         raise DataError('evaluation: got 0 episodes, allowed 1 or more')
     successes = sum(r.success for r in results)
     sides = {'sides': {side: sum(r.side == side for r in results) for side in SIDES}}
+    known = [r.collided for r in results if r.collided is not None]
     return {
         **about,
         'episodes': len(results),
@@ -98,6 +107,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'seconds': [round(r.seconds, 3) for r in results],
         'stops': {r.seed: r.stop for r in results if r.stop},
         **(sides if any(sides['sides'].values()) else {}),
+        **({'collisions': sum(known)} if known else {}),
         **_seams(results),
     }
 
@@ -138,6 +148,8 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         counts = summary['sides']
         shares = (f'{side} {count / sum(counts.values()):.0%} ({count})' for side, count in counts.items())
         lines.append('ways taken        ' + ', '.join(shares))
+    if 'collisions' in summary:
+        lines.append(f'collisions        in {summary["collisions"]} of {summary["episodes"]} episodes')
     lines += _seam_lines(summary.get('seams'))
     latency = summary['latency_ms']
     if latency['p50'] is not None:

@@ -15,7 +15,7 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
-from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
 from dp_ros.simulation.registry import check_world, world_spec
@@ -159,6 +159,7 @@ class RosRunner:
             deadline_misses=ledger.late,
             stop=ledger.stop,
             side=episode.details.get('side', ''),
+            collided=collided(episode.details),
         )
 
     def findings(self) -> dict[str, Any]:

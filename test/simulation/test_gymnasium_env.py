@@ -54,8 +54,8 @@ def test_a_seed_gives_the_world_s_start(spec: Any, env: Any) -> None:
         observation, info = env.reset(seed=seed)
         assert info['seed'] == seed
         np.testing.assert_array_equal(observation['joint_positions'], world.joint_positions)
-        pose = world.poses['block']
-        np.testing.assert_array_equal(observation['block_pose'], [*pose.position, *pose.orientation])
+        for name, pose in world.poses.items():
+            np.testing.assert_array_equal(observation[f'{name}_pose'], [*pose.position, *pose.orientation])
     drawn = env.reset()[1]['seed']
     env.reset(seed=100_000)
     assert env.reset()[1]['seed'] == drawn != 100_000
@@ -80,8 +80,10 @@ def test_the_demonstrator_succeeds_and_that_ends_the_episode(spec: Any, env: Any
     terminated = truncated = False
     steps = 0
     while not terminated and not truncated:
-        x, y, z, *orientation = observation['block_pose']
-        poses = {'block': Pose(position=(x, y, z), orientation=tuple(orientation))}
+        poses = {}
+        for name in spec.pose_topics:
+            x, y, z, *orientation = observation[f'{name}_pose']
+            poses[name] = Pose(position=(x, y, z), orientation=tuple(orientation))
         command = expert.trajectory(steps * 100_000_000, observation['joint_positions'], poses)
         observation, reward, terminated, truncated, info = env.step(command.positions[-1])
         steps += 1

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize, table, wilson95
+from dp_ros.evaluation.scores import (
+    EpisodeResult,
+    EvaluationSettings,
+    collided,
+    percentiles,
+    summarize,
+    table,
+    wilson95,
+)
 
 
 def test_wilson_interval_of_published_examples():
@@ -47,6 +55,16 @@ def test_the_ways_that_were_taken_are_counted_where_a_task_has_two():
     assert summary['sides'] == {'left': 2, 'right': 1}
     assert 'ways taken        left 67% (2), right 33% (1)' in table(summary)
     assert 'sides' not in summarize([result('')])
+
+
+def test_collisions_are_counted_where_a_world_reports_them():
+    def result(**details: str) -> EpisodeResult:
+        return EpisodeResult(seed=1, score=1.0, success=True, seconds=6.0, chunks=8, collided=collided(details))
+
+    summary = summarize([result(collided='True'), result(collided='False'), result(collided='False')])
+    assert summary['collisions'] == 1
+    assert 'collisions        in 1 of 3 episodes' in table(summary)
+    assert 'collisions' not in summarize([result()])
 
 
 def test_no_episodes_are_refused():

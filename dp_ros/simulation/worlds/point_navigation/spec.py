@@ -1,0 +1,106 @@
+"""What is known of the worlds of this folder without their physics: robot, obstacles, topics and files.
+
+Another package makes one with its own obstacles by `point_world`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dp_ros.errors import ConfigError, check_range
+from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
+
+JOINTS = ('point_x', 'point_y')
+TARGET = 'target'  # its name
+OBSTACLE = 'obstacle_'  # and a number: their names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """A disc that the point may not touch, at its place or in motion: centre + swing sin(2 pi t / period).
+
+    Attributes
+    ----------
+    centre
+        Of the disc, x and y [m].
+    radius
+        Of the disc [m].
+    spread
+        Up to how far from `centre` an episode puts it, along each axis [m].
+    swing, period
+        How far it goes to and fro along x and y [m], and how long that takes [s].
+
+    """
+
+    centre: tuple[float, float] = (0.0, 0.0)
+    radius: float = 0.2
+    spread: float = 0.0
+    swing: tuple[float, float] = (0.0, 0.0)
+    period: float = 8.0
+
+    def __post_init__(self) -> None:
+        check_range('obstacle radius', self.radius, 0.01, 0.5, unit='m')
+        check_range('obstacle spread', self.spread, 0.0, 1.0, unit='m')
+        check_range('obstacle period', self.period, 0.5, 1000.0, unit='s')
+
+
+def point_world(
+    name: str,
+    obstacles: tuple[Obstacle, ...] = (),
+    *,
+    parameter_file: Path,
+    training_file: Path | None = None,
+    bundle: str = '',
+    environment: str = '',
+) -> WorldSpec:
+    """Return the spec of a world with a point, a target and these obstacles."""
+    names = (TARGET, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
+    return WorldSpec(
+        name=name,
+        make_world=partial(_make_world, name, obstacles),
+        make_expert=partial(_make_expert, obstacles),
+        joints=JOINTS,
+        units=('m', 'm'),
+        goal_pose=flat_pose(0.0, 0.0, 0.0),  # the middle of all targets: each episode has its own
+        pose_topics={body: body for body in names},
+        parameter_file=parameter_file,
+        training_file=training_file,
+        bundle=bundle,
+        seconds_after_success=1.0,  # in which it comes to rest
+        environment=environment,
+    )
+
+
+def _make_world(name: str, obstacles: tuple[Obstacle, ...], *, disturbance: float) -> World:
+    from dp_ros.simulation.worlds.point_navigation.world import PointWorld
+
+    if disturbance:
+        raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world {name}')
+    return PointWorld(obstacles)
+
+
+def _make_expert(obstacles: tuple[Obstacle, ...], rng: np.random.Generator, *, control_dt: float) -> Expert:
+    from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
+
+    return PointExpert(rng, radii=tuple(obstacle.radius for obstacle in obstacles), control_dt=control_dt)
+
+
+POINT_NAVIGATION = point_world(
+    'point_navigation',
+    parameter_file=Path('config/point_navigation.yaml'),
+    training_file=Path('config/train/point_navigation.yaml'),
+    bundle='models/point_navigation',
+    environment='dp_ros/PointNavigation-v0',
+)
+POINT_OBSTACLE = point_world(
+    'point_obstacle',
+    (Obstacle(),),
+    parameter_file=Path('config/point_obstacle.yaml'),
+    training_file=Path('config/train/point_obstacle.yaml'),
+    bundle='models/point_obstacle',
+    environment='dp_ros/PointObstacle-v0',
+)

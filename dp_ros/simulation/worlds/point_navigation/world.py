@@ -1,0 +1,192 @@
+"""A point in a square of two metres: two prismatic joints that follow their set points like a damped spring.
+
+The axes are x to the right and y up. The drives' law, with position p, velocity v and set point u:
+
+    a = w^2 (u - p) - 2 w v,    |a| <= ACCELERATION,    |v| <= VELOCITY, of each joint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dp_ros.errors import ConfigError, check_finite, check_shape
+from dp_ros.simulation.world import Pose, Progress, Scene, flat_pose
+from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, TARGET, Obstacle
+
+STEP_DURATION = 10_000_000  # [ns]
+SIDE = 1.0  # from the middle to a wall [m]
+FREQUENCY = 20.0  # w, of the drives [rad/s]: they are 2 / w = 0.1 s behind their set points
+VELOCITY = 2.0  # of a joint at most [m/s]
+ACCELERATION = 15.0  # of a joint at most [m/s^2]
+MASS = 1.0  # [kg], for efforts
+TOLERANCE = 0.05  # of success [m]
+AT_REST = 0.1  # of success [m/s]
+CLEAR = 0.15  # of starts and targets from obstacles [m]
+# Lowest and highest of start and target (2, 2) [m]: anywhere, or from the left to the right of obstacles.
+ANYWHERE = (np.full((2, 2), -0.9), np.full((2, 2), 0.9))
+ACROSS = (np.array([[-0.9, -0.4], [0.5, -0.4]]), np.array([[-0.5, 0.4], [0.9, 0.4]]))
+APART = 0.4  # smallest distance of start and target [m]
+DRAWS = 1_000  # of a start, at most
+POINT_RADIUS, RING = 0.03, 0.015  # as drawn [m]
+GROUND, INK, GREEN, RED = (250, 250, 250), (40, 90, 200), (60, 160, 80), (190, 70, 60)  # RGB
+
+
+class PointWorld:
+    """The physics, one step of 10 ms at a time. Positions in [m]."""
+
+    joints: tuple[str, ...] = JOINTS
+    units: tuple[str, ...] = ('m', 'm')
+    step_duration = STEP_DURATION
+    cameras: tuple[str, ...] = ()
+    robot_description = ''  # no arm
+    lower: tuple[float, ...] = (-SIDE, -SIDE)
+    upper: tuple[float, ...] = (SIDE, SIDE)
+
+    def __init__(self, obstacles: Sequence[Obstacle] = ()) -> None:
+        self._obstacles = tuple(obstacles)
+        self.tracked: tuple[str, ...] = (TARGET, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
+        self._radii = np.array([obstacle.radius for obstacle in obstacles])
+        self._swings = np.array([obstacle.swing for obstacle in obstacles]).reshape(-1, 2)
+        self._rates = np.array([2.0 * np.pi / obstacle.period for obstacle in obstacles])
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode at the start that belongs to ``seed``.
+
+        With obstacles it goes from the left to the right, and the first of them is between start and target.
+        """
+        rng = np.random.default_rng(seed)
+        low, high = ACROSS if self._obstacles else ANYWHERE
+        for _ in range(DRAWS):
+            centres = np.array([o.centre + rng.uniform(-o.spread, o.spread, 2) for o in self._obstacles]).reshape(-1, 2)
+            start, target = rng.uniform(low, high)
+            if self._fits(start, target, centres):
+                self._put(start, target, centres, self._swings)
+                return
+        raise ConfigError(f'obstacles: got none of {DRAWS} starts that is free of them, allowed ones that leave room')
+
+    def _fits(self, start: np.ndarray, target: np.ndarray, centres: np.ndarray) -> bool:
+        ends = np.linalg.norm(np.stack([start, target])[:, np.newaxis] - centres, axis=-1)
+        if np.linalg.norm(target - start) < APART or (ends < self._radii + CLEAR).any():
+            return False
+        return not len(centres) or _distance(start, target, centres[0]) < self._radii[0]
+
+    def set_scene(self, scene: Scene) -> None:
+        """Put point, target and obstacles where they are asked for, at rest; there they stay."""
+        point = np.asarray(scene.joints, dtype=np.float64)
+        check_shape('joints', point, (len(JOINTS),))
+        check_finite('joints', point)
+        target, *centres = (np.array(scene.poses[name].position[:2]) for name in self.tracked)
+        self._put(point, target, np.array(centres).reshape(-1, 2), np.zeros_like(self._swings))
+
+    def _put(self, point: np.ndarray, target: np.ndarray, centres: np.ndarray, swings: np.ndarray) -> None:
+        self._start, self._position, self._target = point.copy(), point.copy(), target
+        self._velocity, self._acceleration = np.zeros(2), np.zeros(2)
+        self._middles, self._moves, self._time = centres, swings, 0.0
+        self._inside = np.zeros(len(centres), dtype=bool)
+        self._collisions, self._side, self._passed = 0, '', True
+
+    @property
+    def _centres(self) -> np.ndarray:
+        return self._middles + self._moves * np.sin(self._rates * self._time)[:, np.newaxis]
+
+    def step(self, set_point: np.ndarray) -> None:
+        """Advance by one step of 10 ms with the point driven towards ``set_point`` (2,) [m]."""
+        dt = STEP_DURATION / 1e9
+        pull = FREQUENCY**2 * (np.asarray(set_point) - self._position) - 2.0 * FREQUENCY * self._velocity
+        before = self._velocity
+        velocity = np.clip(before + np.clip(pull, -ACCELERATION, ACCELERATION) * dt, -VELOCITY, VELOCITY)
+        position = np.clip(self._position + velocity * dt, self.lower, self.upper)
+        self._velocity = (position - self._position) / dt  # a wall ends it
+        self._position = position
+        self._acceleration = (self._velocity - before) / dt
+        self._time += dt
+        self._watch()
+
+    def _watch(self) -> None:
+        """Count collisions, and see on which side the point goes by the first obstacle."""
+        centres = self._centres
+        inside = np.linalg.norm(self._position - centres, axis=-1) < self._radii
+        self._collisions += int((inside & ~self._inside).sum())
+        self._inside = inside
+        if len(centres):
+            ahead, off = self._target - self._start, self._position - centres[0]
+            passed = bool(ahead @ off >= 0.0)
+            if passed and not self._passed:
+                self._side = 'left' if ahead[0] * off[1] - ahead[1] * off[0] > 0.0 else 'right'
+            self._passed = passed
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Positions of the joints [m]."""
+        return self._position.copy()
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """Velocities of the joints [m/s]."""
+        return self._velocity.copy()
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """Forces of the drives in the last step [N]."""
+        return MASS * self._acceleration
+
+    @property
+    def poses(self) -> dict[str, Pose]:
+        """Poses of the target and of the obstacles."""
+        places = np.vstack([self._target, self._centres]).tolist()
+        return {name: flat_pose(x, y, 0.0) for name, (x, y) in zip(self.tracked, places, strict=True)}
+
+    @property
+    def progress(self) -> Progress:
+        """How much nearer to the target the point is than it was; after a collision that counts half."""
+        off, speed = float(np.linalg.norm(self._target - self._position)), float(np.linalg.norm(self._velocity))
+        success = off <= TOLERANCE and speed <= AT_REST and not self._collisions
+        whole = max(float(np.linalg.norm(self._target - self._start)) - TOLERANCE, 1e-6)
+        share = min(0.99, max(0.0, 1.0 - max(0.0, off - TOLERANCE) / whole))
+        score = 1.0 if success else share / 2.0 if self._collisions else share
+        details: dict[str, float | str] = {'distance': off}
+        if self._obstacles:
+            collided = str(self._collisions > 0)
+            details |= {'side': self._side, 'collided': collided, 'collisions': float(self._collisions)}
+        return Progress(score=score, success=success, details=details)
+
+    def render(self, camera: str) -> np.ndarray:
+        """Refuse: there are no cameras."""
+        raise ConfigError(f'camera: got {camera!r}, allowed none in this world')
+
+    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
+        """Return where the point at ``joints`` (N, 2) [m] is in such a picture: column, row (N, 2) [pixels]."""
+        return (np.asarray(joints) * [1.0, -1.0] + SIDE) * (height / (2.0 * SIDE))
+
+    def render_large(self, height: int) -> np.ndarray:
+        """Return a picture of ``height`` x ``height`` pixels, uint8 RGB: the square from above."""
+        picture = np.full((height, height, 3), GROUND, dtype=np.float64)
+        for centre, radius in zip(self._centres, self._radii, strict=True):
+            self._draw(picture, centre, (0.0, radius), RED)
+        self._draw(picture, self._target, (TOLERANCE - RING, TOLERANCE), GREEN)
+        self._draw(picture, self._position, (0.0, POINT_RADIUS), INK)
+        return np.round(picture).astype(np.uint8)
+
+    def _draw(
+        self, picture: np.ndarray, centre: np.ndarray, radii: tuple[float, float], colour: tuple[int, ...]
+    ) -> None:
+        """Draw a disc, or a ring between two ``radii`` [m], with soft edges."""
+        height = len(picture)
+        column, row = self.tool_pixels(centre, height)
+        rows, columns = np.ogrid[:height, :height]
+        distance = np.hypot(columns + 0.5 - column, rows + 0.5 - row)
+        inner, outer = (radius * height / (2.0 * SIDE) for radius in radii)
+        cover = np.clip(outer - distance + 0.5, 0.0, 1.0)
+        if inner:
+            cover *= np.clip(distance - inner + 0.5, 0.0, 1.0)
+        picture += cover[..., np.newaxis] * (np.array(colour) - picture)
+
+
+def _distance(start: np.ndarray, end: np.ndarray, point: np.ndarray) -> float:
+    """Return the distance of a point from the straight way between two others [m]."""
+    way = end - start
+    share = np.clip((point - start) @ way / (way @ way), 0.0, 1.0)
+    return float(np.linalg.norm(start + share * way - point))

@@ -1,0 +1,110 @@
+"""The demonstrator of the worlds with a point, behind the controller; and a short training on what it shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dp_ros.errors import ConfigError
+from dp_ros.evaluation.demonstrations import DemonstrationSettings, demonstration
+from dp_ros.simulation.registry import make_world, world_spec
+from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
+from dp_ros.simulation.worlds.point_navigation.spec import Obstacle, point_world
+
+TICK = 100_000_000
+
+
+def demonstrate(robot: SimulatedRobot, expert: PointExpert, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the point's way (T, 2), and the set points at the ticks (N, 2)."""
+    robot.now = 0
+    robot.reset(seed)
+    places, commanded = [], []
+    while not expert.finished and robot.episode.elapsed < 15.0:
+        if robot.now % TICK == 0:
+            command = expert.trajectory(robot.now, robot.world.joint_positions, robot.world.poses)
+            robot.command(command)
+            commanded.append(command.positions[-1])
+        list(robot.step())
+        places.append(robot.world.joint_positions)
+    return np.array(places), np.array(commanded)
+
+
+def test_without_an_obstacle_it_goes_straight_and_smoothly_and_stays() -> None:
+    world = make_world('point_navigation')
+    robot = SimulatedRobot(world, start=0)
+    for seed in range(10):
+        places, commanded = demonstrate(robot, PointExpert(np.random.default_rng(seed)), seed)
+        start, target = places[0], np.array(world.poses['target'].position[:2])
+        assert robot.success and np.linalg.norm(places[-80:] - target, axis=1).max() < 0.05
+        across = np.array([[0.0, -1.0], [1.0, 0.0]]) @ (target - start) / np.linalg.norm(target - start)
+        assert 0.002 < np.abs((places - start) @ across).max() < 0.07
+        assert np.linalg.norm(np.diff(commanded, axis=0), axis=1).max() / 0.1 < 0.8
+        assert np.abs(np.diff(commanded, n=2, axis=0)).max() / 0.1**2 < 4.0
+
+
+def test_around_the_obstacle_it_takes_both_sides_evenly_and_never_touches() -> None:
+    world = make_world('point_obstacle')
+    robot = SimulatedRobot(world, start=0)
+    sides = []
+    for seed in range(24):
+        expert = PointExpert(np.random.default_rng([0, seed]), radii=(0.2,))
+        places, _ = demonstrate(robot, expert, seed)
+        assert robot.success and np.linalg.norm(places, axis=1).min() > 0.26
+        assert world.progress.details['side'] == ('left' if expert.sides[0] > 0 else 'right')
+        sides.append(world.progress.details['side'])
+    assert 6 <= sides.count('left') <= 18
+
+
+def test_it_gets_by_several_obstacles() -> None:
+    obstacles = tuple(Obstacle(centre=(x, y), radius=0.12, spread=0.05) for x, y in ((0, 0), (0.6, 0.5), (-0.5, -0.6)))
+    spec = point_world('points', obstacles, parameter_file=Path('none.yaml'))
+    robot = SimulatedRobot(spec.make_world(disturbance=0.0), start=0)
+    for seed in range(10):
+        expert = spec.make_expert(np.random.default_rng(seed), control_dt=0.1)
+        demonstrate(robot, expert, seed)
+        assert robot.success
+
+
+def test_its_randomness_is_the_generators() -> None:
+    robot = SimulatedRobot(make_world('point_obstacle'), start=0)
+    ways = [demonstrate(robot, PointExpert(np.random.default_rng(n), radii=(0.2,)), 3)[1] for n in (1, 1, 2)]
+    np.testing.assert_array_equal(ways[0], ways[1])
+    assert not np.array_equal(ways[0][10], ways[2][10])
+
+
+def test_a_rate_it_cannot_keep_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'expert control_dt: got 1.0, allowed 0.02 to 0.5 s'):
+        PointExpert(np.random.default_rng(0), control_dt=1.0)
+
+
+@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle'])
+def test_its_recordings_train_the_shipped_configuration(name: str, tmp_path: Path) -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    from dp_ros.cli.main import main
+
+    text = world_spec(name).training.read_text()
+    config = tmp_path / 'train.yaml'
+    text = re.sub(r'^steps: \d+', 'steps: 50', text, flags=re.MULTILINE)
+    config.write_text(text.replace('warmup_steps: 500', 'warmup_steps: 5'))
+    bags, run, bundle = (str(tmp_path / part) for part in ('bags', 'run', 'bundle'))
+    assert main(['record', bags, '--world', name, '--through', 'direct', '--episodes', '6']) == 0
+    assert main(['train', '--config', str(config), '--data', bags, '--run', run]) == 0
+    assert main(['export', run, bundle]) == 0
+    assert main(['evaluate', bundle, '--world', name, '--episodes', '1', '--seconds', '2', '--threads', '1']) == 0
+
+
+def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> None:
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
+
+    spec = world_spec('point_obstacle')
+    task = read_yaml(spec.training, TrainSettings).task
+    settings = DemonstrationSettings(out=tmp_path / 'bags', task=task, world=spec.name)
+    robot = SimulatedRobot(make_world(spec.name), start=0)
+    topics = {topic for topic, _, _ in demonstration(robot, settings, seed=1)}
+    assert topics == {'/joint_states', '/target', '/obstacle_0', '/arm_controller/joint_trajectory'}
