@@ -247,7 +247,8 @@ def test_a_publisher_after_one_that_was_killed_starts_latched_until_reset_or_an_
 def test_without_the_robot_s_topics_nothing_is_commanded_and_the_reason_is_said(start, ros, tiny):
     commands = ros.listen(JointTrajectory, '/arm_controller/joint_trajectory')
     start_all(start, tiny, but=('simulated_robot',))
-    ros.status('observation_buffer: observations', WARN, 'joint_states: no message yet; block_pose: no message yet')
+    silent = (f'{name}: no message yet: nobody publishes /{name}' for name in ('joint_states', 'block_pose'))
+    ros.status('observation_buffer: observations', WARN, '; '.join(silent))
     ros.status('policy_executor: inference', WARN, 'no complete observation yet')
     ros.status('trajectory_publisher: ladder', ERROR, 'got only /tester who listens, allowed an active')
     assert commands == []
