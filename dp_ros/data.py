@@ -110,7 +110,7 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why something is not done, where that is an answer and no error: nothing was changed, and nothing is to be sent.
+    """Give the reason why something is not done, where that is no error: nothing was changed, nothing is to be sent.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A LeRobot dataset or robomimic's HDF5 measured before training: its columns row by row, and its control ticks."""
+"""Measure a LeRobot dataset or robomimic's HDF5 before training: its columns row by row, and its control ticks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ UNNAMED = (FLOATS, GRIPPER_COMMAND)
 NUMBERS = (JOINT_STATE, POSE, JOINT_TRAJECTORY, *UNNAMED)
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
 COLUMN, POSE_COLUMN, PICTURE_COLUMN = 'numbers', 'pose', 'pictures'
-"""What is measured of a dataset's column, which has rows in place of messages."""
+"""Measure a column of a dataset, which has rows in place of messages."""
 _COLUMNS = (COLUMN, POSE_COLUMN, PICTURE_COLUMN)
 EPOCH = 3600 * NANOSECONDS
 """A stamp farther than this from the receive time is of another clock, not of a slow one [ns]."""

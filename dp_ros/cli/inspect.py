@@ -1,4 +1,4 @@
-"""What `dp_ros inspect` says about a bundle, a recording or a dataset."""
+"""Describe a bundle, a recording or a dataset, for `dp_ros inspect`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From recordings to a bundle: convert, record, init, check-bag, to-lerobot, train, export."""
+"""Lead from recordings to a bundle: convert, record, init, check-bag, export-lerobot, train, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to what a camera stream has: checked first, decoded and resized by OpenCV.
+"""Turn pictures into what a camera stream has: checked first, decoded and resized by OpenCV.
 
 The same calls serve topics, bags and datasets. Raw encodings are in `dp_ros.messages.raw_images`.
 

@@ -1,4 +1,4 @@
-"""Raw ROS images to arrays: colours, grey, or depth in metres. What an encoding is not known to hold is refused."""
+"""Decode raw ROS images to arrays: colours, grey, or depth in metres; refuse unknown encodings."""
 
 from __future__ import annotations
 

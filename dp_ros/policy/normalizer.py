@@ -131,7 +131,7 @@ def trembling(task: TaskSpec, normalizer: Normalizer) -> list[str]:
 
 
 class TrainingRange:
-    """Names what is observed far outside of the range of training: half the range beyond an end, or more.
+    """Name what is observed far outside of the range of training: half the range beyond an end, or more.
 
     A range that is small for its unit reaches `NEAR` floors further. What turns (quaternions, sines and cosines) is
     never far.

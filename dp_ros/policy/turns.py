@@ -1,4 +1,4 @@
-"""Joints that turn without end: whole turns, of which an encoder says nothing, are added and taken off in one way.
+"""Add and take off whole turns of joints that turn without end, in one way, live and recorded.
 
 A window is unwrapped and moved by whole turns, so that its newest position lies within half a turn of the middle of
 what was learnt; its actions go on from there. Positions are put on a grid first, on which whole turns are added and

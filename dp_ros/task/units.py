@@ -1,4 +1,4 @@
-"""Units of what is observed and commanded: how they convert, what an arm can reach, what its sensors tell apart."""
+"""Define units of what is observed and commanded: conversion, an arm's reach, what sensors tell apart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Channel(NamedTuple):
 
     @property
     def turns(self) -> bool:
-        """Whether it is part of a direction, and so between -1 and 1."""
+        """Tell whether the number is part of a direction, and so between -1 and 1."""
         return self.unit in ('quaternion', '')
 
     @property

@@ -1,4 +1,4 @@
-"""The node `black_box`: keep the last minute of the policy's topics, and write it when the arm is stopped.
+"""Keep the last minute of the policy's topics, and write it when the arm is stopped: the node `black_box`.
 
 It listens to every topic that one of the three nodes publishes or subscribes to, and writes what it has when the
 trajectory_publisher latches, or is gone without having been deactivated: a recording that says what came, what was

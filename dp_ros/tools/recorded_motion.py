@@ -1,4 +1,4 @@
-"""`dp_ros plot`: what a recording's controllers were commanded, beside what was measured, and the safety states.
+"""Draw what a recording's controllers were commanded beside what was measured, and the safety states: `dp_ros plot`.
 
 The trajectories are played by the model of joint_trajectory_controller, from the measured state at the first of them:
 between two messages, and on the way to a first point, that is what a robot was commanded.
@@ -30,7 +30,7 @@ OTHERWISE = '#fbe3b5'
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
-    """What happened to the joints of one controller.
+    """Keep what was commanded and measured of the joints of one controller.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """All of a recording that is drawn: a `Motion` for each controller, and states since (time [s], state, reason)."""
+    """Keep what is drawn of a recording: a `Motion` for each controller, and states since (time [s], state, reason)."""
 
     motions: tuple[Motion, ...]
     states: tuple[tuple[float, str, str], ...]

@@ -1,4 +1,4 @@
-"""What the policy would command, and where the recordings have it: the one place where that is decided."""
+"""Decide what the policy commands, and on which topics recordings have it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND
 from dp_ros.task.spec import SourceKind
 
 CONTROLLER_TOPIC = '/joint_trajectory_controller/joint_trajectory'
-"""Where commands go if no recording shows it."""
+"""Topic that commands are sent to if no recording shows one."""
 _LEADS = re.compile(r'leader|master|gello|teleop|command|cmd|target|desired|reference|goal', re.IGNORECASE)
 _COMMANDS = re.compile(r'Trajectory|Twist|Jog|Command|Float64|Goal')
 _CLOSE = 0.5
 """How far, of what a joint moves through, numbers may be from it and still be its set points (root of mean square)."""
 _CLEAR = 0.25
-"""How much nearer a joint's set points are to it than to any other, as a mean square, to be told without doubt."""
+"""Ratio of mean squares: set points belong to a joint if those to any other are so many times as far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,13 @@ class Commands:
 
     @property
     def direct(self) -> bool:
-        """Whether the topic is one that a trajectory controller takes commands on."""
+        """Tell whether a trajectory controller takes commands on the topic."""
         return self.source == 'joint_trajectory' and not self.gripper
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionProposal:
-    """What is proposed as actions, and ``others``: further topics that command, each with why it is none of them.
+    """Keep what is proposed as actions, and ``others``: further command topics, each with the reason against it.
 
     Each joint is commanded by one of ``commands``, the first of which has most.
     """

@@ -1,4 +1,4 @@
-"""Several recordings as one: those that differ are refused, with what differs."""
+"""Join several recordings into one; refuse those that differ, with what differs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ NAME = 'my_policy'
 
 @dataclass(frozen=True, kw_only=True)
 class InitSettings:
-    """What to look at, and where to write.
+    """Configure `dp_ros init`: the recordings, and the folder to write to.
 
     Attributes
     ----------

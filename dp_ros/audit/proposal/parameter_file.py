@@ -1,4 +1,4 @@
-"""A proposal as the parameter file of the nodes: only what this robot needs; config/policy.yaml has the rest."""
+"""Write a proposal as the parameter file of the nodes: what this robot needs; config/policy.yaml has the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task out of what recordings hold, with what it could not know."""
+"""Propose a task from recordings, with what they could not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recordings hold, measured topic by topic: rates, joints and how they move, pictures, frames of poses."""
+"""Measure recordings topic by topic: rates, joints and how they move, pictures, frames of poses."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Motion:
 
     @property
     def moves(self) -> bool:
-        """Whether it moves at all."""
+        """Tell whether the joint moves at all."""
         return self.high > self.low
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSurvey:
-    """What one topic of a recording is, or one device of several that publish joint states on it.
+    """Keep what was measured of one topic, or of one device of several that publish joint states on it.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class TopicSurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What one recording holds, or several that are alike.
+    """Keep what one recording holds, or several that are alike.
 
     Attributes
     ----------

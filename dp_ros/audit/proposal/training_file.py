@@ -1,4 +1,4 @@
-"""A proposal as a training file, as `dp_ros train --config` reads it, with the reason of each line."""
+"""Write a proposal as a training file, as `dp_ros train --config` reads it, with the reason of each line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unit of a joint, from its name, its range and the robot's URDF; with the reason, and whether that is certain."""
+"""Guess a joint's unit from its name, range and URDF; with the reason, and whether it is certain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPENING = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class UnitGuess:
-    """A joint's unit and why; ``sure`` if nobody needs to check it.
+    """Give a joint's unit and why; ``sure`` if nobody needs to check it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Words and numbers as YAML that is read back as the same, by this package and by ROS."""
+"""Write words and numbers as YAML that this package and ROS read back as the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy at moments of a recorded episode: its chunks, the recorded one, and what would need no policy at all.
+"""Ask a policy at moments of a recorded episode: its chunks, the recorded one, and two that need no policy.
 
 `STAND_STILL` repeats the newest measured positions; `LAST_MOTION` goes on from them as the joints moved last. A policy
 that is no nearer to what was commanded than these has learnt nothing that open loop can show.

@@ -1,4 +1,4 @@
-"""Observations of a recording for a bundle of any robot, read as its training read them."""
+"""Read observations of a recording for a bundle of any robot, as its training read them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dp_ros.recordings.episodes.episode import window_indices
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """What a policy is given at a moment, and what was commanded from there on (P, A); NaN beyond the episode."""
+    """Keep what a policy is given at a moment, and what was commanded from there on (P, A); NaN beyond the episode."""
 
     window: Window
     goal: Goal

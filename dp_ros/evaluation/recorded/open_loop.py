@@ -29,7 +29,7 @@ SUMMARY = 'evaluation.json'
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoopSettings:
-    """What to compare, and how.
+    """Configure an open-loop comparison.
 
     Attributes
     ----------

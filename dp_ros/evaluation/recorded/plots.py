@@ -1,4 +1,4 @@
-"""An open-loop comparison as pictures: error by step beside the baselines, and the worst moments."""
+"""Draw an open-loop comparison: error by step beside the baselines, and the worst moments."""
 
 from __future__ import annotations
 

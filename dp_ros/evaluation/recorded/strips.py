@@ -1,4 +1,4 @@
-"""Chunks drawn as curves over time, a strip for each joint: for robots of which there is no simulated world."""
+"""Draw chunks as curves over time, a strip for each joint: for robots without a simulated world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of many moments put together: by joint and by step of the chunk, beside the baselines, as JSON and a table."""
+"""Summarize errors of many moments: by joint and by step of the chunk, beside the baselines, as JSON and a table."""
 
 from __future__ import annotations
 

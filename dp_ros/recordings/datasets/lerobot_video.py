@@ -1,4 +1,4 @@
-"""A camera's pictures of one episode as a video, as LeRobot writes them: AV1 where PyAV has it, H.264 otherwise."""
+"""Write a camera's pictures of one episode as a video, as LeRobot does: AV1 where PyAV has it, H.264 otherwise."""
 
 from __future__ import annotations
 

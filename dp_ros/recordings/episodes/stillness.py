@@ -1,4 +1,4 @@
-"""Which control steps move, in recordings whose sensors tremble.
+"""Find the control steps that move, in recordings whose sensors tremble.
 
 Noise moves a joint from tick to tick by more than a slow motion does, and nowhere in the long run. So means of several
 ticks are compared: as many as it takes for noise to be less than the slowest motion that counts. Where a step of one

@@ -1,4 +1,4 @@
-"""Joints that wrap in recordings: those that the task calls continuous are unwrapped, any other refuses its episode.
+"""Unwrap joints that the task calls continuous in recordings; refuse an episode in which another one wraps.
 
 Live, a policy unwraps each window, see `dp_ros.policy.turns`; over a whole episode it comes to the same windows, and
 what goes on to other programs has no jumps.

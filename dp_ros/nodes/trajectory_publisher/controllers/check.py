@@ -113,7 +113,7 @@ class ControllerCheck:
 
     @property
     def pending(self) -> bool:
-        """Whether it is there, and its answer may still come in time."""
+        """Tell whether the controller is there, and its answer may still come in time."""
         return bool(self._gids) and not (self.refusal or self._checked or self._silent)
 
     @property

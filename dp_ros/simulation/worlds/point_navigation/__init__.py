@@ -1,1 +1,1 @@
-"""The worlds with a point that goes to a target, around obstacles where there are any: the smallest robot there is."""
+"""Simulate a point that goes to a target, around obstacles where there are any: the smallest robot there is."""

@@ -1,4 +1,4 @@
-"""A scripted demonstrator for the worlds with a point: straight to the target, left or right around what is between.
+"""Demonstrate in the worlds with a point: straight to the target, left or right around what is between.
 
 Where the straight way is blocked, it goes along the tangent to a circle around the obstacle. The side is a coin's, so
 that recordings show both. What is commanded strays from that way by about 20 mm, smoothly, as a hand does.
@@ -57,7 +57,7 @@ class PointExpert:
 
     @property
     def finished(self) -> bool:
-        """Whether the point has been at the target for a while."""
+        """Tell whether the point has been at the target for a while."""
         return self._rested >= REST
 
     def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:

@@ -1,4 +1,4 @@
-"""What is known of the worlds of this folder without their physics: robot, obstacles, topics and files.
+"""Specify the worlds of this folder without their physics: robot, obstacles, topics and files.
 
 Another package makes one with its own obstacles by `point_world`.
 """

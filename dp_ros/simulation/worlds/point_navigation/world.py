@@ -1,4 +1,4 @@
-"""A point in a square of two metres: two prismatic joints that follow their set points like a damped spring.
+"""Simulate a point in a square of two metres: two prismatic joints that follow their set points like a damped spring.
 
 The axes are x to the right and y up. The drives' law, with position p, velocity v and set point u:
 
@@ -141,7 +141,7 @@ class PointWorld:
 
     @property
     def progress(self) -> Progress:
-        """How much nearer to the target the point is than it was; after a collision that counts half."""
+        """Return how much nearer to the target the point is than it was; after a collision that counts half."""
         off, speed = float(np.linalg.norm(self._target - self._position)), float(np.linalg.norm(self._velocity))
         success = off <= TOLERANCE and speed <= AT_REST and not self._collisions
         whole = max(float(np.linalg.norm(self._target - self._start)) - TOLERANCE, 1e-6)
