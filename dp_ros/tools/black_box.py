@@ -20,7 +20,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import NodeNameNonExistentError
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy
 
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, DpRosError
@@ -30,15 +30,12 @@ from dp_ros.paths import ros_home
 from dp_ros.ros.diagnostics import ERROR, OK
 from dp_ros.ros.lifecycle import ManagedNode, run
 from dp_ros.tools.node_processes import POLICY_NODES, PUBLISHER
-from dp_ros.tools.recorder import matching_qos, message_class
+from dp_ros.tools.recorder import LATCHED, matching_qos, message_class
 
 NAME = 'black_box'
 LEFT_OUT = ('/parameter_events',)
 AFTERWARDS = 2 * NANOSECONDS  # what comes after a stop is wanted too: how the arm comes to rest
 GONE = 3 * NANOSECONDS  # the status comes once a second
-KEPT_STATUS = QoSProfile(
-    depth=10, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
-)
 
 
 # fmt: off
@@ -148,7 +145,7 @@ class BlackBox(ManagedNode):
         """Listen from now on."""
         self._forget()
         status = f'{PUBLISHER}/status'
-        self._listening.append(self.create_subscription(DiagnosticStatus, status, self._on_status, KEPT_STATUS))
+        self._listening.append(self.create_subscription(DiagnosticStatus, status, self._on_status, LATCHED))
         self._look()
 
     def deactivate(self) -> None:

@@ -17,7 +17,7 @@ from dp_ros.errors import ConfigError, DataError, listed
 
 # Deep enough that no message is lost while a file is opened.
 DEPTH = 1000
-_LATCHED = QoSProfile(
+LATCHED = QoSProfile(
     depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
 )
 
@@ -87,7 +87,7 @@ class Recorder:
                 continue
             # A latched goal is only sent to who asks for it, and one that is not latched only to who does not.
             receive: Any = self._goal_receiver(topic)
-            for qos in (self._qos(topic), _LATCHED):
+            for qos in (self._qos(topic), LATCHED):
                 self._node.create_subscription(kind, topic, receive, qos, raw=True)
 
     @contextmanager

@@ -18,7 +18,8 @@ from dp_ros.messages import encoding
 from dp_ros.messages.status import State, Status, encode
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.tools import black_box
-from dp_ros.tools.black_box import KEPT_STATUS, BlackBox, RecentMessages, recordings
+from dp_ros.tools.black_box import BlackBox, RecentMessages, recordings
+from dp_ros.tools.recorder import LATCHED
 
 pytestmark = pytest.mark.ros
 
@@ -54,7 +55,7 @@ class Publisher:
 
     def __init__(self, ros: Any) -> None:
         self.node = ros.add(Node('trajectory_publisher', context=ros.context))
-        self.status = self.node.create_publisher(DiagnosticStatus, '~/status', KEPT_STATUS)
+        self.status = self.node.create_publisher(DiagnosticStatus, '~/status', LATCHED)
         self.commands = self.node.create_publisher(JointTrajectory, COMMAND, 10)
         self.node.create_subscription(JointState, '/joint_states', lambda _: None, 10)
         self.joints = ros.tester.create_publisher(JointState, '/joint_states', 10)
