@@ -68,7 +68,8 @@ class DemonstrationSettings:
     @property
     def topics(self) -> set[str]:
         """The topics that are recorded."""
-        return {*(stream.topic for stream in self.task.streams), self.task.action.topic}
+        rewards = {self.task.reward.topic} if self.task.reward else set()
+        return {*(stream.topic for stream in self.task.streams), self.task.action.topic, *rewards}
 
 
 def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:

@@ -29,8 +29,10 @@ from dp_ros.motion.planner import Planner
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.policy.continuity import Continuation, check_continuity
+from dp_ros.policy.continuity import Continuation
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
 from dp_ros.simulation.world import WorldSpec
@@ -54,12 +56,16 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     return summarize(results, **settings.about(runner.bundle))
 
 
-def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] = DiffusionPolicy) -> DirectRunner:
-    """Return what runs the episodes, with a policy of this ``kind``."""
+def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
+    """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
-    backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
-    policy = kind(bundle, backend).with_settings(**settings.sampler_settings(bundle))
-    return DirectRunner(bundle, policy, settings)
+    asked = settings.sampler_settings(bundle)
+    policy: Policy
+    if kind is None:
+        policy = open_policy(bundle, settings.backend, settings.threads)
+    else:
+        policy = kind(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
+    return DirectRunner(bundle, policy.with_settings(**asked), settings)
 
 
 def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
@@ -69,14 +75,14 @@ def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
 class DirectRunner:
     """Runs a policy in a world, one episode at a time."""
 
-    def __init__(self, bundle: Bundle, policy: DiffusionPolicy, settings: EvaluationSettings) -> None:
+    def __init__(self, bundle: Bundle, policy: Policy, settings: EvaluationSettings) -> None:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
         settings.check_horizons(bundle)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
-        check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
+        policy.check_continuity(settings.continuity)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.spec = world_spec(settings.world)
@@ -163,7 +169,8 @@ class _Episode:
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
         start = self.continuation.start(window.stamp, runner.goal)
-        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
+        gained = self.continuation.gained(window.stamp)
+        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
         self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
