@@ -34,7 +34,15 @@ from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
+from dp_ros.simulation.robot import (
+    ImageReading,
+    JointReading,
+    PoseReading,
+    Reading,
+    RewardReading,
+    SimulatedRobot,
+    topic_of,
+)
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
@@ -85,6 +93,7 @@ class DirectRunner:
         policy.check_continuity(settings.continuity)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
+        self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
@@ -142,6 +151,7 @@ class _Episode:
         self.latency: list[float] = []
         self.chunks = 0
         self.stop = ''
+        self._reward, self._gained = 0.0, 0.0
 
     def advance(self) -> None:
         """Advance by one physics step, and command the chunk that is out by then."""
@@ -156,6 +166,7 @@ class _Episode:
     def observe(self, tick: int) -> None:
         """Take the observation of a control tick, and predict from it if a chunk is due."""
         runner = self.runner
+        self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
@@ -190,9 +201,12 @@ class _Episode:
             collided=collided(status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
+            gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
 
     def _sense(self, reading: Reading) -> None:
+        if isinstance(reading, RewardReading):
+            self._reward = reading.reward
         if self.bag is not None:
             self.bag.reading(reading)
         for name, value in _decoded(self.runner.task, self.runner.spec, reading):

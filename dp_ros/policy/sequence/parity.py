@@ -66,7 +66,8 @@ class SequenceParity:
 def write_sequence_parity(path: Path, parity: SequenceParity) -> None:
     """Write the arrays as npz."""
     arrays = {name: getattr(parity, name) for name in _REST}
-    np.savez(path, **arrays, **{_INPUT + name: array for name, array in parity.inputs.items()})
+    arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
+    np.savez(path, **arrays)
 
 
 def read_sequence_parity(data: bytes) -> SequenceParity:

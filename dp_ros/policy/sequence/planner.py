@@ -33,6 +33,7 @@ from dp_ros.policy.sequence.spec import RETURN, SequenceSpec
 
 BRANCH = 2
 LEAST, MOST, BEST = 0.02, 0.98, 0.9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,7 +207,7 @@ class SequencePlanner:
 
     def _returns(self, chance: np.ndarray, beams: _Beams, settings: PlanSettings) -> np.ndarray:
         """Return the return tokens (B,): what is asked for and not gained yet, as far as it is plausible."""
-        below = np.cumsum(chance, axis=1)
+        below = np.cumsum(chance, axis=1) + ROUNDING
         if settings.asked is None:
             return (below < BEST).sum(axis=1)
         left = settings.asked - beams.rewards.sum(axis=1)

@@ -66,7 +66,7 @@ class SequencePolicy(Policy):
         self._planner = SequencePlanner(spec, backend, steps=task.pred_horizon, actions=len(task.action.joints))
 
     @classmethod
-    def load(  # type: ignore[override]  # its options are named
+    def load(
         cls,
         bundle: Path | str,
         *,

@@ -24,6 +24,7 @@ import numpy as np
 
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.task.spec import ImageStream, TaskSpec
+from dp_ros.task.units import Channel
 
 MOST_BINS = 1000
 RETURN = 0
@@ -51,7 +52,7 @@ def column_names(task: TaskSpec, states: Sequence[str]) -> tuple[str, ...]:
     return ('return', *(f'action {joint}' for joint in task.action.joints), 'reward', *channels)
 
 
-def _vector(task: TaskSpec, name: str) -> Sequence[object]:
+def _vector(task: TaskSpec, name: str) -> Sequence[Channel]:
     stream = task.stream(name)
     assert not isinstance(stream, ImageStream)  # check_sequence_task refuses them
     return stream.channels

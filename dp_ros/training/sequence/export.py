@@ -61,8 +61,12 @@ def export_sequence(
         camera_shapes=camera_shapes,
         name=name or settings.name,
         overwrite=overwrite,
-        check=open_sequence,
+        check=_replayed,
     )
+
+
+def _replayed(bundle: Bundle) -> None:
+    open_sequence(bundle)
 
 
 @torch.no_grad()

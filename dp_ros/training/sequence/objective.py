@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dp_ros.networks.sequence import SequenceNetwork
+
 
 class SequenceObjective:
     """Cross-entropy, called as `dp_ros.training.objective.Objective` is.
@@ -17,7 +19,7 @@ class SequenceObjective:
 
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: SequenceNetwork) -> None:
         self._network = network
 
     def __call__(
