@@ -32,7 +32,7 @@ from dp_ros.policy.sequence.session import SequenceBackend
 from dp_ros.policy.sequence.spec import RETURN, SequenceSpec
 
 BRANCH = 2
-LEAST, MOST, BEST = 0.02, 0.98, 0.9
+LEAST, MOST, BEST = 0.02, 0.98, 0.8
 ROUNDING = 1e-9
 
 
@@ -92,8 +92,8 @@ class PlanSettings:
     """How to plan; ``asked`` is what is still to be gained, None the best that is plausible."""
 
     planning: Planning = 'return'
-    beams: int = 8
-    temperature: float = 0.5
+    beams: int = 4
+    temperature: float = 0.2
     asked: float | None = None
 
 
