@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.arm import ToolPose
+from dp_ros.simulation.arm.kinematics import ToolPose
 from dp_ros.simulation.worlds.push_block.spec import GOAL, HOME, POST, START
 from dp_ros.simulation.worlds.push_block.way import make_arc
 

@@ -1,4 +1,4 @@
-"""The arm of the world push_block as URDF, made of the compiled model, so that the two can't say different things."""
+"""The arm as URDF, made of the compiled model, so that the two can't say different things."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import mujoco
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.spec import JOINTS
+from dp_ros.simulation.arm import JOINTS
 
 ROOT, LINKS, TOOL = 'link_0', tuple(f'link_{i}' for i in range(1, 8)), 'tool'
 VELOCITY = {'joint_7': 3.0}  # [rad/s]
