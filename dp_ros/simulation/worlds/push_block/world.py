@@ -16,12 +16,13 @@ import numpy as np
 
 from dp_ros.errors import check_finite, check_range, check_shape
 from dp_ros.simulation.arm.camera import Cameras
+from dp_ros.simulation.arm.disturbance import Disturbance
 from dp_ros.simulation.arm.kinematics import BENT, Arm
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
-from dp_ros.simulation.worlds.push_block.starts import Disturbance, draw_start, draw_wide_start
+from dp_ros.simulation.worlds.push_block.starts import draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.way import way_left
 
 STEP_DURATION = 10_000_000  # [ns]
@@ -52,7 +53,7 @@ class PushBlockWorld:
         self._columns = self._arm.columns
         ranges = self._model.jnt_range[[self._model.joint(name).id for name in JOINTS]]
         self.lower, self.upper = tuple(ranges[:, 0].tolist()), tuple(ranges[:, 1].tolist())
-        self.robot_description = robot_description(self._model)
+        self.robot_description = robot_description(self._model, 'push_block_arm')
         self._block = int(self._model.joint(BLOCK).qposadr[0])
         self._post = self._model.geom('post').id
         self._block_geom = self._model.geom(BLOCK).id
