@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dp_ros.simulation.arm import JOINTS as ARM_JOINTS
-from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
+from dp_ros.simulation.world import Expert, World, WorldSpec, controller, flat_pose
 from dp_ros.task.spec import Unit
 
 FINGER = 'finger_joint'
@@ -40,6 +40,7 @@ PICK_PLACE = WorldSpec(
     make_expert=_make_expert,
     joints=JOINTS,
     units=UNITS,
+    controllers=(controller('arm_controller', ARM_JOINTS), controller('gripper_controller', (FINGER,))),
     goal_pose=flat_pose(*TRAY, 0.0),  # its turn does not count
     pose_topics={name: f'{name}_pose' for name in OBJECTS},
     camera_topics={'camera': 'camera/color/image_raw', 'wrist_camera': 'wrist_camera/color/image_raw'},
