@@ -137,6 +137,7 @@ class _Episode:
             start=START,
             camera=runner.camera,
             camera_rate=runner.camera_rate,
+            draws=self._draws,
             controllers=controllers_of(runner.spec, runner.world),
         )
         self.robot.reset(seed)
@@ -150,6 +151,14 @@ class _Episode:
         self.latency: list[float] = []
         self.chunks = 0
         self.stop = ''
+
+    def _draws(self, camera: str) -> bool:
+        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        if self.bag is not None or self.last is None:
+            return True
+        task = self.runner.task
+        unseen = self.runner.exec_horizon - task.obs_horizon  # observations after the last window that none holds
+        return self.robot.now > self.last + unseen * self.runner.control_dt
 
     def advance(self) -> None:
         """Advance by one physics step, and command the chunk that is out by then."""
