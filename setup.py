@@ -114,7 +114,9 @@ setup(
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.11',
     packages=find_packages(include=['dp_ros', 'dp_ros.*']),
-    package_data={'dp_ros.simulation.worlds.push_block': ['*.xml']},
+    package_data={
+        f'dp_ros.simulation.{folder}': ['*.xml'] for folder in ('arm', 'worlds.push_block', 'worlds.pick_place')
+    },
     data_files=data_files(),
     zip_safe=False,
     install_requires=BASE,

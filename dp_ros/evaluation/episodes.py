@@ -32,7 +32,15 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.continuity import Continuation, check_continuity
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
+from dp_ros.simulation.robot import (
+    ImageReading,
+    JointReading,
+    PoseReading,
+    Reading,
+    SimulatedRobot,
+    controllers_of,
+    topic_of,
+)
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
@@ -124,7 +132,14 @@ class _Episode:
 
     def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
-        self.robot = SimulatedRobot(runner.world, start=START, camera=runner.camera, camera_rate=runner.camera_rate)
+        self.robot = SimulatedRobot(
+            runner.world,
+            start=START,
+            camera=runner.camera,
+            camera_rate=runner.camera_rate,
+            draws=self._draws,
+            controllers=controllers_of(runner.spec, runner.world),
+        )
         self.robot.reset(seed)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)
@@ -137,12 +152,20 @@ class _Episode:
         self.chunks = 0
         self.stop = ''
 
+    def _draws(self, camera: str) -> bool:
+        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        if self.bag is not None or self.last is None:
+            return True
+        task = self.runner.task
+        unseen = self.runner.exec_horizon - task.obs_horizon  # observations after the last window that none holds
+        return self.robot.now > self.last + unseen * self.runner.control_dt
+
     def advance(self) -> None:
         """Advance by one physics step, and command the chunk that is out by then."""
         robot = self.robot
         for reading in robot.step():
             self._sense(reading)
-        self.seams.commanded(robot.now, robot.controller.set_point)
+        self.seams.commanded(robot.now, robot.set_point)
         if self.pending is not None and robot.now >= self.pending.due:
             self.chunks += self._command(self.pending.chunk)
             self.pending = None
@@ -222,7 +245,7 @@ class _Episode:
         """Let the plan begin at what the controller holds, where the robot stands and follows none."""
         if self.planner.astray() and (self.planner.plan is None or self.planner.standing):
             order = [self.robot.world.joints.index(joint) for joint in self.runner.task.action.joints]
-            self.planner.rest_at(np.asarray(self.robot.controller.set_point)[order], now)
+            self.planner.rest_at(self.robot.set_point[order], now)
 
 
 def _decoded(task: TaskSpec, spec: WorldSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:

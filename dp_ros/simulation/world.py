@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.motion.outputs import Output, check_outputs
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.paths import share_folder
 from dp_ros.task.units import SI, Unit
@@ -149,6 +150,15 @@ class Expert(Protocol):
         """Whether there is nothing left to do; never where ``finishes`` is false."""
 
 
+CONTROLLER = 'arm_controller'
+"""The name of a robot's only controller."""
+
+
+def controller(name: str, joints: Sequence[str]) -> Output:
+    """Return a controller of ``joints`` that listens where a joint_trajectory_controller of this name does."""
+    return Output(name=name, topic=f'{name}/joint_trajectory', joints=tuple(joints))
+
+
 class WorldMaker(Protocol):
     """Makes a world."""
 
@@ -175,6 +185,9 @@ class WorldSpec:
         Make the physics and, if there is one, a demonstrator.
     joints, units
         Of its robot, as the world itself has them.
+    controllers
+        Of its robot: names, command topics without a slash in front, and which joints each has. Empty: one of all
+        joints, `CONTROLLER`.
     goal_pose
         Where what it tracks should come to lie.
     pose_topics, camera_topics
@@ -202,6 +215,7 @@ class WorldSpec:
     make_expert: ExpertMaker | None = None
     joints: tuple[str, ...]
     units: tuple[Unit, ...]
+    controllers: tuple[Output, ...] = ()
     goal_pose: Pose
     pose_topics: Mapping[str, str]
     camera_topics: Mapping[str, str] = field(default_factory=dict)
@@ -221,6 +235,26 @@ class WorldSpec:
                 f'world {self.name}: got joints {listed(self.joints)} with units {listed(self.units)}, '
                 f'allowed at least one joint, and for each {" or ".join(allowed)}'
             )
+        self._check_controllers()
+
+    def _check_controllers(self) -> None:
+        try:
+            check_outputs(self.outputs, self.joints)
+        except ConfigError as error:
+            raise ConfigError(f'world {self.name}: controllers: {error}') from error
+        names = [output.name for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ConfigError(f'world {self.name}: controllers: got {listed(names)}, allowed a different name for each')
+        if len(names) == 1 and self.outputs[0].joints != self.joints:
+            raise ConfigError(
+                f'world {self.name}: controllers: {names[0]}: got joints {listed(self.outputs[0].joints)}, allowed '
+                f'{listed(self.joints)} in this order where there is one controller'
+            )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The controllers, of which there is always one."""
+        return self.controllers or (controller(CONTROLLER, self.joints),)
 
     @property
     def parameters(self) -> Path:

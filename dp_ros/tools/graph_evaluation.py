@@ -15,6 +15,7 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
+from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
@@ -53,7 +54,7 @@ def running(
             'nobody asks there; dp_ros evaluate --through direct lets the world ask'
         )
     isolate()
-    refuse_company(bundle.task.action.topic)
+    refuse_company(*command_topics(bundle.task, world_spec(settings.world)))
     simulated = settings.rate != 1.0
     common = {'use_sim_time': True} if simulated else {}
     needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
@@ -92,16 +93,18 @@ def isolate() -> None:
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
 
-def refuse_company(topic: str, seconds: float = LOOK_SECONDS) -> None:
-    """Raise DpRosError if someone uses a command topic: a real robot must not hear what a simulated one is told."""
+def refuse_company(*topics: str, seconds: float = LOOK_SECONDS) -> None:
+    """Raise DpRosError if someone uses command topics: a real robot must not hear what a simulated one is told."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('dp_ros_look', context=context)
     try:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            users = [*node.get_subscriptions_info_by_topic(topic), *node.get_publishers_info_by_topic(topic)]
-            if users:
+            for topic in topics:
+                users = [*node.get_subscriptions_info_by_topic(topic), *node.get_publishers_info_by_topic(topic)]
+                if not users:
+                    continue
                 domain, name = os.environ.get('ROS_DOMAIN_ID', '0'), users[0].node_name.replace(UNKNOWN, 'someone')
                 raise DpRosError(
                     f'{topic} in ROS domain {domain}: got {name} there already, allowed nobody: '

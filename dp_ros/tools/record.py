@@ -11,6 +11,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, check_range
+from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.simulation.registry import check_world, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
@@ -76,7 +77,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     if settings.source == 'scripted':
         check_world(settings.world, settings.task.action.joints, 'the configuration')
         isolate()
-        refuse_company(settings.task.action.topic)
+        refuse_company(*command_topics(settings.task, world_spec(settings.world)))
         specs = [
             NodeSpec(
                 name=ROBOT,

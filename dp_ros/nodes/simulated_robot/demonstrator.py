@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.motion.outputs import split
 from dp_ros.nodes.simulated_robot.robot_outputs import renamed
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import ERROR, OK
@@ -47,7 +48,10 @@ PARAMETERS = [
         description="The pose of what the world tracks (the first of several); empty: the world's own topic.",
     ),
     Option(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
-    Option(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
+    Option(
+        name='topics.command', default='',
+        description="Commands go out here (those for the first of several controllers); empty: the world's own topic.",
+    ),
 ]  # fmt: skip
 STATUS = 'demonstration'
 
@@ -68,18 +72,22 @@ class Demonstrator(ManagedNode):
 
     def __init__(self, **options: Any) -> None:
         self._inputs: list[Any] = []
-        self._publisher: Any = None
+        self._publishers: list[Any] = []
         super().__init__('demonstrator', PARAMETERS, **options)
 
     def configure(self) -> None:
-        """Make the output."""
+        """Make the outputs."""
         self._world = self.value('world')
         spec = world_spec(self._world)
         topics = renamed(spec.pose_topics, [self.value('topics.pose')])
         self._robot = JointStream(name=JOINTS, topic=JOINTS, joints=spec.joints, units=spec.units)
         self._poses = [PoseStream(name=name, topic=topic, features=FEATURES) for name, topic in topics.items()]
         self._control_dt = to_nanoseconds(self.value('control_dt'))
-        self._publisher = self.create_lifecycle_publisher(JointTrajectory, self.value('topics.command'), reliable(1))
+        self._controllers = spec.outputs
+        commands = renamed({output.name: output.topic for output in spec.outputs}, [self.value('topics.command')])
+        self._publishers = [
+            self.create_lifecycle_publisher(JointTrajectory, topic, reliable(1)) for topic in commands.values()
+        ]
 
     def activate(self) -> None:
         """Begin to watch, and to command from the next episode message on."""
@@ -105,10 +113,10 @@ class Demonstrator(ManagedNode):
         self.diagnostics.forget(STATUS)
 
     def cleanup(self) -> None:
-        """Remove the output."""
-        if self._publisher is not None:
-            self.destroy_lifecycle_publisher(self._publisher)
-            self._publisher = None
+        """Remove the outputs."""
+        for publisher in self._publishers:
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
 
     def restart(self, reason: str) -> None:
         """Forget what was seen before the clock jumped."""
@@ -152,7 +160,8 @@ class Demonstrator(ManagedNode):
         self._tick = tick
         poses = {stream.name: _pose(self.newest[stream.name][1]) for stream in self._poses}
         command = self.expert.trajectory(tick * self._control_dt, self.newest[JOINTS][1], poses)
-        self._publisher.publish(encoding.to_joint_trajectory(command))
+        for publisher, part in zip(self._publishers, split(command, self._controllers), strict=True):
+            publisher.publish(encoding.to_joint_trajectory(part))
         self._commands += 1
 
 

@@ -1,4 +1,4 @@
-"""The arm of the world push_block as URDF, made of the compiled model, so that the two can't say different things."""
+"""The arm as URDF, made of the compiled model, so that the two can't say different things."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ import xml.etree.ElementTree as ElementTree
 import mujoco
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.spec import JOINTS
+from dp_ros.simulation.arm import JOINTS
 
 ROOT, LINKS, TOOL = 'link_0', tuple(f'link_{i}' for i in range(1, 8)), 'tool'
 VELOCITY = {'joint_7': 3.0}  # [rad/s]
 VELOCITY_OF_THE_REST = 2.0
 
 
-def robot_description(model: mujoco.MjModel) -> str:
-    """Return the URDF: seven revolute joints with their limits, and the link `tool` fixed to the last one."""
-    robot = ElementTree.Element('robot', name='push_block_arm')
+FINGER_VELOCITY = 0.3  # [m/s]
+
+
+def robot_description(model: mujoco.MjModel, name: str, fingers: tuple[str, ...] = ()) -> str:
+    """Return the URDF: seven revolute joints with their limits, and the link `tool` fixed to the last one.
+
+    ``fingers`` are sliding joints of the tool; the second and further ones mimic the first.
+    """
+    robot = ElementTree.Element('robot', name=name)
     for name in (ROOT, *LINKS, TOOL):
         _add_link(robot, model, name)
     for name, parent, child in zip(JOINTS, (ROOT, *LINKS[:-1]), LINKS, strict=True):
         joint = _add_joint(robot, model, name, 'revolute', (parent, child))
-        number = model.joint(name).id
-        ElementTree.SubElement(joint, 'axis', xyz=_text(model.jnt_axis[number]))
-        lower, upper = model.jnt_range[number]
-        ElementTree.SubElement(
-            joint,
-            'limit',
-            lower=_text([lower]),
-            upper=_text([upper]),
-            effort=_text([model.jnt_actfrcrange[number][1]]),
-            velocity=_text([VELOCITY.get(name, VELOCITY_OF_THE_REST)]),
-        )
+        _add_axis(joint, model, name, VELOCITY.get(name, VELOCITY_OF_THE_REST))
     _add_joint(robot, model, 'tool_joint', 'fixed', (LINKS[-1], TOOL))
+    for name in fingers:
+        body = model.body(int(model.joint(name).bodyid[0])).name
+        _add_link(robot, model, body)
+        joint = _add_joint(robot, model, name, 'prismatic', (TOOL, body))
+        _add_axis(joint, model, name, FINGER_VELOCITY)
+        if name != fingers[0]:
+            ElementTree.SubElement(joint, 'mimic', joint=fingers[0])
     ElementTree.indent(robot)
     return ElementTree.tostring(robot, encoding='unicode')
 
@@ -46,6 +49,20 @@ def _add_joint(
     body = model.body(links[1]).id
     joint.append(_origin(model.body_pos[body], model.body_quat[body]))
     return joint
+
+
+def _add_axis(joint: ElementTree.Element, model: mujoco.MjModel, name: str, velocity: float) -> None:
+    number = model.joint(name).id
+    ElementTree.SubElement(joint, 'axis', xyz=_text(model.jnt_axis[number]))
+    lower, upper = model.jnt_range[number]
+    ElementTree.SubElement(
+        joint,
+        'limit',
+        lower=_text([lower]),
+        upper=_text([upper]),
+        effort=_text([model.jnt_actfrcrange[number][1]]),
+        velocity=_text([velocity]),
+    )
 
 
 def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, name: str) -> None:
