@@ -12,7 +12,7 @@ from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.group import ControllerGroup
-from dp_ros.simulation.world import Pose, World, WorldSpec
+from dp_ros.simulation.world import Pose, WithJointStates, World, WorldSpec
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
@@ -116,6 +116,7 @@ class SimulatedRobot:
     ) -> None:
         self.world = world
         self._draws = draws
+        self._states: WithJointStates | None = world if isinstance(world, WithJointStates) else None
         self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
@@ -216,16 +217,18 @@ class SimulatedRobot:
         thousandths, period = round(rate * 1000), NANOSECONDS * 1000
         return self.now * thousandths // period > (self.now - self.step_duration) * thousandths // period
 
+    def _joint_reading(self) -> JointReading:
+        names, world = self.world.joints, self.world
+        states = (world.joint_positions, world.joint_velocities, world.joint_efforts)
+        if self._states is not None:
+            names, states = self._states.state_joints, self._states.joint_states
+        position, velocity, effort = states
+        return JointReading(stamp=self.now, name=names, position=position, velocity=velocity, effort=effort)
+
     def _readings(self) -> Iterator[Reading]:
         world = self.world
         if self._due('joints'):
-            yield JointReading(
-                stamp=self.now,
-                name=world.joints,
-                position=world.joint_positions,
-                velocity=world.joint_velocities,
-                effort=world.joint_efforts,
-            )
+            yield self._joint_reading()
         if self._due('pose'):
             for name, pose in world.poses.items():
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
