@@ -69,7 +69,9 @@ class DemonstrationSettings:
     @property
     def topics(self) -> set[str]:
         """The topics that are recorded."""
-        return {*(stream.topic for stream in self.task.streams), *command_topics(self.task, world_spec(self.world))}
+        rewards = {self.task.reward.topic} if self.task.reward else set()
+        commands = command_topics(self.task, world_spec(self.world))
+        return {*(stream.topic for stream in self.task.streams), *commands, *rewards}
 
 
 def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:

@@ -29,14 +29,17 @@ from dp_ros.motion.planner import Planner
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.policy.continuity import Continuation, check_continuity
+from dp_ros.policy.continuity import Continuation
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (
     ImageReading,
     JointReading,
     PoseReading,
     Reading,
+    RewardReading,
     SimulatedRobot,
     controllers_of,
     topic_of,
@@ -62,12 +65,16 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     return summarize(results, **settings.about(runner.bundle))
 
 
-def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] = DiffusionPolicy) -> DirectRunner:
-    """Return what runs the episodes, with a policy of this ``kind``."""
+def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
+    """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
-    backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
-    policy = kind(bundle, backend).with_settings(**settings.sampler_settings(bundle))
-    return DirectRunner(bundle, policy, settings)
+    asked = settings.sampler_settings(bundle)
+    policy: Policy
+    if kind is None:
+        policy = open_policy(bundle, settings.backend, settings.threads)
+    else:
+        policy = kind(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
+    return DirectRunner(bundle, policy.with_settings(**asked), settings)
 
 
 def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
@@ -77,16 +84,17 @@ def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
 class DirectRunner:
     """Runs a policy in a world, one episode at a time."""
 
-    def __init__(self, bundle: Bundle, policy: DiffusionPolicy, settings: EvaluationSettings) -> None:
+    def __init__(self, bundle: Bundle, policy: Policy, settings: EvaluationSettings) -> None:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
         settings.check_horizons(bundle)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
-        check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
+        policy.check_continuity(settings.continuity)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
+        self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
@@ -151,6 +159,7 @@ class _Episode:
         self.latency: list[float] = []
         self.chunks = 0
         self.stop = ''
+        self._reward, self._gained = 0.0, 0.0
 
     def _draws(self, camera: str) -> bool:
         """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
@@ -173,6 +182,7 @@ class _Episode:
     def observe(self, tick: int) -> None:
         """Take the observation of a control tick, and predict from it if a chunk is due."""
         runner = self.runner
+        self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
@@ -186,7 +196,8 @@ class _Episode:
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
         start = self.continuation.start(window.stamp, runner.goal)
-        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
+        gained = self.continuation.gained(window.stamp)
+        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
         self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
@@ -206,9 +217,12 @@ class _Episode:
             collided=collided(status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
+            gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
 
     def _sense(self, reading: Reading) -> None:
+        if isinstance(reading, RewardReading):
+            self._reward = reading.reward
         if self.bag is not None:
             self.bag.reading(reading)
         for name, value in _decoded(self.runner.task, self.runner.spec, reading):
