@@ -73,7 +73,7 @@ class DirectRunner:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
-        settings.check_horizons(bundle)
+        settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
         check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
