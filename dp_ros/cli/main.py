@@ -52,6 +52,7 @@ MISSING = {
     'wordllama': 'language',
     'h5py': 'datasets',
     'ray': 'cluster',
+    'stable_baselines3': 'rl',
     'gym_pusht': 'sim',
     'mujoco': 'sim',
     'pymunk': 'sim',
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         learn.add_export, learn.add_critic,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise, experiment.add_sweep,
+        experiment.add_reinforce,
         operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,
         measure.add_bench, measure.add_latency, measure.add_tune,
     ):  # fmt: skip

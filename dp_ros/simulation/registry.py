@@ -112,9 +112,7 @@ def make_world(name: str, *, disturbance: float = 0.0) -> World:
     return world
 
 
-def make_expert(
-    name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None
-) -> Expert:
+def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None) -> Expert:
     """Return a demonstrator of a world's task for one episode.
 
     ``noise`` is by how much it strays from its way [rad or m]; None: as much as it usually does.
@@ -132,6 +130,8 @@ def make_expert(
         return spec.make_expert(rng, control_dt=control_dt)
     if spec.expert_noise is None:
         chosen = [other for other in world_names() if world_spec(other).expert_noise is not None]
-        raise ConfigError(f'noise: got {noise} for the world {name}, allowed none; others may have it: {listed(chosen)}')
+        raise ConfigError(
+            f'noise: got {noise} for the world {name}, allowed none; it can be chosen for {listed(chosen)}'
+        )
     make: Any = spec.make_expert
     return make(rng, control_dt=control_dt, noise=noise)

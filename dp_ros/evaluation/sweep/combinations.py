@@ -1,4 +1,4 @@
-"""Combine values of settings: `--vary KEY=VALUE,VALUE` crosses them, `--variant NAME:KEY=VALUE,...` changes several together.
+"""Combine values of settings: `--vary KEY=VALUE,VALUE` crosses them, `--variant NAME:KEY=VALUE,...` changes several.
 
 A key is one of the training file, as ``network.width``; with ``run.`` in front one of the evaluation, which needs no
 training; or ``data``, the recordings. Everything is checked here, before anything is trained.
@@ -242,4 +242,5 @@ def _check_key(key: str, known: Mapping[str, Any]) -> None:
     runs = [RUN + name for name in RUN_KEYS]
     section = key.rpartition('.')[0]
     near = runs if key.startswith(RUN) else [name for name in known if name.rpartition('.')[0] == section]
-    raise ConfigError(f'key: got unknown {key!r}, allowed {listed(near if section and near else [*known, *runs, DATA])}')
+    allowed = near if section and near else [*known, *runs, DATA]
+    raise ConfigError(f'key: got unknown {key!r}, allowed {listed(allowed)}')

@@ -1,7 +1,7 @@
 """The parts of a sweep: trainings, and episodes in blocks. Each has a name that is a hash of all that it depends on.
 
-What is finished lies in the sweep's folder under that name, put there whole by a rename. So a sweep that was killed goes
-on with what is missing, one with more values or more episodes adds to what is there, and nothing is counted twice.
+What is finished lies in the sweep's folder under that name, put there whole by a rename. So a sweep that was killed
+goes on with what is missing, one with more values or more episodes adds to what is there, and nothing is counted twice.
 
     runs/<training>/          run folder, gone on with where it stopped
     bundles/<training>/       what it led to
@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def blocks_of(training: str, settings: EvaluationSettings) -> list[Block]:
     edges = sorted({settings.seed, end, *range(settings.seed - settings.seed % BLOCK + BLOCK, end, BLOCK)})
     return [
         Block(evaluation=name, training=training, settings=replace(settings, seed=first, episodes=last - first))
-        for first, last in zip(edges[:-1], edges[1:], strict=True)
+        for first, last in pairwise(edges)
     ]
 
 

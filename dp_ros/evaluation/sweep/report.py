@@ -1,7 +1,7 @@
 """What a sweep found: a table as CSV and markdown, a plot of it, and the loss curves of its trainings.
 
-A row is one combination. Where several trainings differ by their seed alone, their episodes count together, and `lowest`
-and `highest` are the success rates of the single trainings: how much chance in training matters.
+A row is one combination. Where several trainings differ by their seed alone, their episodes count together, and
+`lowest` and `highest` are the success rates of the single trainings: how much chance in training matters.
 """
 
 from __future__ import annotations

@@ -86,8 +86,9 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     """Do what is missing, write the report; return the exit code."""
     axes = axes_of(settings.vary, settings.variants)
     combinations = combine(settings.training, axes, evaluation=settings.evaluation, data=settings.data)
-    check_world(settings.evaluation.world, settings.training.task.action.joints, f'training of {settings.training.name}')
-    make_world(settings.evaluation.world)
+    training, world = settings.training, settings.evaluation.world
+    check_world(world, training.task.action.joints, f'training of {training.name}')
+    make_world(world)
     with _locked(settings.out):
         plan = _plan(settings, combinations)
         missing = _missing(plan, settings.out)
@@ -147,7 +148,8 @@ def _row(planned: _Planned, out: Path) -> Row:
     summaries: list[dict[str, Any]] = []
     for blocks in planned.blocks:
         results = [result for block in blocks for result in kept(block, out) or ()]
-        summaries.append(summarize(results, world=blocks[0].settings.world, longest_episode_s=blocks[0].settings.seconds))
+        asked = blocks[0].settings
+        summaries.append(summarize(results, world=asked.world, longest_episode_s=asked.seconds))
     return trained_row(planned.combination, [out / 'runs' / t.name for t in planned.trainings], summaries)
 
 

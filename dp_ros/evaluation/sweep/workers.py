@@ -129,8 +129,8 @@ def _play_here(part: Block, folder: Path) -> list[EpisodeResult]:
 class RayCluster:
     """Do parts on a Ray cluster, whose machines need dp_ros installed, and nothing of this one's files.
 
-    Recordings and bundles go there through Ray, and bundles and results come back. What a machine was doing when it went
-    away is done again on another.
+    Recordings and bundles go there through Ray, and bundles and results come back. What a machine was doing when it
+    went away is done again on another.
 
     Parameters
     ----------
@@ -156,8 +156,8 @@ class RayCluster:
                 ray.init(address=address, log_to_driver=False, logging_level='ERROR')
             except Exception as error:
                 raise ConfigError(
-                    f'ray: got {address!r}, where no Ray cluster answered ({one_line(str(error))}); allowed the address '
-                    'that `ray start --head` shows'
+                    f'ray: got {address!r}, where no Ray cluster answered ({one_line(str(error))}); '
+                    'allowed the address that `ray start --head` shows'
                 ) from error
         self._data: dict[tuple[Path, str], Any] = {}
 
