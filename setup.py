@@ -76,6 +76,14 @@ EXTRAS = {
     'language': [
         'wordllama==0.4.0.post1',  # word vectors, which its wheel brings along; it needs NumPy 2
     ],
+    # Reinforcement learning in simulated worlds, beside 'train' and 'sim': `dp_ros reinforce`.
+    'rl': [
+        'stable-baselines3==2.9.2',  # SAC and PPO
+    ],
+    # Sweeps over several machines: `dp_ros sweep --ray`.
+    'cluster': [
+        'ray==2.60.0',  # carries the work to them, and does again what one was doing when it went away
+    ],
     # Working on dp_ros.
     'test': [
         'pytest==9.2.0',

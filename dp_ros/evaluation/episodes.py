@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
@@ -88,7 +88,7 @@ class DirectRunner:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
-        settings.check_horizons(bundle)
+        settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
         policy.check_continuity(settings.continuity)
@@ -105,13 +105,18 @@ class DirectRunner:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
         folder, name = self.settings.record, f'seed_{seed}'
         with episode_bag(folder, name, self.task, self.spec) as bag:
-            episode = _Episode(self, seed, bag)
-            self._run(episode, watch)
+            episode = Episode(self, seed, bag)
+            for window in self.windows(episode, watch):
+                episode.predict(window)
             if bag is not None:
                 bag.keep = episode.robot.episode.success
         return episode.result()
 
-    def _run(self, episode: _Episode, watch: Callable[[SimulatedRobot], None] | None) -> None:
+    def windows(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> Iterator[Window]:
+        """Advance an episode until success or time is up; yield each window that a chunk is due for.
+
+        Who takes it answers by `Episode.predict` or `Episode.answer`.
+        """
         robot = episode.robot
         while robot.episode.elapsed < self.settings.seconds and not robot.episode.success:
             before = robot.now
@@ -120,7 +125,9 @@ class DirectRunner:
             for tick in range(tick_at_or_after(before + 1, self.control_dt), robot.now + 1, self.control_dt):
                 if watch is not None:
                     watch(robot)
-                episode.observe(tick)
+                window = episode.observe(tick)
+                if window is not None:
+                    yield window
 
     def planner(self) -> Planner:
         """Return a planner for one episode."""
@@ -135,10 +142,10 @@ class _Pending:
     due: int
 
 
-class _Episode:
+class Episode:
     """The state of one episode."""
 
-    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
+    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
             runner.world,
@@ -179,18 +186,23 @@ class _Episode:
             self.chunks += self._command(self.pending.chunk)
             self.pending = None
 
-    def observe(self, tick: int) -> None:
-        """Take the observation of a control tick, and predict from it if a chunk is due."""
+    def observe(self, tick: int) -> Window | None:
+        """Take the observation of a control tick, and return the window if a chunk is due for it."""
         runner = self.runner
         self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
         if window is None or self.pending is not None:
-            return
+            return None
         if self.last is not None and tick - self.last < runner.exec_horizon * runner.control_dt:
-            return
+            return None
         self.last = tick
+        return window
+
+    def predict(self, window: Window) -> None:
+        """Let the policy predict from a window."""
+        runner = self.runner
         began = time.perf_counter()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
@@ -200,7 +212,11 @@ class _Episode:
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
-        self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
+        self.answer(chunk)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Take the chunk that answers the newest window; it is commanded as late as a policy's would be."""
+        self.pending = _Pending(chunk=chunk, due=chunk.stamp + self.runner.latency)
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""

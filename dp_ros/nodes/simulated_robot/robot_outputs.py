@@ -18,7 +18,6 @@ from dp_ros.messages.status import Episode, encode
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading, RewardReading
 from dp_ros.simulation.world import World, WorldSpec
 
