@@ -29,6 +29,8 @@ from dp_ros.planning.scene import LiveScene, Shape
 
 CLOSEST = 0.0002
 """Way of a shape within an interval that is not halved any more [m]."""
+COARSE = 0.02
+"""Way of a shape between two samples of a path [m]."""
 STRIDE = 0.08
 """Way of a shape within an interval that is looked at first [m]."""
 MOST_BALLS = 4
@@ -123,23 +125,10 @@ class ClearanceCheck:
         """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest."""
         if not self._moving or trajectory.end <= begin:
             return None
-        stamps = []
-        for placed in self._moving:
-            seen = self.scene.sighting(placed.name)
-            if seen is None:
-                return Contact(link='robot', obstacle=placed.name, distance=0.0, allowed=self.clearance, at=begin)
-            placed.put(seen.position, seen.orientation)
-            stamps.append(min(seen.stamp, begin))
-        count, others = len(self._shapes), len(self._moving)
-        shape, other = np.repeat(np.arange(count), others), np.tile(np.arange(others), count)
-        pairs = _Pairs(
-            shape=shape,
-            other=other,
-            levers=self.robot.levers[shape],
-            needed=np.full(len(shape), self.clearance),
-            speed=self._speeds[other],
-            stamp=np.array(stamps, dtype=np.int64)[other] - self._lag,
-        )
+        pairs = self._moving_pairs(begin=begin)
+        if pairs is None:
+            name = self._moving[0].name
+            return Contact(link='robot', obstacle=name, distance=0.0, allowed=self.clearance, at=begin)
         return _Sweep(self, trajectory, begin, pairs, self._moving).first()
 
     # For planners of paths, and for people.
@@ -156,14 +145,76 @@ class ClearanceCheck:
         worst = int((distances - pairs.needed).argmin())
         return self.contact(pairs, worst, self._standing, float(distances[worst]), float(pairs.needed[worst]), 0)
 
-    def free(self, positions: np.ndarray, margin: float) -> bool:
-        """Return whether joint positions (A,) are ``margin`` [m] farther from everything that stands than asked for."""
+    def free(self, positions: np.ndarray, margin: float, *, ahead: float = 0.0) -> bool:
+        """Return whether joint positions (A,) are ``margin`` [m] farther from everything than asked for.
+
+        What moves is where it was seen, grown by its speed for ``ahead`` [s].
+        """
+        return self.free_way(positions, positions, margin, ahead=ahead)
+
+    def free_way(
+        self, start: np.ndarray, end: np.ndarray, margin: float, *, ahead: float = 0.0, leaving: bool = False
+    ) -> bool:
+        """Return the same of the straight way between joint positions (A,); ``leaving``: it may begin closer."""
         self._build()
-        pairs = self._still_pairs(margin)
-        placed = self.robot.placements(positions[None])
-        close = np.flatnonzero(self.bounds(placed, pairs, self._standing)[0] < pairs.needed)
-        poses = self.poses(placed, 0)
-        return all(self.distance(pairs, int(p), self._standing, poses) >= pairs.needed[p] for p in close)
+        groups = [(self._still_pairs(margin), self._standing)]
+        if self._moving:
+            pairs = self._moving_pairs(margin + self._speeds * ahead)
+            if pairs is None:
+                return False
+            groups.append((pairs, self._moving))
+        change = np.abs(end - start)
+        longest = float((self.robot.levers @ change).max(initial=0.0))
+        count = max(2, int(np.ceil(longest / COARSE)) + 1) if longest > 0.0 else 1
+        at = start + np.linspace(0.0, 1.0, count)[:, None] * (end - start)
+        placed = self.robot.placements(at)
+        for pairs, others in groups:
+            way = pairs.levers @ change / max(1, count - 1)
+            if not self._all_far(placed, pairs, others, pairs.needed + way / 2, leaving):
+                return False
+        return True
+
+    def _all_far(
+        self,
+        placed: tuple[np.ndarray, np.ndarray],
+        pairs: _Pairs,
+        others: list[_Placed],
+        needed: np.ndarray,
+        leaving: bool,
+    ) -> bool:
+        close = self.bounds(placed, pairs, others) < needed
+        before = np.full(len(needed), -np.inf)
+        for sample in np.flatnonzero(close.any(axis=1)):
+            poses = self.poses(placed, int(sample))
+            for pair in np.flatnonzero(close[sample]):
+                distance = self.distance(pairs, int(pair), others, poses)
+                if not distance >= needed[pair] and not (leaving and distance > max(0.0, before[pair])):
+                    return False
+                before[pair] = distance
+        return True
+
+    def _moving_pairs(self, more: np.ndarray | float = 0.0, begin: int = 0) -> _Pairs | None:
+        """Return the pairs with what moves, where that was seen last; None where something was not.
+
+        ``more`` is what is needed besides the clearance, of each [m].
+        """
+        stamps = []
+        for placed in self._moving:
+            seen = self.scene.sighting(placed.name)
+            if seen is None:
+                return None
+            placed.put(seen.position, seen.orientation)
+            stamps.append(min(seen.stamp, begin))
+        count, others = len(self._shapes), len(self._moving)
+        shape, other = np.repeat(np.arange(count), others), np.tile(np.arange(others), count)
+        return _Pairs(
+            shape=shape,
+            other=other,
+            levers=self.robot.levers[shape],
+            needed=(self.clearance + np.broadcast_to(more, others))[other],
+            speed=self._speeds[other],
+            stamp=np.array(stamps, dtype=np.int64)[other] - self._lag,
+        )
 
     # What a sweep needs.
 
