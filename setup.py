@@ -72,6 +72,13 @@ EXTRAS = {
         'av==18.1.0',  # LeRobot's videos, AV1 too
         'h5py==3.16.0',  # robomimic's files
     ],
+    # Obstacles: whether a motion is clear of them, and a way around. On a robot with ROS's packages of the same names, those
+    # do; PyPI's Pinocchio brings Boost and Assimp of its own, 380 MB.
+    'planning': [
+        'pin==4.1.0',  # Pinocchio: a URDF's collision geometry
+        'coal==3.0.3',  # distances of shapes; the Coal that this Pinocchio was built with
+        'ompl==2.0.1',  # paths: RRT-Connect and short-cutting
+    ],
     # Instructions in words as goals: training, and the robot that is instructed. No torch.
     'language': [
         'wordllama==0.4.0.post1',  # word vectors, which its wheel brings along; it needs NumPy 2

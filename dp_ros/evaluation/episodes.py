@@ -25,7 +25,9 @@ from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
@@ -105,12 +107,24 @@ class DirectRunner:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
         folder, name = self.settings.record, f'seed_{seed}'
         with episode_bag(folder, name, self.task, self.spec) as bag:
-            episode = Episode(self, seed, bag)
-            for window in self.windows(episode, watch):
-                episode.predict(window)
+            episode = self.episode(seed, bag)
+            self.play(episode, watch)
             if bag is not None:
                 bag.keep = episode.robot.episode.success
         return episode.result()
+
+    def episode(self, seed: int, bag: EpisodeBag | None = None) -> Episode:
+        """Return an episode at its beginning."""
+        return Episode(self, seed, bag)
+
+    def over(self, episode: Episode) -> bool:
+        """Return whether an episode ends before its time."""
+        return episode.robot.episode.success
+
+    def play(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> None:
+        """Play an episode to its end."""
+        for window in self.windows(episode, watch):
+            episode.predict(window)
 
     def windows(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> Iterator[Window]:
         """Advance an episode until success or time is up; yield each window that a chunk is due for.
@@ -118,7 +132,7 @@ class DirectRunner:
         Who takes it answers by `Episode.predict` or `Episode.answer`.
         """
         robot = episode.robot
-        while robot.episode.elapsed < self.settings.seconds and not robot.episode.success:
+        while robot.episode.elapsed < self.settings.seconds and not self.over(episode):
             before = robot.now
             episode.advance()
             # At another speed ticks fall between the steps of the physics: each is seen to at the next step.
@@ -180,11 +194,11 @@ class Episode:
         """Advance by one physics step, and command the chunk that is out by then."""
         robot = self.robot
         for reading in robot.step():
-            self._sense(reading)
+            self.sense(reading)
         self.seams.commanded(robot.now, robot.set_point)
         if self.pending is not None and robot.now >= self.pending.due:
-            self.chunks += self._command(self.pending.chunk)
-            self.pending = None
+            chunk, self.pending = self.pending.chunk, None
+            self.chunks += self.command(chunk)
 
     def observe(self, tick: int) -> Window | None:
         """Take the observation of a control tick, and return the window if a chunk is due for it."""
@@ -236,7 +250,8 @@ class Episode:
             gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
 
-    def _sense(self, reading: Reading) -> None:
+    def sense(self, reading: Reading) -> None:
+        """Take what a sensor has read."""
         if isinstance(reading, RewardReading):
             self._reward = reading.reward
         if self.bag is not None:
@@ -248,12 +263,13 @@ class Episode:
             positions, velocities = np.array(reading.position)[order], np.array(reading.velocity)[order]
             self.planner.measured(reading.stamp, positions, velocities)
 
-    def _command(self, chunk: Chunk) -> int:
+    def command(self, chunk: Chunk) -> int:
+        """Plan with a chunk and send that; return how many chunks were taken, 0 or 1."""
         if self.stop:
             return 0  # as the latched safety state
         now = self.robot.now
-        self._begin(now)
-        planned = self.planner.accept(chunk, now)
+        self.begin(now)
+        planned = self.accept(chunk, now)
         if isinstance(planned, Refusal):
             if not planned.stop:
                 return 0  # the plan that is under way ends at rest by itself
@@ -264,14 +280,22 @@ class Episode:
             self.seams.taken(chunk, planned.first_executed, now + self.planner.options.splice_margin)
         if isinstance(trajectory, Refusal):
             return 0
+        self.send(trajectory)
+        return 1
+
+    def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+        """Splice a chunk into the plan."""
+        return self.planner.accept(chunk, now)
+
+    def send(self, trajectory: Trajectory) -> None:
+        """Send a trajectory to the controller."""
         if self.bag is not None:
-            self.bag.command(trajectory, now)
+            self.bag.command(trajectory, self.robot.now)
         verdict = self.robot.command(trajectory)
         if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
-        return 1
 
-    def _begin(self, now: int) -> None:
+    def begin(self, now: int) -> None:
         """Let the plan begin at what the controller holds, where the robot stands and follows none."""
         if self.planner.astray() and (self.planner.plan is None or self.planner.standing):
             order = [self.robot.world.joints.index(joint) for joint in self.runner.task.action.joints]
