@@ -12,6 +12,7 @@ from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.sequence.options import Planning
 from dp_ros.simulation.worlds import DEFAULT_WORLD
+from dp_ros.task.spec import TaskSpec
 
 CAMERA_RATE = 10.0  # [Hz]
 SEQUENCE_ONLY = ('planning', 'asked_return', 'beams', 'temperature', 'keep_clear', 'keep_within')
@@ -141,9 +142,9 @@ class EvaluationSettings:
         """Pictures a second [Hz]: one for each control tick, or as many as common cameras take where ticks shift."""
         return CAMERA_RATE if self.policy_speed == 1.0 else 30.0
 
-    def check_horizons(self, bundle: Bundle) -> None:
-        """Raise ConfigError where a chunk would not last until the next one can take over."""
-        executed, pred_horizon = self.exec_horizon or bundle.task.exec_horizon, bundle.task.pred_horizon
+    def check_horizons(self, task: TaskSpec) -> None:
+        """Raise ConfigError where a chunk of this task would not last until the next one can take over."""
+        executed, pred_horizon = self.exec_horizon or task.exec_horizon, task.pred_horizon
         check_start(self.warm_steps, executed, pred_horizon)
         if not 1 <= executed <= pred_horizon:
             raise ConfigError(f'exec_horizon: got {executed}, allowed 1 to pred_horizon ({pred_horizon})')

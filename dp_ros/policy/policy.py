@@ -17,7 +17,7 @@ from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
-from dp_ros.policy.bundle.parity import state_of
+from dp_ros.policy.bundle.parity import noise_inputs, state_of
 from dp_ros.policy.continuity import Continuity, Overlap, check_continuity
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, action_base
@@ -57,7 +57,8 @@ class DiffusionPolicy(Policy):
         with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
         guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
     samples
-        How many chunks are drawn, in one batch, of which one is taken. A bundle's critic takes the one of the highest
+        How many chunks are drawn, in one batch, of which one is taken; a bundle's noise actor chooses the noise of the
+        first. A bundle's critic takes the one of the highest
         value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
         like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
         chunk the first.
@@ -226,9 +227,7 @@ class DiffusionPolicy(Policy):
         cond = self.backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         cond = np.repeat(cond, self.samples, axis=0)
-        shape = (self.samples, task.pred_horizon, len(task.action.joints))
-        noisy = self.bundle.schedule.noisy
-        noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
+        noise = self._noise(cond, inputs, rng)
         target, weights, prefix = self._overlapped(overlap)
         velocities: np.ndarray | None = None  # of the newest prediction
 
@@ -261,6 +260,20 @@ class DiffusionPolicy(Policy):
             velocities = velocities + weights * (moved - velocities)
         one = self._pick(cond, inputs, actions, last)
         return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+
+    def _noise(self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """Return what sampling begins with (N, P, A): drawn; the first is a noise actor's where there is one."""
+        task = self.bundle.task
+        shape = (self.samples, task.pred_horizon, len(task.action.joints))
+        if not self.bundle.schedule.noisy:
+            return np.zeros(shape, dtype=np.float32)
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        if self.bundle.has_noise_actor:
+            # With guidance there are two of each input, the one that is asked for first.
+            one = {name: values[:1] for name, values in noise_inputs(task, inputs, cond).items()}
+            noise[:1] = self.backend.noise(one)
+            check_finite(f'policy {self.bundle.name} noise', noise)
+        return noise
 
     def _pick(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None

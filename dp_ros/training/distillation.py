@@ -72,8 +72,10 @@ class Distillation:
         streams: tuple[Tensor, ...],
         actions: Tensor,
         generator: torch.Generator,
+        counted: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of a batch, as `Objective` does."""
+        """Return the loss of a batch, as `Objective` does; all actions count."""
+        assert counted is None, 'settings refuse it'
         device = actions.device
         noise = torch.randn(actions.shape, generator=generator).to(device)
         step = torch.randint(0, len(self._levels), (len(actions),), generator=generator)

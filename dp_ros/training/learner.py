@@ -98,7 +98,7 @@ class Learner:
             part = turn * processes + self.accelerator.process_index
             own = slice(part, None, accumulate * processes)
             with self.accelerator.no_sync(self._model) if turn < accumulate - 1 else nullcontext():
-                loss = self._loss(*data.batch(indices[own]), step, part)
+                loss = self._loss(data, indices[own], step, part)
                 (loss / accumulate).backward()
             losses.append(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.optimizer.gradient_clip)
@@ -107,14 +107,20 @@ class Learner:
         self.ema.step(self.network.parameters())
         return torch.stack(losses).mean()
 
-    def _loss(self, streams: tuple[Tensor, ...], actions: Tensor, step: int, part: int) -> Tensor:
+    def _loss(self, data: WindowDataset, indices: Tensor, step: int, part: int) -> Tensor:
         """Return the loss of one part of a step's batch."""
         seed, device = self._settings.seed, self.accelerator.device
+        streams, actions = data.batch(indices)
         torch.manual_seed(word(seed, step, Purpose.DROPOUT, part))
         draws = generator(seed, step, Purpose.NOISE, part)
         inputs = tuple(self._augmented(s.to(device), step, part) for s in streams)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == 'bf16'):
-            return self.objective(self._model, inputs, actions.to(device), draws)
+            return self.objective(self._model, inputs, actions.to(device), draws, self._counted(data, indices))
+
+    def _counted(self, data: WindowDataset, indices: Tensor) -> Tensor | None:
+        if self._settings.objective.count_padding:
+            return None
+        return data.recorded(indices).to(self.accelerator.device)
 
     def _augmented(self, values: Tensor, step: int, part: int) -> Tensor:
         """Change pictures (B, T, 3, H, W) at random; the same draw for all cameras of a step."""
@@ -141,7 +147,9 @@ class Learner:
                 streams, actions = data.batch(indices)
                 draws = generator(self._settings.seed, i, Purpose.VALIDATION)
                 inputs = tuple(s.to(device) for s in streams)
-                total += len(indices) * float(self.objective(self.network, inputs, actions.to(device), draws))
+                counted = self._counted(data, indices)
+                loss = self.objective(self.network, inputs, actions.to(device), draws, counted)
+                total += len(indices) * float(loss)
         return total / len(data)
 
     def state(self) -> dict[str, Any]:

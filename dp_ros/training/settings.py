@@ -63,6 +63,9 @@ class ObjectiveSettings:
     velocity_weight
         How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, and
         chunks carry them. 0: it gives actions only.
+    count_padding
+        Whether actions after the end of an episode, which are copies of its last one, count in the loss. Without them
+        a policy learns nothing about what comes after a demonstration: for those that stop short of rest.
 
     """
 
@@ -72,6 +75,7 @@ class ObjectiveSettings:
     distill: DistillSettings = field(default_factory=DistillSettings)
     prefix_steps: int = 0
     velocity_weight: float = 0.0
+    count_padding: bool = True
 
     def __post_init__(self) -> None:
         if self.distill.teacher:
@@ -85,6 +89,8 @@ class ObjectiveSettings:
             raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
         if self.velocity_weight:
             raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
+        if not self.count_padding:
+            raise ConfigError('objective.count_padding: got false with distill.teacher, allowed true')
         if self.schedule == 'none':
             raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
         if self.diffusion_steps % self.distill.teacher_steps:

@@ -18,10 +18,13 @@ from dp_ros.messages.status import Episode, encode
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading, RewardReading
-from dp_ros.simulation.world import World
+from dp_ros.simulation.world import World, WorldSpec
 
+WORLD_FILE = Option(
+    name='world_file', default='',
+    description='With world mjcf: a YAML file that names a MuJoCo model, its joints, controllers, cameras and bodies.',
+)  # fmt: skip
 PARAMETERS = [
     Option(name='frame_id', default='', description="Coordinate frame of poses; empty: the world's name."),
     Option(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
@@ -59,11 +62,10 @@ def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
 class RobotOutputs:
     """The publishers of a node for a world."""
 
-    def __init__(self, node: ManagedNode, world: World, *, camera: bool, clock: bool) -> None:
+    def __init__(self, node: ManagedNode, world: World, spec: WorldSpec, *, camera: bool, clock: bool) -> None:
         self._node = node
-        self._frame_id = node.value('frame_id') or node.value('world')
+        self._frame_id = node.value('frame_id') or spec.name
         self._description = world.robot_description
-        spec = world_spec(node.value('world'))
         poses = renamed(spec.pose_topics, [node.value('topics.pose')])
         cameras = renamed(spec.camera_topics, [node.value('topics.image'), node.value('topics.wrist_image')])
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)

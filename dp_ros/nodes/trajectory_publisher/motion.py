@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
@@ -78,6 +79,7 @@ class Motion:
         self._newcomer = ''
         self._stopping = False  # whether the plan is a stop, which is sent again
         self._ended = 0  # when `end` was called [ns, steady]
+        self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
         self.planner.reset()
         self.safety.clear()
@@ -105,6 +107,7 @@ class Motion:
         inputs = self._inputs(now, graph.faults)
         self._watch(now)
         self._do(self.safety.step(inputs), now)
+        self._avoid(now)
         if any(fault.cause is Cause.CONTROLLER for fault in graph.faults):
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
@@ -162,7 +165,7 @@ class Motion:
             return Refusal(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
             return Refusal(reason=f'{self._newcomer}, maybe a controller that was restarted', passing=True)
-        unknown = self.joint_states.fault or self._inactive()
+        unknown = self.joint_states.fault or self._inactive() or self.planner.clear.fault(now)
         if unknown:
             return Refusal(reason=unknown)
         if self.safety.was_blind and not self._moving(now):
@@ -182,9 +185,23 @@ class Motion:
         if isinstance(verdict, Planned):
             self.safety.accepted(chunk.stamp)
             self._stopping = False
+            self.blocked = verdict.blocked
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
+
+    def _avoid(self, now: int) -> None:
+        """Come to rest along the path where an obstacle is in the way of it, or may come into it."""
+        if self._stopping or self._jump is not None or self.beginning.under_way or self.planner.lost:
+            return
+        contact = self.planner.endangered(now)
+        if contact is None:
+            return
+        self.blocked = contact
+        if self.safety.safety_state is SafetyState.HOME:
+            self.latch(Reason(cause=Cause.OBSTACLE, text=f'on the way home, {contact}'))
+        else:
+            self.brake(now)
 
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before = self.planner.checkpoint()
@@ -371,11 +388,13 @@ class Motion:
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
         state = self.joint_states.read(now)
+        unknown = self.planner.clear.fault(now)
         return SafetyInputs(
             now=now,
             joint_state=None if state is None else state.stamp,
             rests_at=self.rests_at,
             faults=tuple(found),
+            scene=Reason(cause=Cause.OBSTACLE, text=unknown) if unknown else None,
         )
 
     def _do(self, act: Act, now: int) -> None:

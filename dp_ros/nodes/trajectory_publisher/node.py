@@ -27,6 +27,7 @@ from dp_ros.motion.outcome import Planned
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
+from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
@@ -54,6 +55,9 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
     make_safety_states,
     read_home,
 )
+from dp_ros.nodes.trajectory_publisher.scene_topics import SceneTopics
+from dp_ros.options import build
+from dp_ros.planning.rule import keep_clear
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
@@ -99,6 +103,7 @@ class TrajectoryPublisher(ManagedNode):
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
+        self._obstacles: SceneTopics | None = None
         self._reset_socket: ResetSocket | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
@@ -124,7 +129,8 @@ class TrajectoryPublisher(ManagedNode):
             units=self.value('units') or None,
             control_dt=self.value('control_dt') / self.value('policy_speed') or None,
         )
-        self.planner = make_planner(read_settings(self, action.joints), bundle.task, read_robot(self))
+        robot = read_robot(self)
+        self.planner = make_planner(read_settings(self, action.joints), bundle.task, robot)
         limits = self.planner.limits
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
@@ -132,6 +138,8 @@ class TrajectoryPublisher(ManagedNode):
         self._received: JointStates | None = None
         self._ladder = make_safety_states(self, bundle.task)
         self._home = read_home(self, limits)
+        check = keep_clear(self.planner, build(ObstacleOptions, self.values()), robot, home=self._home)
+        self._obstacles = None if check is None else SceneTopics(self, check)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
         outputs = make_outputs(self, bundle)
@@ -211,6 +219,8 @@ class TrajectoryPublisher(ManagedNode):
         self._joint_states = self._inputs[0]
         self.permission.open()
         self._controllers.open()
+        if self._obstacles is not None:
+            self._obstacles.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
@@ -234,6 +244,8 @@ class TrajectoryPublisher(ManagedNode):
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
             self.permission.close()
             self._controllers.close()
+            if self._obstacles is not None:
+                self._obstacles.close()
             self.ledger.settle()
             if self.timer is not None:  # None if it was interrupted while it was activated
                 self.timer.close()
@@ -430,6 +442,8 @@ class TrajectoryPublisher(ManagedNode):
         self.ledger.report_limits(stopped=self.motion.safety.latched)
         self.motion.joint_states.report(self.diagnostics, self.now())
         self._controllers.report(self.now())
+        if self._obstacles is not None:
+            self._obstacles.report(self.motion.blocked, self.now())
 
 
 def main(args: Sequence[str] | None = None) -> int:

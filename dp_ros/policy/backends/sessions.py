@@ -17,8 +17,8 @@ import numpy as np
 from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
-from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.bundle.parity import input_shapes, state_of, state_width
+from dp_ros.policy.bundle.manifest import CRITIC, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
 MAX_THREADS = 64
@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
         ...
 
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the noise (B, P, A) to begin with for `noise_inputs`; only of a bundle with a noise actor."""
+        ...
+
 
 def open_backend(
     bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
@@ -56,24 +60,36 @@ def open_backend(
     return opened
 
 
-class CriticSession:
-    """The critic of a bundle that has one: always by ONNX Runtime."""
+class ExtraSessions:
+    """The critic and the noise actor of a bundle that has them: always by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
         self._critic: Any = None
+        self._noise: Any = None
         if bundle.has_critic:
-            self._critic = network_session(bundle, CRITIC, threads, provider)
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
+            self._critic = network_session(bundle, CRITIC, threads, provider)
             wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
             check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+        if bundle.has_noise_actor:
+            self._noise = network_session(bundle, NOISE, threads, provider)
+            task = bundle.task
+            known: dict[str, tuple[Any, ...]] = {'state': (state_width(task),)} if state_width(task) else {}
+            known |= {'cond': (width,)} if sees(task) else {}
+            check_graph(bundle, NOISE, self._noise, known, 'noise')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
         value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
         return value
 
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the noise actor."""
+        noise: np.ndarray = self._noise.run(None, dict(inputs))[0]
+        return noise
 
-class OnnxRuntime(CriticSession):
+
+class OnnxRuntime(ExtraSessions):
     """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
 
     Their threads do not spin while they wait: the cores are shared with the robot's nodes.
@@ -102,7 +118,7 @@ class OnnxRuntime(CriticSession):
         return prediction
 
 
-class TorchScript(CriticSession):
+class TorchScript(ExtraSessions):
     """TorchScript on the CPU, for robots that have torch anyway."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -201,10 +217,13 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         if parity.value is not None:
             recorded.append(('value', parity.value))
             outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
+        if parity.noise is not None:
+            recorded.append(('noise', parity.noise))
+            outputs.append(backend.noise(noise_inputs(bundle.task, parity.inputs, parity.cond)))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
-        tolerance = TOLERANCE if what == 'value' else bundle.tolerance  # a critic is never in 8 bits
+        tolerance = TOLERANCE if what in ('value', 'noise') else bundle.tolerance  # these are never in 8 bits
         if got.shape != wanted.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
         difference = float(np.abs(got - wanted).max())

@@ -13,6 +13,8 @@
     critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
                       ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
+    noise.onnx        where there is one: ``state``, of a policy with cameras ``cond`` too; output ``noise`` (B, P, A)
+                      float32, which sampling begins with instead of what is drawn; see `dp_ros.networks.noise_actor`
     weights.safetensors  where the network is meant to be trained further: its weights, which no robot reads; see
                       `dp_ros.training.bundle_network`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
@@ -58,6 +60,7 @@ ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 SEQUENCE_FILES = ('encoder.onnx', 'decoder.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
 CRITIC = 'critic.onnx'
+NOISE = 'noise.onnx'
 WEIGHTS = 'weights.safetensors'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
 """Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
@@ -111,6 +114,8 @@ class Bundle:
             raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
         _check_shapes(self.camera_shapes, self.task)
         _check_files(self.files, self.family)
+        if self.has_noise_actor and not self.schedule.noisy:
+            raise BundleError(f'files: got {NOISE} for regression, which begins without noise, allowed none')
         _check_normalizer(self.normalizer, self.task)
         if isinstance(self.model, SequenceSpec):
             self.model.check(self.task)
@@ -164,15 +169,21 @@ class Bundle:
         """Whether there is a critic."""
         return CRITIC in self.files
 
+    @property
+    def has_noise_actor(self) -> bool:
+        """Whether there is a network that chooses the noise which sampling begins with."""
+        return NOISE in self.files
+
     def parity(self) -> Parity:
         """Read the recorded pair, checked against the task."""
         data = self.read(PARITY)
         with naming(self.folder / PARITY):
             parity = read_parity(data)
             parity.check(self.task, self.schedule.mask_channels, self.schedule.outputs)
-            if (parity.value is not None) != self.has_critic:
-                got = 'none with' if self.has_critic else 'one without'
-                raise BundleError(f'recorded value: got {got} {CRITIC}, allowed one with it only')
+            for what, recorded, file in (('value', parity.value, CRITIC), ('noise', parity.noise, NOISE)):
+                if (recorded is not None) != (file in self.files):
+                    got = 'none with' if recorded is None else 'one without'
+                    raise BundleError(f'recorded {what}: got {got} {file}, allowed one with it only')
         return parity
 
     def sequence_parity(self) -> SequenceParity:
@@ -279,7 +290,7 @@ def write_bundle(
         The first two of a diffusion policy, or the last of a sequence model.
     networks
         By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx`` (of a sequence model
-        ``decoder.onnx``), and both or none of ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` and
+        ``decoder.onnx``), and both or none of ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx``, ``noise.onnx`` and
         ``weights.safetensors`` or not. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
@@ -374,11 +385,11 @@ def _check_names(files: Iterable[str], family: str) -> None:
             allowed = f'{listed(SEQUENCE_FILES)} with family sequence, and with or without {WEIGHTS}'
             raise BundleError(f'files: got {listed(sorted(files))}, allowed {allowed}')
         return
-    got = set(files) - {PARITY, CRITIC, WEIGHTS}
+    got = set(files) - {PARITY, CRITIC, NOISE, WEIGHTS}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
-            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC} and {WEIGHTS}'
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {NOISE} and {WEIGHTS}'
         )
 
 

@@ -23,6 +23,7 @@ from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import (
     CRITIC,
     MANIFEST,
+    NOISE,
     TOLERANCE,
     TORCHSCRIPT_FILES,
     WEIGHTS,
@@ -62,7 +63,7 @@ def export_run(
     Parameters
     ----------
     run
-        A run folder, or a bundle; the critic of one goes along.
+        A run folder, or a bundle; critic and noise actor of one go along.
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
         compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
@@ -99,7 +100,7 @@ def export_run(
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
-        critic_of=source if source is not None and source.has_critic else None,
+        extras_of=source if source is not None and (source.has_critic or source.has_noise_actor) else None,
         camera_shapes=shapes,
     )
 
@@ -122,12 +123,12 @@ def export_network(
     defaults: SamplerSettings | None = None,
     overwrite: bool = False,
     name: str = '',
-    critic_of: Bundle | None = None,
+    extras_of: Bundle | None = None,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
 
-    A critic is taken over from ``critic_of``, a bundle of the same network.
+    Critic and noise actor are taken over from ``extras_of``, a bundle of the same network.
     """
     if isinstance(network, SequenceNetwork):
         if weights == 'int8' or torchscript:
@@ -159,10 +160,11 @@ def export_network(
         networks[WEIGHTS] = weights_file(network)
     if torchscript:
         networks |= torchscript_twins(prepared, settings, parity)
-    if critic_of is not None:
-        _check_encoder(parity, critic_of)
-        networks[CRITIC] = critic_of.path(CRITIC)
-        parity = replace(parity, value=critic_of.parity().value)
+    if extras_of is not None:
+        _check_encoder(parity, extras_of)
+        networks |= {file: extras_of.path(file) for file in (CRITIC, NOISE) if file in extras_of.files}
+        recorded = extras_of.parity()
+        parity = replace(parity, value=recorded.value, noise=recorded.noise)
     return write_bundle(
         folder,
         task=settings.task,
@@ -173,7 +175,7 @@ def export_network(
         parity=parity,
         provenance=provenance,
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
-        critic_from=critic_of.critic_from if critic_of else 0.0,
+        critic_from=extras_of.critic_from if extras_of else 0.0,
         camera_shapes=camera_shapes,
         name=name or settings.name,
         overwrite=overwrite,
@@ -188,12 +190,11 @@ def replayed(bundle: Bundle) -> None:
 
 
 def _check_encoder(parity: Parity, bundle: Bundle) -> None:
-    """Raise unless the encoder gives what the one of ``bundle`` does, which its critic knows."""
+    """Raise unless the encoder gives what the one of ``bundle`` does, which its critic and its noise actor know."""
     most = float(np.abs(parity.cond - bundle.parity().cond).max())
     if not most <= TOLERANCE:
         raise BundleError(
-            f'bundle {bundle.name}: got an encoder that differs from the one of its critic by {most:.3g}, '
-            f'allowed up to {TOLERANCE:g}'
+            f'bundle {bundle.name}: got an encoder that differs from its own by {most:.3g}, allowed up to {TOLERANCE:g}'
         )
 
 
