@@ -190,11 +190,12 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
         'device': 'cpu',
     }
     if settings.method == 'ppo':
+        rollout = min(max(64, 512 // settings.envs), max(2, settings.steps // settings.envs))
         return PPO(
             'MlpPolicy',
             environments,
-            n_steps=max(64, 512 // settings.envs),
-            batch_size=128,
+            n_steps=rollout,
+            batch_size=min(128, rollout * settings.envs),
             n_epochs=6,
             ent_coef=0.0,
             policy_kwargs={'net_arch': layers, 'activation_fn': nn.Tanh, 'log_std_init': -0.5},
