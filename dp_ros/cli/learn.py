@@ -43,9 +43,10 @@ def add_record(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
     parser.add_argument('--config', default=None, help='training configuration that names the topics; '
-                        'without it, the one of the world')  # fmt: skip
-    parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
-                        help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
+                        'without it, the one of the world, or all topics of it')  # fmt: skip
+    parser.add_argument('--source', default='scripted', choices=['scripted', 'teleoperated', 'external'],
+                        help='who commands: a scripted demonstrator; whoever does on topics of the simulated robot; or '
+                        'whoever does on those of a robot that runs already')  # fmt: skip
     parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
     parser.add_argument('--disturbance', type=float, default=0.0,
@@ -64,14 +65,18 @@ def _record(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.simulation.registry import world_spec
+    from dp_ros.simulation.world import whole_task
     from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
     options.world = options.world or DEMO_WORLD
-    config = locate(options.config) if options.config else world_spec(options.world).training
-    task = read_yaml(config, TrainSettings).task
+    spec = world_spec(options.world)
+    if options.config or spec.training_file is not None:
+        task = read_yaml(locate(options.config) if options.config else spec.training, TrainSettings).task
+    else:
+        task = whole_task(spec)
     if options.through == 'direct':
         return _record_direct(options, task)
     if options.noise is not None:

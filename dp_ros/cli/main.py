@@ -57,6 +57,9 @@ MISSING = {
     'mujoco': 'sim',
     'pymunk': 'sim',
     'imageio': 'sim',
+    'pinocchio': 'planning',
+    'coal': 'planning',
+    'ompl': 'planning',
     'onnxruntime': 'runtime',
     'cv2': 'runtime',
     'rclpy': 'ros',
@@ -77,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise, experiment.add_sweep,
         experiment.add_reinforce,
         operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,
-        measure.add_bench, measure.add_latency, measure.add_tune,
+        measure.add_bench, measure.add_latency, measure.add_tune, measure.add_obstacles,
     ):  # fmt: skip
         add(commands)
     return parser

@@ -23,6 +23,7 @@ from torch import Tensor
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
+from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.yaml_reader import to_plain
@@ -131,6 +132,8 @@ def make_objective(
     if not asked.teacher:
         return Objective(settings.objective)
     taught, teacher, its_normalizer, _ = load_network(trained_folder('distill.teacher', asked.teacher))
+    if not isinstance(teacher, DiffusionNetwork):
+        raise ConfigError(f'distill.teacher: got {asked.teacher!r} of family sequence, allowed one of family diffusion')
     student_spec, teacher_spec = settings.objective.spec, taught.objective.spec
 
     check_alike(

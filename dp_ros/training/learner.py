@@ -13,12 +13,11 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.augment import augment
-from dp_ros.training.distillation import make_objective
+from dp_ros.training.families import TRAINED_FAMILIES
 from dp_ros.training.random_streams import Purpose, generator, word
-from dp_ros.training.run_folder import make_network
+from dp_ros.training.run_folder import PolicyNetwork, make_network
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -65,7 +64,7 @@ class Learner:
         normalizer: Normalizer,
         accelerator: Accelerator,
         *,
-        start: DiffusionNetwork | None = None,
+        start: PolicyNetwork | None = None,
     ) -> None:
         self._settings = settings
         self.accelerator = accelerator
@@ -77,7 +76,7 @@ class Learner:
         self._model: Any = accelerator.prepare_model(self.network)
         if settings.compile:
             self._model = torch.compile(self._model, dynamic=False)
-        self.objective = make_objective(settings, self.network, normalizer)
+        self.objective = TRAINED_FAMILIES[settings.family].objective(settings, self.network, normalizer)
         chosen = settings.optimizer
         parameters = list(self.network.parameters())
         self.optimizer = make_optimizer(parameters, chosen)
@@ -131,7 +130,7 @@ class Learner:
         return augment(values, self._settings.augment, draws)
 
     @contextmanager
-    def averaged(self) -> Iterator[DiffusionNetwork]:
+    def averaged(self) -> Iterator[PolicyNetwork]:
         """Put the averaged weights into the network; yield it on the CPU, in evaluation mode."""
         with averaged(self.network, self.ema):
             yield self.network if self.accelerator.device.type == 'cpu' else deepcopy(self.network).cpu()

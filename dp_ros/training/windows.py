@@ -23,7 +23,7 @@ from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
+from dp_ros.task.spec import REWARD, GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 
 
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
@@ -164,7 +164,9 @@ class WindowDataset:
         self._names = tuple(s.name for s in task.streams)
         worded = {g.name for g in task.goals if isinstance(g, Instruction)}
         self._columns = {
-            name: _column(name, episodes, None if name in worded else normalizer) for name in episode_names(task)
+            name: _column(name, episodes, None if name in worded else normalizer)
+            for name in episode_names(task)
+            if name != REWARD
         }
         actions = np.concatenate([e.actions for e in episodes])
         self._task, self._normalizer, self._middles = task, normalizer, middles(task, normalizer)

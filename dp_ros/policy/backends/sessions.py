@@ -23,7 +23,7 @@ from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_
 BackendName = Literal['onnxruntime', 'torchscript']
 MAX_THREADS = 64
 WARM_UP = 3  # runs; TorchScript compiles in the first two
-_ONNX_TYPES = {'k': 'tensor(int64)'}  # all others are tensor(float)
+_ONNX_TYPES = {'k': 'tensor(int64)', 'token': 'tensor(int64)'}  # all others are tensor(float)
 
 
 class Backend(Protocol):
@@ -66,17 +66,17 @@ class ExtraSessions:
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
         self._critic: Any = None
         self._noise: Any = None
-        chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
         if bundle.has_critic:
-            self._critic = _session(bundle, CRITIC, threads, provider)
+            chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
+            self._critic = network_session(bundle, CRITIC, threads, provider)
             wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
-            _check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+            check_graph(bundle, CRITIC, self._critic, wanted, 'value')
         if bundle.has_noise_actor:
-            self._noise = _session(bundle, NOISE, threads, provider)
+            self._noise = network_session(bundle, NOISE, threads, provider)
             task = bundle.task
             known: dict[str, tuple[Any, ...]] = {'state': (state_width(task),)} if state_width(task) else {}
             known |= {'cond': (width,)} if sees(task) else {}
-            _check_graph(bundle, NOISE, self._noise, known, 'noise')
+            check_graph(bundle, NOISE, self._noise, known, 'noise')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
@@ -99,12 +99,12 @@ class OnnxRuntime(ExtraSessions):
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
-        self.encoder = _session(bundle, 'encoder.onnx', threads, provider)
-        _check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
-        self.denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
+        self.encoder = network_session(bundle, 'encoder.onnx', threads, provider)
+        check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
+        self.denoiser = network_session(bundle, 'denoiser.onnx', threads, provider)
         width = self.encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
-        _check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
+        check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
         super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -166,7 +166,8 @@ class TorchScript(ExtraSessions):
         return self._run(self.denoiser, (x_k, k, cond))
 
 
-def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
+def network_session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
+    """Open one of a bundle's networks by ONNX Runtime."""
     path, data = bundle.path(file), bundle.read(file)
     try:
         return open_session(data, threads, provider)
@@ -176,7 +177,8 @@ def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) ->
         raise BundleError(f'{path}: cannot be loaded ({one_line(str(error))})') from error
 
 
-def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str) -> None:
+def check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], *outputs: str) -> None:
+    """Raise BundleError unless a network takes what is wanted, each with one more dimension first, and gives that."""
     path = bundle.path(file)
     got = {i.name: i for i in session.get_inputs()}
     if set(got) != set(wanted):
@@ -188,9 +190,9 @@ def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, t
         kind = _ONNX_TYPES.get(name, 'tensor(float)')
         if got[name].type != kind:
             raise BundleError(f'{path}: input {name!r}: got {got[name].type}, allowed {kind}')
-    outputs = [o.name for o in session.get_outputs()]
-    if outputs != [output]:
-        raise BundleError(f'{path}: got outputs {listed(outputs)}, allowed {output}')
+    given = [o.name for o in session.get_outputs()]
+    if given != list(outputs):
+        raise BundleError(f'{path}: got outputs {listed(given)}, allowed {listed(outputs)}')
 
 
 def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:

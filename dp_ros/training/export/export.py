@@ -16,6 +16,7 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
+from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.files import sha256
@@ -36,7 +37,8 @@ from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
-from dp_ros.training.run_folder import is_bundle, load_network
+from dp_ros.training.run_folder import PolicyNetwork, is_bundle, load_network
+from dp_ros.training.sequence.export import export_sequence
 from dp_ros.training.settings import TrainSettings
 
 PARITY_BATCH = 4
@@ -79,6 +81,10 @@ def export_run(
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
+    if isinstance(network, SequenceNetwork) and sampling_steps is not None:
+        raise ConfigError(
+            f'sampling_steps: got {sampling_steps} for family sequence, allowed none: it samples no noise'
+        )
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
     if source is not None:
         record['bundle_sha256'] = sha256(run / MANIFEST)
@@ -90,7 +96,7 @@ def export_run(
         folder,
         weights=weights,
         torchscript=torchscript,
-        defaults=_defaults(settings, source, sampling_steps),
+        defaults=None if settings.family == 'sequence' else _defaults(settings, source, sampling_steps),
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
@@ -107,7 +113,7 @@ def _defaults(settings: TrainSettings, source: Bundle | None, sampling_steps: in
 
 def export_network(
     settings: TrainSettings,
-    network: DiffusionNetwork,
+    network: PolicyNetwork,
     normalizer: Normalizer,
     folder: Path,
     *,
@@ -124,6 +130,16 @@ def export_network(
 
     Critic and noise actor are taken over from ``extras_of``, a bundle of the same network.
     """
+    if isinstance(network, SequenceNetwork):
+        if weights == 'int8' or torchscript:
+            got = 'int8 weights' if weights == 'int8' else 'torchscript'
+            raise ConfigError(f'export: got {got} for family sequence, allowed float16 and float32 by ONNX Runtime')
+        if weights == 'float16':
+            round_to_half(network)
+        return export_sequence(
+            settings, network, normalizer, folder, half=weights == 'float16', provenance=provenance,
+            overwrite=overwrite, name=name, camera_shapes=camera_shapes,
+        )  # fmt: skip
     schedule = settings.objective.spec
     if weights == 'int8' and torchscript:
         raise ConfigError("weights: got 'int8' with torchscript, allowed without: only ONNX Runtime knows it")
@@ -189,12 +205,12 @@ def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwo
 
 
 @torch.no_grad()
-def round_to_half(network: DiffusionNetwork) -> None:
+def round_to_half(network: PolicyNetwork) -> None:
     """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error.
 
     What goes into the table of the noise levels is left, for that is stored in full.
     """
-    whole = _columns_in_table(network.denoiser)
+    whole = _columns_in_table(network.denoiser) if isinstance(network, DiffusionNetwork) else {}
     for name, parameter in network.named_parameters():
         if parameter.numel() < HALF_FROM:
             continue
