@@ -135,7 +135,7 @@ def test_an_episode_pays_for_progress_and_ends_at_a_collision_or_at_success():
         rewards.append(sum(paid))
         ends.append((ended, info['collided'], info['success']))
     assert ends == [(True, True, False), (True, False, True)]
-    assert rewards[0] < -0.7 and rewards[1] > 1.7
+    assert rewards[0] < -0.2 and rewards[1] > 1.7
     assert np.isfinite(observation).all()
 
 

@@ -204,11 +204,11 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
     return SAC(
         'MlpPolicy',
         environments,
-        learning_starts=min(1000, settings.steps // 2),
+        learning_starts=min(500, settings.steps // 2),
         batch_size=128,
         buffer_size=200_000,
         train_freq=1,
-        gradient_steps=max(1, settings.envs // 2),
+        gradient_steps=settings.envs,  # one for each decision
         # The noise of a chunk has many dimensions that hardly matter: exploring all of them as much as SAC would by
         # itself leaves the actor at random noise.
         target_entropy='auto' if settings.kind == 'line' else 0.0,
@@ -226,6 +226,7 @@ class _Told:
         self.rows: list[dict[str, float]] = []
         self.episodes = 0
         self._successes: list[bool] = []
+        self._returns: list[float] = []
 
     @property
     def recent(self) -> float:
@@ -253,9 +254,12 @@ class _Told:
             if over:
                 self.episodes += 1
                 self._successes.append(bool(info['success']))
+                self._returns.append(float(info['episode']['r']))
         if done // self._every > before // self._every:
-            self.bar.set_postfix(success=f'{self.recent:.0%}')
-            self.rows.append({'step': done, 'episodes': self.episodes, 'success_rate': self.recent})
+            mean = float(np.mean(self._returns[-RECENT:])) if self._returns else 0.0
+            self.bar.set_postfix(success=f'{self.recent:.0%}', reward=f'{mean:.2f}')
+            row = {'step': done, 'episodes': self.episodes, 'success_rate': self.recent, 'reward': mean}
+            self.rows.append(row)
 
 
 def actor_of(model: Any) -> Actor:
