@@ -8,7 +8,7 @@ The way is a chunk to the planner of motions: blended, limited, checked and stop
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,10 +38,10 @@ class WayPlanner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What is waited for: since when the way has been blocked, and the last chunk that was."""
+    """Since when the way has been blocked [ns], and the steps (n, A) of the last chunk beyond that."""
 
     since: int
-    chunk: Chunk
+    beyond: np.ndarray
 
 
 class Detour:
@@ -101,16 +101,18 @@ class Detour:
             self._waiting = None
         else:
             since = now if self._waiting is None else self._waiting.since
-            self._waiting = Waiting(since=since, chunk=chunk)
+            # The robot rests just before what is in the way: only what lies behind that is worth a way.
+            beyond = chunk.actions[chunk.due > planned.blocked.at]
+            self._waiting = Waiting(since=since, beyond=beyond if len(beyond) else chunk.actions[-1:])
 
     @property
     def waits(self) -> bool:
         """Whether a way is waited for."""
         return self._waiting is not None or self._asked is not None
 
-    def want(self, chunk: Chunk, now: int) -> None:
-        """Ask for a way to the end of a chunk that nobody has tried to follow."""
-        self._waiting = Waiting(since=now, chunk=chunk)
+    def want(self, place: np.ndarray, now: int) -> None:
+        """Ask for a way to a place (A,) that no chunk leads to."""
+        self._waiting = Waiting(since=now, beyond=place[np.newaxis])
 
     def stopped(self) -> None:
         """Note that the motion was stopped: a way that was followed is given up, and planned anew if need be."""
@@ -125,11 +127,10 @@ class Detour:
             return None
         place, end = plan.positions_at(np.array([now - plan.stamp]))[0], plan.positions[-1]
         if np.abs(end - place).max() > RESTING:
-            self._waiting = Waiting(since=now, chunk=waiting.chunk)
+            self._waiting = replace(waiting, since=now)
         elif now - waiting.since >= self._after:
             self._asked = end
-            steps = waiting.chunk.actions[::-1]
-            self._ways.request(end, [*steps[:1], *self._others, *steps[2::3]])
+            self._ways.request(end, [*waiting.beyond[::-1], *self._others])
         return None
 
     def followed(self, verdict: Planned | Refusal, now: int) -> None:
@@ -162,4 +163,3 @@ class Detour:
         self.failed += 1
         self._not_before = now + AGAIN
         self._note(reason)
-
