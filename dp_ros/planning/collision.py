@@ -14,7 +14,7 @@ from dp_ros.planning.scene import LiveScene
 from dp_ros.planning.shapes import Balls, Placed, Poses, libraries
 from dp_ros.planning.sweep import Pairs, Sweep
 
-COARSE = 0.02
+COARSE = 0.01
 """Way of a shape between two samples of a path [m]."""
 
 
@@ -149,13 +149,14 @@ class CollisionCheck:
         needed: np.ndarray,
         leaving: bool,
     ) -> bool:
+        """Return whether all samples are far enough, by ``needed`` (P,) [m]; ``leaving``: or get farther each."""
         close = self.bounds(placed, pairs, others) < needed
-        before = np.full(len(needed), -np.inf)
+        before = np.full(len(needed), 0.0)
         for sample in np.flatnonzero(close.any(axis=1)):
             poses = self.poses(placed, int(sample))
             for pair in np.flatnonzero(close[sample]):
                 distance = self.distance(pairs, int(pair), others, poses)
-                if not distance >= needed[pair] and not (leaving and distance > max(0.0, before[pair])):
+                if not distance >= needed[pair] and not (leaving and distance > before[pair]):
                     return False
                 before[pair] = distance
         return True

@@ -62,6 +62,8 @@ class Detour:
 
     Attributes
     ----------
+    ways
+        What plans them.
     until
         When the way that is followed ends [ns]; None without one.
     planned, failed
@@ -78,7 +80,7 @@ class Detour:
         others: Sequence[np.ndarray] = (),
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._planner, self._ways, self._after = planner, ways, blocked_after
+        self._planner, self.ways, self._after = planner, ways, blocked_after
         self._others, self._note = tuple(others), note
         self.planned = self.failed = 0
         self.forget()
@@ -130,7 +132,7 @@ class Detour:
             self._waiting = replace(waiting, since=now)
         elif now - waiting.since >= self._after:
             self._asked = end
-            self._ways.request(end, [*waiting.beyond[::-1], *self._others])
+            self.ways.request(end, [*waiting.beyond[::-1], *self._others])
         return None
 
     def followed(self, verdict: Planned | Refusal, now: int) -> None:
@@ -144,7 +146,7 @@ class Detour:
             self._not(f'a way around could not be followed: {reason}', now)
 
     def _answered(self, now: int) -> Chunk | None:
-        answer, asked, plan = self._ways.answer(), self._asked, self._planner.plan
+        answer, asked, plan = self.ways.answer(), self._asked, self._planner.plan
         if answer is None or asked is None:
             return None
         self._asked = None

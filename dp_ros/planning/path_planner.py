@@ -130,13 +130,22 @@ def _search(
     for _ in range(ROUNDS):
         simplifier.reduceVertices(path)
         simplifier.partialShortcutPath(path)
+    straight = _points(path, count)
     simplifier.smoothBSpline(path, ROUNDS)
-    points = np.array([_vector(path.getState(i), count) for i in range(path.getStateCount())])
+    return next((points for points in (_points(path, count), straight) if _clear(check, points, close)), None)
+
+
+def _points(path: Any, count: int) -> np.ndarray:
+    return np.array([_vector(path.getState(number), count) for number in range(path.getStateCount())])
+
+
+def _clear(check: CollisionCheck, points: np.ndarray, close: bool) -> bool:
+    """Return whether a whole path is clear, whatever OMPL thinks of it; ``close``: it begins closer, and leaves."""
     for first, last in pairwise(points):
         if not check.free_way(first, last, MARGIN / 2, ahead=AHEAD, leaving=close):
-            return None
-        close = close and not check.free(last, MARGIN / 2, ahead=AHEAD)
-    return points
+            return False
+        close = close and not check.free(last, MARGIN, ahead=AHEAD)
+    return True
 
 
 def _vector(state: Any, count: int) -> np.ndarray:

@@ -63,6 +63,11 @@ class WayProcess:
     scene
         The scene as it is when a way is asked for.
 
+    Attributes
+    ----------
+    ready
+        Whether the process has been heard of.
+
     Raises
     ------
     ConfigError
@@ -73,7 +78,7 @@ class WayProcess:
     def __init__(self, options: WayOptions, scene: LiveScene) -> None:
         check_installed()
         self._options, self._scene = options, scene
-        self._number = 0
+        self._number, self.ready = 0, False
         self._start()
 
     def _start(self) -> None:
@@ -102,6 +107,7 @@ class WayProcess:
         try:
             while self._pipe.poll():
                 number, found = self._pipe.recv()
+                self.ready = True
                 if number == self._number:
                     return found if isinstance(found, Refusal) else Way(points=found)
         except (EOFError, OSError):
@@ -110,9 +116,15 @@ class WayProcess:
             return Refusal(reason='way around: the process of the path planner ended, and was started again')
         return None
 
+    def kill(self) -> None:
+        """End the process whatever it does; the next answer starts another."""
+        self._process.kill()
+        self._process.join(ENDS_WITHIN)
+
     def close(self) -> None:
         """End the process."""
         self._pipe.close()
+        self.ready = False
         self._process.join(ENDS_WITHIN)
         if self._process.is_alive():
             self._process.kill()
@@ -124,6 +136,7 @@ def _serve(pipe: Connection, options: WayOptions) -> None:
     os.nice(NICE)
     robot = parse_urdf(options.urdf)
     geometry = robot_geometry(robot, options.joints, options.scene, srdf=options.srdf, home=options.home)
+    pipe.send((-1, None))
     while True:
         try:
             question: _Question = pipe.recv()

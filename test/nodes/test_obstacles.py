@@ -152,8 +152,11 @@ def test_a_start_in_contact_is_refused_by_name(ros, tiny, tmp_path):
 def test_a_way_around_is_planned_where_the_policys_stays_blocked_and_then_the_policy_goes_on(ros, tiny, tmp_path):
     post = '{name: post, shape: {kind: cylinder, radius: 0.03, length: 1.0}, position: [0.32, 0.3, 0.0]}'
     planned = {'path_planner': 'builtin', 'blocked_after': 0.3, 'planning_time': 5.0}
-    live = moving(Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=post), **planned))
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=post), **planned)
     motion = live.node.motion
+    ways = motion.parts.detour.ways
+    ros.wait(lambda: ways.answer() or ways.ready, 'the process that plans')
+    moving(live)
     assert end_of(live.trajectory(1)) < 0.27
     deadline, count = live.now + 60_000 * MS, 1
     while not motion.parts.detour.planned and live.now < deadline:
