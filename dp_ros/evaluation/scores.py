@@ -46,6 +46,9 @@ class EpisodeResult:
         Why the publisher stopped the robot for good; empty if it did not.
     seams
         What the seams between chunks did to the motion, where that was measured.
+    gained
+        Of a sequence model, the sum of the world's rewards at control ticks, less their step cost: what is asked of it
+        by `asked_return`.
 
     """
 
@@ -60,6 +63,7 @@ class EpisodeResult:
     collided: bool | None = None
     stop: str = ''
     seams: Seams | None = None
+    gained: float | None = None
 
 
 def collided(details: Mapping[str, float | str]) -> bool | None:
@@ -91,6 +95,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
     successes = sum(r.success for r in results)
     counts = ({side: sum(r.side == side for r in results) for side in ways} for ways in WAYS)
     sides = next((found for found in counts if any(found.values())), None)
+    gained = [r.gained for r in results if r.gained is not None]
     known = [r.collided for r in results if r.collided is not None]
     return {
         **about,
@@ -109,6 +114,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'stops': {r.seed: r.stop for r in results if r.stop},
         **({'sides': sides} if sides else {}),
         **({'collisions': sum(known)} if known else {}),
+        **({'returns': [round(g, 4) for g in gained]} if gained else {}),
         **_seams(results),
     }
 
@@ -151,6 +157,8 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         lines.append('ways taken        ' + ', '.join(shares))
     if 'collisions' in summary:
         lines.append(f'collisions        in {summary["collisions"]} of {summary["episodes"]} episodes')
+    if 'returns' in summary:
+        lines.append(f'return            {np.mean(summary["returns"]):.2f} on average')
     lines += _seam_lines(summary.get('seams'))
     latency = summary['latency_ms']
     if latency['p50'] is not None:

@@ -12,7 +12,7 @@ from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.group import ControllerGroup
-from dp_ros.simulation.world import Pose, World, WorldSpec
+from dp_ros.simulation.world import Pose, WithJointStates, World, WorldSpec
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
@@ -46,11 +46,22 @@ class ImageReading:
     pixels: np.ndarray
 
 
-Reading = JointReading | PoseReading | ImageReading
+@dataclass(frozen=True, kw_only=True)
+class RewardReading:
+    """The world's score, 0 to 1, as it is now: the reward of its Gymnasium environment."""
+
+    stamp: int
+    reward: float
 
 
-def topic_of(reading: PoseReading | ImageReading, spec: WorldSpec) -> str:
-    """Return the topic, without a slash in front, that a world's pose or picture is published on."""
+Reading = JointReading | PoseReading | ImageReading | RewardReading
+REWARD_TOPIC = 'reward'
+
+
+def topic_of(reading: PoseReading | ImageReading | RewardReading, spec: WorldSpec) -> str:
+    """Return the topic, without a slash in front, that a world's pose, picture or reward is published on."""
+    if isinstance(reading, RewardReading):
+        return REWARD_TOPIC
     return spec.pose_topics[reading.name] if isinstance(reading, PoseReading) else spec.camera_topics[reading.camera]
 
 
@@ -116,6 +127,7 @@ class SimulatedRobot:
     ) -> None:
         self.world = world
         self._draws = draws
+        self._states: WithJointStates | None = world if isinstance(world, WithJointStates) else None
         self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
@@ -216,19 +228,23 @@ class SimulatedRobot:
         thousandths, period = round(rate * 1000), NANOSECONDS * 1000
         return self.now * thousandths // period > (self.now - self.step_duration) * thousandths // period
 
+    def _joint_reading(self) -> JointReading:
+        names, world = self.world.joints, self.world
+        states = (world.joint_positions, world.joint_velocities, world.joint_efforts)
+        if self._states is not None:
+            names, states = self._states.state_joints, self._states.joint_states
+        position, velocity, effort = states
+        return JointReading(stamp=self.now, name=names, position=position, velocity=velocity, effort=effort)
+
     def _readings(self) -> Iterator[Reading]:
         world = self.world
         if self._due('joints'):
-            yield JointReading(
-                stamp=self.now,
-                name=world.joints,
-                position=world.joint_positions,
-                velocity=world.joint_velocities,
-                effort=world.joint_efforts,
-            )
+            yield self._joint_reading()
         if self._due('pose'):
             for name, pose in world.poses.items():
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
+        if self.now % SCORE_PERIOD == 0:
+            yield RewardReading(stamp=self.now, reward=self._progress.score)
         if self._due('camera'):
             for camera in world.cameras:
                 if self._draws is not None and not self._draws(camera):

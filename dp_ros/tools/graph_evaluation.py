@@ -19,7 +19,7 @@ from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
-from dp_ros.simulation.registry import check_world, world_spec
+from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import ImageStream
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.tools.simulation_client import SimulationClient
@@ -58,7 +58,7 @@ def running(
     simulated = settings.rate != 1.0
     common = {'use_sim_time': True} if simulated else {}
     needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
-    robot = {'world': settings.world, 'camera': needs_camera, 'seed': settings.seed}
+    robot = {**world_parameters(settings.world), 'camera': needs_camera, 'seed': settings.seed}
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}

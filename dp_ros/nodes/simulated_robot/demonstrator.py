@@ -21,11 +21,11 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outputs import split
-from dp_ros.nodes.simulated_robot.robot_outputs import renamed
+from dp_ros.nodes.simulated_robot.robot_outputs import WORLD_FILE, renamed
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import ERROR, OK
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.simulation.registry import make_expert, world_names, world_spec
+from dp_ros.simulation.registry import FROM_FILE, chosen_world, make_expert, world_names, world_spec
 from dp_ros.simulation.world import Expert, Pose
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import JointStream, PoseStream
@@ -35,8 +35,10 @@ JOINTS = 'joint_states'
 FEATURES: tuple[PoseFeature, ...] = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 PARAMETERS = [
     Option(
-        name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world whose task is demonstrated.'
+        name='world', default=DEFAULT_WORLD, choices=(*world_names(), FROM_FILE),
+        description='The world whose task is demonstrated.',
     ),
+    WORLD_FILE,
     Option(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
     Option(
         name='seed', default=0, low=0, high=2**31 - 1,
@@ -77,7 +79,7 @@ class Demonstrator(ManagedNode):
 
     def configure(self) -> None:
         """Make the outputs."""
-        self._world = self.value('world')
+        self._world = chosen_world(self.value('world'), self.value('world_file'))
         spec = world_spec(self._world)
         topics = renamed(spec.pose_topics, [self.value('topics.pose')])
         self._robot = JointStream(name=JOINTS, topic=JOINTS, joints=spec.joints, units=spec.units)

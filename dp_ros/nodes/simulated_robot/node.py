@@ -19,19 +19,23 @@ from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
-from dp_ros.nodes.simulated_robot.robot_outputs import RobotOutputs
+from dp_ros.nodes.simulated_robot.robot_outputs import WORLD_FILE, RobotOutputs
 from dp_ros.options import Option
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
 from dp_ros.simulation.controller.controller import Accepted, ControllerDied
 from dp_ros.simulation.controller.validation import TrajectoryCommand
-from dp_ros.simulation.registry import make_world, world_names, world_spec
+from dp_ros.simulation.registry import FROM_FILE, chosen_world, make_world, world_names, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 
 PARAMETERS = [
-    Option(name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world to simulate.'),
+    Option(
+        name='world', default=DEFAULT_WORLD, choices=(*world_names(), FROM_FILE),
+        description='The world to simulate; mjcf: the one that world_file describes.',
+    ),
+    WORLD_FILE,
     Option(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
     Option(
         name='camera_rate', default=10.0, low=0.1, high=100.0,
@@ -111,10 +115,13 @@ class SimulatedRobotNode(ManagedNode):
         """Make the world and the outputs."""
         if self.value('rate') != 1.0 and not self.value('publish_clock'):
             raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
-        self.world = make_world(self.value('world'), disturbance=self.value('disturbance'))
-        self._controllers = simulated_controller.outputs_of(self, world_spec(self.value('world')))
+        world = chosen_world(self.value('world'), self.value('world_file'))
+        self.world = make_world(world, disturbance=self.value('disturbance'))
+        self._controllers = simulated_controller.outputs_of(self, world_spec(world))
         self.controller_nodes = simulated_controller.serve(self, self._controllers)
-        self._outputs = RobotOutputs(self, self.world, camera=self.value('camera'), clock=self.value('publish_clock'))
+        self._outputs = RobotOutputs(
+            self, self.world, world_spec(world), camera=self.value('camera'), clock=self.value('publish_clock')
+        )
 
     def activate(self) -> None:
         """Begin an episode with the parameter `seed`, and let time run."""

@@ -6,7 +6,7 @@ through each pixel, three more where an edge does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -14,6 +14,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 
+TABLE = 'table'
 ASPECT = 4 / 3  # width by height of pictures for people
 FAR = 6.0  # [m]
 LIGHT = np.array([1.0, 0.7, 2.2])  # where it is [m]
@@ -39,16 +40,42 @@ class _Hits:
 
 
 class Cameras:
-    """Draws what cameras see of a model's state; ``sizes`` are their heights and widths [pixels], by name."""
+    """Draws what cameras see of a model's state.
 
-    def __init__(self, model: mujoco.MjModel, sizes: Mapping[str, tuple[int, int]]) -> None:
+    Parameters
+    ----------
+    model
+        Whose colours are those of its materials and geoms; a geom `table` gets boards.
+    sizes
+        Heights and widths of the cameras [pixels], by name.
+    light
+        Where it is [m].
+    groups
+        The groups of geoms that are seen, as MuJoCo numbers them; None: all.
+
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        sizes: Mapping[str, tuple[int, int]],
+        *,
+        light: np.ndarray = LIGHT,
+        groups: Collection[int] | None = None,
+    ) -> None:
         self._model = model
         self._sizes = dict(sizes)
-        self._table = model.geom('table').id
+        self._light = light
+        self._groups = None if groups is None else np.array([n in groups for n in range(mujoco.mjNGROUP)], np.uint8)
+        self._table = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, TABLE)
         materials = model.geom_matid
-        self._colours = np.where(materials[:, None] >= 0, model.mat_rgba[materials], model.geom_rgba)[:, :3]
-        self._gloss = np.where(materials >= 0, model.mat_specular[materials], 0.0)
-        self._power = 4.0 + 60.0 * np.where(materials >= 0, model.mat_shininess[materials], 0.5)
+        self._colours = np.array(model.geom_rgba[:, :3], dtype=np.float64)
+        self._gloss = np.zeros(model.ngeom)
+        self._power = np.full(model.ngeom, 4.0 + 60.0 * 0.5)
+        made = materials >= 0
+        self._colours[made] = model.mat_rgba[materials[made], :3]
+        self._gloss[made] = model.mat_specular[materials[made]]
+        self._power[made] = 4.0 + 60.0 * model.mat_shininess[materials[made]]
         self._spreads: dict[tuple[str, int, int], np.ndarray] = {}
 
     def picture(self, data: mujoco.MjData, camera: str, height: int | None = None) -> np.ndarray:
@@ -100,7 +127,7 @@ class Cameras:
         count = len(rays)
         geoms, distances, normals = np.full(count, -1, np.int32), np.zeros(count), np.zeros(3 * count)
         mujoco.mj_multiRay(
-            self._model, data, origin, rays.reshape(-1), None, True, -1, geoms, distances, normals, count, FAR
+            self._model, data, origin, rays.reshape(-1), self._groups, True, -1, geoms, distances, normals, count, FAR
         )
         return _Hits(rays=rays, geoms=geoms, distances=distances, normals=normals.reshape(-1, 3))
 
@@ -111,12 +138,12 @@ class Cameras:
         seen = hits.geoms >= 0
         geoms, normals, rays = hits.geoms[seen], hits.normals[seen], hits.rays[seen]
         points = origin + hits.distances[seen, None] * rays
-        ways = LIGHT - points
+        ways = self._light - points
         distances = np.sqrt(np.einsum('ni,ni->n', ways, ways))
         lights = ways / distances[:, None]
         facing = np.clip(np.einsum('ni,ni->n', normals, lights), 0.0, 1.0)
         if shadows:
-            lit = self._cast(data, LIGHT, -lights).distances > distances - 2e-3
+            lit = self._cast(data, self._light, -lights).distances > distances - 2e-3
             facing = facing * np.where(lit, 1.0, SHADED)
         base = self._colours[geoms]
         table = np.flatnonzero((geoms == self._table) & (normals[:, 2] > 0.5))

@@ -47,44 +47,60 @@ def _add_joint(
     ElementTree.SubElement(joint, 'parent', link=links[0])
     ElementTree.SubElement(joint, 'child', link=links[1])
     body = model.body(links[1]).id
-    joint.append(_origin(model.body_pos[body], model.body_quat[body]))
+    joint.append(origin(model.body_pos[body], model.body_quat[body]))
     return joint
 
 
 def _add_axis(joint: ElementTree.Element, model: mujoco.MjModel, name: str, velocity: float) -> None:
     number = model.joint(name).id
-    ElementTree.SubElement(joint, 'axis', xyz=_text(model.jnt_axis[number]))
+    ElementTree.SubElement(joint, 'axis', xyz=written(model.jnt_axis[number]))
     lower, upper = model.jnt_range[number]
     ElementTree.SubElement(
         joint,
         'limit',
-        lower=_text([lower]),
-        upper=_text([upper]),
-        effort=_text([model.jnt_actfrcrange[number][1]]),
-        velocity=_text([velocity]),
+        lower=written([lower]),
+        upper=written([upper]),
+        effort=written([model.jnt_actfrcrange[number][1]]),
+        velocity=written([velocity]),
     )
 
 
 def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, name: str) -> None:
-    """Add a link that looks like the body; URDF has no capsules, so they become cylinders."""
+    """Add a link that looks like the body."""
     link = ElementTree.SubElement(robot, 'link', name=name)
     body = model.body(name)
     first = int(body.geomadr[0])
     for number in range(first, first + int(body.geomnum[0])):
-        visual = ElementTree.SubElement(link, 'visual')
-        visual.append(_origin(model.geom_pos[number], model.geom_quat[number]))
-        shape = ElementTree.SubElement(visual, 'geometry')
-        size = model.geom_size[number]
-        if model.geom_type[number] == mujoco.mjtGeom.mjGEOM_BOX:
-            ElementTree.SubElement(shape, 'box', size=_text(2.0 * size))
-        else:
-            ElementTree.SubElement(shape, 'cylinder', radius=_text(size[:1]), length=_text(2.0 * size[1:2]))
-        colour = model.mat_rgba[model.geom_matid[number]]
-        material = ElementTree.SubElement(visual, 'material', name=model.material(model.geom_matid[number]).name)
-        ElementTree.SubElement(material, 'color', rgba=_text(colour))
+        add_shape(link, model, number)
 
 
-def _origin(position: np.ndarray, quaternion: np.ndarray) -> ElementTree.Element:
+def add_shape(link: ElementTree.Element, model: mujoco.MjModel, number: int, anchor: np.ndarray | None = None) -> None:
+    """Add the shape of a geom to a link, which lies at ``anchor`` (3,) in the body's frame [m], or at its origin.
+
+    URDF has no capsules, so they become cylinders; of what else it does not have, as planes and meshes, nothing is
+    added.
+    """
+    size, kind, shapes = model.geom_size[number], mujoco.mjtGeom(int(model.geom_type[number])), mujoco.mjtGeom
+    if kind not in (shapes.mjGEOM_BOX, shapes.mjGEOM_SPHERE, shapes.mjGEOM_CAPSULE, shapes.mjGEOM_CYLINDER):
+        return
+    visual = ElementTree.SubElement(link, 'visual')
+    place = model.geom_pos[number] if anchor is None else model.geom_pos[number] - anchor
+    visual.append(origin(place, model.geom_quat[number]))
+    shape = ElementTree.SubElement(visual, 'geometry')
+    if kind == shapes.mjGEOM_BOX:
+        ElementTree.SubElement(shape, 'box', size=written(2.0 * size))
+    elif kind == shapes.mjGEOM_SPHERE:
+        ElementTree.SubElement(shape, 'sphere', radius=written(size[:1]))
+    else:
+        ElementTree.SubElement(shape, 'cylinder', radius=written(size[:1]), length=written(2.0 * size[1:2]))
+    number_of, own = int(model.geom_matid[number]), model.geom_rgba[number]
+    name = model.material(number_of).name if number_of >= 0 else f'geom_{number}'
+    material = ElementTree.SubElement(visual, 'material', name=name)
+    ElementTree.SubElement(material, 'color', rgba=written(model.mat_rgba[number_of] if number_of >= 0 else own))
+
+
+def origin(position: np.ndarray, quaternion: np.ndarray) -> ElementTree.Element:
+    """Return the element of a position (3,) [m] and a quaternion w, x, y, z."""
     turn = np.zeros(9)
     mujoco.mju_quat2Mat(turn, quaternion)
     r = turn.reshape(3, 3)
@@ -94,8 +110,9 @@ def _origin(position: np.ndarray, quaternion: np.ndarray) -> ElementTree.Element
         roll, yaw = np.arctan2(r[2, 1], r[2, 2]), np.arctan2(r[1, 0], r[0, 0])
     else:
         roll, yaw = np.arctan2(-r[1, 2], r[1, 1]), 0.0
-    return ElementTree.Element('origin', xyz=_text(position), rpy=_text([roll, pitch, yaw]))
+    return ElementTree.Element('origin', xyz=written(position), rpy=written([roll, pitch, yaw]))
 
 
-def _text(values: np.ndarray | list[float]) -> str:
+def written(values: np.ndarray | list[float]) -> str:
+    """Return numbers as URDF has them."""
     return ' '.join(f'{round(float(value), 6) + 0.0:.9g}' for value in values)
