@@ -28,7 +28,9 @@ from dp_ros.planning.shapes import Placed, Poses
 
 CLOSEST = 0.0002
 """Way of a shape within an interval that is not split any more [m]."""
-STRIDE = 0.15
+BEFORE = 0.01
+"""The same where a contact has been found behind it [m]: then it may be said to begin so much earlier."""
+STRIDE = 0.1
 """Way of a shape within an interval that is looked at first [m]."""
 PARTS = 4
 """Into which an interval is split."""
@@ -121,7 +123,9 @@ class Sweep:
             if not len(first):
                 break
             growth = self._allowed(self._times[last]) - self._allowed(self._times[first])
-            tight = close & (self._way(self._times[first], self._times[last]) + growth <= CLOSEST)
+            # Where there is a contact for certain, it does not matter much what just before it is.
+            least = CLOSEST if self._found is None else BEFORE
+            tight = close & (self._way(self._times[first], self._times[last]) + growth <= least)
             if tight.any():
                 row, pair = (int(i) for i in np.argwhere(tight)[0])
                 at = int(self._times[first[row]])
