@@ -83,6 +83,14 @@ EXTRAS = {
     'language': [
         'wordllama==0.4.0.post1',  # word vectors, which its wheel brings along; it needs NumPy 2
     ],
+    # Reinforcement learning in simulated worlds, beside 'train' and 'sim': `dp_ros reinforce`.
+    'rl': [
+        'stable-baselines3==2.9.2',  # SAC and PPO
+    ],
+    # Sweeps over several machines: `dp_ros sweep --ray`.
+    'cluster': [
+        'ray==2.60.0',  # carries the work to them, and does again what one was doing when it went away
+    ],
     # Working on dp_ros.
     'test': [
         'pytest==9.2.0',
@@ -121,7 +129,9 @@ setup(
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.11',
     packages=find_packages(include=['dp_ros', 'dp_ros.*']),
-    package_data={'dp_ros.simulation.worlds.push_block': ['*.xml']},
+    package_data={
+        f'dp_ros.simulation.{folder}': ['*.xml'] for folder in ('arm', 'worlds.push_block', 'worlds.pick_place')
+    },
     data_files=data_files(),
     zip_safe=False,
     install_requires=BASE,

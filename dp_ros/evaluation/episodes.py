@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
@@ -31,10 +31,21 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.policy.continuity import Continuation, check_continuity
+from dp_ros.policy.continuity import Continuation
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
-from dp_ros.simulation.robot import ImageReading, JointReading, PoseReading, Reading, SimulatedRobot, topic_of
+from dp_ros.simulation.robot import (
+    ImageReading,
+    JointReading,
+    PoseReading,
+    Reading,
+    RewardReading,
+    SimulatedRobot,
+    controllers_of,
+    topic_of,
+)
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
@@ -56,12 +67,16 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     return summarize(results, **settings.about(runner.bundle))
 
 
-def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] = DiffusionPolicy) -> DirectRunner:
-    """Return what runs the episodes, with a policy of this ``kind``."""
+def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
+    """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
-    backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
-    policy = kind(bundle, backend).with_settings(**settings.sampler_settings(bundle))
-    return DirectRunner(bundle, policy, settings)
+    asked = settings.sampler_settings(bundle)
+    policy: Policy
+    if kind is None:
+        policy = open_policy(bundle, settings.backend, settings.threads)
+    else:
+        policy = kind(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
+    return DirectRunner(bundle, policy.with_settings(**asked), settings)
 
 
 def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
@@ -71,16 +86,17 @@ def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
 class DirectRunner:
     """Runs a policy in a world, one episode at a time."""
 
-    def __init__(self, bundle: Bundle, policy: DiffusionPolicy, settings: EvaluationSettings) -> None:
+    def __init__(self, bundle: Bundle, policy: Policy, settings: EvaluationSettings) -> None:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
-        settings.check_horizons(bundle)
+        settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
-        check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
+        policy.check_continuity(settings.continuity)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
+        self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
@@ -107,6 +123,14 @@ class DirectRunner:
 
     def play(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> None:
         """Play an episode to its end."""
+        for window in self.windows(episode, watch):
+            episode.predict(window)
+
+    def windows(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> Iterator[Window]:
+        """Advance an episode until success or time is up; yield each window that a chunk is due for.
+
+        Who takes it answers by `Episode.predict` or `Episode.answer`.
+        """
         robot = episode.robot
         while robot.episode.elapsed < self.settings.seconds and not self.over(episode):
             before = robot.now
@@ -115,7 +139,9 @@ class DirectRunner:
             for tick in range(tick_at_or_after(before + 1, self.control_dt), robot.now + 1, self.control_dt):
                 if watch is not None:
                     watch(robot)
-                episode.observe(tick)
+                window = episode.observe(tick)
+                if window is not None:
+                    yield window
 
     def planner(self) -> Planner:
         """Return a planner for one episode."""
@@ -133,9 +159,16 @@ class _Pending:
 class Episode:
     """The state of one episode."""
 
-    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
+    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
-        self.robot = SimulatedRobot(runner.world, start=START, camera=runner.camera, camera_rate=runner.camera_rate)
+        self.robot = SimulatedRobot(
+            runner.world,
+            start=START,
+            camera=runner.camera,
+            camera_rate=runner.camera_rate,
+            draws=self._draws,
+            controllers=controllers_of(runner.spec, runner.world),
+        )
         self.robot.reset(seed)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)
@@ -147,37 +180,57 @@ class Episode:
         self.latency: list[float] = []
         self.chunks = 0
         self.stop = ''
+        self._reward, self._gained = 0.0, 0.0
+
+    def _draws(self, camera: str) -> bool:
+        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        if self.bag is not None or self.last is None:
+            return True
+        task = self.runner.task
+        unseen = self.runner.exec_horizon - task.obs_horizon  # observations after the last window that none holds
+        return self.robot.now > self.last + unseen * self.runner.control_dt
 
     def advance(self) -> None:
         """Advance by one physics step, and command the chunk that is out by then."""
         robot = self.robot
         for reading in robot.step():
             self.sense(reading)
-        self.seams.commanded(robot.now, robot.controller.set_point)
+        self.seams.commanded(robot.now, robot.set_point)
         if self.pending is not None and robot.now >= self.pending.due:
             chunk, self.pending = self.pending.chunk, None
             self.chunks += self.command(chunk)
 
-    def observe(self, tick: int) -> None:
-        """Take the observation of a control tick, and predict from it if a chunk is due."""
+    def observe(self, tick: int) -> Window | None:
+        """Take the observation of a control tick, and return the window if a chunk is due for it."""
         runner = self.runner
+        self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
         if window is None or self.pending is not None:
-            return
+            return None
         if self.last is not None and tick - self.last < runner.exec_horizon * runner.control_dt:
-            return
+            return None
         self.last = tick
+        return window
+
+    def predict(self, window: Window) -> None:
+        """Let the policy predict from a window."""
+        runner = self.runner
         began = time.perf_counter()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
         start = self.continuation.start(window.stamp, runner.goal)
-        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
+        gained = self.continuation.gained(window.stamp)
+        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
-        self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
+        self.answer(chunk)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Take the chunk that answers the newest window; it is commanded as late as a policy's would be."""
+        self.pending = _Pending(chunk=chunk, due=chunk.stamp + self.runner.latency)
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""
@@ -194,10 +247,13 @@ class Episode:
             collided=collided(status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
+            gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
 
     def sense(self, reading: Reading) -> None:
         """Take what a sensor has read."""
+        if isinstance(reading, RewardReading):
+            self._reward = reading.reward
         if self.bag is not None:
             self.bag.reading(reading)
         for name, value in _decoded(self.runner.task, self.runner.spec, reading):
@@ -243,7 +299,7 @@ class Episode:
         """Let the plan begin at what the controller holds, where the robot stands and follows none."""
         if self.planner.astray() and (self.planner.plan is None or self.planner.standing):
             order = [self.robot.world.joints.index(joint) for joint in self.runner.task.action.joints]
-            self.planner.rest_at(np.asarray(self.robot.controller.set_point)[order], now)
+            self.planner.rest_at(self.robot.set_point[order], now)
 
 
 def _decoded(task: TaskSpec, spec: WorldSpec, reading: Reading) -> Iterator[tuple[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, Chunk, Refusal
+from dp_ros.data import NANOSECONDS, Chunk, Refusal, Window
 from dp_ros.evaluation.episode_bag import EpisodeBag
 from dp_ros.evaluation.episodes import DirectRunner, Episode
 from dp_ros.evaluation.obstacles.barrier import filtered
@@ -297,9 +297,13 @@ class BarrierEpisode(ObstacleEpisode):
         self._places: dict[str, list[np.ndarray]] = {f'{OBSTACLE}{n}': [] for n in range(len(runner.obstacles))}
         self._radii = np.array([obstacle.radius + BODY + runner.clearance for obstacle in runner.obstacles])
 
-    def observe(self, tick: int) -> None:
-        """Predict as ever; then filter what is left of the newest chunk, and send that."""
-        super().observe(tick)
+    def observe(self, tick: int) -> Window | None:
+        """Observe as ever; and filter what is left of the newest chunk, and send that."""
+        window = super().observe(tick)
+        self._filter(tick)
+        return window
+
+    def _filter(self, tick: int) -> None:
         for name, places in self._places.items():
             places.append(np.array(self.robot.world.poses[name].position[:2]))
         chunk, dt = self._chunk, self.runner.control_dt

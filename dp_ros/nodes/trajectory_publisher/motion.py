@@ -19,7 +19,7 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, LEAST_AHEAD, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics, GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
@@ -29,6 +29,7 @@ from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
 from dp_ros.planning.detour import Detour
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
 ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
 
@@ -76,8 +77,10 @@ class Motion:
         self._home, self._home_duration = home, home_duration
         self._patience = patience
         self._jump: tuple[int, int] | None = None
+        self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
         self._stopping = False  # whether the plan is a stop, which is sent again
+        self._ended = 0  # when `end` was called [ns, steady]
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
         self.planner.reset()
@@ -273,7 +276,7 @@ class Motion:
         return objection
 
     def end(self) -> None:
-        """Come to rest if the robot is on its way, and forget the plan.
+        """Come to rest if the robot is on its way; `farewell` must follow until it returns False.
 
         A robot that rests is sent nothing: it may have been moved by other means, and the end of the plan would make
         it jump.
@@ -281,6 +284,7 @@ class Motion:
         now = self.time()
         holding = self.beginning.under_way
         self.beginning.cancel()
+        self._ended = self.parts.sender.steady()
         if self.unsettled:
             self._settle(now, patient=False)
             self.parts.sender.insist()
@@ -289,8 +293,26 @@ class Motion:
             if not self._stopping:
                 self.brake(now)
             self.parts.sender.insist()
+        else:
+            self.parts.sender.silence()
+
+    def farewell(self) -> bool:
+        """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
+
+        Joint states that arrive between two calls must be handed on as ever: a controller may be switched off and on
+        meanwhile. Returns whether to call this again, in `AGAIN` or sooner.
+        """
+        going = self.again()
+        if self.unsettled:  # the clock jumped, and what was sent means nothing
+            self._settle(self.parts.sender.now(), patient=False)
+            self.parts.sender.insist()
+            going = True
+        if going and self.parts.sender.steady() < self._ended + LONGEST_FAREWELL:
+            return True
+        self.parts.sender.silence()
         self.planner.reset()
         self._stopping = False
+        return False
 
     def brake(self, now: int) -> None:
         """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
@@ -355,12 +377,14 @@ class Motion:
         if self.parts.detour is not None:
             self.parts.detour.forget()
         if self.beginning.under_way:
-            self.parts.sender.rests_at = jump.unjumped  # it stands where it was to hold
+            self.parts.sender.rests_at = jump.earliest  # it stands where it was to hold
         self.beginning.cancel()
         self._stopping = False
         self.joint_states.forget()
         self.planner.forget_states()
-        if self.planner.plan is None and self.parts.sender.rests_at <= jump.unjumped:
+        # This process may have been stalled since, and the arm on its way when the clock jumped.
+        self._moved = self._moved or self.parts.sender.rests_at > jump.earliest
+        if self.planner.plan is None and not self._moved:
             self.planner.reset()
         elif self._jump is None:
             self._jump = (jump.unjumped, now)
@@ -378,7 +402,7 @@ class Motion:
             return
         unjumped, since = self._jump
         planned = unjumped + now - since
-        moved = self.parts.sender.rests_at > unjumped
+        moved = self._moved
         if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
             self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)
@@ -386,7 +410,7 @@ class Motion:
             held = self.planner.hold_planned(planned)
         else:
             return
-        self._jump = None
+        self._jump, self._moved = None, False
         if moved:
             self._hold(held, 'no hold after the jump of the clock')
         self.planner.forget_plan()

@@ -132,6 +132,7 @@ class TrajectoryPublisher(ManagedNode):
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
+        self._received: JointStates | None = None
         self._ladder = make_safety_states(self, bundle.task)
         self._home = read_home(self, limits)
         self._obstacles = make_scene_topics(self, self.planner, robot, self._home)
@@ -167,6 +168,7 @@ class TrajectoryPublisher(ManagedNode):
                 limits,
                 self.planner.continuous,
                 self._measured,
+                self._received,
             ),
             command=self._command,
             permission=self.permission,
@@ -186,6 +188,7 @@ class TrajectoryPublisher(ManagedNode):
             say=self.get_logger().error,
             note=self.get_logger().info,
         )
+        self._received = parts.joint_states
         patience = WHENEVER if simulated else min(dt, PATIENCE)
         self.motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         # Steady time: a simulated clock may stand still.
@@ -205,11 +208,12 @@ class TrajectoryPublisher(ManagedNode):
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         inputs: tuple[tuple[Any, str, Callable[..., None], QoSProfile], ...] = (
-            (DiagnosticStatus, LEDGER, self.ledger.inferred, reliable(LEDGER_DEPTH)),
             (JointState, self._stream.topic, self._on_joint_state, newest),
+            (DiagnosticStatus, LEDGER, self.ledger.inferred, reliable(LEDGER_DEPTH)),
             (JointTrajectory, CHUNKS, self._on_chunk, reliable(1)),
         )
         self._inputs = [self.create_subscription(*each, raw=True) for each in inputs]
+        self._joint_states = self._inputs[0]
         self.permission.open()
         self._controllers.open()
         if self._obstacles is not None:
@@ -230,6 +234,9 @@ class TrajectoryPublisher(ManagedNode):
         if self.context.ok():
             try:
                 self.motion.end()
+                while self.motion.farewell():
+                    time.sleep(AGAIN / 2e9)
+                    self._take_joint_states()
             except Exception as error:  # what was sent last ends at rest, and no callback may come after this
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
             self.permission.close()
@@ -302,6 +309,12 @@ class TrajectoryPublisher(ManagedNode):
         self.motion.joint_states.receive(message, self.now(), info)
         if self.motion.unsettled:
             self.motion.time()
+
+    def _take_joint_states(self) -> None:
+        """Take what has arrived while no executor spins."""
+        taken = self._joint_states.handle.take_message(JointState, True)
+        if taken is not None:
+            self._on_joint_state(*taken)
 
     def _measured(self, state: MeasuredState) -> None:
         self.planner.measured(state.stamp, state.positions, state.velocities)
