@@ -119,7 +119,8 @@ class Sweep:
             self._leave_out(first, last)
         while len(first):
             close = self._close(first, last) & (self._times[first] < self._latest)[:, None]
-            first, last, close = (each[close.any(axis=1)] for each in (first, last, close))
+            open_ = np.asarray(close.any(axis=1))
+            first, last, close = first[open_], last[open_], close[open_]
             if not len(first):
                 break
             growth = self._allowed(self._times[last]) - self._allowed(self._times[first])

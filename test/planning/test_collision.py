@@ -306,7 +306,7 @@ def test_where_the_check_itself_fails_the_arm_still_stops():
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError('no distance')
 
-    check.still_contact = broken  # type: ignore[assignment]
+    check.still_contact = broken  # type: ignore[method-assign]
     seen(planner, T0 + 700 * MS)
     stopped = planner.stop(T0 + 700 * MS)
     assert isinstance(stopped, Trajectory) and stopped.end < T0 + 1500 * MS

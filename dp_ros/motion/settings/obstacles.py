@@ -45,7 +45,7 @@ class ObstacleOptions:
         'none', 'What plans a way around where the way of the policy stays blocked. none: the robot waits; builtin: '
         'RRT-Connect of OMPL, in a process of its own.', choices=('none', 'builtin'),
     )
-    blocked_after: float = option(
+    blocked_after: int = option(
         1.5, 'Time for which the robot has rested before an obstacle when a way around is planned.', unit='s',
         low=0.0, high=600.0, nanoseconds=True,
     )
