@@ -40,6 +40,7 @@ from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
+from dp_ros.nodes.trajectory_publisher.obstacles.scene_topics import SceneTopics, make_scene_topics
 from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
 from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     PARAMETERS,
@@ -54,7 +55,6 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
     make_safety_states,
     read_home,
 )
-from dp_ros.nodes.trajectory_publisher.scene_topics import SceneTopics, make_scene_topics
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
