@@ -113,7 +113,7 @@ def test_a_process_that_dies_takes_no_part_along(tmp_path):
         ({'vary': ['seed=1,1']}, r'seed: got it, or one of 1, 1, twice, allowed once'),
         ({'variant': ['deeper']}, r"variant: got 'deeper', allowed NAME:KEY=VALUE"),
         ({'vary': ['network.layers=1,2'], 'variant': ['a:network.layers=3']}, r'network.layers: got it in two places'),
-        ({'ray': '127.0.0.1'}, r"ray: got '127.0.0.1', allowed HOST:PORT or ray://HOST:PORT"),
+        ({'ray': '127.0.0.1'}, r"ray: got '127.0.0.1', allowed HOST:PORT, as 10.0.0.1:6379"),
         ({'ray': '127.0.0.1:1'}, r"ray: got '127.0.0.1:1', where nothing answers \(Connection refused\); allowed the"),
     ],
 )
