@@ -17,7 +17,7 @@ import numpy as np
 from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
-from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle.manifest import CRITIC, MONITOR, TOLERANCE, TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.bundle.parity import input_shapes, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
         ...
 
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        """Return the monitor's novelty (B,) of cond (B, D) float32; only of a bundle that has one."""
+        ...
+
 
 def open_backend(
     bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
@@ -56,8 +60,8 @@ def open_backend(
     return opened
 
 
-class CriticSession:
-    """The critic of a bundle that has one: always by ONNX Runtime."""
+class OptionalSessions:
+    """The critic and the monitor of a bundle that has them: always by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
         self._critic: Any = None
@@ -66,14 +70,23 @@ class CriticSession:
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
             wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
             _check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+        self._monitor: Any = None
+        if bundle.monitor is not None:
+            self._monitor = _session(bundle, MONITOR, threads, provider)
+            _check_graph(bundle, MONITOR, self._monitor, {'cond': (width,)}, 'novelty')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
         value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
         return value
 
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        """Run the monitor."""
+        novelty: np.ndarray = self._monitor.run(None, {'cond': cond})[0]
+        return novelty
 
-class OnnxRuntime(CriticSession):
+
+class OnnxRuntime(OptionalSessions):
     """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
 
     Their threads do not spin while they wait: the cores are shared with the robot's nodes.
@@ -102,7 +115,7 @@ class OnnxRuntime(CriticSession):
         return prediction
 
 
-class TorchScript(CriticSession):
+class TorchScript(OptionalSessions):
     """TorchScript on the CPU, for robots that have torch anyway."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -199,10 +212,13 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         if parity.value is not None:
             recorded.append(('value', parity.value))
             outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
+        if parity.novelty is not None:
+            recorded.append(('novelty', parity.novelty))
+            outputs.append(backend.novelty(parity.cond))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
-        tolerance = TOLERANCE if what == 'value' else bundle.tolerance  # a critic is never in 8 bits
+        tolerance = TOLERANCE if what in ('value', 'novelty') else bundle.tolerance  # these are never in 8 bits
         if got.shape != wanted.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
         difference = float(np.abs(got - wanted).max())

@@ -10,6 +10,8 @@
     critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
                       ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
+    monitor.onnx      where there is one: ``cond`` (B, D); output ``novelty`` (B,), about 0.7 for usual observations
+                      and more for others; see `dp_ros.networks.novelty`
     weights.safetensors  where the network is meant to be trained further: its weights, which no robot reads; see
                       `dp_ros.training.bundle_network`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
@@ -37,6 +39,7 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DataError, listed
 from dp_ros.policy.backends.onnx_check import check_onnx
 from dp_ros.policy.bundle.files import naming, put_in_place, read_json, sha256, write_json
+from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.policy.bundle.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
@@ -52,6 +55,7 @@ PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
 CRITIC = 'critic.onnx'
+MONITOR = 'monitor.onnx'
 WEIGHTS = 'weights.safetensors'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
 """Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
@@ -66,6 +70,7 @@ class Bundle:
     ``critic_from`` is the mean value of the samples from which on the critic chooses among them: where it is lower,
     success is so far that it can't tell them apart. ``camera_shapes`` are height and width of the pictures that the
     recordings had, by camera, and by goal; live ones of another size are refused. Bundles from before have none.
+    ``monitor`` has the thresholds of the failure monitor, where there is one.
     """
 
     folder: Path
@@ -81,6 +86,7 @@ class Bundle:
     critic_from: float = 0.0
     camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     policy_speed: float = 1.0
+    monitor: MonitorSpec | None = None
 
     def __post_init__(self) -> None:
         coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps
@@ -95,6 +101,15 @@ class Bundle:
             raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
         _check_shapes(self.camera_shapes, self.task)
         _check_files(self.files)
+        if (self.monitor is not None) != (MONITOR in self.files):
+            raise BundleError(
+                f'monitor: got {"none" if self.monitor is None else "thresholds"} in {MANIFEST} and '
+                f'{"a" if MONITOR in self.files else "no"} {MONITOR}, allowed both or neither'
+            )
+        if self.monitor is not None and self.monitor.steps > self.task.pred_horizon:
+            raise BundleError(
+                f'monitor steps: got {self.monitor.steps}, allowed up to pred_horizon ({self.task.pred_horizon})'
+            )
         _check_normalizer(self.normalizer, self.task)
 
     def path(self, file: str) -> Path:
@@ -127,6 +142,9 @@ class Bundle:
             if (parity.value is not None) != self.has_critic:
                 got = 'none with' if self.has_critic else 'one without'
                 raise BundleError(f'recorded value: got {got} {CRITIC}, allowed one with it only')
+            if (parity.novelty is not None) != (self.monitor is not None):
+                got = 'one without' if self.monitor is None else 'none with'
+                raise BundleError(f'recorded novelty: got {got} {MONITOR}, allowed one with it only')
         return parity
 
 
@@ -152,6 +170,7 @@ class _Manifest:
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    monitor: MonitorSpec | None = None
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -172,6 +191,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             tolerance=manifest.tolerance,
             critic_from=manifest.critic_from,
             camera_shapes={name: _shape(name, shape) for name, shape in manifest.camera_shapes.items()},
+            monitor=manifest.monitor,
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -193,6 +213,7 @@ def write_bundle(
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    monitor: MonitorSpec | None = None,
     name: str | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
@@ -205,13 +226,13 @@ def write_bundle(
         Where to; its parents are made.
     networks
         By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx``, and both or none of
-        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` and ``weights.safetensors`` or not. An ONNX file must hold
-        its own weights.
+        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx``, ``monitor.onnx`` and ``weights.safetensors`` or not. An
+        ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
-    critic_from, camera_shapes
+    critic_from, camera_shapes, monitor
         See `Bundle`.
     name
         The folder's name, if None.
@@ -243,6 +264,7 @@ def write_bundle(
             tolerance=tolerance,
             critic_from=critic_from,
             camera_shapes=dict(camera_shapes or {}),
+            monitor=monitor,
         )
         plain = to_plain(manifest)
         if not normalizer.clip:
@@ -253,8 +275,9 @@ def write_bundle(
         for owner, key in ((plain['task'], 'continuous'), (plain['task']['action'], 'sources')):
             if not owner[key]:
                 del owner[key]
-        if not camera_shapes:
-            del plain['camera_shapes']
+        for key, given in (('camera_shapes', camera_shapes), ('monitor', monitor)):
+            if not given:
+                del plain[key]
         write_json(new / MANIFEST, plain)
         written = load_bundle(new)
         if check is not None:
@@ -285,11 +308,11 @@ def _read_manifest(path: Path) -> _Manifest:
 
 
 def _check_names(files: Iterable[str]) -> None:
-    got = set(files) - {PARITY, CRITIC, WEIGHTS}
+    got = set(files) - {PARITY, CRITIC, MONITOR, WEIGHTS}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
-            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC} and {WEIGHTS}'
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {MONITOR} and {WEIGHTS}'
         )
 
 

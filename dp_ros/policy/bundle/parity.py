@@ -15,7 +15,7 @@ from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
-_VALUE = 'value'
+_OPTIONAL = ('value', 'novelty')  # of the networks that a bundle may have
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +34,8 @@ class Parity:
     value
         The critic's output for ``cond``, `state_of` the inputs and the first A channels of ``x_k``, (B,) float32; None
         where there is none.
+    novelty
+        The monitor's output for ``cond``, (B,) float32; None where there is none.
 
     """
 
@@ -43,6 +45,7 @@ class Parity:
     k: np.ndarray
     prediction: np.ndarray
     value: np.ndarray | None = None
+    novelty: np.ndarray | None = None
 
     def check(self, task: TaskSpec, mask_channels: int = 0, outputs: int = 1) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
@@ -62,8 +65,9 @@ class Parity:
         _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
-        if self.value is not None:
-            _check_array('recorded value', self.value, np.float32, (batch,))
+        for name in _OPTIONAL:
+            if getattr(self, name) is not None:
+                _check_array(f'recorded {name}', getattr(self, name), np.float32, (batch,))
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -106,8 +110,7 @@ def write_parity(path: Path, parity: Parity) -> None:
     """Write the arrays as npz."""
     arrays = {name: getattr(parity, name) for name in _REST}
     arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
-    if parity.value is not None:
-        arrays[_VALUE] = parity.value
+    arrays |= {name: getattr(parity, name) for name in _OPTIONAL if getattr(parity, name) is not None}
     np.savez(path, **arrays)
 
 
@@ -120,7 +123,7 @@ def read_parity(data: bytes) -> Parity:
         raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) - {_VALUE} != set(_REST):
-        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {_VALUE}'
+    if set(rest) - set(_OPTIONAL) != set(_REST):
+        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {listed(_OPTIONAL)}'
         raise BundleError(f'got arrays {listed(arrays)}, allowed {allowed}')
     return Parity(inputs=inputs, **rest)
