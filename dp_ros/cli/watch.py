@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.cli.arguments import bundle_and_world, bundle_arguments, bundle_folder, command, speed_argument
+from dp_ros.errors import ConfigError
+
+STUDY_SEED = 4_000_000
 
 
 def add_monitor(commands: argparse._SubParsersAction) -> None:
@@ -15,11 +18,12 @@ def add_monitor(commands: argparse._SubParsersAction) -> None:
     text = 'Calibrate a failure monitor on the successful episodes of a policy, and write a bundle with it.'
     parser = command(commands, 'monitor', _monitor, text)
     bundle_arguments(parser, 'models/push_block_state')
-    parser.add_argument('--out', type=Path, required=True, help='folder to write: the bundle with a monitor')
+    parser.add_argument('--out', type=Path, default=None, help='folder to write: the bundle with a monitor')
     parser.add_argument('--recordings', type=Path, nargs='+', default=(), metavar='PATH',
                         help='recordings of successful episodes, in place of episodes that the policy plays')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=150, help='episodes to play, on consecutive seeds')
-    parser.add_argument('--seed', type=int, default=3_000_000, help='seed of the first episode')
+    parser.add_argument('--seed', type=int, default=None,
+                        help='seed of the first episode; without it, 3000000, or 4000000 with --study')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
     speed_argument(parser)
     parser.add_argument('--samples', type=int, default=8, help='chunks drawn at a window, for their entropy')
@@ -27,12 +31,48 @@ def add_monitor(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--level', type=float, default=0.95, help='share of successful episodes without a false alarm')
     parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+    parser.add_argument('--study', action='store_true', help='of a bundle that has a monitor, measure how well it '
+                        'foretells failures: in the world as it is, and made wrong in several ways; without --seed '
+                        'on other seeds than those of calibration')  # fmt: skip
+    parser.add_argument('--faults', nargs='+', default=None, metavar='FAULT',
+                        help='with --study: what is made wrong; without it, all that can be in the world')  # fmt: skip
+    parser.add_argument('--json', type=Path, default=None, help='with --study: write what was found here')
+    parser.add_argument('--plot', type=Path, default=None,
+                        help='with --study: draw the scores of an episode that fails (PNG)')  # fmt: skip
 
 
 def _monitor(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.monitor.calibrate import MonitorSettings, run_monitor
 
-    names = {f.name for f in dataclasses.fields(MonitorSettings)} - {'bundle', 'world'}
+    if options.study:
+        return _study(options)
+    if options.out is None:
+        raise ConfigError('out: got none, allowed a folder for the bundle with a monitor, or --study')
+    _only_with_study(options)
+    names = {f.name for f in dataclasses.fields(MonitorSettings)} - {'bundle', 'world', 'seed'}
     chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    if options.seed is not None:
+        chosen['seed'] = options.seed
     where = {'bundle': bundle_folder(options.bundle)} if options.recordings else bundle_and_world(options)
     return run_monitor(MonitorSettings(**chosen, **where), print)
+
+
+def _study(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.monitor.study import StudySettings, run_study
+    from dp_ros.evaluation.settings import EvaluationSettings
+
+    for name in ('out', 'recordings'):
+        if getattr(options, name):
+            raise ConfigError(f'{name}: got it with --study, allowed without: nothing is calibrated')
+    names = ('episodes', 'seconds', 'policy_speed', 'workers')
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    seed = STUDY_SEED if options.seed is None else options.seed
+    evaluation = EvaluationSettings(**chosen, seed=seed, threads=1, **bundle_and_world(options))
+    given = {name: getattr(options, name) for name in ('faults', 'json', 'plot')}
+    return run_study(StudySettings(evaluation=evaluation, **given), print)
+
+
+def _only_with_study(options: argparse.Namespace) -> None:
+    for name in ('faults', 'json', 'plot'):
+        if getattr(options, name) is not None:
+            raise ConfigError(f'{name}: got it without --study, allowed with it only')

@@ -151,6 +151,13 @@ class FailureMonitor:
     policy
         Whose windows it looks at. It samples as the bundle says, whatever the settings of ``policy`` are.
 
+    Attributes
+    ----------
+    spec
+        Its thresholds.
+    policy
+        What it samples with.
+
     Raises
     ------
     ConfigError
@@ -160,7 +167,7 @@ class FailureMonitor:
 
     def __init__(self, policy: DiffusionPolicy) -> None:
         self.spec = monitor_of(policy)
-        self._policy = sampling_policy(policy, self.spec.samples)
+        self.policy = sampling_policy(policy, self.spec.samples)
         self._scores = RunningScores(self.spec.window, self.spec.bin_width, self.spec.steps)
 
     def begin(self) -> None:
@@ -173,9 +180,9 @@ class FailureMonitor:
 
     def verdict(self, window: Window, rng: np.random.Generator, goal: Goal | None = None) -> Verdict:
         """Look at a window; until as many came as are averaged over, the level stays below 1."""
-        cond, samples = self._policy.proposals(window, rng, goal)
-        novelty = float(self._policy.backend.novelty(cond)[0])
-        dt = round(self._policy.task.control_dt * NANOSECONDS)
+        cond, samples = self.policy.proposals(window, rng, goal)
+        novelty = float(self.policy.backend.novelty(cond)[0])
+        dt = round(self.policy.task.control_dt * NANOSECONDS)
         scores = self._scores.add(window.stamp, dt, novelty, samples)
         level = min(scores[name] / getattr(self.spec, name) for name in TOGETHER)
         if not self._scores.full:

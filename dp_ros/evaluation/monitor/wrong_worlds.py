@@ -17,8 +17,8 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.registry import make_world
 from dp_ros.simulation.world import Pose, World
 
-OFFSET = 0.05  # of the first joint [rad], or half of it in [m]
-SHIFT = 0.03  # of what is tracked, to the left [m]
+OFFSET = 0.05  # of the first joint [rad or m]
+SHIFT = 0.05  # of what is tracked, to the left [m]
 CAMERA = 9  # by which pictures are moved to the right [pixels], of 96: 5 cm of PushT's table
 DARKER = 0.5  # of the light
 FRICTION = 0.5
@@ -54,7 +54,7 @@ class WrongWorld:
     ) -> None:
         self._world, self._picture, self._after_reset = world, picture, after_reset
         self._offset = np.zeros(len(world.joints))
-        self._offset[0] = offset if world.units[0] == 'rad' else offset / 2.0
+        self._offset[0] = offset
         self._shift = shift
 
     def __getattr__(self, name: str) -> Any:
@@ -128,6 +128,16 @@ def _round(model: Any) -> None:
     model.geom_size[block, 1] = model.geom_size[block, 2]  # radius and half of its height
 
 
+def _point(**changes: Any) -> Callable[[str], World]:
+    def make(_: str) -> World:
+        from dp_ros.simulation.worlds.point_navigation.spec import Obstacle
+        from dp_ros.simulation.worlds.point_navigation.world import PointWorld
+
+        return cast(World, PointWorld((Obstacle(**changes),)))
+
+    return make
+
+
 def _pusht(change: Callable[[Any], None]) -> Callable[[str], World]:
     return lambda name: cast(World, WrongWorld(make_world(name), after_reset=change))
 
@@ -158,6 +168,10 @@ OF_WORLDS: Mapping[str, Mapping[str, Callable[[str], World]]] = {
         'friction_halved': _push_block(_smooth),
         'object_heavier': _push_block(_heavy),
         'object_round': _push_block(_round),
+    },
+    'point_obstacle': {
+        'object_larger': _point(radius=0.3),
+        'object_moving': _point(swing=(0.0, 0.3), period=3.0),
     },
     'pusht': {'friction_halved': _pusht(_smooth_pusht), 'object_heavier': _pusht(_turned_pusht)},
 }
