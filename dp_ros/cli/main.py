@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_init, learn.add_check_bag, learn.add_train,
         learn.add_export, learn.add_critic,
-        watch.add_monitor,
+        watch.add_monitor, watch.add_outcomes,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
         operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,

@@ -76,3 +76,53 @@ def _only_with_study(options: argparse.Namespace) -> None:
     for name in ('faults', 'json', 'plot'):
         if getattr(options, name) is not None:
             raise ConfigError(f'{name}: got it without --study, allowed with it only')
+
+
+def add_outcomes(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = 'Print what became of episodes, as the node outcomes has counted them, or add one.'
+    parser = command(commands, 'outcomes', _outcomes, text)
+    parser.add_argument('file', type=Path, help='SQLite file of the node outcomes')
+    parser.add_argument('--add', default=None, choices=['success', 'failure', 'unknown'],
+                        help='add an episode that has just ended; the file is made if it is not there')  # fmt: skip
+    parser.add_argument('--episode-seconds', type=float, default=0.0, help='with --add: how long it was [s]')
+    parser.add_argument('--note', default='', help='with --add: whatever is to be remembered of it')
+    parser.add_argument('--policy', default='', help="with --add: the policy's name")
+    parser.add_argument('--measured-bundle', default='',
+                        help='compare with what the monitor of this bundle was calibrated on')  # fmt: skip
+    parser.add_argument('--newest', type=int, default=1000, help='episodes that are read, the newest ones')
+    parser.add_argument('--rows', type=int, default=10, help='episodes that are printed one by one')
+    parser.add_argument('--plot', type=Path, default=None, help='draw the rate of each day here (PNG)')
+
+
+def _outcomes(options: argparse.Namespace) -> int:
+    import time
+
+    from dp_ros.errors import check_range
+    from dp_ros.policy.bundle.manifest import load_bundle
+    from dp_ros.tools.outcomes.rate import measured_of, plot, table
+    from dp_ros.tools.outcomes.store import EpisodeOutcome, OutcomeStore
+
+    check_range('newest', options.newest, 1, 100_000)
+    measured = None
+    if options.measured_bundle:
+        measured = measured_of(load_bundle(bundle_folder(options.measured_bundle)).provenance)
+        if measured is None:
+            raise ConfigError(f'measured_bundle: got {options.measured_bundle}, which was measured nowhere, allowed one '
+                              'of dp_ros monitor with a world')  # fmt: skip
+    with OutcomeStore(options.file, make=options.add is not None) as store:
+        if options.add is not None:
+            check_range('episode_seconds', options.episode_seconds, 0.0, 86400.0, unit='s')
+            now = time.time()
+            store.add(
+                EpisodeOutcome(
+                    began=now - options.episode_seconds, ended=now, outcome=options.add, source='person',
+                    bundle=options.policy, note=options.note,
+                )
+            )  # fmt: skip
+        episodes = store.episodes(options.newest)
+    print(table(episodes, measured, rows=options.rows))
+    if options.plot:
+        plot(episodes, measured, options.plot)
+        print(options.plot)
+    return 0

@@ -13,6 +13,45 @@ FLOOR = 0.02
 """Least standard deviation that a number is scaled by: normalized ones are between -1 and 1."""
 
 
+class Features(nn.Module):
+    """``cond`` (B, D) -> (B, C + 1): its C principal components, standardized, and how far it is from what they span.
+
+    An encoder's output is much wider than what it says, and both networks would be as wide.
+
+    Parameters
+    ----------
+    center, project
+        Mean of the encoder's output (D,), and the directions, orthonormal, (D, C).
+    scale, rest
+        Standard deviation of each component (C,), and the usual distance from what they span.
+
+    """
+
+    center: Tensor
+    project: Tensor
+    scale: Tensor
+    rest: Tensor
+
+    def __init__(self, center: Tensor, project: Tensor, scale: Tensor, rest: Tensor) -> None:
+        super().__init__()
+        for name, values in (
+            ('center', center), ('project', project), ('scale', scale.clamp(min=FLOOR)), ('rest', rest.clamp(min=FLOOR)),
+        ):  # fmt: skip
+            self.register_buffer(name, values.clone())
+
+    @property
+    def width(self) -> int:
+        """How many there are."""
+        return self.project.shape[1] + 1
+
+    def forward(self, cond: Tensor) -> Tensor:
+        """Return the features."""
+        moved = cond - self.center
+        low = moved @ self.project
+        far = ((moved - low @ self.project.T) ** 2).sum(dim=1, keepdim=True).sqrt()
+        return torch.cat((low / self.scale, far / self.rest), dim=1)
+
+
 class Novelty(nn.Module):
     """``cond`` (B, D) -> novelty (B,), log(1 + e / e_0).
 
@@ -21,23 +60,20 @@ class Novelty(nn.Module):
 
     Parameters
     ----------
-    mean, scale
-        Of the encoder's output on successful episodes, (D,).
+    features
+        What becomes of the encoder's output first.
     width, outputs
         Units in each layer, and numbers that are compared.
 
     """
 
-    mean: Tensor
-    scale: Tensor
     usual: Tensor
 
-    def __init__(self, mean: Tensor, scale: Tensor, *, width: int = 128, outputs: int = 32) -> None:
+    def __init__(self, features: Features, *, width: int = 128, outputs: int = 32) -> None:
         super().__init__()
-        self.register_buffer('mean', mean.clone())
-        self.register_buffer('scale', scale.clamp(min=FLOOR))
+        self.features = features
         self.register_buffer('usual', torch.ones(()))
-        inputs = len(mean)
+        inputs = features.width
         self.target = _mlp((inputs, width, width, outputs))
         self.predictor = _mlp((inputs, width, width, width, outputs))
         for weight in self.target.parameters():
@@ -45,7 +81,10 @@ class Novelty(nn.Module):
 
     def error(self, cond: Tensor) -> Tensor:
         """Return the mean squared difference (B,)."""
-        features = (cond - self.mean) / self.scale
+        return self.difference(self.features(cond))
+
+    def difference(self, features: Tensor) -> Tensor:
+        """Return the same for features (B, C + 1)."""
         return ((self.predictor(features) - self.target(features)) ** 2).mean(dim=1)
 
     def forward(self, cond: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import Trigger
 
 from dp_ros.messages.status import MonitorReport, Status, decode, encode
-from dp_ros.networks.novelty import Novelty
+from dp_ros.networks.novelty import Features, Novelty
 from dp_ros.nodes.policy_executor.failure_response import KEPT
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.policy.bundle.manifest import load_bundle
@@ -39,7 +39,7 @@ def failing(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     bundle = load_bundle(tiny)
     width = bundle.parity().cond.shape[1]
     folder = tmp_path_factory.mktemp('bundles') / 'failing'
-    novelty = Novelty(torch.zeros(width), torch.ones(width), width=8, outputs=4).eval()
+    novelty = Novelty(Features(torch.zeros(width), torch.eye(width), torch.ones(width), torch.ones(())), width=8, outputs=4)
     write_with_monitor(bundle, folder, novelty, SPEC, record={})
     return str(folder)
 
