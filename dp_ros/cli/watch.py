@@ -20,7 +20,7 @@ def add_monitor(commands: argparse._SubParsersAction) -> None:
     bundle_arguments(parser, 'models/push_block_state')
     parser.add_argument('--out', type=Path, default=None, help='folder to write: the bundle with a monitor')
     parser.add_argument('--recordings', type=Path, nargs='+', default=(), metavar='PATH',
-                        help='recordings of successful episodes, in place of episodes that the policy plays')  # fmt: skip
+                        help='recordings of successful episodes, in place of episodes that are played')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=150, help='episodes to play, on consecutive seeds')
     parser.add_argument('--seed', type=int, default=None,
                         help='seed of the first episode; without it, 3000000, or 4000000 with --study')  # fmt: skip
@@ -29,6 +29,9 @@ def add_monitor(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--samples', type=int, default=8, help='chunks drawn at a window, for their entropy')
     parser.add_argument('--window', type=int, default=2, help='windows that scores are averaged over')
     parser.add_argument('--level', type=float, default=0.95, help='share of successful episodes without a false alarm')
+    parser.add_argument('--rule', default='both', choices=['both', 'either'],
+                        help='a failure is foretold where novelty and entropy exceed their thresholds, or either; '
+                        'either is for failures without hesitation, and needs more episodes')  # fmt: skip
     parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
     parser.add_argument('--study', action='store_true', help='of a bundle that has a monitor, measure how well it '
@@ -108,8 +111,10 @@ def _outcomes(options: argparse.Namespace) -> int:
     if options.measured_bundle:
         measured = measured_of(load_bundle(bundle_folder(options.measured_bundle)).provenance)
         if measured is None:
-            raise ConfigError(f'measured_bundle: got {options.measured_bundle}, which was measured nowhere, allowed one '
-                              'of dp_ros monitor with a world')  # fmt: skip
+            raise ConfigError(
+                f'measured_bundle: got {options.measured_bundle}, which was measured nowhere, allowed one of dp_ros '
+                'monitor with a world'
+            )
     with OutcomeStore(options.file, make=options.add is not None) as store:
         if options.add is not None:
             check_range('episode_seconds', options.episode_seconds, 0.0, 86400.0, unit='s')

@@ -152,8 +152,8 @@ class MonitorReport:
     observation
         Stamp of the window's newest observation [ns].
     level
-        The smaller of novelty and entropy as a share of its threshold: a failure is foretold from 1 on. None where
-        there is no monitor, or its windows do not count: `reason` says why.
+        The smaller of novelty and entropy as a share of its threshold, or with the rule ``either`` the larger: a
+        failure is foretold from 1 on. None where there is no monitor, or the window does not count: `reason` says why.
     failing
         Whether a failure is foretold.
     reason

@@ -6,6 +6,8 @@ episodes. Elsewhere the two differ. FIPER does so on the policy's own embedding 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -35,8 +37,11 @@ class Features(nn.Module):
     def __init__(self, center: Tensor, project: Tensor, scale: Tensor, rest: Tensor) -> None:
         super().__init__()
         for name, values in (
-            ('center', center), ('project', project), ('scale', scale.clamp(min=FLOOR)), ('rest', rest.clamp(min=FLOOR)),
-        ):  # fmt: skip
+            ('center', center),
+            ('project', project),
+            ('scale', scale.clamp(min=FLOOR)),
+            ('rest', rest.clamp(min=FLOOR)),
+        ):
             self.register_buffer(name, values.clone())
 
     @property
@@ -94,6 +99,6 @@ class Novelty(nn.Module):
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fed, given in zip(widths[:-1], widths[1:], strict=True):
+    for fed, given in pairwise(widths):
         layers += [nn.Linear(fed, given), nn.Mish()]
     return nn.Sequential(*layers[:-1])

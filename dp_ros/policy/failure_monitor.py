@@ -1,7 +1,7 @@
 """Tell while a policy runs whether it is about to fail: by what it observes and by how it hesitates.
 
-After FIPER (Roemer et al. 2025, arXiv 2510.09459): two scores of each window that is looked at, and a failure is
-foretold where both are out of the ordinary at once, averaged over a few windows.
+After FIPER (Roemer et al. 2025, arXiv 2510.09459): two scores of each window that is looked at, averaged over a few
+windows, and a failure is foretold where both are out of the ordinary at once.
 
 novelty
     of the encoder's output, by random network distillation (Burda et al. 2018): how far a small network that learnt to
@@ -12,9 +12,12 @@ entropy
     actions, so that the number is the same for all robots.
 
 Either alone cries at what does not matter: a new observation that the policy knows how to deal with, or two good ways
-around an obstacle. Two more scores are there to be compared with: ``consistency``, the distance of the distribution of
-the chunks from what those of the window before said of the same steps (STAC, Agia et al. 2024, arXiv 2410.04640, here
-as maximum mean discrepancy, added up since the start), and the time since the start.
+around an obstacle. But a policy may also fail without hesitation, where a sensor lies say; then only novelty tells. The
+rule ``either`` is for that, and pays with more false alarms where what is new is harmless.
+
+Two more scores are there to be compared with: ``consistency``, the distance of the distribution of the chunks from what
+those of the window before said of the same steps (STAC, Agia et al. 2024, arXiv 2410.04640, here as maximum mean
+discrepancy, added up since the start), and the time since the start.
 
 The samples are the monitor's own. A critic that chooses among the policy's, or a planner that brakes, does not change
 them; but a robot that is held observes what no successful episode has, so that whoever runs the monitor leaves out
@@ -51,7 +54,8 @@ class Verdict:
     scores
         By name, averaged as their thresholds are.
     level
-        The smaller of novelty and entropy, each as a share of its threshold: from 1 on, a failure is foretold.
+        The smaller of novelty and entropy, each as a share of its threshold, or with the rule ``either`` the larger:
+        from 1 on, a failure is foretold.
 
     """
 
@@ -184,7 +188,8 @@ class FailureMonitor:
         novelty = float(self.policy.backend.novelty(cond)[0])
         dt = round(self.policy.task.control_dt * NANOSECONDS)
         scores = self._scores.add(window.stamp, dt, novelty, samples)
-        level = min(scores[name] / getattr(self.spec, name) for name in TOGETHER)
+        choose = min if self.spec.rule == 'both' else max
+        level = choose(scores[name] / getattr(self.spec, name) for name in TOGETHER)
         if not self._scores.full:
             level = min(level, np.nextafter(1.0, 0.0))
         return Verdict(stamp=window.stamp, scores=scores, level=float(level))
@@ -192,7 +197,9 @@ class FailureMonitor:
     def reason(self, verdict: Verdict) -> str:
         """Return what a verdict is about, for people; '' where nothing is out of the ordinary."""
         over = [name for name in TOGETHER if verdict.scores[name] >= getattr(self.spec, name)]
-        return ', '.join(f'{name} {verdict.scores[name]:.3g} (usual up to {getattr(self.spec, name):.3g})' for name in over)
+        return ', '.join(
+            f'{name} {verdict.scores[name]:.3g} (usual up to {getattr(self.spec, name):.3g})' for name in over
+        )
 
 
 def sampling_policy(policy: DiffusionPolicy, samples: int) -> DiffusionPolicy:

@@ -39,7 +39,9 @@ def failing(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     bundle = load_bundle(tiny)
     width = bundle.parity().cond.shape[1]
     folder = tmp_path_factory.mktemp('bundles') / 'failing'
-    novelty = Novelty(Features(torch.zeros(width), torch.eye(width), torch.ones(width), torch.ones(())), width=8, outputs=4)
+    novelty = Novelty(
+        Features(torch.zeros(width), torch.eye(width), torch.ones(width), torch.ones(())), width=8, outputs=4
+    )
     write_with_monitor(bundle, folder, novelty, SPEC, record={})
     return str(folder)
 
@@ -159,7 +161,11 @@ def test_a_monitor_that_gives_no_number_is_taken_for_a_failure(ros, failing):
 @pytest.mark.parametrize(
     ('bundle', 'parameters', 'message'),
     [
-        ('tiny', {'on_failure': 'hold'}, 'allowed report: bundle tiny has no monitor; dp_ros monitor writes one with it'),
+        (
+            'tiny',
+            {'on_failure': 'hold'},
+            'allowed report: bundle tiny has no monitor; dp_ros monitor writes one with it',
+        ),
         ('failing', {'on_failure': 'fallback'}, "on_failure: got 'fallback', allowed with a fallback_bundle"),
         ('failing', {'on_failure': 'hold', 'monitor_every': 0}, 'allowed with monitor_every 1 or more'),
         ('failing', {'on_failure': 'hold', 'policy_speed': 2.0}, 'policy_speed 2, allowed 1'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def test_the_rate_has_fallen_where_its_interval_is_below_what_was_measured():
     good = [episode('success', NOON + i) for i in range(20)]
     bad = [episode('failure', NOON + 100 + i) for i in range(10)]
     assert advice(rate_of(good), measured) == ''
-    assert advice(rate_of(bad[:1]), measured) == ''  # one proves nothing
+    assert advice(rate_of(bad[:9]), measured) == ''  # too few
+    assert advice(rate_of(bad), measured).startswith('fallen: 0 of 10 succeed')
     assert advice(rate_of([*good, *[episode('unknown')] * 50]), measured) == ''
     said = advice(rate_of([*good, *bad]), measured)
     assert said.startswith('fallen: 20 of 30 succeed (49% to 81%), measured were 92% to 99%; record demonstrations')
@@ -71,7 +73,9 @@ def test_the_rate_has_fallen_where_its_interval_is_below_what_was_measured():
 
 
 def test_recordings_that_were_chosen_are_no_measurement():
-    assert measured_of({'monitor': {'world': 'pusht', 'successes': 3, 'episodes': 4}}) == Measured(successes=3, episodes=4)
+    assert measured_of({'monitor': {'world': 'pusht', 'successes': 3, 'episodes': 4}}) == Measured(
+        successes=3, episodes=4
+    )
     assert measured_of({'monitor': {'world': '', 'successes': 4, 'episodes': 4}}) is None
     assert measured_of({}) is None
 
@@ -111,7 +115,11 @@ def test_the_node_counts_what_the_world_and_a_person_say(ros, tmp_path):
         say('trajectory_publisher/status', Status(state=state, stamp=0), until)
 
     def world(seed: int, elapsed: float, until: Any, success: bool = False) -> None:
-        say('simulated_robot/episode', Episode(seed=seed, elapsed=elapsed, score=0.5, success=success, rejected=0), until)
+        say(
+            'simulated_robot/episode',
+            Episode(seed=seed, elapsed=elapsed, score=0.5, success=success, rejected=0),
+            until,
+        )
 
     def counted(number: int) -> Any:
         return lambda: len(stored(path)) == number
@@ -126,7 +134,11 @@ def test_the_node_counts_what_the_world_and_a_person_say(ros, tmp_path):
     world(1, 2.0, counted(1), success=True)
     world(2, 0.0, lambda: not node._counted)
     is_('running', under_way)
-    say('policy_executor/monitor', MonitorReport(observation=1, level=1.5, failing=True, policy='b'), lambda: node._foretold)
+    say(
+        'policy_executor/monitor',
+        MonitorReport(observation=1, level=1.5, failing=True, policy='b'),
+        lambda: node._foretold,
+    )
     world(3, 0.0, counted(2))  # begun anew without success
     is_('running', under_way)
     is_('latched', lambda: node._ended is not None)
@@ -140,7 +152,11 @@ def test_the_node_counts_what_the_world_and_a_person_say(ros, tmp_path):
     ]  # fmt: skip
     assert [e.foretold for e in found] == [False, True, False, False]
     assert found[1].bundle == 'b'
-    ros.status('outcomes: outcomes', DiagnosticStatus.WARN, 'fallen: 1 of 3 succeed')
+    ros.status('outcomes: outcomes', DiagnosticStatus.OK, '1 of 3 succeed (6% to 79%), 1 unknown')
+    with OutcomeStore(path) as store:
+        for _ in range(7):
+            store.add(replace(found[1], began=time.time(), ended=time.time()))
+    ros.status('outcomes: outcomes', DiagnosticStatus.WARN, 'fallen: 1 of 10 succeed')
 
 
 def stored(path: Path) -> Any:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError, check_range
-from dp_ros.evaluation.monitor.traces import Trace, played_traces, recorded_traces, scored
+from dp_ros.evaluation.monitor.traces import Trace, highest, played_traces, recorded_traces, scored
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.novelty import Novelty
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
-from dp_ros.policy.bundle.monitor_spec import MonitorSpec, conformal_threshold, successes_needed
+from dp_ros.policy.bundle.monitor_spec import MonitorSpec, Rule, conformal_threshold, level_of_each, successes_needed
 from dp_ros.policy.failure_monitor import sampling_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.monitor.bundle import write_with_monitor
@@ -37,7 +37,7 @@ class MonitorSettings:
         Episodes that the policy plays, on consecutive seeds from ``seed`` on.
     recordings
         Recordings of successful episodes instead, each of which counts as one.
-    samples, window, level
+    samples, window, level, rule
         See `dp_ros.policy.bundle.monitor_spec.MonitorSpec`.
 
     """
@@ -53,6 +53,7 @@ class MonitorSettings:
     samples: int = 8
     window: int = 2
     level: float = 0.95
+    rule: Rule = 'both'
     workers: int = 1
     overwrite: bool = False
 
@@ -68,10 +69,16 @@ class MonitorSettings:
             raise ConfigError('monitor: got a world and recordings, or neither, allowed one of the two')
         if self.world:
             self.evaluation()
-            if self.episodes < 2 * successes_needed(self.level):
-                raise ConfigError(f'episodes: got {self.episodes}, allowed {2 * successes_needed(self.level)} or more '
-                                  f'for level {self.level:g}: half of those that succeed are learnt from, and '
-                                  'thresholds come from the others')  # fmt: skip
+            if self.episodes < self.needed:
+                raise ConfigError(
+                    f'episodes: got {self.episodes}, allowed {self.needed} or more for level {self.level:g}: half of '
+                    'those that succeed are learnt from, and thresholds come from the others'
+                )
+
+    @property
+    def needed(self) -> int:
+        """Successful episodes that it takes."""
+        return 2 * successes_needed(level_of_each(self.level, self.rule))
 
     def evaluation(self, **changes: Any) -> EvaluationSettings:
         """Return how episodes are played."""
@@ -127,14 +134,12 @@ def calibrate(traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings
 
     """
     good = [trace for trace in traces if trace.success]
-    needed = 2 * successes_needed(settings.level)
-    if len(good) < needed:
+    if len(good) < settings.needed:
         raise DataError(
-            f'successful episodes: got {len(good)} of {len(traces)}, allowed {needed} or more for level '
+            f'successful episodes: got {len(good)} of {len(traces)}, allowed {settings.needed} or more for level '
             f'{settings.level:g}: half of them are learnt from, and thresholds come from the others'
         )
     learnt, held = good[::2], good[1::2]
-    learnt = learnt[: len(good) - needed // 2]
     novelty = fit_novelty(
         np.concatenate([trace.every for trace in learnt]), np.concatenate([trace.every for trace in held])
     )
@@ -142,13 +147,14 @@ def calibrate(traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings
     bin_width = max(LEAST_BIN, float(np.sqrt(np.mean(spread**2))))
     steps = bundle.task.pred_horizon
     found = [scored(t, novelty_of(novelty, t.conds), settings.window, bin_width, steps) for t in held]
+    each = level_of_each(settings.level, settings.rule)
     thresholds = {
-        name: max(1e-6, conformal_threshold([scores[name].max() for scores in found], settings.level))
-        for name in ('novelty', 'entropy', 'consistency')
+        name: max(1e-6, conformal_threshold([highest(scores[name], settings.window) for scores in found], level))
+        for name, level in (('novelty', each), ('entropy', each), ('consistency', settings.level))
     }
     seconds = conformal_threshold([trace.seconds for trace in held], settings.level)
     spec = MonitorSpec(
         samples=settings.samples, window=settings.window, bin_width=bin_width, steps=steps, level=settings.level,
-        episodes=len(held), policy_speed=settings.policy_speed, seconds=seconds, **thresholds,
+        rule=settings.rule, episodes=len(held), policy_speed=settings.policy_speed, seconds=seconds, **thresholds,
     )  # fmt: skip
     return Calibrated(novelty=novelty, spec=spec)

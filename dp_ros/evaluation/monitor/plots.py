@@ -14,7 +14,7 @@ from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 if TYPE_CHECKING:
     from dp_ros.evaluation.monitor.study import Watched
 
-COLOURS = ('#c0392b', '#2471a3', '#7d9f35', '#b7950b', '#909497')
+COLOURS = ('#c0392b', '#8e44ad', '#2471a3', '#7d9f35', '#b7950b', '#909497')
 GREY = '#d5d8dc'
 MOST = 3.0  # of a threshold that is drawn
 
@@ -36,7 +36,9 @@ def plot_failure(episodes: Sequence[Watched], spec: MonitorSpec, path: Path, det
     failed = [e for e in episodes if not e.trace.success]
     if not failed:
         raise DataError('plot: got no failed episode, allowed one or more')
-    foretold = sorted((e for e in failed if e.alarm(detectors[0]) is not None), key=lambda e: e.alarm(detectors[0]) or 0)
+    foretold = sorted(
+        (e for e in failed if e.alarm(detectors[0]) is not None), key=lambda e: e.alarm(detectors[0]) or 0
+    )
     shown = foretold[len(foretold) // 2] if foretold else failed[0]
     good = [e for e in episodes if e.trace.success][:20]
     figure, axes = plt.subplots(len(detectors), 1, figsize=(8, 1.5 * len(detectors)), sharex=True, dpi=110)

@@ -21,8 +21,8 @@ from dp_ros.policy.failure_monitor import TOGETHER, monitor_of
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.spec import ImageStream
 
-LEVEL = 'novelty and entropy'
-DETECTORS = (LEVEL, *SCORES)
+BOTH, EITHER = 'novelty and entropy', 'novelty or entropy'
+DETECTORS = (BOTH, EITHER, *SCORES)
 NAMES = {'consistency': 'consistency (STAC)', 'seconds': 'clock'}
 AS_IT_IS = 'as it is'
 
@@ -102,8 +102,9 @@ def watched(trace: Trace, condition: str, policy: DiffusionPolicy, spec: Monitor
     novelty = policy.backend.novelty(trace.conds)
     scores = scored(trace, novelty, spec.window, spec.bin_width, spec.steps)
     shares = {name: scores[name] / getattr(spec, name) for name in SCORES}
-    shares[LEVEL] = np.minimum(*(shares[name] for name in TOGETHER))
-    for name in (LEVEL, *TOGETHER):  # too few windows to average over
+    shares[BOTH] = np.minimum(*(shares[name] for name in TOGETHER))
+    shares[EITHER] = np.maximum(*(shares[name] for name in TOGETHER))
+    for name in (BOTH, EITHER, *TOGETHER):  # too few windows to average over
         shares[name][: spec.window - 1] = np.minimum(shares[name][: spec.window - 1], np.nextafter(1.0, 0.0))
     return Watched(trace=trace, condition=condition, shares=shares)
 
@@ -153,16 +154,17 @@ def summarize_study(episodes: Sequence[Watched], spec: MonitorSpec) -> dict[str,
             'false_alarms_wilson95': list(wilson95(false, len(good))) if good else None,
             'false_alarms_per_hour': false / hours if hours else None,
         }
-    return {'failures': len(failed), 'successes': len(good), 'conditions': conditions, 'detectors': detectors}
+    counts = {'failures': len(failed), 'successes': len(good), 'rule': spec.rule}
+    return {**counts, 'conditions': conditions, 'detectors': detectors}
 
 
 def study_table(summary: Mapping[str, Any]) -> str:
     """Return what was found as text."""
-    lines = [f'{"":22}{"episodes":>9}{"failures":>9}{"foretold":>9}{"false alarms":>13}']
+    own = BOTH if summary['rule'] == 'both' else EITHER
+    lines = [f'{own:22}{"episodes":>9}{"failures":>9}{"foretold":>9}{"false alarms":>13}']
     for name, row in summary['conditions'].items():
         lines.append(
-            f'{name:22}{row["episodes"]:>9}{row["failures"]:>9}{row["foretold"][LEVEL]:>9}'
-            f'{row["false_alarms"][LEVEL]:>13}'
+            f'{name:22}{row["episodes"]:>9}{row["failures"]:>9}{row["foretold"][own]:>9}{row["false_alarms"][own]:>13}'
         )
     lines += ['', f'{"":22}{"AUC":>6}{"early":>7}{"foretold":>16}{"after [s]":>11}{"false alarms":>16}{"an hour":>9}']
     for name, row in summary['detectors'].items():

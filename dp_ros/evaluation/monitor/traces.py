@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Goal, Window, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Goal, Window, to_nanoseconds
 from dp_ros.evaluation.episodes import DirectRunner, make_runner, played
 from dp_ros.evaluation.monitor.wrong_worlds import make_wrong
 from dp_ros.evaluation.recorded.moments import asked_at, check_goals
@@ -101,11 +102,11 @@ class _TracedPolicy(DiffusionPolicy):
 
     tracer: Tracer | None = None
 
-    def chunk(self, window: Window, *arguments: object, **named: object):  # type: ignore[no-untyped-def,override]
+    def chunk(self, window: Window, *arguments: Any, **named: Any) -> Chunk:
         """Return a chunk as the policy does."""
         if self.tracer is not None:
             self.tracer.sample(window)
-        return super().chunk(window, *arguments, **named)  # type: ignore[arg-type]
+        return super().chunk(window, *arguments, **named)
 
 
 def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Callable[[int], Trace | None]:
@@ -159,6 +160,11 @@ def recorded_traces(recordings: Sequence[Path], policy: DiffusionPolicy, samples
             bar.update()
             if trace is not None:
                 yield trace
+
+
+def highest(values: np.ndarray, window: int) -> float:
+    """Return the highest of scores (M,) that are averaged over as many windows as they should be, or the last one."""
+    return float(values[min(window, len(values)) - 1 :].max())
 
 
 def scored(trace: Trace, novelty: np.ndarray, window: int, bin_width: float, steps: int) -> dict[str, np.ndarray]:

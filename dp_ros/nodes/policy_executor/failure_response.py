@@ -30,9 +30,7 @@ from dp_ros.ros.diagnostics import OK, WARN, status_message
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode
 
 PUBLISHER = 'trajectory_publisher'
-KEPT = QoSProfile(
-    depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
-)
+KEPT = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 UNDER_WAY = ('running',)
 STOPPED = ('latched', 'homing', 'inactive')
 Answer = Literal['go on', 'now', 'withhold']

@@ -1,7 +1,7 @@
 """Thresholds of a bundle's failure monitor, and how they are found from successful episodes.
 
-A threshold is conformal over whole episodes: each calibration episode counts by its highest score, and of n such numbers
-the ceil((n + 1) level)-th smallest is taken. A further successful episode then stays below it throughout with a
+A threshold is conformal over whole episodes: each calibration episode counts by its highest score, and of n such
+numbers the ceil((n + 1) level)-th smallest is taken. A further successful episode then stays below it throughout with a
 probability of ``level`` or more, whatever the scores are like, as long as it comes from where the others did (Vovk et
 al. 2005; for a band over time Diquigiovanni et al. 2021). It bounds false alarms. It says nothing about misses.
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from dp_ros.errors import BundleError, ConfigError, DataError, check_finite, check_range
 
+Rule = Literal['both', 'either']
 SCORES = ('novelty', 'entropy', 'consistency', 'seconds')
 """What has a threshold: the two that decide together, and two to compare them with."""
 
@@ -35,13 +37,16 @@ class MonitorSpec:
     steps
         Steps of a chunk that count, from its first on.
     level
-        Share of successful episodes that stay below a threshold, 0 to 1.
+        Share of successful episodes without a false alarm, 0 to 1.
+    rule
+        Whether a failure is foretold where both novelty and entropy exceed their thresholds, as FIPER has it, or where
+        either does; then each threshold is of a level that leaves half of the false alarms.
     episodes
         Successful episodes that the thresholds come from.
     policy_speed
         How fast the policy was played in them.
     novelty, entropy
-        Thresholds of the two scores; both must be exceeded at once.
+        Thresholds of the two scores.
     consistency, seconds
         Of STAC, and of the time since the start [s]: for comparison only.
 
@@ -54,6 +59,7 @@ class MonitorSpec:
     level: float
     episodes: int
     policy_speed: float = 1.0
+    rule: Rule = 'both'
     novelty: float
     entropy: float
     consistency: float
@@ -73,11 +79,16 @@ class MonitorSpec:
                 check_range(f'monitor {name}', getattr(self, name), low, high)
             except ConfigError as error:
                 raise BundleError(str(error)) from error
-        if self.episodes < successes_needed(self.level):
+        needed = successes_needed(level_of_each(self.level, self.rule))
+        if self.episodes < needed:
             raise BundleError(
-                f'monitor episodes: got {self.episodes}, allowed {successes_needed(self.level)} or more '
-                f'for level {self.level:g}'
+                f'monitor episodes: got {self.episodes}, allowed {needed} or more for level {self.level:g}'
             )
+
+
+def level_of_each(level: float, rule: Rule) -> float:
+    """Return the level that each of the two thresholds needs, for both together to be of ``level``."""
+    return level if rule == 'both' else 1.0 - (1.0 - level) / 2.0
 
 
 def successes_needed(level: float) -> int:

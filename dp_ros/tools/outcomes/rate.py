@@ -12,6 +12,8 @@ from dp_ros.errors import DataError, check_range
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.tools.outcomes.store import EpisodeOutcome
 
+FEWEST = 10
+"""Episodes that are known before anything is said to have fallen: Wilson's interval is for more than one or two."""
 SHOWN = 5
 """Failed episodes that are named."""
 
@@ -54,7 +56,9 @@ class Rate:
 
     def fallen(self, measured: Measured | None) -> bool:
         """Whether the rate has fallen: the whole interval lies below that of what was measured."""
-        return measured is not None and measured.episodes > 0 and self.interval[1] < measured.interval[0]
+        if measured is None or not measured.episodes or self.known < FEWEST:
+            return False
+        return self.interval[1] < measured.interval[0]
 
     def text(self) -> str:
         """Return the rate for people."""

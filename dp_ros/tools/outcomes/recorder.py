@@ -41,8 +41,8 @@ class OutcomesOptions:
     """Options of the node."""
 
     outcomes_file: str = option(
-        '', 'SQLite file that outcomes are counted in; empty: dp_ros/outcomes.sqlite3 in the folder that ROS keeps files '
-        'in (ROS_HOME, or ~/.ros).',
+        '', 'SQLite file that outcomes are counted in; empty: dp_ros/outcomes.sqlite3 in the folder that ROS keeps '
+        'files in (ROS_HOME, or ~/.ros).',
     )
     measured_bundle: str = option(
         '', 'Bundle whose measured success rate is compared with, as its monitor was calibrated; empty: '
@@ -94,7 +94,9 @@ class Outcomes(ManagedNode):
         try:
             self._store = OutcomeStore(path)
         except OSError as error:
-            raise ConfigError(f'outcomes_file: got {path}, which cannot be opened ({error}), allowed another') from error
+            raise ConfigError(
+                f'outcomes_file: got {path}, which cannot be opened ({error}), allowed another'
+            ) from error
         self._measured = self._compared()
 
     def _compared(self) -> Measured | None:

@@ -29,8 +29,8 @@ def fit_novelty(conds: np.ndarray, held_out: np.ndarray, *, steps: int = 2000, s
     """
     check_shape('conds', conds, (None, None))
     check_shape('conds held out', held_out, (None, conds.shape[1]))
-    for name, values in (('conds', conds), ('conds held out', held_out)):
-        check_finite(name, values)
+    for name, given in (('conds', conds), ('conds held out', held_out)):
+        check_finite(name, given)
     if len(conds) < FEWEST or not len(held_out):
         raise DataError(f'conds: got {len(conds)} and {len(held_out)} held out, allowed {FEWEST} and 1 or more')
     torch.manual_seed(seed)
