@@ -49,8 +49,8 @@ def _bundle(path: Path) -> str:
     if bundle.monitor is not None:
         spec = bundle.monitor
         lines.append(
-            f'a monitor foretells failures from {spec.samples} samples, where {spec.rule} of novelty {spec.novelty:.3g} '
-            f'and entropy {spec.entropy:.3g} are exceeded; level {spec.level:g} from {spec.episodes} episodes'
+            f'a monitor looks at {spec.samples} samples; usual are novelty up to {spec.novelty:.3g} and entropy up to '
+            f'{spec.entropy:.3g} (rule {spec.rule}, level {spec.level:g}, {spec.episodes} episodes)'
         )
     lines.append('files')
     lines += [f'  {f}: {bundle.path(f).stat().st_size / 1e6:.2f} MB, {h[:12]}' for f, h in bundle.files.items()]

@@ -21,8 +21,8 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.monitor.bundle import write_with_monitor
 from dp_ros.training.monitor.fit import fit_novelty, novelty_of
 
-LEAST_BIN = 1e-3
-"""Of the bins that samples are counted in, in normalized actions: half a thousandth of what a joint did."""
+LEAST_BIN = 0.01
+"""Of the bins that samples are counted in, in normalized actions: half a hundredth of what a joint did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class MonitorSettings:
     seconds: float = 30.0
     policy_speed: float = 1.0
     samples: int = 8
-    window: int = 2
+    window: int = 3
     level: float = 0.95
     rule: Rule = 'both'
     workers: int = 1
@@ -144,7 +144,7 @@ def calibrate(traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings
         np.concatenate([trace.every for trace in learnt]), np.concatenate([trace.every for trace in held])
     )
     spread = np.concatenate([trace.samples.std(axis=1).reshape(-1) for trace in learnt])
-    bin_width = max(LEAST_BIN, float(np.sqrt(np.mean(spread**2))))
+    bin_width = max(LEAST_BIN, float(np.median(spread)))
     steps = bundle.task.pred_horizon
     found = [scored(t, novelty_of(novelty, t.conds), settings.window, bin_width, steps) for t in held]
     each = level_of_each(settings.level, settings.rule)
