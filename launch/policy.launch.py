@@ -16,7 +16,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from dp_ros.simulation.registry import world_names, world_spec
+from dp_ros.simulation.registry import world_names, world_parameters, world_spec
 from dp_ros.simulation.worlds import DEMO_WORLD
 from launch import LaunchContext, LaunchDescription
 
@@ -33,6 +33,11 @@ ARGUMENTS = [
         default_value=DEMO_WORLD,
         description='World of the simulated robot.',
         choices=list(world_names()),
+    ),
+    DeclareLaunchArgument(
+        'world_file',
+        default_value='',
+        description='In place of a world: the YAML file of one, which names any MuJoCo model.',
     ),
     DeclareLaunchArgument(
         'params_file',
@@ -147,10 +152,15 @@ def speed_of(given: str) -> float | None:
         raise ValueError(f'policy_speed: got {given!r}, allowed a number from 0.1 to 5.0, or nothing') from None
 
 
+def world_of(context: LaunchContext) -> str:
+    """Return the world of the simulated robot: a name, or the path of a file."""
+    return LaunchConfiguration('world_file').perform(context) or LaunchConfiguration('world').perform(context)
+
+
 def params_file_of(context: LaunchContext) -> str:
     """Return the path of the nodes' parameters: the one given, or the world's."""
     given = LaunchConfiguration('params_file').perform(context)
-    return given or str(world_spec(LaunchConfiguration('world').perform(context)).parameters)
+    return given or str(world_spec(world_of(context)).parameters)
 
 
 def _black_box(context: LaunchContext, params_file: str, sim_time: Any) -> list[Node | LogInfo]:
@@ -180,7 +190,7 @@ def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
         *([] if speed is None else [{'policy_speed': speed}]),
     ]
     # The simulated robot makes the time, so it doesn't take it from /clock.
-    robot = [{'world': LaunchConfiguration('world'), 'publish_clock': sim_time, 'use_sim_time': False}]
+    robot = [{**world_parameters(world_of(context)), 'publish_clock': sim_time, 'use_sim_time': False}]
     composed = LaunchConfiguration('composed').perform(context) == 'true'
     executables = (CONTAINER,) if composed else POLICY_NODES
     return [

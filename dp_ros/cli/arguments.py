@@ -14,7 +14,7 @@ CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
 
 
 class _Worlds:
-    """Find the names of the worlds, as choices of an option, when they are needed."""
+    """Find the names of the worlds, as choices of an option, when they are needed; paths of files are taken too."""
 
     def __iter__(self) -> Iterator[str]:
         from dp_ros.simulation.registry import world_names
@@ -22,7 +22,7 @@ class _Worlds:
         return iter(world_names())
 
     def __contains__(self, name: object) -> bool:
-        return name in tuple(self)
+        return name in tuple(self) or str(name).endswith(('.yaml', '.yml'))
 
 
 def command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
 def world_argument(parser: argparse.ArgumentParser, otherwise: str = 'without it, the one of the demo') -> None:
     """Add the argument ``--world``, None where it is not given."""
     parser.add_argument('--world', default=None, choices=_Worlds(), metavar='WORLD',
-                        help=f'simulated robot, of %(choices)s; {otherwise}')  # fmt: skip
+                        help=f'simulated robot, of %(choices)s, or the YAML file of one; {otherwise}')  # fmt: skip
 
 
 def speed_argument(parser: argparse.ArgumentParser) -> None:

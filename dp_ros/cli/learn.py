@@ -43,13 +43,17 @@ def add_record(commands: argparse._SubParsersAction) -> None:
     parser = command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
     parser.add_argument('--config', default=None, help='training configuration that names the topics; '
-                        'without it, the one of the world')  # fmt: skip
-    parser.add_argument('--source', default='scripted', choices=['scripted', 'external'],
-                        help='who commands: a scripted demonstrator, or whoever does already')  # fmt: skip
+                        'without it, the one of the world, or all topics of it')  # fmt: skip
+    parser.add_argument('--source', default='scripted', choices=['scripted', 'teleoperated', 'external'],
+                        help='who commands: a scripted demonstrator; whoever does on topics of the simulated robot; or '
+                        'whoever does on those of a robot that runs already')  # fmt: skip
     parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
     parser.add_argument('--disturbance', type=float, default=0.0,
                         help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
+    parser.add_argument('--noise', type=float, default=None,
+                        help="direct: by how much the demonstrator strays from its way [rad or m]; without it, the "
+                        "world's")  # fmt: skip
     world_argument(parser)
     parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
@@ -61,16 +65,22 @@ def _record(options: argparse.Namespace) -> int:
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.simulation.registry import world_spec
+    from dp_ros.simulation.world import whole_task
     from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
     options.world = options.world or DEMO_WORLD
-    config = locate(options.config) if options.config else world_spec(options.world).training
-    task = read_yaml(config, TrainSettings).task
+    spec = world_spec(options.world)
+    if options.config or spec.training_file is not None:
+        task = read_yaml(locate(options.config) if options.config else spec.training, TrainSettings).task
+    else:
+        task = whole_task(spec)
     if options.through == 'direct':
         return _record_direct(options, task)
+    if options.noise is not None:
+        raise ConfigError(f'noise: got {options.noise} through ros, allowed with --through direct')
     names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')
     settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
     return run_record(settings, partial(BagWriter, storage=options.storage), print)
@@ -81,7 +91,7 @@ def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
 
     if options.source != 'scripted':
         raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
-    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'storage')
+    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'noise', 'storage')
     settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
     return write_demonstrations(settings, print)
 

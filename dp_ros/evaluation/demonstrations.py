@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import DataError, check_range
+from dp_ros.evaluation.episode_bag import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
-from dp_ros.simulation.robot import JointReading, SimulatedRobot, topic_of
+from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
 from dp_ros.task.spec import TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -44,6 +45,8 @@ class DemonstrationSettings:
         Longest episode [s].
     disturbance
         As for :func:`dp_ros.simulation.registry.make_world`.
+    noise
+        As for :func:`dp_ros.simulation.registry.make_expert`.
 
     """
 
@@ -54,6 +57,7 @@ class DemonstrationSettings:
     seed: int = 0
     seconds: float = 30.0
     disturbance: float = 0.0
+    noise: float | None = None
     storage: str = 'mcap'
 
     def __post_init__(self) -> None:
@@ -68,14 +72,17 @@ class DemonstrationSettings:
     @property
     def topics(self) -> set[str]:
         """The topics that are recorded."""
-        return {*(stream.topic for stream in self.task.streams), self.task.action.topic}
+        rewards = {self.task.reward.topic} if self.task.reward else set()
+        commands = command_topics(self.task, world_spec(self.world))
+        return {*(stream.topic for stream in self.task.streams), *commands, *rewards}
 
 
 def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:
     """Write the bags. The folder appears when every bag in it is whole."""
     refuse_existing(settings.out)
     world = make_world(settings.world, disturbance=settings.disturbance)
-    robot = SimulatedRobot(world, start=START, camera=settings.camera)
+    controllers = controllers_of(world_spec(settings.world), world)
+    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers)
     failed = 0
     with folder_beside(settings.out) as folder:
         made = folder / settings.out.name
@@ -105,7 +112,8 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
 def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
     robot.reset(seed)
-    expert = make_expert(settings.world, np.random.default_rng([0, seed]), control_dt=settings.task.control_dt)
+    rng, task = np.random.default_rng([0, seed]), settings.task
+    expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise)
     control_dt, types = to_nanoseconds(settings.task.control_dt), rosbags_types()
     spec, topics = world_spec(settings.world), settings.topics
     while robot.episode.elapsed < settings.seconds and not expert.finished:
@@ -122,4 +130,5 @@ def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: 
         verdict = robot.command(command)
         if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
-        yield settings.task.action.topic, robot.now, to_joint_trajectory(command, types=types)
+        for topic, part in commands_of(command, settings.task, spec):
+            yield topic, robot.now, to_joint_trajectory(part, types=types)

@@ -118,6 +118,9 @@ class _Watched:
     def novelty(self, cond: np.ndarray) -> np.ndarray:
         return self._backend.novelty(cond)
 
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._backend.noise(inputs)
+
 
 class _Asked(DiffusionPolicy):
     """A policy that keeps the newest window that it predicted from."""

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from dp_ros.errors import ConfigError
 from dp_ros.messages import encoding
+from dp_ros.motion.outputs import split
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.robot import JointReading, Reading, topic_of
+from dp_ros.simulation.robot import REWARD_TOPIC, JointReading, Reading, topic_of
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import TaskSpec
 
@@ -35,8 +36,7 @@ class EpisodeBag:
         self.keep = False
         self._writer = writer
         self._joints = _joints_topic(task)
-        self._command = task.action.topic
-        self._spec = spec
+        self._task, self._spec = task, spec
 
     def reading(self, reading: Reading) -> None:
         """Write what a sensor read."""
@@ -45,12 +45,27 @@ class EpisodeBag:
 
     def command(self, trajectory: Trajectory, now: int) -> None:
         """Write a trajectory that the controller got at ``now`` [ns]."""
-        self._writer.write(self._command, now, encoding.to_joint_trajectory(trajectory, types=rosbags_types()))
+        for topic, part in commands_of(trajectory, self._task, self._spec):
+            self._writer.write(topic, now, encoding.to_joint_trajectory(part, types=rosbags_types()))
 
     def _topic(self, reading: Reading) -> str:
         if isinstance(reading, JointReading):
             return self._joints
         return f'/{topic_of(reading, self._spec)}'
+
+
+def command_topics(task: TaskSpec, spec: WorldSpec) -> tuple[str, ...]:
+    """Return the topics that the controllers of a world get commands on: a single one's is as the task names it."""
+    if len(spec.outputs) == 1:
+        return (task.action.topic,)
+    return tuple(f'/{output.topic}' for output in spec.outputs)
+
+
+def commands_of(trajectory: Trajectory, task: TaskSpec, spec: WorldSpec) -> Iterator[tuple[str, Trajectory]]:
+    """Yield topic and trajectory of what each controller of a world gets of a trajectory of all joints."""
+    topics = command_topics(task, spec)
+    parts = (trajectory,) if len(topics) == 1 else split(trajectory, spec.outputs)
+    yield from zip(topics, parts, strict=True)
 
 
 def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> None:
@@ -63,7 +78,8 @@ def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> Non
         _joints_topic(task): encoding.JOINT_STATE,
         **{f'/{topic}': encoding.POSE for topic in spec.pose_topics.values()},
         **{f'/{topic}': encoding.IMAGE for topic in spec.camera_topics.values()},
-        task.action.topic: encoding.JOINT_TRAJECTORY,
+        f'/{REWARD_TOPIC}': encoding.FLOAT64,
+        **dict.fromkeys(command_topics(task, spec), encoding.JOINT_TRAJECTORY),
     }
     for topic, kinds in wanted_topics(task).items():
         if written.get(topic) not in kinds:

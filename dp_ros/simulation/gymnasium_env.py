@@ -22,7 +22,7 @@ from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.controller.controller import Accepted
 from dp_ros.simulation.registry import make_world, world_names, world_spec
-from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.robot import SimulatedRobot, controllers_of
 from dp_ros.simulation.world import Progress
 
 MAX_STEPS = 300  # of an episode, before it is truncated: 30 s at 10 Hz
@@ -86,7 +86,8 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
                 f'control_dt: got {control_dt} s, allowed whole multiples of {step_duration / 1e9:g} s, of the physics'
             )
         self._cameras = self.world.cameras if cameras else ()
-        self._robot = SimulatedRobot(self.world, start=0, camera=False)
+        controllers = controllers_of(world_spec(world), self.world)
+        self._robot = SimulatedRobot(self.world, start=0, camera=False, controllers=controllers)
         self._seed = 0
         self.render_mode = render_mode
         self.metadata = {**self.metadata, 'render_fps': max(1, round(1.0 / control_dt))}
@@ -113,7 +114,7 @@ class WorldEnv(gymnasium.Env[Any, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Move to the set points ``action`` (A,) in one control step; DataError outside of the joints' ranges."""
         robot = self._robot
-        points = np.stack([robot.controller.set_point, self._checked(action)])
+        points = np.stack([robot.set_point, self._checked(action)])
         times = np.array([0, self._control_dt])
         verdict = robot.command(Trajectory(stamp=0, joints=self.world.joints, times=times, positions=points))
         if not isinstance(verdict, Accepted):

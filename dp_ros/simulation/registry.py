@@ -7,20 +7,28 @@ A package adds a world with an entry point of the group `dp_ros.worlds`, which h
     my_world = 'my_package.my_world:SPEC'
 
 Names are listed without importing what the entry points name; that happens when such a world is used.
+
+In place of a name, the path of a YAML file stands for the world that it describes: any MuJoCo model
+(`dp_ros.simulation.worlds.mjcf`).
 """
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed, order_advice
 from dp_ros.simulation.world import Expert, World, WorldSpec
 from dp_ros.simulation.worlds import BUILT_IN
+from dp_ros.simulation.worlds.mjcf.world_file import read_world_spec
 
 GROUP = 'dp_ros.worlds'
+FROM_FILE = 'mjcf'
+"""What the parameter `world` of nodes is where `world_file` names a file."""
 
 
 @cache
@@ -63,11 +71,37 @@ def world_names() -> tuple[str, ...]:
 
 
 def world_spec(name: str) -> WorldSpec:
-    """Return the spec of the world ``name``; ConfigError if there is none, or its entry point gives none."""
+    """Return the spec of the world ``name``, or of the file of that path; ConfigError if there is none."""
+    if is_world_file(name):
+        return read_world_spec(name)
     found = worlds().get(name)
     if found is None:
-        raise ConfigError(f'world: got {name!r}, allowed {listed(world_names())}')
+        raise ConfigError(f'world: got {name!r}, allowed {listed(world_names())}, or the path of a YAML file')
     return _loaded(found) if isinstance(found, EntryPoint) else found
+
+
+def is_world_file(name: str) -> bool:
+    """Whether what stands in place of a world's name is the path of a file."""
+    return name.endswith(('.yaml', '.yml'))
+
+
+def chosen_world(name: str, file: str) -> str:
+    """Return what the parameters `world` and `world_file` stand for: a name, or the path of a file."""
+    if (name == FROM_FILE) != bool(file):
+        raise ConfigError(
+            f'world_file: got {file!r} with world {name!r}, allowed the path of a YAML file with world {FROM_FILE!r}, '
+            'and none with another world'
+        )
+    if file and not is_world_file(file):
+        raise ConfigError(f'world_file: got {file!r}, allowed a path that ends in .yaml or .yml')
+    return file or name
+
+
+def world_parameters(world: str) -> dict[str, str]:
+    """Return the parameters of nodes for a world, which is a name or the path of a file: `chosen_world` reversed."""
+    if is_world_file(world):
+        return {'world': FROM_FILE, 'world_file': str(Path(world).expanduser().absolute())}
+    return {'world': world}
 
 
 def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
@@ -111,9 +145,26 @@ def make_world(name: str, *, disturbance: float = 0.0) -> World:
     return world
 
 
-def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1) -> Expert:
-    """Return a demonstrator of a world's task for one episode; ConfigError if the world has none."""
-    make = world_spec(name).make_expert
-    if make is None:
+def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None) -> Expert:
+    """Return a demonstrator of a world's task for one episode.
+
+    ``noise`` is by how much it strays from its way [rad or m]; None: as much as it usually does.
+
+    Raises
+    ------
+    ConfigError
+        If the world has no demonstrator, or one whose noise can't be chosen.
+
+    """
+    spec = world_spec(name)
+    if spec.make_expert is None:
         raise ConfigError(f'demonstrator of the world {name}: got none, allowed a world that has one')
-    return make(rng, control_dt=control_dt)
+    if noise is None:
+        return spec.make_expert(rng, control_dt=control_dt)
+    if spec.expert_noise is None:
+        chosen = [other for other in world_names() if world_spec(other).expert_noise is not None]
+        raise ConfigError(
+            f'noise: got {noise} for the world {name}, allowed none; it can be chosen for {listed(chosen)}'
+        )
+    make: Any = spec.make_expert
+    return make(rng, control_dt=control_dt, noise=noise)

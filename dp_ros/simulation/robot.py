@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Refusal
-from dp_ros.errors import ConfigError, listed, order_advice
+from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
-from dp_ros.simulation.controller.plant import run_cycles
-from dp_ros.simulation.world import Pose, World, WorldSpec
+from dp_ros.simulation.controller.group import ControllerGroup
+from dp_ros.simulation.world import Pose, WithJointStates, World, WorldSpec
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
@@ -46,12 +46,32 @@ class ImageReading:
     pixels: np.ndarray
 
 
-Reading = JointReading | PoseReading | ImageReading
+@dataclass(frozen=True, kw_only=True)
+class RewardReading:
+    """The world's score, 0 to 1, as it is now: the reward of its Gymnasium environment."""
+
+    stamp: int
+    reward: float
 
 
-def topic_of(reading: PoseReading | ImageReading, spec: WorldSpec) -> str:
-    """Return the topic, without a slash in front, that a world's pose or picture is published on."""
+Reading = JointReading | PoseReading | ImageReading | RewardReading
+REWARD_TOPIC = 'reward'
+
+
+def topic_of(reading: PoseReading | ImageReading | RewardReading, spec: WorldSpec) -> str:
+    """Return the topic, without a slash in front, that a world's pose, picture or reward is published on."""
+    if isinstance(reading, RewardReading):
+        return REWARD_TOPIC
     return spec.pose_topics[reading.name] if isinstance(reading, PoseReading) else spec.camera_topics[reading.camera]
+
+
+def controllers_of(spec: WorldSpec, world: World) -> list[JointTrajectoryController]:
+    """Return a world's controllers as its spec has them, with the default settings at the rate of the physics."""
+    return [_default_controller(world, output.joints) for output in spec.outputs]
+
+
+def _default_controller(world: World, joints: tuple[str, ...]) -> JointTrajectoryController:
+    return JointTrajectoryController(joints, rate=NANOSECONDS / world.step_duration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +86,7 @@ class EpisodeStatus:
 
 
 class SimulatedRobot:
-    """A world behind a joint_trajectory_controller.
+    """A world behind one or several joint_trajectory_controllers.
 
     Parameters
     ----------
@@ -79,13 +99,15 @@ class SimulatedRobot:
     joint_rate, pose_rate, camera_rate
         Readings a second [Hz], at most one each physics step. Each falls on the first step at or after a whole
         multiple of its period.
-    controller
-        Instead of one with the default settings at the rate of the physics.
+    controllers
+        Instead of one of all joints with the default settings at the rate of the physics.
     draws
         Whether a picture that is due is worth its time, by the camera's name; None: all are.
 
     Attributes
     ----------
+    controllers
+        As given; `controller` is the first of them.
     success
         Whether the task was done at some time of this episode.
 
@@ -100,24 +122,20 @@ class SimulatedRobot:
         joint_rate: float = 100.0,
         pose_rate: float = 100.0,
         camera_rate: float = 10.0,
-        controller: JointTrajectoryController | None = None,
+        controllers: Sequence[JointTrajectoryController] = (),
         draws: Callable[[str], bool] | None = None,
     ) -> None:
         self.world = world
         self._draws = draws
+        self._states: WithJointStates | None = world if isinstance(world, WithJointStates) else None
         self.step_duration = world.step_duration
         if start % self.step_duration:
             raise ConfigError(f'start: got {start} ns, allowed whole multiples of {self.step_duration}')
         self.now = start
         rates = {'joints': joint_rate, 'pose': pose_rate, 'camera': camera_rate if camera else 0.0}
         self._rates = {name: self._checked(name, rate) for name, rate in rates.items() if rate}
-        rate = NANOSECONDS / self.step_duration
-        self.controller = controller or JointTrajectoryController(world.joints, rate=rate)
-        if self.controller.joints != tuple(world.joints):
-            raise ConfigError(
-                f'controller joints: got {listed(self.controller.joints)}, allowed {listed(world.joints)}'
-                f'{order_advice(self.controller.joints, world.joints)}'
-            )
+        self._group = ControllerGroup(world.joints, controllers or [_default_controller(world, world.joints)])
+        self.controllers = self._group.controllers
         self.reset(0)
 
     def _checked(self, name: str, rate: float) -> float:
@@ -129,23 +147,35 @@ class SimulatedRobot:
     def reset(self, seed: int) -> None:
         """Begin an episode: the robot rests where it is put, and forgets what it was commanded. Time goes on."""
         self.world.reset(seed)
-        self.controller.reset(self.world.joint_positions)
-        self._driven = self.controller.set_point
+        self._group.reset(self.world.joint_positions)
+        self._driven = self._group.set_point
         self._began = self.now
         self._seed = seed
         self._progress = self.world.progress
         self._best, self.success = self._progress.score, self._progress.success
 
-    def command(self, trajectory: Any) -> Accepted | Refusal | Ignored:
-        """Hand a trajectory to the controller; it is followed from the next step if it is accepted."""
-        return self.controller.command(trajectory, self.now)
+    @property
+    def controller(self) -> JointTrajectoryController:
+        """The first of the controllers."""
+        return self.controllers[0]
+
+    @property
+    def set_point(self) -> np.ndarray:
+        """What the controllers commanded last, (A,), in the order of the world's joints."""
+        return self._group.set_point
+
+    def command(
+        self, trajectory: Any, controller: JointTrajectoryController | None = None
+    ) -> Accepted | Refusal | Ignored:
+        """Hand a trajectory to one of the controllers, or to each its part of it; accepted, it begins with a step."""
+        return (controller or self._group).command(trajectory, self.now)
 
     def set_controller_active(self, active: bool) -> None:
-        """Activate the controller where the robot is now, or deactivate it: the drives then hold its last command."""
+        """Activate the controllers where the robot is now, or deactivate them: the drives hold their last commands."""
         if active:
-            self.controller.activate(self.world.joint_positions)
+            self._group.activate(self.world.joint_positions)
         else:
-            self.controller.deactivate()
+            self._group.deactivate()
 
     def skip_to(self, now: int) -> None:
         """Go on at ``now`` [ns] as if no time had passed: the world stands still, and the episode is no longer for it.
@@ -168,7 +198,7 @@ class SimulatedRobot:
         """
         world = self.world
         then = self.now + self.step_duration
-        set_point = run_cycles(self.controller, self.now, then, world.joint_positions, world.joint_velocities)
+        set_point = self._group.run(self.now, then, world.joint_positions, world.joint_velocities)
         # Drives take no command that is not a number.
         self._driven = np.where(np.isfinite(set_point), set_point, self._driven)
         world.step(self._driven)
@@ -198,19 +228,23 @@ class SimulatedRobot:
         thousandths, period = round(rate * 1000), NANOSECONDS * 1000
         return self.now * thousandths // period > (self.now - self.step_duration) * thousandths // period
 
+    def _joint_reading(self) -> JointReading:
+        names, world = self.world.joints, self.world
+        states = (world.joint_positions, world.joint_velocities, world.joint_efforts)
+        if self._states is not None:
+            names, states = self._states.state_joints, self._states.joint_states
+        position, velocity, effort = states
+        return JointReading(stamp=self.now, name=names, position=position, velocity=velocity, effort=effort)
+
     def _readings(self) -> Iterator[Reading]:
         world = self.world
         if self._due('joints'):
-            yield JointReading(
-                stamp=self.now,
-                name=world.joints,
-                position=world.joint_positions,
-                velocity=world.joint_velocities,
-                effort=world.joint_efforts,
-            )
+            yield self._joint_reading()
         if self._due('pose'):
             for name, pose in world.poses.items():
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
+        if self.now % SCORE_PERIOD == 0:
+            yield RewardReading(stamp=self.now, reward=self._progress.score)
         if self._due('camera'):
             for camera in world.cameras:
                 if self._draws is not None and not self._draws(camera):

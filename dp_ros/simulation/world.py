@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.motion.outputs import Output, check_outputs
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.paths import share_folder
+from dp_ros.task.spec import ActionSource, ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from dp_ros.task.units import SI, Unit
 
 
@@ -129,6 +131,24 @@ class World(Protocol):
         """Return where in such a picture the tool is for joint positions (N, A): column, row (N, 2) [pixels]."""
 
 
+@runtime_checkable
+class WithJointStates(Protocol):
+    """What a world has besides, where joint states are of more joints than are moved, or in another order.
+
+    Attributes
+    ----------
+    state_joints
+        Names in the order of `joint_states`.
+
+    """
+
+    state_joints: tuple[str, ...]
+
+    @property
+    def joint_states(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Measured positions, velocities and efforts."""
+
+
 class Expert(Protocol):
     """A scripted demonstrator of a world's task; ask it every ``control_dt``. One for each episode.
 
@@ -149,6 +169,31 @@ class Expert(Protocol):
         """Whether there is nothing left to do; never where ``finishes`` is false."""
 
 
+CONTROLLER = 'arm_controller'
+"""The name of a robot's only controller."""
+
+
+def controller(name: str, joints: Sequence[str]) -> Output:
+    """Return a controller of ``joints`` that listens where a joint_trajectory_controller of this name does."""
+    return Output(name=name, topic=f'{name}/joint_trajectory', joints=tuple(joints))
+
+
+def whole_task(spec: WorldSpec) -> TaskSpec:
+    """Return a task that observes and commands all that a world has, for recordings that leave nothing out."""
+    joints = JointStream(name='joints', topic='/joint_states', joints=spec.joints, units=spec.units)
+    poses = (
+        PoseStream(name=f'pose_{n}', topic=f'/{topic}', features=('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'))
+        for n, topic in enumerate(spec.pose_topics.values())
+    )
+    images = (
+        ImageStream(name=f'image_{n}', topic=f'/{topic}', height=96, width=96)
+        for n, topic in enumerate(spec.camera_topics.values())
+    )
+    sources = tuple(ActionSource(topic=f'/{output.topic}', joints=output.joints) for output in spec.outputs)
+    action = ActionSpec(topic=f'/{spec.outputs[0].topic}', joints=spec.joints, units=spec.units, sources=sources)
+    return TaskSpec(streams=(joints, *poses, *images), action=action)
+
+
 class WorldMaker(Protocol):
     """Makes a world."""
 
@@ -157,7 +202,10 @@ class WorldMaker(Protocol):
 
 
 class ExpertMaker(Protocol):
-    """Makes a demonstrator."""
+    """Makes a demonstrator.
+
+    One whose world has `WorldSpec.expert_noise` takes ``noise`` beside ``control_dt``, in the same unit.
+    """
 
     def __call__(self, rng: np.random.Generator, *, control_dt: float) -> Expert:
         """Return a demonstrator for one episode, which is asked every ``control_dt`` [s]. Imports what it needs."""
@@ -175,6 +223,9 @@ class WorldSpec:
         Make the physics and, if there is one, a demonstrator.
     joints, units
         Of its robot, as the world itself has them.
+    controllers
+        Of its robot: names, command topics without a slash in front, and which joints each has. Empty: one of all
+        joints, `CONTROLLER`.
     goal_pose
         Where what it tracks should come to lie.
     pose_topics, camera_topics
@@ -189,6 +240,9 @@ class WorldSpec:
         For how long recordings of a demonstration through the nodes go on after success [s].
     environment
         Its id as a Gymnasium environment; empty: none.
+    expert_noise
+        By how much its demonstrator strays from its way where nothing else is asked for, as a standard deviation [rad
+        or m]; None: that can't be chosen.
 
     Raises
     ------
@@ -202,6 +256,7 @@ class WorldSpec:
     make_expert: ExpertMaker | None = None
     joints: tuple[str, ...]
     units: tuple[Unit, ...]
+    controllers: tuple[Output, ...] = ()
     goal_pose: Pose
     pose_topics: Mapping[str, str]
     camera_topics: Mapping[str, str] = field(default_factory=dict)
@@ -211,6 +266,7 @@ class WorldSpec:
     policy_speed: float = 1.0
     seconds_after_success: float = 0.0
     environment: str = ''
+    expert_noise: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -221,6 +277,26 @@ class WorldSpec:
                 f'world {self.name}: got joints {listed(self.joints)} with units {listed(self.units)}, '
                 f'allowed at least one joint, and for each {" or ".join(allowed)}'
             )
+        self._check_controllers()
+
+    def _check_controllers(self) -> None:
+        try:
+            check_outputs(self.outputs, self.joints)
+        except ConfigError as error:
+            raise ConfigError(f'world {self.name}: controllers: {error}') from error
+        names = [output.name for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ConfigError(f'world {self.name}: controllers: got {listed(names)}, allowed a different name for each')
+        if len(names) == 1 and self.outputs[0].joints != self.joints:
+            raise ConfigError(
+                f'world {self.name}: controllers: {names[0]}: got joints {listed(self.outputs[0].joints)}, allowed '
+                f'{listed(self.joints)} in this order where there is one controller'
+            )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The controllers, of which there is always one."""
+        return self.controllers or (controller(CONTROLLER, self.joints),)
 
     @property
     def parameters(self) -> Path:

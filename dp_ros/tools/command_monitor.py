@@ -7,7 +7,7 @@ of the planner's own check is used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,9 +55,18 @@ class Minute:
 
 
 class CommandMonitor:
-    """Listens to commands, joint states and diagnostics, and keep account."""
+    """Listens to commands, joint states and diagnostics, and keep account.
 
-    def __init__(self, client: SimulationClient, bundle: Bundle, limits: Mapping[str, Mapping[str, float]]) -> None:
+    Without ``topics``, commands come on the one that the bundle names.
+    """
+
+    def __init__(
+        self,
+        client: SimulationClient,
+        bundle: Bundle,
+        limits: Mapping[str, Mapping[str, float]],
+        topics: Sequence[str] = (),
+    ) -> None:
         action = bundle.task.action
         self._joints = action.joints
         columns = {q: np.array([limits[j].get(q, np.inf) for j in self._joints]) for q in ('velocity', 'acceleration')}
@@ -76,7 +85,8 @@ class CommandMonitor:
         self.stops: list[str] = []
         self.rejected = 0
         node = client.node
-        node.create_subscription(JointTrajectory, below_namespace(action.topic), self._on_command, 10)
+        for topic in topics or [action.topic]:
+            node.create_subscription(JointTrajectory, below_namespace(topic), self._on_command, 10)
         node.create_subscription(JointState, 'joint_states', self._on_joints, qos_profile_sensor_data)
         client.subscribe(Status, f'{PUBLISHER}/status', self._on_status)
         client.subscribe(ChunkReport, f'{PUBLISHER}/ledger', self._on_chunk)
@@ -85,7 +95,7 @@ class CommandMonitor:
     def _on_command(self, message: JointTrajectory) -> None:
         self.trajectories += 1
         fields = encoding.trajectory_value(message)
-        order = [fields.joints.index(joint) for joint in self._joints]
+        order = [self._joints.index(joint) for joint in fields.joints]  # one of several controllers has some of them
         sent = Trajectory(
             stamp=fields.stamp,
             joints=fields.joints,
@@ -96,20 +106,20 @@ class CommandMonitor:
         )
         begin, end = int(sent.times[0]), int(sent.times[-1])
         at = np.arange(begin, max(end, begin + 1), SAMPLE)
-        positions, speeds = (values[:, order] for values in sent.sample(at))
-        self._compare('position above', (positions - self._upper).max(axis=0), 0.0)
-        self._compare('position below', (self._lower - positions).max(axis=0), 0.0)
-        self._compare('velocity', np.abs(speeds).max(axis=0), self._speed)
+        positions, speeds = sent.sample(at)
+        self._compare(fields.joints, 'position above', (positions - self._upper[order]).max(axis=0), 0.0)
+        self._compare(fields.joints, 'position below', (self._lower[order] - positions).max(axis=0), 0.0)
+        self._compare(fields.joints, 'velocity', np.abs(speeds).max(axis=0), self._speed[order])
         accelerations = np.abs(np.diff(speeds, axis=0)) / (SAMPLE / 1e9)
         if len(accelerations):
-            self._compare('acceleration', accelerations.max(axis=0), self._acceleration)
+            self._compare(fields.joints, 'acceleration', accelerations.max(axis=0), self._acceleration[order])
 
-    def _compare(self, what: str, got: np.ndarray, allowed: np.ndarray | float) -> None:
+    def _compare(self, joints: Sequence[str], what: str, got: np.ndarray, allowed: np.ndarray | float) -> None:
         if what in self.worst:
             self.worst[what] = max(self.worst[what], float((got / allowed).max()))
         room = ROUNDING * np.maximum(1.0, np.abs(allowed))
         # Asked as "not at most", so that NaN is an excess too.
-        for joint, value, over in zip(self._joints, got, ~(got <= allowed + room), strict=True):
+        for joint, value, over in zip(joints, got, ~(got <= allowed + room), strict=True):
             if over:
                 self._excess(f'sent {joint}: {what} {value:.6g}')
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sensor_msgs.msg import JointState
 from tqdm import tqdm
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
@@ -27,12 +28,12 @@ from dp_ros.tools.simulation_client import SimulationClient
 class Film:
     """What an observer of the topics saw, ten times a second."""
 
-    def __init__(self, client: SimulationClient, spec: WorldSpec, command: str) -> None:
+    def __init__(self, client: SimulationClient, spec: WorldSpec, commands: Sequence[str]) -> None:
         self._client = client
         self._names = spec.joints
         self._joints: tuple[float, ...] | None = None
         self._poses: dict[str, Pose] = {}
-        self._command: encoding.TrajectoryFields | None = None
+        self._commands: dict[str, encoding.TrajectoryFields] = {}
         self._now = 0
         self.frames: list[Frame] = []
         self.seed = 0
@@ -40,7 +41,8 @@ class Film:
         node.create_subscription(JointState, 'joint_states', self._on_joints, sensor)
         for name, topic in spec.pose_topics.items():
             node.create_subscription(PoseStamped, topic, partial(self._on_pose, name), sensor)
-        node.create_subscription(JointTrajectory, command, self._on_command, sensor)
+        for topic in commands:
+            node.create_subscription(JointTrajectory, topic, partial(self._on_command, topic), sensor)
 
     def _on_joints(self, message: JointState) -> None:
         by_name = dict(zip(message.name, message.position, strict=True))
@@ -51,8 +53,8 @@ class Film:
         p, q = message.pose.position, message.pose.orientation
         self._poses[name] = Pose(position=(p.x, p.y, p.z), orientation=(q.x, q.y, q.z, q.w))
 
-    def _on_command(self, message: JointTrajectory) -> None:
-        self._command = encoding.trajectory_value(message)
+    def _on_command(self, topic: str, message: JointTrajectory) -> None:
+        self._commands[topic] = encoding.trajectory_value(message)
 
     def take(self) -> None:
         """Take a picture if the last one is a tenth of a second old."""
@@ -71,24 +73,27 @@ class Film:
         )
 
     def _ahead(self) -> np.ndarray:
-        """Return the joint positions that are commanded from now on, (N, A)."""
-        command = self._command
-        if command is None or not command.stamp or set(command.joints) != set(self._names):
+        """Return the joint positions that are commanded from now on, (N, A); none while controllers differ in time."""
+        commands = list(self._commands.values())
+        named = [name for command in commands for name in command.joints]
+        times = [command.stamp + command.times for command in commands if command.stamp]
+        alike = len(times) == len(commands) and all(np.array_equal(times[0], other) for other in times)
+        if not alike or set(named) != set(self._names):
             return np.zeros((0, len(self._names)))
-        columns = [command.joints.index(name) for name in self._names]
-        return np.asarray(command.positions[command.stamp + command.times >= self._now][:, columns])
+        positions = np.concatenate([command.positions for command in commands], axis=1)
+        return np.asarray(positions[times[0] >= self._now][:, [named.index(name) for name in self._names]])
 
 
 def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]) -> int:
     """Run the demo; return the exit code: 0 only if chunks were executed and every node lived."""
     bundle = settings.load()
-    world = make_world(settings.world)
+    world, spec = make_world(settings.world), world_spec(settings.world)
     out.mkdir(parents=True, exist_ok=True)
     say(f'{bundle.name} on {settings.world}: starting four nodes, logs in {out / "logs"}')
     results = []
     with running(settings, bundle, out / 'logs') as client:
         runner = RosRunner(client, bundle, settings)
-        film = Film(client, world_spec(settings.world), bundle.task.action.topic)
+        film = Film(client, spec, command_topics(bundle.task, spec))
         for number in range(settings.episodes):
             film.seed = settings.seed + number
             title = f'episode {number + 1}/{settings.episodes}'

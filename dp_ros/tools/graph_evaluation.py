@@ -15,10 +15,11 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
+from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import aligned_type
-from dp_ros.simulation.registry import check_world, world_spec
+from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import ImageStream
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.tools.simulation_client import SimulationClient
@@ -53,11 +54,11 @@ def running(
             'nobody asks there; dp_ros evaluate --through direct lets the world ask'
         )
     isolate()
-    refuse_company(bundle.task.action.topic)
+    refuse_company(*command_topics(bundle.task, world_spec(settings.world)))
     simulated = settings.rate != 1.0
     common = {'use_sim_time': True} if simulated else {}
     needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
-    robot = {'world': settings.world, 'camera': needs_camera, 'seed': settings.seed}
+    robot = {**world_parameters(settings.world), 'camera': needs_camera, 'seed': settings.seed}
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
@@ -92,16 +93,18 @@ def isolate() -> None:
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
 
-def refuse_company(topic: str, seconds: float = LOOK_SECONDS) -> None:
-    """Raise DpRosError if someone uses a command topic: a real robot must not hear what a simulated one is told."""
+def refuse_company(*topics: str, seconds: float = LOOK_SECONDS) -> None:
+    """Raise DpRosError if someone uses command topics: a real robot must not hear what a simulated one is told."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('dp_ros_look', context=context)
     try:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            users = [*node.get_subscriptions_info_by_topic(topic), *node.get_publishers_info_by_topic(topic)]
-            if users:
+            for topic in topics:
+                users = [*node.get_subscriptions_info_by_topic(topic), *node.get_publishers_info_by_topic(topic)]
+                if not users:
+                    continue
                 domain, name = os.environ.get('ROS_DOMAIN_ID', '0'), users[0].node_name.replace(UNKNOWN, 'someone')
                 raise DpRosError(
                     f'{topic} in ROS domain {domain}: got {name} there already, allowed nobody: '

@@ -11,7 +11,8 @@ from typing import Literal
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, check_range
-from dp_ros.simulation.registry import check_world, world_spec
+from dp_ros.evaluation.episode_bag import command_topics
+from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
@@ -31,21 +32,23 @@ class RecordSettings:
     out
         New folder, which gets one bag for each episode.
     task
-        Names the topics: those of its streams, of its goals where recordings have them, and that of its commands.
+        Names the topics: those of its streams, of its goals and rewards where recordings have them, and that of its
+        commands.
     source
-        ``scripted``: starts the simulated robot and a demonstrator, and resets it for each episode. ``external``: the
-        robot runs already, and whatever commands it is recorded as it is.
+        ``scripted``: starts the simulated robot and a demonstrator, and resets it for each episode. ``teleoperated``:
+        the same without a demonstrator; whoever publishes on the command topics is recorded. ``external``: the robot
+        runs already, and whatever commands it is recorded as it is.
     seconds
         Longest episode [s]; with ``external``, the length of each.
     disturbance
-        With ``scripted``: the simulated robot's parameter.
+        Of the simulated robot, where it is started: its parameter.
 
     """
 
     out: Path
     task: TaskSpec
     world: str = DEFAULT_WORLD
-    source: Literal['scripted', 'external'] = 'scripted'
+    source: Literal['scripted', 'teleoperated', 'external'] = 'scripted'
     episodes: int = 1
     seed: int = 0
     seconds: float = 30.0
@@ -56,13 +59,24 @@ class RecordSettings:
             raise ConfigError(f'record: {self.out} exists, allowed a new folder')
         check_range('episodes', self.episodes, 1, 100_000)
         check_range('seconds', self.seconds, 1.0, 3600.0)
+        if self.source == 'scripted' and world_spec(self.world).make_expert is None:
+            raise ConfigError(
+                f'demonstrator of the world {self.world}: got none, allowed a world that has one; or --source '
+                'teleoperated, and commands from elsewhere'
+            )
+
+    @property
+    def simulates(self) -> bool:
+        """Whether the simulated robot is started."""
+        return self.source != 'external'
 
     @property
     def topics(self) -> list[str]:
         """The topics that are recorded."""
         action = self.task.action
         commands = [source.topic for source in action.sources] or [action.topic]
-        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, *commands]))
+        rewards = [self.task.reward.topic] if self.task.reward else []
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, *rewards, *commands]))
 
     @property
     def goals(self) -> list[str]:
@@ -73,21 +87,16 @@ class RecordSettings:
 def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], None]) -> int:
     """Record the episodes into bags opened by ``new_bag``; Ctrl-C leaves the episodes that are complete."""
     specs = []
-    if settings.source == 'scripted':
+    if settings.simulates:
         check_world(settings.world, settings.task.action.joints, 'the configuration')
         isolate()
-        refuse_company(settings.task.action.topic)
-        specs = [
-            NodeSpec(
-                name=ROBOT,
-                parameters={
-                    'world': settings.world,
-                    'camera': _has_camera(settings.task),
-                    'disturbance': settings.disturbance,
-                },
-            ),
-            NodeSpec(name=DEMONSTRATOR, parameters={'world': settings.world}),
-        ]
+        chosen = world_parameters(settings.world)
+        robot = {**chosen, 'camera': _has_camera(settings.task), 'disturbance': settings.disturbance}
+        specs = [NodeSpec(name=ROBOT, parameters=robot)]
+        if settings.source == 'scripted':
+            # Who teleoperates may be there already.
+            refuse_company(*command_topics(settings.task, world_spec(settings.world)))
+            specs.append(NodeSpec(name=DEMONSTRATOR, parameters=chosen))
     settings.out.mkdir(parents=True)
     params = world_spec(settings.world).parameters
     with NodeProcesses(specs, params, settings.out / 'logs') as processes:
@@ -102,7 +111,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
         finally:
             client.close()
     say(f'{settings.episodes} episodes in {settings.out}')
-    if failed and settings.source == 'scripted':
+    if failed and settings.simulates:
         say(f'{failed} of them ended after {settings.seconds:g} s without success: longer --seconds may help')
     return 0
 
@@ -110,13 +119,13 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
 def _episode(client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int) -> bool:
     """Record one episode; return whether it succeeded."""
     seed = settings.seed + number
-    if settings.source == 'scripted':
+    if settings.simulates:
         client.reset_robot(seed)
     with recorder.episode(settings.out / f'episode_{number:04d}'):
         until = time.monotonic() + settings.seconds
         while time.monotonic() < until and not client.succeeded:
             client.spin()
-        if settings.source == 'scripted':
+        if settings.simulates:
             until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
             while time.monotonic() < until:
                 client.spin()

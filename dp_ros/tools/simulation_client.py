@@ -10,6 +10,9 @@ from dp_ros.messages.status import ChunkReport, Episode, Status
 from dp_ros.tools.client import ClientError, PolicyClient
 from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER, ROBOT, NodeProcesses
 
+FRESH = 1.0
+"""An episode that has taken no longer has just begun [s]."""
+
 
 @dataclass
 class Ledger:
@@ -83,12 +86,14 @@ class SimulationClient(PolicyClient):
     def reset_robot(self, seed: int) -> None:
         """Begin an episode of the robot with a seed."""
         self.set_parameter(ROBOT, 'seed', seed)
+        before = self.elapsed
         answer = self.call(Trigger, f'{ROBOT}/reset', Trigger.Request())
         if not answer.success:
             raise ClientError(f'{ROBOT}: refused to reset: {answer.message}')
         self.episode = None
         self.wait_until(
-            lambda: self.episode is not None and self.episode.seed == seed,
+            # Where the seed stays, a message of the last episode may still be on its way.
+            lambda: self.episode is not None and self.episode.seed == seed and self.elapsed <= max(before, FRESH),
             f'{ROBOT}/episode: got none with seed {seed}',
         )
 

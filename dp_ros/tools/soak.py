@@ -13,6 +13,7 @@ import yaml
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError
+from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.evaluation.scores import table as score_table
 from dp_ros.simulation.registry import world_spec
@@ -28,10 +29,11 @@ def run_soak(settings: EvaluationSettings, minutes: float, say: Callable[[str], 
         raise ConfigError(f'minutes: got {minutes}, allowed more than 0, up to a week (10080)')
     bundle = settings.load()
     limits = _limits(settings.world)
+    topics = command_topics(bundle.task, world_spec(settings.world))
     rows: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
-        runner, monitor = RosRunner(client, bundle, settings), CommandMonitor(client, bundle, limits)
+        runner, monitor = RosRunner(client, bundle, settings), CommandMonitor(client, bundle, limits, topics)
         began = until = time.monotonic()
         ended = ''
         bar = tqdm(total=minutes, unit='min', desc=f'soak {bundle.name}', bar_format=BAR, dynamic_ncols=True)

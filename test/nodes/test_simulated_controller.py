@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from dp_ros.nodes.simulated_robot.simulated_controller import (
 )
 from dp_ros.ros.queries import get_parameters
 from dp_ros.simulation.controller.spec import ControllerSpec
+from dp_ros.simulation.registry import worlds
+from dp_ros.simulation.world import controller
+from dp_ros.simulation.worlds.point_navigation.spec import POINT_NAVIGATION
 
 pytestmark = pytest.mark.ros
 
@@ -106,7 +110,27 @@ def test_with_a_clock_of_its_own_the_controller_is_in_simulated_time(ros):
 
 def test_without_a_name_no_node_is_made(ros):
     node = _robot(ros, controller__name='')
-    assert node.controller_node is None
+    assert node.controller_nodes == []
+
+
+def test_each_of_several_controllers_has_its_own_node_topic_and_joints(ros, monkeypatch):
+    arm, gripper = controller('arm_controller', ['point_x']), controller('gripper_controller', ['point_y'])
+    monkeypatch.setitem(worlds(), 'point_navigation', replace(POINT_NAVIGATION, controllers=(arm, gripper)))
+    node = _robot(ros, world='point_navigation', controller__name='scaled_arm', controller__continuous=['point_y'])
+    for name, joint in (('scaled_arm', 'point_x'), ('gripper_controller', 'point_y')):
+        assert get_parameters(ros.tester, name, ['joints'], WAIT) == {'joints': (joint,)}
+    assert [c.spec.continuous for c in node.robot.controllers] == [(), ('point_y',)]
+    arm, gripper = (ros.talk(JointTrajectory, f'/{name}_controller/joint_trajectory') for name in ('arm', 'gripper'))
+    start = node.robot.set_point
+    gripper.publish(_message({'positions': [start[1] + 0.01]}, joints=['point_y']))
+    ros.wait(lambda: node.counts['accepted'] == 1, 'the acceptance')
+    ros.wait(lambda: abs(node.robot.set_point[1] - start[1] - 0.01) < 1e-6, 'the gripper to move')
+    assert node.robot.set_point[0] == start[0]
+    arm.publish(_message({'positions': [0.2]}, joints=['point_y']))
+    ros.wait(lambda: node.counts['rejected'] == 1, 'the rejection')
+    assert node.last_rejection.startswith('scaled_arm: joints: got point_y, allowed point_x')
+    (listener,) = ros.tester.get_subscriptions_info_by_topic('/gripper_controller/joint_trajectory')
+    assert listener.node_name == 'gripper_controller'
 
 
 def test_the_last_rejection_is_in_the_diagnostics(ros):

@@ -78,7 +78,7 @@ def test_a_robot_gets_there_at_every_rate_and_along_the_same_way(rate: float) ->
 
     def way(rate: float) -> np.ndarray:
         world = PushTWorld()
-        robot = SimulatedRobot(world, start=NOW, camera=False, controller=controller_of(world.joints, rate))
+        robot = SimulatedRobot(world, start=NOW, camera=False, controllers=[controller_of(world.joints, rate)])
         robot.reset(3)
         points = {'times': np.array([300, 1000]) * MS, 'positions': [[0.1, 0.1], [0.4, 0.1]]}
         robot.command(TrajectoryCommand(stamp=0, joints=world.joints, **points))

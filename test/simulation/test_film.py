@@ -13,8 +13,9 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 from dp_ros.errors import DataError
 from dp_ros.evaluation import film
 from dp_ros.evaluation.film import Frame, write_gif
+from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.world import Scene
-from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
 
@@ -22,7 +23,7 @@ def test_it_shows_the_scenes_and_the_way_ahead(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(film, 'HEIGHT', 120)
     world = PushBlockWorld()
     scene = Scene(joints=tuple(world.joint_positions), poses=world.poses)
-    ahead = np.stack([Arm().solve(ToolPose(x=x, y=0.2, yaw=0.0)) for x in np.linspace(0.35, 0.7, 8)])
+    ahead = np.stack([Arm(model()).solve(ToolPose(x=x, y=0.2, yaw=0.0)) for x in np.linspace(0.35, 0.7, 8)])
     frames = [
         Frame(seed=1, elapsed=0.0, score=0.0, scene=scene),
         Frame(seed=1, elapsed=0.1, score=0.0, scene=scene, ahead=ahead),

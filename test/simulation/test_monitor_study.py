@@ -29,7 +29,8 @@ def trace(seed: int, success: bool = True, far: float = 0.0, spread: float = 0.1
     conds = draw.normal(far, 1.0, size=(windows, 5)).astype(np.float32)
     return Trace(
         seed=seed, success=success, seconds=windows / 2, control_dt=DT, every=conds, conds=conds,
-        stamps=np.arange(windows) * 5 * DT, samples=draw.normal(0.0, spread, size=(windows, 8, 4, 2)).astype(np.float32),
+        stamps=np.arange(windows) * 5 * DT,
+        samples=draw.normal(0.0, spread, size=(windows, 8, 4, 2)).astype(np.float32),
     )  # fmt: skip
 
 
@@ -59,7 +60,8 @@ def test_what_is_shifted_is_read_beside_and_judged_where_it_is():
 
 
 def test_a_fault_that_a_world_cannot_have_is_refused():
-    assert wrong_names('point_obstacle', sees=False) == ('joint_offset', 'object_shifted', 'object_larger', 'object_moving')
+    known = ('joint_offset', 'object_shifted', 'object_larger', 'object_moving')
+    assert wrong_names('point_obstacle', sees=False) == known
     assert 'camera_moved' in wrong_names('pusht', sees=True)
     with pytest.raises(ConfigError, match="fault: got 'object_round', allowed joint_offset, object_shifted"):
         make_wrong('point_obstacle', 'object_round')

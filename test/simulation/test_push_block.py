@@ -12,8 +12,9 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import parse_urdf
+from dp_ros.simulation.arm.kinematics import ELBOW, Arm, ToolPose
 from dp_ros.simulation.world import Scene, flat_pose
-from dp_ros.simulation.worlds.push_block.arm import ELBOW, Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK_HALF, GOAL, POST
 from dp_ros.simulation.worlds.push_block.way import AROUND, way_left
 from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
@@ -26,11 +27,11 @@ def world() -> PushBlockWorld:
 
 @pytest.fixture(scope='module')
 def arm() -> Arm:
-    return Arm()
+    return Arm(model())
 
 
 def put(world: PushBlockWorld, block: tuple[float, float], tool: tuple[float, float, float] = (0.3, 0.0, 0.0)) -> None:
-    joints = Arm().solve(ToolPose(x=tool[0], y=tool[1], yaw=tool[2]))
+    joints = Arm(model()).solve(ToolPose(x=tool[0], y=tool[1], yaw=tool[2]))
     world.set_scene(Scene(joints=tuple(joints), poses={'block': flat_pose(*block, 0.0, BLOCK_HALF)}))
 
 

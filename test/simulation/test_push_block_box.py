@@ -15,10 +15,11 @@ from dp_ros.evaluation.episodes import DirectRunner, make_runner
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.registry import make_world
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.world import Scene
-from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.model import model
 
 MS = 1_000_000
 NOW = 1_700_000_000_000 * MS
@@ -64,7 +65,7 @@ def test_pressed_as_deep_as_the_floor_allows_the_plough_stays_within_the_drives_
     world.reset(0)
     box = _runner().planner().options.workspace
     assert box is not None
-    arm = Arm()
+    arm = Arm(model())
     for x, y in ((0.33, 0.1), (0.5, 0.12), (0.72, 0.05)):
         above = arm.solve(ToolPose(x=x, y=y, yaw=0.0))
         below = arm.solve(ToolPose(x=x, y=y, yaw=0.0), above, height=box.lower[2])
@@ -81,7 +82,7 @@ def test_pressed_as_deep_as_the_floor_allows_the_plough_stays_within_the_drives_
 def _planner_and_chunk(step: int) -> tuple[Planner, Chunk]:
     """Return a planner at rest, and a chunk along the table of which one step is 15 mm below it."""
     runner = _runner()
-    planner, arm = runner.planner(), Arm()
+    planner, arm = runner.planner(), Arm(model())
     poses = [ToolPose(x=0.45 + 0.005 * i, y=0.1, yaw=0.0) for i in range(runner.task.pred_horizon)]
     actions = [arm.solve(poses[0])]
     for i, pose in enumerate(poses[1:], start=1):

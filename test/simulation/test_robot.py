@@ -70,7 +70,7 @@ def test_readings_of_a_period_that_is_no_whole_number_of_steps_come_at_the_next_
         ({'start': 5}, 'start: got 5 ns, allowed'),
         ({'camera_rate': -1.0}, 'camera rate: got -1.0 Hz, allowed up to that of the physics, 100 Hz'),
         ({'joint_rate': 500.0}, 'joints rate: got 500.0 Hz, allowed'),
-        ({'controller': JointTrajectoryController(('pusher_y', 'pusher_x'))}, 'controller joints: got'),
+        ({'controllers': [JointTrajectoryController(('pusher_y', 'pusher_x'))]}, 'controller joints: got'),
     ],
 )
 def test_times_that_do_not_fit_the_physics_are_refused(options: dict[str, Any], message: str) -> None:
@@ -187,7 +187,7 @@ def test_time_goes_on_at_a_step_of_the_physics_and_never_back(later: int) -> Non
 
 def test_drives_take_no_command_that_is_not_a_number() -> None:
     controller = JointTrajectoryController(('pusher_x', 'pusher_y'), reject_non_finite=False)
-    robot = SimulatedRobot(PushTWorld(), start=START, camera=False, controller=controller)
+    robot = SimulatedRobot(PushTWorld(), start=START, camera=False, controllers=[controller])
     robot.reset(4)
     start = robot.world.joint_positions
     command = TrajectoryCommand(

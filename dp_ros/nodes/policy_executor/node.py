@@ -16,14 +16,21 @@ from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
 from dp_ros.nodes.policy_executor.failure_response import FailureResponse, replanned
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
 from dp_ros.nodes.policy_executor.inference import Inference
-from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
+from dp_ros.nodes.policy_executor.inference_settings import (
+    PARAMETERS,
+    Settings,
+    check_family,
+    check_same_task,
+    make_settings,
+)
 from dp_ros.nodes.policy_executor.monitoring import Monitoring
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
-from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.failure_monitor import FailureMonitor
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.ros.bundles import aligned_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
@@ -92,23 +99,26 @@ class PolicyExecutor(ManagedNode):
         # And before anything that is refused, so that `cleanup` finds it.
         self.outlet = ChunkOutlet(self)
         self.response = FailureResponse(self)
-        policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
+        policy, fallback = self._open('bundle'), None
+        check_family(policy.bundle, self.values())
+        if isinstance(policy, DiffusionPolicy):
+            policy = policy.with_settings(samples=self.value('samples'))
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
             check_same_task(policy.bundle, fallback.bundle)
-        cost = measure_cost(policy) if self.value('anytime') else None
+        cost = measure_cost(policy) if isinstance(policy, DiffusionPolicy) and self.value('anytime') else None
         settings = make_settings(policy, self.values(), fallback, cost)
         for used in (settings.policy, settings.fallback):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
-        if policy.bundle.has_critic and policy.samples == 1:
+        if policy.bundle.has_critic and self.value('samples') == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self.settings = policy.bundle, settings
         self.monitoring = self.response.monitoring = self._make_monitoring(policy, self.response)
         self.inference = Inference(self.outlet, self.now, self._say, self.monitoring.look)
         self.goals = GoalInbox(self, policy.bundle)
 
-    def _make_monitoring(self, policy: DiffusionPolicy, response: FailureResponse) -> Monitoring:
+    def _make_monitoring(self, policy: Policy, response: FailureResponse) -> Monitoring:
         """Return what looks at windows; a bundle without a monitor for them is refused where something hangs on it."""
         try:
             return Monitoring(FailureMonitor(policy), '', response.publish, self.now)
@@ -119,10 +129,10 @@ class PolicyExecutor(ManagedNode):
                 self.get_logger().warning(f'{error}; nothing is foretold')
             return Monitoring(None, str(error), response.publish, self.now)
 
-    def _open(self, parameter: str) -> DiffusionPolicy:
+    def _open(self, parameter: str) -> Policy:
         bundle = read_bundle(self, parameter)
         chosen = {name: self.value(name) for name in ('backend', 'threads')}
-        return DiffusionPolicy(bundle, open_backend(bundle, **chosen, provider=self.value('execution_provider')))
+        return open_policy(bundle, **chosen, provider=self.value('execution_provider'))
 
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""

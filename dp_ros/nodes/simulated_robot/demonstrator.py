@@ -20,11 +20,12 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
-from dp_ros.nodes.simulated_robot.robot_outputs import renamed
+from dp_ros.motion.outputs import split
+from dp_ros.nodes.simulated_robot.robot_outputs import WORLD_FILE, renamed
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import ERROR, OK
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
-from dp_ros.simulation.registry import make_expert, world_names, world_spec
+from dp_ros.simulation.registry import FROM_FILE, chosen_world, make_expert, world_names, world_spec
 from dp_ros.simulation.world import Expert, Pose
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import JointStream, PoseStream
@@ -34,8 +35,10 @@ JOINTS = 'joint_states'
 FEATURES: tuple[PoseFeature, ...] = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 PARAMETERS = [
     Option(
-        name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world whose task is demonstrated.'
+        name='world', default=DEFAULT_WORLD, choices=(*world_names(), FROM_FILE),
+        description='The world whose task is demonstrated.',
     ),
+    WORLD_FILE,
     Option(name='control_dt', default=0.1, low=0.01, high=1.0, description='Time between commands [s].'),
     Option(
         name='seed', default=0, low=0, high=2**31 - 1,
@@ -47,7 +50,10 @@ PARAMETERS = [
         description="The pose of what the world tracks (the first of several); empty: the world's own topic.",
     ),
     Option(name='topics.episode', default='simulated_robot/episode', description='Says when an episode begins.'),
-    Option(name='topics.command', default='arm_controller/joint_trajectory', description='Commands go out here.'),
+    Option(
+        name='topics.command', default='',
+        description="Commands go out here (those for the first of several controllers); empty: the world's own topic.",
+    ),
 ]  # fmt: skip
 STATUS = 'demonstration'
 
@@ -68,18 +74,22 @@ class Demonstrator(ManagedNode):
 
     def __init__(self, **options: Any) -> None:
         self._inputs: list[Any] = []
-        self._publisher: Any = None
+        self._publishers: list[Any] = []
         super().__init__('demonstrator', PARAMETERS, **options)
 
     def configure(self) -> None:
-        """Make the output."""
-        self._world = self.value('world')
+        """Make the outputs."""
+        self._world = chosen_world(self.value('world'), self.value('world_file'))
         spec = world_spec(self._world)
         topics = renamed(spec.pose_topics, [self.value('topics.pose')])
         self._robot = JointStream(name=JOINTS, topic=JOINTS, joints=spec.joints, units=spec.units)
         self._poses = [PoseStream(name=name, topic=topic, features=FEATURES) for name, topic in topics.items()]
         self._control_dt = to_nanoseconds(self.value('control_dt'))
-        self._publisher = self.create_lifecycle_publisher(JointTrajectory, self.value('topics.command'), reliable(1))
+        self._controllers = spec.outputs
+        commands = renamed({output.name: output.topic for output in spec.outputs}, [self.value('topics.command')])
+        self._publishers = [
+            self.create_lifecycle_publisher(JointTrajectory, topic, reliable(1)) for topic in commands.values()
+        ]
 
     def activate(self) -> None:
         """Begin to watch, and to command from the next episode message on."""
@@ -105,10 +115,10 @@ class Demonstrator(ManagedNode):
         self.diagnostics.forget(STATUS)
 
     def cleanup(self) -> None:
-        """Remove the output."""
-        if self._publisher is not None:
-            self.destroy_lifecycle_publisher(self._publisher)
-            self._publisher = None
+        """Remove the outputs."""
+        for publisher in self._publishers:
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers = []
 
     def restart(self, reason: str) -> None:
         """Forget what was seen before the clock jumped."""
@@ -152,7 +162,8 @@ class Demonstrator(ManagedNode):
         self._tick = tick
         poses = {stream.name: _pose(self.newest[stream.name][1]) for stream in self._poses}
         command = self.expert.trajectory(tick * self._control_dt, self.newest[JOINTS][1], poses)
-        self._publisher.publish(encoding.to_joint_trajectory(command))
+        for publisher, part in zip(self._publishers, split(command, self._controllers), strict=True):
+            publisher.publish(encoding.to_joint_trajectory(part))
         self._commands += 1
 
 

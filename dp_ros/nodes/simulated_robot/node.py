@@ -1,4 +1,4 @@
-"""A simulated robot with the topics of a real one: a world, and a joint_trajectory_controller in front of it.
+"""A simulated robot with the topics of a real one: a world, and its joint_trajectory_controllers in front of it.
 
 Physics step n happens at t0 + n * 10 ms with t0 a whole multiple of 100 ms, and stamps are these nominal times, so
 that readings fall exactly on control ticks. A step that comes late is caught up. One that is more than a second late is
@@ -13,27 +13,29 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.simulated_robot import robot_outputs, simulated_controller
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters
-from dp_ros.nodes.simulated_robot.robot_outputs import RobotOutputs
+from dp_ros.nodes.simulated_robot.robot_outputs import WORLD_FILE, RobotOutputs
 from dp_ros.options import Option
 from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, run
 from dp_ros.simulation.controller.controller import Accepted, ControllerDied
 from dp_ros.simulation.controller.validation import TrajectoryCommand
-from dp_ros.simulation.registry import make_world, world_names
+from dp_ros.simulation.registry import FROM_FILE, chosen_world, make_world, world_names, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 
 PARAMETERS = [
-    Option(name='world', default=DEFAULT_WORLD, choices=world_names(), description='The world to simulate.'),
+    Option(
+        name='world', default=DEFAULT_WORLD, choices=(*world_names(), FROM_FILE),
+        description='The world to simulate; mjcf: the one that world_file describes.',
+    ),
+    WORLD_FILE,
     Option(name='camera', default=True, description='Render and publish the cameras; false saves processor time.'),
     Option(
         name='camera_rate', default=10.0, low=0.1, high=100.0,
@@ -57,8 +59,8 @@ PARAMETERS = [
         description='Count time from 0 and publish it on /clock; the other nodes then need use_sim_time.',
     ),
     Option(
-        name='topics.command', default='arm_controller/joint_trajectory',
-        description='The controller takes trajectories from here.',
+        name='topics.command', default='',
+        description="The controller (the first of several) takes trajectories from here; empty: the world's own topic.",
     ),
     *robot_outputs.PARAMETERS,
     *simulated_controller.PARAMETERS,
@@ -80,15 +82,15 @@ class SimulatedRobotNode(ManagedNode):
     world
         What is simulated, from `configure` on.
     robot
-        The world with its controller, from `activate` to `cleanup`, else None; used with `lock` held.
+        The world with its controllers, from `activate` to `cleanup`, else None; used with `lock` held.
     lock
         Guards the robot: a thread steps it, callbacks command and reset it.
-    controller_node
-        Serves the controller's parameters; None where it has no name.
+    controller_nodes
+        Serve the controllers' parameters, one for each; none where they have no names.
     behind
         How late the step at hand is [ns], below 0 if it came in time.
     last_rejection
-        Why the controller refused a trajectory last, or ''.
+        Why a controller refused a trajectory last, or ''.
 
     """
 
@@ -101,7 +103,8 @@ class SimulatedRobotNode(ManagedNode):
         self._late = 0
         self.behind = 0
         self._told_resyncs = 0
-        self.controller_node: ControllerParameters | None = None
+        self.controller_nodes: list[ControllerParameters] = []
+        self._inputs: simulated_controller.CommandInputs | None = None
         self.last_rejection = ''
         self.counts = dict.fromkeys(COUNTS, 0)
         super().__init__('simulated_robot', PARAMETERS, **options)
@@ -112,37 +115,36 @@ class SimulatedRobotNode(ManagedNode):
         """Make the world and the outputs."""
         if self.value('rate') != 1.0 and not self.value('publish_clock'):
             raise ConfigError(f'rate: got {self.value("rate")}, allowed 1.0 unless publish_clock is true')
-        self.world = make_world(self.value('world'), disturbance=self.value('disturbance'))
-        self.controller_node = simulated_controller.serve(self, self.world.joints)
-        self._outputs = RobotOutputs(self, self.world, camera=self.value('camera'), clock=self.value('publish_clock'))
+        world = chosen_world(self.value('world'), self.value('world_file'))
+        self.world = make_world(world, disturbance=self.value('disturbance'))
+        self._controllers = simulated_controller.outputs_of(self, world_spec(world))
+        self.controller_nodes = simulated_controller.serve(self, self._controllers)
+        self._outputs = RobotOutputs(
+            self, self.world, world_spec(world), camera=self.value('camera'), clock=self.value('publish_clock')
+        )
 
     def activate(self) -> None:
         """Begin an episode with the parameter `seed`, and let time run."""
         start = 0 if self.value('publish_clock') else tick_at_or_after(time.time_ns(), ALIGNED)
-        controller = simulated_controller.make_controller(self, self.world.joints)
         self.robot = SimulatedRobot(
             self.world,
             start=start,
             camera=self.value('camera'),
             camera_rate=self.value('camera_rate'),
-            controller=controller,
+            controllers=simulated_controller.make_controllers(self, self._controllers),
             draws=self.draws,
         )
         self.robot.reset(self.value('seed'))
         self.counts = dict.fromkeys(self.counts, 0)
         self._late = self.behind = self._told_resyncs = 0
         self.last_rejection = ''
-        self._link = simulated_controller.LossyLink(self.value('seed'))
+        self._links = simulated_controller.lossy_links(self.value('seed'), len(self._controllers))
         self._stop.clear()
         assert self._outputs is not None
         self._outputs.describe()
-        # The controller's node is who listens, as with ros2_control: it is known by its name.
-        self._listener = self if self.controller_node is None else self.controller_node.node
-        topic = str(self.resolve_topic_name(self.value('topics.command')))
-        self._subscription = self._listener.create_subscription(
-            JointTrajectory, topic, self._on_bytes, simulated_controller.QOS, raw=True
+        self._inputs = simulated_controller.CommandInputs(
+            self, self._controllers, self.controller_nodes, self._on_command
         )
-        self._decoded: tuple[bytes, TrajectoryCommand] | None = None
         self._services_on = [
             self.create_service(Trigger, '~/reset', self._on_reset),
             self.create_service(SetBool, '~/controller_active', self._on_controller_active),
@@ -157,7 +159,9 @@ class SimulatedRobotNode(ManagedNode):
         self._stop.set()
         self._thread.join(STOP_TIMEOUT)
         self._thread = None
-        self._listener.destroy_subscription(self._subscription)
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
         for service in self._services_on:
             self.destroy_service(service)
         self.diagnostics.forget(STATUS)
@@ -168,38 +172,33 @@ class SimulatedRobotNode(ManagedNode):
             self._outputs.close()
             self._outputs = None
         self.robot = None
-        if self.controller_node is not None:
-            self.controller_node.close()
-            self.controller_node = None
+        for served in self.controller_nodes:
+            served.close()
+        self.controller_nodes = []
 
     def apply(self, values: Mapping[str, Any]) -> None:
-        """Take over the controller's speed."""
-        if self.robot is not None:
-            self.robot.controller.set_speed_scaling(values[simulated_controller.SCALING])
+        """Take over the controllers' speed."""
+        for controller in () if self.robot is None else self.robot.controllers:
+            controller.set_speed_scaling(values[simulated_controller.SCALING])
 
     # Callbacks.
 
-    def _on_bytes(self, data: bytes) -> None:
-        """Decode a trajectory, once of those that are sent again as they are."""
-        if self._decoded is None or self._decoded[0] != data:
-            self._decoded = data, simulated_controller.command_of(deserialize_message(data, JointTrajectory))
-        self._on_command(self._decoded[1])
-
-    def _on_command(self, command: TrajectoryCommand) -> None:
+    def _on_command(self, number: int, command: TrajectoryCommand) -> None:
         assert self.robot is not None
-        if self._link.loses(self.value(simulated_controller.LOSS)):
+        if self._links[number].loses(self.value(simulated_controller.LOSS)):
             self.counts['lost'] += 1
             return
         try:
             with self.lock:
-                verdict = self.robot.command(command)
+                verdict = self.robot.command(command, self.robot.controllers[number])
         except ControllerDied as error:
             self._die(error)
             return
         if isinstance(verdict, Refusal):
             self.counts['rejected'] += 1
-            self.last_rejection = verdict.reason
-            self.get_logger().error(f'trajectory rejected: {verdict.reason}', throttle_duration_sec=WARN_PERIOD)
+            of = f'{self._controllers[number].name}: ' if len(self._controllers) > 1 else ''
+            self.last_rejection = of + verdict.reason
+            self.get_logger().error(f'trajectory rejected: {self.last_rejection}', throttle_duration_sec=WARN_PERIOD)
         else:
             self.counts['accepted' if isinstance(verdict, Accepted) else 'ignored'] += 1
 
@@ -223,7 +222,8 @@ class SimulatedRobotNode(ManagedNode):
         with self.lock:
             self.robot.set_controller_active(request.data)
         response.success = True
-        response.message = f'the controller is {"active" if request.data else "inactive"}'
+        who = 'the controller is' if len(self._controllers) == 1 else 'the controllers are'
+        response.message = f'{who} {"active" if request.data else "inactive"}'
         self.get_logger().info(response.message)
         return response
 
@@ -300,10 +300,14 @@ class SimulatedRobotNode(ManagedNode):
             self._told_resyncs = self.counts['resyncs']
             text = f'{late / NANOSECONDS:.1f} s late: time went on from then, and the world had stood still'
         assert self.robot is not None
-        controller = self.robot.controller
-        if controller.reason:
-            level, text = WARN, f'the controller holds, {controller.reason}'
-        values = {**self.counts, **controller.held_up, 'last_rejection': self.last_rejection}
+        controllers = self.robot.controllers
+        for output, controller in zip(self._controllers, controllers, strict=True):
+            if controller.reason:
+                who = 'the controller' if len(controllers) == 1 else output.name
+                level, text = WARN, f'{who} holds, {controller.reason}'
+                break
+        held_up = {kind: sum(controller.held_up[kind] for controller in controllers) for kind in controllers[0].held_up}
+        values = {**self.counts, **held_up, 'last_rejection': self.last_rejection}
         self.diagnostics.report(STATUS, level, text, {**values, 'late_ms_max': f'{late / 1e6:.1f}'})
 
 

@@ -11,17 +11,20 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Float64, String
 
 from dp_ros.messages import encoding
 from dp_ros.messages.status import Episode, encode
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.simulation.registry import world_spec
-from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
-from dp_ros.simulation.world import World
+from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading, RewardReading
+from dp_ros.simulation.world import World, WorldSpec
 
+WORLD_FILE = Option(
+    name='world_file', default='',
+    description='With world mjcf: a YAML file that names a MuJoCo model, its joints, controllers, cameras and bodies.',
+)  # fmt: skip
 PARAMETERS = [
     Option(name='frame_id', default='', description="Coordinate frame of poses; empty: the world's name."),
     Option(name='topics.joint_states', default='joint_states', description='Joint states go out here, 100 Hz.'),
@@ -39,11 +42,15 @@ PARAMETERS = [
         description="Images of the world's second camera go out here, if it has one; empty: the world's own topic.",
     ),
     Option(
+        name='topics.reward', default='reward',
+        description="The world's score as it is now, 0 to 1, goes out here, 10 Hz: what recordings have as rewards.",
+    ),
+    Option(
         name='topics.robot_description', default='robot_description',
         description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
     ),
 ]  # fmt: skip
-JOINTS, EPISODE, CLOCK, DESCRIPTION = 'joint states', 'episode', 'clock', 'description'
+JOINTS, EPISODE, CLOCK, DESCRIPTION, REWARD = 'joint states', 'episode', 'clock', 'description', 'reward'
 
 
 def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
@@ -55,17 +62,17 @@ def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
 class RobotOutputs:
     """The publishers of a node for a world."""
 
-    def __init__(self, node: ManagedNode, world: World, *, camera: bool, clock: bool) -> None:
+    def __init__(self, node: ManagedNode, world: World, spec: WorldSpec, *, camera: bool, clock: bool) -> None:
         self._node = node
-        self._frame_id = node.value('frame_id') or node.value('world')
+        self._frame_id = node.value('frame_id') or spec.name
         self._description = world.robot_description
-        spec = world_spec(node.value('world'))
         poses = renamed(spec.pose_topics, [node.value('topics.pose')])
         cameras = renamed(spec.camera_topics, [node.value('topics.image'), node.value('topics.wrist_image')])
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         kinds: dict[str, tuple[type, str, QoSProfile]] = {
             JOINTS: (JointState, node.value('topics.joint_states'), reliable(10)),
             EPISODE: (DiagnosticStatus, '~/episode', reliable(10)),
+            REWARD: (Float64, node.value('topics.reward'), reliable(10)),
             **{name: (PoseStamped, topic, reliable(10)) for name, topic in poses.items()},
         }
         if camera:
@@ -102,6 +109,8 @@ class RobotOutputs:
         """Say what a sensor read."""
         if isinstance(reading, JointReading):
             kind = JOINTS
+        elif isinstance(reading, RewardReading):
+            kind = REWARD
         else:
             kind = reading.name if isinstance(reading, PoseReading) else reading.camera
         message = encoding.reading_to_message(reading, frame_id=self._frame_id)

@@ -1,22 +1,29 @@
-"""Parameters `controller.*` of simulated_robot, what it makes of them, and messages as the controller takes them."""
+"""Parameters `controller.*` of simulated_robot, what it makes of them, and messages as the controllers take them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import NANOSECONDS
+from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import stamp_of
+from dp_ros.motion.outputs import Output
 from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParameters, parameters_of
 from dp_ros.options import Option, build, options_of
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.simulation.controller.spec import ControllerSpec
 from dp_ros.simulation.controller.validation import Rows, TrajectoryCommand
+from dp_ros.simulation.world import CONTROLLER, WorldSpec
 
 PREFIX = 'controller.'
 SCALING = 'controller.speed_scaling'
@@ -27,9 +34,9 @@ QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 """How the real controller subscribes: by the system's defaults, which are these with Fast DDS."""
 PARAMETERS = [
     Option(
-        name=NAME, default='arm_controller',
-        description="A node of this name serves the simulated controller's parameters as the real one does; empty: "
-        'none.',
+        name=NAME, default=CONTROLLER,
+        description="A node of this name serves the simulated controller's parameters as the real one does; the "
+        "default stands for the world's own name. Further controllers have the world's names. Empty: no such nodes.",
     ),
     *options_of(ControllerSpec, PREFIX),
     Option(
@@ -57,7 +64,7 @@ class LossyLink:
 
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | list[int]) -> None:
         self._draws = np.random.default_rng(seed)
 
     def loses(self, share: float) -> bool:
@@ -65,22 +72,98 @@ class LossyLink:
         return bool(self._draws.random() < share)
 
 
-def make_controller(node: ManagedNode, joints: tuple[str, ...]) -> JointTrajectoryController:
-    """Return the controller of ``joints`` with a node's parameters."""
+def lossy_links(seed: int, count: int) -> list[LossyLink]:
+    """Return a link to each of ``count`` controllers, with draws of its own."""
+    return [LossyLink([seed, number] if number else seed) for number in range(count)]
+
+
+def outputs_of(node: ManagedNode, spec: WorldSpec) -> tuple[Output, ...]:
+    """Return a world's controllers, the first with the name and the topic that a node's parameters give it."""
+    first, *others = spec.outputs
+    name = node.value(NAME) if node.value(NAME) not in ('', CONTROLLER) else first.name
+    topic = node.value('topics.command') or first.topic
+    outputs = (replace(first, name=name, topic=topic), *others)
+    for what in ('name', 'topic'):
+        given = [getattr(output, what) for output in outputs]
+        if len(set(given)) != len(given):
+            raise ConfigError(f'controllers: {what}: got {listed(given)}, allowed a different one for each')
+    return outputs
+
+
+def make_controllers(node: ManagedNode, outputs: Sequence[Output]) -> list[JointTrajectoryController]:
+    """Return the controllers with a node's parameters, which are those of each."""
     spec = replace(build(ControllerSpec, node.values(), PREFIX), initial_scaling_factor=node.value(SCALING))
-    controller = JointTrajectoryController(joints, spec=spec)
+    joints = tuple(joint for output in outputs for joint in output.joints)
+    spec.check_joints(joints)
+    controllers = []
+    for output in outputs:
+        turning = tuple(joint for joint in spec.continuous if joint in output.joints)
+        controllers.append(JointTrajectoryController(output.joints, spec=replace(spec, continuous=turning)))
     if not node.value(ACTIVE):
-        controller.deactivate()
-    return controller
+        for controller in controllers:
+            controller.deactivate()
+    return controllers
 
 
-def serve(node: ManagedNode, joints: tuple[str, ...]) -> ControllerParameters | None:
-    """Start the node that serves the parameters of the controller of ``joints``, if it has a name."""
+def serve(node: ManagedNode, outputs: Sequence[Output]) -> list[ControllerParameters]:
+    """Start a node for each controller, under its name, that serves its parameters; none where none has a name."""
     if not node.value(NAME):
-        return None
-    parameters = parameters_of(joints, make_controller(node, joints).spec)
-    # With a clock of its own, the robot and its controller are in simulated time.
-    return ControllerParameters(node, node.value(NAME), parameters, use_sim_time=node.value('publish_clock'))
+        return []
+    # With a clock of its own, the robot and its controllers are in simulated time.
+    simulated = node.value('publish_clock')
+    return [
+        ControllerParameters(node, output.name, parameters_of(output.joints, controller.spec), use_sim_time=simulated)
+        for output, controller in zip(outputs, make_controllers(node, outputs), strict=True)
+    ]
+
+
+class CommandInputs:
+    """The topics that the controllers take trajectories from.
+
+    A controller's node is who listens, as with ros2_control: it is known by its name.
+
+    Parameters
+    ----------
+    node
+        Who listens where a controller has no node of its own.
+    outputs
+        Names, topics and joints of the controllers.
+    served
+        Their nodes, in the same order, or none.
+    take
+        Is called with the number of the controller and what it got.
+
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        outputs: Sequence[Output],
+        served: Sequence[ControllerParameters],
+        take: Callable[[int, TrajectoryCommand], None],
+    ) -> None:
+        self._take = take
+        self._decoded: dict[int, tuple[bytes, TrajectoryCommand]] = {}
+        self._subscriptions: list[tuple[Node, Any]] = []
+        for number, output in enumerate(outputs):
+            listener = served[number].node if served else node
+            receive: Any = partial(self._receive, number)
+            topic = str(node.resolve_topic_name(output.topic))
+            subscription = listener.create_subscription(JointTrajectory, topic, receive, QOS, raw=True)
+            self._subscriptions.append((listener, subscription))
+
+    def close(self) -> None:
+        """Listen no longer."""
+        for listener, subscription in self._subscriptions:
+            listener.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _receive(self, number: int, data: bytes) -> None:
+        """Decode a trajectory, once of those that are sent again as they are."""
+        last = self._decoded.get(number)
+        if last is None or last[0] != data:
+            last = self._decoded[number] = data, command_of(deserialize_message(data, JointTrajectory))
+        self._take(number, last[1])
 
 
 def command_of(message: JointTrajectory) -> TrajectoryCommand:

@@ -15,7 +15,7 @@ from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
-_OPTIONAL = ('value', 'novelty')  # of the networks that a bundle may have
+_OPTIONAL = ('value', 'novelty', 'noise')  # of the networks that a bundle may have
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +36,8 @@ class Parity:
         where there is none.
     novelty
         The monitor's output for ``cond``, (B,) float32; None where there is none.
+    noise
+        The noise actor's output for `noise_inputs`, (B, P, A) float32; None where there is none.
 
     """
 
@@ -46,6 +48,7 @@ class Parity:
     prediction: np.ndarray
     value: np.ndarray | None = None
     novelty: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
     def check(self, task: TaskSpec, mask_channels: int = 0, outputs: int = 1) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
@@ -65,9 +68,9 @@ class Parity:
         _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
-        for name in _OPTIONAL:
+        for name, shape in (('value', (batch,)), ('novelty', (batch,)), ('noise', chunk)):
             if getattr(self, name) is not None:
-                _check_array(f'recorded {name}', getattr(self, name), np.float32, (batch,))
+                _check_array(f'recorded {name}', getattr(self, name), np.float32, shape)
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -104,6 +107,17 @@ def state_width(task: TaskSpec) -> int:
 def state_of(task: TaskSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the state, (B, S) float32: the encoder's inputs of `state_shapes`, one after the other."""
     return np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in state_shapes(task)], axis=1)
+
+
+def noise_inputs(task: TaskSpec, inputs: Mapping[str, np.ndarray], cond: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the noise actor is given: the state (B, S) and, where the task has pictures, cond (B, D) too."""
+    found = {'state': state_of(task, inputs)} if state_shapes(task) else {}
+    return found | ({'cond': cond} if sees(task) else {})
+
+
+def sees(task: TaskSpec) -> bool:
+    """Tell whether a task has pictures."""
+    return any(len(shape) > 2 for shape in input_shapes(task).values())
 
 
 def write_parity(path: Path, parity: Parity) -> None:

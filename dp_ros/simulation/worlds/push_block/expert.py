@@ -14,8 +14,9 @@ import numpy as np
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.world import Pose
-from dp_ros.simulation.worlds.push_block.arm import Arm, ToolPose
+from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.way import make_arc
 
@@ -41,7 +42,7 @@ class PushBlockExpert:
     def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1) -> None:
         check_range('expert control_dt', control_dt, 0.02, 0.5, unit='s')
         self._dt = control_dt
-        self._arm = Arm()
+        self._arm = Arm(model())
         self.side = 1.0 if rng.random() < 0.5 else -1.0
         self._width = rng.uniform(0.108, 0.120)
         self._arc = make_arc(self.side, self._width)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dp_ros.simulation.arm import JOINTS as JOINTS
 from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
 from dp_ros.task.spec import Unit
 
-JOINTS = tuple(f'joint_{i}' for i in range(1, 8))
 RAD: Unit = 'rad'
 BLOCK = 'block'  # its name
 BLOCK_HALF = 0.0275  # half of its edge

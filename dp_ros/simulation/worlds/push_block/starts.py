@@ -1,4 +1,4 @@
-"""How episodes of the world push_block begin, and what disturbs its arm if it is asked to."""
+"""How episodes of the world push_block begin, undisturbed and for demonstrations of how to recover."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp_ros.simulation.worlds.push_block.arm import ToolPose
+from dp_ros.simulation.arm.kinematics import ToolPose
 from dp_ros.simulation.worlds.push_block.spec import GOAL, HOME, POST, START
 from dp_ros.simulation.worlds.push_block.way import make_arc
-
-CORRELATION = 0.5  # of a disturbance [s]
-SHIFT = np.array([0.006, 0.006, 0.06])  # standard deviation of a disturbance: x, y [m], yaw [rad]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +45,3 @@ def draw_wide_start(draw: np.random.Generator) -> Start:
     # The block's faces, in any quarter turn.
     turned = bearing + draw.uniform(-0.6, 0.6) + draw.integers(4) * np.pi / 2
     return Start(block=(float(block[0]), float(block[1])), yaw=float(turned), tool=pose)
-
-
-class Disturbance:
-    """A random shift of where the drives take the tool: noise through two first-order filters, so it is smooth."""
-
-    def __init__(self, draw: np.random.Generator, strength: float, dt: float) -> None:
-        self._draw = draw
-        self._keep = float(np.exp(-dt / CORRELATION))
-        # The second filter's output then has the standard deviation SHIFT: sum of (n + 1)^2 q^n = (1 + q) / (1 - q)^3.
-        square = self._keep**2
-        self._scale = strength * SHIFT * np.sqrt((1.0 - square) ** 3 / (1.0 + square))
-        self._first: np.ndarray = np.zeros(3)
-        self._second: np.ndarray = np.zeros(3)
-
-    def next(self) -> np.ndarray:
-        """Return the shift (3,) of the next step: x, y [m], yaw [rad]."""
-        self._first = self._keep * self._first + self._scale * self._draw.standard_normal(3)
-        self._second = self._keep * self._second + self._first
-        return self._second

@@ -15,16 +15,19 @@ import mujoco
 import numpy as np
 
 from dp_ros.errors import check_finite, check_range, check_shape
+from dp_ros.simulation.arm.camera import Cameras
+from dp_ros.simulation.arm.disturbance import Disturbance
+from dp_ros.simulation.arm.kinematics import BENT, Arm
+from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.world import Pose, Progress, Scene
-from dp_ros.simulation.worlds.push_block.arm import BENT, Arm, model
-from dp_ros.simulation.worlds.push_block.camera import CAMERAS, Cameras
+from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
-from dp_ros.simulation.worlds.push_block.starts import Disturbance, draw_start, draw_wide_start
-from dp_ros.simulation.worlds.push_block.urdf import robot_description
+from dp_ros.simulation.worlds.push_block.starts import draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.way import way_left
 
 STEP_DURATION = 10_000_000  # [ns]
 TOLERANCE = 0.030  # of success [m]
+CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
 VIEW = 'camera'  # of pictures for people
 HARD = 5.0  # [N]
 WIDE_SHARE = 0.35  # of disturbed episodes
@@ -47,13 +50,13 @@ class PushBlockWorld:
         self._disturbance = disturbance
         self._model = model() if physics is None else physics
         self._data = mujoco.MjData(self._model)
-        self._arm = Arm()
+        self._arm = Arm(self._model)
         self._cameras: Cameras | None = None
         self._rows = np.array([self._model.joint(name).qposadr[0] for name in JOINTS])
         self._columns = self._arm.columns
         ranges = self._model.jnt_range[[self._model.joint(name).id for name in JOINTS]]
         self.lower, self.upper = tuple(ranges[:, 0].tolist()), tuple(ranges[:, 1].tolist())
-        self.robot_description = robot_description(self._model)
+        self.robot_description = robot_description(self._model, 'push_block_arm')
         self._block = int(self._model.joint(BLOCK).qposadr[0])
         self._post = self._model.geom('post').id
         self._block_geom = self._model.geom(BLOCK).id
@@ -165,5 +168,5 @@ class PushBlockWorld:
 
     def _rendered(self) -> Cameras:
         if self._cameras is None:
-            self._cameras = Cameras(self._model)
+            self._cameras = Cameras(self._model, CAMERAS)
         return self._cameras

@@ -1,4 +1,4 @@
-"""The cameras of the world push_block: rays, cast by MuJoCo on the processor. It needs neither screen nor OpenGL.
+"""The cameras of worlds with an arm: rays, cast by MuJoCo on the processor. It needs neither screen nor OpenGL.
 
 So pictures are the same on every machine: a policy that learned from them sees the same where it runs. One ray goes
 through each pixel, three more where an edge does.
@@ -6,6 +6,7 @@ through each pixel, three more where an edge does.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -13,7 +14,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 
-CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
+TABLE = 'table'
 ASPECT = 4 / 3  # width by height of pictures for people
 FAR = 6.0  # [m]
 LIGHT = np.array([1.0, 0.7, 2.2])  # where it is [m]
@@ -39,29 +40,56 @@ class _Hits:
 
 
 class Cameras:
-    """Draws what cameras see of a model's state."""
+    """Draws what cameras see of a model's state.
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    Parameters
+    ----------
+    model
+        Whose colours are those of its materials and geoms; a geom `table` gets boards.
+    sizes
+        Heights and widths of the cameras [pixels], by name.
+    light
+        Where it is [m].
+    groups
+        The groups of geoms that are seen, as MuJoCo numbers them; None: all.
+
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        sizes: Mapping[str, tuple[int, int]],
+        *,
+        light: np.ndarray = LIGHT,
+        groups: Collection[int] | None = None,
+    ) -> None:
         self._model = model
-        self._table = model.geom('table').id
+        self._sizes = dict(sizes)
+        self._light = light
+        self._groups = None if groups is None else np.array([n in groups for n in range(mujoco.mjNGROUP)], np.uint8)
+        self._table = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, TABLE)
         materials = model.geom_matid
-        self._colours = np.where(materials[:, None] >= 0, model.mat_rgba[materials], model.geom_rgba)[:, :3]
-        self._gloss = np.where(materials >= 0, model.mat_specular[materials], 0.0)
-        self._power = 4.0 + 60.0 * np.where(materials >= 0, model.mat_shininess[materials], 0.5)
+        self._colours = np.array(model.geom_rgba[:, :3], dtype=np.float64)
+        self._gloss = np.zeros(model.ngeom)
+        self._power = np.full(model.ngeom, 4.0 + 60.0 * 0.5)
+        made = materials >= 0
+        self._colours[made] = model.mat_rgba[materials[made], :3]
+        self._gloss[made] = model.mat_specular[materials[made]]
+        self._power[made] = 4.0 + 60.0 * model.mat_shininess[materials[made]]
         self._spreads: dict[tuple[str, int, int], np.ndarray] = {}
 
     def picture(self, data: mujoco.MjData, camera: str, height: int | None = None) -> np.ndarray:
         """Return what a camera sees, (H, W, 3) uint8 RGB; with a height, with shadows and in the shape of a screen."""
-        if camera not in CAMERAS:
-            raise ConfigError(f'camera: got {camera!r}, allowed {listed(tuple(CAMERAS))}')
-        rows, columns = CAMERAS[camera] if height is None else (height, round(height * ASPECT))
+        if camera not in self._sizes:
+            raise ConfigError(f'camera: got {camera!r}, allowed {listed(tuple(self._sizes))}')
+        rows, columns = self._sizes[camera] if height is None else (height, round(height * ASPECT))
         origin = np.array(data.cam_xpos[self._model.camera(camera).id])
         hits = self._cast(data, origin, self._rays(data, camera, rows, columns))
         colours = self._shade(data, hits, origin, shadows=height is not None)
         edges = np.flatnonzero(_edges(hits, rows, columns))
         total = colours[edges]
         for corner in CORNERS:
-            more = self._cast(data, origin, self._rays(data, camera, rows, columns, corner)[edges])
+            more = self._cast(data, origin, self._rays(data, camera, rows, columns, corner, edges))
             total = total + self._shade(data, more, origin, shadows=height is not None)
         colours[edges] = total / (1 + len(CORNERS))
         return (np.clip(colours, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8).reshape(rows, columns, 3)
@@ -74,7 +102,13 @@ class Cameras:
         return local[:, :2] * scale * (1.0, -1.0) + (height * ASPECT / 2, height / 2)
 
     def _rays(
-        self, data: mujoco.MjData, camera: str, rows: int, columns: int, shift: tuple[float, float] = (0.0, 0.0)
+        self,
+        data: mujoco.MjData,
+        camera: str,
+        rows: int,
+        columns: int,
+        shift: tuple[float, float] = (0.0, 0.0),
+        pixels: np.ndarray | slice = ALL,
     ) -> np.ndarray:
         number = self._model.camera(camera).id
         focal = _focal(self._model.cam_fovy[number], rows)
@@ -84,7 +118,7 @@ class Cameras:
             down = np.arange(rows) + 0.5 - rows / 2
             grid = np.broadcast_arrays(across[None, :], -down[:, None], np.array(-focal))
             self._spreads[key] = np.stack(grid, axis=-1).reshape(-1, 3)
-        local = self._spreads[key] + (*shift, 0.0)
+        local = self._spreads[key][pixels] + (*shift, 0.0)
         local = local / np.sqrt(np.einsum('ni,ni->n', local, local))[:, None]
         rays: np.ndarray = local @ data.cam_xmat[number].reshape(3, 3).T
         return rays
@@ -93,7 +127,7 @@ class Cameras:
         count = len(rays)
         geoms, distances, normals = np.full(count, -1, np.int32), np.zeros(count), np.zeros(3 * count)
         mujoco.mj_multiRay(
-            self._model, data, origin, rays.reshape(-1), None, True, -1, geoms, distances, normals, count, FAR
+            self._model, data, origin, rays.reshape(-1), self._groups, True, -1, geoms, distances, normals, count, FAR
         )
         return _Hits(rays=rays, geoms=geoms, distances=distances, normals=normals.reshape(-1, 3))
 
@@ -104,12 +138,12 @@ class Cameras:
         seen = hits.geoms >= 0
         geoms, normals, rays = hits.geoms[seen], hits.normals[seen], hits.rays[seen]
         points = origin + hits.distances[seen, None] * rays
-        ways = LIGHT - points
+        ways = self._light - points
         distances = np.sqrt(np.einsum('ni,ni->n', ways, ways))
         lights = ways / distances[:, None]
         facing = np.clip(np.einsum('ni,ni->n', normals, lights), 0.0, 1.0)
         if shadows:
-            lit = self._cast(data, LIGHT, -lights).distances > distances - 2e-3
+            lit = self._cast(data, self._light, -lights).distances > distances - 2e-3
             facing = facing * np.where(lit, 1.0, SHADED)
         base = self._colours[geoms]
         table = np.flatnonzero((geoms == self._table) & (normals[:, 2] > 0.5))

@@ -1,30 +1,22 @@
-"""The arm of the world push_block: where its tool is, which joints put it there, and its URDF."""
+"""The arm: where its tool is, and which joints put it there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from dp_ros.errors import DataError
-from dp_ros.simulation.worlds.push_block.spec import JOINTS
+from dp_ros.simulation.arm import JOINTS
 
-HEIGHT = 0.010  # of the tool's lower edge above the table [m]
+HEIGHT = 0.010  # of the tool's lower edge above the table, where nothing else is asked for [m]
 BENT = np.array([0.0, 0.4, 0.0, 2.0, 0.0, 0.7, 0.0])  # near the joints of every pose that is asked for [rad]
 ELBOW = -2.5  # how far joint_3 turns for a way to the side [rad/m]: the elbow goes out of the tool's way
 ITERATIONS = 60
 CLOSE = 1e-9  # [m], [rad]
 STEP_MAX = 0.3  # of a joint in one iteration [rad]
 DAMPING = 1e-4
-
-
-@lru_cache(maxsize=1)
-def model() -> mujoco.MjModel:
-    """Return the compiled world; it is shared, so nobody may change it."""
-    return mujoco.MjModel.from_xml_path(str(Path(__file__).with_name('push_block.xml')))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +29,10 @@ class ToolPose:
 
 
 class Arm:
-    """Kinematics, both ways."""
+    """Kinematics, both ways, of the arm in a compiled world."""
 
-    def __init__(self) -> None:
-        self._model = model()
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._model = model
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site('tool').id
         self.columns = np.array([self._model.joint(name).dofadr[0] for name in JOINTS])

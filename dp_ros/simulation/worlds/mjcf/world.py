@@ -1,0 +1,273 @@
+"""A world from a MuJoCo model that somebody else made: its joints, cameras, bodies and success as a file names them.
+
+An episode begins where model, keyframe and file have the joints and bodies, spread as the file says. The score is how
+much of its way to the box of success the body has made; without a box it stays 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from dp_ros.bounded_files import read_text
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
+from dp_ros.robot.urdf import MOST_TEXT, parse_urdf
+from dp_ros.simulation.arm.camera import LIGHT, Cameras
+from dp_ros.simulation.world import Pose, Progress, Scene
+from dp_ros.simulation.worlds.mjcf.description import robot_description
+from dp_ros.simulation.worlds.mjcf.model import (
+    FREE,
+    STEP_DURATION,
+    body_number,
+    camera_number,
+    couplings,
+    find_drives,
+    follow,
+    joint_number,
+    keyframe_number,
+    load_model,
+)
+from dp_ros.simulation.worlds.mjcf.world_file import WorldFile
+
+SEEN = (0, 1, 2)  # groups of geoms; the rest is collision shapes, by MuJoCo's custom
+
+
+class ModelWorld:
+    """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
+
+    Parameters
+    ----------
+    path
+        Of the world's file, for its folder and for what is said of it.
+    file
+        What it has.
+
+    """
+
+    step_duration = STEP_DURATION
+
+    def __init__(self, path: Path, file: WorldFile) -> None:
+        self._file = file
+        self._model = load_model(path, file)
+        try:
+            self._find()
+            self.robot_description = self._description(path)
+        except ConfigError as error:
+            raise ConfigError(f'{path}: {error}') from error
+        self._data = mujoco.MjData(self._model)
+        self._substeps = round(STEP_DURATION / 1e9 / self._model.opt.timestep)
+        self._cameras: Cameras | None = None
+        self.reset(0)
+
+    def _find(self) -> None:
+        model, file = self._model, self._file
+        self.joints: tuple[str, ...] = file.names
+        self.units: tuple[str, ...] = tuple(joint.unit for joint in file.joints)
+        self.cameras: tuple[str, ...] = tuple(camera.name for camera in file.cameras)
+        self.tracked: tuple[str, ...] = tuple(tracked.body for tracked in file.tracked)
+        self.state_joints = file.states
+        drives = find_drives(model, file)
+        self._coupled = couplings(model, file.names)
+        self._rows = np.array([drive.row for drive in drives])
+        self._columns = np.array([drive.column for drive in drives])
+        self._actuators = np.array([drive.actuator for drive in drives])
+        self._gains = np.array([drive.gain for drive in drives])
+        self._offsets = np.array([drive.offset for drive in drives])
+        states = [joint_number(model, name, 'joint_states') for name in file.states]
+        self._state_rows, self._state_columns = model.jnt_qposadr[states], model.jnt_dofadr[states]
+        self._bodies = {name: body_number(model, name, 'tracked') for name in self.tracked}
+        numbers = [model.joint(name).id for name in self.joints]
+        limited, ranges = model.jnt_limited[numbers] != 0, model.jnt_range[numbers]
+        self.lower = tuple(np.where(limited, ranges[:, 0], -np.inf).tolist())
+        self.upper = tuple(np.where(limited, ranges[:, 1], np.inf).tolist())
+        for camera in self.cameras:
+            camera_number(model, camera)
+        for tracked in file.tracked:
+            if any(tracked.spread) and self._free_row(tracked.body) is None:
+                raise ConfigError(f'tracked {tracked.body}: spread: got one, allowed for a body with a free joint')
+        self._goal = None if file.success is None else body_number(model, file.success.body, 'success')
+        self._keyframe = keyframe_number(model, file.keyframe) if file.keyframe else None
+        self._find_tool()
+
+    def _find_tool(self) -> None:
+        model, name = self._model, self._file.tool
+        last = self._file.controllers[0].joints[-1] if self._file.controllers else self.joints[-1]
+        self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name) if name else -1
+        if name and self._site < 0:
+            self._tool_body = body_number(model, name, 'tool')
+        elif not name:
+            self._tool_body = int(model.joint(last).bodyid[0])
+
+    def _description(self, path: Path) -> str:
+        if not self._file.urdf:
+            velocities = {j.name: j.velocity for j in self._file.joints if j.velocity is not None}
+            return robot_description(self._model, path.stem, self.joints, velocities, self._coupled)
+        try:
+            text = read_text(path.parent / self._file.urdf, MOST_TEXT)
+        except OSError as error:
+            raise ConfigError(f'urdf {self._file.urdf}: cannot be read ({error.strerror})') from error
+        except DataError as error:
+            raise ConfigError(f'urdf {self._file.urdf}: {error}') from error
+        parse_urdf(text, f'urdf {self._file.urdf}')
+        return text
+
+    def _free_row(self, body: str) -> int | None:
+        """Return where in ``qpos`` the pose of a body with a free joint is; None where it has none."""
+        number = self._bodies[body]
+        first = int(self._model.body_jntadr[number])
+        if first < 0 or int(self._model.jnt_type[first]) != FREE:
+            return None
+        return int(self._model.jnt_qposadr[first])
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode at the start that belongs to ``seed``."""
+        rng = np.random.default_rng(seed)
+        self._begin()
+        spread = np.array([joint.spread for joint in self._file.joints])
+        joints = self._data.qpos[self._rows] + rng.uniform(-spread, spread)
+        poses = {}
+        for tracked in self._file.tracked:
+            row = self._free_row(tracked.body)
+            if row is not None and any(tracked.spread):
+                x, y, yaw = rng.uniform(-np.array(tracked.spread), tracked.spread)
+                moved = self._data.qpos[row : row + 7].copy()
+                moved[:2] += x, y
+                turned = np.zeros(4)
+                mujoco.mju_mulQuat(turned, np.array([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]), moved[3:])
+                moved[3:] = turned
+                poses[row] = moved
+        self._put(joints, poses)
+
+    def _begin(self) -> None:
+        if self._keyframe is None:
+            mujoco.mj_resetData(self._model, self._data)
+        else:
+            mujoco.mj_resetDataKeyframe(self._model, self._data, self._keyframe)
+        for row, joint in zip(self._rows, self._file.joints, strict=True):
+            if joint.start is not None:
+                self._data.qpos[row] = joint.start
+
+    def set_scene(self, scene: Scene) -> None:
+        """Put joints and bodies with free joints where they are asked for, at rest."""
+        joints = np.asarray(scene.joints, dtype=np.float64)
+        check_shape('joints', joints, (len(self.joints),))
+        check_finite('joints', joints)
+        self._begin()
+        rows = {name: self._free_row(name) for name in scene.poses if name in self._bodies}
+        poses = {}
+        for name, row in rows.items():
+            x, y, z, w = scene.poses[name].orientation
+            if row is not None:
+                poses[row] = np.array([*scene.poses[name].position, w, x, y, z])
+        self._put(joints, poses)
+
+    def _put(self, joints: np.ndarray, poses: Mapping[int, np.ndarray]) -> None:
+        data = self._data
+        data.qpos[self._rows] = np.clip(joints, self.lower, self.upper)
+        for row, pose in poses.items():
+            data.qpos[row : row + 7] = pose
+        follow(self._model, self._coupled, data.qpos)
+        data.qvel[:] = 0.0
+        data.ctrl[self._actuators] = data.qpos[self._rows] * self._gains + self._offsets
+        mujoco.mj_forward(self._model, data)
+        self._whole = max(self._distance(), 1e-6)
+
+    def step(self, set_point: np.ndarray) -> None:
+        """Advance by one step of 10 ms with the joints driven towards ``set_point`` (A,) [rad or m].
+
+        Raises :class:`DataError` where the model's physics diverge.
+        """
+        data = self._data
+        data.ctrl[self._actuators] = np.asarray(set_point) * self._gains + self._offsets
+        mujoco.mj_step(self._model, data, self._substeps)
+        bad = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+        if any(data.warning[int(kind)].number for kind in bad):
+            raise DataError(
+                f'model {self._file.model}: got physics that diverge {data.time:.2f} s after the start, allowed a '
+                'model that is stable: a shorter option timestep, or drives less stiff, may help'
+            )
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_camlight(self._model, data)
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Positions of the joints [rad or m]."""
+        return np.array(self._data.qpos[self._rows])
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """Velocities of the joints [rad/s or m/s]."""
+        return np.array(self._data.qvel[self._columns])
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """Torques [Nm] or forces [N] of the drives in the last step."""
+        return np.array(self._data.qfrc_actuator[self._columns])
+
+    @property
+    def joint_states(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions, velocities and efforts of `state_joints`."""
+        data, rows, columns = self._data, self._state_rows, self._state_columns
+        return np.array(data.qpos[rows]), np.array(data.qvel[columns]), np.array(data.qfrc_actuator[columns])
+
+    @property
+    def poses(self) -> dict[str, Pose]:
+        """Poses of the tracked bodies; of the two quaternions for each, that with w not negative."""
+        return {name: self._pose(number) for name, number in self._bodies.items()}
+
+    def _pose(self, number: int) -> Pose:
+        x, y, z = self._data.xpos[number].tolist()
+        values = self._data.xquat[number]
+        qw, qx, qy, qz = (values if values[0] >= 0.0 else -values).tolist()
+        return Pose(position=(x, y, z), orientation=(qx, qy, qz, qw))
+
+    def _distance(self) -> float:
+        """Return how far the body is from the box of success [m]; 0 in it, and without one."""
+        if self._file.success is None or self._goal is None:
+            return 0.0
+        place = self._data.xpos[self._goal]
+        return float(np.linalg.norm(place - np.clip(place, self._file.success.lower, self._file.success.upper)))
+
+    @property
+    def progress(self) -> Progress:
+        """How much nearer to the box the body is than it was."""
+        if self._goal is None:
+            return Progress(score=0.0, success=False)
+        off = self._distance()
+        success = off == 0.0
+        score = 1.0 if success else min(0.99, max(0.0, 1.0 - off / self._whole))
+        return Progress(score=score, success=success, details={'distance': off})
+
+    def render(self, camera: str) -> np.ndarray:
+        """Return what a camera sees, uint8 RGB."""
+        return self._rendered().picture(self._data, camera)
+
+    def render_large(self, height: int) -> np.ndarray:
+        """Return a picture for people, ``height`` pixels high, uint8 RGB."""
+        return self._rendered().picture(self._data, self._view(), height)
+
+    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
+        """Return where the tool of joint positions (N, A) is in such a picture: column, row (N, 2) [pixels]."""
+        data = mujoco.MjData(self._model)
+        points = []
+        for row in joints:
+            data.qpos[self._rows] = row
+            follow(self._model, self._coupled, data.qpos)
+            mujoco.mj_kinematics(self._model, data)
+            points.append(np.array(data.site_xpos[self._site] if self._site >= 0 else data.xpos[self._tool_body]))
+        return self._rendered().project(self._data, self._view(), np.array(points).reshape(-1, 3), height)
+
+    def _view(self) -> str:
+        if not self.cameras:
+            raise ConfigError('camera: got none in the file of this world, allowed one for pictures')
+        return self._file.view or self.cameras[0]
+
+    def _rendered(self) -> Cameras:
+        if self._cameras is None:
+            sizes = {camera.name: (camera.height, camera.width) for camera in self._file.cameras}
+            light = np.array(self._model.light_pos[0]) if self._model.nlight else LIGHT
+            self._cameras = Cameras(self._model, sizes, light=light, groups=SEEN)
+        return self._cameras

@@ -1,0 +1,270 @@
+"""Describe a robot in a MuJoCo model: the YAML file of a world, and its `WorldSpec`. No physics are needed for that."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from dp_ros.errors import ConfigError, check_range, listed
+from dp_ros.motion.outputs import Output
+from dp_ros.simulation.world import CONTROLLER, World, WorldSpec, controller, flat_pose
+from dp_ros.task.streams import check_names
+from dp_ros.task.units import Unit
+from dp_ros.task.yaml_reader import read_yaml
+
+WITHOUT_PARAMETERS = Path('config/mjcf.yaml')
+LARGEST_PICTURE = 1024
+"""Rows or columns of a camera's pictures."""
+FARTHEST = 1e3
+"""Largest number of a start, a spread or a box [m] or [rad]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrivenJoint:
+    """A joint of the model that a controller moves.
+
+    Attributes
+    ----------
+    unit
+        ``rad`` for a hinge, ``m`` for a slide.
+    actuator
+        The position actuator that moves it; empty: the only one on this joint.
+    start
+        Where episodes begin; without it, where the model or its keyframe has it.
+    spread
+        By how much starts differ, to each side.
+    velocity
+        Its limit in the robot's description [rad/s or m/s]; without it, the description has none.
+
+    """
+
+    name: str
+    unit: Unit = 'rad'
+    actuator: str = ''
+    start: float | None = None
+    spread: float = 0.0
+    velocity: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(f'joint {self.name}: start', (self.start or 0.0,))
+        check_range(f'joint {self.name}: spread', self.spread, 0.0, FARTHEST)
+        if self.velocity is not None:
+            check_range(f'joint {self.name}: velocity', self.velocity, 1e-6, FARTHEST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileController:
+    """A joint_trajectory_controller: its name, its joints in order, its topic (empty: ``NAME/joint_trajectory``)."""
+
+    name: str
+    joints: tuple[str, ...]
+    topic: str = ''
+
+    @property
+    def output(self) -> Output:
+        """The controller as a world's spec has it."""
+        made = controller(self.name, self.joints)
+        return replace(made, topic=self.topic.removeprefix('/')) if self.topic else made
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCamera:
+    """A camera of the model: its topic (empty: ``NAME/color/image_raw``), and the size of its pictures."""
+
+    name: str
+    topic: str = ''
+    height: int = 96
+    width: int = 96
+
+    def __post_init__(self) -> None:
+        check_range(f'camera {self.name}: height', self.height, 8, LARGEST_PICTURE)
+        check_range(f'camera {self.name}: width', self.width, 8, LARGEST_PICTURE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedBody:
+    """A body whose pose is published.
+
+    Attributes
+    ----------
+    topic
+        Empty: ``BODY_pose``.
+    spread
+        By how much its start differs to each side: x, y [m], turn about z [rad]; for a body with a free joint alone.
+
+    """
+
+    body: str
+    topic: str = ''
+    spread: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if len(self.spread) != 3 or min(self.spread) < 0.0:
+            raise ConfigError(
+                f'tracked {self.body}: spread: got {listed(self.spread)}, allowed three numbers from 0 up: x, y, yaw'
+            )
+        _check_numbers(f'tracked {self.body}: spread', self.spread)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuccessBox:
+    """Success is a body whose origin is inside of a box; ``lower`` and ``upper`` are x, y, z in the world [m]."""
+
+    body: str
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for what, corner in (('lower', self.lower), ('upper', self.upper)):
+            if len(corner) != 3:
+                raise ConfigError(f'success: {what}: got {listed(corner)}, allowed three numbers: x, y, z')
+            _check_numbers(f'success: {what}', corner)
+        if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ConfigError(
+                f'success: got lower {listed(self.lower)} and upper {listed(self.upper)}, allowed lower below upper'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldFile:
+    """What the file of a world has; paths are relative to it.
+
+    Attributes
+    ----------
+    model
+        MJCF or URDF that MuJoCo takes, in the file's folder or below it, as everything that the model names.
+    joints
+        Those that controllers move, in the order of a set point.
+    controllers
+        Empty: one `arm_controller` of all joints.
+    joint_states
+        Names in the order that joint states have them, joints that nothing moves, as of a mimic finger, among them.
+        Empty: the joints, in their order.
+    keyframe
+        Of the model, where episodes begin; empty: the model's own beginning.
+    tool
+        Site or body that films follow; empty: the body of the last joint of the first controller.
+    view
+        Camera of pictures for people; empty: the first of `cameras`.
+    urdf
+        The robot's description; empty: it is made of the model.
+    parameters, training
+        Files for this robot, as `dp_ros init` writes them from recordings.
+    seconds_after_success
+        For how long recordings go on after success [s].
+
+    """
+
+    model: str
+    joints: tuple[DrivenJoint, ...]
+    controllers: tuple[FileController, ...] = ()
+    joint_states: tuple[str, ...] = ()
+    cameras: tuple[FileCamera, ...] = ()
+    tracked: tuple[TrackedBody, ...] = ()
+    success: SuccessBox | None = None
+    keyframe: str = ''
+    tool: str = ''
+    view: str = ''
+    urdf: str = ''
+    parameters: str = ''
+    training: str = ''
+    seconds_after_success: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_names('joints', self.names)
+        check_range('seconds_after_success', self.seconds_after_success, 0.0, 60.0)
+        for what, names in (
+            ('cameras', tuple(camera.name for camera in self.cameras)),
+            ('tracked', tuple(tracked.body for tracked in self.tracked)),
+            ('joint_states', self.joint_states),
+        ):
+            if names:
+                check_names(what, names)
+        missing = [name for name in self.names if self.joint_states and name not in self.joint_states]
+        if missing:
+            raise ConfigError(f'joint_states: got none for {listed(missing)}, allowed a place for each of the joints')
+        if self.view and self.view not in [camera.name for camera in self.cameras]:
+            raise ConfigError(f'view: got {self.view!r}, allowed {listed(camera.name for camera in self.cameras)}')
+        self._check_topics()
+
+    def _check_topics(self) -> None:
+        topics = [*self.pose_topics.values(), *self.camera_topics.values(), 'joint_states']
+        topics += [entry.output.topic for entry in self.controllers] or [controller(CONTROLLER, ()).topic]
+        twice = sorted({topic for topic in topics if topics.count(topic) > 1})
+        if twice:
+            raise ConfigError(f'topics: got {listed(twice)} more than once, allowed a different one for each')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the joints."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names in the order of joint states."""
+        return self.joint_states or self.names
+
+    @property
+    def pose_topics(self) -> dict[str, str]:
+        """Topics by the names of tracked bodies."""
+        return {t.body: (t.topic or f'{t.body}_pose').removeprefix('/') for t in self.tracked}
+
+    @property
+    def camera_topics(self) -> dict[str, str]:
+        """Topics by the names of cameras."""
+        return {c.name: (c.topic or f'{c.name}/color/image_raw').removeprefix('/') for c in self.cameras}
+
+
+def _check_numbers(what: str, values: tuple[float, ...]) -> None:
+    if not all(math.isfinite(value) and abs(value) <= FARTHEST for value in values):
+        raise ConfigError(f'{what}: got {listed(values)}, allowed numbers up to {FARTHEST:g}')
+
+
+def read_world_spec(path: Path | str) -> WorldSpec:
+    """Return the spec of the world that a file describes; ConfigError names the file, the field and what is allowed."""
+    path = Path(path).expanduser()
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigError(f'world {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
+    return _read(path.absolute(), changed)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, _: int) -> WorldSpec:
+    try:
+        return _spec(path, read_yaml(path, WorldFile))
+    except ConfigError as error:
+        if str(path) in str(error):
+            raise
+        raise ConfigError(f'configuration {path}: {error}') from error
+
+
+def _spec(path: Path, file: WorldFile) -> WorldSpec:
+    name = re.sub(r'\W', '_', path.stem)
+    box = file.success
+    x, y, z = ((a + b) / 2.0 for a, b in zip(box.lower, box.upper, strict=True)) if box else (0.0, 0.0, 0.0)
+    return WorldSpec(
+        name=name if name.isidentifier() else f'_{name}',
+        make_world=partial(_make_world, path, file),
+        joints=file.names,
+        units=tuple(joint.unit for joint in file.joints),
+        controllers=tuple(entry.output for entry in file.controllers),
+        goal_pose=flat_pose(x, y, 0.0, z),
+        pose_topics=file.pose_topics,
+        camera_topics=file.camera_topics,
+        parameter_file=path.parent / file.parameters if file.parameters else WITHOUT_PARAMETERS,
+        training_file=path.parent / file.training if file.training else None,
+        seconds_after_success=file.seconds_after_success,
+    )
+
+
+def _make_world(path: Path, file: WorldFile, *, disturbance: float) -> World:
+    if disturbance:
+        raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world of {path}')
+    from dp_ros.simulation.worlds.mjcf.world import ModelWorld
+
+    return ModelWorld(path, file)

@@ -1,0 +1,65 @@
+"""How episodes of the world pick_place begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp_ros.simulation.arm.kinematics import ToolPose
+from dp_ros.simulation.worlds.pick_place.spec import OPEN, TRAY, TRAY_HALF
+
+AREA = ((0.37, -0.22), (0.58, 0.06))  # where objects lie: x, y, lowest and highest [m]
+APART = 0.105  # of the objects' middles, so that open fingers fit between them [m]
+HOME = (0.40, 0.02, 0.20, np.pi / 4)  # of the tool: x, y, z [m], yaw [rad]; both ways to grasp are a turn away
+HOME_SPREAD = (0.04, 0.06, 0.03, 0.25)
+ANYWHERE = ((0.34, -0.24, 0.03, -0.9), (0.60, 0.28, 0.24, 2.4))  # of the tool in wide starts, lowest and highest
+CLEAR = 0.085  # of the tool from both objects there, so that it hits none on its way [m]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How an episode begins: each object's middle [m] and yaw [rad], the tool, its height and finger [m]."""
+
+    objects: tuple[tuple[float, float], ...]
+    yaws: tuple[float, ...]
+    tool: ToolPose
+    height: float
+    finger: float
+
+
+def draw_start(draw: np.random.Generator) -> Start:
+    """Return a start: two objects apart on the table, the open gripper above it."""
+    first, second = _draw_objects(draw)
+    return _start(draw, (first, second), np.array(HOME) + draw.uniform(-1.0, 1.0, 4) * HOME_SPREAD, OPEN)
+
+
+def draw_wide_start(draw: np.random.Generator) -> Start:
+    """Return a start with the hand anywhere, open or not, for demonstrations of how to get back on the way."""
+    while True:
+        first, second = _draw_objects(draw)
+        tool = draw.uniform(*ANYWHERE)
+        over_tray = np.abs(tool[:2] - TRAY).max() < TRAY_HALF + 0.08
+        low = tool[2] < (0.09 if over_tray else 0.0)
+        if not low and min(np.hypot(*(tool[:2] - place)) for place in (first, second)) > CLEAR:
+            break
+    return _start(draw, (first, second), tool, float(draw.uniform(0.010, OPEN)))
+
+
+def _draw_objects(draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    while True:
+        first, second = draw.uniform(*AREA), draw.uniform(*AREA)
+        if np.hypot(*(first - second)) > APART:
+            return first, second
+
+
+def _start(draw: np.random.Generator, places: tuple[np.ndarray, np.ndarray], tool: np.ndarray, finger: float) -> Start:
+    yaws = draw.uniform(-np.pi / 4, np.pi / 4, 2)
+    x, y, z, yaw = tool.tolist()
+    return Start(
+        objects=tuple((float(place[0]), float(place[1])) for place in places),
+        yaws=(float(yaws[0]), float(yaws[1])),
+        tool=ToolPose(x=x, y=y, yaw=yaw),
+        height=z,
+        finger=finger,
+    )
