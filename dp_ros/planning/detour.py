@@ -8,7 +8,7 @@ The way is a chunk to the planner of motions: blended, limited, checked and stop
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,10 +38,10 @@ class WayPlanner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What is waited for: since when the way has been blocked, and the last chunk that was."""
+    """Since when the way has been blocked [ns], and the steps (n, A) of the last chunk beyond that."""
 
     since: int
-    chunk: Chunk
+    beyond: np.ndarray
 
 
 class Detour:
@@ -62,6 +62,8 @@ class Detour:
 
     Attributes
     ----------
+    ways
+        What plans them.
     until
         When the way that is followed ends [ns]; None without one.
     planned, failed
@@ -78,7 +80,7 @@ class Detour:
         others: Sequence[np.ndarray] = (),
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._planner, self._ways, self._after = planner, ways, blocked_after
+        self._planner, self.ways, self._after = planner, ways, blocked_after
         self._others, self._note = tuple(others), note
         self.planned = self.failed = 0
         self.forget()
@@ -101,16 +103,18 @@ class Detour:
             self._waiting = None
         else:
             since = now if self._waiting is None else self._waiting.since
-            self._waiting = Waiting(since=since, chunk=chunk)
+            # The robot rests just before what is in the way: only what lies behind that is worth a way.
+            beyond = chunk.actions[chunk.due > planned.blocked.at]
+            self._waiting = Waiting(since=since, beyond=beyond if len(beyond) else chunk.actions[-1:])
 
     @property
     def waits(self) -> bool:
         """Whether a way is waited for."""
         return self._waiting is not None or self._asked is not None
 
-    def want(self, chunk: Chunk, now: int) -> None:
-        """Ask for a way to the end of a chunk that nobody has tried to follow."""
-        self._waiting = Waiting(since=now, chunk=chunk)
+    def want(self, place: np.ndarray, now: int) -> None:
+        """Ask for a way to a place (A,) that no chunk leads to."""
+        self._waiting = Waiting(since=now, beyond=place[np.newaxis])
 
     def stopped(self) -> None:
         """Note that the motion was stopped: a way that was followed is given up, and planned anew if need be."""
@@ -125,11 +129,10 @@ class Detour:
             return None
         place, end = plan.positions_at(np.array([now - plan.stamp]))[0], plan.positions[-1]
         if np.abs(end - place).max() > RESTING:
-            self._waiting = Waiting(since=now, chunk=waiting.chunk)
+            self._waiting = replace(waiting, since=now)
         elif now - waiting.since >= self._after:
             self._asked = end
-            steps = waiting.chunk.actions[::-1]
-            self._ways.request(end, [*steps[:1], *self._others, *steps[2::3]])
+            self.ways.request(end, [*waiting.beyond[::-1], *self._others])
         return None
 
     def followed(self, verdict: Planned | Refusal, now: int) -> None:
@@ -143,7 +146,7 @@ class Detour:
             self._not(f'a way around could not be followed: {reason}', now)
 
     def _answered(self, now: int) -> Chunk | None:
-        answer, asked, plan = self._ways.answer(), self._asked, self._planner.plan
+        answer, asked, plan = self.ways.answer(), self._asked, self._planner.plan
         if answer is None or asked is None:
             return None
         self._asked = None
@@ -162,4 +165,3 @@ class Detour:
         self.failed += 1
         self._not_before = now + AGAIN
         self._note(reason)
-

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
-from dp_ros.planning.clearance import ClearanceCheck
+from dp_ros.planning.collision import CollisionCheck
 from dp_ros.robot.joint_limits import JointLimits
 
 MARGIN = 0.01
@@ -48,7 +49,7 @@ class Way:
 
 
 def plan_way(
-    check: ClearanceCheck,
+    check: CollisionCheck,
     start: np.ndarray,
     goals: Sequence[np.ndarray],
     limits: JointLimits,
@@ -78,7 +79,7 @@ def _ranges(limits: JointLimits, start: np.ndarray, goal: np.ndarray) -> tuple[n
 
 
 def _search(
-    check: ClearanceCheck,
+    check: CollisionCheck,
     ends: tuple[np.ndarray, np.ndarray],
     ranges: tuple[np.ndarray, np.ndarray],
     seconds: float,
@@ -92,13 +93,13 @@ def _search(
     # The robot may rest closer to an obstacle than a path should be: from there it may leave, and not come closer.
     close = not check.free(ends[0], MARGIN, ahead=AHEAD)
 
-    class Validity(base.StateValidityChecker):  # type: ignore[misc]
-        def isValid(self, state: Any) -> bool:  # noqa: N802
+    class Validity(base.StateValidityChecker):
+        def isValid(self, state: Any) -> bool:
             place = _vector(state, count)
             return bool(np.array_equal(place, ends[0])) or check.free(place, MARGIN, ahead=AHEAD)
 
-    class Motions(base.MotionValidator):  # type: ignore[misc]
-        def checkMotion(self, one: Any, two: Any, *_: Any) -> bool:  # noqa: N802
+    class Motions(base.MotionValidator):
+        def checkMotion(self, one: Any, two: Any, *_: Any) -> bool:
             first, last = _vector(one, count), _vector(two, count)
             if np.array_equal(last, ends[0]):
                 first, last = last, first
@@ -129,13 +130,22 @@ def _search(
     for _ in range(ROUNDS):
         simplifier.reduceVertices(path)
         simplifier.partialShortcutPath(path)
+    straight = _points(path, count)
     simplifier.smoothBSpline(path, ROUNDS)
-    points = np.array([_vector(path.getState(i), count) for i in range(path.getStateCount())])
-    for first, last in zip(points[:-1], points[1:], strict=True):
+    return next((points for points in (_points(path, count), straight) if _clear(check, points, close)), None)
+
+
+def _points(path: Any, count: int) -> np.ndarray:
+    return np.array([_vector(path.getState(number), count) for number in range(path.getStateCount())])
+
+
+def _clear(check: CollisionCheck, points: np.ndarray, close: bool) -> bool:
+    """Return whether a whole path is clear, whatever OMPL thinks of it; ``close``: it begins closer, and leaves."""
+    for first, last in pairwise(points):
         if not check.free_way(first, last, MARGIN / 2, ahead=AHEAD, leaving=close):
-            return None
-        close = close and not check.free(last, MARGIN / 2, ahead=AHEAD)
-    return points
+            return False
+        close = close and not check.free(last, MARGIN, ahead=AHEAD)
+    return True
 
 
 def _vector(state: Any, count: int) -> np.ndarray:

@@ -282,7 +282,10 @@ class LiveScene:
         if given != self._given.get(source, {}):
             self._given[source] = given
             self.standing = {
-                f'{key}/{name}'.lstrip('/'): part for key, parts in self._given.items() for name, part in parts.items()
+                called: replace(part, name=called)
+                for key, parts in self._given.items()
+                for name, part in parts.items()
+                for called in [f'{key}/{name}' if key else name]
             }
             self.version += 1
 

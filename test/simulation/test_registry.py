@@ -77,7 +77,7 @@ def test_a_spec_needs_no_physics() -> None:
         'print(*(world_spec(name).joints[0] for name in world_names()))\n'
     )
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split()[:2] == ['joint_1', 'pusher_x'], done.stderr
+    assert done.stdout.split()[:2] == ['joint_1', 'joint_1'], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_a_spec_that_is_none_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_an_unknown_world_is_named() -> None:
-    with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pusht, point_navigation, p"):
+    with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pick_place, pusht, point_nav"):
         make_world('moon')
 
 
 def test_a_bundles_joints_lead_to_its_world() -> None:
     # Two worlds have the point: without its name, the first of them is meant.
     found = [world_with(spec.joints) for spec in BUILT_IN]
-    assert found == ['push_block', 'pusht', 'point_navigation', 'point_navigation']
+    assert found == ['push_block', 'pick_place', 'pusht', 'point_navigation', 'point_navigation']
     with pytest.raises(ConfigError, match=r'world for joints elbow: got none, allowed one of push_block: joint_1'):
         world_with(('elbow',))
 

@@ -1,10 +1,10 @@
 """Episodes of `point_navigation` with obstacles in the way, which its policy has never seen, for each contender.
 
-    policy      the policy alone
-    checks      its plans rest on their path before what is in the way
-    hybrid      the same, and a way around where they stay blocked
-    planning    no policy: paths to the target, planned anew where the way is blocked
-    barrier     the policy through a control-barrier filter, see `barrier`
+policy      the policy alone
+checks      its plans rest on their path before what is in the way
+hybrid      the same, and a way around where they stay blocked
+planning    no policy: paths to the target, planned anew where the way is blocked
+barrier     the policy through a control-barrier filter, see `barrier`
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.planning.clearance import ClearanceCheck
+from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
 from dp_ros.planning.path_planner import Way, plan_way
 from dp_ros.planning.rule import keep_clear
@@ -211,7 +211,7 @@ class CheckedEpisode(ObstacleEpisode):
         options = ObstacleOptions(clearance=runner.clearance)
         check = keep_clear(self.planner, options, runner.robot, scene=runner.scene())
         assert check is not None
-        self.check: ClearanceCheck = check
+        self.check: CollisionCheck = check
         wait = WAIT.get(runner.contender)
         self._detour: Detour | None = None
         if wait is not None:
@@ -284,11 +284,7 @@ class PlanningEpisode(CheckedEpisode):
         detour = self._detour
         assert detour is not None
         if not detour.follows(now) and not detour.waits:
-            target = np.array(self.robot.world.poses[TARGET].position[:2])
-            joints = self.runner.task.action.joints
-            detour.want(
-                Chunk(stamp=now, control_dt=self.runner.control_dt, joints=joints, actions=target[np.newaxis]), now
-            )
+            detour.want(np.array(self.robot.world.poses[TARGET].position[:2]), now)
         super().look(now)
 
 

@@ -1,4 +1,4 @@
-"""Keep the scene up to date by messages, and report what is in the way on `/diagnostics`."""
+"""Keep the scene up to date by messages, plan ways around, and report what is in the way on `/diagnostics`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,45 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from dp_ros.messages import encoding
 from dp_ros.motion.obstacles import Contact
-from dp_ros.planning.clearance import ClearanceCheck
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.settings.obstacles import ObstacleOptions
+from dp_ros.options import build
+from dp_ros.planning.collision import CollisionCheck
+from dp_ros.planning.detour import Detour
+from dp_ros.planning.rule import keep_clear, way_options
 from dp_ros.planning.scene import LiveScene, Sighting
+from dp_ros.planning.way_process import WayProcess
+from dp_ros.robot.model import RobotModel
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import ManagedNode
 
 STATUS = 'obstacles'
 LARGEST = 4096
 """Bytes of a pose: more is something else."""
+
+
+def make_scene_topics(
+    node: ManagedNode, planner: Planner, robot: RobotModel | None, home: np.ndarray | None
+) -> SceneTopics | None:
+    """Make a planner keep clear of the scene that a node's parameters name; None where they name none."""
+    options = build(ObstacleOptions, node.values())
+    check = keep_clear(planner, options, robot, home=home)
+    if check is None:
+        return None
+    if options.path_planner == 'none':
+        return SceneTopics(node, check)
+    ways = WayProcess(way_options(check, planner, options, home), check.scene)
+    others = () if home is None else (home,)
+    note = node.get_logger().info
+    detour = Detour(planner, ways, blocked_after=options.blocked_after, others=others, note=note)
+    return SceneTopics(node, check, detour, ways)
 
 
 class SceneTopics:
@@ -31,17 +56,23 @@ class SceneTopics:
         Whose subscriptions these are.
     check
         Whose scene is kept up to date.
+    detour, ways
+        What decides on ways around, and the process that plans them; None where nobody does.
 
     """
 
-    def __init__(self, node: ManagedNode, check: ClearanceCheck) -> None:
-        self._node, self.check = node, check
+    def __init__(
+        self, node: ManagedNode, check: CollisionCheck, detour: Detour | None = None, ways: WayProcess | None = None
+    ) -> None:
+        self._node, self.check, self.detour, self._ways = node, check, detour, ways
         self._scene: LiveScene = check.scene
         self._subscriptions: list[Any] = []
 
     def open(self) -> None:
         """Listen; what was seen before is forgotten."""
         self._scene.forget()
+        if self.detour is not None:
+            self.detour.forget()
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         inputs: Sequence[tuple[type, str, Callable[[bytes], None]]] = [
             (PoseStamped, part.topic, partial(self._on_pose, name)) for name, part in self._scene.moving.items()
@@ -49,6 +80,11 @@ class SceneTopics:
         self._subscriptions = [self._node.create_subscription(*each, newest, raw=True) for each in inputs]
 
     def close(self) -> None:
+        """End the process that plans ways."""
+        if self._ways is not None:
+            self._ways.close()
+
+    def deactivate(self) -> None:
         """Listen no more."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
@@ -59,6 +95,8 @@ class SceneTopics:
         """Report whether the scene is known, and what is in the way."""
         fault = self.check.fault(now)
         values: dict[str, object] = {'standing': len(self._scene.standing), 'moving': len(self._scene.moving)}
+        if self.detour is not None:
+            values |= {'ways_followed': self.detour.planned, 'ways_failed': self.detour.failed}
         if blocked is not None:
             values |= {
                 'link': blocked.link,
