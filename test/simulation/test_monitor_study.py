@@ -69,7 +69,7 @@ def test_a_fault_that_a_world_cannot_have_is_refused():
 
 def test_physics_made_wrong_leave_those_of_others_as_they_are():
     pytest.importorskip('mujoco', reason='mujoco is not installed')
-    from dp_ros.simulation.worlds.push_block.arm import model
+    from dp_ros.simulation.worlds.push_block.model import model
 
     before = model().geom_friction.copy()
     make_wrong('push_block', 'friction_halved')

@@ -100,7 +100,7 @@ def _moved(picture: np.ndarray) -> np.ndarray:
 
 def _push_block(change: Callable[[Any], None]) -> Callable[[str], World]:
     def make(_: str) -> World:
-        from dp_ros.simulation.worlds.push_block.arm import model
+        from dp_ros.simulation.worlds.push_block.model import model
         from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
 
         physics = copy.deepcopy(model())

@@ -36,7 +36,7 @@ WIDE_SHARE = 0.35  # of disturbed episodes
 class PushBlockWorld:
     """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
 
-    ``physics`` are a changed copy of `dp_ros.simulation.worlds.push_block.arm.model`, of the same arm.
+    ``physics`` are a changed copy of `dp_ros.simulation.worlds.push_block.model.model`, of the same arm.
     """
 
     joints: tuple[str, ...] = JOINTS
