@@ -145,6 +145,7 @@ setup(
             'policy_container = dp_ros.nodes.policy_container:main',
             'simulated_robot = dp_ros.nodes.simulated_robot:main',
             'black_box = dp_ros.tools.black_box:main',
+            'outcomes = dp_ros.tools.outcomes.recorder:main',
         ],
     },
 )

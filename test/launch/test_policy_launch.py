@@ -27,7 +27,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'black_box', 'log_level', 'enclave',
+    'black_box', 'outcomes', 'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
