@@ -42,6 +42,7 @@ from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` 
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
+from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.task.yaml_reader import parse, to_plain
 
 SCHEMA_VERSION = 1
@@ -65,7 +66,8 @@ class Bundle:
 
     ``critic_from`` is the mean value of the samples from which on the critic chooses among them: where it is lower,
     success is so far that it can't tell them apart. ``camera_shapes`` are height and width of the pictures that the
-    recordings had, by camera, and by goal; live ones of another size are refused. Bundles from before have none.
+    recordings had, by camera, and by goal; live ones of another size are refused. ``starts`` is where demonstrations
+    began. Bundles from before have none of these two.
     """
 
     folder: Path
@@ -80,6 +82,7 @@ class Bundle:
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    starts: DemonstratedStarts | None = None
     policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
@@ -94,6 +97,10 @@ class Bundle:
         if not 0.0 <= self.critic_from <= 1.0:
             raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
         _check_shapes(self.camera_shapes, self.task)
+        if self.starts is not None and self.starts.joints != self.task.action.joints:
+            raise BundleError(
+                f'starts joints: got {listed(self.starts.joints)}, allowed {listed(self.task.action.joints)}'
+            )
         _check_files(self.files)
         _check_normalizer(self.normalizer, self.task)
 
@@ -152,6 +159,7 @@ class _Manifest:
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    starts: DemonstratedStarts | None = None
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -172,6 +180,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             tolerance=manifest.tolerance,
             critic_from=manifest.critic_from,
             camera_shapes={name: _shape(name, shape) for name, shape in manifest.camera_shapes.items()},
+            starts=manifest.starts,
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -193,6 +202,7 @@ def write_bundle(
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    starts: DemonstratedStarts | None = None,
     name: str | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
@@ -211,7 +221,7 @@ def write_bundle(
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
-    critic_from, camera_shapes
+    critic_from, camera_shapes, starts
         See `Bundle`.
     name
         The folder's name, if None.
@@ -243,6 +253,7 @@ def write_bundle(
             tolerance=tolerance,
             critic_from=critic_from,
             camera_shapes=dict(camera_shapes or {}),
+            starts=starts,
         )
         plain = to_plain(manifest)
         if not normalizer.clip:
@@ -255,6 +266,8 @@ def write_bundle(
                 del owner[key]
         if not camera_shapes:
             del plain['camera_shapes']
+        if starts is None:
+            del plain['starts']
         write_json(new / MANIFEST, plain)
         written = load_bundle(new)
         if check is not None:

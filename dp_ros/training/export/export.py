@@ -31,11 +31,12 @@ from dp_ros.policy.bundle.manifest import (
 )
 from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.yaml_reader import to_plain
+from dp_ros.task.starts import DemonstratedStarts
+from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
-from dp_ros.training.run_folder import is_bundle, load_network
+from dp_ros.training.run_folder import RUN, is_bundle, load_network
 from dp_ros.training.settings import TrainSettings
 
 PARITY_BATCH = 4
@@ -79,9 +80,11 @@ def export_run(
     settings, network, normalizer, record = load_network(run, checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
+    told = record.pop('starts', None)
+    starts = None if told is None else parse(DemonstratedStarts, told, f'{run / RUN}.starts')
     if source is not None:
         record['bundle_sha256'] = sha256(run / MANIFEST)
-        shapes = dict(source.camera_shapes)
+        shapes, starts = dict(source.camera_shapes), source.starts
     return export_network(
         settings,
         network,
@@ -95,6 +98,7 @@ def export_run(
         name=name or (source.name if source else ''),
         critic_of=source if source is not None and source.has_critic else None,
         camera_shapes=shapes,
+        starts=starts,
     )
 
 
@@ -118,6 +122,7 @@ def export_network(
     name: str = '',
     critic_of: Bundle | None = None,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    starts: DemonstratedStarts | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
 
@@ -159,6 +164,7 @@ def export_network(
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
         critic_from=critic_of.critic_from if critic_of else 0.0,
         camera_shapes=camera_shapes,
+        starts=starts,
         name=name or settings.name,
         overwrite=overwrite,
         check=replayed,
