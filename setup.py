@@ -72,9 +72,24 @@ EXTRAS = {
         'av==18.1.0',  # LeRobot's videos, AV1 too
         'h5py==3.16.0',  # robomimic's files
     ],
+    # Obstacles: whether a motion is clear of them, and a way around. On a robot with ROS's packages of the same names, those
+    # do; PyPI's Pinocchio brings Boost and Assimp of its own, 380 MB.
+    'planning': [
+        'pin==4.1.0',  # Pinocchio: a URDF's collision geometry
+        'coal==3.0.3',  # distances of shapes; the Coal that this Pinocchio was built with
+        'ompl==2.0.1',  # paths: RRT-Connect and short-cutting
+    ],
     # Instructions in words as goals: training, and the robot that is instructed. No torch.
     'language': [
         'wordllama==0.4.0.post1',  # word vectors, which its wheel brings along; it needs NumPy 2
+    ],
+    # Reinforcement learning in simulated worlds, beside 'train' and 'sim': `dp_ros reinforce`.
+    'rl': [
+        'stable-baselines3==2.9.2',  # SAC and PPO
+    ],
+    # Sweeps over several machines: `dp_ros sweep --ray`.
+    'cluster': [
+        'ray==2.60.0',  # carries the work to them, and does again what one was doing when it went away
     ],
     # Working on dp_ros.
     'test': [

@@ -155,6 +155,9 @@ class Chunk:
     velocities
         Joint velocities at the actions [rad/s or m/s], of the same shape, as the network gives them; or None. They are
         told to whoever listens: what is executed has the velocities of the curve through the actions.
+    rewards
+        What a sequence model predicts to gain at each action, (T,), or None: what the next chunk of the run need not
+        gain any more.
 
     """
 
@@ -163,6 +166,7 @@ class Chunk:
     joints: tuple[str, ...]
     actions: np.ndarray
     velocities: np.ndarray | None = None
+    rewards: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.control_dt <= 0:
@@ -174,11 +178,15 @@ class Chunk:
         if self.velocities is not None:
             check_shape('chunk velocities', self.velocities, self.actions.shape)
             object.__setattr__(self, 'velocities', _frozen('chunk velocities', self.velocities))
+        if self.rewards is not None:
+            check_shape('chunk rewards', self.rewards, (len(self.actions),))
+            object.__setattr__(self, 'rewards', _frozen('chunk rewards', self.rewards))
 
     def first(self, count: int) -> Chunk:
         """Return a chunk of the first ``count`` actions."""
         velocities = None if self.velocities is None else self.velocities[:count]
-        return replace(self, actions=self.actions[:count], velocities=velocities)
+        rewards = None if self.rewards is None else self.rewards[:count]
+        return replace(self, actions=self.actions[:count], velocities=velocities, rewards=rewards)
 
     @property
     def due(self) -> np.ndarray:

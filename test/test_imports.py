@@ -26,19 +26,20 @@ ROOMS_ALLOWED: dict[str, set[str]] = {
     'robot': {'base', 'task'},
     'policy': {'base', 'task', 'diffusion'},
     'motion': {'base', 'task', 'robot'},
+    'planning': {'base', 'task', 'robot', 'motion'},
     'networks': {'base', 'task'},
     'recordings': {'base', 'task', 'messages', 'policy', 'motion'},
     'audit': {'base', 'task', 'messages', 'robot', 'recordings'},
     'training': {'base', 'task', 'diffusion', 'policy', 'networks', 'recordings'},
     'simulation': {'base', 'task', 'robot', 'motion'},
     'evaluation': {
-        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion'),
+        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'planning'),
         *('networks', 'recordings', 'training', 'simulation'),
     },
     'ros': {'base', 'task', 'messages', 'policy', 'motion'},
-    'nodes': {'base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'simulation', 'ros'},
+    'nodes': {'base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'planning', 'simulation', 'ros'},
     'tools': {
-        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion'),
+        *('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'planning'),
         *('recordings', 'simulation', 'evaluation', 'ros', 'nodes'),
     },
     'cli': {'base', 'task'},
@@ -61,6 +62,7 @@ PACKAGES_ALLOWED: dict[str, set[str] | None] = {
     'policy': {'numpy', 'onnxruntime', 'wordllama'},
     'motion': {'numpy'},
     'robot': {'numpy'},
+    'planning': {'numpy', 'pinocchio', 'coal', 'ompl'},
     'messages': {'numpy', 'cv2', 'simplejpeg'},
     'networks': {'numpy', 'torch'},
     'cli': {'tqdm'},
@@ -209,12 +211,12 @@ def test_a_right_import_is_let_through(module: str, source: str) -> None:
 
 NOT_ON_A_ROBOT = (
     'torch diffusers accelerate onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk '
-    'pygame imageio mujoco'
+    'pygame imageio mujoco pinocchio coal ompl'
 )
 
 
 def test_the_robot_side_imports_without_training_or_simulation_installed() -> None:
-    rooms = ('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'ros', 'cli')
+    rooms = ('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'planning', 'ros', 'cli')
     nodes = [f'dp_ros.nodes.{name}' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')]
     modules = [m for m in MODULES if room_of(m) in rooms] + [m for m in nodes if m in MODULES]
     script = (

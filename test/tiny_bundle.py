@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, TaskSpec
+from dp_ros.task.spec import ActionSpec, JointStream, PoseStream, RewardSpec, TaskSpec
 
 JOINTS = ('pusher_x', 'pusher_y')
 TASK = TaskSpec(
@@ -113,3 +114,38 @@ def _as_torchscript(module: Any, inputs: tuple[Any, ...]) -> bytes:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(module, inputs), buffer)
     return buffer.getvalue()
+
+
+def sequence_settings(**changes: Any) -> Any:
+    """Return a training configuration of a tiny sequence model for the task."""
+    from dp_ros.networks.settings import NetworkSettings
+    from dp_ros.training.settings import SequenceSettings, TrainSettings
+
+    arguments: dict[str, Any] = {
+        'name': 'tiny',
+        'task': replace(TASK, pred_horizon=4, exec_horizon=2, reward=RewardSpec()),
+        'family': 'sequence',
+        'sequence': SequenceSettings(bins=20, states=('joint_states',)),
+        'network': NetworkSettings(denoiser='transformer', width=16, layers=2, heads=2, dropout=0.0),
+        'steps': 1,
+    }
+    return TrainSettings(**(arguments | changes))
+
+
+def write_tiny_sequence(folder: Path) -> Path:
+    """Write the bundle of a sequence model with random weights to ``folder`` and return it."""
+    import torch
+
+    from dp_ros.training.run_folder import make_network
+    from dp_ros.training.sequence.export import export_sequence
+
+    settings = sequence_settings()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        network = make_network(settings).eval()
+        # Of return, two actions, reward and two states: from these to those, in equal bins.
+        ends = torch.tensor([[-20.0, 0.0], [-0.05, 0.05], [-0.05, 0.05], [-1.0, 0.0], [0.0, 0.512], [0.0, 0.512]])
+        network.edges.copy_(ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0.0, 1.0, 21))
+        network.decoder.heads.mul_(40.0)  # sure of something, so that what it is asked for matters
+    export_sequence(settings, network, NORMALIZER, folder, half=False, provenance={}, name='tiny')
+    return folder

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dp_ros.task.spec import ImageStream, JointStream, Stream
+
+if TYPE_CHECKING:
+    from dp_ros.policy.bundle.manifest import Bundle
 
 
 def describe(path: Path) -> str:
@@ -36,8 +40,7 @@ def _bundle(path: Path) -> str:
         f'commands {task.action.topic}: {joints}',
         f'control_dt {task.control_dt} s, horizons: obs {task.obs_horizon}, pred {task.pred_horizon}, '
         f'exec {task.exec_horizon}',
-        f'schedule {bundle.schedule.name}, {bundle.schedule.diffusion_steps} steps, {bundle.schedule.prediction_type}',
-        f'sampler {bundle.defaults.sampler}, {bundle.defaults.sampling_steps} steps, {bundle.defaults.spacing}',
+        *(_sequence(bundle) if bundle.family == 'sequence' else _schedule(bundle)),
     ]
     still = trembling(task, bundle.normalizer)
     if still:
@@ -52,6 +55,23 @@ def _bundle(path: Path) -> str:
         if not isinstance(value, dict | list):
             lines.append(f'{key}: {value}')
     return '\n'.join(lines)
+
+
+def _schedule(bundle: Bundle) -> list[str]:
+    schedule, sampled = bundle.schedule, bundle.defaults
+    return [
+        f'schedule {schedule.name}, {schedule.diffusion_steps} steps, {schedule.prediction_type}',
+        f'sampler {sampled.sampler}, {sampled.sampling_steps} steps, {sampled.spacing}',
+    ]
+
+
+def _sequence(bundle: Bundle) -> list[str]:
+    spec, (low, high) = bundle.sequence, bundle.sequence.return_range
+    predicted = ', '.join(('return', 'actions', 'reward', *spec.states))
+    return [
+        f'a sequence model of {predicted}: {len(spec.edges)} tokens a step, in {spec.bins} bins each',
+        f'asked_return from {low:.4g} to {high:.4g}: the sum of rewards, less {spec.step_cost:g} a step',
+    ]
 
 
 def _stream(stream: Stream) -> str:

@@ -51,6 +51,9 @@ def add_record(commands: argparse._SubParsersAction) -> None:
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
     parser.add_argument('--disturbance', type=float, default=0.0,
                         help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
+    parser.add_argument('--noise', type=float, default=None,
+                        help="direct: by how much the demonstrator strays from its way [rad or m]; without it, the "
+                        "world's")  # fmt: skip
     world_argument(parser)
     parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
     parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
@@ -76,6 +79,8 @@ def _record(options: argparse.Namespace) -> int:
         task = whole_task(spec)
     if options.through == 'direct':
         return _record_direct(options, task)
+    if options.noise is not None:
+        raise ConfigError(f'noise: got {options.noise} through ros, allowed with --through direct')
     names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')
     settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
     return run_record(settings, partial(BagWriter, storage=options.storage), print)
@@ -86,7 +91,7 @@ def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
 
     if options.source != 'scripted':
         raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
-    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'storage')
+    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'noise', 'storage')
     settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
     return write_demonstrations(settings, print)
 

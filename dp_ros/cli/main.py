@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.cli import compare, learn, measure, operate
+from dp_ros.cli import compare, experiment, learn, measure, operate
 from dp_ros.cli import learn as datasets
 from dp_ros.errors import DpRosError, one_line
 
@@ -51,10 +51,15 @@ MISSING = {
     'av': 'datasets',
     'wordllama': 'language',
     'h5py': 'datasets',
+    'ray': 'cluster',
+    'stable_baselines3': 'rl',
     'gym_pusht': 'sim',
     'mujoco': 'sim',
     'pymunk': 'sim',
     'imageio': 'sim',
+    'pinocchio': 'planning',
+    'coal': 'planning',
+    'ompl': 'planning',
     'onnxruntime': 'runtime',
     'cv2': 'runtime',
     'rclpy': 'ros',
@@ -72,9 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_init, learn.add_check_bag, learn.add_train,
         learn.add_export, learn.add_critic,
         datasets.add_export_lerobot,
-        operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise,
+        operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise, experiment.add_sweep,
+        experiment.add_reinforce,
         operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,
-        measure.add_bench, measure.add_latency, measure.add_tune,
+        measure.add_bench, measure.add_latency, measure.add_tune, measure.add_obstacles,
     ):  # fmt: skip
         add(commands)
     return parser

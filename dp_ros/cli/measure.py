@@ -1,4 +1,4 @@
-"""What this machine can do: bench, latency, tune."""
+"""What this machine can do: bench, latency, tune; and a policy among obstacles."""
 
 from __future__ import annotations
 
@@ -160,3 +160,40 @@ def _tune(options: argparse.Namespace) -> int:
     names = {f.name for f in dataclasses.fields(TuneSettings)} - {'bundle'}
     chosen = {name: getattr(options, name) for name in names}
     return run_tune(TuneSettings(**{**chosen, 'bundle': bundle_folder(options.bundle)}), print)
+
+
+def add_obstacles(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    text = (
+        'Play a policy of point_navigation among obstacles that it does not know: alone, with checks, with a way '
+        'around, and beside a path planner and a control-barrier filter.'
+    )
+    parser = command(commands, 'obstacles', _obstacles, text)
+    parser.add_argument('--bundle', default='models/point_navigation', help='a policy of point_navigation')
+    parser.add_argument('--contenders', nargs='+', default=['policy', 'checks', 'hybrid', 'planning', 'barrier'],
+                        help='policy, checks, hybrid, planning, barrier')  # fmt: skip
+    parser.add_argument('--speeds', type=float, nargs='+', default=[0.0, 0.1, 0.3],
+                        help='greatest speeds of the obstacles, 0 for still ones [m/s]')  # fmt: skip
+    parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on the same seeds')
+    parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--clearance', type=float, default=0.02, help='least distance from obstacles [m]')
+    parser.add_argument('--seconds', type=float, default=20.0, help='longest episode [s]')
+    parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
+    parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+
+
+def _obstacles(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
+
+    names = ('episodes', 'seed', 'clearance', 'seconds', 'workers')
+    run_obstacles(
+        ObstacleSettings(
+            bundle=bundle_folder(options.bundle),
+            contenders=tuple(options.contenders),
+            speeds=tuple(options.speeds),
+            output=options.json,
+            **{name: getattr(options, name) for name in names},
+        ),
+        print,
+    )
+    return 0

@@ -73,6 +73,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
     parser.add_argument('--exec-horizon', type=int, default=None, help="instead of the bundle's")
     parser.add_argument('--guidance-scale', type=float, default=None, help='of a bundle trained with guidance')
+    _sequence_arguments(parser)
     continuity_argument(parser)
     parser.add_argument('--blend-steps', type=int, default=None,
                         help="of the publisher's cross-fade, 0 for none; without it, the world's")  # fmt: skip
@@ -102,6 +103,19 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
                        'those that the bundle was trained with')  # fmt: skip
     group.add_argument('--output', type=Path, default=None, help='folder for the summary and the plots')
     parser.set_defaults(run=partial(_evaluate, parser.get_default))
+
+
+def _sequence_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('a sequence model', 'How it plans; see doc/howto/sequence_models.md.')
+    group.add_argument('--planning', default=None, choices=['return', 'beam', 'likelihood'],
+                       help='after the return asked for, by predicted return, or by likelihood')  # fmt: skip
+    group.add_argument('--asked-return', type=float, default=None, help='of an episode; 0: the best it finds plausible')
+    group.add_argument('--beams', type=int, default=None, help='sequences that go on, with beam or likelihood')
+    group.add_argument('--temperature', type=float, default=None, help='of actions; 0: always the likeliest')
+    group.add_argument('--keep-clear', nargs='+', default=None, metavar='STREAM:RADIUS',
+                       help='discs that no set point comes into')  # fmt: skip
+    group.add_argument('--keep-within', nargs='+', default=None, metavar='JOINT:LOWEST:HIGHEST',
+                       help='ranges that no set point leaves')  # fmt: skip
 
 
 _RECORDED = ('recordings', 'every', 'draws', 'config', 'output')

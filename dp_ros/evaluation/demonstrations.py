@@ -45,6 +45,8 @@ class DemonstrationSettings:
         Longest episode [s].
     disturbance
         As for :func:`dp_ros.simulation.registry.make_world`.
+    noise
+        As for :func:`dp_ros.simulation.registry.make_expert`.
 
     """
 
@@ -55,6 +57,7 @@ class DemonstrationSettings:
     seed: int = 0
     seconds: float = 30.0
     disturbance: float = 0.0
+    noise: float | None = None
     storage: str = 'mcap'
 
     def __post_init__(self) -> None:
@@ -69,7 +72,9 @@ class DemonstrationSettings:
     @property
     def topics(self) -> set[str]:
         """The topics that are recorded."""
-        return {*(stream.topic for stream in self.task.streams), *command_topics(self.task, world_spec(self.world))}
+        rewards = {self.task.reward.topic} if self.task.reward else set()
+        commands = command_topics(self.task, world_spec(self.world))
+        return {*(stream.topic for stream in self.task.streams), *commands, *rewards}
 
 
 def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:
@@ -107,7 +112,8 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
 def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
     robot.reset(seed)
-    expert = make_expert(settings.world, np.random.default_rng([0, seed]), control_dt=settings.task.control_dt)
+    rng, task = np.random.default_rng([0, seed]), settings.task
+    expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise)
     control_dt, types = to_nanoseconds(settings.task.control_dt), rosbags_types()
     spec, topics = world_spec(settings.world), settings.topics
     while robot.episode.elapsed < settings.seconds and not expert.finished:

@@ -13,7 +13,7 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.robot import JointReading, Reading, topic_of
+from dp_ros.simulation.robot import REWARD_TOPIC, JointReading, Reading, topic_of
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import TaskSpec
 
@@ -78,6 +78,7 @@ def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> Non
         _joints_topic(task): encoding.JOINT_STATE,
         **{f'/{topic}': encoding.POSE for topic in spec.pose_topics.values()},
         **{f'/{topic}': encoding.IMAGE for topic in spec.camera_topics.values()},
+        f'/{REWARD_TOPIC}': encoding.FLOAT64,
         **dict.fromkeys(command_topics(task, spec), encoding.JOINT_TRAJECTORY),
     }
     for topic, kinds in wanted_topics(task).items():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
@@ -25,18 +25,23 @@ from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.policy.continuity import Continuation, check_continuity
+from dp_ros.policy.continuity import Continuation
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (
     ImageReading,
     JointReading,
     PoseReading,
     Reading,
+    RewardReading,
     SimulatedRobot,
     controllers_of,
     topic_of,
@@ -62,12 +67,16 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     return summarize(results, **settings.about(runner.bundle))
 
 
-def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] = DiffusionPolicy) -> DirectRunner:
-    """Return what runs the episodes, with a policy of this ``kind``."""
+def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
+    """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
-    backend = open_backend(bundle, backend=settings.backend, threads=settings.threads)
-    policy = kind(bundle, backend).with_settings(**settings.sampler_settings(bundle))
-    return DirectRunner(bundle, policy, settings)
+    asked = settings.sampler_settings(bundle)
+    policy: Policy
+    if kind is None:
+        policy = open_policy(bundle, settings.backend, settings.threads)
+    else:
+        policy = kind(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
+    return DirectRunner(bundle, policy.with_settings(**asked), settings)
 
 
 def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
@@ -77,16 +86,17 @@ def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
 class DirectRunner:
     """Runs a policy in a world, one episode at a time."""
 
-    def __init__(self, bundle: Bundle, policy: DiffusionPolicy, settings: EvaluationSettings) -> None:
+    def __init__(self, bundle: Bundle, policy: Policy, settings: EvaluationSettings) -> None:
         self.bundle, self.policy, self.settings = bundle, policy, settings
         self.task: TaskSpec = bundle.task
         self.control_dt = to_nanoseconds(self.task.control_dt)
-        settings.check_horizons(bundle)
+        settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
-        check_continuity(settings.continuity, bundle.schedule, bundle.task.continuous)
+        policy.check_continuity(settings.continuity)
         self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
+        self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
@@ -97,22 +107,41 @@ class DirectRunner:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
         folder, name = self.settings.record, f'seed_{seed}'
         with episode_bag(folder, name, self.task, self.spec) as bag:
-            episode = _Episode(self, seed, bag)
-            self._run(episode, watch)
+            episode = self.episode(seed, bag)
+            self.play(episode, watch)
             if bag is not None:
                 bag.keep = episode.robot.episode.success
         return episode.result()
 
-    def _run(self, episode: _Episode, watch: Callable[[SimulatedRobot], None] | None) -> None:
+    def episode(self, seed: int, bag: EpisodeBag | None = None) -> Episode:
+        """Return an episode at its beginning."""
+        return Episode(self, seed, bag)
+
+    def over(self, episode: Episode) -> bool:
+        """Return whether an episode ends before its time."""
+        return episode.robot.episode.success
+
+    def play(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> None:
+        """Play an episode to its end."""
+        for window in self.windows(episode, watch):
+            episode.predict(window)
+
+    def windows(self, episode: Episode, watch: Callable[[SimulatedRobot], None] | None = None) -> Iterator[Window]:
+        """Advance an episode until success or time is up; yield each window that a chunk is due for.
+
+        Who takes it answers by `Episode.predict` or `Episode.answer`.
+        """
         robot = episode.robot
-        while robot.episode.elapsed < self.settings.seconds and not robot.episode.success:
+        while robot.episode.elapsed < self.settings.seconds and not self.over(episode):
             before = robot.now
             episode.advance()
             # At another speed ticks fall between the steps of the physics: each is seen to at the next step.
             for tick in range(tick_at_or_after(before + 1, self.control_dt), robot.now + 1, self.control_dt):
                 if watch is not None:
                     watch(robot)
-                episode.observe(tick)
+                window = episode.observe(tick)
+                if window is not None:
+                    yield window
 
     def planner(self) -> Planner:
         """Return a planner for one episode."""
@@ -127,16 +156,17 @@ class _Pending:
     due: int
 
 
-class _Episode:
+class Episode:
     """The state of one episode."""
 
-    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None) -> None:
+    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
             runner.world,
             start=START,
             camera=runner.camera,
             camera_rate=runner.camera_rate,
+            draws=self._draws,
             controllers=controllers_of(runner.spec, runner.world),
         )
         self.robot.reset(seed)
@@ -150,37 +180,57 @@ class _Episode:
         self.latency: list[float] = []
         self.chunks = 0
         self.stop = ''
+        self._reward, self._gained = 0.0, 0.0
+
+    def _draws(self, camera: str) -> bool:
+        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        if self.bag is not None or self.last is None:
+            return True
+        task = self.runner.task
+        unseen = self.runner.exec_horizon - task.obs_horizon  # observations after the last window that none holds
+        return self.robot.now > self.last + unseen * self.runner.control_dt
 
     def advance(self) -> None:
         """Advance by one physics step, and command the chunk that is out by then."""
         robot = self.robot
         for reading in robot.step():
-            self._sense(reading)
+            self.sense(reading)
         self.seams.commanded(robot.now, robot.set_point)
         if self.pending is not None and robot.now >= self.pending.due:
-            self.chunks += self._command(self.pending.chunk)
-            self.pending = None
+            chunk, self.pending = self.pending.chunk, None
+            self.chunks += self.command(chunk)
 
-    def observe(self, tick: int) -> None:
-        """Take the observation of a control tick, and predict from it if a chunk is due."""
+    def observe(self, tick: int) -> Window | None:
+        """Take the observation of a control tick, and return the window if a chunk is due for it."""
         runner = self.runner
+        self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
         # While one chunk is predicted there is nobody to predict the next.
         if window is None or self.pending is not None:
-            return
+            return None
         if self.last is not None and tick - self.last < runner.exec_horizon * runner.control_dt:
-            return
+            return None
         self.last = tick
+        return window
+
+    def predict(self, window: Window) -> None:
+        """Let the policy predict from a window."""
+        runner = self.runner
         began = time.perf_counter()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
         start = self.continuation.start(window.stamp, runner.goal)
-        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start)
+        gained = self.continuation.gained(window.stamp)
+        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
-        self.pending = _Pending(chunk=chunk, due=tick + runner.latency)
+        self.answer(chunk)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Take the chunk that answers the newest window; it is commanded as late as a policy's would be."""
+        self.pending = _Pending(chunk=chunk, due=chunk.stamp + self.runner.latency)
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""
@@ -197,9 +247,13 @@ class _Episode:
             collided=collided(status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
+            gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
 
-    def _sense(self, reading: Reading) -> None:
+    def sense(self, reading: Reading) -> None:
+        """Take what a sensor has read."""
+        if isinstance(reading, RewardReading):
+            self._reward = reading.reward
         if self.bag is not None:
             self.bag.reading(reading)
         for name, value in _decoded(self.runner.task, self.runner.spec, reading):
@@ -209,12 +263,13 @@ class _Episode:
             positions, velocities = np.array(reading.position)[order], np.array(reading.velocity)[order]
             self.planner.measured(reading.stamp, positions, velocities)
 
-    def _command(self, chunk: Chunk) -> int:
+    def command(self, chunk: Chunk) -> int:
+        """Plan with a chunk and send that; return how many chunks were taken, 0 or 1."""
         if self.stop:
             return 0  # as the latched safety state
         now = self.robot.now
-        self._begin(now)
-        planned = self.planner.accept(chunk, now)
+        self.begin(now)
+        planned = self.accept(chunk, now)
         if isinstance(planned, Refusal):
             if not planned.stop:
                 return 0  # the plan that is under way ends at rest by itself
@@ -225,14 +280,22 @@ class _Episode:
             self.seams.taken(chunk, planned.first_executed, now + self.planner.options.splice_margin)
         if isinstance(trajectory, Refusal):
             return 0
+        self.send(trajectory)
+        return 1
+
+    def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+        """Splice a chunk into the plan."""
+        return self.planner.accept(chunk, now)
+
+    def send(self, trajectory: Trajectory) -> None:
+        """Send a trajectory to the controller."""
         if self.bag is not None:
-            self.bag.command(trajectory, now)
+            self.bag.command(trajectory, self.robot.now)
         verdict = self.robot.command(trajectory)
         if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a planned trajectory: {verdict.reason}; allowed none')
-        return 1
 
-    def _begin(self, now: int) -> None:
+    def begin(self, now: int) -> None:
         """Let the plan begin at what the controller holds, where the robot stands and follows none."""
         if self.planner.astray() and (self.planner.plan is None or self.planner.standing):
             order = [self.robot.world.joints.index(joint) for joint in self.runner.task.action.joints]

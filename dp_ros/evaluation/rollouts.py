@@ -12,10 +12,10 @@ from typing import Any
 
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.simulation.registry import check_world, make_world
 from dp_ros.training.export.export import export_network
+from dp_ros.training.run_folder import PolicyNetwork
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import RollOut
 
@@ -36,7 +36,7 @@ def rollouts_of(settings: TrainSettings) -> RollOut | None:
     return roll_out
 
 
-def roll_out(settings: TrainSettings, network: DiffusionNetwork, normalizer: Normalizer) -> dict[str, Any]:
+def roll_out(settings: TrainSettings, network: PolicyNetwork, normalizer: Normalizer) -> dict[str, Any]:
     """Return the summary of a network's episodes, run as `dp_ros evaluate` runs them; the network is left as it is."""
     asked = settings.rollouts
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:

@@ -14,7 +14,7 @@ from dp_ros.evaluation.comparison import bootstrap95
 from dp_ros.evaluation.seams import MEASURES, Seams
 from dp_ros.evaluation.settings import EvaluationSettings as EvaluationSettings
 
-SIDES = ('left', 'right')
+WAYS = (('left', 'right'), ('along', 'across'))  # around a post, or to grasp an object
 Z_95 = 1.959963984540054
 
 
@@ -39,13 +39,16 @@ class EpisodeResult:
     deadline_misses
         Chunks later than their deadline.
     side
-        Which of a task's two ways was taken, ``left`` or ``right``; empty if the task has none, or neither was.
+        Which of a task's two ways was taken, of one of `WAYS`; empty if the task has none, or neither was.
     collided
         Whether it touched what it may not; None where the world does not say.
     stop
         Why the publisher stopped the robot for good; empty if it did not.
     seams
         What the seams between chunks did to the motion, where that was measured.
+    gained
+        Of a sequence model, the sum of the world's rewards at control ticks, less their step cost: what is asked of it
+        by `asked_return`.
 
     """
 
@@ -60,6 +63,7 @@ class EpisodeResult:
     collided: bool | None = None
     stop: str = ''
     seams: Seams | None = None
+    gained: float | None = None
 
 
 def collided(details: Mapping[str, float | str]) -> bool | None:
@@ -89,7 +93,9 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
     if not results:
         raise DataError('evaluation: got 0 episodes, allowed 1 or more')
     successes = sum(r.success for r in results)
-    sides = {'sides': {side: sum(r.side == side for r in results) for side in SIDES}}
+    counts = ({side: sum(r.side == side for r in results) for side in ways} for ways in WAYS)
+    sides = next((found for found in counts if any(found.values())), None)
+    gained = [r.gained for r in results if r.gained is not None]
     known = [r.collided for r in results if r.collided is not None]
     return {
         **about,
@@ -106,8 +112,9 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'successes': [r.success for r in results],
         'seconds': [round(r.seconds, 3) for r in results],
         'stops': {r.seed: r.stop for r in results if r.stop},
-        **(sides if any(sides['sides'].values()) else {}),
+        **({'sides': sides} if sides else {}),
         **({'collisions': sum(known)} if known else {}),
+        **({'returns': [round(g, 4) for g in gained]} if gained else {}),
         **_seams(results),
     }
 
@@ -150,6 +157,8 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         lines.append('ways taken        ' + ', '.join(shares))
     if 'collisions' in summary:
         lines.append(f'collisions        in {summary["collisions"]} of {summary["episodes"]} episodes')
+    if 'returns' in summary:
+        lines.append(f'return            {np.mean(summary["returns"]):.2f} on average')
     lines += _seam_lines(summary.get('seams'))
     latency = summary['latency_ms']
     if latency['p50'] is not None:

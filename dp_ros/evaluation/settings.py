@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy_speed import at_speed
+from dp_ros.policy.sequence.options import Planning
 from dp_ros.simulation.worlds import DEFAULT_WORLD
+from dp_ros.task.spec import TaskSpec
 
 CAMERA_RATE = 10.0  # [Hz]
+SEQUENCE_ONLY = ('planning', 'asked_return', 'beams', 'temperature', 'keep_clear', 'keep_within')
+DIFFUSION_ONLY = ('sampler', 'sampling_steps', 'warm_steps', 'samples', 'guidance_scale')
 NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
 
 
@@ -35,6 +39,8 @@ class EvaluationSettings:
         Chunks drawn at once, of which one is taken; see `dp_ros.policy.policy`.
     guidance_scale
         See `dp_ros.policy.policy`; None: 1.
+    planning, asked_return, beams, temperature, keep_clear, keep_within
+        Of a sequence model, if not None; see `dp_ros.policy.sequence.options`.
     continuity
         How a chunk goes on from the last one; see `dp_ros.policy.continuity`.
     blend_steps
@@ -73,6 +79,12 @@ class EvaluationSettings:
     samples: int = 1
     exec_horizon: int | None = None
     guidance_scale: float | None = None
+    planning: Planning | None = None
+    asked_return: float | None = None
+    beams: int | None = None
+    temperature: float | None = None
+    keep_clear: tuple[str, ...] | None = None
+    keep_within: tuple[str, ...] | None = None
     continuity: Continuity = 'none'
     blend_steps: int | None = None
     latency: float = 0.05
@@ -130,9 +142,9 @@ class EvaluationSettings:
         """Pictures a second [Hz]: one for each control tick, or as many as common cameras take where ticks shift."""
         return CAMERA_RATE if self.policy_speed == 1.0 else 30.0
 
-    def check_horizons(self, bundle: Bundle) -> None:
-        """Raise ConfigError where a chunk would not last until the next one can take over."""
-        executed, pred_horizon = self.exec_horizon or bundle.task.exec_horizon, bundle.task.pred_horizon
+    def check_horizons(self, task: TaskSpec) -> None:
+        """Raise ConfigError where a chunk of this task would not last until the next one can take over."""
+        executed, pred_horizon = self.exec_horizon or task.exec_horizon, task.pred_horizon
         check_start(self.warm_steps, executed, pred_horizon)
         if not 1 <= executed <= pred_horizon:
             raise ConfigError(f'exec_horizon: got {executed}, allowed 1 to pred_horizon ({pred_horizon})')
@@ -142,7 +154,18 @@ class EvaluationSettings:
             )
 
     def sampler_settings(self, bundle: Bundle) -> dict[str, Any]:
-        """Return sampler, sampling steps, warm ones and guidance: what was asked for, else the bundle's own."""
+        """Return how chunks are made, as the policy's settings: what was asked for, else the bundle's own.
+
+        Raises
+        ------
+        ConfigError
+            If something was asked for that only another family of policies has.
+
+        """
+        if bundle.family == 'sequence':
+            self._refuse(bundle, DIFFUSION_ONLY)
+            return {name: getattr(self, name) for name in SEQUENCE_ONLY if getattr(self, name) is not None}
+        self._refuse(bundle, SEQUENCE_ONLY)
         return {
             'sampler': self.sampler or bundle.defaults.sampler,
             'sampling_steps': self.sampling_steps or bundle.defaults.sampling_steps,
@@ -150,6 +173,14 @@ class EvaluationSettings:
             **({} if self.samples == 1 else {'samples': self.samples}),
             **({} if self.guidance_scale is None else {'guidance_scale': self.guidance_scale}),
         }
+
+    def _refuse(self, bundle: Bundle, others: tuple[str, ...]) -> None:
+        usual = {f.name: f.default for f in fields(self)}
+        odd = [name for name in others if getattr(self, name) != usual[name]]
+        if odd:
+            raise ConfigError(
+                f'{listed(odd)}: got for bundle {bundle.name} of family {bundle.family}, allowed for another family'
+            )
 
     def about(self, bundle: Bundle) -> dict[str, Any]:
         """Return what a summary says of itself."""

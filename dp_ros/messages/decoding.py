@@ -29,6 +29,7 @@ POSE = 'geometry_msgs/msg/PoseStamped'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 STRING = 'std_msgs/msg/String'
+FLOAT64 = 'std_msgs/msg/Float64'
 JOINT_TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 
 

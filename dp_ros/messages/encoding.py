@@ -19,6 +19,7 @@ from dp_ros.data import NANOSECONDS, Chunk
 from dp_ros.errors import ConfigError
 from dp_ros.messages.decoding import (
     COMPRESSED_IMAGE,
+    FLOAT64,
     IMAGE,
     JOINT_STATE,
     JOINT_TRAJECTORY,
@@ -42,6 +43,7 @@ from dp_ros.messages.images import resize_rgb
 
 __all__ = [
     'COMPRESSED_IMAGE',
+    'FLOAT64',
     'IMAGE',
     'JOINT_STATE',
     'JOINT_TRAJECTORY',
@@ -63,6 +65,7 @@ __all__ = [
     'ros_types',
     'stamp_of',
     'to_compressed_image',
+    'to_float64',
     'to_image',
     'to_joint_state',
     'to_joint_trajectory',
@@ -79,6 +82,7 @@ class MessageTypes:
     Time: Any
     Duration: Any
     Header: Any
+    Float64: Any
     JointState: Any
     Point: Any
     Quaternion: Any
@@ -99,7 +103,7 @@ def ros_types() -> MessageTypes:
         from builtin_interfaces.msg import Duration, Time
         from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
         from sensor_msgs.msg import CompressedImage, Image, JointState
-        from std_msgs.msg import Header
+        from std_msgs.msg import Float64, Header
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
     except ImportError as error:
         raise ConfigError(
@@ -110,6 +114,7 @@ def ros_types() -> MessageTypes:
         Time=Time,
         Duration=Duration,
         Header=Header,
+        Float64=Float64,
         JointState=JointState,
         Point=Point,
         Quaternion=Quaternion,
@@ -188,10 +193,17 @@ def to_compressed_image(
     )
 
 
+def to_float64(value: float, *, types: MessageTypes | None = None) -> Any:
+    """Build a ``std_msgs/Float64``, which has no stamp."""
+    return (types or ros_types()).Float64(data=float(value))
+
+
 def reading_to_message(reading: Any, *, frame_id: str, types: MessageTypes | None = None) -> Any:
     """Build what a simulated sensor says, from a reading of `dp_ros.simulation.robot`. Poses are in ``frame_id``."""
     if hasattr(reading, 'pixels'):
         return to_image(stamp=reading.stamp, pixels=reading.pixels, frame_id=reading.camera, types=types)
+    if hasattr(reading, 'reward'):
+        return to_float64(reading.reward, types=types)
     if hasattr(reading, 'pose'):
         at = reading.pose
         return to_pose(

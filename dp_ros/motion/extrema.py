@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
 
 from dp_ros.motion.trajectory import Trajectory
 
-# Bernstein coefficients of a quintic from its powers, on [0, 1]: b_j = sum_k C(j, k) / C(5, k) c_k.
-_BERNSTEIN = np.array([[comb(j, k) / comb(5, k) for k in range(6)] for j in range(6)])
 AN_END = 1e-9
 """A part of a segment so small that a root this close to an end is the end."""
 
@@ -65,6 +64,19 @@ def extrema(trajectory: Trajectory, enough: Hull | None = None) -> Extrema:
     if trajectory.accelerations is None:
         return _cubic_extremes(trajectory)
     return _quintic_extrema(trajectory, enough)
+
+
+def speed_bounds(trajectory: Trajectory) -> np.ndarray:
+    """Return what no joint's speed exceeds in each segment, (S, A) [rad/s or m/s]: the hull of its Bernstein form."""
+    c, h = trajectory.coefficients, trajectory.durations[:, None]
+    hull = np.tensordot(_bernstein(len(c) - 1), c * h ** np.arange(len(c))[:, None, None], axes=1)
+    return np.asarray(np.abs((len(c) - 1) * np.diff(hull, axis=0) / h).max(axis=0))
+
+
+@lru_cache(maxsize=4)
+def _bernstein(degree: int) -> np.ndarray:
+    """Return the matrix from powers on [0, 1] to Bernstein coefficients."""
+    return np.array([[comb(j, k) / comb(degree, k) for k in range(degree + 1)] for j in range(degree + 1)])
 
 
 def _single_point(trajectory: Trajectory) -> Extrema:
@@ -144,7 +156,7 @@ def _quintic_extrema(trajectory: Trajectory, enough: Hull | None) -> Extrema:
         curves.append(curves[-1][1:] * np.arange(1, len(curves[-1]))[:, None, None])
     shape = curves[0].shape[1:]
     ends = np.stack([np.zeros(shape), np.ones(shape)])
-    positions = np.tensordot(_BERNSTEIN, curves[0], axes=1)
+    positions = np.tensordot(_bernstein(5), curves[0], axes=1)
     speeds = 5 * np.diff(positions, axis=0) / h
     steady = np.concatenate([ends, _quadratic_roots(curves[3])])
     accelerations = _value(curves[2], steady) / h**2

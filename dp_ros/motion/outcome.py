@@ -1,10 +1,23 @@
-"""What becomes of a chunk that is taken."""
+"""What becomes of a chunk that is taken, and how that is taken back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.trajectory import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a chunk or a stop changes in a planner."""
+
+    plan: Trajectory | None
+    newest: int | None
+    now: int | None
+    joins: int
+    led_in: bool
+    path: tuple[tuple[int, Trajectory], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +40,8 @@ class Planned:
         How much later than due the first executed step is reached, for the sake of limits [ns].
     stretch
         How much slower than in the chunk the steps follow each other, for the sake of limits.
+    blocked
+        What is in the way of the chunk: it is followed up to a rest before that. None: it is followed to its end.
 
     """
 
@@ -38,3 +53,4 @@ class Planned:
     left_out_steps: int = 0
     delay: int = 0
     stretch: float = 1.0
+    blocked: Contact | None = None

@@ -15,7 +15,7 @@ Times are integer nanoseconds of robot time, handed in. Nothing here reads a clo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ from dp_ros.errors import check_finite, check_shape
 from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.motion.committed_plan import committed_head, resumed
 from dp_ros.motion.limits import check
+from dp_ros.motion.obstacles import ClearPlans, Contact, ObstacleCheck
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outcome import Planned
+from dp_ros.motion.outcome import Checkpoint, Planned
 from dp_ros.motion.safety.following import LEAP, CommandedPath, Following, farthest
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
@@ -43,18 +44,6 @@ REFERENCE = np.arange(-20, 21, 4, dtype=np.int64) * 1_000_000
 """Around its stamp, when a controller may have commanded what it says [ns]: it looks ahead by a period."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """What a chunk or a stop changes in a planner."""
-
-    plan: Trajectory | None
-    newest: int | None
-    now: int | None
-    joins: int
-    led_in: bool
-    path: tuple[tuple[int, Trajectory], ...]
-
-
 class Planner:
     """Keep the committed plan and splice chunks into it.
 
@@ -69,6 +58,11 @@ class Planner:
     options
         The fields of `PlanOptions`.
 
+    Attributes
+    ----------
+    clear
+        Keeps plans clear of obstacles; as it is made, there are none.
+
     """
 
     def __init__(self, joints: Sequence[str], control_dt: int, limits: JointLimits | None, **options: Any) -> None:
@@ -78,6 +72,7 @@ class Planner:
         # Knots closer than this would turn rounding of positions into acceleration.
         self._closest = max(1, control_dt // 20)
         self._set(PlanOptions(**options))
+        self.clear = ClearPlans(None, self._braked_at)
         self.reset()
 
     def _set(self, options: PlanOptions) -> None:
@@ -310,23 +305,28 @@ class Planner:
         fitted = fit(head, slower, steps, joints=self.joints, ending=ending, lead=lead)
         if isinstance(fitted, Refusal):
             return fitted
-        left = self._left(fitted.trajectory)
+        left = self._left(fitted.trajectory) or (self.clear.start(self._plan, splice) if led_in else None)
         if left is not None:
             return left
-        self._commit(fitted.trajectory, splice)
+        trajectory, blocked = self.clear.part(fitted.trajectory, now=now, splice=splice)
+        if trajectory is None:
+            assert self._plan is not None
+            trajectory = self._stopped(head, self._plan, now)
+        self._commit(trajectory, splice)
         self._newest, self._now, self._led_in = chunk.stamp, now, False
         if curve is not None:
             self._fade.learn(curve)
         if led_in:
             self._joins = fitted.joins
         return Planned(
-            trajectory=fitted.trajectory,
+            trajectory=trajectory,
             first_executed=int(due[fitted.first]),
             dropped_steps=first + fitted.first,
             restarted=led_in,
             clamped_steps=int((inside != actions[first:])[fitted.first :].any(axis=1).sum()),
             delay=fitted.joins - int(due[fitted.first]),
             stretch=fitted.stretch,
+            blocked=blocked,
         )
 
     def _commit(self, trajectory: Trajectory, splice: int) -> None:
@@ -358,10 +358,16 @@ class Planner:
         head, plan = self._committed(now), self._plan
         stopped = self._braked(head, plan)
         if stopped is not None and self._left(stopped) is None:
+            stopped = self.clear.safest(stopped, plan, now=now, splice=int(head.times[-1]))
             self._commit(stopped, int(head.times[-1]))
             return stopped
         # The plan itself has been found good; a way to stop sooner may graze the workspace.
         return self._taken(resumed(head, plan, self.control_dt), head)
+
+    def _stopped(self, head: Knots, plan: Trajectory, now: int) -> Trajectory:
+        """Return the stop on the committed plan, or what is left of that."""
+        stopped = self._braked(head, plan) or resumed(head, plan, self.control_dt)
+        return self.clear.safest(stopped, plan, now=now, splice=int(head.times[-1]))
 
     def hold(self, now: int) -> Trajectory | Refusal:
         """Return a point at which the robot comes to rest as soon as possible, stamped 0, wherever it is.
@@ -409,7 +415,8 @@ class Planner:
         rest = self._braked(head, plan) or resumed(head, plan, self.control_dt)
         goal = beside(goal[0], rest.positions[-1], self.continuous)
         self._led_in = False
-        return self._taken(homing_trajectory(rest, goal, duration, self._ending(0.0)), head)
+        way = homing_trajectory(rest, goal, duration, self._ending(0.0))
+        return self.clear.refusal(way, int(head.times[-1])) or self._taken(way, head)
 
     def _braked(self, head: Knots, plan: Trajectory) -> Trajectory | None:
         ending = self._ending(self.options.tail if self.limits is None else 0.0)
@@ -422,6 +429,23 @@ class Planner:
             return excess
         self._commit(trajectory, int(head.times[-1]))
         return trajectory
+
+    def keep_clear(self, check: ObstacleCheck | None) -> None:
+        """Keep plans clear of obstacles from now on."""
+        self.clear = ClearPlans(check, self._braked_at)
+
+    def endangered(self, now: int) -> Contact | None:
+        """Return what is in the way of the plan from ``now`` [ns] on, or may come into it before a stop; else None.
+
+        Where it is not None, `stop` is to be sent.
+        """
+        return None if self._plan is None or self._plan.end <= now else self.clear.endangered(self._plan, now)
+
+    def _braked_at(self, plan: Trajectory, at: int) -> Trajectory:
+        if at >= plan.end:
+            return plan
+        head = committed_head(plan, oldest=plan.stamp + int(plan.times[0]), splice=at, closest=self._closest)
+        return self._braked(head, plan) or plan
 
     def _left(self, trajectory: Trajectory) -> Refusal | None:
         """Return where a trajectory leaves the workspace."""

@@ -58,6 +58,7 @@ def make_denoiser(
             width=settings.width,
             layers=settings.layers,
             level_width=settings.level_width,
+            dropout=settings.mlp_dropout,
         )
     halvings = 2 ** (len(settings.channels) - 1)
     if task.pred_horizon % halvings:

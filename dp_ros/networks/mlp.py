@@ -24,6 +24,8 @@ class ChunkMlp(nn.Module):
         Of the hidden layers (ReLU).
     level_width
         Width of the noise level's embedding.
+    dropout
+        Share of each hidden layer that a training step leaves out.
 
     """
 
@@ -36,6 +38,7 @@ class ChunkMlp(nn.Module):
         width: int,
         layers: int,
         level_width: int,
+        dropout: float = 0.0,
         mask_channels: int = 0,
         outputs: int = 1,
     ) -> None:
@@ -43,7 +46,7 @@ class ChunkMlp(nn.Module):
         self.level = LevelEmbedding(level_width)
         self.outputs, flat = actions * outputs, actions * pred_horizon
         widths = [flat + mask_channels * pred_horizon + level_width + cond_width, *[width] * layers]
-        hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)) for a, b in pairwise(widths)]
         self.layers = nn.Sequential(*hidden, nn.Linear(width, flat * outputs))
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:

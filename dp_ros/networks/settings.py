@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 SIZES: dict[str, tuple[str, ...]] = {
     'unet': ('channels', 'level_width', 'kernel_size', 'groups'),
     'transformer': ('width', 'layers', 'heads', 'dropout'),
-    'mlp': ('width', 'layers', 'level_width'),
+    'mlp': ('width', 'layers', 'level_width', 'mlp_dropout'),
 }
 """What each denoiser is made of; another one's sizes are refused."""
 
@@ -42,6 +42,8 @@ class NetworkSettings:
         Width of the noise level's embedding.
     width, layers, heads, dropout
         Of the transformer and, except heads and dropout, of the MLP.
+    mlp_dropout
+        Share of each hidden layer of the MLP that a training step leaves out.
     camera
         Encoder of the cameras: ``light`` is a small convolutional network, ``resnet18`` has group normalization.
     camera_width
@@ -67,6 +69,7 @@ class NetworkSettings:
     layers: int = 4
     heads: int = 4
     dropout: float = 0.1
+    mlp_dropout: float = 0.0
     camera: Literal['light', 'resnet18'] = 'light'
     camera_width: int = 64
     camera_shared: bool = False
@@ -89,8 +92,9 @@ class NetworkSettings:
             raise ConfigError(f'network.width: got {self.width}, allowed multiples of 2 * heads ({2 * self.heads})')
         if self.layers < 1:
             raise ConfigError(f'network.layers: got {self.layers}, allowed 1 or more')
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f'network.dropout: got {self.dropout}, allowed 0 to less than 1')
+        for name in ('dropout', 'mlp_dropout'):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f'network.{name}: got {getattr(self, name)}, allowed 0 to less than 1')
         if self.goal_width < 1:
             raise ConfigError(f'network.goal_width: got {self.goal_width}, allowed 1 or more')
         if not 0.0 < self.guidance_dropout < 1.0:

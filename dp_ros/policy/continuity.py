@@ -159,6 +159,15 @@ class Continuation:
         self._goal = NO_GOAL
         self._chunks: deque[Chunk] = deque(maxlen=ENSEMBLE)
         self._delays: deque[int] = deque(maxlen=MEASURED)
+        self._gained = 0.0  # before the last chunk
+
+    def gained(self, stamp: int) -> float:
+        """Return what the chunks so far are predicted to have gained before ``stamp`` [ns]; see `Chunk.rewards`."""
+        if not self._chunks or self._chunks[-1].rewards is None:
+            return self._gained
+        last = self._chunks[-1]
+        assert last.rewards is not None
+        return self._gained + float(last.rewards[: max(0, (stamp - last.stamp) // last.control_dt)].sum())
 
     def delay(self, control_dt: int, least: int = 0) -> int:
         """Return how many steps will be executed while predicting, ``least`` or more.
@@ -189,6 +198,7 @@ class Continuation:
 
     def take(self, chunk: Chunk, delay: int, continuity: Continuity, goal: Goal = NO_GOAL) -> Chunk:
         """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""
+        self._gained = self.gained(chunk.stamp)
         self._goal = goal
         self._chunks.append(chunk)
         self._delays.append(delay)

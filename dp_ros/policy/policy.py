@@ -12,32 +12,23 @@ import numpy as np
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
-from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape, listed
+from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
 from dp_ros.policy.bundle.manifest import Bundle, load_bundle
-from dp_ros.policy.bundle.parity import state_of
-from dp_ros.policy.continuity import Overlap
+from dp_ros.policy.bundle.parity import noise_inputs, state_of
+from dp_ros.policy.continuity import Continuity, Overlap, check_continuity
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
-from dp_ros.policy.normalizer import ACTION, action_base, normalize_image
-from dp_ros.policy.policy_speed import as_shown, at_speed
-from dp_ros.policy.turns import middles, turned_actions, turned_streams
-from dp_ros.task.spec import ImageStream, TaskSpec
+from dp_ros.policy.normalizer import ACTION, action_base
+from dp_ros.policy.policy_speed import at_speed
+from dp_ros.policy.protocol import Policy
+from dp_ros.policy.turns import turned_actions
 
 MOST_GUIDANCE = 20.0
 MOST_SAMPLES = 64
 NEARER = 0.5
 """How much less each step of a chunk counts than the one before it, where it is compared with the last chunk."""
-
-
-def blank_window(task: TaskSpec) -> Window:
-    """Return a window of zeros: what a policy is warmed up and measured with."""
-    streams: dict[str, np.ndarray] = {
-        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
-        for s in task.streams
-    }
-    return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,20 +39,10 @@ class Sampled:
     velocities: np.ndarray | None = None
 
 
-class DiffusionPolicy:
+class DiffusionPolicy(Policy):
     """Samples chunks with a bundle's networks. Immutable: `with_settings` returns another that shares the networks.
 
-    `dp_ros.Policy` is this class. In Python it is mostly made by `load`.
-
-    Examples
-    --------
-    >>> from dp_ros import Policy
-    >>> policy = Policy.load('models/pusht_image', sampling_steps=4)
-    >>> {stream.name: stream.shape for stream in policy.task.streams}
-    {'joint_states': (2,), 'camera': (96, 96, 3)}
-    >>> chunk = policy.chunk(policy.blank_window())
-    >>> chunk.actions.shape == (policy.task.pred_horizon, len(chunk.joints))
-    True
+    In Python it is mostly made by `dp_ros.Policy.load`.
 
     Parameters
     ----------
@@ -76,7 +57,8 @@ class DiffusionPolicy:
         with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
         guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
     samples
-        How many chunks are drawn, in one batch, of which one is taken. A bundle's critic takes the one of the highest
+        How many chunks are drawn, in one batch, of which one is taken; a bundle's noise actor chooses the noise of the
+        first. A bundle's critic takes the one of the highest
         value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
         like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
         chunk the first.
@@ -104,15 +86,14 @@ class DiffusionPolicy:
                 f'guidance_scale: got {guidance_scale}, allowed 1 for bundle {bundle.name}, '
                 'which was trained without guidance'
             )
-        self.guidance_scale, self.samples, self.seed = guidance_scale, samples, seed
-        self.bundle = bundle
+        super().__init__(bundle, seed=seed)
+        self.guidance_scale, self.samples = guidance_scale, samples
         self.settings = settings or bundle.defaults
         self.backend = backend
-        self._middles = middles(bundle.task, bundle.normalizer)
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     @classmethod
-    def load(
+    def load(  # type: ignore[override]  # its options are named
         cls,
         bundle: Path | str,
         *,
@@ -161,39 +142,14 @@ class DiffusionPolicy:
             seed=seed,
         )
 
-    @property
-    def task(self) -> TaskSpec:
-        """Streams, joints, units, horizons and ``control_dt`` [s]."""
-        return self.bundle.task
-
-    def window(self, **streams: Any) -> Window:
-        """Return the observations as `chunk` takes them, their stamps ``control_dt`` apart, the first at 0.
-
-        Parameters
-        ----------
-        streams
-            By stream name, oldest first, ``obs_horizon`` T of them: numbers (T, C) in the stream's units, images
-            (T, H, W, 3) uint8 RGB.
-
-        Raises
-        ------
-        DataError
-            If a stream is missing or not the task's, or of another shape or type, or not finite.
-
-        """
-        images = {s.name for s in self.task.streams if isinstance(s, ImageStream)}
-        arrays = {name: np.asarray(v) if name in images else _numbers(name, v) for name, v in streams.items()}
-        _check_streams(self.task, arrays)
-        return Window(stamps=to_nanoseconds(self.task.control_dt) * np.arange(self.task.obs_horizon), streams=arrays)
-
-    def blank_window(self) -> Window:
-        """Return a window of zeros."""
-        return blank_window(self.task)
-
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
         own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples', 'seed')}
         return type(self)(self.bundle, self.backend, replace(self.settings, **changes), **own)
+
+    def check_continuity(self, continuity: Continuity) -> None:
+        """Raise ConfigError where chunks can't go on from the last one so."""
+        check_continuity(continuity, self.bundle.schedule, self.task.continuous)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many network calls a chunk takes, with a ``start`` or without."""
@@ -207,8 +163,12 @@ class DiffusionPolicy:
         overlap: Overlap | None = None,
         goal: Goal | None = None,
         start: np.ndarray | None = None,
+        *,
+        gained: float = 0.0,
     ) -> Chunk:
         """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
+
+        What was ``gained`` before makes no difference.
 
         ``rng`` draws its noise; without it a new one from ``seed`` does, so that the same window gives the same chunk.
         With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
@@ -245,16 +205,9 @@ class DiffusionPolicy:
             velocities=velocities,
         )
 
-    def unwrapped(self, window: Window) -> Window:
-        """Return a window as it was learnt: with continuous joints in the turn that the policy knows."""
-        if not self.task.continuous:
-            return window
-        _check_streams(self.task, window.streams)
-        return replace(window, streams=turned_streams(self.task, self._middles, window.streams))
-
     def _as_learnt(self, actions: np.ndarray, window: Window, base: np.ndarray | None) -> np.ndarray:
         """Return set points (P, A) as the network has them, before normalization; ``window`` is unwrapped."""
-        turned = turned_actions(self.task, self._middles, actions, window.streams)
+        turned = turned_actions(self.task, self.middles, actions, window.streams)
         return turned if base is None else turned - base[-1]
 
     def sample(
@@ -274,9 +227,7 @@ class DiffusionPolicy:
         cond = self.backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         cond = np.repeat(cond, self.samples, axis=0)
-        shape = (self.samples, task.pred_horizon, len(task.action.joints))
-        noisy = self.bundle.schedule.noisy
-        noise = rng.standard_normal(shape, dtype=np.float32) if noisy else np.zeros(shape, dtype=np.float32)
+        noise = self._noise(cond, inputs, rng)
         target, weights, prefix = self._overlapped(overlap)
         velocities: np.ndarray | None = None  # of the newest prediction
 
@@ -309,6 +260,20 @@ class DiffusionPolicy:
             velocities = velocities + weights * (moved - velocities)
         one = self._pick(cond, inputs, actions, last)
         return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+
+    def _noise(self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """Return what sampling begins with (N, P, A): drawn; the first is a noise actor's where there is one."""
+        task = self.bundle.task
+        shape = (self.samples, task.pred_horizon, len(task.action.joints))
+        if not self.bundle.schedule.noisy:
+            return np.zeros(shape, dtype=np.float32)
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        if self.bundle.has_noise_actor:
+            # With guidance there are two of each input, the one that is asked for first.
+            one = {name: values[:1] for name, values in noise_inputs(task, inputs, cond).items()}
+            noise[:1] = self.backend.noise(one)
+            check_finite(f'policy {self.bundle.name} noise', noise)
+        return noise
 
     def _pick(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None
@@ -351,40 +316,6 @@ class DiffusionPolicy:
         weights = overlap.weights.astype(np.float32)[None, :, None]
         given = (steps < min(overlap.fixed, schedule.prefix_steps)).astype(np.float32)
         return target, weights, given if schedule.mask_channels else None
-
-    def inputs(self, window: Window) -> dict[str, np.ndarray]:
-        """Return the streams of a window as the encoder takes them: normalized, (1, O, ...) by name."""
-        task = self.bundle.task
-        _check_streams(task, window.streams)
-        inputs = {}
-        for stream in task.streams:
-            values = window.streams[stream.name]
-            if isinstance(stream, ImageStream):
-                normalized = normalize_image(values)
-            else:
-                shown = as_shown(stream, values, self.bundle.policy_speed)
-                normalized = self.bundle.normalizer.normalize(stream.name, shown)
-            inputs[stream.name] = np.ascontiguousarray(normalized[None])
-        return inputs
-
-
-def _check_streams(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> None:
-    names = [s.name for s in task.streams]
-    if set(streams) != set(names):
-        raise DataError(f'window streams: got {listed(sorted(streams))}, allowed {listed(sorted(names))}')
-    for stream in task.streams:
-        values = streams[stream.name]
-        check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
-        dtype = np.dtype(np.uint8 if isinstance(stream, ImageStream) else np.float64)
-        if values.dtype != dtype:
-            raise DataError(f'window stream {stream.name!r}: got {values.dtype}, allowed {dtype}')
-
-
-def _numbers(name: str, values: Any) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f'window stream {name!r}: got {error}, allowed numbers') from error
 
 
 def _nearest(samples: np.ndarray, last: np.ndarray | None) -> slice:

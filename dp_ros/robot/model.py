@@ -32,10 +32,22 @@ class UrdfJoint:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RobotModel:
-    """A robot's joints by name, and where they came from."""
+    """A robot's joints by name, where they came from, and the URDF's text, for whoever reads more of it."""
 
     source: str
     joints: dict[str, UrdfJoint]
+    text: str = ''
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Names of the links that joints connect, sorted."""
+        return tuple(sorted({link for joint in self.joints.values() for link in (joint.parent, joint.child)}))
+
+    @property
+    def root(self) -> str:
+        """The link that no joint moves; '' where there are several."""
+        roots = set(self.links) - {joint.child for joint in self.joints.values()}
+        return roots.pop() if len(roots) == 1 else ''
 
     def limits(self, joints: Sequence[str]) -> JointLimits:
         """Return the limits of ``joints``, those of joints that mimic them included."""

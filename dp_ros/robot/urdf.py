@@ -38,6 +38,23 @@ def read_urdf(path: Path | str) -> RobotModel:
 
 def parse_urdf(text: str, source: str = 'URDF') -> RobotModel:
     """Build a robot from a URDF's text; ``source`` says in errors where it came from."""
+    root = parse_xml(text, source)
+    found = root.findall('joint')
+    if len(found) > MOST_JOINTS:
+        raise ConfigError(f'{source}: got {len(found)} joints, allowed up to {MOST_JOINTS}')
+    joints = [_joint(element, source) for element in found]
+    names, children = [joint.name for joint in joints], [joint.child for joint in joints]
+    for what, given in (('joint', names), ('child link', children)):
+        twice = sorted(name for name, count in Counter(given).items() if count > 1)
+        if twice:
+            raise ConfigError(f'{source}: got {what} {listed(twice)} more than once, allowed once')
+    robot = RobotModel(source=source, joints={joint.name: joint for joint in joints}, text=text)
+    _check_tree(robot)
+    return robot
+
+
+def parse_xml(text: str, source: str) -> ElementTree.Element:
+    """Return the root of a URDF's or an SRDF's text, which is a robot and defines no entities."""
     if len(text) > MOST_TEXT:
         raise ConfigError(f'{source}: got {len(text)} characters, allowed up to {MOST_TEXT}')
     try:
@@ -48,18 +65,7 @@ def parse_urdf(text: str, source: str = 'URDF') -> RobotModel:
         raise ConfigError(f'{source}: not valid XML: {error}') from error
     if root.tag != 'robot':
         raise ConfigError(f'{source}: got <{root.tag[:80]}>, allowed <robot> (is it xacro? run xacro on it first)')
-    found = root.findall('joint')
-    if len(found) > MOST_JOINTS:
-        raise ConfigError(f'{source}: got {len(found)} joints, allowed up to {MOST_JOINTS}')
-    joints = [_joint(element, source) for element in found]
-    names, children = [joint.name for joint in joints], [joint.child for joint in joints]
-    for what, given in (('joint', names), ('child link', children)):
-        twice = sorted(name for name, count in Counter(given).items() if count > 1)
-        if twice:
-            raise ConfigError(f'{source}: got {what} {listed(twice)} more than once, allowed once')
-    robot = RobotModel(source=source, joints={joint.name: joint for joint in joints})
-    _check_tree(robot)
-    return robot
+    return root
 
 
 class _NoEntities(ElementTree.TreeBuilder):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -164,9 +165,26 @@ def make_world(name: str, *, disturbance: float = 0.0) -> World:
     return world
 
 
-def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1) -> Expert:
-    """Return a demonstrator of a world's task for one episode; ConfigError if the world has none."""
-    make = world_spec(name).make_expert
-    if make is None:
+def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None) -> Expert:
+    """Return a demonstrator of a world's task for one episode.
+
+    ``noise`` is by how much it strays from its way [rad or m]; None: as much as it usually does.
+
+    Raises
+    ------
+    ConfigError
+        If the world has no demonstrator, or one whose noise can't be chosen.
+
+    """
+    spec = world_spec(name)
+    if spec.make_expert is None:
         raise ConfigError(f'demonstrator of the world {name}: got none, allowed a world that has one')
-    return make(rng, control_dt=control_dt)
+    if noise is None:
+        return spec.make_expert(rng, control_dt=control_dt)
+    if spec.expert_noise is None:
+        chosen = [other for other in world_names() if world_spec(other).expert_noise is not None]
+        raise ConfigError(
+            f'noise: got {noise} for the world {name}, allowed none; it can be chosen for {listed(chosen)}'
+        )
+    make: Any = spec.make_expert
+    return make(rng, control_dt=control_dt, noise=noise)

@@ -46,11 +46,22 @@ class ImageReading:
     pixels: np.ndarray
 
 
-Reading = JointReading | PoseReading | ImageReading
+@dataclass(frozen=True, kw_only=True)
+class RewardReading:
+    """The world's score, 0 to 1, as it is now: the reward of its Gymnasium environment."""
+
+    stamp: int
+    reward: float
 
 
-def topic_of(reading: PoseReading | ImageReading, spec: WorldSpec) -> str:
-    """Return the topic, without a slash in front, that a world's pose or picture is published on."""
+Reading = JointReading | PoseReading | ImageReading | RewardReading
+REWARD_TOPIC = 'reward'
+
+
+def topic_of(reading: PoseReading | ImageReading | RewardReading, spec: WorldSpec) -> str:
+    """Return the topic, without a slash in front, that a world's pose, picture or reward is published on."""
+    if isinstance(reading, RewardReading):
+        return REWARD_TOPIC
     return spec.pose_topics[reading.name] if isinstance(reading, PoseReading) else spec.camera_topics[reading.camera]
 
 
@@ -232,6 +243,8 @@ class SimulatedRobot:
         if self._due('pose'):
             for name, pose in world.poses.items():
                 yield PoseReading(stamp=self.now, name=name, pose=pose)
+        if self.now % SCORE_PERIOD == 0:
+            yield RewardReading(stamp=self.now, reward=self._progress.score)
         if self._due('camera'):
             for camera in world.cameras:
                 if self._draws is not None and not self._draws(camera):

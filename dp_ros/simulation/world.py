@@ -202,7 +202,10 @@ class WorldMaker(Protocol):
 
 
 class ExpertMaker(Protocol):
-    """Makes a demonstrator."""
+    """Makes a demonstrator.
+
+    One whose world has `WorldSpec.expert_noise` takes ``noise`` beside ``control_dt``, in the same unit.
+    """
 
     def __call__(self, rng: np.random.Generator, *, control_dt: float) -> Expert:
         """Return a demonstrator for one episode, which is asked every ``control_dt`` [s]. Imports what it needs."""
@@ -237,6 +240,9 @@ class WorldSpec:
         For how long recordings of a demonstration through the nodes go on after success [s].
     environment
         Its id as a Gymnasium environment; empty: none.
+    expert_noise
+        By how much its demonstrator strays from its way where nothing else is asked for, as a standard deviation [rad
+        or m]; None: that can't be chosen.
 
     Raises
     ------
@@ -260,6 +266,7 @@ class WorldSpec:
     policy_speed: float = 1.0
     seconds_after_success: float = 0.0
     environment: str = ''
+    expert_noise: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

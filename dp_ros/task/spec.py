@@ -21,6 +21,8 @@ from dp_ros.task.units import Unit as Unit
 Guidance = Literal['', 'goal', 'observation']
 MOST_STEPS = 10_000
 """Longest horizon: what a file may ask for is reserved before anything is learnt or run."""
+REWARD = 'reward'
+"""What an episode calls its rewards, (N, 1), beside its streams."""
 SourceKind = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
 
 
@@ -134,6 +136,28 @@ class ActionSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RewardSpec:
+    """Where recordings have rewards: a ``std_msgs/Float64`` topic with one or more messages each control tick.
+
+    Such a message has no stamp. What counts at a tick is the newest one received by ``arrival_wait`` after it: as long
+    as a stream's message may take.
+
+    Attributes
+    ----------
+    max_age
+        How long before the tick the message may have been received [s].
+
+    """
+
+    topic: str = '/reward'
+    max_age: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_age <= 60.0:
+            raise ConfigError(f'reward max_age: got {self.max_age}, allowed more than 0, up to 60 s')
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """Everything that training and running must agree on. It travels inside the bundle.
 
@@ -151,6 +175,8 @@ class TaskSpec:
     guidance
         What training leaves out of the conditioning at times (see NetworkSettings.guidance_dropout), so that running
         may be guided towards the rest of it: the ``goal``, or the ``observation``; empty: nothing.
+    reward
+        Where recordings have rewards, for a policy that learns from them; the robot needs none.
 
     """
 
@@ -164,10 +190,15 @@ class TaskSpec:
     continuous: tuple[str, ...] = ()
     goals: tuple[GoalSpec, ...] = ()
     guidance: Guidance = ''
+    reward: RewardSpec | None = None
 
     def __post_init__(self) -> None:
         check_names('streams', tuple(s.name for s in self.streams))
         check_goals(self.goals, self.streams)
+        if self.reward is not None and REWARD in (*(s.name for s in self.streams), *(g.name for g in self.goals)):
+            raise ConfigError(
+                f'streams and goals: got the name {REWARD!r}, allowed others: so an episode has its rewards'
+            )
         if self.guidance == 'goal' and not self.goals:
             raise ConfigError("guidance: got 'goal' without goals, allowed with one or more, or observation")
         if not 0.001 <= self.control_dt <= 10.0:

@@ -32,7 +32,8 @@ class RecordSettings:
     out
         New folder, which gets one bag for each episode.
     task
-        Names the topics: those of its streams, of its goals where recordings have them, and that of its commands.
+        Names the topics: those of its streams, of its goals and rewards where recordings have them, and that of its
+        commands.
     source
         ``scripted``: starts the simulated robot and a demonstrator, and resets it for each episode. ``teleoperated``:
         the same without a demonstrator; whoever publishes on the command topics is recorded. ``external``: the robot
@@ -74,7 +75,8 @@ class RecordSettings:
         """The topics that are recorded."""
         action = self.task.action
         commands = [source.topic for source in action.sources] or [action.topic]
-        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, *commands]))
+        rewards = [self.task.reward.topic] if self.task.reward else []
+        return list(dict.fromkeys([*(s.topic for s in self.task.streams), *self.goals, *rewards, *commands]))
 
     @property
     def goals(self) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.sequence import DecoderStep, SequenceNetwork
 from dp_ros.policy.bundle.manifest import WEIGHTS, Bundle
 from dp_ros.task.yaml_reader import parse
 from dp_ros.training.export.exported_networks import HALF_FROM
@@ -22,7 +23,7 @@ from dp_ros.training.settings import TrainSettings
 SHOWN = 3  # names of weights that an error lists
 
 
-def weights_file(network: DiffusionNetwork) -> bytes:
+def weights_file(network: DiffusionNetwork | SequenceNetwork) -> bytes:
     """Return a network's weights as safetensors, in half precision where that holds them exactly."""
     return save({name: _stored(value) for name, value in network.state_dict().items()})
 
@@ -54,7 +55,7 @@ def trained_settings(bundle: Bundle) -> TrainSettings:
     return settings
 
 
-def take_weights(bundle: Bundle, network: DiffusionNetwork) -> None:
+def take_weights(bundle: Bundle, network: DiffusionNetwork | SequenceNetwork) -> None:
     """Give a network, built as `trained_settings` say, the bundle's weights; it is in evaluation mode then.
 
     Raises
@@ -89,15 +90,33 @@ def _check(what: str, got: Tensor, own: Tensor) -> None:
         raise BundleError(f'{what}: got a number that is not finite, allowed finite ones')
 
 
-def _replay(bundle: Bundle, network: DiffusionNetwork) -> None:
+def _replay(bundle: Bundle, network: DiffusionNetwork | SequenceNetwork) -> None:
     """Raise unless the network predicts what the bundle recorded."""
+    if isinstance(network, SequenceNetwork):
+        _replay_sequence(bundle, network)
+        return
     recorded = bundle.parity()
     inputs = [torch.from_numpy(values) for values in recorded.inputs.values()]
     with torch.no_grad():
         prediction = network(torch.from_numpy(recorded.x_k), torch.from_numpy(recorded.k), *inputs).numpy()
-    most = float(np.abs(prediction - recorded.prediction).max())
+    _check_alike(bundle, 'prediction', prediction, recorded.prediction)
+
+
+def _replay_sequence(bundle: Bundle, network: SequenceNetwork) -> None:
+    recorded, decoder = bundle.sequence_parity(), network.decoder
+    with torch.no_grad():
+        cond = network.encoder(*(torch.from_numpy(values) for values in recorded.inputs.values()))
+        step, past = DecoderStep(decoder), torch.zeros(0, len(cond), decoder.layers, 2, decoder.width)
+        for i in range(recorded.token.shape[1]):
+            logits, memory = step(*(torch.from_numpy(a[:, i]) for a in (recorded.token, recorded.offset)), cond, past)
+            past = torch.cat((past, memory[None]))
+            _check_alike(bundle, 'logits', logits.numpy(), recorded.logits[:, i])
+
+
+def _check_alike(bundle: Bundle, what: str, got: np.ndarray, recorded: np.ndarray) -> None:
+    most = float(np.abs(got - recorded).max())
     if not most <= bundle.tolerance:
         raise BundleError(
-            f'bundle {bundle.name}: {WEIGHTS}: prediction: got a difference of {most:.3g} from what the bundle holds, '
+            f'bundle {bundle.name}: {WEIGHTS}: {what}: got a difference of {most:.3g} from what the bundle holds, '
             f'allowed up to {bundle.tolerance:g}'
         )

@@ -23,6 +23,7 @@ from torch import Tensor
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import Coefficients, SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec, amplitudes
+from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.yaml_reader import to_plain
@@ -71,8 +72,10 @@ class Distillation:
         streams: tuple[Tensor, ...],
         actions: Tensor,
         generator: torch.Generator,
+        counted: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of a batch, as `Objective` does."""
+        """Return the loss of a batch, as `Objective` does; all actions count."""
+        assert counted is None, 'settings refuse it'
         device = actions.device
         noise = torch.randn(actions.shape, generator=generator).to(device)
         step = torch.randint(0, len(self._levels), (len(actions),), generator=generator)
@@ -129,6 +132,8 @@ def make_objective(
     if not asked.teacher:
         return Objective(settings.objective)
     taught, teacher, its_normalizer, _ = load_network(trained_folder('distill.teacher', asked.teacher))
+    if not isinstance(teacher, DiffusionNetwork):
+        raise ConfigError(f'distill.teacher: got {asked.teacher!r} of family sequence, allowed one of family diffusion')
     student_spec, teacher_spec = settings.objective.spec, taught.objective.spec
 
     check_alike(

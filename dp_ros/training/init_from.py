@@ -12,7 +12,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prefix_mask import add_prefix_mask
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.training.run_folder import load_network, make_network, trained_folder
+from dp_ros.training.run_folder import PolicyNetwork, load_network, make_network, trained_folder
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -20,7 +20,7 @@ TOLERANCE = 0.05  # of half the range
 BATCH = 4096
 
 
-def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] | None:
+def load_start(settings: TrainSettings) -> tuple[PolicyNetwork, Normalizer] | None:
     """Return the network that ``settings.start`` names and the normalizer that it knows, or None where none is named.
 
     One that knows nothing of a prefix may begin to learn it: at first, marks of one mean nothing to it.
@@ -48,11 +48,13 @@ def load_start(settings: TrainSettings) -> tuple[DiffusionNetwork, Normalizer] |
         f'start {settings.start}',
         (
             ('task', found.task, settings.task),
+            ('family', found.family, settings.family),
+            ('sequence', found.sequence, settings.sequence),
             ('network', _built(found.network), _built(settings.network)),
             ('objective', wanted if same else spec, wanted),
         ),
     )
-    if spec.mask_channels < wanted.mask_channels:
+    if isinstance(network, DiffusionNetwork) and spec.mask_channels < wanted.mask_channels:
         network = add_prefix_mask(network, make_network(settings, pretrained=False), len(settings.task.action.joints))
     return network, normalizer
 

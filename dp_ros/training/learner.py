@@ -13,12 +13,11 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.augment import augment
-from dp_ros.training.distillation import make_objective
+from dp_ros.training.families import TRAINED_FAMILIES
 from dp_ros.training.random_streams import Purpose, generator, word
-from dp_ros.training.run_folder import make_network
+from dp_ros.training.run_folder import PolicyNetwork, make_network
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 from dp_ros.training.windows import WindowDataset
 
@@ -65,7 +64,7 @@ class Learner:
         normalizer: Normalizer,
         accelerator: Accelerator,
         *,
-        start: DiffusionNetwork | None = None,
+        start: PolicyNetwork | None = None,
     ) -> None:
         self._settings = settings
         self.accelerator = accelerator
@@ -77,7 +76,7 @@ class Learner:
         self._model: Any = accelerator.prepare_model(self.network)
         if settings.compile:
             self._model = torch.compile(self._model, dynamic=False)
-        self.objective = make_objective(settings, self.network, normalizer)
+        self.objective = TRAINED_FAMILIES[settings.family].objective(settings, self.network, normalizer)
         chosen = settings.optimizer
         parameters = list(self.network.parameters())
         self.optimizer = make_optimizer(parameters, chosen)
@@ -99,7 +98,7 @@ class Learner:
             part = turn * processes + self.accelerator.process_index
             own = slice(part, None, accumulate * processes)
             with self.accelerator.no_sync(self._model) if turn < accumulate - 1 else nullcontext():
-                loss = self._loss(*data.batch(indices[own]), step, part)
+                loss = self._loss(data, indices[own], step, part)
                 (loss / accumulate).backward()
             losses.append(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.optimizer.gradient_clip)
@@ -108,14 +107,20 @@ class Learner:
         self.ema.step(self.network.parameters())
         return torch.stack(losses).mean()
 
-    def _loss(self, streams: tuple[Tensor, ...], actions: Tensor, step: int, part: int) -> Tensor:
+    def _loss(self, data: WindowDataset, indices: Tensor, step: int, part: int) -> Tensor:
         """Return the loss of one part of a step's batch."""
         seed, device = self._settings.seed, self.accelerator.device
+        streams, actions = data.batch(indices)
         torch.manual_seed(word(seed, step, Purpose.DROPOUT, part))
         draws = generator(seed, step, Purpose.NOISE, part)
         inputs = tuple(self._augmented(s.to(device), step, part) for s in streams)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == 'bf16'):
-            return self.objective(self._model, inputs, actions.to(device), draws)
+            return self.objective(self._model, inputs, actions.to(device), draws, self._counted(data, indices))
+
+    def _counted(self, data: WindowDataset, indices: Tensor) -> Tensor | None:
+        if self._settings.objective.count_padding:
+            return None
+        return data.recorded(indices).to(self.accelerator.device)
 
     def _augmented(self, values: Tensor, step: int, part: int) -> Tensor:
         """Change pictures (B, T, 3, H, W) at random; the same draw for all cameras of a step."""
@@ -125,7 +130,7 @@ class Learner:
         return augment(values, self._settings.augment, draws)
 
     @contextmanager
-    def averaged(self) -> Iterator[DiffusionNetwork]:
+    def averaged(self) -> Iterator[PolicyNetwork]:
         """Put the averaged weights into the network; yield it on the CPU, in evaluation mode."""
         with averaged(self.network, self.ema):
             yield self.network if self.accelerator.device.type == 'cpu' else deepcopy(self.network).cpu()
@@ -142,7 +147,9 @@ class Learner:
                 streams, actions = data.batch(indices)
                 draws = generator(self._settings.seed, i, Purpose.VALIDATION)
                 inputs = tuple(s.to(device) for s in streams)
-                total += len(indices) * float(self.objective(self.network, inputs, actions.to(device), draws))
+                counted = self._counted(data, indices)
+                loss = self.objective(self.network, inputs, actions.to(device), draws, counted)
+                total += len(indices) * float(loss)
         return total / len(data)
 
     def state(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def squared_error(prediction: Tensor, target: Tensor, counted: Tensor | None = N
     if counted is None:
         return torch.nn.functional.mse_loss(prediction, target)
     wrong = (prediction - target) ** 2
-    return (wrong * counted).sum() / counted.expand_as(wrong).sum()
+    return (wrong * counted).sum() / counted.expand_as(wrong).sum().clamp(min=1)  # none counts where all are given
 
 
 def chunk_velocities(actions: Tensor) -> Tensor:
@@ -60,6 +60,7 @@ class Objective:
         streams: tuple[Tensor, ...],
         actions: Tensor,
         generator: torch.Generator,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch; ``generator`` draws the levels and the noise.
 
@@ -67,9 +68,10 @@ class Objective:
         ----------
         streams, actions
             Normalized: (B, T, ...) each, and (B, P, A).
+        counted
+            Which actions count, (B, P, 1); None: all.
 
         """
-        counted = None
         if not self.settings.spec.noisy:  # regression: from nothing, in one step
             levels = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
             x_k, target = torch.zeros_like(actions), actions
@@ -81,7 +83,7 @@ class Objective:
         if self.settings.prefix_steps:
             prefix = self._prefix(actions, generator)
             x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
-            counted = ~prefix
+            counted = ~prefix if counted is None else counted & ~prefix
         output = network(x_k, levels, *streams)
         loss = squared_error(output[..., : actions.shape[-1]], target, counted)
         if self.settings.velocity_weight:

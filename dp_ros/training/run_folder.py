@@ -24,16 +24,19 @@ import dp_ros
 from dp_ros.bounded_files import MOST_JSON, from_json, read_bytes, shown
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
+from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.files import check_zip, naming
 from dp_ros.policy.bundle.manifest import MANIFEST, load_bundle
 from dp_ros.policy.normalizer import Normalizer
+from dp_ros.policy.sequence.spec import column_names
 from dp_ros.task.yaml_reader import parse, read_yaml, to_plain
 from dp_ros.training.bundle_network import take_weights, trained_settings
 from dp_ros.training.settings import TrainSettings
 
 CHECKPOINT, BEST, CONFIG, RUN = 'checkpoint.pt', 'best.pt', 'config.yaml', 'run.json'
 ROLLOUTS = 'rollouts.csv'
+PolicyNetwork = DiffusionNetwork | SequenceNetwork
 FREE = ('threads', 'checkpoint_every')  # may differ when a run is resumed: they change no weight
 
 
@@ -110,19 +113,22 @@ def checkpoint_file(folder: Path, checkpoint: Literal['best', 'last'] | None = N
     return folder / (BEST if best else CHECKPOINT)
 
 
-def make_network(settings: TrainSettings, *, pretrained: bool = True) -> DiffusionNetwork:
+def make_network(settings: TrainSettings, *, pretrained: bool = True) -> PolicyNetwork:
     """Return the network that a configuration asks for, with random weights; ``pretrained``: its cameras' from a file.
 
     Without it the file is not read: the weights will be others.
     """
     spec = settings.objective.spec
     network = settings.network if pretrained else replace(settings.network, camera_weights='')
+    if settings.family == 'sequence':
+        columns = len(column_names(settings.task, settings.sequence.states))
+        return SequenceNetwork(settings.task, network, columns=columns, bins=settings.sequence.bins)
     return DiffusionNetwork(settings.task, network, mask_channels=spec.mask_channels, outputs=spec.outputs)
 
 
 def load_network(
     folder: Path, checkpoint: Literal['best', 'last'] | None = None
-) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+) -> tuple[TrainSettings, PolicyNetwork, Normalizer, dict[str, Any]]:
     """Return a run's settings, its EMA network in evaluation mode, its normalizer, and its record.
 
     Of the weights in `checkpoint_file`. ``folder`` may be a bundle too; see `dp_ros.training.bundle_network`.
@@ -161,7 +167,7 @@ def is_bundle(folder: Path) -> bool:
 
 def _load_bundle(
     folder: Path, checkpoint: str | None
-) -> tuple[TrainSettings, DiffusionNetwork, Normalizer, dict[str, Any]]:
+) -> tuple[TrainSettings, PolicyNetwork, Normalizer, dict[str, Any]]:
     if checkpoint is not None:
         raise ConfigError(f'checkpoint: got {checkpoint!r} of bundle {folder}, allowed none: it holds one network')
     bundle = load_bundle(folder)

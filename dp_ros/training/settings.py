@@ -8,11 +8,14 @@ from typing import Literal
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.policy.sequence.spec import MOST_BINS, check_sequence_task
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
 from dp_ros.task.spec import GoalPose, TaskSpec
 from dp_ros.training.augment import AugmentSettings
 from dp_ros.training.symmetry import MirrorSettings, check_mirror
+
+Family = Literal['diffusion', 'sequence']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,9 @@ class ObjectiveSettings:
     velocity_weight
         How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, and
         chunks carry them. 0: it gives actions only.
+    count_padding
+        Whether actions after the end of an episode, which are copies of its last one, count in the loss. Without them
+        a policy learns nothing about what comes after a demonstration: for those that stop short of rest.
 
     """
 
@@ -69,6 +75,7 @@ class ObjectiveSettings:
     distill: DistillSettings = field(default_factory=DistillSettings)
     prefix_steps: int = 0
     velocity_weight: float = 0.0
+    count_padding: bool = True
 
     def __post_init__(self) -> None:
         if self.distill.teacher:
@@ -82,6 +89,8 @@ class ObjectiveSettings:
             raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
         if self.velocity_weight:
             raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
+        if not self.count_padding:
+            raise ConfigError('objective.count_padding: got false with distill.teacher, allowed true')
         if self.schedule == 'none':
             raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
         if self.diffusion_steps % self.distill.teacher_steps:
@@ -102,6 +111,31 @@ class ObjectiveSettings:
             prefix_steps=self.prefix_steps,
             joint_velocities=self.velocity_weight > 0.0,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceSettings:
+    """The tokens of a sequence model; see `dp_ros.policy.sequence.spec`.
+
+    Attributes
+    ----------
+    bins
+        Quantile bins of each column.
+    states
+        Streams that are predicted too, one control step after each action; none: actions, rewards and returns only.
+    step_cost
+        Taken from each recorded reward: what a control step costs. With 1, a world's score from 0 to 1 becomes what is
+        missing, and who is done sooner has the higher return.
+
+    """
+
+    bins: int = 100
+    states: tuple[str, ...] = ()
+    step_cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range('sequence.bins', self.bins, 2, MOST_BINS)
+        check_range('sequence.step_cost', self.step_cost, -1e6, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +192,11 @@ class TrainSettings:
 
     Attributes
     ----------
+    family
+        ``diffusion``: a chunk out of noise; ``sequence``: token by token, after the return that is asked for. That
+        needs recordings with rewards (task.reward) and `network.denoiser` ``transformer``; `objective` is not its.
+    sequence
+        The tokens of the family ``sequence``.
     start
         Run folder, or bundle, whose weights (the best, or the last) and normalizer this run begins with; empty: begin
         at random. It must stay as it is until this run is over. On the same recordings keep `seed` and
@@ -189,6 +228,8 @@ class TrainSettings:
 
     name: str
     task: TaskSpec
+    family: Family = 'diffusion'
+    sequence: SequenceSettings = field(default_factory=SequenceSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -225,6 +266,7 @@ class TrainSettings:
         check_range('accumulate', self.accumulate, 1, 65536)
         if self.start and self.objective.distill.teacher:
             raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
+        self._check_family()
         check_mirror(self.task, self.mirror)
         others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose)]
         if self.rollouts.world and others:
@@ -232,3 +274,18 @@ class TrainSettings:
                 f'rollouts.world: got {self.rollouts.world!r} for a task with {listed(others)}, allowed none, '
                 'or goal poses: a world asks for nothing else'
             )
+
+    def _check_family(self) -> None:
+        if self.family == 'diffusion':
+            if self.sequence != SequenceSettings():
+                raise ConfigError(f'sequence: got {self.sequence} with family diffusion, allowed with family sequence')
+            return
+        if self.task.reward is None:
+            raise ConfigError('task.reward: got none with family sequence, allowed the topic of the rewards')
+        check_sequence_task(self.task, self.sequence.states)
+        if self.network.denoiser != 'transformer':
+            raise ConfigError(
+                f'network.denoiser: got {self.network.denoiser!r} with family sequence, allowed transformer'
+            )
+        if self.objective != ObjectiveSettings():
+            raise ConfigError('objective: got one with family sequence, allowed none: its tokens have no noise')

@@ -18,7 +18,7 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.goals import recorded_goals
-from dp_ros.task.spec import Instruction, TaskSpec
+from dp_ros.task.spec import REWARD, Instruction, TaskSpec
 
 Flip = Literal['', 'left_right', 'up_down', 'diagonal', 'antidiagonal']
 
@@ -105,7 +105,9 @@ def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
     streams = {
         name: MirroredFrames(values, mirror[name]) if values.dtype == np.uint8 else mirror[name].vector(values)
         for name, values in episode.streams.items()
+        if name != REWARD
     }
+    streams |= {name: values for name, values in episode.streams.items() if name == REWARD}
     actions = mirror[ACTION].vector(episode.actions)
     return replace(episode, name=f'{episode.name}, mirrored', streams=streams, actions=actions)
 

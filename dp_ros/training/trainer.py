@@ -16,12 +16,12 @@ from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.distributed import interruptible, is_first_process, start_processes
+from dp_ros.training.families import TRAINED_FAMILIES
 from dp_ros.training.init_from import check_reach, load_start
 from dp_ros.training.learner import Learner
 from dp_ros.training.random_streams import batches
@@ -29,6 +29,7 @@ from dp_ros.training.run_folder import (
     BEST,
     CHECKPOINT,
     ROLLOUTS,
+    PolicyNetwork,
     checkpoint_file,
     load_checkpoint,
     load_network,
@@ -39,14 +40,7 @@ from dp_ros.training.run_folder import (
 from dp_ros.training.run_log import CURVES, RunLog, drop_rows_after, plot_curves
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.symmetry import with_mirrored
-from dp_ros.training.windows import (
-    WindowDataset,
-    camera_shapes,
-    data_hash,
-    demonstrated_starts,
-    fit_normalizer,
-    split_episodes,
-)
+from dp_ros.training.windows import camera_shapes, data_hash, demonstrated_starts, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
 
@@ -69,7 +63,7 @@ def collected(episodes: Iterable[Episode]) -> list[Episode]:
     return list(tqdm(episodes, unit=' episodes', desc='read', dynamic_ncols=True, disable=not is_first_process()))
 
 
-RollOut = Callable[[TrainSettings, DiffusionNetwork, Normalizer], dict[str, Any]]
+RollOut = Callable[[TrainSettings, PolicyNetwork, Normalizer], dict[str, Any]]
 
 
 class Trainer:
@@ -111,10 +105,13 @@ class Trainer:
         train = with_mirrored(train, settings.mirror)
         start = load_start(settings)
         self.normalizer = fit_normalizer(train, settings.task) if start is None else start[1]
-        self.train_set = WindowDataset(train, settings.task, self.normalizer)
+        family = TRAINED_FAMILIES[settings.family]
+        self.train_set = family.windows(settings, train, self.normalizer)
         check_reach(settings, self.train_set)
-        self.validation_set = WindowDataset(held, settings.task, self.normalizer) if held else None
+        self.validation_set = family.windows(settings, held, self.normalizer) if held else None
         self.learner = Learner(settings, self.normalizer, self.accelerator, start=start and start[0])
+        if start is None:
+            family.fit(settings, self.learner.network, self.train_set)
         self.step = 0
         self.validation_loss = float('nan')
         self._losses: list[torch.Tensor] = []

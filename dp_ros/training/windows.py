@@ -23,7 +23,7 @@ from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
+from dp_ros.task.spec import REWARD, GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.task.starts import DemonstratedStarts
 
 
@@ -176,7 +176,9 @@ class WindowDataset:
         self._names = tuple(s.name for s in task.streams)
         worded = {g.name for g in task.goals if isinstance(g, Instruction)}
         self._columns = {
-            name: _column(name, episodes, None if name in worded else normalizer) for name in episode_names(task)
+            name: _column(name, episodes, None if name in worded else normalizer)
+            for name in episode_names(task)
+            if name != REWARD
         }
         actions = np.concatenate([e.actions for e in episodes])
         self._task, self._normalizer, self._middles = task, normalizer, middles(task, normalizer)
@@ -193,7 +195,8 @@ class WindowDataset:
         self._observed = torch.from_numpy(np.concatenate([o + s for (o, _), s in zip(pairs, starts, strict=False)]))
         self._acted = torch.from_numpy(np.concatenate([a + s for (_, a), s in zip(pairs, starts, strict=False)]))
         ends = np.repeat(starts[1:] - 1, [len(observed) for observed, _ in pairs])
-        self._goals = GoalColumns(task, self._columns, torch.from_numpy(ends))
+        self._ends = torch.from_numpy(ends)
+        self._goals = GoalColumns(task, self._columns, self._ends)
 
     def __len__(self) -> int:
         return len(self._observed)
@@ -213,6 +216,12 @@ class WindowDataset:
         windows = _windows_of(self._moved, self._task, self._observed[indices].numpy())
         actions = learnt_actions(self._task, self._middles, self._recorded[acted.numpy()], windows)
         return torch.from_numpy(self._normalizer.normalize(ACTION, actions))
+
+    def recorded(self, indices: Tensor) -> Tensor:
+        """Return which actions of the chunks were recorded, (B, P, 1); the others are copies of an episode's last."""
+        newest = self._observed[indices, -1]
+        steps = newest[:, None] + torch.arange(self._task.pred_horizon)
+        return (steps <= self._ends[indices, None])[..., None]
 
     def _stream(self, name: str, observed: Tensor) -> Tensor:
         if name not in self._middles:

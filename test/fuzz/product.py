@@ -125,7 +125,9 @@ class Product:
         self.said: list[str] = []
         self.motion: Motion | None = None
         self.again_at: int | None = None  # [ns, steady]
+        self.farewell_at: int | None = None  # [ns, steady]; None unless it is ending
         self._sources = SourceWatch(RESTARTS)
+        self._received: JointStates | None = None
         self.planner = self._planner()
         self.activate()
 
@@ -162,7 +164,9 @@ class Product:
         parts = Parts(
             planner=self.planner,
             safety=SafetyStateMachine(thresholds),
-            joint_states=JointStates(stream, SECOND // 4, self.limits, self.planner.continuous, self._measured),
+            joint_states=JointStates(
+                stream, SECOND // 4, self.limits, self.planner.continuous, self._measured, self._received
+            ),
             command=self.graph,
             permission=SimpleNamespace(fault=lambda: None),
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
@@ -172,7 +176,6 @@ class Product:
                 self._sent,
                 self._time.robot,
                 steady=lambda: self._time.steady,
-                sleep=self._slept,
                 repeat=self._sent,
                 wake=self._wake,
             ),
@@ -183,6 +186,7 @@ class Product:
             say=self.said.append,
             note=self.said.append,
         )
+        self._received = parts.joint_states
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
         self.motion = Motion(parts, home=None, home_duration=4.0, patience=patience)
 
@@ -190,7 +194,15 @@ class Product:
         """End."""
         if self.motion is not None:
             self.motion.end()
-            self.motion = None
+            self.farewell()
+
+    def farewell(self) -> None:
+        """Go on with the end: nothing but joint states is taken meanwhile."""
+        assert self.motion is not None
+        if self.motion.farewell():
+            self.farewell_at = self._time.steady + AGAIN // 2
+        else:
+            self.motion, self.farewell_at, self.again_at = None, None, None
 
     def on_joint_state(self, message: Any, info: dict[str, Any]) -> None:
         """Take a joint state."""
@@ -260,9 +272,6 @@ class Product:
 
     def _wake(self) -> None:
         self.again_at = self._time.steady + AGAIN
-
-    def _slept(self, seconds: float) -> None:
-        self._time.steady += round(seconds * SECOND)
 
     def _prepared(self, trajectory: Trajectory) -> Trajectory:
         self._time.steady += self._cost()

@@ -144,8 +144,10 @@ class Simulation:
     def advance(self, until: int) -> None:
         """Let world time run to ``until`` [ns, steady], and the product do what is due."""
         while True:
-            again = self.product.again_at
-            due = min([self._look, *([] if again is None else [again]), *(at for at, _, _ in self._arrivals)])
+            timers = [self._look, self.product.again_at]
+            if self.product.farewell_at is not None:
+                timers = [self.product.farewell_at]
+            due = min([*(at for at in timers if at is not None), *(at for at, _, _ in self._arrivals)])
             due = max(due, self._busy)
             if due > until or self._stalled:
                 break
@@ -161,11 +163,18 @@ class Simulation:
         for _, what, message in sorted(arrived, key=lambda entry: entry[0]):
             setattr(self._waiting, what, message)
         self.time.steady = max(self._now, self._busy)
+        if self.product.farewell_at is not None:
+            self._say_farewell()
+            return
         waiting, self._waiting = self._waiting, Waiting()
         if waiting.joint_state is not None:
             self.product.on_joint_state(*waiting.joint_state)
-        for name in waiting.calls:
+        for done, name in enumerate(waiting.calls):
             getattr(self.product, name)()
+            if self.product.farewell_at is not None:  # what was called after it waits
+                self._waiting.calls = waiting.calls[done + 1 :]
+                self._busy = self.time.steady
+                return
         if waiting.chunk is not None:
             self.product.on_chunk(*waiting.chunk)
         if self.product.again_at is not None and self.product.again_at <= self._now:
@@ -173,6 +182,16 @@ class Simulation:
         if self._look <= self._now:
             self._look += self._look_period * ((self._now - self._look) // self._look_period + 1)
             self.product.look()
+        self._busy = self.time.steady
+
+    def _say_farewell(self) -> None:
+        """Let the product end: it polls joint states, and all else waits."""
+        if self.product.farewell_at is None or self.product.farewell_at > self._now:
+            return
+        state, self._waiting.joint_state = self._waiting.joint_state, None
+        if state is not None:
+            self.product.on_joint_state(*state)
+        self.product.farewell()
         self._busy = self.time.steady
 
     def _cost(self) -> int:

@@ -26,9 +26,14 @@ def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rou
     assert any(text.startswith('-- moves') for _, text in sequence.lines)
 
 
-@pytest.mark.parametrize('number', range(8))
-def test_under_attack_nothing_leaps(number):
-    _, kinds, told = run(SEED, number)
+# Once unclean: a controller off and on in the farewell; another robot after activation; a clock that jumped in a
+# stall; a lie that outlasts the time in which it could be true.
+FOUND = [(5001, 2), (5001, 147), (6001, 151), (6001, 218)]
+
+
+@pytest.mark.parametrize(('seed', 'number'), [*((SEED, number) for number in range(8)), *FOUND])
+def test_under_attack_nothing_leaps(seed, number):
+    _, kinds, told = run(seed, number)
     assert not kinds, '\n'.join(told)
 
 

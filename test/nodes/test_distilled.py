@@ -60,6 +60,6 @@ def test_tuning_takes_all_steps_or_none(policy):
 def test_the_prefix_is_asked_only_of_a_bundle_trained_for_it(policy):
     with pytest.raises(ConfigError, match="got 'prefix' for a bundle trained without prefix_steps"):
         make_settings(policy, VALUES | {'continuity': 'prefix'})
-    bundle = replace(policy.bundle, schedule=ScheduleSpec(prefix_steps=2))
+    bundle = replace(policy.bundle, model=replace(policy.bundle.model, schedule=ScheduleSpec(prefix_steps=2)))
     trained = DiffusionPolicy(bundle, open_backend(policy.bundle))
     assert make_settings(trained, VALUES | {'continuity': 'prefix'}).continuity == 'prefix'

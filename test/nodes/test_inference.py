@@ -31,7 +31,9 @@ class Policy:
     def calls(self, _: np.ndarray | None = None) -> int:
         return 1
 
-    def chunk(self, window: Window, rng: Any, overlap: Any = None, goal: Any = None, start: Any = None) -> Chunk:
+    def chunk(
+        self, window: Window, rng: Any, overlap: Any = None, goal: Any = None, start: Any = None, **_: Any
+    ) -> Chunk:
         if self.fails is not None:
             raise self.fails
         self.given.append((overlap is not None, start is not None))

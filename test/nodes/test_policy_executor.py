@@ -66,6 +66,8 @@ class Policy:
     def calls(self, _: np.ndarray | None = None) -> int:
         return 1
 
+    def check_continuity(self, _: str) -> None: ...
+
     def chunk(
         self,
         window: Window,
@@ -73,6 +75,7 @@ class Policy:
         overlap: Overlap | None = None,
         goal: Goal = NO_GOAL,
         start: np.ndarray | None = None,
+        **_: Any,
     ) -> Chunk:
         self.act(window)
         task = self.bundle.task

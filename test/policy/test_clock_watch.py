@@ -11,7 +11,7 @@ def test_a_system_clock_that_is_set_jumps_either_way():
         watch = ClockWatch(100 * MS, simulated=False)
         assert watch.look(T0, 0) is None
         assert watch.look(T0 + 50 * MS, 50 * MS) is None
-        assert watch.look(T0 + 100 * MS + by, 100 * MS) == Jump(by=by, unjumped=T0 + 100 * MS)
+        assert watch.look(T0 + 100 * MS + by, 100 * MS) == Jump(by=by, unjumped=T0 + 100 * MS, earliest=T0 + 50 * MS)
         assert watch.look(T0 + 150 * MS + by, 150 * MS) is None, 'once'
 
 
@@ -24,4 +24,4 @@ def test_a_simulated_clock_may_stand_and_run_and_jumps_only_backwards():
     watch = ClockWatch(100 * MS, simulated=True)
     for number, now in enumerate((0, 0, 50, 10_000, 10_000, 10_001)):
         assert watch.look(T0 + now * MS, number * 50 * MS) is None
-    assert watch.look(0, 300 * MS) == Jump(by=-T0 - 10_001 * MS, unjumped=T0 + 10_001 * MS)
+    assert watch.look(0, 300 * MS) == Jump(by=-T0 - 10_001 * MS, unjumped=T0 + 10_001 * MS, earliest=T0 + 10_001 * MS)

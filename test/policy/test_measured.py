@@ -92,6 +92,24 @@ def test_refused_states_that_contradict_each_other_do_not_agree():
     assert (judge.refused, judge.agreeing) == (8, 0)
 
 
+def test_what_was_refused_again_and_again_is_not_believed_because_time_has_passed():
+    judge = Plausibility(LIMITS, NEITHER)
+    judge.fault(state(0, 0.0), START)
+    for milliseconds in range(10, 1000, 10):
+        assert judge.fault(state(milliseconds, 0.8), START + milliseconds * MS)
+    assert judge.fault(state(1000, 0.01), START + 1000 * MS) == ''
+
+
+def test_after_a_pause_the_robot_is_near_where_it_was():
+    judge = Plausibility(LIMITS, NEITHER)
+    judge.fault(state(0, 0.0), START)
+    judge.fault(state(10, 2.0), START + 10 * MS)
+    judge.resume()
+    assert judge.refused == 0
+    assert judge.fault(state(100, 0.8), START + 100 * MS)
+    assert judge.fault(state(500, 0.8), START + 500 * MS) == ''
+
+
 def test_a_state_that_comes_late_may_have_gone_farther():
     judge = Plausibility(LIMITS, NEITHER)
     judge.fault(state(0, 0.0), START)

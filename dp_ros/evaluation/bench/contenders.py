@@ -79,6 +79,8 @@ def subject_for(settings: TrainSettings, like: Bundle, folder: Path, *, torchscr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same weights each time
         network = make_network(settings).eval()
+    if not isinstance(network, DiffusionNetwork):
+        raise ConfigError(f'bench: got bundle {like.name} of family {settings.family}, allowed one of family diffusion')
     bundle = export_network(settings, network, like.normalizer, folder, provenance={}, torchscript=torchscript)
     return Subject(size=folder.name, settings=settings, network=network, bundle=bundle)
 

@@ -15,7 +15,8 @@ from dp_ros.evaluation.scores import percentiles
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.goal_inputs import blank_goal
-from dp_ros.policy.policy import DiffusionPolicy, blank_window
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import blank_window
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.training.settings import TrainSettings
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Jump:
-    """Robot time jumped ``by`` [ns]; without the jump it would be ``unjumped`` [ns] now."""
+    """Robot time jumped ``by`` [ns], after ``earliest`` [ns]; without the jump it would be ``unjumped`` [ns] now."""
 
     by: int
     unjumped: int
+    earliest: int
 
 
 class ClockWatch:
@@ -43,4 +44,4 @@ class ClockWatch:
         unjumped = last[0] if self._simulated else last[0] + steady - last[1]
         by = now - unjumped
         jumped = by < 0 if self._simulated else abs(by) > self._tolerance
-        return Jump(by=by, unjumped=unjumped) if jumped else None
+        return Jump(by=by, unjumped=unjumped, earliest=last[0]) if jumped else None

@@ -31,6 +31,10 @@ SLACK = 0.02
 """What the stamps of two joint states may be wrong by, against each other [s]."""
 NOISE = 0.005
 """What an encoder may add [rad or m]."""
+SEVERAL = 5
+"""So many implausible joint states in a row are no glitch any more."""
+AGREED = 1_000_000_000
+"""For so long refused joint states must agree before they are believed of a robot that is not moved [ns]."""
 SLIP = 0.002
 """By how much a joint that stands may move, where no velocity limit says more [rad or m]."""
 
@@ -164,9 +168,15 @@ class Plausibility:
         self._last: MeasuredState | None = None
         self._arrival = 0
         self._other: MeasuredState | None = None
+        self._reach_for = 0  # [ns] for which the robot may have been under way when the last was refused
         self._since = 0  # when those that agree with each other began [ns]
         self.refused = 0  # in a row
         self.agreeing = 0  # for how long those refused last agree with each other [ns]
+
+    def resume(self) -> None:
+        """Go on after a pause in which no joint state came: what was refused before it counts no more."""
+        self._other = None
+        self.refused = self.agreeing = 0
 
     def fault(self, state: MeasuredState, arrival: int) -> str:
         """Return why a joint state that arrived at ``arrival`` [ns] cannot be true, or '' and take it."""
@@ -199,6 +209,10 @@ class Plausibility:
         passed = state.stamp - before.stamp
         if before is self._last:
             passed = max(passed, arrival - self._arrival)
+            # What was too far then is not true only because time has passed.
+            if self.refused >= SEVERAL and self.agreeing < AGREED:
+                passed = min(passed, self._reach_for)
+            self._reach_for = passed
         seconds = max(passed, 0) / NANOSECONDS + SLACK
         reach = SPEED_MARGIN * self._limits.top_speed * seconds + NOISE
         moved = np.abs(beside(state.positions, before.positions, self._continuous) - before.positions)

@@ -91,7 +91,7 @@ class SafetyStateMachine:
             return self._at_fault(inputs.faults[0])
         if self.safety_state is SafetyState.HOME:
             return self._on_the_way_home(inputs)
-        ages = self._by_observation(inputs), self._by_joint_state(inputs)
+        ages = self._by_observation(inputs), self._by_joint_state(inputs), self._by_scene(inputs)
         self.was_blind |= ages[1][0] >= SafetyState.DECELERATE
         return self._climb(*max(ages, key=lambda found: found[0]), inputs)
 
@@ -138,7 +138,7 @@ class SafetyStateMachine:
         return Act.STOP if moved else Act.NONE
 
     def _on_the_way_home(self, inputs: SafetyInputs) -> Act:
-        safety_state, reason = self._by_joint_state(inputs)
+        safety_state, reason = max(self._by_joint_state(inputs), self._by_scene(inputs), key=lambda found: found[0])
         if safety_state >= SafetyState.DECELERATE and reason is not None:
             return self.latch(reason)
         if inputs.rests_at is None or inputs.rests_at <= inputs.now:
@@ -158,6 +158,9 @@ class SafetyStateMachine:
         age = inputs.now - inputs.joint_state
         text = f'the newest good joint state is {age / 1e9:.3f} s old'
         return self.thresholds.joint_state(age), Reason(cause=Cause.JOINT_STATE, text=text)
+
+    def _by_scene(self, inputs: SafetyInputs) -> tuple[SafetyState, Reason | None]:
+        return (SafetyState.RUN if inputs.scene is None else SafetyState.DECELERATE), inputs.scene
 
     def _climb(self, safety_state: SafetyState, reason: Reason | None, inputs: SafetyInputs) -> Act:
         before = self.safety_state
@@ -184,6 +187,8 @@ class SafetyStateMachine:
         """Return what still forbids motion."""
         if inputs.faults:
             return str(inputs.faults[0])
+        if inputs.scene is not None:
+            return str(inputs.scene)
         if inputs.rests_at is not None and inputs.rests_at > inputs.now:
             return f'the arm comes to rest in {(inputs.rests_at - inputs.now) / 1e9:.1f} s'
         cause = self._because().cause
@@ -230,6 +235,7 @@ class Cause(Enum):
     CLOCK = 'clock'
     PLAN = 'plan'
     ROBOT = 'robot'
+    OBSTACLE = 'obstacle'
 
 
 class Act(Enum):
@@ -310,6 +316,8 @@ class SafetyInputs:
         When the plan ends and the arm rests [ns]; None without a plan.
     faults
         What forbids motion now: another publisher, nobody who listens, no permission.
+    scene
+        Why the obstacles are not known: the arm slows down along its path, and takes no chunk; None: they are.
 
     """
 
@@ -317,3 +325,4 @@ class SafetyInputs:
     joint_state: int | None
     rests_at: int | None
     faults: tuple[Reason, ...] = ()
+    scene: Reason | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp_ros.errors import ConfigError
+from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.settings.plan import PLAN_OPTIONS
 from dp_ros.options import option, options_of
 
@@ -175,5 +176,6 @@ PUBLISHER_OPTIONS = (
     *options_of(ApproachOptions),
     *options_of(ControllerOptions),
     *options_of(UrdfOptions),
+    *options_of(ObstacleOptions),
     *PLAN_OPTIONS,
 )

@@ -9,7 +9,8 @@ import numpy as np
 
 from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.policy.goal_inputs import blank_goal
-from dp_ros.policy.policy import DiffusionPolicy, blank_window
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy, blank_window
 from dp_ros.policy.step_budget import Cost, StepBudget, cost_from
 
 ROUNDS = 5
@@ -25,7 +26,7 @@ class AnytimeSteps:
         self._reduced = 0
         self._steps = self._dropped = 0
 
-    def choose(self, settings: Settings, seconds: float, start: np.ndarray | None = None) -> DiffusionPolicy:
+    def choose(self, settings: Settings, seconds: float, start: np.ndarray | None = None) -> Policy:
         """Return the policy with as many network calls as fit into ``seconds`` [s]; as set, if not ``anytime``.
 
         ``start`` is what the chunk may start from: see `DiffusionPolicy.chunk`.
@@ -68,7 +69,7 @@ class AnytimeSteps:
         return {**chosen, **measured}
 
 
-def warm_up(policy: DiffusionPolicy, rounds: int = 2) -> float:
+def warm_up(policy: Policy, rounds: int = 2) -> float:
     """Run a policy on zeros, so that its first chunk is on time; return how long one took, the median [s]."""
     window, goal = blank_window(policy.bundle.task), blank_goal(policy.bundle.task, policy.bundle.normalizer)
     took = []

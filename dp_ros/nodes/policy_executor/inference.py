@@ -21,7 +21,7 @@ from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.nodes.policy_executor.latest_job_thread import LatestJobThread
 from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.goal_inputs import NO_GOAL
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 
 STOP_TIMEOUT = 5.0  # [s] for the inference under way to end
@@ -223,10 +223,10 @@ class Inference:
             continuation = self.continuation  # `start_anew` puts another in its place; this one only the thread changes
         start = continuation.start(stamp, job.goal)
         overlap = continuation.overlap(stamp, settings.continuity, settings.inference_delay)
-        policy = self._anytime.choose(settings, left / 1e9, start)
-        return policy.chunk(job.window, rng, overlap, job.goal, start), policy.calls(start)
+        policy, gained = self._anytime.choose(settings, left / 1e9, start), continuation.gained(stamp)
+        return policy.chunk(job.window, rng, overlap, job.goal, start, gained=gained), policy.calls(start)
 
-    def _switch(self, job: Job, fallback: DiffusionPolicy, reason: str) -> None:
+    def _switch(self, job: Job, fallback: Policy, reason: str) -> None:
         """Let the fallback predict from now on; with the lock held, so that no `start_anew` comes in between."""
         if job.generation == self.generation:
             self.switched = reason

@@ -8,12 +8,14 @@ from typing import Any, get_args
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
-from dp_ros.errors import BundleError, ConfigError
-from dp_ros.options import Option
+from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.options import Option, options_of
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.bundle.manifest import Bundle
-from dp_ros.policy.continuity import Continuity, check_continuity, check_start
+from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
+from dp_ros.policy.protocol import Policy
+from dp_ros.policy.sequence.options import SequenceOptions
 from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
@@ -59,6 +61,7 @@ PARAMETERS = [
         description='How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be '
         'guided; 1: as it was trained. Anything else doubles the work of a network call.',
     ),
+    *options_of(SequenceOptions),
     Option(
         name='exec_horizon', default=0, low=0, high=1000, live=True,
         description="Control steps from one chunk to the next; 0: the bundle's own.",
@@ -103,33 +106,43 @@ PARAMETERS = [
     ),
 ]  # fmt: skip
 
+OTHERS = {
+    'diffusion': tuple(option.name for option in options_of(SequenceOptions)),
+    'sequence': (
+        *('backend', 'sampler', 'sampling_steps', 'warm_steps', 'samples', 'spacing', 'guidance_scale', 'anytime'),
+        'least_steps',
+    ),
+}
+"""By family, the parameters that only another family has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What may change while running; callbacks swap the whole."""
 
-    policy: DiffusionPolicy
+    policy: Policy
     exec_horizon: int
     deadline: int  # [ns]
     seed: int
     continuity: Continuity = 'none'
     inference_delay: int = 1
-    paced: tuple[DiffusionPolicy, ...] = ()
-    warm: tuple[DiffusionPolicy, ...] = ()
+    paced: tuple[Policy, ...] = ()
+    warm: tuple[Policy, ...] = ()
     cost: Cost | None = None
-    fallback: DiffusionPolicy | None = None
+    fallback: Policy | None = None
     fallback_after: int = 1
 
     @property
     def chunk_cost(self) -> Cost | None:
         """What a chunk was measured to take, guided as it is now."""
-        return None if self.cost is None else self.cost.at(self.policy.guidance_scale)
+        policy = self.policy
+        return self.cost.at(policy.guidance_scale) if self.cost and isinstance(policy, DiffusionPolicy) else None
 
 
 def make_settings(
-    policy: DiffusionPolicy,
+    policy: Policy,
     values: Mapping[str, Any],
-    fallback: DiffusionPolicy | None = None,
+    fallback: Policy | None = None,
     cost: Cost | None = None,
 ) -> Settings:
     """Return what the parameters ``values`` make of a policy; those left at 0 or '' are the bundle's own.
@@ -143,24 +156,21 @@ def make_settings(
         met.
 
     """
-    task, defaults = policy.bundle.task, policy.bundle.defaults
+    task = policy.bundle.task
+    check_family(policy.bundle, values)
     exec_horizon, delay = values['exec_horizon'] or task.exec_horizon, values['inference_delay']
     shortest = min(p.bundle.task.pred_horizon for p in (policy, fallback) if p is not None)
     if delay + exec_horizon > shortest:
         raise ConfigError(
             f'exec_horizon + inference_delay: got {exec_horizon} + {delay}, allowed up to pred_horizon ({shortest})'
         )
-    check_continuity(values['continuity'], policy.bundle.schedule, policy.task.continuous)
-    check_start(values['warm_steps'], exec_horizon, task.pred_horizon)
-    policy = policy.with_settings(
-        sampler=values['sampler'] or defaults.sampler,
-        sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
-        spacing=values['spacing'] or defaults.spacing,
-        warm_steps=values['warm_steps'],
-        guidance_scale=values['guidance_scale'],
-    )
-    deadline = values['deadline'] or task.control_dt
-    least, priced = values['least_steps'], None if cost is None else cost.at(policy.guidance_scale)
+    policy.check_continuity(values['continuity'])
+    deadline, pacing = values['deadline'] or task.control_dt, dict[str, Any]()
+    if isinstance(policy, DiffusionPolicy):
+        policy = _sampling(policy, values, exec_horizon)
+        pacing = {} if cost is None else _pacing(policy, cost, values['least_steps'], deadline)
+    else:
+        policy = policy.with_settings(**{name: values[name] for name in OTHERS['diffusion']})
     return Settings(
         policy=policy,
         exec_horizon=exec_horizon,
@@ -168,12 +178,38 @@ def make_settings(
         seed=values['seed'],
         continuity=values['continuity'],
         inference_delay=delay,
-        paced=() if priced is None else _paced(policy, priced, least, deadline),
-        warm=() if priced is None else _warm(policy, least),
         cost=cost,
+        **pacing,
         fallback=fallback,
         fallback_after=values['fallback_after'],
     )
+
+
+def check_family(bundle: Bundle, values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a parameter that is set and only another family of policies has."""
+    usual = {option.name: option.default for option in PARAMETERS}
+    odd = [name for name in OTHERS[bundle.family] if name in values and values[name] not in (usual[name], [])]
+    if odd:
+        raise ConfigError(
+            f'{listed(odd)}: got for bundle {bundle.name} of family {bundle.family}, allowed for another family'
+        )
+
+
+def _sampling(policy: DiffusionPolicy, values: Mapping[str, Any], exec_horizon: int) -> DiffusionPolicy:
+    defaults = policy.bundle.defaults
+    check_start(values['warm_steps'], exec_horizon, policy.task.pred_horizon)
+    return policy.with_settings(
+        sampler=values['sampler'] or defaults.sampler,
+        sampling_steps=values['sampling_steps'] or defaults.sampling_steps,
+        spacing=values['spacing'] or defaults.spacing,
+        warm_steps=values['warm_steps'],
+        guidance_scale=values['guidance_scale'],
+    )
+
+
+def _pacing(policy: DiffusionPolicy, cost: Cost, least: int, deadline: float) -> dict[str, Any]:
+    priced = cost.at(policy.guidance_scale)
+    return {'paced': _paced(policy, priced, least, deadline), 'warm': _warm(policy, least)}
 
 
 def _paced(policy: DiffusionPolicy, cost: Cost, least: int, deadline: float) -> tuple[DiffusionPolicy, ...]:

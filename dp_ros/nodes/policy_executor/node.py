@@ -15,12 +15,19 @@ from dp_ros.nodes.policy_executor.anytime_steps import measure_cost, warm_up
 from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
 from dp_ros.nodes.policy_executor.inference import Inference
-from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS, Settings, check_same_task, make_settings
+from dp_ros.nodes.policy_executor.inference_settings import (
+    PARAMETERS,
+    Settings,
+    check_family,
+    check_same_task,
+    make_settings,
+)
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
-from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.ros.bundles import aligned_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
@@ -84,25 +91,28 @@ class PolicyExecutor(ManagedNode):
         # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
         # And before anything that is refused, so that `cleanup` finds it.
         self.outlet = ChunkOutlet(self)
-        policy, fallback = self._open('bundle').with_settings(samples=self.value('samples')), None
+        policy, fallback = self._open('bundle'), None
+        check_family(policy.bundle, self.values())
+        if isinstance(policy, DiffusionPolicy):
+            policy = policy.with_settings(samples=self.value('samples'))
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
             check_same_task(policy.bundle, fallback.bundle)
-        cost = measure_cost(policy) if self.value('anytime') else None
+        cost = measure_cost(policy) if isinstance(policy, DiffusionPolicy) and self.value('anytime') else None
         settings = make_settings(policy, self.values(), fallback, cost)
         for used in (settings.policy, settings.fallback):
             if used is not None:
                 self.get_logger().info(f'{used.bundle.name}: warmed up, {warm_up(used) * 1e3:.1f} ms a chunk')
-        if policy.bundle.has_critic and policy.samples == 1:
+        if policy.bundle.has_critic and self.value('samples') == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self.settings = policy.bundle, settings
         self.inference = Inference(self.outlet, self.now, self._say)
         self.goals = GoalInbox(self, policy.bundle)
 
-    def _open(self, parameter: str) -> DiffusionPolicy:
+    def _open(self, parameter: str) -> Policy:
         bundle = read_bundle(self, parameter)
         chosen = {name: self.value(name) for name in ('backend', 'threads')}
-        return DiffusionPolicy(bundle, open_backend(bundle, **chosen, provider=self.value('execution_provider')))
+        return open_policy(bundle, **chosen, provider=self.value('execution_provider'))
 
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""

@@ -11,14 +11,14 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Float64, String
 
 from dp_ros.messages import encoding
 from dp_ros.messages.status import Episode, encode
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading
+from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading, RewardReading
 from dp_ros.simulation.world import World, WorldSpec
 
 WORLD_FILE = Option(
@@ -42,11 +42,15 @@ PARAMETERS = [
         description="Images of the world's second camera go out here, if it has one; empty: the world's own topic.",
     ),
     Option(
+        name='topics.reward', default='reward',
+        description="The world's score as it is now, 0 to 1, goes out here, 10 Hz: what recordings have as rewards.",
+    ),
+    Option(
         name='topics.robot_description', default='robot_description',
         description="The arm's URDF goes out here, once and to whoever comes later, if the world has an arm.",
     ),
 ]  # fmt: skip
-JOINTS, EPISODE, CLOCK, DESCRIPTION = 'joint states', 'episode', 'clock', 'description'
+JOINTS, EPISODE, CLOCK, DESCRIPTION, REWARD = 'joint states', 'episode', 'clock', 'description', 'reward'
 
 
 def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
@@ -68,6 +72,7 @@ class RobotOutputs:
         kinds: dict[str, tuple[type, str, QoSProfile]] = {
             JOINTS: (JointState, node.value('topics.joint_states'), reliable(10)),
             EPISODE: (DiagnosticStatus, '~/episode', reliable(10)),
+            REWARD: (Float64, node.value('topics.reward'), reliable(10)),
             **{name: (PoseStamped, topic, reliable(10)) for name, topic in poses.items()},
         }
         if camera:
@@ -104,6 +109,8 @@ class RobotOutputs:
         """Say what a sensor read."""
         if isinstance(reading, JointReading):
             kind = JOINTS
+        elif isinstance(reading, RewardReading):
+            kind = REWARD
         else:
             kind = reading.name if isinstance(reading, PoseReading) else reading.camera
         message = encoding.reading_to_message(reading, frame_id=self._frame_id)

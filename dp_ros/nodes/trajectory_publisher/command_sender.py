@@ -38,8 +38,6 @@ class CommandSender:
         Make the messages of a trajectory, and send them; `prepare` is an attribute too.
     now, steady
         Read robot time, and a clock that nobody sets [ns]; attributes too.
-    sleep
-        Waits for some seconds.
     repeat
         Sends them again.
     wake
@@ -55,13 +53,12 @@ class CommandSender:
         now: Callable[[], int],
         *,
         steady: Callable[[], int] = time.monotonic_ns,
-        sleep: Callable[[float], None] = time.sleep,
         repeat: Callable[[Any], None] = lambda _: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._planner, self.prepare = planner, prepare
         self._send, self._repeat, self._wake = send, repeat, wake
-        self.now, self.steady, self._sleep = now, steady, sleep
+        self.now, self.steady = now, steady
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
         self.rests_at = 0  # when what was sent last ends [ns]
@@ -120,12 +117,8 @@ class CommandSender:
         self._sent = None
 
     def insist(self) -> None:
-        """Send what was sent last again and again for a while, because this node ends."""
-        end = self.steady() + FAREWELL
-        while self._sent is not None and self.steady() < end:
-            self._sleep(AGAIN / 2e9)
-            self._repeat(self._sent)
-        self._sent = None
+        """Let `again` send for a while more, because this node ends."""
+        self._until, self._began = self.now() + FAREWELL, self.steady()
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)

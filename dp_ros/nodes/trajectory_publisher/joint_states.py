@@ -17,17 +17,13 @@ from sensor_msgs.msg import JointState
 
 from dp_ros.errors import DataError, DpRosError
 from dp_ros.messages import encoding
-from dp_ros.motion.safety.measured_states import MeasuredState, Plausibility
+from dp_ros.motion.safety.measured_states import AGREED, SEVERAL, MeasuredState, Plausibility
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.diagnostics import OK, WARN, Diagnostics
 from dp_ros.task.spec import JointStream
 
 STATUS = 'joint states'
-SEVERAL = 5
-"""So many implausible joint states in a row are no glitch any more."""
-AGREED = 500_000_000
-"""For so long refused joint states must agree before they are believed of a robot that is not moved [ns]."""
 SPEAKERS = 2
 """Steps back of the sequence number among the last messages that may come from a publisher's restart."""
 DECODED = 7_000_000
@@ -49,6 +45,13 @@ class JointStates:
         Of the joints: what they can reach, and which turn without end (A,).
     take
         Is handed each good state.
+    before
+        What received them until the node was deactivated, if it was: a robot has not gone far since.
+
+    Attributes
+    ----------
+    plausibility
+        What judges them.
 
     """
 
@@ -59,6 +62,7 @@ class JointStates:
         limits: JointLimits,
         continuous: np.ndarray,
         take: Callable[[MeasuredState], None],
+        before: JointStates | None = None,
     ) -> None:
         self._stream = stream
         self._speeds = replace(stream, fields=('velocity',))
@@ -70,14 +74,18 @@ class JointStates:
         self._counted = self._told = 0
         self._last_refused = ''
         self._sources = SourceWatch(SPEAKERS)
+        self.plausibility: Plausibility = Plausibility(limits, continuous)
         self.forget()
+        if before is not None:
+            self.plausibility = before.plausibility
+            self.plausibility.resume()
 
     def forget(self) -> None:
         """Forget all states, as after a jump of the clock."""
         self._newest: tuple[int, bytes] | None = None
         self._decoded = 0
         self.state: MeasuredState | None = None
-        self._plausibility = Plausibility(self._limits, self._continuous)
+        self.plausibility = Plausibility(self._limits, self._continuous)
         self._refused: tuple[MeasuredState, int] | None = None
         self.fault = f'{self._stream.topic}: got no joint state yet, allowed one before anything moves'
 
@@ -100,9 +108,9 @@ class JointStates:
     @property
     def untrue(self) -> str:
         """Why joint states are not believed any more, or ''."""
-        if self._plausibility.refused < SEVERAL:
+        if self.plausibility.refused < SEVERAL:
             return ''
-        return f'{self._plausibility.refused} joint states in a row cannot be true: {self.fault}'
+        return f'{self.plausibility.refused} joint states in a row cannot be true: {self.fault}'
 
     def receive(self, message: bytes, now: int, info: Mapping[str, Any]) -> None:
         """Take a serialized joint state that arrived at ``now``."""
@@ -137,11 +145,11 @@ class JointStates:
 
     def adopt(self) -> MeasuredState | None:
         """Take the last refused states for true, if they agree; return the last; for a robot that is not moved."""
-        if self._refused is None or self._plausibility.agreeing < AGREED:
+        if self._refused is None or self.plausibility.agreeing < AGREED:
             return None
         state, arrival = self._refused
         self._refused = None
-        self._plausibility.take(state, arrival)
+        self.plausibility.take(state, arrival)
         self.state, self.fault = state, ''
         return state
 
@@ -154,7 +162,7 @@ class JointStates:
         # One stamped before the last is late; or a simulation begins anew, and its clock has yet to tell.
         if self.state is not None and decoded.stamp < self.state.stamp:
             return
-        implausible = self._plausibility.fault(decoded, arrival)
+        implausible = self.plausibility.fault(decoded, arrival)
         if implausible:
             self.implausible += 1
             self._refused = (decoded, arrival)

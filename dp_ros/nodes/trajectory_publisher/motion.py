@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, LEAST_AHEAD, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics, GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
@@ -28,6 +29,7 @@ from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
 ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
 
@@ -76,8 +78,11 @@ class Motion:
         self._home, self._home_duration = home, home_duration
         self._patience = patience
         self._jump: tuple[int, int] | None = None
+        self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
         self._stopping = False  # whether the plan is a stop, which is sent again
+        self._ended = 0  # when `end` was called [ns, steady]
+        self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
         self.planner.reset()
         self.safety.clear()
@@ -105,6 +110,7 @@ class Motion:
         inputs = self._inputs(now, graph.faults)
         self._watch(now)
         self._do(self.safety.step(inputs), now)
+        self._avoid(now)
         if any(fault.cause is Cause.CONTROLLER for fault in graph.faults):
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
@@ -162,7 +168,7 @@ class Motion:
             return Refusal(reason='the clock jumped, and no joint state came since')
         if self._newcomer:
             return Refusal(reason=f'{self._newcomer}, maybe a controller that was restarted', passing=True)
-        unknown = self.joint_states.fault or self._inactive()
+        unknown = self.joint_states.fault or self._inactive() or self.planner.clear.fault(now)
         if unknown:
             return Refusal(reason=unknown)
         if self.safety.was_blind and not self._moving(now):
@@ -183,6 +189,7 @@ class Motion:
             self.approach.began()
             self.safety.accepted(chunk.stamp)
             self._stopping = False
+            self.blocked = verdict.blocked
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
@@ -204,6 +211,19 @@ class Motion:
         if objection is not None:
             self.safety.accepted(chunk.stamp)
         return objection
+
+    def _avoid(self, now: int) -> None:
+        """Come to rest along the path where an obstacle is in the way of it, or may come into it."""
+        if self._stopping or self._jump is not None or self.beginning.under_way or self.planner.lost:
+            return
+        contact = self.planner.endangered(now)
+        if contact is None:
+            return
+        self.blocked = contact
+        if self.safety.safety_state is SafetyState.HOME:
+            self.latch(Reason(cause=Cause.OBSTACLE, text=f'on the way home, {contact}'))
+        else:
+            self.brake(now)
 
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before = self.planner.checkpoint()
@@ -246,7 +266,7 @@ class Motion:
         return objection
 
     def end(self) -> None:
-        """Come to rest if the robot is on its way, and forget the plan.
+        """Come to rest if the robot is on its way; `farewell` must follow until it returns False.
 
         A robot that rests is sent nothing: it may have been moved by other means, and the end of the plan would make
         it jump.
@@ -254,6 +274,7 @@ class Motion:
         now = self.time()
         holding = self.beginning.under_way
         self.beginning.cancel()
+        self._ended = self.parts.sender.steady()
         if self.unsettled:
             self._settle(now, patient=False)
             self.parts.sender.insist()
@@ -262,8 +283,26 @@ class Motion:
             if not self._stopping:
                 self.brake(now)
             self.parts.sender.insist()
+        else:
+            self.parts.sender.silence()
+
+    def farewell(self) -> bool:
+        """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
+
+        Joint states that arrive between two calls must be handed on as ever: a controller may be switched off and on
+        meanwhile. Returns whether to call this again, in `AGAIN` or sooner.
+        """
+        going = self.again()
+        if self.unsettled:  # the clock jumped, and what was sent means nothing
+            self._settle(self.parts.sender.now(), patient=False)
+            self.parts.sender.insist()
+            going = True
+        if going and self.parts.sender.steady() < self._ended + LONGEST_FAREWELL:
+            return True
+        self.parts.sender.silence()
         self.planner.reset()
         self._stopping = False
+        return False
 
     def brake(self, now: int) -> None:
         """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
@@ -324,12 +363,14 @@ class Motion:
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
         self.parts.sender.silence()
         if self.beginning.under_way:
-            self.parts.sender.rests_at = jump.unjumped  # it stands where it was to hold
+            self.parts.sender.rests_at = jump.earliest  # it stands where it was to hold
         self.beginning.cancel()
         self._stopping = False
         self.joint_states.forget()
         self.planner.forget_states()
-        if self.planner.plan is None and self.parts.sender.rests_at <= jump.unjumped:
+        # This process may have been stalled since, and the arm on its way when the clock jumped.
+        self._moved = self._moved or self.parts.sender.rests_at > jump.earliest
+        if self.planner.plan is None and not self._moved:
             self.planner.reset()
         elif self._jump is None:
             self._jump = (jump.unjumped, now)
@@ -347,7 +388,7 @@ class Motion:
             return
         unjumped, since = self._jump
         planned = unjumped + now - since
-        moved = self.parts.sender.rests_at > unjumped
+        moved = self._moved
         if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
             self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)
@@ -355,7 +396,7 @@ class Motion:
             held = self.planner.hold_planned(planned)
         else:
             return
-        self._jump = None
+        self._jump, self._moved = None, False
         if moved:
             self._hold(held, 'no hold after the jump of the clock')
         self.planner.forget_plan()
@@ -369,11 +410,13 @@ class Motion:
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
         state = self.joint_states.read(now)
+        unknown = self.planner.clear.fault(now)
         return SafetyInputs(
             now=now,
             joint_state=None if state is None else state.stamp,
             rests_at=self.rests_at,
             faults=tuple(found),
+            scene=Reason(cause=Cause.OBSTACLE, text=unknown) if unknown else None,
         )
 
     def _do(self, act: Act, now: int) -> None:

@@ -28,6 +28,7 @@ from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
+from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
@@ -55,6 +56,9 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
     make_safety_states,
     read_home,
 )
+from dp_ros.nodes.trajectory_publisher.scene_topics import SceneTopics
+from dp_ros.options import build
+from dp_ros.planning.rule import keep_clear
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
@@ -102,6 +106,7 @@ class TrajectoryPublisher(ManagedNode):
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
+        self._obstacles: SceneTopics | None = None
         self._reset_socket: ResetSocket | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
@@ -127,13 +132,17 @@ class TrajectoryPublisher(ManagedNode):
             units=self.value('units') or None,
             control_dt=self.value('control_dt') / self.value('policy_speed') or None,
         )
-        self.planner = make_planner(read_settings(self, action.joints), bundle.task, read_robot(self))
+        robot = read_robot(self)
+        self.planner = make_planner(read_settings(self, action.joints), bundle.task, robot)
         limits = self.planner.limits
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
         self._stream = JointStream(name='joint_states', topic=topic, joints=action.joints, units=action.units)
+        self._received: JointStates | None = None
         self._ladder = make_safety_states(self, bundle.task)
         self._home = read_home(self, limits)
+        check = keep_clear(self.planner, build(ObstacleOptions, self.values()), robot, home=self._home)
+        self._obstacles = None if check is None else SceneTopics(self, check)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
         outputs = make_outputs(self, bundle)
@@ -166,6 +175,7 @@ class TrajectoryPublisher(ManagedNode):
                 limits,
                 self.planner.continuous,
                 self._measured,
+                self._received,
             ),
             command=self._command,
             permission=self.permission,
@@ -190,6 +200,7 @@ class TrajectoryPublisher(ManagedNode):
             say=self.get_logger().error,
             note=self.get_logger().info,
         )
+        self._received = parts.joint_states
         patience = WHENEVER if simulated else min(dt, PATIENCE)
         self.motion = Motion(parts, home=self._home, home_duration=self.value('home_duration'), patience=patience)
         # Steady time: a simulated clock may stand still.
@@ -209,13 +220,16 @@ class TrajectoryPublisher(ManagedNode):
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         inputs: tuple[tuple[Any, str, Callable[..., None], QoSProfile], ...] = (
-            (DiagnosticStatus, LEDGER, self.ledger.inferred, reliable(LEDGER_DEPTH)),
             (JointState, self._stream.topic, self._on_joint_state, newest),
+            (DiagnosticStatus, LEDGER, self.ledger.inferred, reliable(LEDGER_DEPTH)),
             (JointTrajectory, CHUNKS, self._on_chunk, reliable(1)),
         )
         self._inputs = [self.create_subscription(*each, raw=True) for each in inputs]
+        self._joint_states = self._inputs[0]
         self.permission.open()
         self._controllers.open()
+        if self._obstacles is not None:
+            self._obstacles.open()
 
     def deactivate(self) -> None:
         """Stop: the robot is brought to rest, if it was ever told to move."""
@@ -232,10 +246,15 @@ class TrajectoryPublisher(ManagedNode):
         if self.context.ok():
             try:
                 self.motion.end()
+                while self.motion.farewell():
+                    time.sleep(AGAIN / 2e9)
+                    self._take_joint_states()
             except Exception as error:  # what was sent last ends at rest, and no callback may come after this
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
             self.permission.close()
             self._controllers.close()
+            if self._obstacles is not None:
+                self._obstacles.close()
             self.ledger.settle()
             if self.timer is not None:  # None if it was interrupted while it was activated
                 self.timer.close()
@@ -302,6 +321,12 @@ class TrajectoryPublisher(ManagedNode):
         self.motion.joint_states.receive(message, self.now(), info)
         if self.motion.unsettled:
             self.motion.time()
+
+    def _take_joint_states(self) -> None:
+        """Take what has arrived while no executor spins."""
+        taken = self._joint_states.handle.take_message(JointState, True)
+        if taken is not None:
+            self._on_joint_state(*taken)
 
     def _measured(self, state: MeasuredState) -> None:
         self.planner.measured(state.stamp, state.positions, state.velocities)
@@ -428,6 +453,8 @@ class TrajectoryPublisher(ManagedNode):
         well, where = self.motion.approach.report(self.now())
         self.diagnostics.report(START, OK if well else WARN, where)
         self._controllers.report(self.now())
+        if self._obstacles is not None:
+            self._obstacles.report(self.motion.blocked, self.now())
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -17,13 +17,13 @@ import numpy as np
 from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
-from dp_ros.policy.bundle.manifest import CRITIC, TOLERANCE, TORCHSCRIPT_FILES, Bundle
-from dp_ros.policy.bundle.parity import input_shapes, state_of, state_width
+from dp_ros.policy.bundle.manifest import CRITIC, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
 MAX_THREADS = 64
 WARM_UP = 3  # runs; TorchScript compiles in the first two
-_ONNX_TYPES = {'k': 'tensor(int64)'}  # all others are tensor(float)
+_ONNX_TYPES = {'k': 'tensor(int64)', 'token': 'tensor(int64)'}  # all others are tensor(float)
 
 
 class Backend(Protocol):
@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
         ...
 
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the noise (B, P, A) to begin with for `noise_inputs`; only of a bundle with a noise actor."""
+        ...
+
 
 def open_backend(
     bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
@@ -56,24 +60,36 @@ def open_backend(
     return opened
 
 
-class CriticSession:
-    """The critic of a bundle that has one: always by ONNX Runtime."""
+class ExtraSessions:
+    """The critic and the noise actor of a bundle that has them: always by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
         self._critic: Any = None
+        self._noise: Any = None
         if bundle.has_critic:
-            self._critic = _session(bundle, CRITIC, threads, provider)
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
+            self._critic = network_session(bundle, CRITIC, threads, provider)
             wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
-            _check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+            check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+        if bundle.has_noise_actor:
+            self._noise = network_session(bundle, NOISE, threads, provider)
+            task = bundle.task
+            known: dict[str, tuple[Any, ...]] = {'state': (state_width(task),)} if state_width(task) else {}
+            known |= {'cond': (width,)} if sees(task) else {}
+            check_graph(bundle, NOISE, self._noise, known, 'noise')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
         value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
         return value
 
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the noise actor."""
+        noise: np.ndarray = self._noise.run(None, dict(inputs))[0]
+        return noise
 
-class OnnxRuntime(CriticSession):
+
+class OnnxRuntime(ExtraSessions):
     """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
 
     Their threads do not spin while they wait: the cores are shared with the robot's nodes.
@@ -83,12 +99,12 @@ class OnnxRuntime(CriticSession):
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
-        self.encoder = _session(bundle, 'encoder.onnx', threads, provider)
-        _check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
-        self.denoiser = _session(bundle, 'denoiser.onnx', threads, provider)
+        self.encoder = network_session(bundle, 'encoder.onnx', threads, provider)
+        check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
+        self.denoiser = network_session(bundle, 'denoiser.onnx', threads, provider)
         width = self.encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
-        _check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
+        check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
         super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -102,7 +118,7 @@ class OnnxRuntime(CriticSession):
         return prediction
 
 
-class TorchScript(CriticSession):
+class TorchScript(ExtraSessions):
     """TorchScript on the CPU, for robots that have torch anyway."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -150,7 +166,8 @@ class TorchScript(CriticSession):
         return self._run(self.denoiser, (x_k, k, cond))
 
 
-def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
+def network_session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
+    """Open one of a bundle's networks by ONNX Runtime."""
     path, data = bundle.path(file), bundle.read(file)
     try:
         return open_session(data, threads, provider)
@@ -160,7 +177,8 @@ def _session(bundle: Bundle, file: str, threads: int, provider: ProviderName) ->
         raise BundleError(f'{path}: cannot be loaded ({one_line(str(error))})') from error
 
 
-def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], output: str) -> None:
+def check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], *outputs: str) -> None:
+    """Raise BundleError unless a network takes what is wanted, each with one more dimension first, and gives that."""
     path = bundle.path(file)
     got = {i.name: i for i in session.get_inputs()}
     if set(got) != set(wanted):
@@ -172,9 +190,9 @@ def _check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, t
         kind = _ONNX_TYPES.get(name, 'tensor(float)')
         if got[name].type != kind:
             raise BundleError(f'{path}: input {name!r}: got {got[name].type}, allowed {kind}')
-    outputs = [o.name for o in session.get_outputs()]
-    if outputs != [output]:
-        raise BundleError(f'{path}: got outputs {listed(outputs)}, allowed {output}')
+    given = [o.name for o in session.get_outputs()]
+    if given != list(outputs):
+        raise BundleError(f'{path}: got outputs {listed(given)}, allowed {listed(outputs)}')
 
 
 def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:
@@ -199,10 +217,13 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         if parity.value is not None:
             recorded.append(('value', parity.value))
             outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
+        if parity.noise is not None:
+            recorded.append(('noise', parity.noise))
+            outputs.append(backend.noise(noise_inputs(bundle.task, parity.inputs, parity.cond)))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
-        tolerance = TOLERANCE if what == 'value' else bundle.tolerance  # a critic is never in 8 bits
+        tolerance = TOLERANCE if what in ('value', 'noise') else bundle.tolerance  # these are never in 8 bits
         if got.shape != wanted.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
         difference = float(np.abs(got - wanted).max())

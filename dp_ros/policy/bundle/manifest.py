@@ -7,9 +7,14 @@
                       it is left out; output ``cond`` (B, D)
     denoiser.onnx     ``x_k`` (B, P, A) float32, with prefix_steps (B, P, A + 1), ``k`` (B,) int64, ``cond`` (B, D);
                       output ``prediction`` (B, P, A), with joint_velocities (B, P, 2 A)
+    decoder.onnx      in place of denoiser.onnx in the family ``sequence``: a token at a time, see
+                      `dp_ros.policy.sequence.session`; bundle.json then has ``family`` and ``sequence`` in place of
+                      schedule and sampler defaults
     critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
                       ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
+    noise.onnx        where there is one: ``state``, of a policy with cameras ``cond`` too; output ``noise`` (B, P, A)
+                      float32, which sampling begins with instead of what is drawn; see `dp_ros.networks.noise_actor`
     weights.safetensors  where the network is meant to be trained further: its weights, which no robot reads; see
                       `dp_ros.training.bundle_network`
     encoder.ts,       TorchScript twins where asked for: the same inputs by position, streams in the task's order
@@ -28,7 +33,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from dp_ros.bounded_files import inside, read_bytes, shown
 from dp_ros.diffusion.coefficients import coefficients_for
@@ -41,6 +46,8 @@ from dp_ros.policy.bundle.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
+from dp_ros.policy.sequence.parity import SequenceParity, read_sequence_parity, write_sequence_parity
+from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.task.yaml_reader import parse, to_plain
@@ -51,8 +58,10 @@ MOST_NETWORK = 2**31 - 1
 MANIFEST = 'bundle.json'
 PARITY = 'parity.npz'
 ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
+SEQUENCE_FILES = ('encoder.onnx', 'decoder.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
 CRITIC = 'critic.onnx'
+NOISE = 'noise.onnx'
 WEIGHTS = 'weights.safetensors'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
 """Largest difference from the recorded outputs, whose values are of the order of 1: usually, and in any bundle."""
@@ -61,21 +70,37 @@ RESERVED = (ACTION, 'cond', GIVEN)
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiffusionSpec:
+    """The noise that a denoiser was trained with, and how it is sampled if nothing else is asked for."""
+
+    family: ClassVar[str] = 'diffusion'
+    schedule: ScheduleSpec
+    defaults: SamplerSettings
+
+    def __post_init__(self) -> None:
+        coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps
+        if self.defaults.warm_steps:
+            raise BundleError(
+                f'defaults warm_steps: got {self.defaults.warm_steps}, allowed 0: that is chosen where the policy runs'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle's description, checked. `load_bundle` and `write_bundle` make it, `at_speed` changes its time.
 
-    ``critic_from`` is the mean value of the samples from which on the critic chooses among them: where it is lower,
-    success is so far that it can't tell them apart. ``camera_shapes`` are height and width of the pictures that the
-    recordings had, by camera, and by goal; live ones of another size are refused. ``starts`` is where demonstrations
-    began. Bundles from before have none of these two.
+    ``model`` says which family of policies it is of, and what only that has. ``critic_from`` is the mean value of the
+    samples from which on the critic chooses among them: where it is lower, success is so far that it can't tell them
+    apart. ``camera_shapes`` are height and width of the pictures that the recordings had, by camera, and by goal; live
+    ones of another size are refused. ``starts`` is where demonstrations began. Bundles from before have none of these
+    two.
     """
 
     folder: Path
     name: str
     task: TaskSpec
     normalizer: Normalizer
-    schedule: ScheduleSpec
-    defaults: SamplerSettings
+    model: DiffusionSpec | SequenceSpec
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -86,12 +111,6 @@ class Bundle:
     policy_speed: float = 1.0
 
     def __post_init__(self) -> None:
-        coefficients_for(self.schedule, self.defaults)  # refuses more sampling_steps than diffusion_steps
-        if self.defaults.warm_steps:
-            raise BundleError(
-                f'bundle {self.name} defaults warm_steps: got {self.defaults.warm_steps}, allowed 0: '
-                'that is chosen where the policy runs'
-            )
         if not 0.0 < self.tolerance <= MOST_TOLERANCE:
             raise BundleError(f'tolerance: got {self.tolerance}, allowed more than 0, up to {MOST_TOLERANCE}')
         if not 0.0 <= self.critic_from <= 1.0:
@@ -101,8 +120,40 @@ class Bundle:
             raise BundleError(
                 f'starts joints: got {listed(self.starts.joints)}, allowed {listed(self.task.action.joints)}'
             )
-        _check_files(self.files)
+        _check_files(self.files, self.family)
+        if self.has_noise_actor and not self.schedule.noisy:
+            raise BundleError(f'files: got {NOISE} for regression, which begins without noise, allowed none')
         _check_normalizer(self.normalizer, self.task)
+        if isinstance(self.model, SequenceSpec):
+            self.model.check(self.task)
+
+    @property
+    def family(self) -> str:
+        """The family of policies: ``diffusion`` or ``sequence``."""
+        return self.model.family
+
+    @property
+    def _diffusion(self) -> DiffusionSpec:
+        if not isinstance(self.model, DiffusionSpec):
+            raise BundleError(f'bundle {self.name}: got one of family {self.family}, allowed one of family diffusion')
+        return self.model
+
+    @property
+    def schedule(self) -> ScheduleSpec:
+        """The noise schedule; BundleError where the family has none."""
+        return self._diffusion.schedule
+
+    @property
+    def defaults(self) -> SamplerSettings:
+        """The sampler's defaults; BundleError where the family has none."""
+        return self._diffusion.defaults
+
+    @property
+    def sequence(self) -> SequenceSpec:
+        """The tokens; BundleError where the family has none."""
+        if not isinstance(self.model, SequenceSpec):
+            raise BundleError(f'bundle {self.name}: got one of family {self.family}, allowed one of family sequence')
+        return self.model
 
     def path(self, file: str) -> Path:
         """Return the path of one of the bundle's files."""
@@ -125,15 +176,29 @@ class Bundle:
         """Whether there is a critic."""
         return CRITIC in self.files
 
+    @property
+    def has_noise_actor(self) -> bool:
+        """Whether there is a network that chooses the noise which sampling begins with."""
+        return NOISE in self.files
+
     def parity(self) -> Parity:
         """Read the recorded pair, checked against the task."""
         data = self.read(PARITY)
         with naming(self.folder / PARITY):
             parity = read_parity(data)
             parity.check(self.task, self.schedule.mask_channels, self.schedule.outputs)
-            if (parity.value is not None) != self.has_critic:
-                got = 'none with' if self.has_critic else 'one without'
-                raise BundleError(f'recorded value: got {got} {CRITIC}, allowed one with it only')
+            for what, recorded, file in (('value', parity.value, CRITIC), ('noise', parity.noise, NOISE)):
+                if (recorded is not None) != (file in self.files):
+                    got = 'none with' if recorded is None else 'one without'
+                    raise BundleError(f'recorded {what}: got {got} {file}, allowed one with it only')
+        return parity
+
+    def sequence_parity(self) -> SequenceParity:
+        """Read the recorded pair of a sequence model, checked against the task."""
+        spec, data = self.sequence, self.read(PARITY)
+        with naming(self.folder / PARITY):
+            parity = read_sequence_parity(data)
+            parity.check(self.task, spec)
         return parity
 
 
@@ -152,14 +217,29 @@ class _Manifest:
     name: str
     task: TaskSpec
     normalizer: _NormalizerJson
-    schedule: ScheduleSpec
-    defaults: SamplerSettings
+    family: Literal['diffusion', 'sequence'] = 'diffusion'
+    schedule: ScheduleSpec | None = None
+    defaults: SamplerSettings | None = None
+    sequence: SequenceSpec | None = None
     files: dict[str, str]
     provenance: dict  # free-form: whatever JSON can hold
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     starts: DemonstratedStarts | None = None
+
+    @property
+    def model(self) -> DiffusionSpec | SequenceSpec:
+        """What the family has; raise BundleError where it is missing, or another's is there."""
+        own = ('sequence',) if self.family == 'sequence' else ('schedule', 'defaults')
+        for key in ('schedule', 'defaults', 'sequence'):
+            if (getattr(self, key) is None) == (key in own):
+                got = 'missing' if key in own else 'got'
+                raise BundleError(f'bundle: {got} key {key!r}, allowed with family {self.family}: {listed(own)}')
+        if self.sequence is not None:
+            return self.sequence
+        assert self.schedule is not None and self.defaults is not None
+        return DiffusionSpec(schedule=self.schedule, defaults=self.defaults)
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -173,8 +253,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             name=manifest.name,
             task=manifest.task,
             normalizer=Normalizer(**vars(manifest.normalizer)),
-            schedule=manifest.schedule,
-            defaults=manifest.defaults,
+            model=manifest.model,
             files=manifest.files,
             provenance=manifest.provenance,
             tolerance=manifest.tolerance,
@@ -185,7 +264,10 @@ def load_bundle(folder: Path | str) -> Bundle:
     for file, expected in bundle.files.items():
         with naming(folder / file):
             _check_sha256(sha256(bundle.path(file)), expected)
-    bundle.parity()
+    if bundle.family == 'sequence':
+        bundle.sequence_parity()
+    else:
+        bundle.parity()
     return bundle
 
 
@@ -194,10 +276,11 @@ def write_bundle(
     *,
     task: TaskSpec,
     normalizer: Normalizer,
-    schedule: ScheduleSpec,
-    defaults: SamplerSettings,
+    schedule: ScheduleSpec | None = None,
+    defaults: SamplerSettings | None = None,
+    sequence: SequenceSpec | None = None,
     networks: Mapping[str, Path | bytes],
-    parity: Parity,
+    parity: Parity | SequenceParity,
     provenance: Mapping[str, Any] | None = None,
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
@@ -213,10 +296,12 @@ def write_bundle(
     ----------
     folder
         Where to; its parents are made.
+    schedule, defaults, sequence
+        The first two of a diffusion policy, or the last of a sequence model.
     networks
-        By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx``, and both or none of
-        ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx`` and ``weights.safetensors`` or not. An ONNX file must hold
-        its own weights.
+        By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx`` (of a sequence model
+        ``decoder.onnx``), and both or none of ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx``, ``noise.onnx`` and
+        ``weights.safetensors`` or not. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
@@ -233,21 +318,26 @@ def write_bundle(
     """
     folder = Path(folder).absolute()
     check_target(folder, overwrite)
-    _check_names(networks)
+    _check_names(networks, 'diffusion' if sequence is None else 'sequence')
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent) as scratch:
         new = Path(scratch) / folder.name
         new.mkdir()
         for file, content in networks.items():
             (new / file).write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())
-        write_parity(new / PARITY, parity)
+        if isinstance(parity, SequenceParity):
+            write_sequence_parity(new / PARITY, parity)
+        else:
+            write_parity(new / PARITY, parity)
         manifest = _Manifest(
             schema_version=SCHEMA_VERSION,
             name=name or folder.name,
             task=task,
             normalizer=_NormalizerJson(low=dict(normalizer.low), high=dict(normalizer.high), clip=normalizer.clip),
+            family='diffusion' if sequence is None else 'sequence',
             schedule=schedule,
             defaults=defaults,
+            sequence=sequence,
             files={file: sha256(new / file) for file in (*networks, PARITY)},
             provenance=dict(provenance or {}),
             tolerance=tolerance,
@@ -261,9 +351,14 @@ def write_bundle(
         if CRITIC not in networks:
             del plain['critic_from']  # which dp_ros before there were critics does not know
         # Nor does one before there were these.
-        for owner, key in ((plain['task'], 'continuous'), (plain['task']['action'], 'sources')):
+        for owner, key in (
+            (plain['task'], 'continuous'), (plain['task'], 'reward'), (plain['task']['action'], 'sources'),
+            (plain, 'schedule'), (plain, 'defaults'), (plain, 'sequence'),
+        ):  # fmt: skip
             if not owner[key]:
                 del owner[key]
+        if sequence is None:
+            del plain['family']
         if not camera_shapes:
             del plain['camera_shapes']
         if starts is None:
@@ -297,17 +392,22 @@ def _read_manifest(path: Path) -> _Manifest:
     return parse(_Manifest, raw, 'bundle')
 
 
-def _check_names(files: Iterable[str]) -> None:
-    got = set(files) - {PARITY, CRITIC, WEIGHTS}
+def _check_names(files: Iterable[str], family: str) -> None:
+    if family == 'sequence':
+        if set(files) - {PARITY, WEIGHTS} != set(SEQUENCE_FILES):
+            allowed = f'{listed(SEQUENCE_FILES)} with family sequence, and with or without {WEIGHTS}'
+            raise BundleError(f'files: got {listed(sorted(files))}, allowed {allowed}')
+        return
+    got = set(files) - {PARITY, CRITIC, NOISE, WEIGHTS}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
-            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC} and {WEIGHTS}'
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {NOISE} and {WEIGHTS}'
         )
 
 
-def _check_files(files: Mapping[str, str]) -> None:
-    _check_names(files)
+def _check_files(files: Mapping[str, str], family: str) -> None:
+    _check_names(files, family)
     if PARITY not in files:
         raise BundleError(f'files: got {listed(files)}, allowed only with {PARITY}')
 

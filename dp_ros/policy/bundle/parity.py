@@ -15,7 +15,7 @@ from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
-_VALUE = 'value'
+_OPTIONAL = ('value', 'noise')
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +34,8 @@ class Parity:
     value
         The critic's output for ``cond``, `state_of` the inputs and the first A channels of ``x_k``, (B,) float32; None
         where there is none.
+    noise
+        The noise actor's output for `noise_inputs`, (B, P, A) float32; None where there is none.
 
     """
 
@@ -43,6 +45,7 @@ class Parity:
     k: np.ndarray
     prediction: np.ndarray
     value: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
     def check(self, task: TaskSpec, mask_channels: int = 0, outputs: int = 1) -> None:
         """Raise :class:`DataError` unless names, types and shapes are those of ``task`` and all numbers are finite.
@@ -64,6 +67,8 @@ class Parity:
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
         if self.value is not None:
             _check_array('recorded value', self.value, np.float32, (batch,))
+        if self.noise is not None:
+            _check_array('recorded noise', self.noise, np.float32, chunk)
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -102,12 +107,22 @@ def state_of(task: TaskSpec, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in state_shapes(task)], axis=1)
 
 
+def noise_inputs(task: TaskSpec, inputs: Mapping[str, np.ndarray], cond: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the noise actor is given: the state (B, S) and, where the task has pictures, cond (B, D) too."""
+    found = {'state': state_of(task, inputs)} if state_shapes(task) else {}
+    return found | ({'cond': cond} if sees(task) else {})
+
+
+def sees(task: TaskSpec) -> bool:
+    """Tell whether a task has pictures."""
+    return any(len(shape) > 2 for shape in input_shapes(task).values())
+
+
 def write_parity(path: Path, parity: Parity) -> None:
     """Write the arrays as npz."""
     arrays = {name: getattr(parity, name) for name in _REST}
     arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
-    if parity.value is not None:
-        arrays[_VALUE] = parity.value
+    arrays |= {name: getattr(parity, name) for name in _OPTIONAL if getattr(parity, name) is not None}
     np.savez(path, **arrays)
 
 
@@ -120,7 +135,7 @@ def read_parity(data: bytes) -> Parity:
         raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) - {_VALUE} != set(_REST):
-        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {_VALUE}'
+    if set(rest) - set(_OPTIONAL) != set(_REST):
+        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {listed(_OPTIONAL)}'
         raise BundleError(f'got arrays {listed(arrays)}, allowed {allowed}')
     return Parity(inputs=inputs, **rest)

@@ -50,7 +50,7 @@ def convert_pusht(
         made = folder / out.name
         for index in tqdm(indices, desc='convert', unit='episode', disable=not progress):
             with BagWriter(made / episode_name(index), storage) as bag:
-                for topic, received, message in store.messages(index, camera):
+                for topic, received, message in store.messages(index, camera, rewards=True):
                     bag.write(topic, received, message)
         refuse_existing(out)
         made.rename(out)

@@ -9,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import DataError, check_finite, check_shape, one_line
-from dp_ros.messages.encoding import to_compressed_image, to_image, to_joint_state, to_joint_trajectory, to_pose
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, one_line
+from dp_ros.messages.encoding import (
+    to_compressed_image,
+    to_float64,
+    to_image,
+    to_joint_state,
+    to_joint_trajectory,
+    to_pose,
+)
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.recordings.datasets.pusht_coverage import score
 from dp_ros.recordings.datasets.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
 from dp_ros.recordings.episodes.episode import Episode, episodes_from_messages
 from dp_ros.recordings.rosbag.reader import Stamped
@@ -24,6 +32,7 @@ BLOCK_POSE = '/block_pose'
 CAMERA = '/camera/color/image_raw'
 CAMERA_COMPRESSED = f'{CAMERA}/compressed'
 COMMAND = '/arm_controller/joint_trajectory'
+REWARD = '/reward'
 
 STATE, ACTION, ENDS, IMAGES = 'data/state', 'data/action', 'meta/episode_ends', 'data/img'
 CAMERAS = ('raw', 'png', 'jpeg', 'none')
@@ -69,10 +78,11 @@ class PushtZarr:
         """Return the number of episodes."""
         return len(self._edges) - 1
 
-    def messages(self, index: int, camera: str = 'none') -> Iterator[Stamped]:
+    def messages(self, index: int, camera: str = 'none', *, rewards: bool = False) -> Iterator[Stamped]:
         """Yield the messages of one episode in order of receive time, which is their stamp too.
 
-        A command is one point due when it is received: a step of the set point, as the person's mouse made it.
+        A command is one point due when it is received: a step of the set point, as the person's mouse made it. The
+        rewards are the coverage of the goal, as a share of what counts as success: the score of the world `pusht`.
         """
         types = rosbags_types()
         rows = slice(int(self._edges[index]), int(self._edges[index + 1]))
@@ -96,6 +106,8 @@ class PushtZarr:
                     types=types,
                 ),
             )
+            if rewards:
+                yield REWARD, t, to_float64(score(state[2:]), types=types)
             if images is not None and camera == 'raw':
                 yield CAMERA, t, to_image(stamp=t, pixels=images[i], frame_id='camera', types=types)
             elif images is not None:
@@ -138,10 +150,13 @@ def episode_name(index: int) -> str:
 
 def read_pusht_zarr(path: Path | str, task: TaskSpec) -> Iterator[Episode]:
     """Yield the store's episodes, the same bit for bit as from the bags that `convert_pusht` makes of it."""
+    if task.reward is not None and task.reward.topic != REWARD:
+        raise ConfigError(f'task.reward.topic: got {task.reward.topic!r} for {path}, allowed {REWARD}')
     store = PushtZarr(path)
     camera = camera_for(task)
     for index in range(len(store)):
-        yield from episodes_from_messages(episode_name(index), store.messages(index, camera), task)
+        messages = store.messages(index, camera, rewards=task.reward is not None)
+        yield from episodes_from_messages(episode_name(index), messages, task)
 
 
 def camera_for(task: TaskSpec) -> str:

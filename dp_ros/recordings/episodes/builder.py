@@ -16,8 +16,9 @@ from dp_ros.policy.alignment import AS_LEARNT, Aligner, AlignmentLimits, Missing
 from dp_ros.policy.turns import observed_at
 from dp_ros.recordings.episodes.actions import STATE_AGE, ActionTracks, next_state_columns
 from dp_ros.recordings.episodes.goals import GoalTrack, goals_as_streams, recorded_goals
+from dp_ros.recordings.episodes.rewards import RewardTrack
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter, busy_parts
-from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
+from dp_ros.task.spec import REWARD, ImageStream, JointStream, Stream, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +33,7 @@ class Episode:
         Ticks [ns], (N,) int64, whole multiples of ``control_dt``.
     streams
         By stream name: (N, C) float64, or (N, H, W, 3) uint8: an array, or frames on disk that are indexed as one.
+        Recorded goals are among them, and of a task with rewards ``reward``, (N, 1).
     actions
         The set point commanded at each tick [rad or m], (N, A) float64.
     camera_shapes
@@ -132,6 +134,7 @@ class Collector:
         self._early = alignment_limits.max_frozen > 0
         self._cameras = {s.name: s for s in task.streams if isinstance(s, ImageStream)}
         self._goals = {goal.name: GoalTrack(goal) for goal in recorded_goals(task)}
+        self._rewards = None if task.reward is None else RewardTrack(task.reward, self._aligner.wait)
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._tick: int | None = None
@@ -175,6 +178,12 @@ class Collector:
         """Add a message that asks for the goal ``name``."""
         self._advance(received)
         self._goals[name].push(received, msg)
+
+    def reward(self, received: int, msg: Any) -> None:
+        """Add a message of the reward's topic."""
+        self._advance(received)
+        assert self._rewards is not None
+        self._rewards.push(received, msg)
 
     def mark(self, topic: str, received: int, message: Any) -> None:
         """Add a message of a topic that cuts."""
@@ -257,6 +266,12 @@ class Collector:
         if isinstance(goals, str):
             self.missing = Missing(stamp=tick, reasons={goals: 'no goal yet'})
             return False
+        if self._rewards is not None:
+            reward = self._rewards.at(tick)
+            if reward is None:
+                self.missing = Missing(stamp=tick, reasons={REWARD: self._rewards.missing()})
+                return False
+            goals = {**goals, REWARD: reward}
         last = self._runs[-1] if self._runs else None
         if last is None or last.stamps[-1] != tick - self._aligner.control_dt or last.cut != cut:
             self._runs.append(Run(cut))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages.encoding import type_of
+from dp_ros.messages.encoding import FLOAT64, type_of
 from dp_ros.policy.alignment import AS_LEARNT, AlignmentLimits
 from dp_ros.recordings.episodes.actions import source_types
 from dp_ros.recordings.episodes.builder import Collector, Episode, FrameStore, InMemory, PictureError, Run
@@ -81,6 +81,8 @@ def feed(
                 collector.command(topic, received, msg)
             if topic in goals:
                 collector.goal(goals[topic], received, msg)
+            if task.reward is not None and topic == task.reward.topic:
+                collector.reward(received, msg)
             if topic in cut_by:
                 collector.mark(topic, received, msg)
         except PictureError as error:
@@ -104,6 +106,7 @@ def wanted_topics(task: TaskSpec) -> dict[str, set[str]]:
     """Return the topics that training needs, each with the ROS types that it may have."""
     wanted: dict[str, set[str]] = {}
     asked = [(one.topic, {type_of(one)}) for one in (*task.streams, *recorded_goals(task))]
+    asked += [(task.reward.topic, {FLOAT64})] if task.reward else []
     for topic, types in (*asked, *source_types(task).items()):
         both = wanted.get(topic, types) & types
         if not both:

@@ -11,7 +11,7 @@ import numpy as np
 from dp_ros.messages.encoding import decode
 from dp_ros.policy.language import embed
 from dp_ros.task.goals import GoalSpec
-from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
+from dp_ros.task.spec import REWARD, GoalImage, GoalPose, Instruction, TaskSpec
 
 
 class GoalTrack:
@@ -50,8 +50,8 @@ def recorded_goals(task: TaskSpec) -> tuple[GoalSpec, ...]:
 
 
 def episode_names(task: TaskSpec) -> list[str]:
-    """Return the names of an episode's streams, recorded goals among them."""
-    return [part.name for part in (*task.streams, *recorded_goals(task))]
+    """Return the names of an episode's streams, recorded goals and rewards among them."""
+    return [*(part.name for part in (*task.streams, *recorded_goals(task))), *([REWARD] if task.reward else [])]
 
 
 def picture_names(task: TaskSpec) -> frozenset[str]:

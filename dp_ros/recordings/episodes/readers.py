@@ -72,6 +72,8 @@ def read_recordings(
         from dp_ros.recordings.datasets.zarr import read_pusht_zarr
 
         read = read_pusht_zarr(path, task)
+    elif task.reward is not None and kind != 'bags':
+        raise ConfigError(f'task.reward: got one for {path}, allowed for rosbag2 recordings, and for PushT')
     elif kind == 'lerobot':
         read = read_lerobot(path, in_columns(task, columns or {}))
     elif kind == 'hdf5':

@@ -89,7 +89,7 @@ class Cameras:
         edges = np.flatnonzero(_edges(hits, rows, columns))
         total = colours[edges]
         for corner in CORNERS:
-            more = self._cast(data, origin, self._rays(data, camera, rows, columns, corner)[edges])
+            more = self._cast(data, origin, self._rays(data, camera, rows, columns, corner, edges))
             total = total + self._shade(data, more, origin, shadows=height is not None)
         colours[edges] = total / (1 + len(CORNERS))
         return (np.clip(colours, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8).reshape(rows, columns, 3)
@@ -102,7 +102,13 @@ class Cameras:
         return local[:, :2] * scale * (1.0, -1.0) + (height * ASPECT / 2, height / 2)
 
     def _rays(
-        self, data: mujoco.MjData, camera: str, rows: int, columns: int, shift: tuple[float, float] = (0.0, 0.0)
+        self,
+        data: mujoco.MjData,
+        camera: str,
+        rows: int,
+        columns: int,
+        shift: tuple[float, float] = (0.0, 0.0),
+        pixels: np.ndarray | slice = ALL,
     ) -> np.ndarray:
         number = self._model.camera(camera).id
         focal = _focal(self._model.cam_fovy[number], rows)
@@ -112,7 +118,7 @@ class Cameras:
             down = np.arange(rows) + 0.5 - rows / 2
             grid = np.broadcast_arrays(across[None, :], -down[:, None], np.array(-focal))
             self._spreads[key] = np.stack(grid, axis=-1).reshape(-1, 3)
-        local = self._spreads[key] + (*shift, 0.0)
+        local = self._spreads[key][pixels] + (*shift, 0.0)
         local = local / np.sqrt(np.einsum('ni,ni->n', local, local))[:, None]
         rays: np.ndarray = local @ data.cam_xmat[number].reshape(3, 3).T
         return rays

@@ -16,12 +16,14 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
+from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import (
     CRITIC,
     MANIFEST,
+    NOISE,
     TOLERANCE,
     TORCHSCRIPT_FILES,
     WEIGHTS,
@@ -36,7 +38,8 @@ from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
-from dp_ros.training.run_folder import RUN, is_bundle, load_network
+from dp_ros.training.run_folder import RUN, PolicyNetwork, is_bundle, load_network
+from dp_ros.training.sequence.export import export_sequence
 from dp_ros.training.settings import TrainSettings
 
 PARITY_BATCH = 4
@@ -61,7 +64,7 @@ def export_run(
     Parameters
     ----------
     run
-        A run folder, or a bundle; the critic of one goes along.
+        A run folder, or a bundle; critic and noise actor of one go along.
     weights
         How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
         compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
@@ -79,6 +82,10 @@ def export_run(
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
+    if isinstance(network, SequenceNetwork) and sampling_steps is not None:
+        raise ConfigError(
+            f'sampling_steps: got {sampling_steps} for family sequence, allowed none: it samples no noise'
+        )
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
     told = record.pop('starts', None)
     starts = None if told is None else parse(DemonstratedStarts, told, f'{run / RUN}.starts')
@@ -92,11 +99,11 @@ def export_run(
         folder,
         weights=weights,
         torchscript=torchscript,
-        defaults=_defaults(settings, source, sampling_steps),
+        defaults=None if settings.family == 'sequence' else _defaults(settings, source, sampling_steps),
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
-        critic_of=source if source is not None and source.has_critic else None,
+        extras_of=source if source is not None and (source.has_critic or source.has_noise_actor) else None,
         camera_shapes=shapes,
         starts=starts,
     )
@@ -110,7 +117,7 @@ def _defaults(settings: TrainSettings, source: Bundle | None, sampling_steps: in
 
 def export_network(
     settings: TrainSettings,
-    network: DiffusionNetwork,
+    network: PolicyNetwork,
     normalizer: Normalizer,
     folder: Path,
     *,
@@ -120,14 +127,24 @@ def export_network(
     defaults: SamplerSettings | None = None,
     overwrite: bool = False,
     name: str = '',
-    critic_of: Bundle | None = None,
+    extras_of: Bundle | None = None,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
     starts: DemonstratedStarts | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
 
-    A critic is taken over from ``critic_of``, a bundle of the same network.
+    Critic and noise actor are taken over from ``extras_of``, a bundle of the same network.
     """
+    if isinstance(network, SequenceNetwork):
+        if weights == 'int8' or torchscript:
+            got = 'int8 weights' if weights == 'int8' else 'torchscript'
+            raise ConfigError(f'export: got {got} for family sequence, allowed float16 and float32 by ONNX Runtime')
+        if weights == 'float16':
+            round_to_half(network)
+        return export_sequence(
+            settings, network, normalizer, folder, half=weights == 'float16', provenance=provenance,
+            overwrite=overwrite, name=name, camera_shapes=camera_shapes, starts=starts,
+        )  # fmt: skip
     schedule = settings.objective.spec
     if weights == 'int8' and torchscript:
         raise ConfigError("weights: got 'int8' with torchscript, allowed without: only ONNX Runtime knows it")
@@ -148,10 +165,11 @@ def export_network(
         networks[WEIGHTS] = weights_file(network)
     if torchscript:
         networks |= torchscript_twins(prepared, settings, parity)
-    if critic_of is not None:
-        _check_encoder(parity, critic_of)
-        networks[CRITIC] = critic_of.path(CRITIC)
-        parity = replace(parity, value=critic_of.parity().value)
+    if extras_of is not None:
+        _check_encoder(parity, extras_of)
+        networks |= {file: extras_of.path(file) for file in (CRITIC, NOISE) if file in extras_of.files}
+        recorded = extras_of.parity()
+        parity = replace(parity, value=recorded.value, noise=recorded.noise)
     return write_bundle(
         folder,
         task=settings.task,
@@ -162,7 +180,7 @@ def export_network(
         parity=parity,
         provenance=provenance,
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
-        critic_from=critic_of.critic_from if critic_of else 0.0,
+        critic_from=extras_of.critic_from if extras_of else 0.0,
         camera_shapes=camera_shapes,
         starts=starts,
         name=name or settings.name,
@@ -178,12 +196,11 @@ def replayed(bundle: Bundle) -> None:
 
 
 def _check_encoder(parity: Parity, bundle: Bundle) -> None:
-    """Raise unless the encoder gives what the one of ``bundle`` does, which its critic knows."""
+    """Raise unless the encoder gives what the one of ``bundle`` does, which its critic and its noise actor know."""
     most = float(np.abs(parity.cond - bundle.parity().cond).max())
     if not most <= TOLERANCE:
         raise BundleError(
-            f'bundle {bundle.name}: got an encoder that differs from the one of its critic by {most:.3g}, '
-            f'allowed up to {TOLERANCE:g}'
+            f'bundle {bundle.name}: got an encoder that differs from its own by {most:.3g}, allowed up to {TOLERANCE:g}'
         )
 
 
@@ -194,12 +211,12 @@ def prepare(network: DiffusionNetwork, settings: TrainSettings) -> PreparedNetwo
 
 
 @torch.no_grad()
-def round_to_half(network: DiffusionNetwork) -> None:
+def round_to_half(network: PolicyNetwork) -> None:
     """Round the large weights to what float16 can hold, in place; a weight beyond its range is an error.
 
     What goes into the table of the noise levels is left, for that is stored in full.
     """
-    whole = _columns_in_table(network.denoiser)
+    whole = _columns_in_table(network.denoiser) if isinstance(network, DiffusionNetwork) else {}
     for name, parameter in network.named_parameters():
         if parameter.numel() < HALF_FROM:
             continue

@@ -32,6 +32,7 @@ HOVER = 0.10  # ... over an object, before it is grasped
 CARRY = 0.11  # ... with an object, and after it
 PLACE = 0.022  # ... when it is let go in the tray
 FUNNEL = 6.0  # how steeply the hand comes down on what it is beside of [m/m]
+NEAR = 0.03  # beside an object, from where on the hand is slow [m]
 BESIDE = 0.006  # so far off it comes down all the way [m]
 TURNED = 0.10  # ... and so much [rad]
 SQUEEZE = 0.008  # how far inside of the object the finger is commanded [m]
@@ -61,9 +62,10 @@ class PickPlaceExpert:
         self._arm = Arm(model())
         self.across = bool(rng.random() < 0.5)
         self._speed = rng.uniform(0.22, 0.32)  # [m/s]
+        self._careful = rng.uniform(0.07, 0.10)  # down onto an object [m/s]
         self._place = np.array(TRAY) + rng.uniform(-SPREAD, SPREAD, 2)
         self._pause = float(rng.uniform(0.2, 0.5)) if rng.random() < 0.3 else 0.0  # over the object [s]
-        self._stage = REACH
+        self._stage, self._fastest = REACH, self._speed
         self._asked: np.ndarray | None = None  # x, y, z, yaw of the tool as planned last
         self._rate: np.ndarray = np.zeros(4)
         self._off: np.ndarray = np.zeros(4)  # what the drives are commanded beside of that
@@ -109,6 +111,7 @@ class PickPlaceExpert:
 
     def _wanted_pose(self, tool: np.ndarray, finger: float, pose: Pose) -> np.ndarray:
         """Return where the tool should be, were there no limits: x, y, z, yaw; and choose the finger's set point."""
+        self._fastest = self._speed
         body = np.array(pose.position)
         self._since += self._dt
         apart = float(np.hypot(*(body[:2] - tool[:2])))
@@ -136,6 +139,7 @@ class PickPlaceExpert:
         apart = float(np.hypot(*(body[:2] - tool[:2])))
         turned = abs(_wrapped(turn - tool[3]))
         beside = max(0.0, apart - BESIDE) + 0.05 * max(0.0, turned - TURNED)
+        self._fastest = self._careful if apart < NEAR and tool[2] < HOVER + NEAR else self._speed
         height = min(HOVER, GRASP_HEIGHT + FUNNEL * beside)
         if self._pause > 0.0 and beside < 0.01:
             self._pause -= self._dt
@@ -177,7 +181,7 @@ class PickPlaceExpert:
         assert self._asked is not None
         way = wanted - self._asked
         way[3] = _wrapped(way[3])
-        self._rate[:3] = _approach(way[:3], self._rate[:3], self._speed, ACCELERATION, self._dt)
+        self._rate[:3] = _approach(way[:3], self._rate[:3], self._fastest, ACCELERATION, self._dt)
         self._rate[3:] = _approach(way[3:], self._rate[3:], TURN_RATE, TURN_ACCELERATION, self._dt)
         self._asked = self._asked + self._rate * self._dt
 

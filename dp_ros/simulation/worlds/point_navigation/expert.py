@@ -14,12 +14,11 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.world import Pose
-from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, TARGET
+from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, NOISE, OBSTACLE, TARGET
 
 SPEED = 0.6  # [m/s]
 ACCELERATION = 2.0  # [m/s^2]
 CLEARANCE = 0.14  # of the way from an obstacle [m]
-NOISE = 0.02  # standard deviation of what is commanded from the way [m]
 FADE = 0.3  # way from the start, and to the target, where the noise grows and fades [m]
 ARRIVED = 0.005  # [m]
 REST = 1.0  # how long it shows that the point stays [s]
@@ -37,13 +36,24 @@ class PointExpert:
         Of the obstacles, in order [m].
     control_dt
         Time between two commands [s].
+    noise
+        Standard deviation of what is commanded from the way [m].
 
     """
 
     finishes = True
 
-    def __init__(self, rng: np.random.Generator, *, radii: Sequence[float] = (), control_dt: float = 0.1) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        radii: Sequence[float] = (),
+        control_dt: float = 0.1,
+        noise: float = NOISE,
+    ) -> None:
         check_range('expert control_dt', control_dt, 0.02, 0.5, unit='s')
+        check_range('expert noise', noise, 0.0, 0.1, unit='m')
+        self._noise = noise
         self._dt = control_dt
         self._radii = np.asarray(radii, dtype=np.float64)
         self.sides = np.where(rng.random(len(self._radii)) < 0.5, 1.0, -1.0)  # 1: left of an obstacle
@@ -74,7 +84,7 @@ class PointExpert:
         if left < ARRIVED:
             self._rested += self._dt
         turns = self._phases + 2.0 * np.pi * self._steps * self._dt / self._periods
-        noise = NOISE * np.sqrt(2.0) * np.sin(turns) * min(1.0, left / FADE) * min(1.0, made / FADE)
+        noise = self._noise * np.sqrt(2.0) * np.sin(turns) * min(1.0, left / FADE) * min(1.0, made / FADE)
         self._commanded = np.clip(self._way + noise, -SIDE, SIDE)
         dt = to_nanoseconds(self._dt)
         return Trajectory(

@@ -17,6 +17,7 @@ from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
 JOINTS = ('point_x', 'point_y')
 TARGET = 'target'  # its name
 OBSTACLE = 'obstacle_'  # and a number: their names
+NOISE = 0.02  # of the demonstrator: standard deviation of what is commanded from the way [m]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ def point_world(
         bundle=bundle,
         seconds_after_success=1.0,  # in which it comes to rest
         environment=environment,
+        expert_noise=NOISE,
     )
 
 
@@ -83,10 +85,13 @@ def _make_world(name: str, obstacles: tuple[Obstacle, ...], *, disturbance: floa
     return PointWorld(obstacles)
 
 
-def _make_expert(obstacles: tuple[Obstacle, ...], rng: np.random.Generator, *, control_dt: float) -> Expert:
+def _make_expert(
+    obstacles: tuple[Obstacle, ...], rng: np.random.Generator, *, control_dt: float, noise: float = NOISE
+) -> Expert:
     from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
 
-    return PointExpert(rng, radii=tuple(obstacle.radius for obstacle in obstacles), control_dt=control_dt)
+    radii = tuple(obstacle.radius for obstacle in obstacles)
+    return PointExpert(rng, radii=radii, control_dt=control_dt, noise=noise)
 
 
 POINT_NAVIGATION = point_world(

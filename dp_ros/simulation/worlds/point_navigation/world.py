@@ -14,6 +14,7 @@ import numpy as np
 from dp_ros.errors import ConfigError, check_finite, check_shape
 from dp_ros.simulation.world import Pose, Progress, Scene, flat_pose
 from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, TARGET, Obstacle
+from dp_ros.simulation.worlds.point_navigation.urdf import URDF
 
 STEP_DURATION = 10_000_000  # [ns]
 SIDE = 1.0  # from the middle to a wall [m]
@@ -40,7 +41,7 @@ class PointWorld:
     units: tuple[str, ...] = ('m', 'm')
     step_duration = STEP_DURATION
     cameras: tuple[str, ...] = ()
-    robot_description = ''  # no arm
+    robot_description = URDF
     lower: tuple[float, ...] = (-SIDE, -SIDE)
     upper: tuple[float, ...] = (SIDE, SIDE)
 

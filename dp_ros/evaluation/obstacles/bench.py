@@ -1,0 +1,161 @@
+"""Play all contenders on the same seeds, and summarize: safe success with its interval, contacts, time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp_ros.errors import ConfigError, check_choice, check_range
+from dp_ros.evaluation.episodes import played
+from dp_ros.evaluation.obstacles.episodes import CONTENDERS, WORLD, Contender, ObstacleResult, ObstacleRunner
+from dp_ros.evaluation.scores import wilson95
+from dp_ros.evaluation.settings import EvaluationSettings
+
+BLOCK = 20
+"""Seeds that all contenders play before the next ones: what is there after an interruption is paired."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObstacleSettings:
+    """What is played.
+
+    Attributes
+    ----------
+    bundle
+        A policy of `point_navigation`, which knows no obstacles.
+    contenders
+        See `dp_ros.evaluation.obstacles.episodes`.
+    speeds
+        Greatest speeds of the obstacles [m/s]; 0: they stand still.
+    episodes, seed
+        Episodes of each on consecutive seeds, from ``seed``.
+    clearance
+        Least distance from obstacles [m].
+    seconds
+        Longest episode [s].
+    workers
+        Processes that share the episodes.
+    output
+        A JSON file, written anew after each block of seeds, or None.
+
+    """
+
+    bundle: Path
+    contenders: tuple[Contender, ...] = CONTENDERS
+    speeds: tuple[float, ...] = (0.0, 0.1, 0.3)
+    episodes: int = 200
+    seed: int = 100_000
+    clearance: float = 0.02
+    seconds: float = 20.0
+    workers: int = 1
+    output: Path | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        for contender in self.contenders:
+            check_choice('contenders', contender, CONTENDERS)
+        for speed in self.speeds:
+            check_range('speeds', speed, 0.0, 1.0, unit='m/s')
+        check_range('clearance', self.clearance, 0.0, 0.1, unit='m')
+        if not self.contenders or not self.speeds:
+            raise ConfigError('obstacles: got no contenders or speeds, allowed one or more of each')
+
+    @property
+    def episode(self) -> EvaluationSettings:
+        """What an episode is."""
+        return EvaluationSettings(
+            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1
+        )
+
+
+def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Play everything; return and write the summary."""
+    kinds = list(product(settings.speeds, settings.contenders))
+    make = partial(_make, settings)
+    play = make()
+    results: dict[tuple[float, Contender], list[ObstacleResult]] = {kind: [] for kind in kinds}
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    summary: dict[str, Any] = {}
+    for first in range(0, len(seeds), BLOCK):
+        block = [(seed, *kind) for seed, kind in product(seeds[first : first + BLOCK], kinds)]
+        with played(play, make, block, settings.workers) as outcomes:  # type: ignore[arg-type]
+            for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
+                results[speed, contender].append(outcome)
+        summary = summarize(settings, results)
+        if settings.output is not None:
+            settings.output.parent.mkdir(parents=True, exist_ok=True)
+            settings.output.write_text(json.dumps(summary, indent=1) + '\n')
+    for line in table(summary['rows']):
+        say(line)
+    return summary
+
+
+class _Player:
+    """Plays any contender; keeps the runners that it has made."""
+
+    def __init__(self, settings: ObstacleSettings) -> None:
+        self._settings = settings
+        self._runners: dict[tuple[float, Contender], ObstacleRunner] = {}
+
+    def __call__(self, what: tuple[int, float, Contender]) -> ObstacleResult:
+        seed, speed, contender = what
+        if (speed, contender) not in self._runners:
+            made = ObstacleRunner(self._settings.episode, contender, speed, self._settings.clearance)
+            self._runners[speed, contender] = made
+        return self._runners[speed, contender].outcome(seed)
+
+
+def _make(settings: ObstacleSettings) -> _Player:
+    return _Player(replace(settings, output=None))
+
+
+def summarize(
+    settings: ObstacleSettings, results: dict[tuple[float, Contender], list[ObstacleResult]]
+) -> dict[str, Any]:
+    """Return rates with their intervals, and every outcome."""
+    rows = []
+    for (speed, contender), outcomes in results.items():
+        count = len(outcomes)
+        rows.append({
+            'speed': speed,
+            'contender': contender,
+            'episodes': count,
+            **_rate('safe', sum(o.safe for o in outcomes), count),
+            **_rate('reached', sum(o.reached for o in outcomes), count),
+            **_rate('contact', sum(o.contacts > 0 for o in outcomes), count),
+            **_rate('own_contact', sum(o.own_contacts > 0 for o in outcomes), count),
+            'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
+            'seconds_safe_median': _median([o.seconds for o in outcomes if o.safe]),
+            'ways': sum(o.ways for o in outcomes),
+            'outcomes': [asdict(o) for o in outcomes],
+        })  # fmt: skip
+    about = {'bundle': settings.bundle.name, 'clearance': settings.clearance, 'seconds': settings.seconds}
+    return {**about, 'seed': settings.seed, 'rows': rows}
+
+
+def _rate(name: str, successes: int, trials: int) -> dict[str, Any]:
+    return {name: successes, f'{name}_rate': successes / trials, f'{name}_wilson95': list(wilson95(successes, trials))}
+
+
+def _median(seconds: list[float]) -> float | None:
+    return float(np.median(seconds)) if seconds else None
+
+
+def table(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Return the summary as lines of a table."""
+    yield '| obstacles | contender | safe success | reached | contact | while under way | time, safe ones [s] |'
+    yield '|---|---|---|---|---|---|---|'
+    for row in rows:
+        low, high = row['safe_wilson95']
+        speed = f'{row["speed"]:g} m/s' if row['speed'] else 'still'
+        median = '' if row['seconds_safe_median'] is None else f'{row["seconds_safe_median"]:.1f}'
+        yield (
+            f'| {speed} | {row["contender"]} | {row["safe"]} of {row["episodes"]} ({low:.2f} to {high:.2f}) | '
+            f'{row["reached_rate"]:.2f} | {row["contact_rate"]:.2f} | {row["own_contact_rate"]:.2f} | {median} |'
+        )

@@ -1,0 +1,170 @@
+"""The loop of an evaluation as a Gymnasium environment: one step is one decision of a policy.
+
+Alignment, delays, planner, limits and controller are those that policies are scored with, so what is learnt here is
+what drives. An observation is what a policy's network is given: the normalized window as one vector; of a policy with
+pictures also what its encoder makes of it.
+
+    reward    how much the score has grown, + 1 for success, - 1 for a collision, which ends an episode, - a little time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from dp_ros.data import Chunk, Window, to_nanoseconds
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
+from dp_ros.evaluation.episodes import DirectRunner, Episode
+from dp_ros.evaluation.scores import collided
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_width
+from dp_ros.policy.policy import DiffusionPolicy
+
+Kind = Literal['noise', 'line']
+TIME_COST = 0.05
+"""Taken off the reward for each second."""
+
+
+class SteeredPolicy(DiffusionPolicy):
+    """A policy whose sampling begins with the noise ``given`` (P, A)."""
+
+    given: np.ndarray
+
+    def _noise(self, *_: Any) -> np.ndarray:
+        return self.given[None]
+
+
+class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A world behind the loop of an evaluation.
+
+    Actions are numbers from -1 to 1: with the kind ``noise`` P A of them, times ``bound`` the noise that a diffusion
+    policy begins with; with ``line`` one for each joint, a share of ``speed``, at which it goes on.
+
+    Parameters
+    ----------
+    settings
+        How episodes run: bundle, world, horizon, delay and longest episode, as for an evaluation. Of kind ``line`` only
+        task and normalizer of the bundle count.
+    kind, bound, speed
+        What an action is; the bound in standard deviations, the speed in [rad/s or m/s].
+    seed
+        Of the first episode; those after it have the seeds after it.
+
+    Raises
+    ------
+    ConfigError
+        If the bundle can't be learnt with so.
+
+    """
+
+    metadata: dict[str, Any] = {'render_modes': []}  # noqa: RUF012, as Gymnasium has it
+
+    def __init__(
+        self, settings: EvaluationSettings, *, kind: Kind, bound: float = 1.5, speed: float = 1.0, seed: int = 0
+    ) -> None:
+        bundle = settings.load()
+        check_bundle(bundle, kind)
+        self._kind, self._bound, self._speed, self._next_seed = kind, bound, speed, seed
+        policy = SteeredPolicy(bundle, open_backend(bundle, threads=settings.threads))
+        self._policy = policy.with_settings(**settings.sampler_settings(bundle))
+        self._runner = DirectRunner(bundle, self._policy, settings)
+        self._episode: Episode | None = None
+        self._windows: Iterator[Window] = iter(())
+        self._window: Window | None = None
+        self._score = 0.0
+        task = bundle.task
+        width = state_width(task) + (bundle.parity().cond.shape[1] if sees(task) else 0)
+        joints = len(task.action.joints)
+        self.action_space = Box(-1.0, 1.0, (task.pred_horizon * joints if kind == 'noise' else joints,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (width,), np.float32)
+        self.decision_seconds = self._runner.exec_horizon * task.control_dt
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin the next episode, or the one of ``seed``."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._next_seed = seed
+        self._episode = Episode(self._runner, self._next_seed)
+        self._next_seed += 1
+        self._windows = self._runner.windows(self._episode)
+        self._window = next(self._windows, None)
+        if self._window is None:
+            raise DataError(f'seed {self._next_seed - 1}: got an episode without an observation, allowed one or more')
+        self._score = self._episode.robot.world.progress.score
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Answer the newest window, and go on until the next one is due."""
+        episode, window = self._episode, self._window
+        if episode is None or window is None:
+            raise DataError('step: got it without an episode, allowed after reset')
+        check_shape('action', action, self.action_space.shape or ())
+        check_finite('action', action)
+        before = episode.robot.episode.elapsed
+        episode.answer(self._chunk(np.clip(action, -1.0, 1.0), window))
+        self._window = next(self._windows, None)
+        status, progress = episode.robot.episode, episode.robot.world.progress
+        hit = bool(collided(status.details))
+        score = 1.0 if status.success else progress.score
+        reward = score - self._score + status.success - hit - TIME_COST * (status.elapsed - before)
+        self._score = score
+        ended = status.success or hit
+        info = {'success': status.success, 'collided': hit, 'seconds': status.elapsed}
+        observation = np.zeros(self.observation_space.shape or (), np.float32)
+        if self._window is not None:
+            observation = self._observe()
+        return observation, float(reward), ended, self._window is None and not ended, info
+
+    def _observe(self) -> np.ndarray:
+        assert self._window is not None
+        policy = self._policy
+        inputs = policy.inputs(policy.unwrapped(self._window))
+        task = policy.task
+        cond = policy.backend.encode(inputs) if sees(task) else np.zeros((1, 0), np.float32)
+        return np.concatenate([values[0] for values in noise_inputs(task, inputs, cond).values()])
+
+    def _chunk(self, action: np.ndarray, window: Window) -> Chunk:
+        task = self._policy.task
+        if self._kind == 'noise':
+            noise = (self._bound * action).reshape(task.pred_horizon, len(task.action.joints))
+            self._policy.given = noise.astype(np.float32)
+            return self._policy.chunk(window)
+        name, columns = task.base_columns()
+        here = window.streams[name][-1, list(columns)]
+        steps = np.arange(1, task.pred_horizon + 1)[:, None]
+        actions = here + steps * (task.control_dt * self._speed) * action.astype(np.float64)
+        normalizer = self._policy.bundle.normalizer
+        # As the exported network's are: within what was shown.
+        normalized = normalizer.normalize('action', actions).clip(-1.0, 1.0)
+        dt = to_nanoseconds(task.control_dt)
+        return Chunk(
+            stamp=window.stamp,
+            control_dt=dt,
+            joints=task.action.joints,
+            actions=normalizer.denormalize('action', normalized),
+        )
+
+
+def check_bundle(bundle: Bundle, kind: Kind) -> None:
+    """Raise ConfigError unless reinforcement of this kind can begin with the bundle."""
+    task = bundle.task
+    if kind == 'noise' and not bundle.schedule.noisy:
+        raise ConfigError(f'bundle {bundle.name}: got regression, allowed one that samples: it is steered by noise')
+    if task.goals or task.guidance or task.continuous or bundle.schedule.mask_channels:
+        raise ConfigError(
+            f'bundle {bundle.name}: got goals, guidance, continuous joints or a clean prefix, allowed none of them'
+        )
+    if kind == 'line':
+        if sees(task) or not state_shapes(task):
+            raise ConfigError(f'bundle {bundle.name}: got pictures, allowed streams of numbers; dsrl takes pictures')
+        if task.action.relative:
+            raise ConfigError(f'bundle {bundle.name}: got relative actions, allowed set points')
+        task.base_columns()

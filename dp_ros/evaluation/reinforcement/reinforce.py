@@ -1,0 +1,295 @@
+"""`dp_ros reinforce`: learn from trial and error in a simulated world, and write a bundle.
+
+``dsrl`` steers a bundle's diffusion policy, which stays as it is, by the noise that its sampling begins with: SAC in
+the space of that noise (DSRL, Wagenmaker et al. 2025). ``sac`` and ``ppo`` learn a policy of their own, from rewards
+alone, with the bundle's observations and normalizer. The algorithms are those of stable-baselines3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dp_ros.errors import check_choice, check_range
+from dp_ros.evaluation.reinforcement.environment import DecisionEnv, Kind, check_bundle
+from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.networks.noise_actor import Actor
+from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target
+
+Method = Literal['dsrl', 'sac', 'ppo']
+METHODS: tuple[Method, ...] = ('dsrl', 'sac', 'ppo')
+RECENT = 100
+"""Episodes whose share of successes is shown and kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """How to learn.
+
+    Attributes
+    ----------
+    bundle, out
+        The policy, and the folder for what is learnt.
+    method
+        ``dsrl`` steers the policy; ``sac`` and ``ppo`` take over its task and normalizer alone.
+    steps
+        Decisions to learn from, over all episodes.
+    envs, workers
+        Episodes that run side by side, and whether in processes of their own.
+    seed
+        Of the first episode, and of all that is drawn; no evaluation should use these seeds again.
+    exec_horizon
+        Control steps from one decision to the next; 0: the bundle's for dsrl, 2 for the others.
+    sampling_steps
+        Network calls of a chunk that is steered; fewer than without: it is what the noise leads to that counts.
+    bound
+        Largest noise in standard deviations (dsrl).
+    speed
+        Of a joint at most [rad/s or m/s] (sac, ppo).
+    discount
+        How much less a reward is worth a second later.
+    width, layers
+        Of the hidden layers of actor and critics.
+    seconds
+        Longest episode [s].
+
+    """
+
+    bundle: Path
+    out: Path
+    world: str
+    method: Method = 'dsrl'
+    steps: int = 10_000
+    envs: int = 4
+    workers: int = 1
+    seed: int = 3_000_000
+    exec_horizon: int = 0
+    sampling_steps: int = 4
+    bound: float = 1.5
+    speed: float = 1.0
+    discount: float = 0.9
+    width: int = 128
+    layers: int = 2
+    learning_rate: float = 3e-4
+    seconds: float = 12.0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice('method', self.method, METHODS)
+        for name, low, high in (
+            ('steps', 1, 100_000_000),
+            ('envs', 1, 256),
+            ('workers', 1, 256),
+            ('exec_horizon', 0, 1000),
+            ('bound', 0.1, 5.0),
+            ('speed', 0.01, 10.0),
+            ('discount', 0.1, 0.9999),
+            ('width', 8, 4096),
+            ('layers', 1, 8),
+            ('learning_rate', 1e-6, 1e-1),
+        ):
+            check_range(name, getattr(self, name), low, high)
+
+    @property
+    def kind(self) -> Kind:
+        """What an action is."""
+        return 'noise' if self.method == 'dsrl' else 'line'
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """How episodes run."""
+        return EvaluationSettings(
+            bundle=self.bundle,
+            world=self.world,
+            seed=self.seed,
+            seconds=self.seconds,
+            threads=1,
+            exec_horizon=self.exec_horizon or (None if self.kind == 'noise' else 2),
+            sampling_steps=self.sampling_steps if self.kind == 'noise' else None,
+        )
+
+    def environment(self, number: int) -> DecisionEnv:
+        """Return the environment ``number`` of those that run side by side."""
+        return DecisionEnv(
+            self.evaluation,
+            kind=self.kind,
+            bound=self.bound,
+            speed=self.speed,
+            seed=self.seed + number * 1_000_000,
+        )
+
+
+def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> int:
+    """Learn, and write the bundle; return the exit code."""
+    import stable_baselines3
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
+
+    source = settings.evaluation.load()
+    check_bundle(source, settings.kind)
+    check_target(settings.out, settings.overwrite)
+    torch.manual_seed(settings.seed)
+    make = [partial(settings.environment, number) for number in range(settings.envs)]
+    kind = SubprocVecEnv if settings.workers > 1 else DummyVecEnv
+    environments = VecMonitor(kind(make))
+    decision_seconds = environments.get_attr('decision_seconds')[0]
+    model = _model(settings, environments, settings.discount**decision_seconds)
+    began, told = time.perf_counter(), _Told(settings)
+    try:
+        model.learn(settings.steps, callback=told.callback())
+    finally:
+        environments.close()
+        told.bar.close()
+    record = {
+        **{name: value for name, value in asdict(settings).items() if name not in ('bundle', 'out', 'overwrite')},
+        'policy': source.name,
+        'bundle_sha256': sha256(source.folder / MANIFEST),
+        'stable_baselines3': stable_baselines3.__version__,
+        'episodes': told.episodes,
+        'training_seconds': round(time.perf_counter() - began, 1),
+        'told': told.rows,
+    }
+    written = _write(settings, source, actor_of(model), record)
+    say(
+        f'{written.folder}: {settings.method}, {told.episodes} episodes; '
+        f'of the last {RECENT} {told.recent:.1%} succeeded'
+    )
+    return 0
+
+
+def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
+    """Return the algorithm of stable-baselines3."""
+    from stable_baselines3 import PPO, SAC
+
+    layers = [settings.width] * settings.layers
+    common = {
+        'gamma': gamma,
+        'learning_rate': settings.learning_rate,
+        'seed': settings.seed % 2**31,
+        'device': 'cpu',
+    }
+    if settings.method == 'ppo':
+        return PPO(
+            'MlpPolicy',
+            environments,
+            n_steps=max(64, 512 // settings.envs),
+            batch_size=128,
+            n_epochs=6,
+            ent_coef=0.0,
+            policy_kwargs={'net_arch': layers, 'activation_fn': nn.Tanh, 'log_std_init': -0.5},
+            **common,
+        )
+    return SAC(
+        'MlpPolicy',
+        environments,
+        learning_starts=min(1000, settings.steps // 2),
+        batch_size=128,
+        buffer_size=200_000,
+        train_freq=1,
+        gradient_steps=max(1, settings.envs // 2),
+        # The noise of a chunk has many dimensions that hardly matter: exploring all of them as much as SAC would by
+        # itself leaves the actor at random noise.
+        target_entropy='auto' if settings.kind == 'line' else 0.0,
+        policy_kwargs={'net_arch': layers},
+        **common,
+    )
+
+
+class _Told:
+    """What was heard of episodes while learning."""
+
+    def __init__(self, settings: ReinforceSettings) -> None:
+        self._every = max(1, settings.steps // 20)
+        self.bar = tqdm(total=settings.steps, unit='decision', desc=settings.method, dynamic_ncols=True)
+        self.rows: list[dict[str, float]] = []
+        self.episodes = 0
+        self._successes: list[bool] = []
+
+    @property
+    def recent(self) -> float:
+        """The share of the last `RECENT` episodes that succeeded."""
+        return float(np.mean(self._successes[-RECENT:])) if self._successes else 0.0
+
+    def callback(self) -> Any:
+        """Return what stable-baselines3 calls after each step."""
+        from stable_baselines3.common.callbacks import BaseCallback
+
+        told = self
+
+        class Callback(BaseCallback):
+            def _on_step(self) -> bool:
+                told.step(self.num_timesteps, self.locals['infos'], self.locals['dones'])
+                return True
+
+        return Callback()
+
+    def step(self, done: int, infos: list[dict[str, Any]], ended: Any) -> None:
+        """Take what came of one step of all environments."""
+        before = self.bar.n
+        self.bar.update(done - before)
+        for info, over in zip(infos, ended, strict=True):
+            if over:
+                self.episodes += 1
+                self._successes.append(bool(info['success']))
+        if done // self._every > before // self._every:
+            self.bar.set_postfix(success=f'{self.recent:.0%}')
+            self.rows.append({'step': done, 'episodes': self.episodes, 'success_rate': self.recent})
+
+
+def actor_of(model: Any) -> Actor:
+    """Return the actor of a model as a network of its own, in evaluation mode."""
+    policy = model.policy
+    squashed = hasattr(policy, 'actor')  # SAC's
+    body, head = (
+        (policy.actor.latent_pi, policy.actor.mu)
+        if squashed
+        else (
+            policy.mlp_extractor.policy_net,
+            policy.action_net,
+        )
+    )
+    linear = [layer for layer in [*body, head] if isinstance(layer, nn.Linear)]
+    widths = [linear[0].in_features, *(layer.out_features for layer in linear)]
+    actor = Actor(widths, type(body[1]), squashed=squashed)
+    own = [layer for layer in actor.layers if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for mine, learnt in zip(own, linear, strict=True):
+            mine.weight.copy_(learnt.weight)
+            mine.bias.copy_(learnt.bias)
+    return actor.eval()
+
+
+def _write(settings: ReinforceSettings, source: Bundle, actor: Actor, record: dict[str, Any]) -> Bundle:
+    settings.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    if settings.kind == 'line':
+        executed = settings.evaluation.exec_horizon or source.task.exec_horizon
+        return write_line_bundle(
+            source,
+            settings.out,
+            actor,
+            speed=settings.speed,
+            exec_horizon=executed,
+            record=record,
+            overwrite=settings.overwrite,
+        )
+    if settings.evaluation.exec_horizon:
+        source = replace(source, task=replace(source.task, exec_horizon=settings.evaluation.exec_horizon))
+    return write_with_noise_actor(
+        source,
+        settings.out,
+        actor,
+        bound=settings.bound,
+        defaults=replace(source.defaults, sampling_steps=settings.sampling_steps),
+        record=record,
+        overwrite=settings.overwrite,
+    )

@@ -1,0 +1,246 @@
+"""Combine values of settings: `--vary KEY=VALUE,VALUE` crosses them, `--variant NAME:KEY=VALUE,...` changes several.
+
+A key is one of the training file, as ``network.width``; with ``run.`` in front one of the evaluation, which needs no
+training; or ``data``, the recordings. Everything is checked here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dp_ros.bounded_files import from_yaml
+from dp_ros.diffusion.coefficients import coefficients_for, default_settings
+from dp_ros.errors import ConfigError, DataError, DpRosError, listed
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.policy.continuity import check_continuity
+from dp_ros.task.yaml_reader import parse, to_plain
+from dp_ros.training.run_folder import make_network
+from dp_ros.training.settings import TrainSettings
+
+RUN = 'run.'
+DATA = 'data'
+RUN_KEYS = (
+    'sampler', 'sampling_steps', 'warm_steps', 'samples', 'exec_horizon', 'guidance_scale', 'continuity',
+    'blend_steps', 'latency', 'delay', 'policy_speed', 'seconds',
+)  # fmt: skip
+"""Fields of `EvaluationSettings` that may be varied."""
+VARIANT = 'variant'
+"""The column that names the variants."""
+WHOLE = ('mirror', 'columns')
+"""Sections that may be replaced as a whole, as by ``mirror={}``."""
+MOST = 1000
+"""Combinations of a sweep."""
+
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One value of an axis: how a table shows it, and what it changes, by key."""
+
+    label: str
+    changes: Changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What one column of the table is, and its values."""
+
+    name: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """One row of the table.
+
+    Attributes
+    ----------
+    labels
+        By axis, which of its values it is.
+    training
+        The configuration, with the first of the training seeds.
+    run
+        Fields of `EvaluationSettings` that differ from what they are without being asked for.
+    data
+        The recordings.
+
+    """
+
+    labels: Mapping[str, str]
+    training: TrainSettings
+    run: Mapping[str, Any] = field(default_factory=dict)
+    data: Path
+
+    @property
+    def title(self) -> str:
+        """What a plot calls it."""
+        return ', '.join(label if name == VARIANT else f'{name}={label}' for name, label in self.labels.items())
+
+
+def axes_of(vary: Sequence[str], variants: Sequence[str]) -> tuple[Axis, ...]:
+    """Return the axes that a command line asks for.
+
+    Raises
+    ------
+    ConfigError
+        If a text is not of the form, a key or a name is there twice, or a value is none that YAML has.
+
+    """
+    axes = [_axis(text) for text in vary]
+    if variants:
+        axes.append(Axis(name=VARIANT, choices=tuple(_variant(text) for text in variants)))
+    names = [axis.name for axis in axes]
+    for axis in axes:
+        labels = [choice.label for choice in axis.choices]
+        if names.count(axis.name) > 1 or len(set(labels)) < len(labels):
+            raise ConfigError(f'{axis.name}: got it, or one of {listed(labels)}, twice, allowed once')
+    return tuple(axes)
+
+
+def _axis(text: str) -> Axis:
+    key, equals, values = text.partition('=')
+    if not equals or not key.strip() or not values.strip():
+        raise ConfigError(f'vary: got {text!r}, allowed KEY=VALUE,VALUE, as objective.diffusion_steps=10,100')
+    key = key.strip()
+    return Axis(
+        name=key, choices=tuple(Choice(label=part, changes={key: _value(key, part)}) for part in _parts(values))
+    )
+
+
+def _variant(text: str) -> Choice:
+    name, colon, rest = text.partition(':')
+    pairs = [part.partition('=') for part in _parts(rest)] if rest.strip() else []
+    if not colon or not name.strip() or any(not equals or not value.strip() for _, equals, value in pairs):
+        raise ConfigError(
+            f'variant: got {text!r}, allowed NAME:KEY=VALUE,KEY=VALUE, or NAME: for the configuration as it is'
+        )
+    return Choice(label=name.strip(), changes={key.strip(): _value(key, value) for key, _, value in pairs})
+
+
+def _parts(text: str) -> list[str]:
+    """Return what commas divide; those inside of brackets do not."""
+    parts, depth = [''], 0
+    for character in text:
+        depth += (character in '[{') - (character in ']}')
+        if character == ',' and depth == 0:
+            parts.append('')
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        value = from_yaml(text)
+    except DataError as error:
+        raise ConfigError(f'{key}: got {text!r}, which is no value ({error}); allowed what YAML can hold') from error
+    if isinstance(value, str):
+        try:
+            return float(value)  # 1e-3, which is no number to YAML 1.1
+        except ValueError:
+            return value
+    return value
+
+
+def combine(
+    training: TrainSettings, axes: Sequence[Axis], *, evaluation: EvaluationSettings, data: Path
+) -> list[Combination]:
+    """Return every combination, checked as far as it can be without training.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value is not allowed, alone or beside the others, or there are more than `MOST`.
+
+    """
+    count = 1
+    for axis in axes:
+        count *= len(axis.choices)
+    if count > MOST:
+        raise ConfigError(f'combinations: got {count}, allowed up to {MOST}')
+    plain = to_plain(training)
+    known = dict(_leaves(plain))
+    found = []
+    for choices in itertools.product(*(axis.choices for axis in axes)):
+        labels = {axis.name: choice.label for axis, choice in zip(axes, choices, strict=True)}
+        changes: dict[str, Any] = {}
+        for choice in choices:
+            for key, value in choice.changes.items():
+                _check_key(key, known)
+                if key in changes:
+                    raise ConfigError(f'{key}: got it in two places of one combination, allowed once')
+                changes[key] = value
+        try:
+            found.append(_combination(plain, labels, changes, evaluation, data))
+        except DpRosError as error:
+            where = ', '.join(f'{name}={label}' for name, label in labels.items())
+            raise ConfigError(f'{where or "configuration"}: {error}') from error
+    return found
+
+
+def _combination(
+    plain: Mapping[str, Any], labels: Mapping[str, str], changes: Changes, evaluation: EvaluationSettings, data: Path
+) -> Combination:
+    raw = deepcopy(dict(plain))
+    for key, value in changes.items():
+        if key != DATA and not key.startswith(RUN):
+            *sections, last = key.split('.')
+            target = raw
+            for section in sections:
+                target = target[section]
+            target[last] = value
+    run = {key.removeprefix(RUN): value for key, value in changes.items() if key.startswith(RUN)}
+    training = parse(TrainSettings, raw)
+    given = Path(str(changes.get(DATA, data)))
+    if not given.exists():
+        raise ConfigError(f'data: got {str(given)!r}, which is not there, allowed recordings')
+    check_run(training, with_run(evaluation, run))
+    return Combination(labels=labels, training=training, run=run, data=given)
+
+
+def with_run(evaluation: EvaluationSettings, run: Mapping[str, Any]) -> EvaluationSettings:
+    """Return the evaluation with some of its fields changed."""
+    checked = parse(EvaluationSettings, {'bundle': '.', **run}, 'run')
+    return replace(evaluation, **{name: getattr(checked, name) for name in run})
+
+
+def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
+    """Raise ConfigError unless a policy of this training can be evaluated so, and its network can be made."""
+    task, spec = training.task, training.objective.spec
+    settings = default_settings(spec, evaluation.sampling_steps)
+    changes = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}
+    coefficients_for(spec, replace(settings, **changes))
+    check_continuity(evaluation.continuity, spec, task.continuous)
+    evaluation.check_horizons(task)
+    if evaluation.samples > 1 and not spec.noisy:
+        raise ConfigError(f'samples: got {evaluation.samples} for regression, allowed 1')
+    if evaluation.guidance_scale not in (None, 1.0) and not task.guidance:
+        raise ConfigError(f'guidance_scale: got {evaluation.guidance_scale} for a task without guidance, allowed 1')
+    make_network(training, pretrained=False)
+
+
+def _leaves(plain: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield each setting by its key; a list, and a section that has none, is one."""
+    for name, value in plain.items():
+        if name in WHOLE:
+            yield prefix + name, value
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name, value
+
+
+def _check_key(key: str, known: Mapping[str, Any]) -> None:
+    if key == DATA or key in known or (key.startswith(RUN) and key.removeprefix(RUN) in RUN_KEYS):
+        return
+    runs = [RUN + name for name in RUN_KEYS]
+    section = key.rpartition('.')[0]
+    near = runs if key.startswith(RUN) else [name for name in known if name.rpartition('.')[0] == section]
+    allowed = near if section and near else [*known, *runs, DATA]
+    raise ConfigError(f'key: got unknown {key!r}, allowed {listed(allowed)}')

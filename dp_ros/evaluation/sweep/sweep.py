@@ -1,0 +1,165 @@
+"""`dp_ros sweep`: train what must be trained, evaluate everything on the same episodes, write a table and a plot."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dp_ros.errors import ConfigError, check_range
+from dp_ros.evaluation.scores import summarize
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.evaluation.sweep.combinations import Combination, axes_of, combine, with_run
+from dp_ros.evaluation.sweep.parts import (
+    Block,
+    Training,
+    blocks_of,
+    is_trained,
+    keep,
+    kept,
+    recordings_sha256,
+    training_of,
+)
+from dp_ros.evaluation.sweep.report import Row, trained_row, write_report
+from dp_ros.evaluation.sweep.workers import OneProcess, Processes, RayCluster, Workers
+from dp_ros.simulation.registry import check_world, make_world
+from dp_ros.training.settings import TrainSettings
+
+LOCK = '.lock'
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """What to vary, and what to score it by.
+
+    Attributes
+    ----------
+    training
+        The configuration that the combinations change.
+    data
+        The recordings, where they are not varied.
+    vary, variants
+        As the command line has them; see `dp_ros.evaluation.sweep.combinations`.
+    seeds
+        Training seeds of each combination, from the configuration's on.
+    evaluation
+        World, episodes, and their first seed; the bundle in it counts for nothing.
+    processes
+        That share the work.
+    ray
+        Address of a Ray cluster that does it instead; empty: none.
+
+    """
+
+    training: TrainSettings
+    data: Path
+    vary: Sequence[str] = ()
+    variants: Sequence[str] = ()
+    seeds: int = 1
+    evaluation: EvaluationSettings
+    out: Path
+    processes: int = 1
+    ray: str = ''
+
+    def __post_init__(self) -> None:
+        check_range('seeds', self.seeds, 1, 100)
+        check_range('processes', self.processes, 1, 256)
+        if self.evaluation.through != 'direct':
+            raise ConfigError(f'through: got {self.evaluation.through!r}, allowed direct in a sweep')
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """A combination with its trainings, and the blocks of each."""
+
+    combination: Combination
+    trainings: tuple[Training, ...]
+    blocks: tuple[tuple[Block, ...], ...] = field(default_factory=tuple)
+
+
+def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
+    """Do what is missing, write the report; return the exit code."""
+    axes = axes_of(settings.vary, settings.variants)
+    combinations = combine(settings.training, axes, evaluation=settings.evaluation, data=settings.data)
+    training, world = settings.training, settings.evaluation.world
+    check_world(world, training.task.action.joints, f'training of {training.name}')
+    make_world(world)
+    with _locked(settings.out):
+        plan = _plan(settings, combinations)
+        missing = _missing(plan, settings.out)
+        if any(missing):
+            workers = _workers(settings)
+            _work(workers, *missing, settings.out, say)
+        rows = [_row(planned, settings.out) for planned in plan]
+        say(write_report(rows, settings.out, settings.evaluation.world))
+    return 0
+
+
+def _plan(settings: SweepSettings, combinations: Sequence[Combination]) -> list[_Planned]:
+    hashes = {data: recordings_sha256(data) for data in dict.fromkeys(c.data for c in combinations)}
+    plan = []
+    for c in combinations:
+        seeds = range(c.training.seed, c.training.seed + settings.seeds)
+        trainings = tuple(training_of(replace(c.training, seed=s), c.data, hashes[c.data]) for s in seeds)
+        evaluation = with_run(settings.evaluation, c.run)
+        blocks = tuple(tuple(blocks_of(training.name, evaluation)) for training in trainings)
+        plan.append(_Planned(combination=c, trainings=trainings, blocks=blocks))
+    return plan
+
+
+def _missing(plan: Sequence[_Planned], out: Path) -> tuple[list[Training], list[Block]]:
+    """Return the trainings and the blocks that are still to be done, each once."""
+    trainings = {t.name: t for planned in plan for t in planned.trainings}
+    blocks = {b.file: b for planned in plan for each in planned.blocks for b in each}
+    return (
+        [t for t in trainings.values() if not is_trained(t, out)],
+        [b for b in blocks.values() if kept(b, out) is None],
+    )
+
+
+def _workers(settings: SweepSettings) -> Workers:
+    if settings.ray:
+        return RayCluster(settings.out, settings.ray)
+    return OneProcess(settings.out) if settings.processes == 1 else Processes(settings.out, settings.processes)
+
+
+def _work(
+    workers: Workers, trainings: Sequence[Training], blocks: Sequence[Block], out: Path, say: Callable[[str], None]
+) -> None:
+    episodes = sum(block.settings.episodes for block in blocks)
+    say(f'to do: {len(trainings)} trainings, {episodes} episodes')
+    if trainings:
+        with tqdm(total=len(trainings), unit='training', desc='train', dynamic_ncols=True) as bar:
+            for _ in workers.train(trainings):
+                bar.update()
+    if blocks:
+        with tqdm(total=episodes, unit='episode', desc='evaluate', dynamic_ncols=True) as bar:
+            for block, results in workers.play(blocks):
+                keep(block, out, results)
+                bar.update(len(results))
+
+
+def _row(planned: _Planned, out: Path) -> Row:
+    summaries: list[dict[str, Any]] = []
+    for blocks in planned.blocks:
+        results = [result for block in blocks for result in kept(block, out) or ()]
+        asked = blocks[0].settings
+        summaries.append(summarize(results, world=asked.world, longest_episode_s=asked.seconds))
+    return trained_row(planned.combination, [out / 'runs' / t.name for t in planned.trainings], summaries)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second sweep out of the folder: both would do the same parts."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f'out: got {out}, where another sweep is at work, allowed a folder of its own') from error
+        yield

@@ -1,0 +1,167 @@
+"""When a way around is planned, where to, and until when it is followed; then the policy goes on.
+
+    blocked, at rest -> planned -> followed as a chunk of its own -> the policy's chunks again
+
+The way is a chunk to the planner of motions: blended, limited, checked and stopped like every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
+from dp_ros.planning.path_planner import Way, timed
+
+RESTING = 0.002
+"""Way that is left of a plan that rests [rad or m]."""
+JOINED_BEFORE = 200_000_000
+"""Before its end, when the policy's chunks count again [ns]."""
+AGAIN = 500_000_000
+"""From a way that was not found or not taken to the next try [ns]."""
+
+
+class WayPlanner(Protocol):
+    """Plans ways, here or elsewhere."""
+
+    def request(self, start: np.ndarray, goals: Sequence[np.ndarray]) -> None:
+        """Begin to plan from ``start`` (A,) to one of ``goals``, the first that is clear."""
+
+    def answer(self) -> Way | Refusal | None:
+        """Return what was found, once; None while it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Since when the way has been blocked [ns], and the steps (n, A) of the last chunk beyond that."""
+
+    since: int
+    beyond: np.ndarray
+
+
+class Detour:
+    """Decides on ways around for one planner of motions.
+
+    Parameters
+    ----------
+    planner
+        What the ways are for.
+    ways
+        Plans them.
+    blocked_after
+        For how long the robot rests before what is in the way [ns].
+    others
+        Places to go on at besides those of the chunk (A,) [rad or m]: home, say.
+    note
+        Logs what is done.
+
+    Attributes
+    ----------
+    ways
+        What plans them.
+    until
+        When the way that is followed ends [ns]; None without one.
+    planned, failed
+        Ways that were followed, and that were not found or could not be.
+
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        ways: WayPlanner,
+        *,
+        blocked_after: int,
+        others: Sequence[np.ndarray] = (),
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._planner, self.ways, self._after = planner, ways, blocked_after
+        self._others, self._note = tuple(others), note
+        self.planned = self.failed = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Follow no way, and wait for none."""
+        self.until: int | None = None
+        self._waiting: Waiting | None = None
+        self._asked: np.ndarray | None = None
+        self._not_before = 0
+
+    def follows(self, now: int) -> bool:
+        """Return whether a way is followed, so that chunks are not."""
+        return self.until is not None and now < self.until - JOINED_BEFORE
+
+    def taken(self, chunk: Chunk, planned: Planned, now: int) -> None:
+        """Note what became of a chunk."""
+        self.until = None
+        if planned.blocked is None:
+            self._waiting = None
+        else:
+            since = now if self._waiting is None else self._waiting.since
+            # The robot rests just before what is in the way: only what lies behind that is worth a way.
+            beyond = chunk.actions[chunk.due > planned.blocked.at]
+            self._waiting = Waiting(since=since, beyond=beyond if len(beyond) else chunk.actions[-1:])
+
+    @property
+    def waits(self) -> bool:
+        """Whether a way is waited for."""
+        return self._waiting is not None or self._asked is not None
+
+    def want(self, place: np.ndarray, now: int) -> None:
+        """Ask for a way to a place (A,) that no chunk leads to."""
+        self._waiting = Waiting(since=now, beyond=place[np.newaxis])
+
+    def stopped(self) -> None:
+        """Note that the motion was stopped: a way that was followed is given up, and planned anew if need be."""
+        self.until = None
+
+    def step(self, now: int) -> Chunk | None:
+        """Return a way to follow now, as a chunk whose first step is due; None for nothing."""
+        if self._asked is not None:
+            return self._answered(now)
+        waiting, plan = self._waiting, self._planner.plan
+        if waiting is None or plan is None or self.follows(now) or now < self._not_before:
+            return None
+        place, end = plan.positions_at(np.array([now - plan.stamp]))[0], plan.positions[-1]
+        if np.abs(end - place).max() > RESTING:
+            self._waiting = replace(waiting, since=now)
+        elif now - waiting.since >= self._after:
+            self._asked = end
+            self.ways.request(end, [*waiting.beyond[::-1], *self._others])
+        return None
+
+    def followed(self, verdict: Planned | Refusal, now: int) -> None:
+        """Note whether the way that `step` returned was taken."""
+        if isinstance(verdict, Planned) and verdict.blocked is None:
+            self.until, self._waiting = verdict.trajectory.end, None
+            self.planned += 1
+            self._note(f'a way around is followed for {(self.until - now) / 1e9:.1f} s')
+        else:
+            reason = verdict.reason if isinstance(verdict, Refusal) else str(verdict.blocked)
+            self._not(f'a way around could not be followed: {reason}', now)
+
+    def _answered(self, now: int) -> Chunk | None:
+        answer, asked, plan = self.ways.answer(), self._asked, self._planner.plan
+        if answer is None or asked is None:
+            return None
+        self._asked = None
+        if isinstance(answer, Refusal):
+            self._not(answer.reason, now)
+            return None
+        if plan is None or np.abs(plan.positions[-1] - asked).max() > RESTING or self._waiting is None:
+            return None  # the robot has gone on meanwhile
+        limits = self._planner.limits
+        assert limits is not None, 'ways are planned where there are limits'
+        dt = self._planner.control_dt
+        actions = timed(answer, limits, dt / 1e9)
+        return Chunk(stamp=now, control_dt=dt, joints=self._planner.joints, actions=actions)
+
+    def _not(self, reason: str, now: int) -> None:
+        self.failed += 1
+        self._not_before = now + AGAIN
+        self._note(reason)

@@ -1,0 +1,192 @@
+"""A path around obstacles: RRT-Connect and short-cutting by OMPL, then timed within the limits.
+
+Obstacles that move count as standing where they were seen, grown by what they can do in a moment (`AHEAD`): whether the
+way is still clear when it is followed is the business of `dp_ros.motion.obstacles`, at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dp_ros.data import Refusal
+from dp_ros.errors import ConfigError
+from dp_ros.planning.collision import CollisionCheck
+from dp_ros.robot.joint_limits import JointLimits
+
+MARGIN = 0.01
+"""By which a path is farther from obstacles than asked for [m]: what smoothing and timing may cut."""
+AHEAD = 0.6
+"""For which moving obstacles are grown by their speed [s]: about a look and a stop."""
+ROUNDS = 3
+"""Of short-cutting and of smoothing."""
+STEP = 0.02
+"""Of a path, as a part of what its joints move altogether [rad or m]."""
+EFFORT = 0.5
+"""Part of the limits of speed and acceleration that a path is timed for."""
+BRISK = 4.0
+"""Acceleration of a joint without a limit of it, as a multiple of its speed limit [1/s]."""
+NO_PLANNER = "path_planner: got 'builtin' without OMPL ({error}), allowed where it is installed: pip install ompl"
+
+
+def check_installed() -> None:
+    """Raise :class:`ConfigError` where OMPL is missing."""
+    try:
+        import ompl.geometric  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(NO_PLANNER.format(error=error)) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Way:
+    """A path (N, A) [rad or m] from where the robot rests to a goal, not timed yet."""
+
+    points: np.ndarray
+
+
+def plan_way(
+    check: CollisionCheck,
+    start: np.ndarray,
+    goals: Sequence[np.ndarray],
+    limits: JointLimits,
+    *,
+    seconds: float,
+    seed: int,
+) -> Way | Refusal:
+    """Plan a path from ``start`` (A,) to the first of ``goals`` (A,) that is clear; random by ``seed``.
+
+    Joints without position limits are planned within a turn of start and goal.
+    """
+    chosen = next((goal for goal in goals if check.free(goal, MARGIN, ahead=AHEAD)), None)
+    if chosen is None:
+        return Refusal(reason=f'way around: got {len(goals)} places to go on at, allowed one that is clear')
+    low, high = _ranges(limits, start, chosen)
+    found = _search(check, (start, np.clip(chosen, low, high)), (low, high), seconds, seed)
+    if found is None:
+        return Refusal(reason=f'way around: found none in {seconds:.2f} s')
+    return Way(points=found)
+
+
+def _ranges(limits: JointLimits, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    least, most = np.minimum(start, goal), np.maximum(start, goal)
+    low = np.where(np.isfinite(limits.lowest), np.minimum(limits.lowest, least), least - 2 * np.pi)
+    high = np.where(np.isfinite(limits.highest), np.maximum(limits.highest, most), most + 2 * np.pi)
+    return low, high
+
+
+def _search(
+    check: CollisionCheck,
+    ends: tuple[np.ndarray, np.ndarray],
+    ranges: tuple[np.ndarray, np.ndarray],
+    seconds: float,
+    seed: int,
+) -> np.ndarray | None:
+    from ompl import base, geometric, util
+
+    util.noOutputHandler()
+    util.RNG.setSeed(seed + 1)
+    count = len(ends[0])
+    # The robot may rest closer to an obstacle than a path should be: from there it may leave, and not come closer.
+    close = not check.free(ends[0], MARGIN, ahead=AHEAD)
+
+    class Validity(base.StateValidityChecker):
+        def isValid(self, state: Any) -> bool:
+            place = _vector(state, count)
+            return bool(np.array_equal(place, ends[0])) or check.free(place, MARGIN, ahead=AHEAD)
+
+    class Motions(base.MotionValidator):
+        def checkMotion(self, one: Any, two: Any, *_: Any) -> bool:
+            first, last = _vector(one, count), _vector(two, count)
+            if np.array_equal(last, ends[0]):
+                first, last = last, first
+            leaving = close and np.array_equal(first, ends[0])
+            return check.free_way(first, last, MARGIN, ahead=AHEAD, leaving=leaving)
+
+    space = base.RealVectorStateSpace(count)
+    bounds = base.RealVectorBounds(count)
+    for joint in range(count):
+        bounds.setLow(joint, float(ranges[0][joint]))
+        bounds.setHigh(joint, float(ranges[1][joint]))
+    space.setBounds(bounds)
+    info = base.SpaceInformation(space)
+    validity, motions = Validity(info), Motions(info)
+    info.setStateValidityChecker(validity)
+    info.setMotionValidator(motions)
+    info.setup()
+    problem = base.ProblemDefinition(info)
+    problem.setStartAndGoalStates(*(_state(info, end) for end in ends))
+    planner = geometric.RRTConnect(info)
+    planner.setProblemDefinition(problem)
+    planner.setup()
+    planner.solve(seconds)
+    if not problem.hasExactSolution():
+        return None
+    path = problem.getSolutionPath()
+    simplifier = geometric.PathSimplifier(info)
+    for _ in range(ROUNDS):
+        simplifier.reduceVertices(path)
+        simplifier.partialShortcutPath(path)
+    straight = _points(path, count)
+    simplifier.smoothBSpline(path, ROUNDS)
+    return next((points for points in (_points(path, count), straight) if _clear(check, points, close)), None)
+
+
+def _points(path: Any, count: int) -> np.ndarray:
+    return np.array([_vector(path.getState(number), count) for number in range(path.getStateCount())])
+
+
+def _clear(check: CollisionCheck, points: np.ndarray, close: bool) -> bool:
+    """Return whether a whole path is clear, whatever OMPL thinks of it; ``close``: it begins closer, and leaves."""
+    for first, last in pairwise(points):
+        if not check.free_way(first, last, MARGIN / 2, ahead=AHEAD, leaving=close):
+            return False
+        close = close and not check.free(last, MARGIN, ahead=AHEAD)
+    return True
+
+
+def _vector(state: Any, count: int) -> np.ndarray:
+    return np.array([state[i] for i in range(count)])
+
+
+def _state(info: Any, place: np.ndarray) -> Any:
+    state = info.allocState()
+    for joint, value in enumerate(place):
+        state[joint] = float(value)
+    return state
+
+
+def timed(way: Way, limits: JointLimits, control_dt: float) -> np.ndarray:
+    """Return positions (T, A) every ``control_dt`` [s] along a way, from rest to rest, within part of the limits.
+
+    With s the length of the path and q' and q'' its derivatives by it, |q' ds/dt| is kept below the speed limit, and
+    |q'' (ds/dt)^2| and |q' d2s/dt2| each below half of the acceleration limit.
+    """
+    lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
+    kept = np.append(True, np.diff(lengths) > 1e-9)
+    lengths, points = lengths[kept], way.points[kept]
+    if len(points) < 2:
+        return points
+    count = max(8, int(np.ceil(lengths[-1] / STEP)) + 1)
+    s = np.linspace(0.0, lengths[-1], count)
+    path = np.stack([np.interp(s, lengths, column) for column in points.T], axis=1)
+    path[1:-1] = (path[:-2] + 2 * path[1:-1] + path[2:]) / 4  # corners of the polygon, by less than the margin
+    first, second = np.abs(np.gradient(path, s, axis=0)), np.abs(np.gradient(np.gradient(path, s, axis=0), s, axis=0))
+    speed = EFFORT * np.where(np.isfinite(limits.top_speed), limits.top_speed, 1.0)
+    weakest = np.where(np.isfinite(limits.weakest), limits.weakest, BRISK * speed / EFFORT)
+    room = EFFORT * weakest / 2
+    with np.errstate(divide='ignore'):
+        fastest = np.minimum((speed / first).min(axis=1), np.sqrt((room / second).min(axis=1)))
+        slope = (room / first).min(axis=1)
+    fastest[0] = fastest[-1] = 0.0
+    step = s[1] - s[0]
+    for i in range(1, count):
+        fastest[i] = min(fastest[i], np.sqrt(fastest[i - 1] ** 2 + 2 * slope[i - 1] * step))
+    for i in reversed(range(count - 1)):
+        fastest[i] = min(fastest[i], np.sqrt(fastest[i + 1] ** 2 + 2 * slope[i] * step))
+    times = np.concatenate([[0.0], np.cumsum(2 * step / np.maximum(fastest[1:] + fastest[:-1], 1e-9))])
+    ticks = np.append(np.arange(0.0, times[-1], control_dt), times[-1])
+    return np.stack([np.interp(np.interp(ticks, times, s), s, column) for column in path.T], axis=1)

@@ -1,0 +1,474 @@
+"""A robot's collision geometry as Pinocchio and Coal hold it: URDF, SRDF, held objects, and pairs that may touch.
+
+Both packages are optional (the extra `planning`), so they are imported here, in functions, and a scene that needs them
+is refused by name where they are missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from dp_ros.bounded_files import read_text
+from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.planning.scene import Attached, Box, Cylinder, Mesh, Scene, Shape, Sphere
+from dp_ros.robot.model import MOVING, RobotModel
+from dp_ros.robot.urdf import parse_xml
+
+MESHES = ('.stl', '.obj', '.dae')
+MOST_MESH = 2**25
+"""Bytes of a mesh file."""
+MOST_SHAPES = 500
+"""Collision shapes of a robot."""
+NUMBERS = {'box': ('size',), 'sphere': ('radius',), 'cylinder': ('radius', 'length'), 'capsule': ('radius', 'length')}
+MISSING = (
+    'scene_file: got a scene without Pinocchio and Coal ({error}), allowed where they are installed: pip install '
+    "'dp_ros[planning]', or ros-$ROS_DISTRO-pinocchio and ros-$ROS_DISTRO-coal"
+)
+
+
+def libraries() -> tuple[ModuleType, ModuleType]:
+    """Return Pinocchio and Coal; :class:`ConfigError` where they are missing."""
+    try:
+        import coal
+        import pinocchio
+    except ImportError as error:
+        raise ConfigError(MISSING.format(error=error)) from error
+    return pinocchio, coal
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RobotGeometry:
+    """Collision shapes of a robot, and how the policy's joints move them.
+
+    Attributes
+    ----------
+    model, shapes
+        Pinocchio's model, and its geometry model without pairs.
+    links
+        The link of each shape.
+    pairs
+        Pairs of shapes that must not touch, (P, 2).
+    levers
+        How far a point of each shape can move with each of the policy's joints, (G, A) [m per rad or m].
+    relative_levers
+        The same of the shapes of each pair against each other (P, A).
+
+    """
+
+    robot: RobotModel
+    joints: tuple[str, ...]
+    model: Any
+    shapes: Any
+    links: tuple[str, ...]
+    pairs: np.ndarray
+    levers: np.ndarray
+    relative_levers: np.ndarray
+    _fixed: np.ndarray
+    _moves: tuple[tuple[int, int, int, float, float], ...]  # column, index of q, its size, multiplier, offset
+
+    def configuration(self, positions: np.ndarray) -> np.ndarray:
+        """Return Pinocchio's configuration for the policy's joint positions (A,)."""
+        q = self._fixed.copy()
+        for column, index, size, multiplier, offset in self._moves:
+            value = multiplier * positions[column] + offset
+            if size == 1:
+                q[index] = value
+            else:  # a joint that turns without end
+                q[index], q[index + 1] = np.cos(value), np.sin(value)
+        return q
+
+    def placements(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rotations (M, G, 3, 3) and places (M, G, 3) [m] of the shapes at joint positions (M, A).
+
+        As Pinocchio's `updateGeometryPlacements` does one by one.
+        """
+        count = len(positions)
+        rotations, places = [np.broadcast_to(np.eye(3), (count, 3, 3))], [np.zeros((count, 3))]
+        for joint in self._tree:
+            rotation, place = rotations[joint.parent], places[joint.parent]
+            place = place + rotation @ joint.place
+            rotation = rotation @ joint.rotation
+            values = np.full(count, joint.offset)
+            if joint.column >= 0:
+                values = values + joint.multiplier * positions[:, joint.column]
+            if joint.sliding:
+                place = place + (rotation @ joint.axis) * values[:, None]
+            else:
+                sine, cosine = np.sin(values)[:, None, None], np.cos(values)[:, None, None]
+                rotation = rotation @ (joint.turns[0] + cosine * joint.turns[1] + sine * joint.turns[2])
+            rotations.append(rotation)
+            places.append(place)
+        frames = [(rotations[parent], places[parent]) for parent in self._parents]
+        turned = np.stack([rotation @ own for (rotation, _), own in zip(frames, self._own[0], strict=True)], axis=1)
+        moved = [place + rotation @ own for (rotation, place), own in zip(frames, self._own[1], strict=True)]
+        return turned, np.stack(moved, axis=1)
+
+    @cached_property
+    def _parents(self) -> list[int]:
+        return [shape.parentJoint for shape in self.shapes.geometryObjects]
+
+    @cached_property
+    def _own(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        placements = [shape.placement for shape in self.shapes.geometryObjects]
+        return [p.rotation.copy() for p in placements], [p.translation.copy() for p in placements]
+
+    @cached_property
+    def _tree(self) -> list[_Joint]:
+        """Return the joints of the model as arrays, parents first."""
+        moves = {index: (column, multiplier, offset) for column, index, _, multiplier, offset in self._moves}
+        found = []
+        for number, name in enumerate(list(self.model.names)[1:], 1):
+            joint, described = self.model.joints[number], self.robot.joints[name]
+            fixed = self._fixed[joint.idx_q : joint.idx_q + joint.nq]
+            still = float(fixed[0]) if joint.nq == 1 else float(np.arctan2(fixed[1], fixed[0]))
+            column, multiplier, offset = moves.get(joint.idx_q, (-1, 0.0, still))
+            x, y, z = axis = described.axis
+            along, across = np.outer(axis, axis), np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+            found.append(
+                _Joint(
+                    parent=self.model.parents[number],
+                    rotation=self.model.jointPlacements[number].rotation.copy(),
+                    place=self.model.jointPlacements[number].translation.copy(),
+                    axis=axis,
+                    turns=(along, np.eye(3) - along, across),
+                    sliding=described.kind == 'prismatic',
+                    column=column,
+                    multiplier=multiplier,
+                    offset=offset,
+                )
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Joint:
+    """A moving joint: its parent among them, its frame there, what of it turns, what moves it; column -1: nothing."""
+
+    parent: int
+    rotation: np.ndarray
+    place: np.ndarray
+    axis: np.ndarray
+    turns: tuple[np.ndarray, np.ndarray, np.ndarray]
+    sliding: bool
+    column: int
+    multiplier: float
+    offset: float
+
+
+def robot_geometry(
+    robot: RobotModel,
+    joints: tuple[str, ...],
+    scene: Scene,
+    *,
+    srdf: Path | None = None,
+    home: np.ndarray | None = None,
+) -> RobotGeometry:
+    """Return a robot's collision geometry.
+
+    Parameters
+    ----------
+    robot
+        With the text of its URDF.
+    joints
+        Those that the policy moves, in order.
+    scene
+        Whose frame, held objects, positions of other joints and allowed pairs count.
+    srdf
+        A file with the pairs that may touch; None: those that are joined, and those that touch at ``home``.
+    home
+        Where the robot is free (A,) [rad or m]; None: the middle of each range, or 0.
+
+    Raises
+    ------
+    ConfigError
+        If the URDF has no collision geometry, a mesh is missing, a link or joint does not exist, the scene is in
+        another frame than the URDF's root, or Pinocchio or Coal is not installed.
+
+    """
+    pinocchio, coal = libraries()
+    if scene.frame != robot.root:
+        raise ConfigError(f'scene frame: got {scene.frame!r}, allowed {robot.root!r}, the root of {robot.source}')
+    folders = _check_geometry(robot)
+    try:
+        model = pinocchio.buildModelFromXML(robot.text)
+        shapes = pinocchio.buildGeomFromUrdfString(
+            model, robot.text, pinocchio.GeometryType.COLLISION, None, [str(folder) for folder in folders]
+        )
+    except Exception as error:  # whatever the parsers of URDF and meshes raise
+        raise ConfigError(f'{robot.source}: got what Pinocchio cannot read ({error}), allowed a URDF') from error
+    _convex(shapes)
+    held = {part.name: part for part in scene.attached}
+    for part in scene.attached:
+        _attach(pinocchio, coal, model, shapes, part)
+    links = tuple(_link(model, shape, held) for shape in shapes.geometryObjects)
+    moves, fixed = _moves(robot, joints, scene, pinocchio, model)
+    movers = _movers(model, shapes)
+    levers = _levers(robot, joints, model, shapes, movers)
+    made = RobotGeometry(
+        robot=robot,
+        joints=joints,
+        model=model,
+        shapes=shapes,
+        links=links,
+        pairs=np.zeros((0, 2), dtype=np.int64),
+        levers=np.array([sum(each.values(), np.zeros(len(joints))) for each in levers]),
+        relative_levers=np.zeros((0, len(joints))),
+        _fixed=fixed,
+        _moves=moves,
+    )
+    rest = _middle(robot, joints) if home is None else home
+    allowed = _allowed(robot, scene, srdf, held)
+    pairs = _pairs(made, movers, allowed, None if srdf is not None else rest)
+    between = [_between(levers[i], levers[j], len(joints)) for i, j in pairs]
+    return replace(made, pairs=pairs, relative_levers=np.array(between).reshape(-1, len(joints)))
+
+
+def coal_shape(shape: Shape) -> Any:
+    """Return a shape as Coal has it."""
+    _, coal = libraries()
+    if isinstance(shape, Box):
+        return coal.Box(*shape.size)
+    if isinstance(shape, Sphere):
+        return coal.Sphere(shape.radius)
+    if isinstance(shape, Cylinder):
+        return coal.Cylinder(shape.radius, shape.length)
+    assert isinstance(shape, Mesh)
+    check_mesh(shape.file, 'mesh')
+    try:
+        mesh = coal.MeshLoader().load(str(shape.file), np.array(shape.scale))
+    except Exception as error:  # whatever the importer raises over foreign bytes
+        raise ConfigError(f'mesh {shape.file}: got what cannot be read ({error}), allowed a mesh') from error
+    return _hull(mesh) if shape.hull else mesh
+
+
+def check_mesh(path: Path, where: str) -> None:
+    """Raise :class:`ConfigError` unless a mesh file is there and can be read within bounds."""
+    if path.suffix.lower() not in MESHES:
+        raise ConfigError(f'{where}: got {path.name!r}, allowed {listed(MESHES)}')
+    if not path.is_file():
+        raise ConfigError(f'{where}: got no mesh {path}, allowed a file')
+    if path.stat().st_size > MOST_MESH:
+        raise ConfigError(f'{where}: got {path.stat().st_size} bytes in {path}, allowed up to {MOST_MESH}')
+
+
+def _check_geometry(robot: RobotModel) -> list[Path]:
+    """Check the numbers and files of the collision elements; return the folders that packages lie in."""
+    if not robot.text:
+        raise ConfigError(f'{robot.source}: got no text of it, allowed a URDF with collision geometry')
+    root = parse_xml(robot.text, robot.source)
+    elements = [(link.get('name', ''), c) for link in root.iter('link') for c in link.findall('collision')]
+    if not elements:
+        raise ConfigError(f'{robot.source}: got no <collision> in any link, allowed collision geometry with a scene')
+    if len(elements) > MOST_SHAPES:
+        raise ConfigError(f'{robot.source}: got {len(elements)} collision shapes, allowed up to {MOST_SHAPES}')
+    prefixes = [Path(p) / 'share' for p in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if p]
+    folders = prefixes + [Path(p) for p in os.environ.get('ROS_PACKAGE_PATH', '').split(os.pathsep) if p]
+    for link, element in elements:
+        where = f'{robot.source}: collision geometry of link {link!r}'
+        geometry = element.find('geometry')
+        shape = None if geometry is None or not len(geometry) else geometry[0]
+        if shape is None or shape.tag not in (*NUMBERS, 'mesh'):
+            raise ConfigError(f'{where}: got no shape, allowed {listed((*NUMBERS, "mesh"))}')
+        for key in NUMBERS.get(shape.tag, ()):
+            _check_numbers(shape.get(key, ''), 3 if key == 'size' else 1, f'{where} {key}')
+        if shape.tag == 'mesh':
+            check_mesh(_mesh_file(shape.get('filename', ''), folders, where), where)
+    return folders
+
+
+def _check_numbers(text: str, count: int, where: str) -> None:
+    try:
+        values = [float(part) for part in text.split()]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(0.0 < value < 1e3 for value in values):
+        raise ConfigError(f'{where}: got {text[:80]!r}, allowed {count} number{"s" * (count > 1)} more than 0 [m]')
+
+
+def _mesh_file(name: str, folders: Sequence[Path], where: str) -> Path:
+    if name.startswith('package://'):
+        inner = name.removeprefix('package://')
+        found = [folder / inner for folder in folders if (folder / inner).is_file()]
+        if not found or '..' in Path(inner).parts:
+            raise ConfigError(f'{where}: got no mesh {name!r}, allowed one below {listed(folders)}')
+        return found[0]
+    path = Path(name.removeprefix('file://'))
+    if not path.is_absolute():
+        raise ConfigError(f'{where}: got the mesh {name!r}, allowed package://PACKAGE/... or an absolute path')
+    return path
+
+
+def _convex(shapes: Any) -> None:
+    """Put the convex hull in place of each mesh: it holds the mesh, and its distance costs a twentieth."""
+    for shape in shapes.geometryObjects:
+        if hasattr(shape.geometry, 'buildConvexHull'):
+            shape.geometry = _hull(shape.geometry)
+
+
+def _hull(mesh: Any) -> Any:
+    mesh.buildConvexHull(True, 'Qt')
+    return mesh.convex
+
+
+def _attach(pinocchio: ModuleType, coal: ModuleType, model: Any, shapes: Any, part: Attached) -> None:
+    if not model.existBodyName(part.link):
+        raise ConfigError(f'scene attached {part.name!r}: got no link {part.link!r}, allowed one of the URDF')
+    frame = model.frames[model.getBodyId(part.link)]
+    pose = pinocchio.XYZQUATToSE3(np.array([*part.position, *part.orientation]))
+    made = pinocchio.GeometryObject(
+        part.name, frame.parentJoint, model.getBodyId(part.link), frame.placement * pose, coal_shape(part.shape)
+    )
+    shapes.addGeometryObject(made)
+
+
+def _link(model: Any, shape: Any, held: Mapping[str, Attached]) -> str:
+    return shape.name if shape.name in held else str(model.frames[shape.parentFrame].name)
+
+
+def _moves(
+    robot: RobotModel, joints: tuple[str, ...], scene: Scene, pinocchio: ModuleType, model: Any
+) -> tuple[tuple[tuple[int, int, int, float, float], ...], np.ndarray]:
+    """Return what moves with the policy's joints, and the configuration of all others."""
+    fixed, moves = pinocchio.neutral(model), []
+    needed = []
+    unknown = [name for name in scene.joints if name not in robot.joints]
+    if unknown:
+        raise ConfigError(f'scene joints: got {listed(unknown)}, allowed joints of {robot.source}')
+    for name in list(model.names)[1:]:
+        joint = model.joints[model.getJointId(name)]
+        described = robot.joints[name]
+        master, multiplier, offset = described.mimic or (name, 1.0, 0.0)
+        if described.kind not in MOVING:
+            raise ConfigError(f'{robot.source}: joint {name!r}: got type {described.kind}, allowed {listed(MOVING)}')
+        if master in joints:
+            moves.append((joints.index(master), joint.idx_q, joint.nq, multiplier, offset))
+        elif master in scene.joints:
+            value = multiplier * scene.joints[master] + offset
+            fixed[joint.idx_q : joint.idx_q + joint.nq] = [value] if joint.nq == 1 else [np.cos(value), np.sin(value)]
+        else:
+            needed.append(master)
+    if needed:
+        raise ConfigError(
+            f'scene joints: got no position of {listed(sorted(set(needed)))}, allowed one for each joint of '
+            f'{robot.source} that the policy does not move'
+        )
+    return tuple(moves), fixed
+
+
+def _movers(model: Any, shapes: Any) -> list[list[str]]:
+    """Return the moving joints between the root and each shape."""
+    found = []
+    for shape in shapes.geometryObjects:
+        at, names = shape.parentJoint, []
+        while at:
+            names.append(model.names[at])
+            at = model.parents[at]
+        found.append(names)
+    return found
+
+
+def _levers(
+    robot: RobotModel, joints: tuple[str, ...], model: Any, shapes: Any, movers: list[list[str]]
+) -> list[dict[str, np.ndarray]]:
+    """Return how far a point of each shape can move with each of the policy's joints (A,), by the joint that moves."""
+    found = []
+    for shape, names in zip(shapes.geometryObjects, movers, strict=True):
+        shape.geometry.computeLocalAABB()
+        middle = shape.placement.act(np.asarray(shape.geometry.aabb_center).ravel())
+        reach, levers = float(np.linalg.norm(middle)) + float(shape.geometry.aabb_radius), {}
+        for name in names:  # from the shape to the root
+            described = robot.joints[name]
+            master, multiplier, offset = described.mimic or (name, 1.0, 0.0)
+            sliding = described.kind == 'prismatic'
+            lever = np.zeros(len(joints))
+            if master in joints:
+                lever[joints.index(master)] = abs(multiplier) * (1.0 if sliding else reach)
+            levers[name] = lever
+            if sliding:
+                limit = robot.limits([master])
+                ends = np.array([*limit.lower, *limit.upper]) * multiplier + offset
+                reach += float(np.abs(ends).max())
+            reach += float(np.linalg.norm(model.jointPlacements[model.getJointId(name)].translation))
+        found.append(levers)
+    return found
+
+
+def _between(one: dict[str, np.ndarray], other: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """Return the levers (A,) of two shapes against each other: a joint below both moves them as one."""
+    apart = [lever for name, lever in (*one.items(), *other.items()) if not (name in one and name in other)]
+    return sum(apart, np.zeros(count))
+
+
+def _middle(robot: RobotModel, joints: tuple[str, ...]) -> np.ndarray:
+    limits = robot.limits(joints)
+    ends = np.stack([limits.lowest, limits.highest])
+    return np.where(np.isfinite(ends).all(axis=0), np.where(np.isfinite(ends), ends, 0.0).mean(axis=0), 0.0)
+
+
+def _allowed(robot: RobotModel, scene: Scene, srdf: Path | None, held: Mapping[str, Attached]) -> set[frozenset[str]]:
+    pairs = [tuple(pair) for pair in scene.allowed]
+    pairs += [(part.name, link) for part in held.values() for link in (part.link, *part.touch_links)]
+    if srdf is not None:
+        pairs += _srdf_pairs(srdf)
+    links = {*robot.links, *held}
+    unknown = sorted({link for pair in pairs for link in pair} - links)
+    if unknown:
+        raise ConfigError(f'allowed collisions: got links {listed(unknown)}, allowed {listed(sorted(links))}')
+    return {frozenset(pair) for pair in pairs}
+
+
+def _srdf_pairs(path: Path) -> list[tuple[str, str]]:
+    try:
+        root = parse_xml(read_text(path), f'srdf_file {path}')
+    except OSError as error:
+        raise ConfigError(f'srdf_file {path}: cannot be read ({error.strerror}), allowed an SRDF file') from error
+    except DataError as error:
+        raise ConfigError(f'srdf_file {path}: {error}') from error
+    return [(_name(e, 'link1', path), _name(e, 'link2', path)) for e in root.iter('disable_collisions')]
+
+
+def _name(element: ElementTree.Element, key: str, path: Path) -> str:
+    name = element.get(key, '')
+    if not name:
+        raise ConfigError(f'srdf_file {path}: got a disable_collisions without {key}, allowed two links')
+    return name
+
+
+def _pairs(
+    made: RobotGeometry, movers: list[list[str]], allowed: set[frozenset[str]], rest: np.ndarray | None
+) -> np.ndarray:
+    """Return pairs of shapes of different links that move against each other and may not touch."""
+    pinocchio, _ = libraries()
+    model, count = made.model, len(made.links)
+    candidates = []
+    for i, j in combinations(range(count), 2):
+        if frozenset((made.links[i], made.links[j])) in allowed or movers[i] == movers[j]:
+            continue
+        if rest is not None and _adjacent(movers[i], movers[j]):
+            continue
+        candidates.append((i, j))
+    if rest is not None and candidates:
+        data, shapes = model.createData(), made.shapes.copy()
+        for i, j in candidates:
+            shapes.addCollisionPair(pinocchio.CollisionPair(i, j))
+        placed = shapes.createData()
+        pinocchio.updateGeometryPlacements(model, data, shapes, placed, made.configuration(rest))
+        pinocchio.computeDistances(shapes, placed)
+        candidates = [c for c, r in zip(candidates, placed.distanceResults, strict=True) if r.min_distance > 0.0]
+    return np.array(candidates, dtype=np.int64).reshape(-1, 2)
+
+
+def _adjacent(one: list[str], other: list[str]) -> bool:
+    """Return whether one moving joint lies between two shapes, whose ways to the root these are."""
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return longer[1:] == shorter

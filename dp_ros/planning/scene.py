@@ -1,0 +1,327 @@
+"""What stands, moves and is held around a robot: read strictly from a YAML file, and kept up to date by messages.
+
+Everything is given in the frame of the URDF's root link. An obstacle that moves has a bound of its speed, and an age
+beyond which nothing is known of it: that is a fault, by which the robot stops, and not an obstacle that is gone.
+Lengths in [m], speeds in [m/s], stamps and ages in [ns] of robot time, quaternions x, y, z, w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import numpy as np
+
+from dp_ros.bounded_files import inside
+from dp_ros.data import NANOSECONDS
+from dp_ros.errors import ConfigError, DataError, check_range, listed
+from dp_ros.task.yaml_reader import read_yaml
+
+MOST = 1000
+"""Obstacles of a scene."""
+SMALLEST, LARGEST = 1e-4, 100.0
+"""Of a shape [m]."""
+FARTHEST = 1000.0
+"""From the origin [m]."""
+JITTER = 0.01
+"""By which poses of an obstacle may differ from where it is [m]: more than its speed explains is a fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box with edges ``size`` (x, y, z) [m] around its middle."""
+
+    kind: ClassVar[str] = 'box'
+    size: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        _check_lengths('box size', self.size, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sphere:
+    """A sphere of ``radius`` [m]."""
+
+    kind: ClassVar[str] = 'sphere'
+    radius: float
+
+    def __post_init__(self) -> None:
+        _check_lengths('sphere radius', (self.radius,), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cylinder:
+    """A cylinder of ``radius`` and ``length`` [m] around its middle, along z."""
+
+    kind: ClassVar[str] = 'cylinder'
+    radius: float
+    length: float
+
+    def __post_init__(self) -> None:
+        _check_lengths('cylinder radius and length', (self.radius, self.length), 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """A triangle mesh in a file beside the scene's, STL, OBJ or DAE; ``hull`` takes its convex hull."""
+
+    kind: ClassVar[str] = 'mesh'
+    file: Path
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    hull: bool = False
+
+    def __post_init__(self) -> None:
+        _check_lengths('mesh scale', self.scale, 3)
+
+
+Shape = Box | Sphere | Cylinder | Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """A shape that stands still."""
+
+    name: str
+    shape: Box | Sphere | Cylinder | Mesh
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_pose(f'obstacle {self.name!r}', self.position, self.orientation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingObstacle:
+    """A shape whose pose comes as messages.
+
+    Attributes
+    ----------
+    topic
+        `geometry_msgs/PoseStamped` of it, in the frame of the scene.
+    speed
+        What no point of it exceeds [m/s].
+    max_age
+        Age of the newest pose beyond which the robot stops [s].
+
+    """
+
+    name: str
+    shape: Box | Sphere | Cylinder | Mesh
+    topic: str
+    speed: float
+    max_age: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range(f'obstacle {self.name!r} speed', self.speed, 0.0, 10.0, unit='m/s')
+        check_range(f'obstacle {self.name!r} max_age', self.max_age, 0.01, 10.0, unit='s')
+        if not self.topic:
+            raise ConfigError(f'obstacle {self.name!r} topic: got none, allowed one of geometry_msgs/PoseStamped')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """A shape that a link holds, at a pose in the link's frame; it may touch that link and ``touch_links``."""
+
+    name: str
+    link: str
+    shape: Box | Sphere | Cylinder | Mesh
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+    touch_links: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_pose(f'attached {self.name!r}', self.position, self.orientation)
+
+
+Part = TypeVar('Part', Obstacle, MovingObstacle, Attached)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is around a robot.
+
+    Attributes
+    ----------
+    frame
+        In which everything is given: the URDF's root link.
+    obstacles, moving, attached
+        What stands, what moves, and what is held.
+    joints
+        Positions of joints of the URDF that the policy does not move [rad or m], by name.
+    allowed
+        Pairs of links that may touch each other, besides those of the SRDF or of what touches at rest.
+
+    """
+
+    frame: str
+    obstacles: tuple[Obstacle, ...] = ()
+    moving: tuple[MovingObstacle, ...] = ()
+    attached: tuple[Attached, ...] = ()
+    joints: Mapping[str, float] = field(default_factory=dict)
+    allowed: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        parts: list[Obstacle | MovingObstacle | Attached] = [*self.obstacles, *self.moving, *self.attached]
+        if len(parts) > MOST:
+            raise ConfigError(f'scene: got {len(parts)} obstacles, allowed up to {MOST}')
+        names = [part.name for part in parts]
+        twice = sorted({name for name in names if names.count(name) > 1 or not name})
+        if twice:
+            raise ConfigError(
+                f'scene: got obstacles named {listed(map(repr, twice))}, allowed a different name for each'
+            )
+        for pair in self.allowed:
+            if len(pair) != 2:
+                raise ConfigError(f'scene allowed: got {listed(pair)}, allowed two links')
+
+
+def read_scene(path: Path) -> Scene:
+    """Read a scene from a YAML file; its meshes must lie in the same folder or below it."""
+    scene = read_yaml(path, Scene)
+    folder = path.parent
+
+    def located(part: Part) -> Part:
+        if not isinstance(part.shape, Mesh):
+            return part
+        try:
+            file = inside(folder, str(part.shape.file))
+        except DataError as error:
+            raise ConfigError(f'scene {path}: {part.name!r}: {error}') from error
+        if not file.is_file():
+            raise ConfigError(f'scene {path}: {part.name!r}: got no mesh {file}, allowed a file')
+        return replace(part, shape=replace(part.shape, file=file))
+
+    return replace(
+        scene,
+        obstacles=tuple(map(located, scene.obstacles)),
+        moving=tuple(map(located, scene.moving)),
+        attached=tuple(map(located, scene.attached)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """Where a moving obstacle was at ``stamp``."""
+
+    stamp: int
+    position: tuple[float, float, float]
+    orientation: tuple[float, float, float, float]
+
+
+class LiveScene:
+    """A scene with what messages have brought since.
+
+    Attributes
+    ----------
+    frame
+        The scene's frame.
+    standing
+        Everything that stands, by name.
+    version
+        Grows whenever something that stands has changed.
+
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.frame = scene, scene.frame
+        self.moving = {part.name: part for part in scene.moving}
+        self._given: dict[str, dict[str, Obstacle]] = {'': {part.name: part for part in scene.obstacles}}
+        self._faults: dict[str, str] = {}
+        self._seen: dict[str, Sighting] = {}
+        self._fast: dict[str, int] = {}
+        self.version = 0
+        self.standing: dict[str, Obstacle] = dict(self._given[''])
+
+    def forget(self) -> None:
+        """Forget all sightings, as where the clock was set."""
+        self._seen.clear()
+        self._fast.clear()
+
+    def sighting(self, name: str) -> Sighting | None:
+        """Return the newest sighting of a moving obstacle."""
+        return self._seen.get(name)
+
+    def see(self, name: str, frame: str, sighting: Sighting) -> None:
+        """Take the pose of a moving obstacle; one in another frame, or that is none, is a fault until a good one."""
+        try:
+            self._check_frame(frame)
+            check_pose('pose', sighting.position, sighting.orientation)
+        except ConfigError as error:
+            self._faults[name] = f'obstacle {name!r}: {error}'
+            return
+        self._faults.pop(name, None)
+        before = self._seen.get(name)
+        if before is not None and sighting.stamp <= before.stamp:
+            return
+        if before is not None:
+            way = float(np.linalg.norm(np.subtract(sighting.position, before.position)))
+            most = self.moving[name].speed * (sighting.stamp - before.stamp) / NANOSECONDS + JITTER
+            if way > most:
+                self._fast[name] = sighting.stamp
+        self._seen[name] = sighting
+
+    def put(self, source: str, frame: str, obstacles: Iterable[Obstacle], *, removed: Iterable[str] = ()) -> None:
+        """Add, move and remove what stands, as a ``source`` says; of another frame nothing is taken, and it is a fault.
+
+        Names of a source are its own: no source removes what another has brought.
+        """
+        try:
+            self._check_frame(frame)
+            given = self._given.get(source, {}) | {part.name: part for part in obstacles}
+            for name in removed:
+                given.pop(name, None)
+            others = sum(len(parts) for key, parts in self._given.items() if key != source)
+            if len(given) + others > MOST:
+                raise ConfigError(f'obstacles: got {len(given) + others}, allowed up to {MOST}')
+        except ConfigError as error:
+            self._faults[source] = f'{source}: {error}'
+            return
+        self._faults.pop(source, None)
+        if given != self._given.get(source, {}):
+            self._given[source] = given
+            self.standing = {
+                f'{key}/{name}'.lstrip('/'): part for key, parts in self._given.items() for name, part in parts.items()
+            }
+            self.version += 1
+
+    def wrong(self, source: str, reason: str) -> None:
+        """Note that what a source sent cannot be used; it is a fault until it sends something good."""
+        self._faults[source] = f'{source}: {reason}'
+
+    def fault(self, now: int) -> str:
+        """Return why the scene cannot be relied on at ``now``, or ''."""
+        for reason in self._faults.values():
+            return reason
+        for name, part in self.moving.items():
+            seen, allowed = self._seen.get(name), part.max_age
+            if seen is None:
+                return f'obstacle {name!r}: got no pose on {part.topic}, allowed one every {allowed:.2f} s'
+            age = (now - seen.stamp) / NANOSECONDS
+            if not abs(age) <= allowed:
+                return f'obstacle {name!r}: got a pose {age:.2f} s old on {part.topic}, allowed {allowed:.2f} s'
+            if now - self._fast.get(name, -(2**62)) <= allowed * NANOSECONDS:
+                return (
+                    f'obstacle {name!r}: got poses on {part.topic} that are faster than its speed, {part.speed:g} m/s'
+                )
+        return ''
+
+    def _check_frame(self, frame: str) -> None:
+        if frame.lstrip('/') != self.frame:
+            raise ConfigError(f"got frame {frame!r}, allowed {self.frame!r}, the URDF's root")
+
+
+def check_pose(what: str, position: tuple[float, ...], orientation: tuple[float, ...]) -> None:
+    """Raise :class:`ConfigError` unless this is a position [m] and a unit quaternion."""
+    if len(position) != 3 or not np.isfinite(position).all() or max(map(abs, position)) > FARTHEST:
+        raise ConfigError(f'{what} position: got {listed(position)}, allowed three numbers up to {FARTHEST:g} m')
+    if len(orientation) != 4 or not abs(np.linalg.norm(orientation) - 1.0) <= 1e-3:
+        raise ConfigError(f'{what} orientation: got {listed(orientation)}, allowed a unit quaternion x, y, z, w')
+
+
+def _check_lengths(what: str, lengths: tuple[float, ...], count: int) -> None:
+    if len(lengths) != count:
+        raise ConfigError(f'{what}: got {listed(lengths)}, allowed {count} numbers')
+    for length in lengths:
+        check_range(what, length, SMALLEST, LARGEST, unit='m')

@@ -1,0 +1,176 @@
+"""A policy: a window of observations in, a chunk of actions out, whatever family it is of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
+from dp_ros.errors import DataError, check_shape, listed
+from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.continuity import Continuity, Overlap
+from dp_ros.policy.normalizer import normalize_image
+from dp_ros.policy.policy_speed import as_shown
+from dp_ros.policy.turns import middles, turned_streams
+from dp_ros.task.spec import ImageStream, TaskSpec
+
+
+def blank_window(task: TaskSpec) -> Window:
+    """Return a window of zeros: what a policy is warmed up and measured with."""
+    streams: dict[str, np.ndarray] = {
+        s.name: np.zeros((task.obs_horizon, *s.shape), np.uint8 if isinstance(s, ImageStream) else np.float64)
+        for s in task.streams
+    }
+    return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
+
+
+class Policy(ABC):
+    """Predicts chunks with a bundle's networks. Immutable: `with_settings` returns another that shares the networks.
+
+    `dp_ros.Policy` is this class; `load` returns the one of the bundle's family.
+
+    Examples
+    --------
+    >>> from dp_ros import Policy
+    >>> policy = Policy.load('models/pusht_image', sampling_steps=4)
+    >>> {stream.name: stream.shape for stream in policy.task.streams}
+    {'joint_states': (2,), 'camera': (96, 96, 3)}
+    >>> chunk = policy.chunk(policy.blank_window())
+    >>> chunk.actions.shape == (policy.task.pred_horizon, len(chunk.joints))
+    True
+
+    Parameters
+    ----------
+    bundle
+        Says what goes in and out.
+    seed
+        What `chunk` draws by where it is given no generator.
+
+    """
+
+    def __init__(self, bundle: Bundle, *, seed: int = 0) -> None:
+        self.bundle, self.seed = bundle, seed
+        self.middles = middles(bundle.task, bundle.normalizer)
+
+    @classmethod
+    def load(cls, bundle: Path | str, **options: Any) -> Policy:
+        """Load a bundle and its networks, and replay what was recorded at export.
+
+        ``options`` are those of the family: see `dp_ros.policy.policy.DiffusionPolicy.load` and
+        `dp_ros.policy.sequence.policy.SequencePolicy.load`.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such folder, or a setting is out of the bundle's range.
+        BundleError
+            If the bundle is incomplete or altered, or its networks do not give what was recorded.
+
+        """
+        from dp_ros.policy.families import load_policy
+
+        return load_policy(bundle, **options)
+
+    @abstractmethod
+    def with_settings(self, **changes: Any) -> Self:
+        """Return this policy with some of its family's settings changed, or its `seed`."""
+
+    @abstractmethod
+    def calls(self, start: np.ndarray | None = None) -> int:
+        """Return how many network calls a chunk takes, with a ``start`` or without."""
+
+    @abstractmethod
+    def check_continuity(self, continuity: Continuity) -> None:
+        """Raise ConfigError where chunks can't go on from the last one so."""
+
+    @abstractmethod
+    def chunk(
+        self,
+        window: Window,
+        rng: np.random.Generator | None = None,
+        overlap: Overlap | None = None,
+        goal: Goal | None = None,
+        start: np.ndarray | None = None,
+        *,
+        gained: float = 0.0,
+    ) -> Chunk:
+        """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
+
+        ``gained`` is what the run's chunks before are predicted to have gained, see `Chunk.rewards`.
+        """
+
+    @property
+    def task(self) -> TaskSpec:
+        """Streams, joints, units, horizons and ``control_dt`` [s]."""
+        return self.bundle.task
+
+    def window(self, **streams: Any) -> Window:
+        """Return the observations as `chunk` takes them, their stamps ``control_dt`` apart, the first at 0.
+
+        Parameters
+        ----------
+        streams
+            By stream name, oldest first, ``obs_horizon`` T of them: numbers (T, C) in the stream's units, images
+            (T, H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        DataError
+            If a stream is missing or not the task's, or of another shape or type, or not finite.
+
+        """
+        images = {s.name for s in self.task.streams if isinstance(s, ImageStream)}
+        arrays = {name: np.asarray(v) if name in images else _numbers(name, v) for name, v in streams.items()}
+        check_streams(self.task, arrays)
+        return Window(stamps=to_nanoseconds(self.task.control_dt) * np.arange(self.task.obs_horizon), streams=arrays)
+
+    def blank_window(self) -> Window:
+        """Return a window of zeros."""
+        return blank_window(self.task)
+
+    def unwrapped(self, window: Window) -> Window:
+        """Return a window as it was learnt: with continuous joints in the turn that the policy knows."""
+        if not self.task.continuous:
+            return window
+        check_streams(self.task, window.streams)
+        return replace(window, streams=turned_streams(self.task, self.middles, window.streams))
+
+    def inputs(self, window: Window) -> dict[str, np.ndarray]:
+        """Return the streams of a window as the encoder takes them: normalized, (1, O, ...) by name."""
+        task = self.bundle.task
+        check_streams(task, window.streams)
+        inputs = {}
+        for stream in task.streams:
+            values = window.streams[stream.name]
+            if isinstance(stream, ImageStream):
+                normalized = normalize_image(values)
+            else:
+                shown = as_shown(stream, values, self.bundle.policy_speed)
+                normalized = self.bundle.normalizer.normalize(stream.name, shown)
+            inputs[stream.name] = np.ascontiguousarray(normalized[None])
+        return inputs
+
+
+def check_streams(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError unless a window's streams are the task's, in shape and type."""
+    names = [s.name for s in task.streams]
+    if set(streams) != set(names):
+        raise DataError(f'window streams: got {listed(sorted(streams))}, allowed {listed(sorted(names))}')
+    for stream in task.streams:
+        values = streams[stream.name]
+        check_shape(f'window stream {stream.name!r}', values, (task.obs_horizon, *stream.shape))
+        dtype = np.dtype(np.uint8 if isinstance(stream, ImageStream) else np.float64)
+        if values.dtype != dtype:
+            raise DataError(f'window stream {stream.name!r}: got {values.dtype}, allowed {dtype}')
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f'window stream {name!r}: got {error}, allowed numbers') from error

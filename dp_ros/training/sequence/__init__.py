@@ -1,0 +1,1 @@
+"""Training of sequence models: samples with rewards and returns, the loss, and the export."""

@@ -1,0 +1,148 @@
+"""The trajectory_publisher among obstacles: real messages, a simulated clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('pinocchio', reason='the extra planning is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.planning import robot_geometry
+from test.nodes.test_trajectory_publisher import EARLY, MS, T0, Live, known_at_once, moving
+
+pytestmark = pytest.mark.ros
+__all__ = ['known_at_once']  # pytest finds the fixture by it
+
+RADIUS = 0.01
+URDF = f"""<robot name="pusher">
+  <link name="world"/><link name="slide"/>
+  <link name="pusher"><collision><geometry><sphere radius="{RADIUS}"/></geometry></collision></link>
+  <joint name="pusher_x" type="prismatic"><parent link="world"/><child link="slide"/><axis xyz="1 0 0"/>
+    <limit lower="0" upper="0.5" velocity="1" effort="1"/></joint>
+  <joint name="pusher_y" type="prismatic"><parent link="slide"/><child link="pusher"/><axis xyz="0 1 0"/>
+    <limit lower="0" upper="0.5" velocity="1" effort="1"/></joint>
+</robot>"""
+WALL = '{name: wall, shape: {kind: box, size: [0.02, 1.0, 1.0]}, position: [0.31, 0.3, 0.0]}'
+PERSON = '{name: person, shape: {kind: sphere, radius: 0.05}, topic: person, speed: 0.2, max_age: 0.2}'
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+def scene(
+    folder: Path, *, standing: str = '', moves: str = '', frame: str = 'world', urdf: str = URDF
+) -> dict[str, Any]:
+    """Write a scene and a URDF; return the parameters that name them."""
+    (folder / 'pusher.urdf').write_text(urdf)
+    (folder / 'scene.yaml').write_text(f'frame: {frame}\nobstacles: [{standing}]\nmoving: [{moves}]\n')
+    return {
+        'urdf_file': str(folder / 'pusher.urdf'),
+        'scene_file': str(folder / 'scene.yaml'),
+        'clearance': 0.02,
+    }
+
+
+def end_of(trajectory: Trajectory) -> float:
+    return float(trajectory.positions[-1, 0])
+
+
+def test_a_plan_rests_on_its_own_path_before_an_obstacle_and_goes_on_when_that_is_gone(ros, tiny, tmp_path):
+    live = moving(Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL)))
+    first = live.trajectory(1)
+    # The chunk goes to 0.35; the wall begins at 0.30, and the pusher has a radius.
+    assert 0.25 < end_of(first) <= 0.30 - RADIUS - 0.02
+    assert np.abs(first.positions[:, 1] - 0.3).max() < 1e-9, 'it is led nowhere else'
+    blocked = ros.status('trajectory_publisher: obstacles', WARN, 'blocked: pusher comes within')
+    assert {v.key: v.value for v in blocked.values}['obstacle'] == 'wall'
+    live.advance(T0 + 800 * MS)
+    live.time(T0 + 840 * MS)
+    live.send(live.chunk(T0 + 800 * MS, 0.28))
+    assert end_of(live.trajectory(2)) <= 0.30 - RADIUS - 0.02, 'the way is still blocked'
+    assert live.safety_state == 'RUN'
+    check = live.node.planner.clear.check
+    check.scene.put('', 'world', [], removed=['wall'])
+    live.advance(T0 + 1600 * MS)
+    live.time(T0 + 1640 * MS)
+    live.send(live.chunk(T0 + 1600 * MS, 0.28))
+    assert end_of(live.trajectory(3)) > 0.4
+    ros.status('trajectory_publisher: obstacles', OK, 'clear')
+
+
+def test_an_obstacle_that_comes_near_stops_the_arm_and_one_that_is_not_seen_any_more_too(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, moves=PERSON))
+    persons = ros.talk(PoseStamped, '/person')
+
+    def person(x: float, frame: str = 'world') -> None:
+        pose = PoseStamped()
+        pose.header.frame_id = frame
+        pose.header.stamp.sec, pose.header.stamp.nanosec = divmod(live.now, 1_000_000_000)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.orientation.w = x, 0.3, 1.0
+        before = live.node.planner.clear.check.scene.sighting('person')
+        persons.publish(pose)
+        if frame == 'world':
+            ros.wait(lambda: live.node.planner.clear.check.scene.sighting('person') != before, 'the person')
+
+    took = live.measure
+
+    def measure(stamp: int, *where: Any, **more: Any) -> None:
+        person(0.47 - 0.2 * max(0, stamp - T0) / 1e9)
+        took(stamp, *where, **more)
+
+    live.measure = measure  # type: ignore[method-assign]
+    moving(live)
+    whole = live.trajectory(1)
+    assert end_of(whole) > 0.34
+    live.advance(T0 + 500 * MS)
+    stopped = live.trajectory(2)
+    assert stopped.end < T0 + 800 * MS
+    assert end_of(stopped) < 0.27
+    assert live.safety_state == 'RUN'
+    live.advance(T0 + 800 * MS)
+    live.measure = took  # type: ignore[method-assign]
+    live.advance(T0 + 1100 * MS)
+    live.send(live.chunk(T0 + 1050 * MS, 0.26))
+    ros.status('trajectory_publisher: chunk', ERROR, "obstacle 'person': got a pose 0.30 s old")
+    assert live.safety_state in ('DECELERATE', 'HOLD')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'frame': 'camera'}, "scene frame: got 'camera', allowed 'world'"),
+        ({'urdf': URDF.replace('<collision>', '<visual>').replace('</collision>', '</visual>')}, 'no <collision>'),
+        (
+            {'urdf': URDF.replace(f'<sphere radius="{RADIUS}"/>', '<mesh filename="package://no_such/pusher.stl"/>')},
+            "got no mesh 'package://no_such/pusher.stl'",
+        ),
+        ({'standing': WALL.replace('box', 'ball')}, 'kind'),
+    ],
+)
+def test_a_scene_that_cannot_be_used_is_refused_by_name_at_configure(ros, tiny, tmp_path, changes, reason, capfd):
+    with pytest.raises(AssertionError):
+        Live(ros, tiny, **scene(tmp_path, **changes))
+    assert reason in capfd.readouterr().err
+
+
+def test_without_pinocchio_a_scene_is_refused_by_name(ros, tiny, tmp_path, monkeypatch, capfd):
+    import sys
+
+    monkeypatch.setitem(sys.modules, 'pinocchio', None)
+    with pytest.raises(AssertionError):
+        Live(ros, tiny, **scene(tmp_path))
+    assert 'without Pinocchio and Coal' in capfd.readouterr().err
+    assert robot_geometry.MISSING
+
+
+def test_a_start_in_contact_is_refused_by_name(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL.replace('0.31', '0.22')))
+    live.begin()
+    live.time(T0 + 40 * MS)
+    live.send(live.chunk(T0))
+    ros.status('trajectory_publisher: chunk', ERROR, 'start: pusher comes within')
+    assert live.sent == []

@@ -1,0 +1,172 @@
+"""Reinforcement learning: what is learnt in the loop of an evaluation is what the bundle does, and what it refuses."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+pytest.importorskip('gymnasium', reason='gymnasium is not installed (extra: sim)')
+import torch
+
+from dp_ros.cli.main import main
+from dp_ros.data import Window
+from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.errors import BundleError, ConfigError, DataError
+from dp_ros.evaluation.reinforcement.environment import DecisionEnv
+from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.networks.noise_actor import Actor
+from dp_ros.paths import locate
+from dp_ros.policy.bundle.manifest import NOISE, Bundle, load_bundle
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.training.export.export import export_run
+
+WORLD = 'point_obstacle'
+STATE = 12  # two observations of two joints, target and obstacle, x and y each
+CHUNK = (16, 2)
+SOURCE = load_bundle(locate('models/point_obstacle'))
+SETTINGS = EvaluationSettings(bundle=SOURCE.folder, world=WORLD, seconds=6.0, threads=1, sampling_steps=2)
+
+
+def actor(outputs: int, *, squashed: bool = True) -> Actor:
+    torch.manual_seed(0)
+    return Actor([STATE, 16, outputs], torch.nn.ReLU, squashed=squashed).eval()
+
+
+def window(policy: DiffusionPolicy) -> Window:
+    rng = np.random.default_rng(3)
+    return policy.window(**{s.name: rng.uniform(-0.8, 0.8, (2, 2)) for s in policy.task.streams})
+
+
+@pytest.fixture(scope='module')
+def steered(tmp_path_factory) -> Bundle:
+    folder = tmp_path_factory.mktemp('bundles') / 'steered'
+    two = SamplerSettings(sampling_steps=2)
+    return write_with_noise_actor(SOURCE, folder, actor(32), bound=1.2, defaults=two, record={'a': 1}, overwrite=False)
+
+
+def test_a_steered_bundle_samples_from_the_noise_that_it_learnt_with(steered):
+    env = DecisionEnv(SETTINGS, kind='noise', bound=1.2, seed=7)
+    policy = DiffusionPolicy.load(steered.folder)
+    observation, _ = env.reset()
+    seen = env._window
+    assert seen is not None and observation.shape == (STATE,)
+    with torch.no_grad():
+        action = actor(32)(torch.from_numpy(observation)[None])[0].numpy()
+    chosen = env._chunk(action, seen).actions
+    np.testing.assert_allclose(
+        policy.chunk(seen, np.random.default_rng(1)).actions, chosen, atol=2e-3
+    )  # half precision
+    assert np.abs(DiffusionPolicy.load(SOURCE.folder, sampling_steps=2).chunk(seen).actions - chosen).max() > 0.01
+
+
+def test_of_several_samples_the_noise_actor_chooses_the_first(steered):
+    policy = DiffusionPolicy.load(steered.folder)
+    seen = window(policy)
+    # Without a last chunk, the first sample is taken.
+    one, many = policy.chunk(seen), policy.with_settings(samples=4).chunk(seen)
+    np.testing.assert_allclose(one.actions, many.actions, atol=1e-6)
+
+
+def test_a_noise_actor_goes_along_and_must_be_what_was_exported(steered, tmp_path):
+    again = export_run(steered.folder, tmp_path / 'again', weights='float32')
+    assert NOISE in again.files
+    seen = window(DiffusionPolicy.load(steered.folder))
+    chunks = [DiffusionPolicy.load(folder).chunk(seen).actions for folder in (steered.folder, again.folder)]
+    np.testing.assert_allclose(*chunks, atol=1e-4)
+    with pytest.raises(BundleError, match='recorded noise: got none with noise.onnx, allowed one with it only'):
+        _without_recorded_noise(steered, tmp_path / 'without')
+
+
+def _without_recorded_noise(bundle: Bundle, folder: Path) -> None:
+    from dp_ros.policy.bundle.manifest import PARITY, write_bundle
+
+    networks = {file: bundle.path(file) for file in bundle.files if file != PARITY}
+    write_bundle(
+        folder, task=bundle.task, normalizer=bundle.normalizer, schedule=bundle.schedule, defaults=bundle.defaults,
+        networks=networks, parity=dataclasses.replace(bundle.parity(), noise=None),
+    )  # fmt: skip
+
+
+def test_a_noise_that_is_not_finite_makes_no_chunk(steered, monkeypatch):
+    policy = DiffusionPolicy.load(steered.folder)
+    monkeypatch.setattr(policy.backend, 'noise', lambda _: np.full((1, *CHUNK), np.nan, np.float32))
+    with pytest.raises(DataError, match='noise: got nan'):
+        policy.chunk(window(policy))
+
+
+@pytest.mark.parametrize('squashed', [True, False])
+def test_a_line_bundle_does_what_it_learnt_with(tmp_path, squashed):
+    env = DecisionEnv(dataclasses.replace(SETTINGS, sampling_steps=None), kind='line', speed=0.7, seed=7)
+    learnt = actor(2, squashed=squashed)
+    bundle = write_line_bundle(SOURCE, tmp_path / 'line', learnt, speed=0.7, exec_horizon=2, record={}, overwrite=False)
+    observation, _ = env.reset()
+    seen = env._window
+    assert seen is not None
+    with torch.no_grad():
+        action = learnt(torch.from_numpy(observation)[None])[0].numpy()
+    actions = DiffusionPolicy.load(bundle.folder).chunk(seen).actions
+    np.testing.assert_allclose(actions, env._chunk(action, seen).actions, atol=1e-5)
+    here = seen.streams['joint_states'][-1]
+    np.testing.assert_allclose(actions[0], here + 0.1 * 0.7 * action, atol=1e-5)
+
+
+def test_an_episode_pays_for_progress_and_ends_at_a_collision_or_at_success():
+    env = DecisionEnv(
+        dataclasses.replace(SETTINGS, sampling_steps=None, exec_horizon=2), kind='line', speed=1.0, seed=100_000
+    )
+    rewards, ends = [], []
+    for aim in ('obstacle_0', 'target'):
+        observation, _ = env.reset(seed=100_000)
+        paid = []
+        for _ in range(60):
+            seen = env._window
+            assert seen is not None
+            off = seen.streams[aim][-1] - seen.streams['joint_states'][-1]
+            if aim == 'target' and abs(off[0]) > 0.1:  # around it, above
+                way = np.array([-0.6, 0.6]) if seen.streams['joint_states'][-1][0] < -0.3 else np.array([0.45, 0.5])
+                off = way - seen.streams['joint_states'][-1] if seen.streams['joint_states'][-1][0] < 0.4 else off
+            observation, reward, ended, late, info = env.step(np.clip(3.0 * off, -1, 1).astype(np.float32))
+            paid.append(reward)
+            if ended or late:
+                break
+        rewards.append(sum(paid))
+        ends.append((ended, info['collided'], info['success']))
+    assert ends == [(True, True, False), (True, False, True)]
+    assert rewards[0] < -0.9 and rewards[1] > 1.7
+    assert np.isfinite(observation).all()
+
+
+def test_bundles_that_cannot_be_learnt_with_are_refused(steered, tmp_path, capsys):
+    pytest.importorskip('stable_baselines3', reason='stable_baselines3 is not installed (extra: rl)')
+    cases = [
+        ('models/push_block_bc', 'dsrl', 'got regression, allowed one that samples'),
+        ('models/pusht_goal', 'dsrl', 'got goals, guidance'),
+        ('models/pusht_image', 'sac', 'got pictures, allowed streams of numbers; dsrl takes pictures'),
+    ]
+    for bundle, method, message in cases:
+        assert main(['reinforce', bundle, str(tmp_path / 'out'), '--method', method]) == 1
+        assert message in capsys.readouterr().err
+    assert main(['reinforce', 'models/point_obstacle', str(steered.folder)]) == 1
+    assert 'got a path that exists' in capsys.readouterr().err
+    with pytest.raises(ConfigError, match='allowed none'):
+        DecisionEnv(dataclasses.replace(SETTINGS, bundle=locate('models/pusht_goal'), world='pusht'), kind='noise')
+
+
+@pytest.mark.parametrize('method', ['dsrl', 'sac', 'ppo'])
+def test_what_is_learnt_is_a_bundle_that_evaluate_scores(tmp_path, capsys, method):
+    pytest.importorskip('stable_baselines3', reason='stable_baselines3 is not installed (extra: rl)')
+    out = tmp_path / method
+    small = ['--steps', '16', '--envs', '2', '--width', '8', '--layers', '1', '--sampling-steps', '2', '--seconds', '2']
+    chosen = ['--world', WORLD]
+    assert main(['reinforce', 'models/point_obstacle', str(out), '--method', method, *small, *chosen]) == 0
+    bundle = load_bundle(out)
+    record = bundle.provenance['reinforcement']
+    assert (record['method'], record['policy']) == (method, 'point_obstacle')
+    assert bundle.has_noise_actor == (method == 'dsrl')
+    assert main(['evaluate', str(out), '--episodes', '1', '--seconds', '2', *chosen]) == 0
+    assert 'success rate' in capsys.readouterr().out
+    assert list(itertools.islice(record['told'], 1))

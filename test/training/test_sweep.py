@@ -1,0 +1,259 @@
+"""A sweep: what it refuses before it trains, that it goes on where it was killed, and counts nothing twice."""
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+
+from dp_ros.cli.main import main
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
+from dp_ros.evaluation.seams import Seams
+from dp_ros.evaluation.sweep import parts as parts_module
+from dp_ros.evaluation.sweep import sweep as sweep_module
+from dp_ros.evaluation.sweep.combinations import axes_of, combine
+from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha256, training_of
+from dp_ros.evaluation.sweep.report import row_of
+from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
+from dp_ros.evaluation.sweep.workers import Processes, RayCluster
+from dp_ros.paths import share_folder
+from dp_ros.task.yaml_reader import read_yaml
+from dp_ros.training.settings import TrainSettings
+
+WORLD = 'point_navigation'
+CONFIG = read_yaml(share_folder() / 'config/train/point_navigation.yaml', TrainSettings)
+SMALL = dataclasses.replace(
+    CONFIG, steps=2, batch=8, network=dataclasses.replace(CONFIG.network, width=16, layers=1, level_width=8)
+)
+EVALUATION = EvaluationSettings(bundle=Path(), world=WORLD, episodes=30, seconds=1.0, threads=1, seed=100_010)
+
+
+@pytest.fixture(scope='module')
+def bags(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('recordings') / 'bags'
+    write_demonstrations(DemonstrationSettings(out=folder, task=SMALL.task, world=WORLD, episodes=2), lambda _: None)
+    return folder
+
+
+def settings(bags: Path, out: Path, **changes) -> SweepSettings:
+    usual = {'training': SMALL, 'data': bags, 'evaluation': EVALUATION, 'out': out}
+    return SweepSettings(**(usual | {'vary': ('objective.diffusion_steps=4,8', 'run.sampling_steps=1,2')} | changes))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_sweep_goes_on_where_it_was_killed_and_counts_nothing_twice(bags, tmp_path, monkeypatch):
+    done, left = {'train': [], 'play': []}, [5]
+
+    def counted(name):
+        real = getattr(parts_module, name)
+
+        def work(part, *rest):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            done[name].append(part)
+            return real(part, *rest)
+
+        monkeypatch.setattr(f'dp_ros.evaluation.sweep.workers.{name}', work)
+
+    counted('train')
+    counted('play')
+    asked = settings(bags, tmp_path / 'sweep')
+    with pytest.raises(Killed):
+        run_sweep(asked, lambda _: None)
+    left[0] = 100
+    said: list[str] = []
+    assert run_sweep(asked, said.append) == 0
+    # Two trainings; two blocks of each of four evaluations: each once, for all that the first attempt was cut short.
+    assert [len(done[name]) for name in ('train', 'play')] == [2, 8]
+    assert len({block.file for block in done['play']}) == 8
+    rows = list(csv.DictReader((asked.out / 'table.csv').open()))
+    assert [(r['objective.diffusion_steps'], r['run.sampling_steps']) for r in rows] == [
+        ('4', '1'), ('4', '2'), ('8', '1'), ('8', '2')
+    ]  # fmt: skip
+    assert {row['episodes'] for row in rows} == {'30'}
+    assert (asked.out / 'plot.png').stat().st_size > 1000
+    assert (asked.out / 'curves.png').stat().st_size > 1000
+    left[0] = 0  # nothing is left to be done
+    assert run_sweep(asked, said.append) == 0
+    assert said[-1] == said[-2]
+
+
+def test_a_process_that_dies_takes_no_part_along(tmp_path):
+    parts = [Path(str(number)) for number in range(4)]
+    found = dict(Processes(tmp_path, 2)._done(die_once, parts))
+    assert found == {part: part.name for part in parts}
+
+
+def die_once(part: Path, folder: Path) -> str:
+    """Kill this process the first time that a part is begun, and give its name the second time."""
+    begun = folder / part.name
+    if part.name == '2' and not begun.exists():
+        begun.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part.name
+
+
+@pytest.mark.parametrize(
+    ('asked', 'message'),
+    [
+        ({'vary': ['objective.schedul=linear']}, r"key: got unknown 'objective.schedul', allowed .*objective.schedule"),
+        ({'vary': ['run.sampling_step=1']}, r"key: got unknown 'run.sampling_step', allowed run.sampler, run.sampling"),
+        ({'vary': ['objective.schedule=linear,cubic']}, r"schedule: got 'cubic', allowed squaredcos_cap_v2, linear"),
+        ({'vary': ['run.sampling_steps=5,500']}, r'run.sampling_steps=500: sampling_steps: got 500, allowed 1 to diff'),
+        ({'vary': ['run.exec_horizon=17']}, r'exec_horizon: got 17, allowed 1 to pred_horizon \(16\)'),
+        ({'vary': ['network.width=7']}, r'network.width: got 7, allowed multiples of 2 \* heads'),
+        ({'vary': ['run.guidance_scale=2.0']}, r'guidance_scale: got 2.0 for a task without guidance, allowed 1'),
+        ({'vary': ['data=nowhere']}, r"data: got 'nowhere', which is not there, allowed recordings"),
+        ({'vary': ['network.width']}, r"vary: got 'network.width', allowed KEY=VALUE,VALUE"),
+        ({'vary': ['seed=1,1']}, r'seed: got it, or one of 1, 1, twice, allowed once'),
+        ({'variant': ['deeper']}, r"variant: got 'deeper', allowed NAME:KEY=VALUE"),
+        ({'vary': ['network.layers=1,2'], 'variant': ['a:network.layers=3']}, r'network.layers: got it in two places'),
+        ({'ray': '127.0.0.1'}, r"ray: got '127.0.0.1', allowed HOST:PORT or ray://HOST:PORT"),
+        ({'ray': '127.0.0.1:1'}, r"ray: got '127.0.0.1:1', where nothing answers \(Connection refused\); allowed the"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, capsys, asked, message, monkeypatch):
+    monkeypatch.setattr('dp_ros.evaluation.sweep.workers.train', lambda *_: pytest.fail('trained'))
+    options = [
+        option for name, texts in asked.items() if name != 'ray' for text in texts for option in (f'--{name}', text)
+    ]
+    options += ['--ray', asked['ray']] if 'ray' in asked else []
+    config = str(share_folder() / 'config/train/point_navigation.yaml')
+    assert main(['sweep', config, '--data', str(bags), '--out', str(tmp_path / 'out'), *options]) == 1
+    got = capsys.readouterr().err
+    assert re.search(message, got), got
+
+
+def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
+    with sweep_module._locked(tmp_path), pytest.raises(ConfigError, match='another sweep is at work'):
+        run_sweep(settings(bags, tmp_path), lambda _: None)
+
+
+def test_values_are_those_of_yaml_and_lists_stay_whole(bags):
+    axes = axes_of(['optimizer.learning_rate=1e-4,0.001', 'optimizer.betas=[0.9, 0.99],[0.95, 0.999]'], [])
+    found = combine(CONFIG, axes, evaluation=EVALUATION, data=bags)
+    assert [c.training.optimizer.learning_rate for c in found] == [1e-4, 1e-4, 1e-3, 1e-3]
+    assert [c.training.optimizer.betas for c in found[:2]] == [(0.9, 0.99), (0.95, 0.999)]
+
+
+def test_a_part_is_known_by_all_that_it_depends_on(bags, tmp_path):
+    one = training_of(SMALL, bags, recordings_sha256(bags))
+    assert training_of(dataclasses.replace(SMALL, threads=3), bags, recordings_sha256(bags)).name == one.name
+    assert training_of(dataclasses.replace(SMALL, seed=1), bags, recordings_sha256(bags)).name != one.name
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    for file in bags.rglob('*'):
+        if file.is_file():
+            (copy / file.relative_to(bags)).parent.mkdir(exist_ok=True)
+            (copy / file.relative_to(bags)).write_bytes(file.read_bytes())
+    assert recordings_sha256(copy) == recordings_sha256(bags)
+    (copy / 'episode_0000' / 'more').write_text('x')
+    assert recordings_sha256(copy) != recordings_sha256(bags)
+    few, many = (blocks_of('t', dataclasses.replace(EVALUATION, episodes=n)) for n in (40, 80))
+    # 100010 to 100024, 100025 to 100049: with more episodes these stay what they are.
+    assert [b.file for b in few[:2]] == [b.file for b in many[:2]]
+    assert sum(b.settings.episodes for b in many) == 80
+    other = blocks_of('t', dataclasses.replace(EVALUATION, sampling_steps=3))
+    assert other[0].evaluation != few[0].evaluation
+
+
+def test_what_is_kept_comes_back_as_it_was_and_nothing_else_does(tmp_path):
+    block = blocks_of('t', dataclasses.replace(EVALUATION, episodes=1))[0]
+    assert kept(block, tmp_path) is None
+    seams = Seams(jump=float('nan'), turn_at_seams=1.0, turn_inside=2.0, jerk_at_seams=3.0, jerk_inside=4.0, jerk=5.0)
+    result = EpisodeResult(seed=100_010, score=0.5, success=False, seconds=1.0, chunks=2, latency=[0.1], seams=seams)
+    keep(block, tmp_path, [result])
+    (back,) = kept(block, tmp_path)
+    assert dataclasses.asdict(back) | {'seams': 0} == dataclasses.asdict(result) | {'seams': 0}
+    assert np.isnan(back.seams.jump) and back.seams.jerk == 5.0
+    (tmp_path / block.file).write_text(json.dumps([{'seed': 3}]))
+    with pytest.raises(DataError, match='got what no sweep wrote'):
+        kept(block, tmp_path)
+
+
+def test_episodes_of_several_trainings_count_together_and_their_spread_is_told():
+    def summary(successes):
+        return {
+            'seeds': [1, 2, 3, 4], 'successes': successes, 'seconds': [1.0, 2.0, 3.0, 4.0], 'scores': [1.0] * 4,
+            'latency_ms': {'p50': 2.0, 'p95': 3.0}, 'collisions': 1,
+        }  # fmt: skip
+
+    row = row_of({}, '', [summary([True, True, True, True]), summary([True, False, False, False])], {})
+    assert row.measured['success'].value == 5 / 8
+    assert row.measured['time_s'].value == (1 + 2 + 3 + 4 + 1) / 5  # of successes alone
+    assert row.measured['collisions'].value == 2 / 8
+    assert (row.facts['lowest'], row.facts['highest'], row.facts['episodes']) == (0.25, 1.0, 8)
+    assert row.successes == {1: 1.0, 2: 0.5, 3: 0.5, 4: 0.5}
+
+
+def test_actions_after_the_end_of_an_episode_count_or_do_not(bags):
+    import torch
+
+    from dp_ros.recordings.episodes.episode import read_episodes
+    from dp_ros.training.objective import Objective
+    from dp_ros.training.windows import WindowDataset, fit_normalizer
+
+    episodes = list(read_episodes(bags, SMALL.task))
+    data = WindowDataset(episodes, SMALL.task, fit_normalizer(episodes, SMALL.task))
+    length = len(episodes[0].stamps)
+    recorded = data.recorded(torch.tensor([0, length - 3, length - 1, length]))[..., 0]
+    assert recorded.sum(dim=1).tolist() == [16, 3, 1, 16]
+    with pytest.raises(ConfigError, match='count_padding: got false with distill'):
+        distill = dataclasses.replace(SMALL.objective.distill, teacher='runs/x', sampling_steps=2, teacher_steps=4)
+        dataclasses.replace(SMALL.objective, distill=distill, count_padding=False)
+    loss = Objective(dataclasses.replace(SMALL.objective, schedule='none', diffusion_steps=1))
+    actions = torch.zeros(1, 16, 2)
+    actions[:, 3:] = 5.0  # a network that says 0 is wrong about these only
+    counted = (torch.arange(16) < 3)[None, :, None]
+    assert loss(lambda x_k, *_: x_k, (), actions, torch.Generator(), counted) == 0.0
+    assert loss(lambda x_k, *_: x_k, (), actions, torch.Generator()) > 20.0
+
+
+def test_the_noise_of_a_demonstrator_is_chosen_where_the_world_has_it(tmp_path, capsys):
+    asked = ['record', str(tmp_path / 'bags'), '--through', 'direct', '--noise']
+    assert main([*asked, '0.03', '--world', 'push_block']) == 1
+    assert 'noise: got 0.03 for the world push_block, allowed none; it can be chosen for point_navigation' in (
+        capsys.readouterr().err
+    )
+    assert main([*asked, '0.5', '--world', 'point_navigation']) == 1
+    assert 'expert noise: got 0.5, allowed 0 to 0.1 m' in capsys.readouterr().err
+
+
+def test_a_ray_cluster_that_loses_a_machine_loses_nothing(bags, tmp_path):
+    pytest.importorskip('ray', reason='ray is not installed (extra: cluster)')
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})
+    second = cluster.add_node(num_cpus=1)
+    try:
+        asked = settings(bags, tmp_path / 'sweep', vary=('objective.diffusion_steps=4,8',))
+        plan = sweep_module._plan(asked, combine(SMALL, axes_of(asked.vary, []), evaluation=EVALUATION, data=bags))
+        trainings, blocks = sweep_module._missing(plan, asked.out)
+        workers = RayCluster(asked.out, cluster.address)
+        trained = []
+        for part in workers.train(trainings):
+            trained.append(part.name)
+            if len(trained) == 1:
+                cluster.remove_node(second)  # with what it was doing
+        assert sorted(trained) == sorted(t.name for t in trainings)
+        for block, results in workers.play(blocks):
+            keep(block, asked.out, results)
+        assert sweep_module._missing(plan, asked.out) == ([], [])
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
