@@ -111,8 +111,8 @@ class _TracedPolicy(DiffusionPolicy):
 
 def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Callable[[int], Trace | None]:
     runner: DirectRunner = make_runner(settings, _TracedPolicy)
-    tracer = Tracer(runner.policy, samples, runner.goal)
     assert isinstance(runner.policy, _TracedPolicy)
+    tracer = Tracer(runner.policy, samples, runner.goal)
     runner.policy.tracer, runner.observed = tracer, tracer.observe
     if wrong:
         runner.world = make_wrong(settings.world, wrong)
