@@ -75,7 +75,8 @@ class RobotGeometry:
         for joint in self._tree:
             rotation, place = rotations[joint.parent], places[joint.parent]
             place = place + rotation @ joint.place
-            rotation = rotation @ joint.rotation
+            if joint.turned:
+                rotation = rotation @ joint.rotation
             values = np.full(count, joint.offset)
             if joint.column >= 0:
                 values = values + joint.multiplier * positions[:, joint.column]
@@ -87,7 +88,7 @@ class RobotGeometry:
             rotations.append(rotation)
             places.append(place)
         frames = [(rotations[parent], places[parent]) for parent in self._parents]
-        turned = np.stack([rotation @ own for (rotation, _), own in zip(frames, self._own[0], strict=True)], axis=1)
+        turned = np.stack([rotation for rotation, _ in frames], axis=1) @ self._own[0]
         moved = [place + rotation @ own for (rotation, place), own in zip(frames, self._own[1], strict=True)]
         return turned, np.stack(moved, axis=1)
 
@@ -96,9 +97,9 @@ class RobotGeometry:
         return [shape.parentJoint for shape in self.shapes.geometryObjects]
 
     @cached_property
-    def _own(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _own(self) -> tuple[np.ndarray, list[np.ndarray]]:
         placements = [shape.placement for shape in self.shapes.geometryObjects]
-        return [p.rotation.copy() for p in placements], [p.translation.copy() for p in placements]
+        return np.stack([p.rotation for p in placements]), [p.translation.copy() for p in placements]
 
     @cached_property
     def _tree(self) -> list[_Joint]:
@@ -141,6 +142,11 @@ class _Joint:
     column: int
     multiplier: float
     offset: float
+
+    @cached_property
+    def turned(self) -> bool:
+        """Whether its frame is turned in that of its parent."""
+        return not np.array_equal(self.rotation, np.eye(3))
 
 
 def robot_geometry(

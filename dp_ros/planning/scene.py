@@ -289,6 +289,10 @@ class LiveScene:
             }
             self.version += 1
 
+    def names(self, source: str) -> tuple[str, ...]:
+        """Return the names of what a source has brought, as the source calls them."""
+        return tuple(self._given.get(source, ()))
+
     def wrong(self, source: str, reason: str) -> None:
         """Note that what a source sent cannot be used; it is a fault until it sends something good."""
         self._faults[source] = f'{source}: {reason}'

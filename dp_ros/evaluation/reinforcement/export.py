@@ -114,6 +114,7 @@ def write_with_noise_actor(
         tolerance=source.tolerance,
         critic_from=source.critic_from,
         camera_shapes=source.camera_shapes,
+        starts=source.starts,
         name=folder.name,
         overwrite=overwrite,
         check=replayed,

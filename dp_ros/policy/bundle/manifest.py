@@ -52,6 +52,7 @@ from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.sequence.parity import SequenceParity, read_sequence_parity, write_sequence_parity
 from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
+from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.task.yaml_reader import parse, to_plain
 
 SCHEMA_VERSION = 1
@@ -94,9 +95,9 @@ class Bundle:
 
     ``model`` says which family of policies it is of, and what only that has. ``critic_from`` is the mean value of the
     samples from which on the critic chooses among them: where it is lower, success is so far that it can't tell them
-    apart. ``camera_shapes`` are height and width of the pictures that the
-    recordings had, by camera, and by goal; live ones of another size are refused. Bundles from before have none.
-    ``monitor`` has the thresholds of the failure monitor, where there is one.
+    apart. ``camera_shapes`` are height and width of the pictures that the recordings had, by camera, and by goal; live
+    ones of another size are refused. ``starts`` is where demonstrations began. Bundles from before have none of these
+    two. ``monitor`` has the thresholds of the failure monitor, where there is one.
     """
 
     folder: Path
@@ -110,6 +111,7 @@ class Bundle:
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    starts: DemonstratedStarts | None = None
     policy_speed: float = 1.0
     monitor: MonitorSpec | None = None
 
@@ -119,6 +121,10 @@ class Bundle:
         if not 0.0 <= self.critic_from <= 1.0:
             raise BundleError(f'critic_from: got {self.critic_from}, allowed 0 to 1')
         _check_shapes(self.camera_shapes, self.task)
+        if self.starts is not None and self.starts.joints != self.task.action.joints:
+            raise BundleError(
+                f'starts joints: got {listed(self.starts.joints)}, allowed {listed(self.task.action.joints)}'
+            )
         _check_files(self.files, self.family)
         if self.has_noise_actor and not self.schedule.noisy:
             raise BundleError(f'files: got {NOISE} for regression, which begins without noise, allowed none')
@@ -239,6 +245,7 @@ class _Manifest:
     critic_from: float = 0.0
     camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     monitor: MonitorSpec | None = None
+    starts: DemonstratedStarts | None = None
 
     @property
     def model(self) -> DiffusionSpec | SequenceSpec:
@@ -272,6 +279,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             critic_from=manifest.critic_from,
             camera_shapes={name: _shape(name, shape) for name, shape in manifest.camera_shapes.items()},
             monitor=manifest.monitor,
+            starts=manifest.starts,
         )
     for file, expected in bundle.files.items():
         with naming(folder / file):
@@ -298,6 +306,7 @@ def write_bundle(
     critic_from: float = 0.0,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
     monitor: MonitorSpec | None = None,
+    starts: DemonstratedStarts | None = None,
     name: str | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
@@ -318,7 +327,7 @@ def write_bundle(
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
-    critic_from, camera_shapes, monitor
+    critic_from, camera_shapes, monitor, starts
         See `Bundle`.
     name
         The folder's name, if None.
@@ -356,6 +365,7 @@ def write_bundle(
             critic_from=critic_from,
             camera_shapes=dict(camera_shapes or {}),
             monitor=monitor,
+            starts=starts,
         )
         plain = to_plain(manifest)
         if not normalizer.clip:
@@ -369,7 +379,7 @@ def write_bundle(
         ):  # fmt: skip
             if not owner[key]:
                 del owner[key]
-        for key, given in (('camera_shapes', camera_shapes), ('monitor', monitor)):
+        for key, given in (('camera_shapes', camera_shapes), ('monitor', monitor), ('starts', starts)):
             if not given:
                 del plain[key]
         if sequence is None:

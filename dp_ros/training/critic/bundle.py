@@ -48,6 +48,7 @@ def write_with_critic(
         tolerance=bundle.tolerance,
         critic_from=critic_from,
         camera_shapes=bundle.camera_shapes,
+        starts=bundle.starts,
         name=folder.name,
         overwrite=overwrite,
         check=replayed,

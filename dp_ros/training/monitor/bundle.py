@@ -44,6 +44,7 @@ def write_with_monitor(
         tolerance=bundle.tolerance,
         critic_from=bundle.critic_from,
         camera_shapes=bundle.camera_shapes,
+        starts=bundle.starts,
         monitor=spec,
         name=name or folder.name,
         overwrite=overwrite,

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from dp_ros.messages import encoding
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
+from dp_ros.nodes.trajectory_publisher.obstacles.messages import PACKAGES, message_type, take
 from dp_ros.options import build
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
@@ -23,11 +24,15 @@ from dp_ros.planning.scene import LiveScene, Sighting
 from dp_ros.planning.way_process import WayProcess
 from dp_ros.robot.model import RobotModel
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
-from dp_ros.ros.lifecycle import ManagedNode
+from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 STATUS = 'obstacles'
 LARGEST = 4096
 """Bytes of a pose: more is something else."""
+LARGEST_SCENE = 2**20
+"""Bytes of a message with many obstacles."""
+DEPTH = 20
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def make_scene_topics(
@@ -66,6 +71,7 @@ class SceneTopics:
     ) -> None:
         self._node, self.check, self.detour, self._ways = node, check, detour, ways
         self._scene: LiveScene = check.scene
+        self._kinds = {name: message_type(name) for name in PACKAGES if node.value(name)}
         self._subscriptions: list[Any] = []
 
     def open(self) -> None:
@@ -78,6 +84,10 @@ class SceneTopics:
             (PoseStamped, part.topic, partial(self._on_pose, name)) for name, part in self._scene.moving.items()
         ]
         self._subscriptions = [self._node.create_subscription(*each, newest, raw=True) for each in inputs]
+        for parameter, kind in self._kinds.items():
+            takes, topic = partial(self._on_message, parameter, kind), self._node.value(parameter)
+            profile = LATCHED if parameter == 'topics.planning_scene' else reliable(DEPTH)
+            self._subscriptions.append(self._node.create_subscription(kind, topic, takes, profile, raw=True))
 
     def close(self) -> None:
         """End the process that plans ways."""
@@ -110,6 +120,17 @@ class SceneTopics:
             self._node.diagnostics.report(STATUS, WARN, f'blocked: {blocked}', values)
         else:
             self._node.diagnostics.report(STATUS, OK, 'clear', values)
+
+    def _on_message(self, parameter: str, kind: type, message: bytes) -> None:
+        if len(message) > LARGEST_SCENE:
+            self._scene.wrong(parameter, f'got a message of {len(message)} bytes, allowed up to {LARGEST_SCENE}')
+            return
+        try:
+            decoded = deserialize_message(message, kind)
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            self._scene.wrong(parameter, f'got a message that cannot be decoded ({error})')
+            return
+        take(parameter, decoded, self._scene)
 
     def _on_pose(self, name: str, message: bytes) -> None:
         if len(message) > LARGEST:
