@@ -204,7 +204,7 @@ class FailureMonitor:
         )
 
 
-def sampling_policy(policy: DiffusionPolicy, samples: int) -> DiffusionPolicy:
+def sampling_policy(policy: Policy, samples: int) -> DiffusionPolicy:
     """Return a policy that draws as many samples, as its bundle says: thresholds are of these.
 
     Raises
@@ -213,6 +213,9 @@ def sampling_policy(policy: DiffusionPolicy, samples: int) -> DiffusionPolicy:
         If it does not sample: chunks by regression are all the same.
 
     """
+    if not isinstance(policy, DiffusionPolicy):
+        got = f'bundle {policy.bundle.name} of family {policy.bundle.family}'
+        raise ConfigError(f'monitor: got {got}, allowed one of family diffusion')
     if not policy.bundle.schedule.noisy:
         raise ConfigError(f'monitor: got bundle {policy.bundle.name}, by regression, allowed one that samples')
     return DiffusionPolicy(policy.bundle, policy.backend, policy.bundle.defaults, samples=samples)

@@ -117,8 +117,6 @@ class FailureResponse:
 
 def replanned(settings: Settings) -> Settings:
     """Return the settings of a chunk that takes the place of one that fails: more samples, all sampling steps."""
-    spec = settings.policy.bundle.monitor
-    assert spec is not None, 'make_settings refuses replan without a monitor'
-    assert isinstance(settings.policy, DiffusionPolicy), 'no bundle of another family has a monitor'
-    policy = settings.policy.with_settings(samples=max(spec.samples, settings.policy.samples))
-    return replace(settings, policy=policy, cost=None)
+    policy, spec = settings.policy, settings.policy.bundle.monitor
+    assert spec is not None and isinstance(policy, DiffusionPolicy), 'make_settings refuses replan without a monitor'
+    return replace(settings, policy=policy.with_settings(samples=max(spec.samples, policy.samples)), cost=None)
