@@ -36,7 +36,7 @@ def command(commands: argparse._SubParsersAction, name: str, run: object, text: 
 def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the arguments ``bundle`` and ``--world``, that `bundle_and_world` reads."""
     parser.add_argument('bundle', help=f'bundle, as {example}')
-    world_argument(parser, 'without it, the one with these joints')
+    world_argument(parser, 'without it, the one that fits')
 
 
 def world_argument(parser: argparse.ArgumentParser, otherwise: str = 'without it, the one of the demo') -> None:
@@ -74,13 +74,13 @@ def bundle_folder(path: str) -> Path:
 
 
 def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options ``bundle`` and ``world``; without a world, the one with the bundle's joints."""
+    """Return the options ``bundle`` and ``world``; without a world, the one that fits the bundle."""
     from dp_ros.policy.bundle.manifest import load_bundle
-    from dp_ros.simulation.registry import world_with
+    from dp_ros.simulation.registry import world_for
 
     folder = bundle_folder(options.bundle)
     try:
-        world = options.world or world_with(load_bundle(folder).task.action.joints)
+        world = options.world or world_for(load_bundle(folder).task)
     except ConfigError as error:
         if 'recordings' not in options:
             raise

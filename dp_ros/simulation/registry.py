@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, listed, order_advice
+from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.world import Expert, World, WorldSpec
 from dp_ros.simulation.worlds import BUILT_IN
 from dp_ros.simulation.worlds.mjcf.world_file import read_world_spec
+from dp_ros.task.spec import JointStream, TaskSpec
 
 GROUP = 'dp_ros.worlds'
 FROM_FILE = 'mjcf'
@@ -105,20 +106,39 @@ def world_parameters(world: str) -> dict[str, str]:
 
 
 def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
-    """Raise ConfigError unless the robot of the world ``name`` has these joints, which ``what`` moves."""
+    """Raise ConfigError unless the robot of the world ``name`` has these joints, in any order; ``what`` moves them."""
     allowed = world_spec(name).joints
-    if joints != allowed:
+    if sorted(joints) != sorted(allowed):
         raise ConfigError(
             f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {listed(allowed)}'
-            f'{order_advice(joints, allowed)}'
         )
 
 
-def world_with(joints: tuple[str, ...]) -> str:
-    """Return the first world whose robot has these joints; ConfigError if none has."""
-    for name in world_names():
-        if world_spec(name).joints == joints:
-            return name
+def world_for(task: TaskSpec) -> str:
+    """Return the world whose robot has a task's joints, and which shows what the task observes, with the least beside.
+
+    Other packages' worlds are looked at where no built-in one has the joints. ConfigError if none has.
+    """
+    joints = task.action.joints
+
+    def fits(name: str) -> bool:
+        return sorted(world_spec(name).joints) == sorted(joints)
+
+    own = [spec.name for spec in BUILT_IN]
+    found = [*filter(fits, own)] or [name for name in world_names() if name not in own and fits(name)]
+    observed = {
+        stream.topic.removesuffix('/compressed').removeprefix('/')
+        for stream in task.streams
+        if not isinstance(stream, JointStream)
+    }
+
+    def unlike(name: str) -> tuple[int, int]:
+        spec = world_spec(name)
+        shown = {*spec.pose_topics.values(), *spec.camera_topics.values()}
+        return len(observed - shown), len(shown - observed)
+
+    if found:
+        return min(found, key=unlike)
     known = '; '.join(f'{name}: {listed(world_spec(name).joints)}' for name in world_names())
     raise ConfigError(f'world for joints {listed(joints)}: got none, allowed one of {known}')
 

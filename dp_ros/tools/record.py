@@ -105,6 +105,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
             recorder = Recorder(client.node, settings.topics, new_bag, goals=settings.goals)
             client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(settings.topics)}')
             recorder.connect()
+            client.wait_until(lambda: not recorder.unheard(), f'got no publishers of {", ".join(settings.topics)}')
             failed = 0
             for number in tqdm(range(settings.episodes), unit='episode', desc='record'):
                 failed += not _episode(client, recorder, settings, number)

@@ -62,6 +62,7 @@ class Recorder:
         self._topics = tuple(topics)
         self._new_bag = new_bag
         self._types: dict[str, str] = {}
+        self._subscriptions: dict[str, Any] = {}
         self._bag: Bag | None = None
         self._counts: dict[str, int] = {}
         self._error: Exception | None = None
@@ -83,12 +84,22 @@ class Recorder:
             self._types[topic] = known[topic][0]
             kind = message_class(topic, known[topic][0])
             if topic not in self._goals:
-                self._node.create_subscription(kind, topic, partial(self._write, topic), self._qos(topic), raw=True)
+                made = self._node.create_subscription(
+                    kind, topic, partial(self._write, topic), self._qos(topic), raw=True
+                )
+                self._subscriptions[topic] = made
                 continue
             # A latched goal is only sent to who asks for it, and one that is not latched only to who does not.
             receive: Any = self._goal_receiver(topic)
             for qos in (self._qos(topic), LATCHED):
                 self._node.create_subscription(kind, topic, receive, qos, raw=True)
+
+    def unheard(self) -> list[str]:
+        """Return the topics, those of goals aside, whose publishers have not found this yet; wait until there are none.
+
+        Only then nothing is missed.
+        """
+        return [topic for topic, made in self._subscriptions.items() if not made.get_publisher_count()]
 
     @contextmanager
     def episode(self, path: Path | str) -> Iterator[dict[str, int]]:

@@ -40,7 +40,7 @@ from dp_ros.training.run_folder import (
 from dp_ros.training.run_log import CURVES, RunLog, drop_rows_after, plot_curves
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.symmetry import with_mirrored
-from dp_ros.training.windows import camera_shapes, data_hash, fit_normalizer, split_episodes
+from dp_ros.training.windows import camera_shapes, data_hash, demonstrated_starts, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
 
@@ -116,6 +116,7 @@ class Trainer:
         self.validation_loss = float('nan')
         self._losses: list[torch.Tensor] = []
         self._camera_shapes = camera_shapes(episodes, settings.task)
+        self._starts = demonstrated_starts(episodes, settings.task)
         self._open_folder(data_hash(episodes))
 
     def run(self) -> TrainResult:
@@ -230,6 +231,7 @@ class Trainer:
                 **({'skipped_recordings': self._skipped} if self._skipped else {}),
                 'training_windows': len(self.train_set),
                 'camera_shapes': self._camera_shapes,
+                **({'starts': to_plain(self._starts)} if self._starts else {}),
                 'parameters': sum(p.numel() for p in self.learner.network.parameters()),
             }
             others = {'teacher': self.settings.objective.distill.teacher, 'start': self.settings.start}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dp_ros.data import Window
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, channels_of, normalize_image
 from dp_ros.policy.turns import middle_of, middles, observed_at, turned_actions, turned_streams, turning
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
@@ -24,6 +24,7 @@ from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recorded_goals, source_of
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import REWARD, GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
+from dp_ros.task.starts import DemonstratedStarts
 
 
 def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
@@ -102,6 +103,17 @@ def learnt_actions(
     actions = turned_actions(task, middle, actions, turned)
     base = action_base(task, turned)
     return actions if base is None else actions - base[..., -1:, :]
+
+
+def demonstrated_starts(episodes: Sequence[Episode], task: TaskSpec) -> DemonstratedStarts | None:
+    """Return where the action's joints were measured at the first tick of episodes; None if no stream has them all."""
+    try:
+        stream, columns = task.base_columns()
+    except ConfigError:
+        return None
+    return DemonstratedStarts.of(
+        task.action.joints, np.stack([episode.streams[stream][0][list(columns)] for episode in episodes])
+    )
 
 
 def camera_shapes(episodes: Sequence[Episode], task: TaskSpec) -> dict[str, tuple[int, int]]:

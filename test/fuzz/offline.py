@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.kinematics import Chain
 from dp_ros.robot.urdf import parse_urdf
+from dp_ros.task.starts import DemonstratedStarts
 
 from .attack import Attack
 from .controller import Controller, Setup
@@ -57,6 +58,7 @@ class Case:
     limits: Limits
     planner: dict[str, Any]
     ending: str
+    starts: float = 0.0  # where demonstrations began, each joint [rad]; 0: the bundle does not say
 
     @classmethod
     def drawn(cls, seed: int, number: int) -> tuple[Case, np.random.Generator]:
@@ -96,6 +98,9 @@ class Case:
             planner=planner,
             ending=str(rng.choice(['hold', 'deactivate'])),
         )
+        other = np.random.default_rng([seed, number, 1])  # so that all the rest is as it was before there was this
+        if not case.boxed and other.random() < 0.3:
+            case = replace(case, starts=float(other.choice([-1.0, 1.0]) * other.uniform(0.1, 0.4)))
         return case, rng
 
     @property
@@ -111,9 +116,12 @@ class Case:
             chain: Chain = parse_urdf(urdf_text(self.setup.joints, self.limits)).chain(self.setup.joints, 'tool')
             inf = float('inf')
             workspace = Workspace(chain=chain, lower=(X_MIN, -inf, -inf), upper=(inf, inf, inf))
+        starts = None
+        if self.starts:
+            starts = DemonstratedStarts.of(self.setup.joints, np.full((1, len(self.setup.joints)), self.starts))
         return Options(
             joints=self.setup.joints, control_dt=self.control_dt, limits=self.limits, planner=self.planner,
-            workspace=workspace, simulated=self.simulated,
+            workspace=workspace, simulated=self.simulated, starts=starts,
         )  # fmt: skip
 
 

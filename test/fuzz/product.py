@@ -19,6 +19,7 @@ from dp_ros.data import Refusal
 from dp_ros.errors import DpRosError
 from dp_ros.messages import encoding
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyStateMachine, Thresholds
@@ -31,12 +32,14 @@ from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.task.spec import JointStream
+from dp_ros.task.starts import DemonstratedStarts
 
 from .curves import SECOND, Message
 from .judge import Limits
 
 NEWCOMER = SECOND // 2
 RESTARTS = 1
+APPROACH_SPEED = 0.6  # [rad/s]
 
 
 @dataclass
@@ -97,6 +100,7 @@ class Options:
     planner: dict[str, Any]
     workspace: Workspace | None = None
     simulated: bool = False
+    starts: DemonstratedStarts | None = None
 
 
 class Product:
@@ -176,6 +180,9 @@ class Product:
                 wake=self._wake,
             ),
             sources=[SimpleNamespace(fault=partial(self.graph.second, topic)) for topic in ('action_chunk', 'enable')],
+            approach=Approach(
+                self.planner, self._options.starts, stream.units, APPROACH_SPEED if self._options.starts else None
+            ),
             say=self.said.append,
             note=self.said.append,
         )

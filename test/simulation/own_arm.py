@@ -29,33 +29,33 @@ MODEL = """
     <light pos="0.8 -0.6 2"/>
     <geom name="floor" type="plane" size="1 1 0.1" rgba="0.55 0.5 0.42 1"/>
     <camera name="camera" pos="0.45 0.8 0.6" xyaxes="-1 0 0 0 -0.6 0.8" fovy="50"/>
-    <body name="base">
+    <body name="base" gravcomp="1">
       <geom type="cylinder" size="0.07 0.05" pos="0 0 0.05"/>
-      <body name="shoulder" pos="0 0 0.2">
+      <body name="shoulder" gravcomp="1" pos="0 0 0.2">
         <joint name="shoulder_pan_joint" axis="0 0 1"/>
         <geom type="cylinder" size="0.06 0.05" pos="0 0 -0.05"/>
-        <body name="upper_arm">
+        <body name="upper_arm" gravcomp="1">
           <joint name="shoulder_lift_joint" axis="0 1 0"/>
           <geom type="capsule" size="0.045" fromto="0 0 0 0.4 0 0" rgba="0.3 0.45 0.7 1"/>
-          <body name="forearm" pos="0.4 0 0">
+          <body name="forearm" gravcomp="1" pos="0.4 0 0">
             <joint name="elbow_joint" axis="0 1 0"/>
             <geom type="capsule" size="0.035" fromto="0 0 0 0.36 0 0"/>
-            <body name="wrist_1" pos="0.36 0 0">
+            <body name="wrist_1" gravcomp="1" pos="0.36 0 0">
               <joint name="wrist_1_joint" axis="0 1 0"/>
               <geom type="capsule" size="0.03" fromto="0 0 0 0.09 0 0" rgba="0.3 0.45 0.7 1"/>
-              <body name="wrist_2" pos="0.09 0 0">
+              <body name="wrist_2" gravcomp="1" pos="0.09 0 0">
                 <joint name="wrist_2_joint" axis="0 0 1"/>
                 <geom type="capsule" size="0.03" fromto="0 0 0 0.06 0 0"/>
-                <body name="wrist_3" pos="0.09 0 0">
+                <body name="wrist_3" gravcomp="1" pos="0.09 0 0">
                   <joint name="wrist_3_joint" axis="1 0 0" limited="false"/>
                   <geom type="box" size="0.02 0.06 0.02" pos="0.02 0 0" rgba="0.2 0.2 0.22 1"/>
                   <site name="tool" pos="0.13 0 0"/>
                   <camera name="wrist_camera" pos="-0.02 0 0.09" xyaxes="0 1 0 -0.3 0 -0.95" fovy="75"/>
-                  <body name="left_finger" pos="0.04 0.01 0">
+                  <body name="left_finger" gravcomp="1" pos="0.04 0.01 0">
                     <joint name="finger_joint" type="slide" axis="0 1 0" range="0 0.04" armature="0.2"/>
                     <geom type="box" size="0.045 0.006 0.012" pos="0.045 0 0" rgba="0.2 0.2 0.22 1"/>
                   </body>
-                  <body name="right_finger" pos="0.04 -0.01 0">
+                  <body name="right_finger" gravcomp="1" pos="0.04 -0.01 0">
                     <joint name="mimic_joint" type="slide" axis="0 -1 0" range="0 0.04" armature="0.2"/>
                     <geom type="box" size="0.045 0.006 0.012" pos="0.045 0 0" rgba="0.2 0.2 0.22 1"/>
                   </body>
@@ -148,9 +148,10 @@ class Teleoperator:
         if not self.start:
             return
         goal = dict(self.start)
-        moving = max(0.0, self.elapsed - 2.0)
-        goal[PAN] = min(0.75, self.start[PAN] + 0.15 * moving)
-        goal['finger_joint'] = max(0.005, self.start['finger_joint'] - 0.01 * moving)
+        moving = self.elapsed > 2.0
+        # From where it is: a robot that was reset must not jump to where it was before.
+        goal[PAN] = min(0.75, self.measured[PAN] + 0.03 * moving)
+        goal['finger_joint'] = max(0.005, self.measured['finger_joint'] - 0.002 * moving)
         joints = [name for name in goal if name not in ('finger_joint', 'mimic_joint')]
         self.send(self.arm, joints, goal)
         self.send(self.gripper, ['finger_joint'], goal)

@@ -206,11 +206,12 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
         ('<worldbody>', '<include file="/etc/passwd"/><worldbody>', "got the path '/etc/passwd', allowed one within"),
         ('<worldbody>', '<asset><mesh name="m" file="../m.stl"/></asset><worldbody>', 'allowed one within the folder'),
         ('<worldbody>', '<include file="my_arm.xml"/><worldbody>', 'got my_arm.xml included twice, allowed once'),
-        ('<body name="base">', '<replicate count="100000000"><geom size="1"/></replicate><body name="base">',
+        ('<body name="base"', '<replicate count="100000000"><geom size="1"/></replicate><body name="base"',
          "replicate count: got '100000000', allowed numbers up to 1000"),
         ('<mujoco model', '<!DOCTYPE a [<!ENTITY b "c">]><mujoco model', 'got a DOCTYPE, allowed XML without it'),
         ('</mujoco>', '', 'not valid XML'),
-        ('<body name="base">', '<body name="base"><freejoint/>', "urdf: got none for a robot whose base 'base' moves"),
+        ('<geom type="cylinder" size="0.07', '<freejoint/><geom type="cylinder" size="0.07',
+         "urdf: got none for a robot whose base 'base' moves"),
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:

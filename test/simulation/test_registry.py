@@ -14,9 +14,11 @@ import pytest
 from dp_ros.errors import ConfigError
 from dp_ros.paths import share_folder
 from dp_ros.simulation import registry
-from dp_ros.simulation.registry import check_world, make_expert, make_world, world_names, world_spec, world_with
+from dp_ros.simulation.registry import check_world, make_expert, make_world, world_for, world_names, world_spec
+from dp_ros.simulation.world import whole_task
 from dp_ros.simulation.worlds import BUILT_IN
 from dp_ros.simulation.worlds.pusht.spec import PUSHT
+from dp_ros.task.spec import TaskSpec
 
 SPECS = pytest.mark.parametrize('spec', BUILT_IN, ids=lambda spec: spec.name)
 ADDED = """
@@ -100,11 +102,17 @@ def test_an_unknown_world_is_named() -> None:
 
 
 def test_a_bundles_joints_lead_to_its_world() -> None:
-    # Two worlds have the point: without its name, the first of them is meant.
-    found = [world_with(spec.joints) for spec in BUILT_IN]
-    assert found == ['push_block', 'pick_place', 'pusht', 'point_navigation', 'point_navigation']
-    with pytest.raises(ConfigError, match=r'world for joints elbow: got none, allowed one of push_block: joint_1'):
-        world_with(('elbow',))
+    # Two worlds have the point: what is observed decides, and one that shows no more than that.
+    for spec in BUILT_IN:
+        assert world_for(whole_task(spec)) == spec.name
+    task = whole_task(world_spec('point_navigation'))
+    action = replace(task.action, joints=task.action.joints[::-1], sources=())
+    assert world_for(TaskSpec(streams=task.streams[:1], action=action)) == 'point_navigation'
+    other = replace(action, joints=('elbow', 'knee'))
+    with pytest.raises(
+        ConfigError, match=r'world for joints elbow, knee: got none, allowed one of push_block: joint_1'
+    ):
+        world_for(TaskSpec(streams=task.streams[:1], action=other))
 
 
 def test_a_world_with_other_joints_is_refused() -> None:
@@ -117,7 +125,7 @@ def test_another_package_adds_a_world_with_its_parameter_file(add: Add, tmp_path
     add('moon = added_worlds:MOON')
     assert world_names() == (*(spec.name for spec in BUILT_IN), 'moon')
     assert world_spec('moon').parameters == tmp_path / 'moon.yaml'
-    assert world_with(('leg',)) == 'moon'
+    assert world_for(whole_task(world_spec('moon'))) == 'moon'
     with pytest.raises(ConfigError, match=r'world moon: joints: got joint_1, .*, allowed leg as its spec has them'):
         make_world('moon')
 

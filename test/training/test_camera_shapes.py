@@ -80,6 +80,12 @@ def test_a_run_s_bundle_has_the_shape_and_so_has_one_made_of_it(tmp_path: Path) 
     again = export_run(tmp_path / 'bundle', tmp_path / 'again')
     assert load_bundle(tmp_path / 'bundle').camera_shapes == again.camera_shapes == {'camera': (24, 48)}
     assert 'camera: pictures of 48 x 24 pixels, as recorded' in describe(tmp_path / 'bundle')
+    starts = load_bundle(tmp_path / 'bundle').starts
+    assert starts is not None and again.starts == starts and starts.joints == task.action.joints
+    begun = np.array([episode.streams[task.streams[0].name][0] for episode in episodes])
+    np.testing.assert_allclose(
+        (starts.lower, starts.upper, starts.mean), [f(begun, 0) for f in (np.min, np.max, np.mean)]
+    )
     manifest = tmp_path / 'again' / 'bundle.json'
     plain = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**plain, 'camera_shapes': {'eye': [24, 48]}}))
@@ -88,7 +94,14 @@ def test_a_run_s_bundle_has_the_shape_and_so_has_one_made_of_it(tmp_path: Path) 
     manifest.write_text(json.dumps({**plain, 'camera_shapes': {'camera': [0, 48]}}))
     with pytest.raises(BundleError, match='camera_shapes camera: got 0, 48, allowed height and width'):
         load_bundle(tmp_path / 'again')
-    del plain['camera_shapes']
+    for odd, message in (
+        ({'mean': [9.0, 9.0]}, 'a mean outside of its range'),
+        ({'joints': ['b', 'a']}, 'starts joints'),
+    ):
+        manifest.write_text(json.dumps({**plain, 'starts': {**plain['starts'], **odd}}))
+        with pytest.raises(BundleError, match=message):
+            load_bundle(tmp_path / 'again')
+    del plain['camera_shapes'], plain['starts']
     manifest.write_text(json.dumps(plain))
     assert load_bundle(tmp_path / 'again').camera_shapes == {}
 

@@ -93,7 +93,7 @@ class RayCluster:
     folder
         The sweep's.
     address
-        As ``10.0.0.1:6379`` or ``ray://10.0.0.1:10001``.
+        As ``10.0.0.1:6379``.
 
     Raises
     ------
@@ -157,9 +157,9 @@ class RayCluster:
 
 def check_answers(address: str) -> None:
     """Raise ConfigError unless something takes a connection at ``address``, which Ray itself would wait for longer."""
-    host, colon, port = address.removeprefix('ray://').rpartition(':')
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f'ray: got {address!r}, allowed HOST:PORT or ray://HOST:PORT')
+    host, colon, port = address.rpartition(':')
+    if not colon or not host or '/' in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f'ray: got {address!r}, allowed HOST:PORT, as 10.0.0.1:6379')
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except OSError as error:

@@ -151,12 +151,29 @@ class SafetyOptions:
         'service', 'Who may release a latch. service: anyone on the network, by ~/reset; local: only this user at this '
         f'machine, by `{RESET_COMMAND}`, through a socket below $ROS_HOME/dp_ros/reset.', choices=('service', 'local'),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproachOptions:
+    """What comes before the policy where the robot is away from where demonstrations began."""
+
+    approach: bool = option(
+        False, 'Go to where demonstrations began before the policy begins, where the bundle says where that is and the '
+        'robot is elsewhere: once after each activation, slowly, straight in joint space, within limits and workspace. '
+        'Nothing else is checked: look along that way. false: only /diagnostics says how far away it is.',
+    )
+    approach_speed: float = option(
+        0.2, 'Of the fastest joint on that way.', unit='rad/s or m/s', low=0.001, high=10.0
+    )
+
+
 # fmt: on
 
 
 PUBLISHER_OPTIONS = (
     *options_of(ArmOptions),
     *options_of(SafetyOptions),
+    *options_of(ApproachOptions),
     *options_of(ControllerOptions),
     *options_of(UrdfOptions),
     *options_of(ObstacleOptions),

@@ -16,6 +16,7 @@ from dp_ros.data import Chunk, Refusal
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
 from dp_ros.motion.trajectory import Trajectory
@@ -37,8 +38,9 @@ ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a co
 class Parts:
     """What motion is made of.
 
-    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``say`` logs errors,
-    ``note`` what is as it should be; ``detour`` plans ways around, or nobody does.
+    ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``approach`` leads to
+    where demonstrations began, ``say`` logs errors, ``note`` what is as it should be; ``detour`` plans ways around, or
+    nobody does.
     """
 
     planner: Planner
@@ -49,6 +51,7 @@ class Parts:
     watch: ClockWatch
     sender: CommandSender
     sources: Sequence[SingleSource]
+    approach: Approach
     controllers: ControllerStates | None = None
     detour: Detour | None = None
     say: Callable[[str], None]
@@ -74,6 +77,7 @@ class Motion:
     def __init__(self, parts: Parts, *, home: np.ndarray | None, home_duration: float, patience: int) -> None:
         self.parts = parts
         self.planner, self.safety, self.joint_states = parts.planner, parts.safety, parts.joint_states
+        self.approach = parts.approach
         self._home, self._home_duration = home, home_duration
         self._patience = patience
         self._jump: tuple[int, int] | None = None
@@ -187,8 +191,9 @@ class Motion:
         elif leap:
             verdict = Refusal(reason=leap)
         else:
-            verdict = self._planned(chunk)
+            verdict = self._approached(chunk, now) or self._planned(chunk)
         if isinstance(verdict, Planned):
+            self.approach.began()
             self.safety.accepted(chunk.stamp)
             self._stopping = False
             self.blocked = verdict.blocked
@@ -197,6 +202,24 @@ class Motion:
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
+
+    def _approached(self, chunk: Chunk, now: int) -> Refusal | None:
+        """Go to where demonstrations began, if that is asked; return why the chunk must wait, or None.
+
+        On the way the safety states count as if chunks were followed: what stops those stops this.
+        """
+        objection = self.approach.objection(chunk.stamp, now)
+        if objection is None and self.approach.needed:
+            why = self.approach.away()
+            way = self.parts.sender.send_before_deadline(self.approach.plan, must=False)
+            if isinstance(way, Refusal):
+                return Refusal(reason=f'no way to where demonstrations began ({why}): {way.reason}')
+            self.parts.note(f'{why}: the robot goes there first, in {(way.end - now) / 1e9:.1f} s')
+            self._stopping = False
+            objection = self.approach.objection(chunk.stamp, now)
+        if objection is not None:
+            self.safety.accepted(chunk.stamp)
+        return objection
 
     def _avoid(self, now: int) -> None:
         """Come to rest along the path where an obstacle is in the way of it, or may come into it."""

@@ -24,6 +24,7 @@ from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outcome import Planned
+from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
@@ -60,10 +61,12 @@ from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
 from dp_ros.ros.clock_timer import ClockTimer
+from dp_ros.ros.diagnostics import OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import JointStream
 
+START = 'start'  # the status of where the policy begins
 CHUNKS, LEDGER = 'policy_executor/action_chunk', 'policy_executor/ledger'
 LOOK = 50_000_000  # [ns] between two looks at what may stop the robot, or less: half a control step
 LEDGER_DEPTH = 10
@@ -182,6 +185,12 @@ class TrajectoryPublisher(ManagedNode):
                 repeat=self._repeat,
                 wake=self._wake,
             ),
+            approach=Approach(
+                self.planner,
+                self._bundle.starts,
+                self._bundle.task.action.units,
+                self.value('approach_speed') if self.value('approach') else None,
+            ),
             sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self.permission.topic)],
             controllers=self._controllers,
             detour=None if self._obstacles is None else self._obstacles.detour,
@@ -253,7 +262,7 @@ class TrajectoryPublisher(ManagedNode):
                     destroy(entity)
         self._inputs, self._triggers, self.motion, self.timer, self._again = [], [], None, None, None
         self.ledger.forget()
-        for name in (safety_report.STATUS, JOINT_STATES):
+        for name in (safety_report.STATUS, JOINT_STATES, START):
             self.diagnostics.forget(name)
 
     def cleanup(self) -> None:
@@ -438,6 +447,8 @@ class TrajectoryPublisher(ManagedNode):
         self._report.report()
         self.ledger.report_limits(stopped=self.motion.safety.latched)
         self.motion.joint_states.report(self.diagnostics, self.now())
+        well, where = self.motion.approach.report(self.now())
+        self.diagnostics.report(START, OK if well else WARN, where)
         self._controllers.report(self.now())
         if self._obstacles is not None:
             self._obstacles.report(self.motion.blocked, self.now())

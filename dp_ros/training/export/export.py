@@ -33,11 +33,12 @@ from dp_ros.policy.bundle.manifest import (
 )
 from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.task.yaml_reader import to_plain
+from dp_ros.task.starts import DemonstratedStarts
+from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
-from dp_ros.training.run_folder import PolicyNetwork, is_bundle, load_network
+from dp_ros.training.run_folder import RUN, PolicyNetwork, is_bundle, load_network
 from dp_ros.training.sequence.export import export_sequence
 from dp_ros.training.settings import TrainSettings
 
@@ -86,9 +87,11 @@ def export_run(
             f'sampling_steps: got {sampling_steps} for family sequence, allowed none: it samples no noise'
         )
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
+    told = record.pop('starts', None)
+    starts = None if told is None else parse(DemonstratedStarts, told, f'{run / RUN}.starts')
     if source is not None:
         record['bundle_sha256'] = sha256(run / MANIFEST)
-        shapes = dict(source.camera_shapes)
+        shapes, starts = dict(source.camera_shapes), source.starts
     return export_network(
         settings,
         network,
@@ -102,6 +105,7 @@ def export_run(
         name=name or (source.name if source else ''),
         extras_of=source if source is not None and (source.has_critic or source.has_noise_actor) else None,
         camera_shapes=shapes,
+        starts=starts,
     )
 
 
@@ -125,6 +129,7 @@ def export_network(
     name: str = '',
     extras_of: Bundle | None = None,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    starts: DemonstratedStarts | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
 
@@ -138,7 +143,7 @@ def export_network(
             round_to_half(network)
         return export_sequence(
             settings, network, normalizer, folder, half=weights == 'float16', provenance=provenance,
-            overwrite=overwrite, name=name, camera_shapes=camera_shapes,
+            overwrite=overwrite, name=name, camera_shapes=camera_shapes, starts=starts,
         )  # fmt: skip
     schedule = settings.objective.spec
     if weights == 'int8' and torchscript:
@@ -177,6 +182,7 @@ def export_network(
         tolerance=INT8_TOLERANCE if weights == 'int8' else TOLERANCE,
         critic_from=extras_of.critic_from if extras_of else 0.0,
         camera_shapes=camera_shapes,
+        starts=starts,
         name=name or settings.name,
         overwrite=overwrite,
         check=replayed,

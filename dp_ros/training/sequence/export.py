@@ -18,6 +18,7 @@ from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.sequence.parity import SequenceParity
 from dp_ros.policy.sequence.session import open_sequence
 from dp_ros.policy.sequence.spec import SequenceSpec
+from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.training.bundle_network import weights_file
 from dp_ros.training.export.exported_networks import OPSET, store_half, to_onnx
 from dp_ros.training.settings import TrainSettings
@@ -36,6 +37,7 @@ def export_sequence(
     overwrite: bool = False,
     name: str = '',
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    starts: DemonstratedStarts | None = None,
 ) -> Bundle:
     """Write the bundle of a network in evaluation mode, whose weights float16 holds exactly if ``half``."""
     spec = SequenceSpec(
@@ -59,6 +61,7 @@ def export_sequence(
         parity=parity,
         provenance=provenance,
         camera_shapes=camera_shapes,
+        starts=starts,
         name=name or settings.name,
         overwrite=overwrite,
         check=_replayed,
