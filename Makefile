@@ -1,4 +1,4 @@
-# make demo    install what the demo needs, run it; WORLD=pusht or point_navigation for the other robots
+# make demo    install what the demo needs, run it; WORLD=push_block, pusht or point_navigation for other robots
 # make test    install everything, lint, check types, run the tests
 # make fuzz-files    open 3000 spoilt files of every kind with the real readers: minutes; FUZZ_FILES, FUZZ_SEED
 # make fuzz-peers   2,000 hostile messages, services and parameters against the real nodes; SEED=... repeats one
@@ -13,7 +13,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-WORLD ?= push_block
+WORLD ?= pick_place
 WORKERS ?= 2
 SEQUENCES ?= 10000
 SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randint(1, 99999))')

@@ -72,8 +72,8 @@ EXTRAS = {
         'av==18.1.0',  # LeRobot's videos, AV1 too
         'h5py==3.16.0',  # robomimic's files
     ],
-    # Obstacles: whether a motion is clear of them, and a way around. On a robot with ROS's packages of the same names, those
-    # do; PyPI's Pinocchio brings Boost and Assimp of its own, 380 MB.
+    # Obstacles: whether a motion is clear of them, and a way around. On a robot with ROS's packages of the same names,
+    # those do; PyPI's Pinocchio brings Boost and Assimp of its own, 380 MB.
     'planning': [
         'pin==4.1.0',  # Pinocchio: a URDF's collision geometry
         'coal==3.0.3',  # distances of shapes; the Coal that this Pinocchio was built with
@@ -145,6 +145,7 @@ setup(
             'policy_container = dp_ros.nodes.policy_container:main',
             'simulated_robot = dp_ros.nodes.simulated_robot:main',
             'black_box = dp_ros.tools.black_box:main',
+            'outcomes = dp_ros.tools.outcomes.recorder:main',
         ],
     },
 )

@@ -35,6 +35,7 @@ NODES = {
     **{name: f'nodes.{name}.node' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')},
     'simulated_robot': 'nodes.simulated_robot.node',
     'black_box': 'tools.black_box',
+    'outcomes': 'tools.outcomes.recorder',
 }
 STANDARD = ('use_sim_time', 'start_type_description_service')  # ROS's own
 UNKNOWN = 'no_parameter_has_this_name'

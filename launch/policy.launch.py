@@ -92,6 +92,12 @@ ARGUMENTS = [
         choices=['true', 'false'],
     ),
     DeclareLaunchArgument(
+        'outcomes',
+        default_value='false',
+        description='Count what becomes of the episodes, in a file; parameters of the node outcomes decide where.',
+        choices=['true', 'false'],
+    ),
+    DeclareLaunchArgument(
         'log_level',
         default_value='info',
         description='Least severe messages that are logged.',
@@ -166,6 +172,13 @@ def _black_box(context: LaunchContext, params_file: str, sim_time: Any) -> list[
     return [_node('black_box', params_file, [{'use_sim_time': sim_time}])]
 
 
+def _outcomes(context: LaunchContext, params_file: str, sim_time: Any) -> list[Node]:
+    """Return the node `outcomes`, whose end ends nothing else."""
+    if LaunchConfiguration('outcomes').perform(context) == 'false':
+        return []
+    return [_node('outcomes', params_file, [{'use_sim_time': sim_time}])]
+
+
 def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
     sim_time = ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool)
     bundle = LaunchConfiguration('bundle').perform(context)
@@ -193,6 +206,7 @@ def _nodes(context: LaunchContext) -> list[Node | LogInfo]:
             **_ending(context, 'simulated_robot'),
         ),
         *_black_box(context, params_file, sim_time),
+        *_outcomes(context, params_file, sim_time),
     ]
 
 

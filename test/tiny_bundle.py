@@ -146,6 +146,7 @@ def write_tiny_sequence(folder: Path) -> Path:
         # Of return, two actions, reward and two states: from these to those, in equal bins.
         ends = torch.tensor([[-20.0, 0.0], [-0.05, 0.05], [-0.05, 0.05], [-1.0, 0.0], [0.0, 0.512], [0.0, 0.512]])
         network.edges.copy_(ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0.0, 1.0, 21))
-        network.decoder.heads.mul_(40.0)  # sure of something, so that what it is asked for matters
+        network.decoder.heads[1:].mul_(40.0)  # sure of everything but returns, so that what is asked for matters
+        network.decoder.token.weight[:20].mul_(100.0)
     export_sequence(settings, network, NORMALIZER, folder, half=False, provenance={}, name='tiny')
     return folder

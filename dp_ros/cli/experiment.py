@@ -40,14 +40,14 @@ def _sweep(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.settings import EvaluationSettings
     from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
     from dp_ros.paths import locate
-    from dp_ros.simulation.registry import world_with
+    from dp_ros.simulation.registry import world_for
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     training = read_yaml(locate(options.config), TrainSettings)
     evaluation = EvaluationSettings(
         bundle=Path(),
-        world=options.world or world_with(training.task.action.joints),
+        world=options.world or world_for(training.task),
         episodes=options.episodes,
         seed=options.seed,
         seconds=options.seconds,

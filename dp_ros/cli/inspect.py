@@ -49,6 +49,12 @@ def _bundle(path: Path) -> str:
         lines.append(f'joints that turn without end: {", ".join(task.continuous)}')
     if bundle.has_critic:
         lines.append(f'a critic chooses among samples whose mean value is {bundle.critic_from:g} or more')
+    if bundle.monitor is not None:
+        spec = bundle.monitor
+        lines.append(
+            f'a monitor looks at {spec.samples} samples; usual are novelty up to {spec.novelty:.3g} and entropy up to '
+            f'{spec.entropy:.3g} (rule {spec.rule}, level {spec.level:g}, {spec.episodes} episodes)'
+        )
     lines.append('files')
     lines += [f'  {f}: {bundle.path(f).stat().st_size / 1e6:.2f} MB, {h[:12]}' for f, h in bundle.files.items()]
     for key, value in bundle.provenance.items():

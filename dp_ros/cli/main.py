@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.cli import compare, experiment, learn, measure, operate
+from dp_ros.cli import compare, experiment, learn, measure, operate, watch
 from dp_ros.cli import learn as datasets
 from dp_ros.errors import DpRosError, one_line
 
@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_init, learn.add_check_bag, learn.add_train,
         learn.add_export, learn.add_critic,
+        watch.add_monitor, watch.add_outcomes,
         datasets.add_export_lerobot,
         operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise, experiment.add_sweep,
         experiment.add_reinforce,

@@ -177,12 +177,19 @@ def add_obstacles(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on the same seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--clearance', type=float, default=0.02, help='least distance from obstacles [m]')
+    parser.add_argument('--cost', type=int, default=0, metavar='CHECKS',
+                        help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=20.0, help='longest episode [s]')
     parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
 
 
 def _obstacles(options: argparse.Namespace) -> int:
+    if options.cost:
+        from dp_ros.evaluation.obstacles.cost import report_costs
+
+        print(report_costs(options.cost))
+        return 0
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
 
     names = ('episodes', 'seed', 'clearance', 'seconds', 'workers')

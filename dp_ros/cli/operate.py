@@ -27,7 +27,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = command(commands, 'demo', _demo, 'Run a shipped policy on a simulated robot, through the real nodes.')
     parser.add_argument('--bundle', default=None, help='policy to run; without it, the one of the world')
-    world_argument(parser)
+    world_argument(parser, "without it, that of the demo, or the one with the bundle's joints")
     parser.add_argument('--episodes', type=int, default=3, help='episodes to run')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
     parser.add_argument('--policy-speed', type=float, default=None,
@@ -42,13 +42,15 @@ def _demo(options: argparse.Namespace) -> int:
     from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.tools.demo import run_demo
 
-    spec = world_spec(options.world or DEMO_WORLD)
-    bundle, speed = (options.bundle, 1.0) if options.bundle else (spec.bundle, spec.policy_speed)
-    if not bundle:
-        raise ConfigError(f'bundle: got none for the world {spec.name}, allowed one with --bundle')
+    if options.bundle:
+        bundle, speed = bundle_and_world(options), 1.0
+    else:
+        spec = world_spec(options.world or DEMO_WORLD)
+        if not spec.bundle:
+            raise ConfigError(f'bundle: got none for the world {spec.name}, allowed one with --bundle')
+        bundle, speed = {'bundle': bundle_folder(spec.bundle), 'world': spec.name}, spec.policy_speed
     settings = EvaluationSettings(
-        bundle=bundle_folder(bundle),
-        world=spec.name,
+        **bundle,
         episodes=options.episodes,
         seed=options.seed,
         through='ros',

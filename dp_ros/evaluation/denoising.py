@@ -115,6 +115,12 @@ class _Watched:
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return self._backend.value(cond, state, actions)
 
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        return self._backend.novelty(cond)
+
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self._backend.noise(inputs)
+
 
 class _Asked(DiffusionPolicy):
     """A policy that keeps the newest window that it predicted from."""

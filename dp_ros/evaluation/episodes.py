@@ -84,7 +84,10 @@ def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
 
 
 class DirectRunner:
-    """Runs a policy in a world, one episode at a time."""
+    """Runs a policy in a world, one episode at a time.
+
+    `observed`, if set, is called with each window before a chunk is made of it, if one is.
+    """
 
     def __init__(self, bundle: Bundle, policy: Policy, settings: EvaluationSettings) -> None:
         self.bundle, self.policy, self.settings = bundle, policy, settings
@@ -102,6 +105,7 @@ class DirectRunner:
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
         self.camera_rate = settings.camera_rate if sees else CAMERA_RATE
+        self.observed: Callable[[Window], None] | None = None
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
@@ -206,6 +210,8 @@ class Episode:
         self._gained += self._reward - runner.step_cost
         observation = self.aligner.observe(tick)
         window = self.windows.push(observation) if isinstance(observation, Observation) else None
+        if window is not None and runner.observed is not None:
+            runner.observed(window)
         # While one chunk is predicted there is nobody to predict the next.
         if window is None or self.pending is not None:
             return None

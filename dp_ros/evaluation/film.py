@@ -33,8 +33,11 @@ class Frame:
     ahead: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
-def write_gif(path: Path, frames: Sequence[Frame], world: World) -> Path:
-    """Draw the frames at ten a second, and return ``path``; ``world`` is used for drawing."""
+def write_gif(path: Path, frames: Sequence[Frame], world: World, cameras: Sequence[str] = ()) -> Path:
+    """Draw the frames at ten a second, and return ``path``; ``world`` is used for drawing.
+
+    What ``cameras`` see, two at most, stands beside it.
+    """
     if not frames:
         raise DataError('film: got 0 frames, allowed 1 or more')
     pictures: list[np.ndarray] = []
@@ -43,16 +46,21 @@ def write_gif(path: Path, frames: Sequence[Frame], world: World) -> Path:
         trail = trail[-TRAIL:] if number and frames[number - 1].seed == frame.seed else []
         trail.append(np.asarray(frame.scene.joints))
         last = number + 1 == len(frames) or frames[number + 1].seed != frame.seed
-        pictures += [_draw(world, frame, np.stack(trail))] * (REST_FRAMES if last else 1)
+        pictures += [_draw(world, frame, np.stack(trail), cameras[:2])] * (REST_FRAMES if last else 1)
     imageio.imwrite(path, np.stack(pictures), extension='.gif', duration=FRAME_MS, loop=0)
     return path
 
 
-def _draw(world: World, frame: Frame, trail: np.ndarray) -> np.ndarray:
+def _draw(world: World, frame: Frame, trail: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
     world.set_scene(frame.scene)
     scene = world.render_large(HEIGHT)
     draw_way(scene, world, trail, BEHIND)
     draw_way(scene, world, frame.ahead, AHEAD)
+    if cameras:
+        seen = [cv2.resize(world.render(name), (HEIGHT // 2, HEIGHT // 2)) for name in cameras]
+        column = np.full((HEIGHT, HEIGHT // 2, 3), 255, dtype=np.uint8)
+        column[: len(seen) * (HEIGHT // 2)] = np.concatenate(seen)
+        scene = np.concatenate([scene, column], axis=1)
     picture = np.full((HEIGHT + BANNER, scene.shape[1], 3), 255, dtype=np.uint8)
     picture[BANNER:] = scene
     text = f'seed {frame.seed}   {frame.elapsed:4.1f} s   score {frame.score:.3f}'

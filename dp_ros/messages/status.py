@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from dp_ros.errors import DataError, listed
 
 State = Literal['inactive', 'waiting', 'running', 'finishing', 'slowing', 'holding', 'homing', 'latched']
+OnFailure = Literal['report', 'hold', 'replan', 'fallback']
 T = TypeVar('T')
 _BOOLS = {'True': True, 'False': False}
 
@@ -143,6 +144,52 @@ class InferenceReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitorReport:
+    """What the failure monitor says of one window: `~/monitor` of a policy_executor, the last one kept.
+
+    Attributes
+    ----------
+    observation
+        Stamp of the window's newest observation [ns].
+    level
+        The smaller of novelty and entropy as a share of its threshold, or with the rule ``either`` the larger: a
+        failure is foretold from 1 on. None where there is no monitor, or the window does not count: `reason` says why.
+    failing
+        Whether a failure is foretold.
+    reason
+        What is out of the ordinary, or why there is no level, for people; '' if nothing is.
+    action
+        What the node does about a failure: its parameter `on_failure`.
+    policy
+        The bundle's name.
+    novelty, entropy, consistency
+        The scores; `consistency` is there to be compared with.
+    novelty_threshold, entropy_threshold, consistency_threshold
+        Their thresholds, as the bundle has them.
+    samples
+        Chunks that were drawn for the entropy.
+    cost
+        What looking at the window took [s].
+
+    """
+
+    observation: int
+    level: float | None = None
+    failing: bool = False
+    reason: str = ''
+    action: OnFailure = 'report'
+    policy: str = ''
+    novelty: float | None = None
+    entropy: float | None = None
+    consistency: float | None = None
+    novelty_threshold: float | None = None
+    entropy_threshold: float | None = None
+    consistency_threshold: float | None = None
+    samples: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Episode:
     """How the episode of a simulated_robot goes: its `~/episode`, many times a second.
 
@@ -203,7 +250,7 @@ def decode(kind: type[T], pairs: Iterable[Any]) -> T:
 
 
 _TYPES: dict[Any, dict[str, Any]] = {
-    kind: get_type_hints(kind) for kind in (Status, ChunkReport, InferenceReport, Episode)
+    kind: get_type_hints(kind) for kind in (Status, ChunkReport, InferenceReport, MonitorReport, Episode)
 }
 _OPTIONAL = tuple(f.name for f in fields(InferenceReport) if f.default is not MISSING)
 

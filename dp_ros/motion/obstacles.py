@@ -10,6 +10,7 @@ The check itself is handed in (`ObstacleCheck`); here is what is done about it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ from typing import Protocol
 from dp_ros.data import Refusal
 from dp_ros.motion.trajectory import Trajectory
 
+_logger = logging.getLogger(__name__)
 SLACK = 0.002
 """By which a plan is farther from obstacles than asked for [m]: what a stop along it may cut corners by."""
 REACTION = 150_000_000
@@ -160,6 +162,13 @@ class ClearPlans:
         So it may be where the corners that a stop cuts matter, and where an obstacle moves: stopping sooner is also
         being longer on the way.
         """
+        try:
+            return self._safest(stop, plan, now=now, splice=splice)
+        except Exception as error:  # whatever the check raises, the arm comes to rest
+            _logger.error('obstacles: got %r, and the soonest stop is taken', error)
+            return stop
+
+    def _safest(self, stop: Trajectory, plan: Trajectory, *, now: int, splice: int) -> Trajectory:
         check = self.check
         if check is None:
             return stop

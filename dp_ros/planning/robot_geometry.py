@@ -1,8 +1,4 @@
-"""A robot's collision geometry as Pinocchio and Coal hold it: URDF, SRDF, held objects, and pairs that may touch.
-
-Both packages are optional (the extra `planning`), so they are imported here, in functions, and a scene that needs them
-is refused by name where they are missing.
-"""
+"""A robot's collision geometry, as Pinocchio reads it from a URDF: its shapes, what it holds, and what moves each."""
 
 from __future__ import annotations
 
@@ -10,40 +6,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from dp_ros.bounded_files import read_text
-from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.planning.scene import Attached, Box, Cylinder, Mesh, Scene, Shape, Sphere
+from dp_ros.errors import ConfigError, listed
+from dp_ros.planning.allowed_pairs import adjacent, allowed_pairs, pairs_apart
+from dp_ros.planning.scene import Attached, Scene
+from dp_ros.planning.shapes import check_mesh, coal_shape, libraries, make_convex
 from dp_ros.robot.model import MOVING, RobotModel
 from dp_ros.robot.urdf import parse_xml
 
-MESHES = ('.stl', '.obj', '.dae')
-MOST_MESH = 2**25
-"""Bytes of a mesh file."""
 MOST_SHAPES = 500
 """Collision shapes of a robot."""
 NUMBERS = {'box': ('size',), 'sphere': ('radius',), 'cylinder': ('radius', 'length'), 'capsule': ('radius', 'length')}
-MISSING = (
-    'scene_file: got a scene without Pinocchio and Coal ({error}), allowed where they are installed: pip install '
-    "'dp_ros[planning]', or ros-$ROS_DISTRO-pinocchio and ros-$ROS_DISTRO-coal"
-)
-
-
-def libraries() -> tuple[ModuleType, ModuleType]:
-    """Return Pinocchio and Coal; :class:`ConfigError` where they are missing."""
-    try:
-        import coal
-        import pinocchio
-    except ImportError as error:
-        raise ConfigError(MISSING.format(error=error)) from error
-    return pinocchio, coal
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +75,8 @@ class RobotGeometry:
         for joint in self._tree:
             rotation, place = rotations[joint.parent], places[joint.parent]
             place = place + rotation @ joint.place
-            rotation = rotation @ joint.rotation
+            if joint.turned:
+                rotation = rotation @ joint.rotation
             values = np.full(count, joint.offset)
             if joint.column >= 0:
                 values = values + joint.multiplier * positions[:, joint.column]
@@ -109,7 +88,7 @@ class RobotGeometry:
             rotations.append(rotation)
             places.append(place)
         frames = [(rotations[parent], places[parent]) for parent in self._parents]
-        turned = np.stack([rotation @ own for (rotation, _), own in zip(frames, self._own[0], strict=True)], axis=1)
+        turned = np.stack([rotation for rotation, _ in frames], axis=1) @ self._own[0]
         moved = [place + rotation @ own for (rotation, place), own in zip(frames, self._own[1], strict=True)]
         return turned, np.stack(moved, axis=1)
 
@@ -118,9 +97,9 @@ class RobotGeometry:
         return [shape.parentJoint for shape in self.shapes.geometryObjects]
 
     @cached_property
-    def _own(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _own(self) -> tuple[np.ndarray, list[np.ndarray]]:
         placements = [shape.placement for shape in self.shapes.geometryObjects]
-        return [p.rotation.copy() for p in placements], [p.translation.copy() for p in placements]
+        return np.stack([p.rotation for p in placements]), [p.translation.copy() for p in placements]
 
     @cached_property
     def _tree(self) -> list[_Joint]:
@@ -164,6 +143,11 @@ class _Joint:
     multiplier: float
     offset: float
 
+    @cached_property
+    def turned(self) -> bool:
+        """Whether its frame is turned in that of its parent."""
+        return not np.array_equal(self.rotation, np.eye(3))
+
 
 def robot_geometry(
     robot: RobotModel,
@@ -206,7 +190,7 @@ def robot_geometry(
         )
     except Exception as error:  # whatever the parsers of URDF and meshes raise
         raise ConfigError(f'{robot.source}: got what Pinocchio cannot read ({error}), allowed a URDF') from error
-    _convex(shapes)
+    make_convex(shapes)
     held = {part.name: part for part in scene.attached}
     for part in scene.attached:
         _attach(pinocchio, coal, model, shapes, part)
@@ -227,38 +211,12 @@ def robot_geometry(
         _moves=moves,
     )
     rest = _middle(robot, joints) if home is None else home
-    allowed = _allowed(robot, scene, srdf, held)
-    pairs = _pairs(made, movers, allowed, None if srdf is not None else rest)
+    allowed = allowed_pairs(robot, scene, srdf, held)
+    pairs = pairs_apart(links, movers, allowed)
+    if srdf is None:
+        pairs = _apart_at(made, pairs, movers, rest)
     between = [_between(levers[i], levers[j], len(joints)) for i, j in pairs]
     return replace(made, pairs=pairs, relative_levers=np.array(between).reshape(-1, len(joints)))
-
-
-def coal_shape(shape: Shape) -> Any:
-    """Return a shape as Coal has it."""
-    _, coal = libraries()
-    if isinstance(shape, Box):
-        return coal.Box(*shape.size)
-    if isinstance(shape, Sphere):
-        return coal.Sphere(shape.radius)
-    if isinstance(shape, Cylinder):
-        return coal.Cylinder(shape.radius, shape.length)
-    assert isinstance(shape, Mesh)
-    check_mesh(shape.file, 'mesh')
-    try:
-        mesh = coal.MeshLoader().load(str(shape.file), np.array(shape.scale))
-    except Exception as error:  # whatever the importer raises over foreign bytes
-        raise ConfigError(f'mesh {shape.file}: got what cannot be read ({error}), allowed a mesh') from error
-    return _hull(mesh) if shape.hull else mesh
-
-
-def check_mesh(path: Path, where: str) -> None:
-    """Raise :class:`ConfigError` unless a mesh file is there and can be read within bounds."""
-    if path.suffix.lower() not in MESHES:
-        raise ConfigError(f'{where}: got {path.name!r}, allowed {listed(MESHES)}')
-    if not path.is_file():
-        raise ConfigError(f'{where}: got no mesh {path}, allowed a file')
-    if path.stat().st_size > MOST_MESH:
-        raise ConfigError(f'{where}: got {path.stat().st_size} bytes in {path}, allowed up to {MOST_MESH}')
 
 
 def _check_geometry(robot: RobotModel) -> list[Path]:
@@ -306,18 +264,6 @@ def _mesh_file(name: str, folders: Sequence[Path], where: str) -> Path:
     if not path.is_absolute():
         raise ConfigError(f'{where}: got the mesh {name!r}, allowed package://PACKAGE/... or an absolute path')
     return path
-
-
-def _convex(shapes: Any) -> None:
-    """Put the convex hull in place of each mesh: it holds the mesh, and its distance costs a twentieth."""
-    for shape in shapes.geometryObjects:
-        if hasattr(shape.geometry, 'buildConvexHull'):
-            shape.geometry = _hull(shape.geometry)
-
-
-def _hull(mesh: Any) -> Any:
-    mesh.buildConvexHull(True, 'Qt')
-    return mesh.convex
 
 
 def _attach(pinocchio: ModuleType, coal: ModuleType, model: Any, shapes: Any, part: Attached) -> None:
@@ -415,60 +361,15 @@ def _middle(robot: RobotModel, joints: tuple[str, ...]) -> np.ndarray:
     return np.where(np.isfinite(ends).all(axis=0), np.where(np.isfinite(ends), ends, 0.0).mean(axis=0), 0.0)
 
 
-def _allowed(robot: RobotModel, scene: Scene, srdf: Path | None, held: Mapping[str, Attached]) -> set[frozenset[str]]:
-    pairs = [tuple(pair) for pair in scene.allowed]
-    pairs += [(part.name, link) for part in held.values() for link in (part.link, *part.touch_links)]
-    if srdf is not None:
-        pairs += _srdf_pairs(srdf)
-    links = {*robot.links, *held}
-    unknown = sorted({link for pair in pairs for link in pair} - links)
-    if unknown:
-        raise ConfigError(f'allowed collisions: got links {listed(unknown)}, allowed {listed(sorted(links))}')
-    return {frozenset(pair) for pair in pairs}
-
-
-def _srdf_pairs(path: Path) -> list[tuple[str, str]]:
-    try:
-        root = parse_xml(read_text(path), f'srdf_file {path}')
-    except OSError as error:
-        raise ConfigError(f'srdf_file {path}: cannot be read ({error.strerror}), allowed an SRDF file') from error
-    except DataError as error:
-        raise ConfigError(f'srdf_file {path}: {error}') from error
-    return [(_name(e, 'link1', path), _name(e, 'link2', path)) for e in root.iter('disable_collisions')]
-
-
-def _name(element: ElementTree.Element, key: str, path: Path) -> str:
-    name = element.get(key, '')
-    if not name:
-        raise ConfigError(f'srdf_file {path}: got a disable_collisions without {key}, allowed two links')
-    return name
-
-
-def _pairs(
-    made: RobotGeometry, movers: list[list[str]], allowed: set[frozenset[str]], rest: np.ndarray | None
-) -> np.ndarray:
-    """Return pairs of shapes of different links that move against each other and may not touch."""
+def _apart_at(made: RobotGeometry, pairs: np.ndarray, movers: list[list[str]], rest: np.ndarray) -> np.ndarray:
+    """Return those of ``pairs`` that no single joint connects, and that do not touch at rest (A,)."""
     pinocchio, _ = libraries()
-    model, count = made.model, len(made.links)
-    candidates = []
-    for i, j in combinations(range(count), 2):
-        if frozenset((made.links[i], made.links[j])) in allowed or movers[i] == movers[j]:
-            continue
-        if rest is not None and _adjacent(movers[i], movers[j]):
-            continue
-        candidates.append((i, j))
-    if rest is not None and candidates:
-        data, shapes = model.createData(), made.shapes.copy()
-        for i, j in candidates:
-            shapes.addCollisionPair(pinocchio.CollisionPair(i, j))
-        placed = shapes.createData()
-        pinocchio.updateGeometryPlacements(model, data, shapes, placed, made.configuration(rest))
-        pinocchio.computeDistances(shapes, placed)
-        candidates = [c for c, r in zip(candidates, placed.distanceResults, strict=True) if r.min_distance > 0.0]
-    return np.array(candidates, dtype=np.int64).reshape(-1, 2)
-
-
-def _adjacent(one: list[str], other: list[str]) -> bool:
-    """Return whether one moving joint lies between two shapes, whose ways to the root these are."""
-    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
-    return longer[1:] == shorter
+    candidates = [(int(i), int(j)) for i, j in pairs if not adjacent(movers[i], movers[j])]
+    data, shapes = made.model.createData(), made.shapes.copy()
+    for pair in candidates:
+        shapes.addCollisionPair(pinocchio.CollisionPair(*pair))
+    placed = shapes.createData()
+    pinocchio.updateGeometryPlacements(made.model, data, shapes, placed, made.configuration(rest))
+    pinocchio.computeDistances(shapes, placed)
+    apart = [c for c, r in zip(candidates, placed.distanceResults, strict=True) if r.min_distance > 0.0]
+    return np.array(apart, dtype=np.int64).reshape(-1, 2)

@@ -8,9 +8,10 @@ from dp_ros.errors import ConfigError
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.paths import locate
-from dp_ros.planning.clearance import ClearanceCheck
+from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.robot_geometry import robot_geometry
 from dp_ros.planning.scene import LiveScene, Scene, read_scene
+from dp_ros.planning.way_process import WayOptions
 from dp_ros.robot.model import RobotModel
 
 
@@ -21,7 +22,7 @@ def keep_clear(
     *,
     home: np.ndarray | None = None,
     scene: Scene | None = None,
-) -> ClearanceCheck | None:
+) -> CollisionCheck | None:
     """Make a planner keep its plans clear of a scene; return what checks that, or None where no scene is asked for.
 
     Parameters
@@ -48,7 +49,7 @@ def keep_clear(
     scene = read_scene(locate(options.scene_file)) if scene is None else scene
     srdf = locate(options.srdf_file) if options.srdf_file else None
     geometry = robot_geometry(robot, planner.joints, scene, srdf=srdf, home=home)
-    check = ClearanceCheck(
+    check = CollisionCheck(
         geometry,
         LiveScene(scene),
         clearance=options.clearance,
@@ -57,6 +58,24 @@ def keep_clear(
     )
     planner.keep_clear(check)
     return check
+
+
+def way_options(
+    check: CollisionCheck, planner: Planner, options: ObstacleOptions, home: np.ndarray | None
+) -> WayOptions:
+    """Return what the process that plans ways needs for the scene and the robot of a check."""
+    assert planner.limits is not None, 'a planner of a robot has limits'
+    return WayOptions(
+        urdf=check.robot.robot.text,
+        joints=planner.joints,
+        scene=check.scene.scene,
+        srdf=locate(options.srdf_file) if options.srdf_file else None,
+        home=home,
+        clearance=options.clearance,
+        self_clearance=options.self_clearance,
+        limits=planner.limits,
+        seconds=options.planning_time,
+    )
 
 
 def _check_alone(options: ObstacleOptions) -> None:

@@ -282,9 +282,16 @@ class LiveScene:
         if given != self._given.get(source, {}):
             self._given[source] = given
             self.standing = {
-                f'{key}/{name}'.lstrip('/'): part for key, parts in self._given.items() for name, part in parts.items()
+                called: replace(part, name=called)
+                for key, parts in self._given.items()
+                for name, part in parts.items()
+                for called in [f'{key}/{name}' if key else name]
             }
             self.version += 1
+
+    def names(self, source: str) -> tuple[str, ...]:
+        """Return the names of what a source has brought, as the source calls them."""
+        return tuple(self._given.get(source, ()))
 
     def wrong(self, source: str, reason: str) -> None:
         """Note that what a source sent cannot be used; it is a fault until it sends something good."""

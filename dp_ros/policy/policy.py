@@ -221,6 +221,34 @@ class DiffusionPolicy(Policy):
 
         The actions of ``overlap`` and ``start`` count from where the network's do: see `ActionSpec.relative`.
         """
+        cond, actions, velocities = self._draw(inputs, rng, overlap, start)
+        one = self._pick(cond, inputs, actions, self._last(start))
+        return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+
+    def proposals(
+        self, window: Window, rng: np.random.Generator, goal: Goal | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the encoder's output (1, D) and all samples of a window, of which none is picked, (N, P, A).
+
+        They are set points, normalized; those of relative actions are on the same scale.
+        """
+        task, normalizer, window = self.bundle.task, self.bundle.normalizer, self.unwrapped(window)
+        cond, actions, _ = self._draw(
+            self.inputs(window) | goal_inputs(task, normalizer, goal or NO_GOAL), rng, None, None
+        )
+        base = action_base(task, window.streams)
+        if base is not None:
+            actions = normalizer.normalize(ACTION, normalizer.denormalize(ACTION, actions) + base[-1])
+        return cond[:1], actions
+
+    def _draw(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+        overlap: Overlap | None,
+        start: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return cond (N, D), actions (N, P, A) and, where the network gives them, their velocities."""
         task, scale = self.bundle.task, self.guidance_scale
         if task.guidance:
             inputs = guided_inputs(inputs, [1.0] if scale == 1.0 else [1.0, 0.0])
@@ -258,8 +286,7 @@ class DiffusionPolicy(Policy):
             # What is drawn towards the last chunk moves as that does: the network knows only what it was given.
             moved = np.gradient(target, axis=1) * np.float32(task.pred_horizon)
             velocities = velocities + weights * (moved - velocities)
-        one = self._pick(cond, inputs, actions, last)
-        return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+        return cond, actions, velocities
 
     def _noise(self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
         """Return what sampling begins with (N, P, A): drawn; the first is a noise actor's where there is one."""

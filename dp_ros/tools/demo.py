@@ -21,6 +21,7 @@ from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.messages import encoding
 from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.world import Pose, Scene, WorldSpec
+from dp_ros.task.spec import ImageStream
 from dp_ros.tools.graph_evaluation import RosRunner, running
 from dp_ros.tools.simulation_client import SimulationClient
 
@@ -106,7 +107,9 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     say('\n' + table(summary))
     say('memory            ' + ', '.join(f'{name} {mb:.0f} MB' for name, mb in findings['memory_mb_last'].items()))
-    gif = write_gif(out / 'demo.gif', film.frames, world)
+    topics = {stream.topic.removeprefix('/') for stream in bundle.task.streams if isinstance(stream, ImageStream)}
+    cameras = [name for name, topic in spec.camera_topics.items() if topic in topics]
+    gif = write_gif(out / 'demo.gif', film.frames, world, cameras)
     say(f'\nwhat happened     {gif.absolute()}')
     if not sum(r.chunks for r in results):
         say('error: no chunk was executed')

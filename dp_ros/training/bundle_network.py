@@ -83,9 +83,9 @@ def take_weights(bundle: Bundle, network: DiffusionNetwork | SequenceNetwork) ->
 def _check(what: str, got: Tensor, own: Tensor) -> None:
     if got.shape != own.shape:
         raise BundleError(f'{what}: got shape {tuple(got.shape)}, allowed {tuple(own.shape)}')
-    kinds = (torch.float16, torch.float32) if own.is_floating_point() else (own.dtype,)
+    kinds = (torch.float16, torch.float32, own.dtype) if own.is_floating_point() else (own.dtype,)
     if got.dtype not in kinds:
-        raise BundleError(f'{what}: got {got.dtype}, allowed {listed(map(str, kinds))}')
+        raise BundleError(f'{what}: got {got.dtype}, allowed {listed(map(str, dict.fromkeys(kinds)))}')
     if not torch.isfinite(got).all():
         raise BundleError(f'{what}: got a number that is not finite, allowed finite ones')
 

@@ -97,11 +97,12 @@ def plot_curves(folder: Path) -> None:
     with path.open() as file:
         rows = list(csv.DictReader(file))
     steps = [int(r['step']) for r in rows]
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
-    for name, label in (('loss', 'training'), ('validation_loss', 'validation (EMA)')):
-        axes.plot(steps, [float(r[name]) for r in rows], label=label)
-    axes.set(xlabel='step', ylabel='loss (mean squared error)', yscale='log', title=folder.name)
-    axes.grid(True, which='both', alpha=0.3)
-    axes.legend()
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4), layout='constrained')
+    for axes, scale in zip(panels, ('linear', 'log'), strict=True):
+        for name, label in (('loss', 'training'), ('validation_loss', 'validation (EMA)')):
+            axes.plot(steps, [float(r[name]) for r in rows], label=label)
+        axes.set(xlabel='step', ylabel='loss (mean squared error)', yscale=scale, title=folder.name)
+        axes.grid(True, which='both', alpha=0.3)
+        axes.legend()
     figure.savefig(folder / 'curves.png', dpi=120)
     pyplot.close(figure)

@@ -27,7 +27,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
     'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'black_box', 'log_level', 'enclave',
+    'black_box', 'outcomes', 'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
@@ -219,6 +219,7 @@ def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
     ('params_file', 'world', 'expected'),
     [
         ('', 'push_block', PATH.parents[1] / 'config/push_block.yaml'),
+        ('', 'pick_place', PATH.parents[1] / 'config/pick_place.yaml'),
         ('', 'pusht', PATH.parents[1] / 'config/pusht.yaml'),
         ('', 'point_obstacle', PATH.parents[1] / 'config/point_obstacle.yaml'),
         ('x.yaml', 'pusht', Path('x.yaml')),

@@ -14,8 +14,9 @@ pytest.importorskip('pinocchio', reason='the extra planning is not installed')
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 
+from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.planning import robot_geometry
+from dp_ros.planning import shapes
 from test.nodes.test_trajectory_publisher import EARLY, MS, T0, Live, known_at_once, moving
 
 pytestmark = pytest.mark.ros
@@ -136,7 +137,7 @@ def test_without_pinocchio_a_scene_is_refused_by_name(ros, tiny, tmp_path, monke
     with pytest.raises(AssertionError):
         Live(ros, tiny, **scene(tmp_path))
     assert 'without Pinocchio and Coal' in capfd.readouterr().err
-    assert robot_geometry.MISSING
+    assert shapes.MISSING
 
 
 def test_a_start_in_contact_is_refused_by_name(ros, tiny, tmp_path):
@@ -146,3 +147,39 @@ def test_a_start_in_contact_is_refused_by_name(ros, tiny, tmp_path):
     live.send(live.chunk(T0))
     ros.status('trajectory_publisher: chunk', ERROR, 'start: pusher comes within')
     assert live.sent == []
+
+
+def test_a_way_around_is_planned_where_the_policys_stays_blocked_and_then_the_policy_goes_on(ros, tiny, tmp_path):
+    post = '{name: post, shape: {kind: cylinder, radius: 0.03, length: 1.0}, position: [0.32, 0.3, 0.0]}'
+    planned = {'path_planner': 'builtin', 'blocked_after': 0.3, 'planning_time': 5.0}
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=post), **planned)
+    motion = live.node.motion
+    ways = motion.parts.detour.ways
+    ros.wait(lambda: ways.answer() or ways.ready, 'the process that plans')
+    live.begin()
+    deadline, count = live.now + 60_000 * MS, 1
+    while not live.sent:  # a busy machine may not plan in time
+        assert live.now < deadline
+        live.advance(live.now + 200 * MS)
+        live.send(live.chunk(live.now - 40 * MS))
+        ros.spin(0.05)
+    assert end_of(live.trajectory(1)) < 0.27
+    while not motion.parts.detour.planned and live.now < deadline:
+        live.advance(live.now + 400 * MS)
+        live.send(live.chunk(live.now - 40 * MS, 0.26, 0.013))
+    ros.wait(lambda: len(live.plans) > count, 'the way')
+    way = next(plan for plan in map(encoding.trajectory_value, live.plans) if abs(plan.positions[-1][0] - 0.455) < 0.01)
+    positions = np.asarray(way.positions)
+    assert np.hypot(positions[:, 0] - 0.32, positions[:, 1] - 0.3).min() >= 0.03 + RADIUS + 0.02
+    assert motion.parts.detour.follows(live.now)
+    live.send(live.chunk(live.now, 0.3))
+    ros.status('trajectory_publisher: chunk', ERROR, 'a way around an obstacle is followed first')
+    assert live.safety_state == 'RUN'
+    while motion.parts.detour.follows(live.now):
+        live.advance(live.now + 400 * MS)
+        live.send(live.chunk(live.now - 40 * MS, 0.3))
+    live.advance(live.now + 400 * MS)
+    live.send(live.chunk(live.now - 40 * MS, 0.46, 0.001))
+    ros.wait(lambda: live.node.counts['published'] > 1, 'a chunk after the way')
+    assert live.safety_state == 'RUN'
+    assert not motion.blocked

@@ -22,6 +22,7 @@ from dp_ros.ros import bundles
 from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode
 from dp_ros.ros.realtime import PARAMETERS as REALTIME_PARAMETERS
 from dp_ros.tools import black_box
+from dp_ros.tools.outcomes import recorder as outcomes
 
 pytestmark = pytest.mark.ros
 
@@ -143,6 +144,7 @@ SHIPPED = {
     'trajectory_publisher': publisher_settings.PARAMETERS,
     'simulated_robot': simulated_robot.PARAMETERS,
     'black_box': black_box.PARAMETERS,
+    'outcomes': outcomes.PARAMETERS,
 }
 
 

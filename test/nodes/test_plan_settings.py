@@ -197,7 +197,10 @@ def assert_same_planner(ros, parameters, path, task, robot_description=''):
     return driven.options
 
 
-@pytest.mark.parametrize(('world', 'bundle'), [('pusht', 'pusht_mirror'), ('push_block', 'push_block_state')])
+@pytest.mark.parametrize(
+    ('world', 'bundle'),
+    [('pusht', 'pusht_mirror'), ('push_block', 'push_block_state'), ('pick_place', 'pick_place_image')],
+)
 def test_the_evaluation_scores_the_planner_that_drives(ros, world, bundle):
     path = share_folder() / 'config' / f'{world}.yaml'
     parameters = yaml.safe_load(path.read_text())[NODE]['ros__parameters']

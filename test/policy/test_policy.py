@@ -301,7 +301,7 @@ def test_a_bundle_that_is_not_there_is_named():
 
 
 def test_the_example_of_the_docstring_runs():
-    found = doctest.DocTestFinder(recurse=False).find(DiffusionPolicy, globs={})
+    found = doctest.DocTestFinder(recurse=False).find(Policy, globs={})
     runner = doctest.DocTestRunner()
     for example in found:
         runner.run(example)

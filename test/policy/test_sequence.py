@@ -90,7 +90,7 @@ def test_a_return_that_is_not_plausible_is_asked_for_as_far_as_it_is():
     assert int(backend.seen[1][0]) == 9
     best = Scripted()
     plan(PlanSettings(asked=None), backend=best)
-    assert int(best.seen[1][0]) == 8  # the quantile 0.9 of ten equally likely ones
+    assert int(best.seen[1][0]) == 7  # the quantile 0.8 of ten equally likely ones
 
 
 def test_beams_of_higher_predicted_reward_go_on():

@@ -46,3 +46,16 @@ def test_it_shows_the_scenes_and_the_way_ahead(tmp_path: Path, monkeypatch: pyte
 def test_no_frames_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='film: got 0 frames, allowed 1 or more'):
         write_gif(tmp_path / 'demo.gif', [], PushBlockWorld())
+
+
+def test_what_cameras_see_stands_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film, 'HEIGHT', 96 * 2)
+    world = PushBlockWorld()
+    world.reset(3)
+    frame = Frame(seed=3, elapsed=0.0, score=0.0, scene=Scene(joints=tuple(world.joint_positions), poses=world.poses))
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(imageio, 'imwrite', lambda path, pictures, **options: seen.append(pictures))
+    write_gif(tmp_path / 'demo.gif', [frame], world, ('camera', 'wrist_camera'))
+    beside = seen[0][0][film.BANNER :, 256:]
+    np.testing.assert_array_equal(beside[:96], world.render('camera'))
+    np.testing.assert_array_equal(beside[96:], world.render('wrist_camera'))

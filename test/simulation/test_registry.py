@@ -97,7 +97,7 @@ def test_a_spec_that_is_none_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_an_unknown_world_is_named() -> None:
-    with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pusht, point_navigation, p"):
+    with pytest.raises(ConfigError, match="world: got 'moon', allowed push_block, pick_place, pusht, point_nav"):
         make_world('moon')
 
 

@@ -90,7 +90,7 @@ def test_set_points_do_not_drift_from_being_rounded():
 
 
 def test_it_learns_from_episodes_and_the_bundle_plans_as_shown(tmp_path):
-    settings = sequence_settings(steps=150, batch=32, checkpoint_every=150, validate_every=150, threads=1)
+    settings = sequence_settings(steps=60, batch=32, checkpoint_every=60, validate_every=60, threads=1)
     settings = replace(settings, optimizer=replace(settings.optimizer, learning_rate=1e-2, warmup_steps=5, ema_max=0.9))
     episodes = [episode(number) for number in range(8)]
     result = Trainer(settings, episodes, tmp_path / 'run').run()
@@ -100,7 +100,7 @@ def test_it_learns_from_episodes_and_the_bundle_plans_as_shown(tmp_path):
     shown = episode(99)
     observed = {name: shown.streams[name][4:6] for name in ('joint_states', 'block_pose')}
     chunk = policy.chunk(policy.window(**observed))
-    np.testing.assert_allclose(chunk.actions, shown.actions[5:9], atol=0.03)
+    np.testing.assert_allclose(chunk.actions, shown.actions[5:9], atol=0.05)
     # Trained further from its own weights, it begins where it was.
     again = Trainer(replace(settings, start=str(tmp_path / 'bundle'), steps=1), episodes, tmp_path / 'more')
     assert again.learner.validate(again.validation_set) == pytest.approx(result.validation_loss, abs=0.02)

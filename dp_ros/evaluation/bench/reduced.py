@@ -64,6 +64,14 @@ class Reduced:
         """Run the critic, which is left as it is."""
         return self._whole.value(cond, state, actions)
 
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        """Run the monitor, which is left as it is."""
+        return self._whole.novelty(cond)
+
+    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the noise actor, which is left as it is."""
+        return self._whole.noise(inputs)
+
 
 def _float16(denoiser: onnx.ModelProto) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16

@@ -18,7 +18,7 @@ from dp_ros.evaluation.obstacles.episodes import CONTENDERS, WORLD, Contender, O
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
 
-BLOCK = 20
+BLOCK = 10
 """Seeds that all contenders play before the next ones: what is there after an interruption is paired."""
 
 

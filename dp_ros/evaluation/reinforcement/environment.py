@@ -4,7 +4,7 @@ Alignment, delays, planner, limits and controller are those that policies are sc
 what drives. An observation is what a policy's network is given: the normalized window as one vector; of a policy with
 pictures also what its encoder makes of it.
 
-    reward    how much the score has grown, + 1 for success, - 1 for a collision, which ends an episode, - a little time
+    reward    how much the score has grown, + 1 for success, - for a collision, which ends an episode, and - for time
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_
 from dp_ros.policy.policy import DiffusionPolicy
 
 Kind = Literal['noise', 'line']
+COLLISION = 0.5
+"""Taken off the reward for a collision, beside the half of the score that it costs."""
 TIME_COST = 0.05
 """Taken off the reward for each second."""
 
@@ -114,7 +116,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         status, progress = episode.robot.episode, episode.robot.world.progress
         hit = bool(collided(status.details))
         score = 1.0 if status.success else progress.score
-        reward = score - self._score + status.success - hit - TIME_COST * (status.elapsed - before)
+        reward = score - self._score + status.success - COLLISION * hit - TIME_COST * (status.elapsed - before)
         self._score = score
         ended = status.success or hit
         info = {'success': status.success, 'collided': hit, 'seconds': status.elapsed}

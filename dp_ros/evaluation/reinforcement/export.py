@@ -15,7 +15,7 @@ from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.networks.noise_actor import Actor, FlatEncoder, LineActor, NoiseActor
-from dp_ros.policy.bundle.manifest import NOISE, PARITY, Bundle, write_bundle
+from dp_ros.policy.bundle.manifest import MONITOR, NOISE, PARITY, Bundle, write_bundle
 from dp_ros.policy.bundle.parity import Parity, input_shapes, noise_inputs
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.critic.fit import where_joints_are
@@ -100,7 +100,7 @@ def write_with_noise_actor(
     parity = source.parity()
     given = noise_inputs(source.task, parity.inputs, parity.cond)
     inputs = tuple(torch.from_numpy(values) for values in given.values())
-    networks: dict[str, Path | bytes] = {f: source.path(f) for f in source.files if f not in (PARITY, NOISE)}
+    networks: dict[str, Path | bytes] = {f: source.path(f) for f in source.files if f not in (PARITY, MONITOR, NOISE)}
     networks[NOISE] = store_half(to_onnx(network, inputs, list(given), 'noise'))
     return write_bundle(
         folder,
@@ -109,11 +109,12 @@ def write_with_noise_actor(
         schedule=source.schedule,
         defaults=defaults,
         networks=networks,
-        parity=replace(parity, noise=network(*inputs).numpy()),
+        parity=replace(parity, noise=network(*inputs).numpy(), novelty=None),
         provenance={**source.provenance, 'reinforcement': dict(record)},
         tolerance=source.tolerance,
         critic_from=source.critic_from,
         camera_shapes=source.camera_shapes,
+        starts=source.starts,
         name=folder.name,
         overwrite=overwrite,
         check=replayed,

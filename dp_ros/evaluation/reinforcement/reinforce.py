@@ -7,6 +7,8 @@ alone, with the bundle's observations and normalizer. The algorithms are those o
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +28,7 @@ from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target
+from dp_ros.training.distributed import interruptible
 
 Method = Literal['dsrl', 'sac', 'ppo']
 METHODS: tuple[Method, ...] = ('dsrl', 'sac', 'ppo')
@@ -139,22 +142,23 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
     check_bundle(source, settings.kind)
     check_target(settings.out, settings.overwrite)
     torch.manual_seed(settings.seed)
-    make = [partial(settings.environment, number) for number in range(settings.envs)]
+    make = [partial(_environment, settings, number) for number in range(settings.envs)]
     kind = SubprocVecEnv if settings.workers > 1 else DummyVecEnv
     environments = VecMonitor(kind(make))
     decision_seconds = environments.get_attr('decision_seconds')[0]
     model = _model(settings, environments, settings.discount**decision_seconds)
     began, told = time.perf_counter(), _Told(settings)
-    try:
-        model.learn(settings.steps, callback=told.callback())
-    finally:
+    with interruptible() as interrupted, told.bar:
+        model.learn(settings.steps, callback=told.callback(interrupted))
         environments.close()
-        told.bar.close()
+    if model.num_timesteps < settings.steps:
+        say(f'interrupted after {model.num_timesteps} decisions; what was learnt by then is written')
     record = {
         **{name: value for name, value in asdict(settings).items() if name not in ('bundle', 'out', 'overwrite')},
         'policy': source.name,
         'bundle_sha256': sha256(source.folder / MANIFEST),
         'stable_baselines3': stable_baselines3.__version__,
+        'steps': model.num_timesteps,
         'episodes': told.episodes,
         'training_seconds': round(time.perf_counter() - began, 1),
         'told': told.rows,
@@ -165,6 +169,13 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
         f'of the last {RECENT} {told.recent:.1%} succeeded'
     )
     return 0
+
+
+def _environment(settings: ReinforceSettings, number: int) -> DecisionEnv:
+    """Return the environment ``number``; Ctrl-C is for the process that learns, which ends those of environments."""
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return settings.environment(number)
 
 
 def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
@@ -179,11 +190,12 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
         'device': 'cpu',
     }
     if settings.method == 'ppo':
+        rollout = min(max(64, 512 // settings.envs), max(2, settings.steps // settings.envs))
         return PPO(
             'MlpPolicy',
             environments,
-            n_steps=max(64, 512 // settings.envs),
-            batch_size=128,
+            n_steps=rollout,
+            batch_size=min(128, rollout * settings.envs),
             n_epochs=6,
             ent_coef=0.0,
             policy_kwargs={'net_arch': layers, 'activation_fn': nn.Tanh, 'log_std_init': -0.5},
@@ -192,11 +204,11 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
     return SAC(
         'MlpPolicy',
         environments,
-        learning_starts=min(1000, settings.steps // 2),
+        learning_starts=min(500, settings.steps // 2),
         batch_size=128,
         buffer_size=200_000,
         train_freq=1,
-        gradient_steps=max(1, settings.envs // 2),
+        gradient_steps=settings.envs,  # one for each decision
         # The noise of a chunk has many dimensions that hardly matter: exploring all of them as much as SAC would by
         # itself leaves the actor at random noise.
         target_entropy='auto' if settings.kind == 'line' else 0.0,
@@ -214,14 +226,15 @@ class _Told:
         self.rows: list[dict[str, float]] = []
         self.episodes = 0
         self._successes: list[bool] = []
+        self._returns: list[float] = []
 
     @property
     def recent(self) -> float:
         """The share of the last `RECENT` episodes that succeeded."""
         return float(np.mean(self._successes[-RECENT:])) if self._successes else 0.0
 
-    def callback(self) -> Any:
-        """Return what stable-baselines3 calls after each step."""
+    def callback(self, interrupted: Callable[[], bool]) -> Any:
+        """Return what stable-baselines3 calls after each step; it ends learning once that is ``interrupted``."""
         from stable_baselines3.common.callbacks import BaseCallback
 
         told = self
@@ -229,7 +242,7 @@ class _Told:
         class Callback(BaseCallback):
             def _on_step(self) -> bool:
                 told.step(self.num_timesteps, self.locals['infos'], self.locals['dones'])
-                return True
+                return not interrupted()
 
         return Callback()
 
@@ -241,9 +254,12 @@ class _Told:
             if over:
                 self.episodes += 1
                 self._successes.append(bool(info['success']))
+                self._returns.append(float(info['episode']['r']))
         if done // self._every > before // self._every:
-            self.bar.set_postfix(success=f'{self.recent:.0%}')
-            self.rows.append({'step': done, 'episodes': self.episodes, 'success_rate': self.recent})
+            mean = float(np.mean(self._returns[-RECENT:])) if self._returns else 0.0
+            self.bar.set_postfix(success=f'{self.recent:.0%}', reward=f'{mean:.2f}')
+            row = {'step': done, 'episodes': self.episodes, 'success_rate': self.recent, 'reward': mean}
+            self.rows.append(row)
 
 
 def actor_of(model: Any) -> Actor:

@@ -6,16 +6,11 @@ written here, by one process. A process that dies takes its part along, which is
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import socket
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +19,8 @@ from typing import Any, Protocol, TypeVar
 from dp_ros.errors import ConfigError, DataError, one_line
 from dp_ros.evaluation.scores import EpisodeResult
 from dp_ros.evaluation.sweep.parts import Block, Training, is_trained, play, read_for, train
+from dp_ros.evaluation.sweep.process_pool import done_by
 
-TRIES = 3
-"""Times that a part is begun whose process dies, as for want of memory."""
 ANSWER = 10.0
 """Longest wait for a Ray cluster [s]."""
 Part = TypeVar('Part', Training, Block)
@@ -71,50 +65,12 @@ class Processes:
     def train(self, parts: Sequence[Training]) -> Iterator[Training]:
         """Yield each training when its bundle is in the sweep's folder."""
         one_thread = [replace(p, settings=replace(p.settings, threads=p.settings.threads or 1)) for p in parts]
-        for part, _ in self._done(_train_here, one_thread):
+        for part, _ in done_by(self._count, _train_here, one_thread, self._folder):
             yield part
 
     def play(self, parts: Sequence[Block]) -> Iterator[tuple[Block, list[EpisodeResult]]]:
         """Yield each block with how its episodes ended."""
-        return self._done(_play_here, parts)
-
-    def _done(self, work: Any, parts: Sequence[Part]) -> Iterator[tuple[Part, Any]]:
-        left = list(parts)
-        for tried in range(TRIES):
-            try:
-                for part, outcome in self._started(work, left):
-                    left.remove(part)
-                    yield part, outcome
-                return
-            except BrokenProcessPool as error:
-                if tried == TRIES - 1:
-                    raise DataError(
-                        f'processes: got {TRIES} that died with {len(left)} parts left, allowed none; '
-                        'is there too little memory? try fewer --processes'
-                    ) from error
-
-    def _started(self, work: Any, parts: Sequence[Part]) -> Iterator[tuple[Part, Any]]:
-        # Spawned: a forked process would have a copy of threads that do not run there.
-        pool = ProcessPoolExecutor(self._count, multiprocessing.get_context('spawn'), _start)
-        handles: dict[Future[Any], Part] = {pool.submit(work, part, self._folder): part for part in parts}
-        try:
-            for handle in as_completed(handles):
-                yield handles[handle], handle.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start() -> None:
-    """End this process when the one that started it is gone, also when that was killed; show no progress bars."""
-    sys.stderr = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process is there
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+        return done_by(self._count, _play_here, parts, self._folder)
 
 
 def _train_here(part: Training, folder: Path) -> None:
@@ -137,7 +93,7 @@ class RayCluster:
     folder
         The sweep's.
     address
-        As ``10.0.0.1:6379`` or ``ray://10.0.0.1:10001``.
+        As ``10.0.0.1:6379``.
 
     Raises
     ------
@@ -201,9 +157,9 @@ class RayCluster:
 
 def check_answers(address: str) -> None:
     """Raise ConfigError unless something takes a connection at ``address``, which Ray itself would wait for longer."""
-    host, colon, port = address.removeprefix('ray://').rpartition(':')
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f'ray: got {address!r}, allowed HOST:PORT or ray://HOST:PORT')
+    host, colon, port = address.rpartition(':')
+    if not colon or not host or '/' in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f'ray: got {address!r}, allowed HOST:PORT, as 10.0.0.1:6379')
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except OSError as error:

@@ -41,12 +41,11 @@ class ObstacleOptions:
         '', 'More obstacles come from here (moveit_msgs/PlanningScene, as move_group publishes it on '
         'monitored_planning_scene), where that package is installed; empty: none.', name='topics.planning_scene',
     )
-    path_planner: Literal['none', 'builtin', 'moveit'] = option(
+    path_planner: Literal['none', 'builtin'] = option(
         'none', 'What plans a way around where the way of the policy stays blocked. none: the robot waits; builtin: '
-        'RRT-Connect of OMPL; moveit: the service plan_kinematic_path of move_group.',
-        choices=('none', 'builtin', 'moveit'),
+        'RRT-Connect of OMPL, in a process of its own.', choices=('none', 'builtin'),
     )
-    blocked_after: float = option(
+    blocked_after: int = option(
         1.5, 'Time for which the robot has rested before an obstacle when a way around is planned.', unit='s',
         low=0.0, high=600.0, nanoseconds=True,
     )

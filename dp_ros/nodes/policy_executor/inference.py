@@ -87,6 +87,8 @@ class Inference:
         Reads robot time [ns].
     say
         Logs an error, in the thread.
+    watch
+        Called in the thread with what a chunk of the first policy was made of, once that is out.
 
     Attributes
     ----------
@@ -101,8 +103,14 @@ class Inference:
 
     """
 
-    def __init__(self, outlet: Outlet, now: Callable[[], int], say: Callable[[str], None]) -> None:
-        self.outlet, self.now, self._say = outlet, now, say
+    def __init__(
+        self,
+        outlet: Outlet,
+        now: Callable[[], int],
+        say: Callable[[str], None],
+        watch: Callable[[Job], None] = lambda _: None,
+    ) -> None:
+        self.outlet, self.now, self._say, self._watch = outlet, now, say, watch
         # Guards what the thread shares with callbacks: generation, counts, and the right to publish.
         self._lock = threading.Lock()
         self.generation = 0
@@ -160,6 +168,15 @@ class Inference:
         self.thread.forget()
         self._say(f'{self.latched}; deactivate and activate to go on')
 
+    def switch(self, settings: Settings, reason: str) -> None:
+        """Let the fallback predict from now on, and discard what is being predicted."""
+        assert settings.fallback is not None, 'make_settings refuses a switch without a fallback'
+        self.start_anew()
+        with self._lock:
+            if not self.switched:
+                self.switched = reason
+                self._say(f'the fallback {settings.fallback.bundle.name} takes over: {reason}')
+
     def stop(self) -> None:
         """End the thread."""
         if not self.thread.stop(STOP_TIMEOUT):
@@ -199,6 +216,8 @@ class Inference:
                 self._anytime.took(job.settings, time.perf_counter() - began)
             self._account(job, took, published)
             self.outlet.tell(predicted, published)
+        if not self.switched:
+            self._watch(job)
 
     def predict(self, job: Job) -> tuple[Chunk, str, int]:
         """Return a chunk, which bundle it is from, and how many network calls it took."""

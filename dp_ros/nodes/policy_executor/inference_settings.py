@@ -9,6 +9,7 @@ from typing import Any, get_args
 from dp_ros.data import to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError, listed
+from dp_ros.messages.status import OnFailure
 from dp_ros.options import Option, options_of
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.bundle.manifest import Bundle
@@ -101,6 +102,18 @@ PARAMETERS = [
         description='Chunks late in a row after which fallback_bundle takes over.',
     ),
     Option(
+        name='on_failure', default='report', choices=get_args(OnFailure), live=True,
+        description="What is done where the bundle's monitor foretells a failure. report: it is said on ~/monitor and "
+        'in the diagnostics; hold: the trajectory_publisher is asked to hold, and latches; replan: a chunk is made at '
+        'once, from other noise and of as many samples as the monitor draws; fallback: fallback_bundle takes over. '
+        'Anything but report needs a bundle of dp_ros monitor.',
+    ),
+    Option(
+        name='monitor_every', default=1, low=0, high=1000, live=True,
+        description="Chunks from one that the bundle's monitor looks at to the next; 0: it looks at none. It does so "
+        'after the chunk is out, and leaves out what would make the next one late.',
+    ),
+    Option(
         name='seed', default=0, low=0, high=2**31 - 1, live=True,
         description='Chunk number n since activation is drawn with the seed [seed, n].',
     ),
@@ -131,6 +144,8 @@ class Settings:
     cost: Cost | None = None
     fallback: Policy | None = None
     fallback_after: int = 1
+    on_failure: OnFailure = 'report'
+    monitor_every: int = 1
 
     @property
     def chunk_cost(self) -> Cost | None:
@@ -182,7 +197,26 @@ def make_settings(
         **pacing,
         fallback=fallback,
         fallback_after=values['fallback_after'],
+        on_failure=_on_failure(policy, values, fallback),
+        monitor_every=values['monitor_every'],
     )
+
+
+def _on_failure(policy: Policy, values: Mapping[str, Any], fallback: Policy | None) -> OnFailure:
+    """Return what is done at a failure; raise ConfigError where nothing would foretell one, or nothing take over."""
+    asked: OnFailure = values['on_failure']
+    if asked == 'report':
+        return asked
+    if policy.bundle.monitor is None:
+        raise ConfigError(
+            f'on_failure: got {asked!r}, allowed report: bundle {policy.bundle.name} has no monitor; '
+            'dp_ros monitor writes one with it'
+        )
+    if not values['monitor_every']:
+        raise ConfigError(f'on_failure: got {asked!r}, allowed with monitor_every 1 or more')
+    if asked == 'fallback' and fallback is None:
+        raise ConfigError("on_failure: got 'fallback', allowed with a fallback_bundle")
+    return asked
 
 
 def check_family(bundle: Bundle, values: Mapping[str, Any]) -> None:

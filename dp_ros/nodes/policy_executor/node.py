@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from dp_ros.data import Observation, Window, to_nanoseconds
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.policy_executor.anytime_steps import measure_cost, warm_up
 from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
+from dp_ros.nodes.policy_executor.failure_response import FailureResponse, replanned
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
 from dp_ros.nodes.policy_executor.inference import Inference
 from dp_ros.nodes.policy_executor.inference_settings import (
@@ -22,9 +23,11 @@ from dp_ros.nodes.policy_executor.inference_settings import (
     check_same_task,
     make_settings,
 )
+from dp_ros.nodes.policy_executor.monitoring import Monitoring
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
 from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.failure_monitor import FailureMonitor
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
@@ -34,7 +37,7 @@ from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run
 from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import ImageStream, Stream
 
-STATUS = 'inference'
+STATUS, MONITOR = 'inference', 'monitor'
 QUIET = 3  # control steps without a complete observation before the diagnostics warn
 
 
@@ -47,6 +50,8 @@ class PolicyExecutor(ManagedNode):
         What the next chunk is made with; None before `configure`.
     inference, goals, outlet
         What predicts, what keeps the goal, and what publishes chunks; None before `configure`.
+    monitoring, response
+        What looks at windows whose chunks are out, and what is done about a failure; None before `configure`.
     newest
         Stamp of the newest complete observation [ns], 0 before the first.
     partial
@@ -60,6 +65,8 @@ class PolicyExecutor(ManagedNode):
         self.inference: Inference | None = None
         self.goals: GoalInbox | None = None
         self.outlet: ChunkOutlet | None = None
+        self.monitoring: Monitoring | None = None
+        self.response: FailureResponse | None = None
         self._inputs: list[Any] = []
         self._sources: tuple[SingleSource, ...] = ()
         self._refused = 0
@@ -91,6 +98,7 @@ class PolicyExecutor(ManagedNode):
         # Before anything that takes long: until the publisher of another process knows this one, it gets no chunk.
         # And before anything that is refused, so that `cleanup` finds it.
         self.outlet = ChunkOutlet(self)
+        self.response = FailureResponse(self)
         policy, fallback = self._open('bundle'), None
         check_family(policy.bundle, self.values())
         if isinstance(policy, DiffusionPolicy):
@@ -106,8 +114,20 @@ class PolicyExecutor(ManagedNode):
         if policy.bundle.has_critic and self.value('samples') == 1:
             self.get_logger().info(f'{policy.bundle.name}: its critic has nothing to choose from, samples is 1')
         self._bundle, self.settings = policy.bundle, settings
-        self.inference = Inference(self.outlet, self.now, self._say)
+        self.monitoring = self.response.monitoring = self._make_monitoring(policy, self.response)
+        self.inference = Inference(self.outlet, self.now, self._say, self.monitoring.look)
         self.goals = GoalInbox(self, policy.bundle)
+
+    def _make_monitoring(self, policy: Policy, response: FailureResponse) -> Monitoring:
+        """Return what looks at windows; a bundle without a monitor for them is refused where something hangs on it."""
+        try:
+            return Monitoring(FailureMonitor(policy), '', response.publish, self.now)
+        except ConfigError as error:
+            if self.value('on_failure') != 'report':
+                raise
+            if policy.bundle.monitor is not None:
+                self.get_logger().warning(f'{error}; nothing is foretold')
+            return Monitoring(None, str(error), response.publish, self.now)
 
     def _open(self, parameter: str) -> Policy:
         bundle = read_bundle(self, parameter)
@@ -120,6 +140,10 @@ class PolicyExecutor(ManagedNode):
         self._cpu_latency.activate()
         self._start_anew()
         self.inference.clear()
+        assert self.monitoring is not None and self.response is not None
+        self.monitoring.clear()
+        self.response.clear()
+        self.monitoring.say_none(self.now())
         self._refused = 0
         task = self._bundle.task
         self._sources = tuple(SingleSource(self, self._topic(stream), self.steady) for stream in task.streams)
@@ -136,7 +160,7 @@ class PolicyExecutor(ManagedNode):
             self.destroy_subscription(subscription)
         self._inputs = []
         self._start_anew()
-        for name in (STATUS, PREDICTED):
+        for name in (STATUS, PREDICTED, MONITOR):
             self.diagnostics.forget(name)
 
     def cleanup(self) -> None:
@@ -146,9 +170,11 @@ class PolicyExecutor(ManagedNode):
             self.inference.stop()
         if self.goals is not None:
             self.goals.close()
-        if self.outlet is not None:
-            self.outlet.close()
+        for part in (self.outlet, self.response):
+            if part is not None:
+                part.close()
         self._bundle = self.settings = self.inference = self.goals = self.outlet = None
+        self.monitoring = self.response = None
 
     def restart(self, reason: str) -> None:
         """Forget windows and chunks under way, whose stamps can't be compared with those to come."""
@@ -240,19 +266,24 @@ class PolicyExecutor(ManagedNode):
     def _consider(self, window: Window) -> None:
         """Hand the window on if a new chunk is due, or if one is due that has not begun; never without a goal."""
         assert self._bundle is not None and self.settings is not None and self.inference is not None
-        assert self.goals is not None
+        assert self.goals is not None and self.response is not None
         if self._is_latched():
             return
+        answer, settings = self.response.answer(self.settings, self.inference), self.settings
+        if answer == 'withhold':
+            return
+        if answer == 'now':
+            settings = replanned(settings)
         missing = self.goals.missing()
         if missing:
             self.get_logger().error(missing, throttle_duration_sec=WARN_PERIOD)
             return
         steps = self.settings.exec_horizon * to_nanoseconds(self._bundle.task.control_dt)
         newly_heard = self._newly_heard()
-        due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard
+        due = self._last_window is None or window.stamp - self._last_window >= steps or newly_heard or answer == 'now'
         if due or self.inference.waiting:
             self._last_window = window.stamp
-            self.inference.submit(window, self.settings, self.goals.goal)
+            self.inference.submit(window, settings, self.goals.goal)
 
     def _newly_heard(self) -> bool:
         """Whether someone listens who did not get the last chunk, as after a start: to wait for the next is long."""
@@ -287,7 +318,9 @@ class PolicyExecutor(ManagedNode):
         quiet = self.now() - self.newest if self.newest else None
         level, text = self.inference.status(self.settings)
         missed, no_goal = self.inference.missed(), self.goals.missing()
-        if level == OK and no_goal:
+        if level == OK and self.response is not None and self.response.withheld:
+            level, text = ERROR, self.response.withheld
+        elif level == OK and no_goal:
             level, text = ERROR, no_goal
         elif level == OK and quiet is None:
             level, text = WARN, self._incomplete('yet')
@@ -304,6 +337,8 @@ class PolicyExecutor(ManagedNode):
         values = {**self.inference.values(self.settings), 'refused_observations': self._refused}
         values |= self.goals.values()
         self.diagnostics.report(STATUS, level, text, values)
+        if self.monitoring is not None and self._bundle.monitor is not None:
+            self.diagnostics.report(MONITOR, *self.monitoring.status())
 
     def _incomplete(self, since: str) -> str:
         absent = self._absent()

@@ -27,6 +27,7 @@ from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
 from dp_ros.nodes.trajectory_publisher.heartbeat import Permission
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
+from dp_ros.planning.detour import Detour
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
 LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
@@ -38,7 +39,8 @@ class Parts:
     """What motion is made of.
 
     ``sources`` have one publisher each, ``controllers`` say what they do where that is installed, ``approach`` leads to
-    where demonstrations began, ``say`` logs errors, ``note`` what is as it should be.
+    where demonstrations began, ``say`` logs errors, ``note`` what is as it should be; ``detour`` plans ways around, or
+    nobody does.
     """
 
     planner: Planner
@@ -51,6 +53,7 @@ class Parts:
     sources: Sequence[SingleSource]
     approach: Approach
     controllers: ControllerStates | None = None
+    detour: Detour | None = None
     say: Callable[[str], None]
     note: Callable[[str], None]
 
@@ -111,6 +114,7 @@ class Motion:
         self._watch(now)
         self._do(self.safety.step(inputs), now)
         self._avoid(now)
+        self._go_around(now)
         if any(fault.cause is Cause.CONTROLLER for fault in graph.faults):
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
@@ -171,6 +175,9 @@ class Motion:
         unknown = self.joint_states.fault or self._inactive() or self.planner.clear.fault(now)
         if unknown:
             return Refusal(reason=unknown)
+        if self.parts.detour is not None and self.parts.detour.follows(now):
+            self.safety.accepted(chunk.stamp)  # the policy is there, and goes on behind it
+            return Refusal(reason='a way around an obstacle is followed first', passing=True)
         if self.safety.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.safety.was_blind = False
@@ -190,6 +197,8 @@ class Motion:
             self.safety.accepted(chunk.stamp)
             self._stopping = False
             self.blocked = verdict.blocked
+            if self.parts.detour is not None:
+                self.parts.detour.taken(chunk, verdict, now)
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
@@ -224,6 +233,28 @@ class Motion:
             self.latch(Reason(cause=Cause.OBSTACLE, text=f'on the way home, {contact}'))
         else:
             self.brake(now)
+
+    def _go_around(self, now: int) -> None:
+        """Follow a way around, once one has been found."""
+        detour = self.parts.detour
+        if detour is None or self.safety.safety_state is not SafetyState.RUN or self._newcomer or self.planner.lost:
+            return
+        way = detour.step(now)
+        if way is None:
+            return
+        verdict = self.parts.sender.send_before_deadline(partial(self._whole, way), must=False)
+        detour.followed(verdict, now)
+        if isinstance(verdict, Planned):
+            self._stopping, self.blocked = False, None
+
+    def _whole(self, way: Chunk, now: int) -> Planned | Refusal:
+        """Plan with a way, if it is clear to its end."""
+        before = self.planner.checkpoint()
+        verdict = self.planner.accept(way, now)
+        if isinstance(verdict, Refusal) or verdict.blocked is None:
+            return verdict
+        self.planner.rollback(before)
+        return Refusal(reason=f'a way around is blocked: {verdict.blocked}')
 
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before = self.planner.checkpoint()
@@ -263,6 +294,8 @@ class Motion:
             self.planner.forget_plan()
             self._stopping = False
             self.joint_states.forget_sources()
+            if self.parts.detour is not None:
+                self.parts.detour.forget()
         return objection
 
     def end(self) -> None:
@@ -309,6 +342,8 @@ class Motion:
 
         Nothing that goes wrong here ends the node, or leaves the arm with less than the plan's own end.
         """
+        if self.parts.detour is not None:
+            self.parts.detour.stopped()
         if self.planner.plan is None:
             return
         self.beginning.cancel()
@@ -362,6 +397,8 @@ class Motion:
         self.safety.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
         self.parts.sender.silence()
+        if self.parts.detour is not None:
+            self.parts.detour.forget()
         if self.beginning.under_way:
             self.parts.sender.rests_at = jump.earliest  # it stands where it was to hold
         self.beginning.cancel()

@@ -28,7 +28,6 @@ from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason
-from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
@@ -42,6 +41,7 @@ from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
+from dp_ros.nodes.trajectory_publisher.obstacles.scene_topics import SceneTopics, make_scene_topics
 from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
 from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     PARAMETERS,
@@ -56,9 +56,6 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
     make_safety_states,
     read_home,
 )
-from dp_ros.nodes.trajectory_publisher.scene_topics import SceneTopics
-from dp_ros.options import build
-from dp_ros.planning.rule import keep_clear
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
@@ -141,8 +138,7 @@ class TrajectoryPublisher(ManagedNode):
         self._received: JointStates | None = None
         self._ladder = make_safety_states(self, bundle.task)
         self._home = read_home(self, limits)
-        check = keep_clear(self.planner, build(ObstacleOptions, self.values()), robot, home=self._home)
-        self._obstacles = None if check is None else SceneTopics(self, check)
+        self._obstacles = make_scene_topics(self, self.planner, robot, self._home)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
         outputs = make_outputs(self, bundle)
@@ -152,7 +148,7 @@ class TrajectoryPublisher(ManagedNode):
         self.permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
         self._heartbeat = Heartbeat(self)
-        self._closing = [self._command, self._heartbeat]
+        self._closing = [self._command, self._heartbeat, *([self._obstacles] if self._obstacles is not None else [])]
         self._bundle = bundle
 
     def activate(self) -> None:
@@ -197,6 +193,7 @@ class TrajectoryPublisher(ManagedNode):
             ),
             sources=[SingleSource(self, t, self.steady) for t in (CHUNKS, self.permission.topic)],
             controllers=self._controllers,
+            detour=None if self._obstacles is None else self._obstacles.detour,
             say=self.get_logger().error,
             note=self.get_logger().info,
         )
@@ -254,7 +251,7 @@ class TrajectoryPublisher(ManagedNode):
             self.permission.close()
             self._controllers.close()
             if self._obstacles is not None:
-                self._obstacles.close()
+                self._obstacles.deactivate()
             self.ledger.settle()
             if self.timer is not None:  # None if it was interrupted while it was activated
                 self.timer.close()

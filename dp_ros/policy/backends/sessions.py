@@ -17,7 +17,7 @@ import numpy as np
 from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
 from dp_ros.policy.bundle.files import check_zip
-from dp_ros.policy.bundle.manifest import CRITIC, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
+from dp_ros.policy.bundle.manifest import CRITIC, MONITOR, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
         ...
 
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        """Return the monitor's novelty (B,) of cond (B, D) float32; only of a bundle that has one."""
+        ...
+
     def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the noise (B, P, A) to begin with for `noise_inputs`; only of a bundle with a noise actor."""
         ...
@@ -61,11 +65,12 @@ def open_backend(
 
 
 class ExtraSessions:
-    """The critic and the noise actor of a bundle that has them: always by ONNX Runtime."""
+    """The critic, the monitor and the noise actor of a bundle that has them: always by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
         self._critic: Any = None
         self._noise: Any = None
+        self._monitor: Any = None
         if bundle.has_critic:
             chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
             self._critic = network_session(bundle, CRITIC, threads, provider)
@@ -77,11 +82,19 @@ class ExtraSessions:
             known: dict[str, tuple[Any, ...]] = {'state': (state_width(task),)} if state_width(task) else {}
             known |= {'cond': (width,)} if sees(task) else {}
             check_graph(bundle, NOISE, self._noise, known, 'noise')
+        if bundle.monitor is not None:
+            self._monitor = network_session(bundle, MONITOR, threads, provider)
+            check_graph(bundle, MONITOR, self._monitor, {'cond': (width,)}, 'novelty')
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
         value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
         return value
+
+    def novelty(self, cond: np.ndarray) -> np.ndarray:
+        """Run the monitor."""
+        novelty: np.ndarray = self._monitor.run(None, {'cond': cond})[0]
+        return novelty
 
     def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the noise actor."""
@@ -217,13 +230,17 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
         if parity.value is not None:
             recorded.append(('value', parity.value))
             outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
+        if parity.novelty is not None:
+            recorded.append(('novelty', parity.novelty))
+            outputs.append(backend.novelty(parity.cond))
         if parity.noise is not None:
             recorded.append(('noise', parity.noise))
             outputs.append(backend.noise(noise_inputs(bundle.task, parity.inputs, parity.cond)))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
     for got, (what, wanted) in zip(outputs, recorded, strict=True):
-        tolerance = TOLERANCE if what in ('value', 'noise') else bundle.tolerance  # these are never in 8 bits
+        exact = what in ('value', 'novelty', 'noise')  # these are never in 8 bits
+        tolerance = TOLERANCE if exact else bundle.tolerance
         if got.shape != wanted.shape:
             raise BundleError(f'bundle {bundle.name}: {what}: got shape {got.shape}, allowed {wanted.shape}')
         difference = float(np.abs(got - wanted).max())

@@ -13,6 +13,8 @@
     critic.onnx       where there is one: ``cond`` (B, D), ``state`` (B, S), see `parity.state_of`, and normalized
                       ``actions`` (B, P, A), all float32; output ``value`` (B,), 0 to 1, how soon the task is
                       done if the robot goes on so; see `dp_ros.networks.critic`
+    monitor.onnx      where there is one: ``cond`` (B, D); output ``novelty`` (B,), about 0.7 for usual observations
+                      and more for others; see `dp_ros.networks.novelty`
     noise.onnx        where there is one: ``state``, of a policy with cameras ``cond`` too; output ``noise`` (B, P, A)
                       float32, which sampling begins with instead of what is drawn; see `dp_ros.networks.noise_actor`
     weights.safetensors  where the network is meant to be trained further: its weights, which no robot reads; see
@@ -42,6 +44,7 @@ from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError, DataError, listed
 from dp_ros.policy.backends.onnx_check import check_onnx
 from dp_ros.policy.bundle.files import naming, put_in_place, read_json, sha256, write_json
+from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.policy.bundle.parity import GIVEN, read_parity, write_parity
 from dp_ros.policy.bundle.parity import Parity as Parity  # what `write_bundle` takes can be imported from here
 from dp_ros.policy.bundle.parity import input_shapes as input_shapes
@@ -61,6 +64,7 @@ ONNX_FILES = ('encoder.onnx', 'denoiser.onnx')
 SEQUENCE_FILES = ('encoder.onnx', 'decoder.onnx')
 TORCHSCRIPT_FILES = ('encoder.ts', 'denoiser.ts')
 CRITIC = 'critic.onnx'
+MONITOR = 'monitor.onnx'
 NOISE = 'noise.onnx'
 WEIGHTS = 'weights.safetensors'
 TOLERANCE, MOST_TOLERANCE = 1e-4, 5e-2
@@ -93,7 +97,7 @@ class Bundle:
     samples from which on the critic chooses among them: where it is lower, success is so far that it can't tell them
     apart. ``camera_shapes`` are height and width of the pictures that the recordings had, by camera, and by goal; live
     ones of another size are refused. ``starts`` is where demonstrations began. Bundles from before have none of these
-    two.
+    two. ``monitor`` has the thresholds of the failure monitor, where there is one.
     """
 
     folder: Path
@@ -109,6 +113,7 @@ class Bundle:
     camera_shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     starts: DemonstratedStarts | None = None
     policy_speed: float = 1.0
+    monitor: MonitorSpec | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.tolerance <= MOST_TOLERANCE:
@@ -123,6 +128,15 @@ class Bundle:
         _check_files(self.files, self.family)
         if self.has_noise_actor and not self.schedule.noisy:
             raise BundleError(f'files: got {NOISE} for regression, which begins without noise, allowed none')
+        if (self.monitor is not None) != (MONITOR in self.files):
+            raise BundleError(
+                f'monitor: got {"none" if self.monitor is None else "thresholds"} in {MANIFEST} and '
+                f'{"a" if MONITOR in self.files else "no"} {MONITOR}, allowed both or neither'
+            )
+        if self.monitor is not None and self.monitor.steps > self.task.pred_horizon:
+            raise BundleError(
+                f'monitor steps: got {self.monitor.steps}, allowed up to pred_horizon ({self.task.pred_horizon})'
+            )
         _check_normalizer(self.normalizer, self.task)
         if isinstance(self.model, SequenceSpec):
             self.model.check(self.task)
@@ -187,7 +201,11 @@ class Bundle:
         with naming(self.folder / PARITY):
             parity = read_parity(data)
             parity.check(self.task, self.schedule.mask_channels, self.schedule.outputs)
-            for what, recorded, file in (('value', parity.value, CRITIC), ('noise', parity.noise, NOISE)):
+            for what, recorded, file in (
+                ('value', parity.value, CRITIC),
+                ('novelty', parity.novelty, MONITOR),
+                ('noise', parity.noise, NOISE),
+            ):
                 if (recorded is not None) != (file in self.files):
                     got = 'none with' if recorded is None else 'one without'
                     raise BundleError(f'recorded {what}: got {got} {file}, allowed one with it only')
@@ -226,6 +244,7 @@ class _Manifest:
     tolerance: float = TOLERANCE
     critic_from: float = 0.0
     camera_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    monitor: MonitorSpec | None = None
     starts: DemonstratedStarts | None = None
 
     @property
@@ -259,6 +278,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             tolerance=manifest.tolerance,
             critic_from=manifest.critic_from,
             camera_shapes={name: _shape(name, shape) for name, shape in manifest.camera_shapes.items()},
+            monitor=manifest.monitor,
             starts=manifest.starts,
         )
     for file, expected in bundle.files.items():
@@ -285,6 +305,7 @@ def write_bundle(
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
+    monitor: MonitorSpec | None = None,
     starts: DemonstratedStarts | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -300,13 +321,13 @@ def write_bundle(
         The first two of a diffusion policy, or the last of a sequence model.
     networks
         By file name, a path to copy or the content: ``encoder.onnx`` and ``denoiser.onnx`` (of a sequence model
-        ``decoder.onnx``), and both or none of ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx``, ``noise.onnx`` and
-        ``weights.safetensors`` or not. An ONNX file must hold its own weights.
+        ``decoder.onnx``), and both or none of ``encoder.ts`` and ``denoiser.ts``; ``critic.onnx``, ``monitor.onnx``,
+        ``noise.onnx`` and ``weights.safetensors`` or not. An ONNX file must hold its own weights.
     provenance
         Whatever JSON can hold: data hash, code version, config, scores.
     tolerance
         Largest difference from the recorded outputs that a backend may have.
-    critic_from, camera_shapes, starts
+    critic_from, camera_shapes, monitor, starts
         See `Bundle`.
     name
         The folder's name, if None.
@@ -343,6 +364,7 @@ def write_bundle(
             tolerance=tolerance,
             critic_from=critic_from,
             camera_shapes=dict(camera_shapes or {}),
+            monitor=monitor,
             starts=starts,
         )
         plain = to_plain(manifest)
@@ -357,12 +379,11 @@ def write_bundle(
         ):  # fmt: skip
             if not owner[key]:
                 del owner[key]
+        for key, given in (('camera_shapes', camera_shapes), ('monitor', monitor), ('starts', starts)):
+            if not given:
+                del plain[key]
         if sequence is None:
             del plain['family']
-        if not camera_shapes:
-            del plain['camera_shapes']
-        if starts is None:
-            del plain['starts']
         write_json(new / MANIFEST, plain)
         written = load_bundle(new)
         if check is not None:
@@ -398,11 +419,11 @@ def _check_names(files: Iterable[str], family: str) -> None:
             allowed = f'{listed(SEQUENCE_FILES)} with family sequence, and with or without {WEIGHTS}'
             raise BundleError(f'files: got {listed(sorted(files))}, allowed {allowed}')
         return
-    got = set(files) - {PARITY, CRITIC, NOISE, WEIGHTS}
+    got = set(files) - {PARITY, CRITIC, MONITOR, NOISE, WEIGHTS}
     if got not in (set(ONNX_FILES), {*ONNX_FILES, *TORCHSCRIPT_FILES}):
         raise BundleError(
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
-            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {NOISE} and {WEIGHTS}'
+            f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {MONITOR}, {NOISE} and {WEIGHTS}'
         )
 
 

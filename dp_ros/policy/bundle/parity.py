@@ -15,7 +15,7 @@ from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
 _REST = ('cond', 'x_k', 'k', 'prediction')
-_OPTIONAL = ('value', 'noise')
+_OPTIONAL = ('value', 'novelty', 'noise')  # of the networks that a bundle may have
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +34,8 @@ class Parity:
     value
         The critic's output for ``cond``, `state_of` the inputs and the first A channels of ``x_k``, (B,) float32; None
         where there is none.
+    novelty
+        The monitor's output for ``cond``, (B,) float32; None where there is none.
     noise
         The noise actor's output for `noise_inputs`, (B, P, A) float32; None where there is none.
 
@@ -45,6 +47,7 @@ class Parity:
     k: np.ndarray
     prediction: np.ndarray
     value: np.ndarray | None = None
+    novelty: np.ndarray | None = None
     noise: np.ndarray | None = None
 
     def check(self, task: TaskSpec, mask_channels: int = 0, outputs: int = 1) -> None:
@@ -65,10 +68,9 @@ class Parity:
         _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
         _check_array('recorded k', self.k, np.int64, (batch,))
         _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
-        if self.value is not None:
-            _check_array('recorded value', self.value, np.float32, (batch,))
-        if self.noise is not None:
-            _check_array('recorded noise', self.noise, np.float32, chunk)
+        for name, shape in (('value', (batch,)), ('novelty', (batch,)), ('noise', chunk)):
+            if getattr(self, name) is not None:
+                _check_array(f'recorded {name}', getattr(self, name), np.float32, shape)
 
 
 def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:

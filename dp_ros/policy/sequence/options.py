@@ -31,11 +31,11 @@ class SequenceOptions:
         'outside of what training had.', low=-1e9, high=1e9, live=True,
     )
     beams: int = option(
-        8, 'Of a sequence model: sequences that go on, with planning beam or likelihood; each is continued twice.',
+        4, 'Of a sequence model: sequences that go on, with planning beam or likelihood; each is continued twice.',
         low=1, high=MOST_BEAMS, live=True,
     )
     temperature: float = option(
-        0.5, 'Of a sequence model: how far actions are drawn from the whole of what it predicts; 0: always the '
+        0.2, 'Of a sequence model: how far actions are drawn from the whole of what it predicts; 0: always the '
         'likeliest token, 1: as predicted.', low=0.0, high=2.0, live=True,
     )
     keep_clear: tuple[str, ...] = option(

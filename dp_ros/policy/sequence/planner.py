@@ -32,7 +32,7 @@ from dp_ros.policy.sequence.session import SequenceBackend
 from dp_ros.policy.sequence.spec import RETURN, SequenceSpec
 
 BRANCH = 2
-LEAST, MOST, BEST = 0.02, 0.98, 0.9
+LEAST, MOST, BEST = 0.02, 0.98, 0.8
 ROUNDING = 1e-9
 
 
@@ -92,8 +92,8 @@ class PlanSettings:
     """How to plan; ``asked`` is what is still to be gained, None the best that is plausible."""
 
     planning: Planning = 'return'
-    beams: int = 8
-    temperature: float = 0.5
+    beams: int = 4
+    temperature: float = 0.2
     asked: float | None = None
 
 
@@ -247,15 +247,22 @@ class SequencePlanner:
         values = self.spec.values
         places = np.repeat((base + reached)[:, None], self.spec.bins, axis=1)  # (B, bins, A)
         places[..., joint] += values[1 + joint]
+        worst = bounds.violation(places, step, joint + 1)
         if joint == 0 and self._actions > 1 and len(bounds.radii):
             # A joint alone does not tell: some token of the second must be allowed after it.
-            pairs = np.repeat(places[:, :, None], self.spec.bins, axis=2)
+            near = self._near(base + reached, bounds, step)
+            pairs = np.repeat(places[near, :, None], self.spec.bins, axis=2)
             pairs[..., 1] += values[2]
-            worst = bounds.violation(pairs, step, 2).min(axis=2)
-        else:
-            worst = bounds.violation(places, step, joint + 1)
+            worst[near] = bounds.violation(pairs, step, 2).min(axis=2)
         allowed: np.ndarray = worst <= worst.min(axis=1, keepdims=True) + 1e-9
         return allowed
+
+    def _near(self, places: np.ndarray, bounds: Bounds, step: int) -> np.ndarray:
+        """Return which places (B, A) a step of the first two joints may take into a disc, (B,)."""
+        reach = np.hypot(*np.abs(self.spec.values[1:3]).max(axis=1))
+        away = np.linalg.norm(places[:, None, :2] - bounds.centres[step], axis=-1)
+        near: np.ndarray = (away < bounds.radii + reach).any(axis=1)
+        return near
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

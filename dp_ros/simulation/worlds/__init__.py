@@ -7,4 +7,4 @@ from dp_ros.simulation.worlds.pusht.spec import PUSHT
 
 BUILT_IN = (PUSH_BLOCK, PICK_PLACE, PUSHT, POINT_NAVIGATION, POINT_OBSTACLE)
 DEFAULT_WORLD = PUSHT.name  # of nodes and evaluations
-DEMO_WORLD = PUSH_BLOCK.name  # of the commands that show or record
+DEMO_WORLD = PICK_PLACE.name  # of the commands that show or record

@@ -12,7 +12,8 @@ from dp_ros.task.spec import Unit
 
 FINGER = 'finger_joint'
 JOINTS = (*ARM_JOINTS, FINGER)
-UNITS: tuple[Unit, ...] = (*(('rad',) * len(ARM_JOINTS)), 'm')
+RAD: Unit = 'rad'
+UNITS: tuple[Unit, ...] = (*(RAD for _ in ARM_JOINTS), 'm')
 OPEN = 0.040  # of the finger joint: half of the gap between the pads [m]
 BOX, CYLINDER = 'red_box', 'blue_cylinder'
 OBJECTS = (BOX, CYLINDER)

@@ -16,10 +16,10 @@ import mujoco
 import numpy as np
 
 from dp_ros.errors import check_finite, check_range, check_shape
+from dp_ros.simulation.arm import JOINTS as ARM_JOINTS
 from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.disturbance import Disturbance
 from dp_ros.simulation.arm.kinematics import BENT, Arm
-from dp_ros.simulation.arm.kinematics import JOINTS as ARM_JOINTS
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.pick_place.model import model

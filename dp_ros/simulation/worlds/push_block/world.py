@@ -34,7 +34,10 @@ WIDE_SHARE = 0.35  # of disturbed episodes
 
 
 class PushBlockWorld:
-    """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad]."""
+    """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
+
+    ``physics`` are a changed copy of `dp_ros.simulation.worlds.push_block.model.model`, of the same arm.
+    """
 
     joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = ('rad',) * len(JOINTS)
@@ -42,10 +45,10 @@ class PushBlockWorld:
     cameras: tuple[str, ...] = tuple(CAMERAS)
     tracked: tuple[str, ...] = (BLOCK,)
 
-    def __init__(self, *, disturbance: float = 0.0) -> None:
+    def __init__(self, *, disturbance: float = 0.0, physics: mujoco.MjModel | None = None) -> None:
         check_range('disturbance', disturbance, 0.0, 2.0)
         self._disturbance = disturbance
-        self._model = model()
+        self._model = model() if physics is None else physics
         self._data = mujoco.MjData(self._model)
         self._arm = Arm(self._model)
         self._cameras: Cameras | None = None

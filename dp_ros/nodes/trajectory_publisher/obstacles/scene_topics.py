@@ -1,0 +1,150 @@
+"""Keep the scene up to date by messages, plan ways around, and report what is in the way on `/diagnostics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+
+from dp_ros.messages import encoding
+from dp_ros.motion.obstacles import Contact
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.settings.obstacles import ObstacleOptions
+from dp_ros.nodes.trajectory_publisher.obstacles.messages import PACKAGES, message_type, take
+from dp_ros.options import build
+from dp_ros.planning.collision import CollisionCheck
+from dp_ros.planning.detour import Detour
+from dp_ros.planning.rule import keep_clear, way_options
+from dp_ros.planning.scene import LiveScene, Sighting
+from dp_ros.planning.way_process import WayProcess
+from dp_ros.robot.model import RobotModel
+from dp_ros.ros.diagnostics import ERROR, OK, WARN
+from dp_ros.ros.lifecycle import ManagedNode, reliable
+
+STATUS = 'obstacles'
+LARGEST = 4096
+"""Bytes of a pose: more is something else."""
+LARGEST_SCENE = 2**20
+"""Bytes of a message with many obstacles."""
+DEPTH = 20
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def make_scene_topics(
+    node: ManagedNode, planner: Planner, robot: RobotModel | None, home: np.ndarray | None
+) -> SceneTopics | None:
+    """Make a planner keep clear of the scene that a node's parameters name; None where they name none."""
+    options = build(ObstacleOptions, node.values())
+    check = keep_clear(planner, options, robot, home=home)
+    if check is None:
+        return None
+    if options.path_planner == 'none':
+        return SceneTopics(node, check)
+    ways = WayProcess(way_options(check, planner, options, home), check.scene)
+    others = () if home is None else (home,)
+    note = node.get_logger().info
+    detour = Detour(planner, ways, blocked_after=options.blocked_after, others=others, note=note)
+    return SceneTopics(node, check, detour, ways)
+
+
+class SceneTopics:
+    """Listen to what moves around a robot while its node is active.
+
+    Parameters
+    ----------
+    node
+        Whose subscriptions these are.
+    check
+        Whose scene is kept up to date.
+    detour, ways
+        What decides on ways around, and the process that plans them; None where nobody does.
+
+    """
+
+    def __init__(
+        self, node: ManagedNode, check: CollisionCheck, detour: Detour | None = None, ways: WayProcess | None = None
+    ) -> None:
+        self._node, self.check, self.detour, self._ways = node, check, detour, ways
+        self._scene: LiveScene = check.scene
+        self._kinds = {name: message_type(name) for name in PACKAGES if node.value(name)}
+        self._subscriptions: list[Any] = []
+
+    def open(self) -> None:
+        """Listen; what was seen before is forgotten."""
+        self._scene.forget()
+        if self.detour is not None:
+            self.detour.forget()
+        newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        inputs: Sequence[tuple[type, str, Callable[[bytes], None]]] = [
+            (PoseStamped, part.topic, partial(self._on_pose, name)) for name, part in self._scene.moving.items()
+        ]
+        self._subscriptions = [self._node.create_subscription(*each, newest, raw=True) for each in inputs]
+        for parameter, kind in self._kinds.items():
+            takes, topic = partial(self._on_message, parameter, kind), self._node.value(parameter)
+            profile = LATCHED if parameter == 'topics.planning_scene' else reliable(DEPTH)
+            self._subscriptions.append(self._node.create_subscription(kind, topic, takes, profile, raw=True))
+
+    def close(self) -> None:
+        """End the process that plans ways."""
+        if self._ways is not None:
+            self._ways.close()
+
+    def deactivate(self) -> None:
+        """Listen no more."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+        self._node.diagnostics.forget(STATUS)
+
+    def report(self, blocked: Contact | None, now: int) -> None:
+        """Report whether the scene is known, and what is in the way."""
+        fault = self.check.fault(now)
+        values: dict[str, object] = {'standing': len(self._scene.standing), 'moving': len(self._scene.moving)}
+        if self.detour is not None:
+            values |= {'ways_followed': self.detour.planned, 'ways_failed': self.detour.failed}
+        if blocked is not None:
+            values |= {
+                'link': blocked.link,
+                'obstacle': blocked.obstacle,
+                'distance_m': f'{blocked.distance:.4f}',
+                'allowed_m': f'{blocked.allowed:.4f}',
+            }
+        if fault:
+            self._node.diagnostics.report(STATUS, ERROR, fault, values)
+        elif blocked is not None:
+            self._node.diagnostics.report(STATUS, WARN, f'blocked: {blocked}', values)
+        else:
+            self._node.diagnostics.report(STATUS, OK, 'clear', values)
+
+    def _on_message(self, parameter: str, kind: type, message: bytes) -> None:
+        if len(message) > LARGEST_SCENE:
+            self._scene.wrong(parameter, f'got a message of {len(message)} bytes, allowed up to {LARGEST_SCENE}')
+            return
+        try:
+            decoded = deserialize_message(message, kind)
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            self._scene.wrong(parameter, f'got a message that cannot be decoded ({error})')
+            return
+        take(parameter, decoded, self._scene)
+
+    def _on_pose(self, name: str, message: bytes) -> None:
+        if len(message) > LARGEST:
+            self._scene.wrong(name, f'got a message of {len(message)} bytes, allowed up to {LARGEST}')
+            return
+        try:
+            pose = deserialize_message(message, PoseStamped)
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            self._scene.wrong(name, f'got a message that cannot be decoded, allowed a PoseStamped ({error})')
+            return
+        place, turn = pose.pose.position, pose.pose.orientation
+        sighting = Sighting(
+            stamp=encoding.stamp_of(pose) or self._node.now(),
+            position=(place.x, place.y, place.z),
+            orientation=(turn.x, turn.y, turn.z, turn.w),
+        )
+        self._scene.see(name, pose.header.frame_id, sighting)

@@ -1,0 +1,267 @@
+"""Distances of a robot's shapes from what is around it and from each other: of trajectories, paths and positions.
+
+`sweep` has how a whole trajectory is checked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dp_ros.motion.obstacles import Contact
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.planning.robot_geometry import RobotGeometry
+from dp_ros.planning.scene import LiveScene
+from dp_ros.planning.shapes import Balls, Placed, Poses, libraries
+from dp_ros.planning.sweep import Pairs, Sweep
+
+COARSE = 0.01
+"""Way of a shape between two samples of a path [m]."""
+
+
+class CollisionCheck:
+    """Checks trajectories of a robot among the obstacles of a scene.
+
+    Parameters
+    ----------
+    robot, scene
+        What moves, and what is around.
+    clearance
+        Least distance from obstacles [m].
+    self_clearance
+        Least distance of links from each other [m].
+    lag
+        By how much the robot may follow its commands late [ns]: obstacles have so much longer to move.
+
+    Attributes
+    ----------
+    exact
+        Distances that were computed since it was made.
+
+    """
+
+    def __init__(
+        self, robot: RobotGeometry, scene: LiveScene, *, clearance: float, self_clearance: float = 0.0, lag: int = 0
+    ) -> None:
+        self.robot, self.scene = robot, scene
+        self.clearance, self._self_clearance, self._lag = clearance, self_clearance, lag
+        _, self._coal = libraries()
+        self._shapes = [shape.geometry for shape in robot.shapes.geometryObjects]
+        self._balls = Balls.around(self._shapes)
+        self._request, self._result = self._coal.DistanceRequest(), self._coal.DistanceResult()
+        self.exact = 0
+        self._built = -1
+        self._moving = [Placed.of(name, part.shape) for name, part in scene.moving.items()]
+        self._speeds = np.array([part.speed for part in scene.moving.values()])
+        self._build()
+
+    # What `dp_ros.motion.obstacles.ObstacleCheck` asks for.
+
+    @property
+    def version(self) -> int:
+        """Changes when what stands still has changed."""
+        return self.scene.version
+
+    @property
+    def moves(self) -> bool:
+        """Whether any obstacle moves."""
+        return bool(self._moving)
+
+    def fault(self, now: int) -> str:
+        """Return why the scene cannot be relied on at ``now`` [ns], or ''."""
+        return self.scene.fault(now)
+
+    def start_contact(self, trajectory: Trajectory, at: int) -> Contact | None:
+        """Return what a trajectory is in contact with at ``at`` [ns], or within half the clearance of."""
+        positions = trajectory.positions_at(np.array([at - trajectory.stamp]))
+        found = self.nearest(positions[0])
+        allowed = self.clearance / 2 if found is not None and found.obstacle not in self.robot.links else 0.0
+        if found is None or found.distance > allowed:
+            return None
+        return Contact(link=found.link, obstacle=found.obstacle, distance=found.distance, allowed=allowed, at=at)
+
+    def still_contact(self, trajectory: Trajectory, begin: int, slack: float = 0.0) -> Contact | None:
+        """Return the first contact with what stands still, the robot itself included, from ``begin`` [ns] on.
+
+        Where it begins closer than the clearance, it must only not come closer.
+        """
+        self._build()
+        pairs = self._still_pairs(slack)
+        return Sweep(self, trajectory, begin, pairs, self._standing, slack=slack).first()
+
+    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
+        """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest."""
+        if not self._moving or trajectory.end <= begin:
+            return None
+        pairs = self._moving_pairs(begin=begin)
+        if pairs is None:
+            name = self._moving[0].name
+            return Contact(link='robot', obstacle=name, distance=0.0, allowed=self.clearance, at=begin)
+        return Sweep(self, trajectory, begin, pairs, self._moving).first()
+
+    # For planners of paths, and for people.
+
+    def nearest(self, positions: np.ndarray) -> Contact | None:
+        """Return the closest pair at joint positions (A,), of what stands still and the robot itself."""
+        self._build()
+        pairs = self._still_pairs(0.0)
+        if not len(pairs.shape):
+            return None
+        placed = self.robot.placements(positions[None])
+        poses = self.poses(placed, 0)
+        distances = np.array([self.distance(pairs, p, self._standing, poses) for p in range(len(pairs.shape))])
+        worst = int((distances - pairs.needed).argmin())
+        return self.contact(pairs, worst, self._standing, float(distances[worst]), float(pairs.needed[worst]), 0)
+
+    def free(self, positions: np.ndarray, margin: float, *, ahead: float = 0.0) -> bool:
+        """Return whether joint positions (A,) are ``margin`` [m] farther from everything than asked for.
+
+        What moves is where it was seen, grown by its speed for ``ahead`` [s].
+        """
+        return self.free_way(positions, positions, margin, ahead=ahead)
+
+    def free_way(
+        self, start: np.ndarray, end: np.ndarray, margin: float, *, ahead: float = 0.0, leaving: bool = False
+    ) -> bool:
+        """Return the same of the straight way between joint positions (A,); ``leaving``: it may begin closer."""
+        self._build()
+        groups = [(self._still_pairs(margin), self._standing)]
+        if self._moving:
+            pairs = self._moving_pairs(margin + self._speeds * ahead)
+            if pairs is None:
+                return False
+            groups.append((pairs, self._moving))
+        change = np.abs(end - start)
+        longest = float((self.robot.levers @ change).max(initial=0.0))
+        count = max(2, int(np.ceil(longest / COARSE)) + 1) if longest > 0.0 else 1
+        at = start + np.linspace(0.0, 1.0, count)[:, None] * (end - start)
+        placed = self.robot.placements(at)
+        for pairs, others in groups:
+            way = pairs.levers @ change / max(1, count - 1)
+            if not self._all_far(placed, pairs, others, pairs.needed + way / 2, leaving):
+                return False
+        return True
+
+    def _all_far(
+        self,
+        placed: tuple[np.ndarray, np.ndarray],
+        pairs: Pairs,
+        others: list[Placed],
+        needed: np.ndarray,
+        leaving: bool,
+    ) -> bool:
+        """Return whether all samples are far enough, by ``needed`` (P,) [m]; ``leaving``: or get farther each."""
+        close = self.bounds(placed, pairs, others) < needed
+        before = np.full(len(needed), 0.0)
+        for sample in np.flatnonzero(close.any(axis=1)):
+            poses = self.poses(placed, int(sample))
+            for pair in np.flatnonzero(close[sample]):
+                distance = self.distance(pairs, int(pair), others, poses)
+                if not distance >= needed[pair] and not (leaving and distance > before[pair]):
+                    return False
+                before[pair] = distance
+        return True
+
+    def _moving_pairs(self, more: np.ndarray | float = 0.0, begin: int = 0) -> Pairs | None:
+        """Return the pairs with what moves, where that was seen last; None where something was not.
+
+        ``more`` is what is needed besides the clearance, of each [m].
+        """
+        stamps = []
+        for placed in self._moving:
+            seen = self.scene.sighting(placed.name)
+            if seen is None:
+                return None
+            placed.put(seen.position, seen.orientation)
+            stamps.append(min(seen.stamp, begin))
+        count, others = len(self._shapes), len(self._moving)
+        shape, other = np.repeat(np.arange(count), others), np.tile(np.arange(others), count)
+        return Pairs(
+            shape=shape,
+            other=other,
+            levers=self.robot.levers[shape],
+            needed=(self.clearance + np.broadcast_to(more, others))[other],
+            speed=self._speeds[other],
+            stamp=np.array(stamps, dtype=np.int64)[other] - self._lag,
+        )
+
+    # What a sweep needs.
+
+    def bounds(self, placed: tuple[np.ndarray, np.ndarray], pairs: Pairs, others: list[Placed]) -> np.ndarray:
+        """Return lower bounds of the distances (M, P) [m], for shapes placed as `RobotGeometry.placements` does."""
+        centres = self._balls.centres(*placed)
+        found = np.empty((len(centres), len(pairs.shape)))
+        outside = pairs.other < len(others)
+        if outside.any():
+            # All into the axes of all obstacles: (M, S, 3) times (3, O 3).
+            turn = np.concatenate([other.rotation for other in others], axis=1)
+            offset = np.concatenate([other.place @ other.rotation + other.middle for other in others])
+            half = np.concatenate([other.half for other in others])
+            beyond = np.maximum(np.abs(centres @ turn - offset) - half, 0.0)
+            np.square(beyond, out=beyond)
+            square = beyond[..., 0::3] + beyond[..., 1::3] + beyond[..., 2::3]
+            gap = np.sqrt(square) - self._balls.radii[:, None]
+            gaps = np.minimum.reduceat(gap, self._balls.starts, axis=1)
+            found[:, outside] = gaps[:, pairs.shape[outside], pairs.other[outside]]
+        if not outside.all():
+            one, two = pairs.shape[~outside], pairs.other[~outside] - len(others)
+            found[:, ~outside] = self._balls.gaps(centres, one, two)
+        return found
+
+    def distance(self, pairs: Pairs, pair: int, others: list[Placed], poses: Poses) -> float:
+        """Return the distance of a pair where shapes have been placed [m]; below 0 they overlap."""
+        self.exact += 1
+        shape, other = int(pairs.shape[pair]), int(pairs.other[pair])
+        if other < len(others):
+            second, pose = others[other].shape, others[other].pose
+        else:
+            other -= len(others)
+            second, pose = self._shapes[other], poses[other]
+        self._result.clear()
+        found = self._coal.distance(self._shapes[shape], poses[shape], second, pose, self._request, self._result)
+        return float(found)
+
+    def poses(self, placed: tuple[np.ndarray, np.ndarray], sample: int) -> Poses:
+        """Return Coal's poses of the shapes at a sample."""
+        return Poses(placed, self._coal, sample)
+
+    def contact(
+        self, pairs: Pairs, pair: int, others: list[Placed], distance: float, allowed: float, at: int
+    ) -> Contact:
+        """Return a contact of a pair, by the names of its sides."""
+        other, links = int(pairs.other[pair]), self.robot.links
+        name = others[other].name if other < len(others) else links[other - len(others)]
+        return Contact(
+            link=links[int(pairs.shape[pair])], obstacle=name, distance=distance, allowed=allowed, at=int(at)
+        )
+
+    def _build(self) -> None:
+        """Take what stands as the scene has it now."""
+        if self._built == self.scene.version:
+            return
+        self._standing = []
+        for name, part in self.scene.standing.items():
+            placed = Placed.of(name, part.shape)
+            placed.put(part.position, part.orientation)
+            self._standing.append(placed)
+        count, others, own = len(self._shapes), len(self._standing), self.robot.pairs
+        # A shape that no joint moves stands as obstacles do: a base on its table.
+        moved = np.flatnonzero(self.robot.levers.any(axis=1))
+        shape, other = np.repeat(moved, others), np.tile(np.arange(others), len(moved))
+        levers = np.concatenate([self.robot.levers[shape], self.robot.relative_levers])
+        self._shape = np.concatenate([shape, own[:, 0]])
+        self._other = np.concatenate([other, own[:, 1] + others])
+        self._levers, self._outside = levers, np.arange(len(levers)) < len(shape)
+        assert count or not len(shape)
+        self._built = self.scene.version
+
+    def _still_pairs(self, slack: float) -> Pairs:
+        needed = np.where(self._outside, self.clearance + slack, self._self_clearance + slack)
+        still = np.zeros(len(needed))
+        return Pairs(
+            shape=self._shape,
+            other=self._other,
+            levers=self._levers,
+            needed=needed,
+            speed=still,
+            stamp=still.astype(np.int64),
+        )
