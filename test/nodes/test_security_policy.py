@@ -57,6 +57,7 @@ class Case:
 CASES = (
     Case(params='push_block', bundle='models/push_block_state'),
     Case(params='pusht', bundle='models/pusht_image'),
+    Case(params='point_obstacle', bundle='models/point_obstacle'),
     Case(
         params='pusht',
         bundle='models/pusht_goal',
