@@ -136,6 +136,7 @@ def write_tiny_sequence(folder: Path) -> Path:
     """Write the bundle of a sequence model with random weights to ``folder`` and return it."""
     import torch
 
+    from dp_ros.networks.sequence import SequenceNetwork
     from dp_ros.training.run_folder import make_network
     from dp_ros.training.sequence.export import export_sequence
 
@@ -143,6 +144,7 @@ def write_tiny_sequence(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         network = make_network(settings).eval()
+        assert isinstance(network, SequenceNetwork)
         # Of return, two actions, reward and two states: from these to those, in equal bins.
         ends = torch.tensor([[-20.0, 0.0], [-0.05, 0.05], [-0.05, 0.05], [-1.0, 0.0], [0.0, 0.512], [0.0, 0.512]])
         network.edges.copy_(ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0.0, 1.0, 21))

@@ -36,6 +36,7 @@ from dp_ros.data import NANOSECONDS, Goal, Window
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 
 TOGETHER = ('novelty', 'entropy')
 """The scores that must be out of the ordinary at once."""
@@ -169,8 +170,9 @@ class FailureMonitor:
 
     """
 
-    def __init__(self, policy: DiffusionPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.spec = monitor_of(policy)
+        assert isinstance(policy, DiffusionPolicy), 'no bundle of another family has a monitor'
         self.policy = sampling_policy(policy, self.spec.samples)
         self._scores = RunningScores(self.spec.window, self.spec.bin_width, self.spec.steps)
 
@@ -202,7 +204,7 @@ class FailureMonitor:
         )
 
 
-def sampling_policy(policy: DiffusionPolicy, samples: int) -> DiffusionPolicy:
+def sampling_policy(policy: Policy, samples: int) -> DiffusionPolicy:
     """Return a policy that draws as many samples, as its bundle says: thresholds are of these.
 
     Raises
@@ -211,12 +213,15 @@ def sampling_policy(policy: DiffusionPolicy, samples: int) -> DiffusionPolicy:
         If it does not sample: chunks by regression are all the same.
 
     """
+    if not isinstance(policy, DiffusionPolicy):
+        got = f'bundle {policy.bundle.name} of family {policy.bundle.family}'
+        raise ConfigError(f'monitor: got {got}, allowed one of family diffusion')
     if not policy.bundle.schedule.noisy:
         raise ConfigError(f'monitor: got bundle {policy.bundle.name}, by regression, allowed one that samples')
     return DiffusionPolicy(policy.bundle, policy.backend, policy.bundle.defaults, samples=samples)
 
 
-def monitor_of(policy: DiffusionPolicy) -> MonitorSpec:
+def monitor_of(policy: Policy) -> MonitorSpec:
     """Return the thresholds of a policy's bundle; ConfigError if it has none, or some for another speed."""
     bundle = policy.bundle
     if bundle.monitor is None:

@@ -58,7 +58,9 @@ def test_the_node_plans_with_the_return_that_is_asked_for_now(ros: Any, folder: 
     for tick in (3, 4):
         live.send(tick)
     second = live.wait_for(2)[1]
-    gained = float(policy.chunk(live.window(2)).rewards[:2].sum())
+    rewards = policy.chunk(live.window(2)).rewards
+    assert rewards is not None
+    gained = float(rewards[:2].sum())
     asked = policy.with_settings(asked_return=-12.0)
     np.testing.assert_allclose(second.actions, asked.chunk(live.window(4), gained=gained).actions, atol=1e-6)
     assert not np.allclose(second.actions, policy.chunk(live.window(4)).actions)

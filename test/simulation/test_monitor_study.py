@@ -78,7 +78,7 @@ def test_physics_made_wrong_leave_those_of_others_as_they_are():
 
 def test_thresholds_come_from_episodes_that_were_not_learnt_from_and_hold_on_others():
     good = [trace(seed) for seed in range(80)]
-    found = calibrate([*good, trace(99, success=False)], BUNDLE, settings())
+    found = calibrate([*good, trace(99, success=False)], BUNDLE, settings(), fit_steps=300)
     assert found.spec.episodes == 40
     others = [calibrated_alarm(found, trace(1000 + seed)) for seed in range(60)]
     assert np.mean(others) <= 0.15

@@ -75,8 +75,8 @@ def test_a_noise_actor_goes_along_and_must_be_what_was_exported(steered, tmp_pat
     again = export_run(steered.folder, tmp_path / 'again', weights='float32')
     assert NOISE in again.files
     seen = window(DiffusionPolicy.load(steered.folder))
-    chunks = [DiffusionPolicy.load(folder).chunk(seen).actions for folder in (steered.folder, again.folder)]
-    np.testing.assert_allclose(*chunks, atol=1e-4)
+    one, other = (DiffusionPolicy.load(folder).chunk(seen).actions for folder in (steered.folder, again.folder))
+    np.testing.assert_allclose(one, other, atol=1e-4)
     with pytest.raises(BundleError, match=r'recorded noise: got none with noise\.onnx, allowed one with it only'):
         _without_recorded_noise(steered, tmp_path / 'without')
 

@@ -12,6 +12,7 @@ import torch
 from dp_ros import Policy
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.paths import share_folder
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.episode import read_episodes
@@ -80,6 +81,7 @@ def test_the_return_is_what_is_still_to_come():
 
 def test_set_points_do_not_drift_from_being_rounded():
     network = make_network(sequence_settings())
+    assert isinstance(network, SequenceNetwork)
     network.edges.copy_(torch.linspace(-0.1, 0.1, 21, dtype=torch.float64).repeat(6, 1))
     values = torch.zeros(1, 4, 6, dtype=torch.float64)
     values[0, :, 1] = torch.tensor([0.033, 0.066, 0.099, 0.132])

@@ -55,7 +55,8 @@ class Killed(Exception):
 
 
 def test_a_sweep_goes_on_where_it_was_killed_and_counts_nothing_twice(bags, tmp_path, monkeypatch):
-    done, left = {'train': [], 'play': []}, [5]
+    done: dict[str, list] = {'train': [], 'play': []}
+    left = [5]
 
     def counted(name):
         real = getattr(parts_module, name)

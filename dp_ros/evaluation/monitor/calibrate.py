@@ -124,7 +124,9 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
     return 0
 
 
-def calibrate(traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings) -> Calibrated:
+def calibrate(
+    traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings, *, fit_steps: int = 2000
+) -> Calibrated:
     """Return a monitor: learnt from half of the successful ``traces``, with thresholds from the other half.
 
     Raises
@@ -141,7 +143,8 @@ def calibrate(traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings
         )
     learnt, held = good[::2], good[1::2]
     novelty = fit_novelty(
-        np.concatenate([trace.every for trace in learnt]), np.concatenate([trace.every for trace in held])
+        np.concatenate([trace.every for trace in learnt]), np.concatenate([trace.every for trace in held]),
+        steps=fit_steps,
     )
     spread = np.concatenate([trace.samples.std(axis=1).reshape(-1) for trace in learnt])
     bin_width = max(LEAST_BIN, float(np.median(spread)))

@@ -20,6 +20,7 @@ from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.policy.failure_monitor import RunningScores, sampling_policy
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import Policy
 from dp_ros.recordings.episodes.episode import window_indices
 
 
@@ -58,7 +59,7 @@ class Trace:
 class Tracer:
     """Collects what a monitor would see of one episode at a time."""
 
-    def __init__(self, policy: DiffusionPolicy, samples: int, goal: Goal = NO_GOAL) -> None:
+    def __init__(self, policy: Policy, samples: int, goal: Goal = NO_GOAL) -> None:
         self._sampling = sampling_policy(policy, samples)
         self._goal = goal
         self.begin(0)
@@ -111,8 +112,8 @@ class _TracedPolicy(DiffusionPolicy):
 
 def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Callable[[int], Trace | None]:
     runner: DirectRunner = make_runner(settings, _TracedPolicy)
-    tracer = Tracer(runner.policy, samples, runner.goal)
     assert isinstance(runner.policy, _TracedPolicy)
+    tracer = Tracer(runner.policy, samples, runner.goal)
     runner.policy.tracer, runner.observed = tracer, tracer.observe
     if wrong:
         runner.world = make_wrong(settings.world, wrong)

@@ -142,7 +142,7 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
     check_bundle(source, settings.kind)
     check_target(settings.out, settings.overwrite)
     torch.manual_seed(settings.seed)
-    make = [partial(_environment, settings, number) for number in range(settings.envs)]
+    make: list[Any] = [partial(_environment, settings, number) for number in range(settings.envs)]
     kind = SubprocVecEnv if settings.workers > 1 else DummyVecEnv
     environments = VecMonitor(kind(make))
     decision_seconds = environments.get_attr('decision_seconds')[0]
@@ -183,7 +183,7 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
     from stable_baselines3 import PPO, SAC
 
     layers = [settings.width] * settings.layers
-    common = {
+    common: dict[str, Any] = {
         'gamma': gamma,
         'learning_rate': settings.learning_rate,
         'seed': settings.seed % 2**31,

@@ -214,7 +214,7 @@ def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
     """Raise ConfigError unless a policy of this training can be evaluated so, and its network can be made."""
     task, spec = training.task, training.objective.spec
     settings = default_settings(spec, evaluation.sampling_steps)
-    changes = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}
+    changes: dict[str, Any] = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}
     coefficients_for(spec, replace(settings, **changes))
     check_continuity(evaluation.continuity, spec, task.continuous)
     evaluation.check_horizons(task)

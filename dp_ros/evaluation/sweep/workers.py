@@ -6,6 +6,7 @@ written here, by one process. A process that dies takes its part along, which is
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -109,7 +110,7 @@ class RayCluster:
         self._folder, self._ray = folder, ray
         if not ray.is_initialized():
             try:
-                ray.init(address=address, log_to_driver=False, logging_level='ERROR')
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:
                 raise ConfigError(
                     f'ray: got {address!r}, where no Ray cluster answered ({one_line(str(error))}); '
@@ -201,9 +202,9 @@ def _unpack(files: dict[str, bytes], folder: Path) -> None:
             path = Path(scratch) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        for name in dict.fromkeys(Path(name).parent for name in files):
-            target = folder / name
+        for part in dict.fromkeys(Path(name).parent for name in files):
+            target = folder / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 shutil.rmtree(target)
-            os.replace(Path(scratch) / name, target)
+            os.replace(Path(scratch) / part, target)

@@ -26,6 +26,7 @@ from dp_ros.messages.status import MonitorReport, Status, decode, encode
 from dp_ros.nodes.policy_executor.inference import Inference
 from dp_ros.nodes.policy_executor.inference_settings import Settings
 from dp_ros.nodes.policy_executor.monitoring import Monitoring
+from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.ros.diagnostics import OK, WARN, status_message
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode
 
@@ -116,7 +117,6 @@ class FailureResponse:
 
 def replanned(settings: Settings) -> Settings:
     """Return the settings of a chunk that takes the place of one that fails: more samples, all sampling steps."""
-    spec = settings.policy.bundle.monitor
-    assert spec is not None, 'make_settings refuses replan without a monitor'
-    policy = settings.policy.with_settings(samples=max(spec.samples, settings.policy.samples))
-    return replace(settings, policy=policy, cost=None)
+    policy, spec = settings.policy, settings.policy.bundle.monitor
+    assert spec is not None and isinstance(policy, DiffusionPolicy), 'make_settings refuses replan without a monitor'
+    return replace(settings, policy=policy.with_settings(samples=max(spec.samples, policy.samples)), cost=None)
