@@ -37,6 +37,9 @@ ASKED: dict[str, Any] = {
     'backend': 'torchscript',
 }
 DIRECT: dict[str, Any] = {**ASKED, 'latency': 0.1, 'workers': 2, 'record': Path('bags')}
+# Of sequence models, and refused for others.
+SEQUENCE: dict[str, Any] = {'planning': 'beam', 'asked_return': -3.0, 'beams': 4, 'temperature': 0.5}
+KEPT: dict[str, Any] = {'keep_clear': ('obstacle_0:0.3',), 'keep_within': ('point_x:-1:1', 'point_y:0:1')}
 ROS: dict[str, Any] = {**ASKED, 'through': 'ros', 'rate': 2.0, 'realtime_priority': 5, 'cpu_dma_latency': 0}
 
 
@@ -86,8 +89,15 @@ def test_whatever_is_asked_of_an_evaluation_reaches_it(asked, values):
     assert asked[0].composed == ('through' in values)
 
 
+def test_what_only_sequence_models_have_reaches_them(asked):
+    kept = ['--keep-clear', *KEPT['keep_clear'], '--keep-within', *KEPT['keep_within']]
+    assert main(['evaluate', BUNDLE, *options(SEQUENCE), *kept]) == 130
+    assert {name: getattr(asked[0], name) for name in SEQUENCE} == SEQUENCE
+    assert {name: tuple(getattr(asked[0], name)) for name in KEPT} == KEPT
+
+
 def test_every_setting_of_an_evaluation_can_be_asked_for():
-    tried = {*DIRECT, *ROS, 'composed', 'record_camera', 'bundle', 'world', 'delay'}
+    tried = {*DIRECT, *ROS, 'composed', 'record_camera', 'bundle', 'world', 'delay', *SEQUENCE, *KEPT}
     assert tried == {field.name for field in dataclasses.fields(EvaluationSettings)}
 
 

@@ -90,11 +90,15 @@ def params(path: Path, node: str, **values: Any) -> Path:
 @pytest.mark.parametrize(
     ('node', 'values', 'reason'),
     [
-        ('policy_executor', {'sampling_step': 3}, "got unknown parameter 'sampling_step', allowed anytime, autostart"),
+        (
+            'policy_executor',
+            {'sampling_step': 3},
+            "got unknown parameter 'sampling_step', allowed anytime, asked_return, autostart",
+        ),
         ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
         ('trajectory_publisher', {'limits': {'pusher_x': {'snap': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
         ('policy_executor', {'threads': 0}, 'threads: got 0, allowed a whole number from 1 to 64'),
-        ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'push_block', 'pusht'"),
+        ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'push_block', 'pick_place', 'pusht'"),
         ('policy_executor', {'bundle': '/nowhere'}, '/nowhere'),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterator
@@ -95,8 +96,10 @@ def run(case: Case, uses: Uses, folder: Path) -> None:
             assert box.start()
             with running(context, box):
                 uses.wait_for(HEARD)
-        for name, namespace in robot.get_node_names_and_namespaces():
-            uses.look(robot, name, namespace)
+        for _ in range(5):  # what was created last is in the graph a moment later
+            time.sleep(0.1)
+            for name, namespace in robot.get_node_names_and_namespaces():
+                uses.look(robot, name, namespace)
     finally:
         for node in (box, *reversed(nodes), robot):
             node.close()

@@ -39,6 +39,7 @@ TOPICS = {
     JOINT_STATES: 'sensor_msgs/msg/JointState',
     BLOCK_POSE: 'geometry_msgs/msg/PoseStamped',
     COMMAND: 'trajectory_msgs/msg/JointTrajectory',
+    '/reward': 'std_msgs/msg/Float64',
 }
 
 

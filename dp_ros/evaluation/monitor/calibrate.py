@@ -143,7 +143,8 @@ def calibrate(
         )
     learnt, held = good[::2], good[1::2]
     novelty = fit_novelty(
-        np.concatenate([trace.every for trace in learnt]), np.concatenate([trace.every for trace in held]),
+        np.concatenate([trace.every for trace in learnt]),
+        np.concatenate([trace.every for trace in held]),
         steps=fit_steps,
     )
     spread = np.concatenate([trace.samples.std(axis=1).reshape(-1) for trace in learnt])

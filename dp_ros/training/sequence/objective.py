@@ -23,7 +23,12 @@ class SequenceObjective:
         self._network = network
 
     def __call__(
-        self, network: nn.Module, streams: tuple[Tensor, ...], values: Tensor, generator: torch.Generator
+        self,
+        network: nn.Module,
+        streams: tuple[Tensor, ...],
+        values: Tensor,
+        generator: torch.Generator,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch; nothing is drawn.
 
@@ -31,8 +36,13 @@ class SequenceObjective:
         ----------
         streams, values
             Normalized: (B, T, ...) each; and what the tokens stand for (B, P, K) float64.
+        counted
+            Which steps count (B, P, 1) bool; None for all.
 
         """
         tokens, offsets = self._network.tokens(values)
         logits = network(tokens, offsets, *streams)
-        return functional.cross_entropy(logits.flatten(0, 2), tokens.flatten())
+        if counted is None:
+            return functional.cross_entropy(logits.flatten(0, 2), tokens.flatten())
+        steps = counted.squeeze(-1)
+        return functional.cross_entropy(logits[steps].flatten(0, 1), tokens[steps].flatten())
