@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -105,6 +106,9 @@ def run(case: Case, uses: Uses, folder: Path) -> None:
             node.close()
             node.destroy_node()
         context.try_shutdown()
+        # Before the next case has nodes of the same names: what a cycle keeps alive stays in the graph.
+        del robot, nodes, box
+        gc.collect()
 
 
 @pytest.fixture(scope='module')
