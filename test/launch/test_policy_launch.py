@@ -26,7 +26,7 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
-    'world', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
+    'world', 'world_file', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
     'black_box', 'outcomes', 'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
@@ -227,5 +227,5 @@ def test_a_speed_that_is_no_number_is_refused_before_anything_is_started():
 )
 def test_the_world_chooses_the_parameter_file_unless_one_is_given(params_file, world, expected):
     context = LaunchContext()
-    context.launch_configurations.update(params_file=params_file, world=world)
+    context.launch_configurations.update(params_file=params_file, world=world, world_file='')
     assert Path(load().params_file_of(context)) == expected
