@@ -209,23 +209,30 @@ def test_a_right_import_is_let_through(module: str, source: str) -> None:
     assert not violations(module, source)
 
 
-NOT_ON_A_ROBOT = (
-    'torch diffusers accelerate onnx onnxscript tensorboard rosbags zarr matplotlib tqdm gym_pusht gymnasium pymunk '
-    'pygame imageio mujoco pinocchio coal ompl'
-)
+TRAINING = 'torch diffusers accelerate onnx onnxscript tensorboard rosbags zarr matplotlib'
+NOT_ON_A_ROBOT = f'{TRAINING} tqdm gym_pusht gymnasium pymunk pygame imageio mujoco pinocchio coal ompl'
+
+
+def import_without(missing: str, modules: list[str]) -> None:
+    script = (
+        'import importlib, sys\n'
+        f'sys.modules.update(dict.fromkeys({missing.split()!r}))\n'
+        f'for name in {modules!r}: importlib.import_module(name)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_robot_side_imports_without_training_or_simulation_installed() -> None:
     rooms = ('base', 'task', 'messages', 'diffusion', 'policy', 'robot', 'motion', 'planning', 'ros', 'cli')
     nodes = [f'dp_ros.nodes.{name}' for name in ('observation_buffer', 'policy_executor', 'trajectory_publisher')]
-    modules = [m for m in MODULES if room_of(m) in rooms] + [m for m in nodes if m in MODULES]
-    script = (
-        'import importlib, sys\n'
-        f'sys.modules.update(dict.fromkeys({NOT_ON_A_ROBOT.split()!r}))\n'
-        f'for name in {modules!r}: importlib.import_module(name)\n'
-    )
-    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    import_without(NOT_ON_A_ROBOT, [m for m in MODULES if room_of(m) in rooms] + [m for m in nodes if m in MODULES])
+
+
+def test_the_demo_imports_without_training_installed() -> None:
+    pytest.importorskip('rclpy', reason='rclpy is not installed')
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    import_without(TRAINING, ['dp_ros.tools.demo', 'dp_ros.nodes.simulated_robot.node'])
 
 
 def test_importing_the_package_imports_nothing_that_must_be_installed() -> None:

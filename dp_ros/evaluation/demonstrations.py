@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import DataError, check_range
-from dp_ros.evaluation.episode_bag import command_topics, commands_of
+from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dp_ros.errors import ConfigError
+from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages import encoding
-from dp_ros.motion.outputs import split
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
 from dp_ros.recordings.rosbag.reader import BagWriter
@@ -52,20 +52,6 @@ class EpisodeBag:
         if isinstance(reading, JointReading):
             return self._joints
         return f'/{topic_of(reading, self._spec)}'
-
-
-def command_topics(task: TaskSpec, spec: WorldSpec) -> tuple[str, ...]:
-    """Return the topics that the controllers of a world get commands on: a single one's is as the task names it."""
-    if len(spec.outputs) == 1:
-        return (task.action.topic,)
-    return tuple(f'/{output.topic}' for output in spec.outputs)
-
-
-def commands_of(trajectory: Trajectory, task: TaskSpec, spec: WorldSpec) -> Iterator[tuple[str, Trajectory]]:
-    """Yield topic and trajectory of what each controller of a world gets of a trajectory of all joints."""
-    topics = command_topics(task, spec)
-    parts = (trajectory,) if len(topics) == 1 else split(trajectory, spec.outputs)
-    yield from zip(topics, parts, strict=True)
 
 
 def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> None:

@@ -1,9 +1,12 @@
-"""Make the planner that the nodes make for a world: from its parameter file, by the same function."""
+"""Make the planner that the nodes make for a world, from its parameter file and by the same function; and name topics.
+
+What is here needs no recordings: a robot, or a demo, has no rosbags.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +15,19 @@ from dp_ros.bounded_files import from_yaml, read_text
 from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import pose_features
+from dp_ros.motion.outputs import split
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.plan import PlanSettings, limit_options
 from dp_ros.motion.settings.plan import make_planner as planner_of
 from dp_ros.motion.settings.publisher import PUBLISHER_OPTIONS, UrdfOptions
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.options import build, check_values, options_of
 from dp_ros.paths import locate
 from dp_ros.policy.node_options import BundleOptions, LifecycleOptions, RealtimeOptions
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf, read_urdf
 from dp_ros.simulation.registry import world_spec
-from dp_ros.simulation.world import World
+from dp_ros.simulation.world import World, WorldSpec
 from dp_ros.task.spec import GoalPose, TaskSpec
 
 NODE = '/**/trajectory_publisher'
@@ -91,3 +96,17 @@ def world_goal(name: str, task: TaskSpec) -> Goal:
             if isinstance(g, GoalPose)
         }
     )
+
+
+def command_topics(task: TaskSpec, spec: WorldSpec) -> tuple[str, ...]:
+    """Return the topics that the controllers of a world get commands on: a single one's is as the task names it."""
+    if len(spec.outputs) == 1:
+        return (task.action.topic,)
+    return tuple(f'/{output.topic}' for output in spec.outputs)
+
+
+def commands_of(trajectory: Trajectory, task: TaskSpec, spec: WorldSpec) -> Iterator[tuple[str, Trajectory]]:
+    """Yield topic and trajectory of what each controller of a world gets of a trajectory of all joints."""
+    topics = command_topics(task, spec)
+    parts = (trajectory,) if len(topics) == 1 else split(trajectory, spec.outputs)
+    yield from zip(topics, parts, strict=True)

@@ -15,9 +15,9 @@ from sensor_msgs.msg import JointState
 from tqdm import tqdm
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
+from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.messages import encoding
 from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.world import Pose, Scene, WorldSpec

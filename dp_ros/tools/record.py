@@ -11,7 +11,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, check_range
-from dp_ros.evaluation.episode_bag import command_topics
+from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec

@@ -13,9 +13,9 @@ import yaml
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError
-from dp_ros.evaluation.episode_bag import command_topics
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, percentiles, summarize
 from dp_ros.evaluation.scores import table as score_table
+from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.simulation.registry import world_spec
 from dp_ros.tools.command_monitor import CommandMonitor, Minute
 from dp_ros.tools.graph_evaluation import RosRunner, running
