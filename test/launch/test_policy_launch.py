@@ -26,8 +26,8 @@ from launch import LaunchContext, LaunchDescription, LaunchService
 
 PATH = Path(__file__).parents[2] / 'launch' / 'policy.launch.py'
 ARGUMENTS = (
-    'world', 'world_file', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time', 'respawn',
-    'black_box', 'outcomes', 'log_level', 'enclave',
+    'world', 'world_file', 'params_file', 'bundle', 'policy_speed', 'sim', 'composed', 'namespace', 'use_sim_time',
+    'respawn', 'black_box', 'outcomes', 'log_level', 'enclave',
 )  # fmt: skip
 LIMIT = 60.0  # [s]
 
