@@ -19,19 +19,18 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
-from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, LEAST_AHEAD, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics, GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
 from dp_ros.nodes.trajectory_publisher.heartbeat import Permission
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
+from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
 from dp_ros.planning.detour import Detour
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
 LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
-ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ class Motion:
         self._jump: tuple[int, int] | None = None
         self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
-        self._stopping = False  # whether the plan is a stop, which is sent again
+        self.stops = Stops(self.planner, parts.sender, parts.say)
         self._ended = 0  # when `end` was called [ns, steady]
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
@@ -119,12 +118,11 @@ class Motion:
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
             self.parts.sender.silence()
-            self._stopping = False
+            self.stops.under_way = False
             if self.rests_at is not None and self.rests_at <= now:
                 self.planner.forget_plan()  # whoever listens next knows nothing of the plan
         self.beginning.progress(now)
-        if self._stopping:
-            self._stop_again(now)
+        self.stops.again(self.rests_at, now)
         return now
 
     def _watch(self, now: int) -> None:
@@ -146,11 +144,11 @@ class Motion:
             stopped = self.safety.safety_state in (SafetyState.DECELERATE, SafetyState.HOLD, SafetyState.LATCHED)
             self.planner.lose(astray)
             self.parts.sender.silence()
-            self._stopping = False
+            self.stops.under_way = False
             self.safety.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
             if stopped and not self.planner.standing:  # every copy of the stop was lost, and the plan before goes on
-                self._hold(self.planner.hold(now), 'no hold where the stop was not taken')
+                self.stops.hold(self.planner.hold(now), 'no hold where the stop was not taken')
 
     def _reference(self, now: int) -> tuple[int, np.ndarray] | None:
         """Return when and where the controllers say that they command the joints to be, if they say it."""
@@ -195,7 +193,7 @@ class Motion:
         if isinstance(verdict, Planned):
             self.approach.began()
             self.safety.accepted(chunk.stamp)
-            self._stopping = False
+            self.stops.under_way = False
             self.blocked = verdict.blocked
             if self.parts.detour is not None:
                 self.parts.detour.taken(chunk, verdict, now)
@@ -215,7 +213,7 @@ class Motion:
             if isinstance(way, Refusal):
                 return Refusal(reason=f'no way to where demonstrations began ({why}): {way.reason}')
             self.parts.note(f'{why}: the robot goes there first, in {(way.end - now) / 1e9:.1f} s')
-            self._stopping = False
+            self.stops.under_way = False
             objection = self.approach.objection(chunk.stamp, now)
         if objection is not None:
             self.safety.accepted(chunk.stamp)
@@ -223,7 +221,7 @@ class Motion:
 
     def _avoid(self, now: int) -> None:
         """Come to rest along the path where an obstacle is in the way of it, or may come into it."""
-        if self._stopping or self._jump is not None or self.beginning.under_way or self.planner.lost:
+        if self.stops.under_way or self._jump is not None or self.beginning.under_way or self.planner.lost:
             return
         contact = self.planner.endangered(now)
         if contact is None:
@@ -245,7 +243,7 @@ class Motion:
         verdict = self.parts.sender.send_before_deadline(partial(self._whole, way), must=False)
         detour.followed(verdict, now)
         if isinstance(verdict, Planned):
-            self._stopping, self.blocked = False, None
+            self.stops.under_way, self.blocked = False, None
 
     def _whole(self, way: Chunk, now: int) -> Planned | Refusal:
         """Plan with a way, if it is clear to its end."""
@@ -292,7 +290,7 @@ class Motion:
         objection = self.safety.reset(self._inputs(now, graph.faults))
         if latched and not objection:
             self.planner.forget_plan()
-            self._stopping = False
+            self.stops.under_way = False
             self.joint_states.forget_sources()
             if self.parts.detour is not None:
                 self.parts.detour.forget()
@@ -313,7 +311,7 @@ class Motion:
             self.parts.sender.insist()
         elif self._moving(now) and not holding:
             self._inputs(now, ())
-            if not self._stopping:
+            if not self.stops.under_way:
                 self.brake(now)
             self.parts.sender.insist()
         else:
@@ -334,49 +332,16 @@ class Motion:
             return True
         self.parts.sender.silence()
         self.planner.reset()
-        self._stopping = False
+        self.stops.under_way = False
         return False
 
     def brake(self, now: int) -> None:
-        """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
-
-        Nothing that goes wrong here ends the node, or leaves the arm with less than the plan's own end.
-        """
+        """Come to rest along the plan's path; where the robot does not follow it, where it is measured."""
         if self.parts.detour is not None:
             self.parts.detour.stopped()
-        if self.planner.plan is None:
-            return
-        self.beginning.cancel()
-        try:
-            if self._on_plan(now):
-                stopped = self.parts.sender.send_before_deadline(self.planner.stop, must=True)
-                if isinstance(stopped, Trajectory):
-                    self._stopping = True
-                    return
-            self._hold(self.planner.hold(now), 'no way to stop but the end of the plan')
-        except Exception as error:
-            self.parts.say(f'no way to stop but the end of the plan: {error!r}')
-
-    def _stop_again(self, now: int) -> None:
-        """Send the stop again while the arm is on its way, for it may have been lost."""
-        rests_at = self.rests_at
-        if rests_at is None or now > rests_at - ENDING:
-            self._stopping = False
-        elif self._on_plan(now):
-            self.parts.sender.resend()
-
-    def _on_plan(self, now: int) -> bool:
-        """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
-        if self.planner.lost:
-            return False
-        return self.planner.states.newest is None or not (self.planner.astray() or self.planner.leap(now))
-
-    def _hold(self, held: Trajectory | Refusal, otherwise: str) -> None:
-        if isinstance(held, Trajectory):
-            self.planner.lose()
-            self.parts.sender.send(held)
-        else:
-            self.parts.say(f'{otherwise}: {held.reason}')
+        if self.planner.plan is not None:
+            self.beginning.cancel()
+            self.stops.brake(now)
 
     # Time.
 
@@ -402,7 +367,7 @@ class Motion:
         if self.beginning.under_way:
             self.parts.sender.rests_at = jump.earliest  # it stands where it was to hold
         self.beginning.cancel()
-        self._stopping = False
+        self.stops.under_way = False
         self.joint_states.forget()
         self.planner.forget_states()
         # This process may have been stalled since, and the arm on its way when the clock jumped.
@@ -435,7 +400,7 @@ class Motion:
             return
         self._jump, self._moved = None, False
         if moved:
-            self._hold(held, 'no hold after the jump of the clock')
+            self.stops.hold(held, 'no hold after the jump of the clock')
         self.planner.forget_plan()
 
     # What the safety states take and ask for.
@@ -465,7 +430,7 @@ class Motion:
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
-            self._stopping = False
+            self.stops.under_way = False
             way = self.parts.sender.send_before_deadline(home, must=False)
             if isinstance(way, Refusal):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
@@ -479,18 +444,7 @@ class Motion:
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         self.parts.sender.silence()
         self.beginning.cancel()
-        if self._moving(now) and graph.untouched and self._on_plan(now):
-            self._stop_only(graph.untouched, now)
+        if self._moving(now) and graph.untouched and self.stops.on_plan(now):
+            self.stops.stop_only(self.parts.command, graph.untouched, now)
         self.planner.forget_plan()
-        self._stopping = False
-
-    def _stop_only(self, topics: Sequence[int], now: int) -> None:
-        """Bring the controllers of some topics to rest along the plan."""
-        try:
-            stopped = self.planner.stop(now + LEAST_AHEAD)
-            if isinstance(stopped, Trajectory):
-                self.parts.command.send_only(stopped, topics)
-            else:
-                self.parts.say(f'no stop for the other controllers: {stopped.reason}')
-        except Exception as error:  # the plan that they have ends at rest
-            self.parts.say(f'no stop for the other controllers: {error!r}')
+        self.stops.under_way = False

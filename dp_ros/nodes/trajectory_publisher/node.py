@@ -17,7 +17,6 @@ from rclpy.clock_type import ClockType
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import Chunk, Refusal, to_nanoseconds
@@ -39,9 +38,9 @@ from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
 from dp_ros.nodes.trajectory_publisher.joint_states import STATUS as JOINT_STATES
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
-from dp_ros.nodes.trajectory_publisher.local_reset import ONLY_HERE, Answer, ResetSocket
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
 from dp_ros.nodes.trajectory_publisher.obstacles.scene_topics import SceneTopics, make_scene_topics
+from dp_ros.nodes.trajectory_publisher.operator_services import Operator
 from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
 from dp_ros.nodes.trajectory_publisher.publisher_settings import (
     PARAMETERS,
@@ -97,14 +96,13 @@ class TrajectoryPublisher(ManagedNode):
         self.motion: Motion | None = None
         self._inputs: list[Any] = []
         self._closing: list[Any] = []
-        self._triggers: list[Any] = []
         self._plan: Any = None
         self.timer: ClockTimer | None = None
         self._again: Any = None
         self._chunk_sources = SourceWatch(RESTARTS)
         self._store: LatchStore | None = None
         self._obstacles: SceneTopics | None = None
-        self._reset_socket: ResetSocket | None = None
+        self._operator: Operator | None = None
         self._cpu_latency = CpuLatency(self)
         super().__init__('trajectory_publisher', PARAMETERS, patterns=PATTERNS, **options)
         self._status = safety_report.StatusTopics(self)
@@ -210,9 +208,7 @@ class TrajectoryPublisher(ManagedNode):
         self._listen()
         # Simulated time may run at any rate. The system's may be set, and then a timer on it would wait for hours.
         self.timer = ClockTimer(self, min(dt // 2, LOOK), self.tick, steady=True)
-        triggers = (('~/reset', self._on_reset), ('~/hold', self._on_hold))
-        self._triggers = [self.create_service(Trigger, *trigger) for trigger in triggers]
-        self._reset_socket = make_reset_socket(self)
+        self._operator = Operator(self, self.motion, make_reset_socket(self), self._reset, self._report.say)
 
     def _listen(self) -> None:
         newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -237,9 +233,8 @@ class TrajectoryPublisher(ManagedNode):
 
     def _stop(self) -> None:
         assert self.motion is not None
-        if self._reset_socket is not None:
-            self._reset_socket.close()
-            self._reset_socket = None
+        if self._operator is not None:
+            self._operator.close_socket()
         if self.context.ok():
             try:
                 self.motion.end()
@@ -257,10 +252,11 @@ class TrajectoryPublisher(ManagedNode):
                 self.timer.close()
             if self._again is not None:
                 self.destroy_timer(self._again)
-            for destroy, all_of in ((self.destroy_service, self._triggers), (self.destroy_subscription, self._inputs)):
-                for entity in all_of:
-                    destroy(entity)
-        self._inputs, self._triggers, self.motion, self.timer, self._again = [], [], None, None, None
+            if self._operator is not None:
+                self._operator.close()
+            for subscription in self._inputs:
+                self.destroy_subscription(subscription)
+        self._inputs, self._operator, self.motion, self.timer, self._again = [], None, None, None, None
         self.ledger.forget()
         for name in (safety_report.STATUS, JOINT_STATES, START):
             self.diagnostics.forget(name)
@@ -397,34 +393,13 @@ class TrajectoryPublisher(ManagedNode):
         safety_state = self.motion.safety.safety_state
         self._heartbeat.beat(safety_report.LEVELS[safety_state], safety_state.name.lower())
         self._report.say()
-        if self._reset_socket is not None:
-            safety = self.motion.safety
-            self._reset_socket.serve(str(safety.reason) if safety.latched else '', self._reset)
+        if self._operator is not None:
+            self._operator.serve()
 
-    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        answer = self._reset() if self._reset_socket is None else ONLY_HERE
-        response.success, response.message = answer.success, answer.message
-        return response
-
-    def _reset(self) -> Answer:
+    def _reset(self) -> str:
         assert self.motion is not None
-        before = self.motion.safety.reason if self.motion.safety.latched else None
         self._chunk_sources = SourceWatch(RESTARTS)
-        objection = self.motion.reset()
-        said = f'reset after: {before}' if before else 'it was not stopped'
-        answer = Answer(success=not objection, message=f'not reset: {objection}' if objection else said)
-        self.get_logger().info(answer.message)
-        self._report.say()
-        return answer
-
-    def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        assert self.motion is not None
-        self.motion.latch(Reason(cause=Cause.OPERATOR, text='~/hold was called'))
-        left = max(0, (self.motion.rests_at or 0) - self.now())
-        response.success = True
-        response.message = f'stopped until ~/reset is called; at rest in {left / 1e9:.1f} s'
-        self._report.say()
-        return response
+        return self.motion.reset()
 
     # Out.
 

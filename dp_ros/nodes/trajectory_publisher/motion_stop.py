@@ -1,0 +1,86 @@
+"""How a motion stops: along its plan, or where the robot is measured; sent again while the arm is on its way.
+
+Nothing that goes wrong here ends the node, or leaves the arm with less than the plan's own end, which is at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dp_ros.data import Refusal
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, CommandSender
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
+
+ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
+
+
+class Stops:
+    """Plans and sends stops.
+
+    Parameters
+    ----------
+    planner
+        Whose plan is stopped.
+    sender
+        Sends what stops it.
+    say
+        Logs what went wrong.
+
+    Attributes
+    ----------
+    under_way
+        Whether the plan is a stop, which is sent again.
+
+    """
+
+    def __init__(self, planner: Planner, sender: CommandSender, say: Callable[[str], None]) -> None:
+        self._planner, self._sender, self._say = planner, sender, say
+        self.under_way = False
+
+    def brake(self, now: int) -> None:
+        """Come to rest along the plan's path; where the robot does not follow it, where it is measured."""
+        try:
+            if self.on_plan(now):
+                stopped = self._sender.send_before_deadline(self._planner.stop, must=True)
+                if isinstance(stopped, Trajectory):
+                    self.under_way = True
+                    return
+            self.hold(self._planner.hold(now), 'no way to stop but the end of the plan')
+        except Exception as error:
+            self._say(f'no way to stop but the end of the plan: {error!r}')
+
+    def again(self, rests_at: int | None, now: int) -> None:
+        """Send a stop again while the arm is on its way, for it may have been lost."""
+        if not self.under_way:
+            return
+        if rests_at is None or now > rests_at - ENDING:
+            self.under_way = False
+        elif self.on_plan(now):
+            self._sender.resend()
+
+    def on_plan(self, now: int) -> bool:
+        """Return whether what is sent may go on from the plan: its robot follows it, or did when last seen."""
+        if self._planner.lost:
+            return False
+        return self._planner.states.newest is None or not (self._planner.astray() or self._planner.leap(now))
+
+    def hold(self, held: Trajectory | Refusal, otherwise: str) -> None:
+        """Send a point to hold, and give the plan up; log ``otherwise`` where there is none."""
+        if isinstance(held, Trajectory):
+            self._planner.lose()
+            self._sender.send(held)
+        else:
+            self._say(f'{otherwise}: {held.reason}')
+
+    def stop_only(self, command: CommandTopics, topics: Sequence[int], now: int) -> None:
+        """Bring the controllers of some topics to rest along the plan."""
+        try:
+            stopped = self._planner.stop(now + LEAST_AHEAD)
+            if isinstance(stopped, Trajectory):
+                command.send_only(stopped, topics)
+            else:
+                self._say(f'no stop for the other controllers: {stopped.reason}')
+        except Exception as error:  # the plan that they have ends at rest
+            self._say(f'no stop for the other controllers: {error!r}')
