@@ -39,7 +39,7 @@ def test_under_attack_nothing_leaps(seed, number):
 
 def test_a_clock_that_jumps_in_a_stall_in_which_the_plan_ends_is_dealt_with():
     case, rng = Case.drawn(SEED, 0)
-    sequence = Sequence(replace(case, loss=0.0, simulated=False), rng)
+    sequence = Sequence(replace(case, loss=0.0, simulated=False), rng, loud=False)
     sequence.events = [
         Event(2.0, 'nothing'),
         Event(0.1, 'mute', {'seconds': 3.0}),
