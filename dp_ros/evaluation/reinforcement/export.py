@@ -15,12 +15,13 @@ from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.networks.noise_actor import Actor, FlatEncoder, LineActor, NoiseActor
-from dp_ros.policy.bundle.manifest import MONITOR, NOISE, PARITY, Bundle, write_bundle
+from dp_ros.policy.bundle.manifest import NOISE, Bundle, write_bundle
 from dp_ros.policy.bundle.parity import Parity, input_shapes, noise_inputs
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.critic.fit import where_joints_are
 from dp_ros.training.export.export import PARITY_BATCH, replayed
 from dp_ros.training.export.exported_networks import store_half, to_onnx
+from dp_ros.training.export.further_network import write_with_network
 
 REGRESSION = ScheduleSpec(name='none', diffusion_steps=1, prediction_type='sample')
 
@@ -83,7 +84,6 @@ def write_line_bundle(
     )
 
 
-@torch.no_grad()
 def write_with_noise_actor(
     source: Bundle,
     folder: Path,
@@ -98,24 +98,13 @@ def write_with_noise_actor(
     round_to_half(actor)
     network = NoiseActor(actor, bound=bound, pred_horizon=source.task.pred_horizon).eval()
     parity = source.parity()
-    given = noise_inputs(source.task, parity.inputs, parity.cond)
-    inputs = tuple(torch.from_numpy(values) for values in given.values())
-    networks: dict[str, Path | bytes] = {f: source.path(f) for f in source.files if f not in (PARITY, MONITOR, NOISE)}
-    networks[NOISE] = store_half(to_onnx(network, inputs, list(given), 'noise'))
-    return write_bundle(
+    return write_with_network(
+        source,
         folder,
-        task=source.task,
-        normalizer=source.normalizer,
-        schedule=source.schedule,
+        network,
+        noise_inputs(source.task, parity.inputs, parity.cond),
+        file=NOISE,
+        provenance={'reinforcement': dict(record)},
         defaults=defaults,
-        networks=networks,
-        parity=replace(parity, noise=network(*inputs).numpy(), novelty=None),
-        provenance={**source.provenance, 'reinforcement': dict(record)},
-        tolerance=source.tolerance,
-        critic_from=source.critic_from,
-        camera_shapes=source.camera_shapes,
-        starts=source.starts,
-        name=folder.name,
         overwrite=overwrite,
-        check=replayed,
     )

@@ -122,24 +122,13 @@ class SceneTopics:
             self._node.diagnostics.report(STATUS, OK, 'clear', values)
 
     def _on_message(self, parameter: str, kind: type, message: bytes) -> None:
-        if len(message) > LARGEST_SCENE:
-            self._scene.wrong(parameter, f'got a message of {len(message)} bytes, allowed up to {LARGEST_SCENE}')
-            return
-        try:
-            decoded = deserialize_message(message, kind)
-        except Exception as error:  # whatever the type support raises over foreign bytes
-            self._scene.wrong(parameter, f'got a message that cannot be decoded ({error})')
-            return
-        take(parameter, decoded, self._scene)
+        decoded = self._decoded(parameter, kind, message, largest=LARGEST_SCENE)
+        if decoded is not None:
+            take(parameter, decoded, self._scene)
 
     def _on_pose(self, name: str, message: bytes) -> None:
-        if len(message) > LARGEST:
-            self._scene.wrong(name, f'got a message of {len(message)} bytes, allowed up to {LARGEST}')
-            return
-        try:
-            pose = deserialize_message(message, PoseStamped)
-        except Exception as error:  # whatever the type support raises over foreign bytes
-            self._scene.wrong(name, f'got a message that cannot be decoded, allowed a PoseStamped ({error})')
+        pose = self._decoded(name, PoseStamped, message, largest=LARGEST, allowed=', allowed a PoseStamped')
+        if pose is None:
             return
         place, turn = pose.pose.position, pose.pose.orientation
         sighting = Sighting(
@@ -148,3 +137,14 @@ class SceneTopics:
             orientation=(turn.x, turn.y, turn.z, turn.w),
         )
         self._scene.see(name, pose.header.frame_id, sighting)
+
+    def _decoded(self, name: str, kind: type, message: bytes, *, largest: int, allowed: str = '') -> Any | None:
+        """Return a message of ``kind``; if it is none, or larger than that [bytes], a fault of ``name``, and None."""
+        if len(message) > largest:
+            self._scene.wrong(name, f'got a message of {len(message)} bytes, allowed up to {largest}')
+            return None
+        try:
+            return deserialize_message(message, kind)
+        except Exception as error:  # whatever the type support raises over foreign bytes
+            self._scene.wrong(name, f'got a message that cannot be decoded{allowed} ({error})')
+            return None

@@ -14,6 +14,7 @@ import numpy as np
 
 from dp_ros.bounded_files import inside, open_regular, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.simulation.mujoco_world import STEP_DURATION
 from dp_ros.simulation.worlds.mjcf.world_file import DrivenJoint, WorldFile
 
 MOST_TEXT = 2**23
@@ -25,7 +26,6 @@ MOST_VELOCITIES = 500
 MOST_GEOMS = 5000
 # Numbers by which a line of a model asks for much memory or time, with the largest that is taken.
 COUNTED = {'count': 1000, 'nrow': 1024, 'ncol': 1024, 'width': 4096, 'height': 4096, 'nuser_geom': 100}
-STEP_DURATION = 10_000_000  # [ns]
 HINGE, SLIDE, FREE = (
     int(kind) for kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_FREE)
 )
@@ -37,12 +37,10 @@ SHORTEST = 1e-4  # of a physics step of the model [s]
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """A joint with the position actuator that moves it.
+    """The position actuator that moves a joint.
 
     Attributes
     ----------
-    row, column
-        Of the joint in ``qpos`` and ``qvel``.
     actuator
         Its number.
     gain, offset
@@ -50,8 +48,6 @@ class Drive:
 
     """
 
-    row: int
-    column: int
     actuator: int
     gain: float
     offset: float
@@ -194,8 +190,6 @@ def _drive(model: mujoco.MjModel, joint: DrivenJoint) -> Drive:
             'its set point is a position, as that of a joint_trajectory_controller'
         )
     return Drive(
-        row=int(model.jnt_qposadr[number]),
-        column=int(model.jnt_dofadr[number]),
         actuator=actuator,
         gain=float(-bias[1] * gear / gain[0]),
         offset=float(-bias[0] / gain[0]),

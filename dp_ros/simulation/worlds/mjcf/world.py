@@ -6,21 +6,22 @@ much of its way to the box of success the body has made; without a box it stays 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from dp_ros.bounded_files import read_text
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import MOST_TEXT, parse_urdf
 from dp_ros.simulation.arm.camera import LIGHT, Cameras
+from dp_ros.simulation.mujoco_world import MujocoWorld
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.mjcf.description import robot_description
 from dp_ros.simulation.worlds.mjcf.model import (
     FREE,
-    STEP_DURATION,
+    Drive,
     body_number,
     camera_number,
     couplings,
@@ -35,7 +36,7 @@ from dp_ros.simulation.worlds.mjcf.world_file import WorldFile
 SEEN = (0, 1, 2)  # groups of geoms; the rest is collision shapes, by MuJoCo's custom
 
 
-class ModelWorld:
+class ModelWorld(MujocoWorld):
     """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
 
     Parameters
@@ -47,42 +48,31 @@ class ModelWorld:
 
     """
 
-    step_duration = STEP_DURATION
-
     def __init__(self, path: Path, file: WorldFile) -> None:
         self._file = file
-        self._model = load_model(path, file)
+        model = load_model(path, file)
         try:
-            self._find()
+            drives = find_drives(model, file)  # before the rest: it names the joints that are missing
+            super().__init__(model, file.names)
+            self._find(drives)
             self.robot_description = self._description(path)
         except ConfigError as error:
             raise ConfigError(f'{path}: {error}') from error
-        self._data = mujoco.MjData(self._model)
-        self._substeps = round(STEP_DURATION / 1e9 / self._model.opt.timestep)
-        self._cameras: Cameras | None = None
         self.reset(0)
 
-    def _find(self) -> None:
+    def _find(self, drives: Sequence[Drive]) -> None:
         model, file = self._model, self._file
-        self.joints: tuple[str, ...] = file.names
         self.units: tuple[str, ...] = tuple(joint.unit for joint in file.joints)
         self.cameras: tuple[str, ...] = tuple(camera.name for camera in file.cameras)
         self.tracked: tuple[str, ...] = tuple(tracked.body for tracked in file.tracked)
         self.state_joints = file.states
-        drives = find_drives(model, file)
         self._coupled = couplings(model, file.names)
-        self._rows = np.array([drive.row for drive in drives])
-        self._columns = np.array([drive.column for drive in drives])
         self._actuators = np.array([drive.actuator for drive in drives])
         self._gains = np.array([drive.gain for drive in drives])
         self._offsets = np.array([drive.offset for drive in drives])
         states = [joint_number(model, name, 'joint_states') for name in file.states]
         self._state_rows, self._state_columns = model.jnt_qposadr[states], model.jnt_dofadr[states]
         self._bodies = {name: body_number(model, name, 'tracked') for name in self.tracked}
-        numbers = [model.joint(name).id for name in self.joints]
-        limited, ranges = model.jnt_limited[numbers] != 0, model.jnt_range[numbers]
-        self.lower = tuple(np.where(limited, ranges[:, 0], -np.inf).tolist())
-        self.upper = tuple(np.where(limited, ranges[:, 1], np.inf).tolist())
         for camera in self.cameras:
             camera_number(model, camera)
         for tracked in file.tracked:
@@ -152,9 +142,7 @@ class ModelWorld:
 
     def set_scene(self, scene: Scene) -> None:
         """Put joints and bodies with free joints where they are asked for, at rest."""
-        joints = np.asarray(scene.joints, dtype=np.float64)
-        check_shape('joints', joints, (len(self.joints),))
-        check_finite('joints', joints)
+        joints = self._joints_of(scene)
         self._begin()
         rows = {name: self._free_row(name) for name in scene.poses if name in self._bodies}
         poses = {}
@@ -193,21 +181,6 @@ class ModelWorld:
         mujoco.mj_camlight(self._model, data)
 
     @property
-    def joint_positions(self) -> np.ndarray:
-        """Positions of the joints [rad or m]."""
-        return np.array(self._data.qpos[self._rows])
-
-    @property
-    def joint_velocities(self) -> np.ndarray:
-        """Velocities of the joints [rad/s or m/s]."""
-        return np.array(self._data.qvel[self._columns])
-
-    @property
-    def joint_efforts(self) -> np.ndarray:
-        """Torques [Nm] or forces [N] of the drives in the last step."""
-        return np.array(self._data.qfrc_actuator[self._columns])
-
-    @property
     def joint_states(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Positions, velocities and efforts of `state_joints`."""
         data, rows, columns = self._data, self._state_rows, self._state_columns
@@ -216,13 +189,8 @@ class ModelWorld:
     @property
     def poses(self) -> dict[str, Pose]:
         """Poses of the tracked bodies; of the two quaternions for each, that with w not negative."""
-        return {name: self._pose(number) for name, number in self._bodies.items()}
-
-    def _pose(self, number: int) -> Pose:
-        x, y, z = self._data.xpos[number].tolist()
-        values = self._data.xquat[number]
-        qw, qx, qy, qz = (values if values[0] >= 0.0 else -values).tolist()
-        return Pose(position=(x, y, z), orientation=(qx, qy, qz, qw))
+        places, turns = self._data.xpos, self._data.xquat
+        return {name: self._pose([*places[n].tolist(), *turns[n].tolist()]) for name, n in self._bodies.items()}
 
     def _distance(self) -> float:
         """Return how far the body is from the box of success [m]; 0 in it, and without one."""
@@ -241,33 +209,22 @@ class ModelWorld:
         score = 1.0 if success else min(0.99, max(0.0, 1.0 - off / self._whole))
         return Progress(score=score, success=success, details={'distance': off})
 
-    def render(self, camera: str) -> np.ndarray:
-        """Return what a camera sees, uint8 RGB."""
-        return self._rendered().picture(self._data, camera)
-
-    def render_large(self, height: int) -> np.ndarray:
-        """Return a picture for people, ``height`` pixels high, uint8 RGB."""
-        return self._rendered().picture(self._data, self._view(), height)
-
-    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
-        """Return where the tool of joint positions (N, A) is in such a picture: column, row (N, 2) [pixels]."""
+    def _tool_places(self, joints: np.ndarray) -> np.ndarray:
         data = mujoco.MjData(self._model)
-        points = []
+        places = []
         for row in joints:
             data.qpos[self._rows] = row
             follow(self._model, self._coupled, data.qpos)
             mujoco.mj_kinematics(self._model, data)
-            points.append(np.array(data.site_xpos[self._site] if self._site >= 0 else data.xpos[self._tool_body]))
-        return self._rendered().project(self._data, self._view(), np.array(points).reshape(-1, 3), height)
+            places.append(np.array(data.site_xpos[self._site] if self._site >= 0 else data.xpos[self._tool_body]))
+        return np.array(places).reshape(-1, 3)
 
     def _view(self) -> str:
         if not self.cameras:
             raise ConfigError('camera: got none in the file of this world, allowed one for pictures')
         return self._file.view or self.cameras[0]
 
-    def _rendered(self) -> Cameras:
-        if self._cameras is None:
-            sizes = {camera.name: (camera.height, camera.width) for camera in self._file.cameras}
-            light = np.array(self._model.light_pos[0]) if self._model.nlight else LIGHT
-            self._cameras = Cameras(self._model, sizes, light=light, groups=SEEN)
-        return self._cameras
+    def _make_cameras(self) -> Cameras:
+        sizes = {camera.name: (camera.height, camera.width) for camera in self._file.cameras}
+        light = np.array(self._model.light_pos[0]) if self._model.nlight else LIGHT
+        return Cameras(self._model, sizes, light=light, groups=SEEN)

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dp_ros.data import to_nanoseconds
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.arm.kinematics import Arm, ToolPose
+from dp_ros.simulation.expert import approach, ramp, wrapped
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.pick_place.model import model
 from dp_ros.simulation.worlds.pick_place.spec import (
@@ -97,16 +97,13 @@ class PickPlaceExpert:
         arm = self._arm.solve(ToolPose(x=x, y=y, yaw=yaw), before[:-1], z)
         way = np.clip(self._finger - before[-1], -FINGER_SPEED * self._dt, FINGER_SPEED * self._dt)
         self._joints = np.array([*arm, before[-1] + way])
-        dt = to_nanoseconds(self._dt)
-        return Trajectory(
-            stamp=stamp, joints=JOINTS, times=np.array([0, dt]), positions=np.stack([before, self._joints])
-        )
+        return ramp(stamp, JOINTS, before, self._joints, self._dt)
 
     def _correct(self, tool: np.ndarray) -> None:
         """Take back what the tool is off from where it should be by now."""
         assert self._asked is not None
         off = self._asked - self._rate * LAG - tool
-        off[3] = _wrapped(off[3])
+        off[3] = wrapped(off[3])
         self._off = np.clip(self._off + GAIN * off, -MOST_CORRECTED, MOST_CORRECTED)
 
     def _wanted_pose(self, tool: np.ndarray, finger: float, pose: Pose) -> np.ndarray:
@@ -137,7 +134,7 @@ class PickPlaceExpert:
         assert self._asked is not None
         turn = self._grasp_yaw(yaw)
         apart = float(np.hypot(*(body[:2] - tool[:2])))
-        turned = abs(_wrapped(turn - tool[3]))
+        turned = abs(wrapped(turn - tool[3]))
         beside = max(0.0, apart - BESIDE) + 0.05 * max(0.0, turned - TURNED)
         self._fastest = self._careful if apart < NEAR and tool[2] < HOVER + NEAR else self._speed
         height = min(HOVER, GRASP_HEIGHT + FUNNEL * beside)
@@ -180,23 +177,7 @@ class PickPlaceExpert:
         """Move what is asked for towards what is wanted, within limits of speed and acceleration."""
         assert self._asked is not None
         way = wanted - self._asked
-        way[3] = _wrapped(way[3])
-        self._rate[:3] = _approach(way[:3], self._rate[:3], self._fastest, ACCELERATION, self._dt)
-        self._rate[3:] = _approach(way[3:], self._rate[3:], TURN_RATE, TURN_ACCELERATION, self._dt)
+        way[3] = wrapped(way[3])
+        self._rate[:3] = approach(way[:3], self._rate[:3], self._fastest, ACCELERATION, self._dt)
+        self._rate[3:] = approach(way[3:], self._rate[3:], TURN_RATE, TURN_ACCELERATION, self._dt)
         self._asked = self._asked + self._rate * self._dt
-
-
-def _approach(way: np.ndarray, rate: np.ndarray, fastest: float, acceleration: float, dt: float) -> np.ndarray:
-    """Return the next velocity towards a point ``way`` ahead, from which it could still stop there."""
-    distance = float(np.linalg.norm(way))
-    # v dt + v^2 / (2 a) = distance, as discrete steps make it.
-    stopping = acceleration * (np.sqrt((dt / 2) ** 2 + 2.0 * distance / acceleration) - dt / 2)
-    speed = min(fastest, stopping, distance / dt)
-    target = way / max(distance, 1e-9) * speed
-    change = target - rate
-    size = float(np.linalg.norm(change))
-    return rate + change * min(1.0, acceleration * dt / max(size, 1e-9))
-
-
-def _wrapped(angle: float) -> float:
-    return float((angle + np.pi) % (2.0 * np.pi) - np.pi)

@@ -10,17 +10,15 @@ is on its way: a quarter for the hand at it, a half lifted, then with its way to
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import mujoco
 import numpy as np
 
-from dp_ros.errors import check_finite, check_range, check_shape
-from dp_ros.simulation.arm import JOINTS as ARM_JOINTS
 from dp_ros.simulation.arm.camera import Cameras
-from dp_ros.simulation.arm.disturbance import Disturbance
-from dp_ros.simulation.arm.kinematics import BENT, Arm
+from dp_ros.simulation.arm.kinematics import BENT
 from dp_ros.simulation.arm.urdf import robot_description
+from dp_ros.simulation.arm.world import ArmWorld
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.pick_place.model import model
 from dp_ros.simulation.worlds.pick_place.spec import (
@@ -35,7 +33,6 @@ from dp_ros.simulation.worlds.pick_place.spec import (
 )
 from dp_ros.simulation.worlds.pick_place.starts import draw_start, draw_wide_start
 
-STEP_DURATION = 10_000_000  # [ns]
 CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
 VIEW = 'view'  # of pictures for people
 LIFTED = 0.015  # an object whose middle is higher than at rest by so much is held [m]
@@ -47,8 +44,10 @@ WIDE_SHARE = 0.25  # of disturbed episodes
 FAR = 0.3  # of the tool from the object, where the score begins [m]
 
 
-class PickPlaceWorld:
+class PickPlaceWorld(ArmWorld):
     """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
+
+    The finger's effort is a force [N]: twice what a pad presses with.
 
     Attributes
     ----------
@@ -57,28 +56,14 @@ class PickPlaceWorld:
 
     """
 
-    joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = UNITS
-    step_duration = STEP_DURATION
     cameras: tuple[str, ...] = tuple(CAMERAS)
-    tracked: tuple[str, ...] = OBJECTS
 
     def __init__(self, *, disturbance: float = 0.0) -> None:
-        check_range('disturbance', disturbance, 0.0, 2.0)
-        self._disturbance = disturbance
-        self._model = model()
-        self._data = mujoco.MjData(self._model)
-        self._arm = Arm(self._model)
-        self._cameras: Cameras | None = None
-        numbers = [self._model.joint(name).id for name in JOINTS]
-        self._rows, self._columns = self._model.jnt_qposadr[numbers], self._model.jnt_dofadr[numbers]
+        super().__init__(model(), JOINTS, OBJECTS, disturbance=disturbance)
         self._mimic = int(self._model.joint('mimic_joint').qposadr[0])
-        ranges = self._model.jnt_range[numbers]
-        self.lower, self.upper = tuple(ranges[:, 0].tolist()), tuple(ranges[:, 1].tolist())
         self.robot_description = robot_description(self._model, 'pick_place_arm', (FINGER, 'mimic_joint'))
-        self._objects = {name: int(self._model.joint(name).qposadr[0]) for name in OBJECTS}
         self._object_columns = {name: int(self._model.joint(name).dofadr[0]) for name in OBJECTS}
-        self._substeps = round(STEP_DURATION / 1e9 / self._model.opt.timestep)
         self.wanted = BOX
         self.reset(0)
 
@@ -89,39 +74,30 @@ class PickPlaceWorld:
         start = draw_wide_start(draw) if wide else draw_start(draw)
         arm = self._arm.solve(start.tool, BENT, start.height)
         poses = {
-            name: ((*place, HALF_HEIGHT), (0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)))
+            name: Pose(
+                position=(*place, HALF_HEIGHT),
+                orientation=(0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))),
+            )
             for name, place, yaw in zip(OBJECTS, start.objects, start.yaws, strict=True)
         }
         self._put(np.array([*arm, start.finger]), poses)
-        self._push = Disturbance(draw, self._disturbance, STEP_DURATION / 1e9)
+        self._disturb(draw, self._disturbance)
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm, gripper and objects where they are asked for, at rest."""
-        check_shape('joints', np.asarray(scene.joints), (len(JOINTS),))
-        check_finite('joints', np.asarray(scene.joints))
-        self._put(np.asarray(scene.joints), {n: (p.position, p.orientation) for n, p in scene.poses.items()})
+        self._put(self._joints_of(scene), scene.poses)
 
-    def _put(self, joints: np.ndarray, poses: dict[str, Any]) -> None:
-        mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[self._rows] = joints
+    def _put(self, joints: np.ndarray, poses: Mapping[str, Pose]) -> None:
+        self._set_state(joints, poses)
         self._data.qpos[self._mimic] = joints[-1]
-        for name, (position, (x, y, z, w)) in poses.items():
-            row = self._objects[name]
-            self._data.qpos[row : row + 7] = [*position, w, x, y, z]
-        self._data.ctrl[:] = joints
         mujoco.mj_forward(self._model, self._data)
         self._held = False
         self._drops = 0
         self._grasp = ''
-        self._push = Disturbance(np.random.default_rng(0), 0.0, STEP_DURATION / 1e9)
 
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the joints driven towards ``set_point`` (8,) [rad], [m]."""
-        self._data.ctrl[:] = set_point
-        if self._disturbance:
-            arm = self.joint_positions[: len(ARM_JOINTS)]
-            self._data.ctrl[: len(ARM_JOINTS)] += self._arm.joint_offset(arm, self._push.next())
-        mujoco.mj_step(self._model, self._data, self._substeps)
+        super().step(set_point)
         self._watch()
 
     def _watch(self) -> None:
@@ -148,36 +124,6 @@ class PickPlaceWorld:
         if self.wanted != BOX:  # a cylinder has no axes of its own: the table's count
             turn = np.eye(3)
         return 'along' if abs(turn[:, 0] @ tool[:, 0]) > np.sqrt(0.5) else 'across'
-
-    @property
-    def joint_positions(self) -> np.ndarray:
-        """Positions of the joints [rad], and of the finger [m]."""
-        return np.array(self._data.qpos[self._rows])
-
-    @property
-    def joint_velocities(self) -> np.ndarray:
-        """Velocities of the joints [rad/s], [m/s]."""
-        return np.array(self._data.qvel[self._columns])
-
-    @property
-    def joint_efforts(self) -> np.ndarray:
-        """Torques of the drives in the last step [Nm], and the finger's force [N]: twice what a pad presses with."""
-        return np.array(self._data.qfrc_actuator[self._columns])
-
-    @property
-    def poses(self) -> dict[str, Pose]:
-        """The objects' poses; of the two quaternions for each, that with w not negative."""
-        return {name: self._pose(name) for name in OBJECTS}
-
-    def _pose(self, name: str) -> Pose:
-        row = self._objects[name]
-        values = self._data.qpos[row : row + 7].tolist()
-        w, x, y, z = values[3:] if values[3] >= 0.0 else [-v for v in values[3:]]
-        return Pose(position=tuple(values[:3]), orientation=(x, y, z, w))
-
-    def _position(self, name: str) -> np.ndarray:
-        row = self._objects[name]
-        return np.array(self._data.qpos[row : row + 3])
 
     @staticmethod
     def _over_tray(position: np.ndarray) -> bool:
@@ -208,20 +154,8 @@ class PickPlaceWorld:
         }
         return Progress(score=1.0 if success else min(0.99, score), success=success, details=details)
 
-    def render(self, camera: str) -> np.ndarray:
-        """Return what a camera sees, uint8 RGB."""
-        return self._rendered().picture(self._data, camera)
+    def _view(self) -> str:
+        return VIEW
 
-    def render_large(self, height: int) -> np.ndarray:
-        """Return a picture for people, ``height`` pixels high, uint8 RGB."""
-        return self._rendered().picture(self._data, VIEW, height)
-
-    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
-        """Return where the tool of joint positions (N, 8) is in such a picture: column, row (N, 2) [pixels]."""
-        points = np.stack([self._arm.tool(row[: len(ARM_JOINTS)])[0] for row in joints])
-        return self._rendered().project(self._data, VIEW, points, height)
-
-    def _rendered(self) -> Cameras:
-        if self._cameras is None:
-            self._cameras = Cameras(self._model, {**CAMERAS, VIEW: (480, 640)})
-        return self._cameras
+    def _make_cameras(self) -> Cameras:
+        return Cameras(self._model, {**CAMERAS, VIEW: (480, 640)})

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dp_ros.data import to_nanoseconds
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.simulation.expert import ramp
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, NOISE, OBSTACLE, TARGET
 
@@ -86,10 +86,7 @@ class PointExpert:
         turns = self._phases + 2.0 * np.pi * self._steps * self._dt / self._periods
         noise = self._noise * np.sqrt(2.0) * np.sin(turns) * min(1.0, left / FADE) * min(1.0, made / FADE)
         self._commanded = np.clip(self._way + noise, -SIDE, SIDE)
-        dt = to_nanoseconds(self._dt)
-        return Trajectory(
-            stamp=stamp, joints=JOINTS, times=np.array([0, dt]), positions=np.stack([before, self._commanded])
-        )
+        return ramp(stamp, JOINTS, before, self._commanded, self._dt)
 
     def _advance(self, here: np.ndarray, target: np.ndarray, centres: np.ndarray) -> np.ndarray:
         """Return the next point of the way, within limits of speed and acceleration."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dp_ros.data import to_nanoseconds
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.arm.kinematics import Arm, ToolPose
+from dp_ros.simulation.expert import approach, ramp, wrapped
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, GOAL, JOINTS, POST
@@ -73,10 +73,7 @@ class PushBlockExpert:
         self._advance(self._wanted(poses[BLOCK]))
         x, y, yaw = self._asked
         self._joints = self._arm.solve(ToolPose(x=x, y=y, yaw=yaw), before)
-        dt = to_nanoseconds(self._dt)
-        return Trajectory(
-            stamp=stamp, joints=JOINTS, times=np.array([0, dt]), positions=np.stack([before, self._joints])
-        )
+        return ramp(stamp, JOINTS, before, self._joints, self._dt)
 
     def _choose(self, pose: Pose) -> None:
         x, y, _ = pose.position
@@ -93,7 +90,7 @@ class PushBlockExpert:
         tool = self._asked[:2]
         gap = float((block - tool) @ ahead)
         aside = float(np.hypot(*(block - tool - gap * ahead)))
-        turned = abs(_wrapped(heading - self._asked[2]))
+        turned = abs(wrapped(heading - self._asked[2]))
         if self._stage in (RETREAT, REST):
             return self._leave(heading)
         if self._arrived(block):
@@ -119,9 +116,9 @@ class PushBlockExpert:
         assert self._asked is not None
         spoke = self._asked[:2] - block
         now = float(np.arctan2(spoke[1], spoke[0]))
-        angle = now + np.clip(_wrapped(heading + np.pi - now), -CIRCLING, CIRCLING)
+        angle = now + np.clip(wrapped(heading + np.pi - now), -CIRCLING, CIRCLING)
         spot = block + STANDOFF * np.array([np.cos(angle), np.sin(angle)])
-        return np.array([*spot, _wrapped(angle + np.pi)])
+        return np.array([*spot, wrapped(angle + np.pi)])
 
     def _leave(self, heading: float) -> np.ndarray:
         yaw = self._left[2]
@@ -136,23 +133,7 @@ class PushBlockExpert:
         """Move what is asked for towards what is wanted, within limits of speed and acceleration."""
         assert self._asked is not None
         way = wanted - self._asked
-        way[2] = _wrapped(way[2])
-        self._rate[:2] = _approach(way[:2], self._rate[:2], self._speed * 1.15, ACCELERATION, self._dt)
-        self._rate[2:] = _approach(way[2:], self._rate[2:], TURN_RATE, TURN_ACCELERATION, self._dt)
+        way[2] = wrapped(way[2])
+        self._rate[:2] = approach(way[:2], self._rate[:2], self._speed * 1.15, ACCELERATION, self._dt)
+        self._rate[2:] = approach(way[2:], self._rate[2:], TURN_RATE, TURN_ACCELERATION, self._dt)
         self._asked = np.clip(self._asked + self._rate * self._dt, *AREA)
-
-
-def _approach(way: np.ndarray, rate: np.ndarray, fastest: float, acceleration: float, dt: float) -> np.ndarray:
-    """Return the next velocity towards a point ``way`` ahead, from which it could still stop there."""
-    distance = float(np.linalg.norm(way))
-    # v dt + v^2 / (2 a) = distance, as discrete steps make it.
-    stopping = acceleration * (np.sqrt((dt / 2) ** 2 + 2.0 * distance / acceleration) - dt / 2)
-    speed = min(fastest, stopping, distance / dt)
-    target = way / max(distance, 1e-9) * speed
-    change = target - rate
-    size = float(np.linalg.norm(change))
-    return rate + change * min(1.0, acceleration * dt / max(size, 1e-9))
-
-
-def _wrapped(angle: float) -> float:
-    return float((angle + np.pi) % (2.0 * np.pi) - np.pi)

@@ -9,23 +9,19 @@ touch the post. The score is how much of the way from the start to the goal arou
 
 from __future__ import annotations
 
-from typing import Any
-
 import mujoco
 import numpy as np
 
-from dp_ros.errors import check_finite, check_range, check_shape
 from dp_ros.simulation.arm.camera import Cameras
-from dp_ros.simulation.arm.disturbance import Disturbance
-from dp_ros.simulation.arm.kinematics import BENT, Arm
+from dp_ros.simulation.arm.kinematics import BENT
 from dp_ros.simulation.arm.urdf import robot_description
+from dp_ros.simulation.arm.world import ArmWorld
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.starts import draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.way import way_left
 
-STEP_DURATION = 10_000_000  # [ns]
 TOLERANCE = 0.030  # of success [m]
 CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
 VIEW = 'camera'  # of pictures for people
@@ -33,34 +29,21 @@ HARD = 5.0  # [N]
 WIDE_SHARE = 0.35  # of disturbed episodes
 
 
-class PushBlockWorld:
+class PushBlockWorld(ArmWorld):
     """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
 
     ``physics`` are a changed copy of `dp_ros.simulation.worlds.push_block.model.model`, of the same arm.
     """
 
-    joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = ('rad',) * len(JOINTS)
-    step_duration = STEP_DURATION
     cameras: tuple[str, ...] = tuple(CAMERAS)
-    tracked: tuple[str, ...] = (BLOCK,)
 
     def __init__(self, *, disturbance: float = 0.0, physics: mujoco.MjModel | None = None) -> None:
-        check_range('disturbance', disturbance, 0.0, 2.0)
-        self._disturbance = disturbance
-        self._model = model() if physics is None else physics
-        self._data = mujoco.MjData(self._model)
-        self._arm = Arm(self._model)
-        self._cameras: Cameras | None = None
-        self._rows = np.array([self._model.joint(name).qposadr[0] for name in JOINTS])
-        self._columns = self._arm.columns
-        ranges = self._model.jnt_range[[self._model.joint(name).id for name in JOINTS]]
-        self.lower, self.upper = tuple(ranges[:, 0].tolist()), tuple(ranges[:, 1].tolist())
+        super().__init__(model() if physics is None else physics, JOINTS, (BLOCK,), disturbance=disturbance)
         self.robot_description = robot_description(self._model, 'push_block_arm')
-        self._block = int(self._model.joint(BLOCK).qposadr[0])
+        self._block = self._body_rows[BLOCK]
         self._post = self._model.geom('post').id
         self._block_geom = self._model.geom(BLOCK).id
-        self._substeps = round(STEP_DURATION / 1e9 / self._model.opt.timestep)
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -69,40 +52,26 @@ class PushBlockWorld:
         start = draw_start(draw)
         if self._disturbance and draw.random() < WIDE_SHARE:
             start = draw_wide_start(draw)
-        yaw = start.yaw
-        self._put(
-            self._arm.solve(start.tool, BENT),
-            np.array([*start.block, BLOCK_HALF]),
-            (0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)),
-        )
-        self._push = Disturbance(draw, self._disturbance, STEP_DURATION / 1e9)
+        orientation = (0.0, 0.0, float(np.sin(start.yaw / 2)), float(np.cos(start.yaw / 2)))
+        block = Pose(position=(*start.block, BLOCK_HALF), orientation=orientation)
+        self._put(self._arm.solve(start.tool, BENT), block)
+        self._disturb(draw, self._disturbance)
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm and block where they are asked for, at rest."""
-        check_shape('joints', np.asarray(scene.joints), (len(JOINTS),))
-        check_finite('joints', np.asarray(scene.joints))
-        pose = scene.poses[BLOCK]
-        self._put(np.asarray(scene.joints), np.array(pose.position), pose.orientation)
+        self._put(self._joints_of(scene), scene.poses[BLOCK])
 
-    def _put(self, joints: np.ndarray, position: np.ndarray, orientation: Any) -> None:
-        x, y, z, w = orientation
-        mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[self._rows] = joints
-        self._data.qpos[self._block : self._block + 7] = [*position, w, x, y, z]
-        self._data.ctrl[:] = joints
+    def _put(self, joints: np.ndarray, block: Pose) -> None:
+        self._set_state(joints, {BLOCK: block})
         mujoco.mj_forward(self._model, self._data)
         self._collided = False
         self._side = ''
-        self._push = Disturbance(np.random.default_rng(0), 0.0, STEP_DURATION / 1e9)
-        self._last_x = float(position[0])
-        self._whole = max(way_left(position[:2]) - TOLERANCE, 1e-6)
+        self._last_x = float(block.position[0])
+        self._whole = max(way_left(np.array(block.position[:2])) - TOLERANCE, 1e-6)
 
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the joints driven towards ``set_point`` (7,) [rad]."""
-        self._data.ctrl[:] = set_point
-        if self._disturbance:
-            self._data.ctrl[:] += self._arm.joint_offset(self.joint_positions, self._push.next())
-        mujoco.mj_step(self._model, self._data, self._substeps)
+        super().step(set_point)
         self._collided = self._collided or self._hits_post()
         x, y = self._data.qpos[self._block : self._block + 2]
         if self._last_x < POST[0] <= x:
@@ -120,31 +89,9 @@ class PushBlockWorld:
         return False
 
     @property
-    def joint_positions(self) -> np.ndarray:
-        """Positions of the joints [rad]."""
-        return np.array(self._data.qpos[self._rows])
-
-    @property
-    def joint_velocities(self) -> np.ndarray:
-        """Velocities of the joints [rad/s]."""
-        return np.array(self._data.qvel[self._columns])
-
-    @property
-    def joint_efforts(self) -> np.ndarray:
-        """Torques of the drives in the last step [Nm]."""
-        return np.array(self._data.qfrc_actuator[self._columns])
-
-    @property
-    def poses(self) -> dict[str, Pose]:
-        """The block's pose; of the two quaternions for it, that with w not negative."""
-        values = self._data.qpos[self._block : self._block + 7].tolist()
-        w, x, y, z = values[3:] if values[3] >= 0.0 else [-v for v in values[3:]]
-        return {BLOCK: Pose(position=tuple(values[:3]), orientation=(x, y, z, w))}
-
-    @property
     def progress(self) -> Progress:
         """How much of its way the block has made, and on which side of the post it went by."""
-        block = np.array(self._data.qpos[self._block : self._block + 3])
+        block = self._position(BLOCK)
         off = float(np.hypot(*(block[:2] - GOAL)))
         flat = abs(block[2] - BLOCK_HALF) < 0.01
         left = max(0.0, way_left(block[:2]) - TOLERANCE)
@@ -153,20 +100,8 @@ class PushBlockWorld:
         details: dict[str, float | str] = {'distance': off, 'side': self._side, 'collided': str(self._collided)}
         return Progress(score=score, success=success, details=details)
 
-    def render(self, camera: str) -> np.ndarray:
-        """Return what a camera sees, uint8 RGB."""
-        return self._rendered().picture(self._data, camera)
+    def _view(self) -> str:
+        return VIEW
 
-    def render_large(self, height: int) -> np.ndarray:
-        """Return a picture for people, ``height`` pixels high, uint8 RGB."""
-        return self._rendered().picture(self._data, VIEW, height)
-
-    def tool_pixels(self, joints: np.ndarray, height: int) -> np.ndarray:
-        """Return where the tool of joint positions (N, 7) [rad] is in such a picture: column, row (N, 2) [pixels]."""
-        points = np.stack([self._arm.tool(row)[0] for row in joints])
-        return self._rendered().project(self._data, VIEW, points, height)
-
-    def _rendered(self) -> Cameras:
-        if self._cameras is None:
-            self._cameras = Cameras(self._model, CAMERAS)
-        return self._cameras
+    def _make_cameras(self) -> Cameras:
+        return Cameras(self._model, CAMERAS)
