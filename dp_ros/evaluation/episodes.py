@@ -30,7 +30,7 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy

@@ -10,7 +10,8 @@ from typing import Any
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
 from dp_ros.policy.sequence.policy import SequencePolicy, open_sequence_policy

@@ -16,7 +16,8 @@ from dp_ros.errors import ConfigError, DataError, check_finite, check_range, che
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.bundle.parity import noise_inputs, state_of
 from dp_ros.policy.continuity import Continuity, Overlap, check_continuity
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs

@@ -12,7 +12,7 @@ import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.errors import DataError, check_shape, listed
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, Overlap
 from dp_ros.policy.normalizer import normalize_image
 from dp_ros.policy.policy_speed import as_shown

@@ -19,7 +19,7 @@ from dp_ros.messages import encoding
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.builder import Episode

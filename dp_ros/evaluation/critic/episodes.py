@@ -13,7 +13,7 @@ from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episodes import make_runner, played
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy

@@ -13,7 +13,8 @@ from dp_ros.errors import ConfigError, DataError, check_finite, listed
 from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs
 from dp_ros.policy.policy_speed import at_speed

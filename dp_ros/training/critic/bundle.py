@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from dp_ros.networks.critic import Critic
-from dp_ros.policy.bundle.manifest import CRITIC, MONITOR, PARITY, Bundle, write_bundle
+from dp_ros.policy.bundle.bundle import CRITIC, MONITOR, PARITY, Bundle
+from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.training.export.export import replayed
 from dp_ros.training.export.exported_networks import store_half, to_onnx

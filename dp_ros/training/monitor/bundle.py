@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from dp_ros.networks.novelty import Novelty
-from dp_ros.policy.bundle.manifest import MONITOR, PARITY, Bundle, write_bundle
+from dp_ros.policy.bundle.bundle import MONITOR, PARITY, Bundle
+from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.training.export.export import replayed
 from dp_ros.training.export.exported_networks import store_half, to_onnx
