@@ -187,7 +187,7 @@ class Episode:
         self._reward, self._gained = 0.0, 0.0
 
     def _draws(self, camera: str) -> bool:
-        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        """Return whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
         if self.bag is not None or self.last is None:
             return True
         task = self.runner.task

@@ -25,7 +25,7 @@ from dp_ros.policy.turns import middles, turned_streams
 from dp_ros.task.spec import ImageStream, TaskSpec
 
 Inputs = Mapping[str, np.ndarray]
-"""What the encoder takes by the names of streams and goals, normalized, each (1, ...) float32."""
+"""Arrays for the encoder, by the names of streams and goals: normalized, each (1, ...) float32."""
 
 
 def blank_window(task: TaskSpec) -> Window:
@@ -38,7 +38,7 @@ def blank_window(task: TaskSpec) -> Window:
 
 
 class Past(NamedTuple):
-    """What a chunk goes on from: see `Policy.chunk`."""
+    """Hold what a chunk goes on from: see `Policy.chunk`."""
 
     overlap: Overlap | None
     start: np.ndarray | None

@@ -28,7 +28,7 @@ LEAST_BIN = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
-    """What to calibrate a monitor on, and how it is to score.
+    """Choose what a monitor is calibrated on, and how it scores.
 
     Attributes
     ----------

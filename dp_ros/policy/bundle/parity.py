@@ -150,8 +150,6 @@ def read_recorded(
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
     if set(rest) - set(optional) != set(required):
-        allowed = f'{_INPUT}<stream>, {listed(required)}' + (
-            f', with or without {listed(optional)}' if optional else ''
-        )
-        raise BundleError(f'got arrays {listed(arrays)}, allowed {allowed}')
+        also = f', with or without {listed(optional)}' if optional else ''
+        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(required)}{also}')
     return inputs, rest
