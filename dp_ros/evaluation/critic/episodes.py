@@ -20,7 +20,7 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.task.yaml_reader import parse
 from dp_ros.training.critic.experience import Decision, Decisions
-from dp_ros.training.symmetry import MirrorSettings, mirrored_window
+from dp_ros.training.samples.symmetry import MirrorSettings, mirrored_window
 
 """What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
 NEAR_POWER = 4
