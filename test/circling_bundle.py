@@ -13,7 +13,8 @@ import numpy as np
 
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle
+from dp_ros.policy.bundle.manifest import write_bundle
+from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from test.tiny_bundle import as_onnx

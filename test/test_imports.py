@@ -166,7 +166,7 @@ def test_module_imports_only_what_it_may(module: str) -> None:
 @pytest.mark.parametrize(
     ('module', 'source'),
     [
-        ('dp_ros.diffusion.samplers', 'from dp_ros.policy.bundle.manifest import Bundle'),
+        ('dp_ros.diffusion.samplers', 'from dp_ros.policy.bundle.bundle import Bundle'),
         ('dp_ros.diffusion.samplers', 'import scipy'),
         ('dp_ros.policy.policy', 'import torch'),
         ('dp_ros.policy.policy', 'def f():\n    import torch'),

@@ -7,7 +7,8 @@ import pytest
 
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.paths import share_folder
-from dp_ros.policy.bundle.manifest import WEIGHTS, load_bundle
+from dp_ros.policy.bundle.bundle import WEIGHTS
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, world_names, world_spec
 
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 if TYPE_CHECKING:
-    from dp_ros.policy.bundle.manifest import Bundle
+    from dp_ros.policy.bundle.bundle import Bundle
 
 
 def describe(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What this machine can do: bench, latency, tune; and a policy among obstacles."""
+"""Measure a machine, and a policy among obstacles: bench, latency, tune, obstacles."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ from dp_ros.evaluation.recorded.observations import observation_at
 from dp_ros.evaluation.recorded.strips import strips
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.world import Scene, World

@@ -30,7 +30,7 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
@@ -187,7 +187,7 @@ class Episode:
         self._reward, self._gained = 0.0, 0.0
 
     def _draws(self, camera: str) -> bool:
-        """Whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
+        """Return whether a picture is worth its time: if it is recorded, or a window that is asked for holds it."""
         if self.bag is not None or self.last is None:
             return True
         task = self.runner.task

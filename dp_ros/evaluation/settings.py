@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.sequence.options import Planning

@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
-from dp_ros.motion.workspace import Workspace
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.options import check_options, option
 from dp_ros.robot.joint_limits import JointLimits
 

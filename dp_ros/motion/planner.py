@@ -23,8 +23,8 @@ import numpy as np
 from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
+from dp_ros.motion.checks.limits import check
 from dp_ros.motion.committed_plan import committed_head, resumed
-from dp_ros.motion.limits import check
 from dp_ros.motion.obstacles import ClearPlans, Contact, ObstacleCheck
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Checkpoint, Planned

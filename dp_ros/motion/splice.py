@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
-from dp_ros.motion.extrema import Extrema, extrema
-from dp_ros.motion.limits import ROUNDING, hull, outside, overspeed, verdict
+from dp_ros.motion.checks.extrema import Extrema, extrema
+from dp_ros.motion.checks.limits import ROUNDING, hull, outside, overspeed, verdict
 from dp_ros.motion.spline import Ending, Knots, draw, first_velocity, reachable, travel_time
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits

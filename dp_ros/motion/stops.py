@@ -23,9 +23,9 @@ from dataclasses import replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
+from dp_ros.motion.checks.extrema import extrema
+from dp_ros.motion.checks.limits import check, hull, overspeed, verdict
 from dp_ros.motion.committed_plan import behind, committed_head, known
-from dp_ros.motion.extrema import extrema
-from dp_ros.motion.limits import check, hull, overspeed, verdict
 from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory

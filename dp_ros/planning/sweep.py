@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from dp_ros.data import NANOSECONDS
-from dp_ros.motion.extrema import speed_bounds
+from dp_ros.motion.checks.extrema import speed_bounds
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.planning.robot_geometry import RobotGeometry

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
+from dp_ros.diffusion.samplers import SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape
-from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, state_of
 from dp_ros.policy.continuity import Continuity, Overlap, check_continuity
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.normalizer import ACTION, action_base
-from dp_ros.policy.policy_speed import at_speed
-from dp_ros.policy.protocol import Policy
+from dp_ros.policy.protocol import Inputs, Past, Policy
 from dp_ros.policy.turns import turned_actions
 
 MOST_GUIDANCE = 20.0
@@ -93,54 +90,9 @@ class DiffusionPolicy(Policy):
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
 
     @classmethod
-    def load(  # type: ignore[override]  # its options are named
-        cls,
-        bundle: Path | str,
-        *,
-        sampler: Sampler | None = None,
-        sampling_steps: int | None = None,
-        guidance_scale: float = 1.0,
-        samples: int = 1,
-        seed: int = 0,
-        policy_speed: float = 1.0,
-        backend: BackendName = 'onnxruntime',
-        provider: ProviderName = 'cpu',
-        threads: int = 1,
-    ) -> Self:
-        """Load a bundle and its networks, and replay the pair recorded at export.
-
-        Parameters
-        ----------
-        bundle
-            Its folder, or a shipped one as ``models/pusht_image``.
-        sampler, sampling_steps
-            How to sample; the bundle's own if None. For the others see `with_settings`.
-        guidance_scale, samples, seed
-            As of the class.
-        policy_speed
-            How many times as fast as it was shown the policy is played; divides ``task.control_dt``.
-        backend, provider, threads
-            What runs the networks, 1 to 64 threads.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such folder, or a setting is out of the bundle's range.
-        BundleError
-            If the bundle is incomplete or altered, or the backend does not reproduce the recorded pair.
-
-        """
-        loaded = at_speed(load_bundle(locate(bundle)), policy_speed)
-        given = {'sampler': sampler, 'sampling_steps': sampling_steps}
-        settings: Any = {name: value for name, value in given.items() if value is not None}
-        return cls(
-            loaded,
-            open_backend(loaded, backend, threads, provider),
-            replace(loaded.defaults, **settings),
-            guidance_scale=guidance_scale,
-            samples=samples,
-            seed=seed,
-        )
+    def open(cls, bundle: Bundle, backend: BackendName, threads: int, provider: ProviderName) -> Self:
+        """Open a bundle's networks, with the settings that are its own."""
+        return cls(bundle, open_backend(bundle, backend, threads, provider))
 
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
@@ -156,40 +108,15 @@ class DiffusionPolicy(Policy):
         warm = self.settings.warm_steps
         return warm if warm and start is not None else self.settings.sampling_steps
 
-    def chunk(
-        self,
-        window: Window,
-        rng: np.random.Generator | None = None,
-        overlap: Overlap | None = None,
-        goal: Goal | None = None,
-        start: np.ndarray | None = None,
-        *,
-        gained: float = 0.0,
-    ) -> Chunk:
-        """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
-
-        What was ``gained`` before makes no difference.
-
-        ``rng`` draws its noise; without it a new one from ``seed`` does, so that the same window gives the same chunk.
-        With an ``overlap``, it goes on from the chunk before: see `dp_ros.policy.continuity`. With ``warm_steps``, its
-        sampling begins at ``start``, the actions (P, A) [rad or m] that the chunk before says, if there are any;
-        without a critic's choice, of several ``samples`` it is the nearest to those.
-
-        Raises
-        ------
-        DataError
-            If window or goal are not of the bundle's task, or a network gave a number that is not finite.
-
-        """
-        task, window = self.bundle.task, self.unwrapped(window)
-        inputs = self.inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
+    def next_chunk(self, window: Window, inputs: Inputs, rng: np.random.Generator, past: Past) -> Chunk:
+        """Return the chunk for a window, `unwrapped`, of which the encoder takes ``inputs``."""
+        task, normalizer, overlap, start = self.bundle.task, self.bundle.normalizer, past.overlap, past.start
         base = action_base(task, window.streams)
         if overlap is not None:
             overlap = replace(overlap, actions=self._as_learnt(overlap.actions, window, base))
         if start is not None:
             start = self._as_learnt(start, window, base)
-        normalizer = self.bundle.normalizer
-        sampled = self.sample(inputs, np.random.default_rng(self.seed) if rng is None else rng, overlap, start)
+        sampled = self.sample(inputs, rng, overlap, start)
         actions = normalizer.denormalize(ACTION, sampled.actions[0])
         if base is not None:
             actions = actions + base[-1]

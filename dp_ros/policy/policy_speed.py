@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.task.spec import JointStream, Stream
 
 SLOWEST, FASTEST = 0.1, 5.0

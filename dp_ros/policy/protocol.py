@@ -6,18 +6,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.errors import DataError, check_shape, listed
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.paths import locate
+from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.backends.sessions import BackendName
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, Overlap
+from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs
 from dp_ros.policy.normalizer import normalize_image
-from dp_ros.policy.policy_speed import as_shown
+from dp_ros.policy.policy_speed import as_shown, at_speed
 from dp_ros.policy.turns import middles, turned_streams
 from dp_ros.task.spec import ImageStream, TaskSpec
+
+Inputs = Mapping[str, np.ndarray]
+"""Arrays for the encoder, by the names of streams and goals: normalized, each (1, ...) float32."""
 
 
 def blank_window(task: TaskSpec) -> Window:
@@ -27,6 +35,14 @@ def blank_window(task: TaskSpec) -> Window:
         for s in task.streams
     }
     return Window(stamps=to_nanoseconds(task.control_dt) * np.arange(1, task.obs_horizon + 1), streams=streams)
+
+
+class Past(NamedTuple):
+    """Hold what a chunk goes on from: see `Policy.chunk`."""
+
+    overlap: Overlap | None
+    start: np.ndarray | None
+    gained: float
 
 
 class Policy(ABC):
@@ -58,11 +74,29 @@ class Policy(ABC):
         self.middles = middles(bundle.task, bundle.normalizer)
 
     @classmethod
-    def load(cls, bundle: Path | str, **options: Any) -> Policy:
+    def load(
+        cls,
+        bundle: Path | str,
+        *,
+        policy_speed: float = 1.0,
+        backend: BackendName = 'onnxruntime',
+        provider: ProviderName = 'cpu',
+        threads: int = 1,
+        **settings: Any,
+    ) -> Self:
         """Load a bundle and its networks, and replay what was recorded at export.
 
-        ``options`` are those of the family: see `dp_ros.policy.policy.DiffusionPolicy.load` and
-        `dp_ros.policy.sequence.policy.SequencePolicy.load`.
+        Parameters
+        ----------
+        bundle
+            Its folder, or a shipped one as ``models/pusht_image``.
+        policy_speed
+            How many times as fast as it was shown the policy is played; divides ``task.control_dt``.
+        backend, provider, threads
+            What runs the networks, 1 to 64 threads.
+        settings
+            What `with_settings` of the family takes; the bundle's own where it is None: see
+            `dp_ros.policy.policy.DiffusionPolicy` and `dp_ros.policy.sequence.policy.SequencePolicy`.
 
         Raises
         ------
@@ -72,9 +106,18 @@ class Policy(ABC):
             If the bundle is incomplete or altered, or its networks do not give what was recorded.
 
         """
-        from dp_ros.policy.families import load_policy
+        from dp_ros.policy.families import FAMILIES
 
-        return load_policy(bundle, **options)
+        loaded = at_speed(load_bundle(locate(bundle)), policy_speed)
+        # This class itself is of no family, and gives the policy of the bundle's.
+        kind = cast('type[Self]', FAMILIES[loaded.family]) if cls is Policy else cls
+        given = {name: value for name, value in settings.items() if value is not None}
+        return kind.open(loaded, backend, threads, provider).with_settings(**given)
+
+    @classmethod
+    @abstractmethod
+    def open(cls, bundle: Bundle, backend: BackendName, threads: int, provider: ProviderName) -> Self:
+        """Open a bundle's networks, with the settings that are its own."""
 
     @abstractmethod
     def with_settings(self, **changes: Any) -> Self:
@@ -89,6 +132,9 @@ class Policy(ABC):
         """Raise ConfigError where chunks can't go on from the last one so."""
 
     @abstractmethod
+    def next_chunk(self, window: Window, inputs: Inputs, rng: np.random.Generator, past: Past) -> Chunk:
+        """Return the chunk for a window, `unwrapped`, of which the encoder takes ``inputs``."""
+
     def chunk(
         self,
         window: Window,
@@ -101,8 +147,36 @@ class Policy(ABC):
     ) -> Chunk:
         """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
 
-        ``gained`` is what the run's chunks before are predicted to have gained, see `Chunk.rewards`.
+        Parameters
+        ----------
+        window
+            The newest observations.
+        rng
+            Draws noise, or actions; without it a new one from ``seed`` does, so that the same window gives the same
+            chunk.
+        overlap
+            Of the chunk before, which this one goes on from: see `dp_ros.policy.continuity`.
+        goal
+            What is asked for, where the task has goals.
+        start
+            Actions (P, A) [rad or m] that the chunk before says. With ``warm_steps``, a diffusion policy's sampling
+            begins there; without a critic's choice, of several ``samples`` it takes the nearest to those. A sequence
+            model plans each chunk by itself, whatever they are.
+        gained
+            What the run's chunks before are predicted to have gained, see `Chunk.rewards`. A sequence model takes it
+            off the return asked for; to a diffusion policy it makes no difference.
+
+        Raises
+        ------
+        DataError
+            If window or goal are not of the bundle's task, there is an overlap and the policy takes none, or a network
+            gave a number that is not finite.
+
         """
+        window = self.unwrapped(window)
+        inputs = self.inputs(window) | goal_inputs(self.bundle.task, self.bundle.normalizer, goal or NO_GOAL)
+        rng = np.random.default_rng(self.seed) if rng is None else rng
+        return self.next_chunk(window, inputs, rng, Past(overlap, start, gained))
 
     @property
     def task(self) -> TaskSpec:

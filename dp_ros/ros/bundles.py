@@ -8,7 +8,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from dp_ros.errors import ConfigError
 from dp_ros.options import options_of
 from dp_ros.paths import locate
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.node_options import BundleOptions
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.ros.lifecycle import ManagedNode

@@ -20,7 +20,7 @@ from dp_ros.evaluation.scores import percentiles
 from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport, Episode, Status, encode
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.ros.bundles import below_namespace
 from dp_ros.tools.node_processes import PUBLISHER, ROBOT
 from dp_ros.tools.simulation_client import SimulationClient

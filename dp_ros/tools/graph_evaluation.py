@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.world_planner import command_topics
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.ros.bundles import aligned_type
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import ImageStream

@@ -18,7 +18,8 @@ from dp_ros.evaluation.recorded.observations import observations
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.step_budget import Cost, cost_from, step_choices

@@ -1,1 +1,4 @@
-"""Learning, offline: recordings to episodes, windows, a trained network and a bundle."""
+"""Learn offline: episodes become samples, a run folder with a trained network, and a bundle.
+
+May import networks, recordings, policy, diffusion, task and the modules beside the rooms.
+"""

@@ -1,7 +1,7 @@
 """The trained network of a bundle, from its weights: to train on, to teach, or to export anew.
 
 A bundle holds the network as robots run it, prepared (`dp_ros.networks.prepared`), and beside it, where it is meant to
-be trained further, its weights by their names (`dp_ros.policy.bundle.manifest.WEIGHTS`).
+be trained further, its weights by their names (`dp_ros.policy.bundle.bundle.WEIGHTS`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.sequence import DecoderStep, SequenceNetwork
-from dp_ros.policy.bundle.manifest import WEIGHTS, Bundle
+from dp_ros.policy.bundle.bundle import WEIGHTS, Bundle
 from dp_ros.task.yaml_reader import parse
 from dp_ros.training.export.exported_networks import HALF_FROM
 from dp_ros.training.settings import TrainSettings

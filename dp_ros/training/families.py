@@ -10,10 +10,10 @@ from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.training.distillation import make_objective
+from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.sequence.objective import SequenceObjective
 from dp_ros.training.sequence.windows import SequenceDataset
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.windows import WindowDataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from dp_ros.networks.prefix_mask import add_prefix_mask
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.run_folder import PolicyNetwork, load_network, make_network, trained_folder
+from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.windows import WindowDataset
 
 TOLERANCE = 0.05  # of half the range
 BATCH = 4096

@@ -14,12 +14,12 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.training.augment import augment
 from dp_ros.training.families import TRAINED_FAMILIES
 from dp_ros.training.random_streams import Purpose, generator, word
 from dp_ros.training.run_folder import PolicyNetwork, make_network
+from dp_ros.training.samples.augment import augment
+from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
-from dp_ros.training.windows import WindowDataset
 
 
 @contextmanager

@@ -26,8 +26,9 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.paths import locate
+from dp_ros.policy.bundle.bundle import MANIFEST
 from dp_ros.policy.bundle.files import check_zip, naming
-from dp_ros.policy.bundle.manifest import MANIFEST, load_bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.sequence.spec import column_names
 from dp_ros.task.yaml_reader import parse, read_yaml, to_plain

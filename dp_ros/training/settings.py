@@ -12,8 +12,8 @@ from dp_ros.policy.sequence.spec import MOST_BINS, check_sequence_task
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
 from dp_ros.task.spec import GoalPose, TaskSpec
-from dp_ros.training.augment import AugmentSettings
-from dp_ros.training.symmetry import MirrorSettings, check_mirror
+from dp_ros.training.samples.augment import AugmentSettings
+from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror
 
 Family = Literal['diffusion', 'sequence']
 

@@ -38,9 +38,15 @@ from dp_ros.training.run_folder import (
     trained_folder,
 )
 from dp_ros.training.run_log import CURVES, RunLog, drop_rows_after, plot_curves
+from dp_ros.training.samples.symmetry import with_mirrored
+from dp_ros.training.samples.windows import (
+    camera_shapes,
+    data_hash,
+    demonstrated_starts,
+    fit_normalizer,
+    split_episodes,
+)
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.symmetry import with_mirrored
-from dp_ros.training.windows import camera_shapes, data_hash, demonstrated_starts, fit_normalizer, split_episodes
 
 __all__ = ['TrainResult', 'Trainer', 'collected', 'load_network', 'split_episodes']
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.motion.workspace import Workspace
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.robot.kinematics import Chain
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.starts import DemonstratedStarts

@@ -18,13 +18,13 @@ from rclpy.serialization import serialize_message
 from dp_ros.data import Refusal
 from dp_ros.errors import DpRosError
 from dp_ros.messages import encoding
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyStateMachine, Thresholds
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.motion.workspace import Workspace
 from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch

@@ -25,7 +25,8 @@ from rosgraph_msgs.msg import Clock
 from dp_ros.data import NANOSECONDS
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
-from dp_ros.policy.bundle.manifest import Parity, input_shapes, write_bundle
+from dp_ros.policy.bundle.manifest import write_bundle
+from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.ros.main import make_executor
 from dp_ros.task.spec import ImageStream, TaskSpec

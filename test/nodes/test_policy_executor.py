@@ -29,7 +29,8 @@ from dp_ros.nodes.policy_executor.inference_settings import check_same_task
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.policy.alignment import stack
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy

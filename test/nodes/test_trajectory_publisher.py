@@ -23,7 +23,7 @@ from dp_ros.data import Chunk
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport
-from dp_ros.motion.limits import check
+from dp_ros.motion.checks.limits import check
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger

@@ -12,9 +12,10 @@ import pytest
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import BundleError
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle, write_bundle
+from dp_ros.policy.bundle.manifest import load_bundle, write_bundle
 from dp_ros.policy.bundle.parity import write_parity
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.spec import ImageStream

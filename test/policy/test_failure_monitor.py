@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import BundleError, ConfigError, DataError, DpRosError
-from dp_ros.policy.bundle.manifest import MANIFEST, MONITOR, load_bundle
+from dp_ros.policy.bundle.bundle import MANIFEST, MONITOR
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec, conformal_threshold, successes_needed
 from dp_ros.policy.failure_monitor import FailureMonitor, RunningScores, chunk_distance, chunk_entropy, monitor_of
 from dp_ros.policy.policy import DiffusionPolicy

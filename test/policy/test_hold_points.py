@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dp_ros.motion.limits import check
+from dp_ros.motion.checks.limits import check
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError, LimitError
-from dp_ros.motion.extrema import extrema
-from dp_ros.motion.limits import check, hull
+from dp_ros.motion.checks.extrema import extrema
+from dp_ros.motion.checks.limits import check, hull
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.limits_file import parse_joint_limits, read_joint_limits

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion import planner as planner_module
-from dp_ros.motion.limits import check
+from dp_ros.motion.checks.limits import check
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD
 from dp_ros.motion.spline import Ending

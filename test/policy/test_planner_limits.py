@@ -12,10 +12,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dp_ros.data import Chunk
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
 

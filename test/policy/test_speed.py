@@ -12,7 +12,8 @@ import pytest
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import ConfigError
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.policy_speed import as_shown, at_speed

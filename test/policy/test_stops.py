@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dp_ros.data import Chunk
-from dp_ros.motion.limits import check
+from dp_ros.motion.checks.limits import check
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_ros.errors import ConfigError
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.kinematics import Chain, ChainJoint
 
 SECOND = 1_000_000_000

@@ -8,7 +8,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
 from dp_ros.errors import ConfigError
-from dp_ros.training.augment import AugmentSettings, augment
+from dp_ros.training.samples.augment import AugmentSettings, augment
 
 KINDS = [{'shift': 3}, {'brightness': 0.4}, {'contrast': 0.4}, {'saturation': 0.6}, {'blur': 1.5}]
 

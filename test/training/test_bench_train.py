@@ -24,8 +24,8 @@ from dp_ros.evaluation.bench.train import (
 )
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.task.spec import ImageStream
+from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.test_trainer import SETTINGS, episodes
 
 

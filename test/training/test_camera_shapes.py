@@ -22,9 +22,9 @@ from dp_ros.recordings.episodes.cache import cached_episodes
 from dp_ros.recordings.episodes.episode import read_episode, read_episodes
 from dp_ros.task.spec import ImageStream, TaskSpec
 from dp_ros.training.export.export import export_run
+from dp_ros.training.samples.windows import camera_shapes
 from dp_ros.training.settings import ObjectiveSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import camera_shapes
 from test.training.bag_maker import MS, T0, TASK, TYPES, arm, changed, save
 from test.training.test_check_bag import audited, wrong
 

@@ -31,7 +31,7 @@ from dp_ros.recordings.episodes.episode import Episode, episodes_from_messages
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.recordings.rosbag.reader import Stamped
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
-from dp_ros.training.windows import WindowDataset, fit_normalizer
+from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from test.tiny_bundle import write_tiny_bundle
 from test.training.bag_maker import JOINTS, MS, T0, command, save, state
 

@@ -19,7 +19,8 @@ from dp_ros.evaluation.critic.learn import CriticSettings, run_critic
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.networks.critic import PESSIMISM, Critic, CriticInputs
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy

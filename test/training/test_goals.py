@@ -19,7 +19,7 @@ from dp_ros.messages import encoding
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.language import embed
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.builder import Episode
@@ -28,9 +28,9 @@ from dp_ros.recordings.episodes.episode import episodes_from_messages, read_epis
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.export.export import export_run
+from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.tiny_bundle import NORMALIZER, write_tiny_bundle
 from test.tiny_bundle import TASK as TINY
 from test.training.bag_maker import MS, T0, TASK, TYPES, command, path_at, plain, pose, save, state

@@ -15,8 +15,8 @@ from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.simulation.worlds.pusht.world import PushTWorld
 from dp_ros.task.spec import ActionSpec, ImageStream, Instruction, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
+from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror, mirrored, with_mirrored
 from dp_ros.training.settings import TrainSettings
-from dp_ros.training.symmetry import MirrorSettings, check_mirror, mirrored, with_mirrored
 from dp_ros.training.trainer import Trainer
 from test.training.test_trainer import SETTINGS
 from test.training.test_trainer import episodes as tiny_episodes

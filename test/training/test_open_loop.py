@@ -40,7 +40,7 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.goals import GoalPose, Instruction
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.yaml_reader import to_plain
-from dp_ros.training.windows import episode_windows
+from dp_ros.training.samples.windows import episode_windows
 from test.tiny_bundle import write_tiny_bundle
 from test.training.bag_maker import MS, T0, TASK, arm, changed, plain, save, state
 

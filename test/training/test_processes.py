@@ -17,9 +17,9 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.training.random_streams import batches
 from dp_ros.training.run_folder import load_network
+from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.settings import ObjectiveSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset
 from test.training.test_trainer import SETTINGS, episodes, same, weights
 
 HERE = Path(__file__).parent

@@ -19,7 +19,8 @@ from torch import nn
 from dp_ros.errors import BundleError, ConfigError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import TOLERANCE, load_bundle
+from dp_ros.policy.bundle.bundle import TOLERANCE
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.bundle.parity import Parity
 from dp_ros.training.export.export import INT8_TOLERANCE, export_network
 from dp_ros.training.export.quantize import QUANTIZED_FROM, block_quantized, quantize

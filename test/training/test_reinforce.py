@@ -20,7 +20,8 @@ from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
 from dp_ros.paths import locate
-from dp_ros.policy.bundle.manifest import NOISE, Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import NOISE, Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.export.export import export_run
 
@@ -82,7 +83,8 @@ def test_a_noise_actor_goes_along_and_must_be_what_was_exported(steered, tmp_pat
 
 
 def _without_recorded_noise(bundle: Bundle, folder: Path) -> None:
-    from dp_ros.policy.bundle.manifest import PARITY, write_bundle
+    from dp_ros.policy.bundle.bundle import PARITY
+    from dp_ros.policy.bundle.manifest import write_bundle
 
     networks = {file: bundle.path(file) for file in bundle.files if file != PARITY}
     write_bundle(

@@ -18,9 +18,9 @@ from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.export.export import export_run
+from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.settings import ObjectiveSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.test_trainer import SETTINGS
 
 # Velocities stand before positions, and the joints in another order than the action's.

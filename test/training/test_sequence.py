@@ -21,9 +21,9 @@ from dp_ros.task.spec import RewardSpec
 from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.export.export import export_run
 from dp_ros.training.run_folder import make_network
+from dp_ros.training.samples.windows import data_hash
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import data_hash
 from test.tiny_bundle import TASK, sequence_settings
 
 CONFIG = read_yaml(share_folder() / 'config/train/point_obstacle_sequence.yaml', TrainSettings)

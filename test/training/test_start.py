@@ -15,9 +15,9 @@ from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.init_from import check_reach
 from dp_ros.training.run_folder import load_network
+from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset, fit_normalizer
 from test.training.small_networks import small
 
 TASK = TaskSpec(

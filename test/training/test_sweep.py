@@ -197,7 +197,7 @@ def test_actions_after_the_end_of_an_episode_count_or_do_not(bags):
 
     from dp_ros.recordings.episodes.episode import read_episodes
     from dp_ros.training.objective import Objective
-    from dp_ros.training.windows import WindowDataset, fit_normalizer
+    from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 
     episodes = list(read_episodes(bags, SMALL.task))
     data = WindowDataset(episodes, SMALL.task, fit_normalizer(episodes, SMALL.task))

@@ -27,9 +27,9 @@ from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.export.export import export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network
+from dp_ros.training.samples.windows import WindowDataset, split_episodes
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
-from dp_ros.training.windows import WindowDataset, split_episodes
 from test.training.small_networks import small
 
 TASK = TaskSpec(

@@ -16,7 +16,8 @@ from dp_ros.data import Chunk, Window
 from dp_ros.errors import ConfigError
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap, ensembled, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.policy_speed import at_speed

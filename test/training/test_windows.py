@@ -9,7 +9,7 @@ import torch
 from dp_ros.errors import DataError
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.task.spec import ActionSpec, JointStream, TaskSpec
-from dp_ros.training.windows import WindowDataset, data_hash, fit_normalizer
+from dp_ros.training.samples.windows import WindowDataset, data_hash, fit_normalizer
 
 TASK = TaskSpec(
     streams=(JointStream(name='joints', topic='/joint_states', joints=('a',), units=('rad',)),),

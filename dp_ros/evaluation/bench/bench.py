@@ -34,7 +34,8 @@ from dp_ros.evaluation.bench.growth import check_growth, measure_growth
 from dp_ros.evaluation.bench.memory import measure_memory
 from dp_ros.evaluation.bench.report import plot_report, table
 from dp_ros.evaluation.scores import percentiles
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 
 USUAL_STEPS = (1, 4, 10)
 WARM_UP = 2  # turns; the first allocate

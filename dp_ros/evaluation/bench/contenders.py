@@ -16,7 +16,7 @@ from dp_ros.evaluation.bench.reduced import REDUCED, Reduced
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import PRESETS, NetworkSettings
 from dp_ros.policy.backends.sessions import Backend, open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.task.yaml_reader import parse
 from dp_ros.training.export.export import export_network

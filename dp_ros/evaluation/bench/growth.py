@@ -13,7 +13,7 @@ from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.bench.contenders import Subject, subject_for, training_of
 from dp_ros.evaluation.scores import percentiles
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.goal_inputs import blank_goal
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import blank_window

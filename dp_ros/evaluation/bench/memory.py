@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dp_ros.policy.backends.sessions import BackendName, open_backend
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 
 BACKENDS: tuple[BackendName, ...] = ('onnxruntime', 'torchscript')

@@ -13,14 +13,14 @@ from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episodes import make_runner, played
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION, action_base
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.task.yaml_reader import parse
 from dp_ros.training.critic.experience import Decision, Decisions
-from dp_ros.training.symmetry import MirrorSettings, mirrored_window
+from dp_ros.training.samples.symmetry import MirrorSettings, mirrored_window
 
 """What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
 NEAR_POWER = 4

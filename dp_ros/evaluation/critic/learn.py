@@ -16,8 +16,9 @@ from typing import Any
 from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.critic.episodes import rollouts
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
+from dp_ros.policy.bundle.manifest import check_target, load_bundle
 from dp_ros.policy.bundle.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.task.spec import TaskSpec
@@ -46,7 +47,7 @@ class CriticSettings:
     discount
         How much less a chunk is worth for each that still comes until success.
     critic_from
-        See `dp_ros.policy.bundle.manifest.Bundle`.
+        See `dp_ros.policy.bundle.bundle.Bundle`.
     epochs
         How often the critic sees each decision.
     workers

@@ -13,8 +13,9 @@ from dp_ros.errors import ConfigError, DataError, check_range
 from dp_ros.evaluation.monitor.traces import Trace, highest, played_traces, recorded_traces, scored
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.novelty import Novelty
+from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target, load_bundle
+from dp_ros.policy.bundle.manifest import check_target, load_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec, Rule, conformal_threshold, level_of_each, successes_needed
 from dp_ros.policy.failure_monitor import sampling_policy
 from dp_ros.policy.policy import DiffusionPolicy
@@ -27,7 +28,7 @@ LEAST_BIN = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
-    """What to calibrate a monitor on, and how it is to score.
+    """Choose what a monitor is calibrated on, and how it scores.
 
     Attributes
     ----------

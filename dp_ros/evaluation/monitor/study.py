@@ -29,7 +29,7 @@ AS_IT_IS = 'as it is'
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettings:
-    """What to play.
+    """Choose the episodes that are played.
 
     Attributes
     ----------

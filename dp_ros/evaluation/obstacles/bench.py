@@ -24,7 +24,7 @@ BLOCK = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ObstacleSettings:
-    """What is played.
+    """Choose the episodes that are played.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class ObstacleSettings:
 
     @property
     def episode(self) -> EvaluationSettings:
-        """What an episode is."""
+        """Return the settings of each episode."""
         return EvaluationSettings(
             bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1
         )

@@ -1,4 +1,4 @@
-"""What a check costs: random motions of an arm of seven joints among twenty shapes, by this thread's processor time."""
+"""Time checks of random motions of an arm of seven joints among twenty shapes, in this thread's processor time."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ LOOK = 50_000_000
 WAIT = {'hybrid': 0.2, 'planning': 0.2}
 """For how long the robot rests before what is in the way when a way around is planned [s]."""
 PLANNING = 200_000_000
-"""What planning a way takes in robot time [ns]: its process does not stop the robot."""
+"""Robot time that planning a way takes [ns]: its process does not stop the robot."""
 TRIED = 1.0
 """Longest time that is really spent on planning one [s]."""
 HEIGHT = 1.0

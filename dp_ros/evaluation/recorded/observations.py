@@ -11,7 +11,7 @@ from dp_ros.data import NANOSECONDS, Goal, Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.recorded.moments import asked_at, check_goals
 from dp_ros.evaluation.recorded.open_loop import trained_episodes
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.episode import window_indices
 

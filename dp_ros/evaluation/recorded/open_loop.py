@@ -15,7 +15,7 @@ from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count
 from dp_ros.evaluation.recorded.plots import plot_moments
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.backends.sessions import BackendName
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.episode import wanted_topics

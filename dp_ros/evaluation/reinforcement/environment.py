@@ -22,7 +22,7 @@ from dp_ros.evaluation.episodes import DirectRunner, Episode
 from dp_ros.evaluation.scores import collided
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_width
 from dp_ros.policy.policy import DiffusionPolicy
 

@@ -15,7 +15,8 @@ from dp_ros.diffusion.coefficients import default_settings
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.networks.noise_actor import Actor, FlatEncoder, LineActor, NoiseActor
-from dp_ros.policy.bundle.manifest import NOISE, Bundle, write_bundle
+from dp_ros.policy.bundle.bundle import NOISE, Bundle
+from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.parity import Parity, input_shapes, noise_inputs
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.critic.fit import where_joints_are

@@ -26,8 +26,9 @@ from dp_ros.evaluation.reinforcement.environment import DecisionEnv, Kind, check
 from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
+from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import MANIFEST, Bundle, check_target
+from dp_ros.policy.bundle.manifest import check_target
 from dp_ros.training.distributed import interruptible
 
 Method = Literal['dsrl', 'sac', 'ppo']

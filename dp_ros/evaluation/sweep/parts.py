@@ -29,8 +29,8 @@ from dp_ros.evaluation.episodes import make_runner
 from dp_ros.evaluation.rollouts import rollouts_of
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import MEASURES, Seams
+from dp_ros.policy.bundle.bundle import MANIFEST
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import MANIFEST
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.recordings.episodes.segmentation import CutSettings

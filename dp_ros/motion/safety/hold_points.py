@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.safety.measured_states import MeasuredState, extrapolated
 from dp_ros.motion.spline import TAIL_EFFORT, Ending
 from dp_ros.motion.steps import clamped
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.motion.workspace import Workspace
 from dp_ros.robot.joint_limits import JointLimits
 
 UNLIMITED = 0.5

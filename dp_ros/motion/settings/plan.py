@@ -11,9 +11,9 @@ from typing import Any
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError, listed
+from dp_ros.motion.checks.workspace import AXES, Workspace
 from dp_ros.motion.options import KEPT_BEYOND, PlanOptions
 from dp_ros.motion.planner import Planner
-from dp_ros.motion.workspace import AXES, Workspace
 from dp_ros.options import INFINITE, Option, build, option, options_of
 from dp_ros.paths import locate
 from dp_ros.robot.joint_limits import MAGNITUDES, JointLimits

@@ -28,8 +28,8 @@ from dp_ros.nodes.observation_buffer.stream_settings import (
     make_alignment_limits,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.compatibility import advice_on_pictures, check_compatibility, topic_type
-from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.policy.normalizer import TrainingRange
 from dp_ros.policy.policy_speed import as_shown
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED, aligned_type, below_namespace, message_type, read_bundle

@@ -13,7 +13,7 @@ from dp_ros.data import Goal
 from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import decode, type_of
 from dp_ros.messages.images import RECORDED, check_size
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.goal_inputs import check_goal_pose, missing_goals
 from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode

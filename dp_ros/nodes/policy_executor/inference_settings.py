@@ -12,7 +12,7 @@ from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.messages.status import OnFailure
 from dp_ros.options import Option, options_of
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.policy.protocol import Policy

@@ -26,7 +26,7 @@ from dp_ros.nodes.policy_executor.inference_settings import (
 from dp_ros.nodes.policy_executor.monitoring import Monitoring
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.failure_monitor import FailureMonitor
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy

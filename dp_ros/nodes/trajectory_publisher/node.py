@@ -55,8 +55,8 @@ from dp_ros.nodes.trajectory_publisher.safety_settings import (
     make_safety_states,
     read_home,
 )
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.compatibility import check_compatibility
-from dp_ros.policy.bundle.manifest import Bundle
 from dp_ros.ros.bundles import read_bundle
 from dp_ros.ros.callback_errors import CallbackError
 from dp_ros.ros.clock_timer import ClockTimer

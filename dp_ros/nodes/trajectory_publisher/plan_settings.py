@@ -10,7 +10,7 @@ from dp_ros.motion.settings.plan import LIMITS, QUANTITIES, PlanSettings, limit_
 from dp_ros.motion.settings.publisher import UrdfOptions
 from dp_ros.options import Option, build
 from dp_ros.paths import locate
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf, read_urdf
 from dp_ros.ros.bundles import below_namespace

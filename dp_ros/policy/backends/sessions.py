@@ -16,8 +16,8 @@ import numpy as np
 
 from dp_ros.errors import BundleError, ConfigError, check_choice, check_range, listed, one_line
 from dp_ros.policy.backends.providers import ProviderName, open_session
+from dp_ros.policy.bundle.bundle import CRITIC, MONITOR, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.bundle.files import check_zip
-from dp_ros.policy.bundle.manifest import CRITIC, MONITOR, NOISE, TOLERANCE, TORCHSCRIPT_FILES, Bundle
 from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']

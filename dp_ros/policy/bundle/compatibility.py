@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import BundleError, DpRosError, listed, order_advice
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.task.spec import ImageStream, JointStream, Stream
 from dp_ros.task.streams import picture_advice
 

@@ -38,6 +38,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
+def check_sha256(got: str, expected: str) -> None:
+    """Raise BundleError unless a file's SHA-256 is the one that the manifest has."""
+    if got != expected:
+        raise BundleError(f'SHA-256: got {got}, allowed {expected[:80]}; the file was altered after export')
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a key given twice and numbers that are not finite are refused."""
     return from_json(read_bytes(path, MOST_JSON))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +63,18 @@ class Parity:
             raise DataError(f'recorded k: got shape {self.k.shape}, allowed (B,) with B 1 or more')
         chunk = (batch, task.pred_horizon, len(task.action.joints))
         for name, shape in shapes.items():
-            _check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
-        _check_array('recorded cond', self.cond, np.float32, (batch, None))
-        _check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
-        _check_array('recorded k', self.k, np.int64, (batch,))
-        _check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
+            check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
+        check_array('recorded cond', self.cond, np.float32, (batch, None))
+        check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
+        check_array('recorded k', self.k, np.int64, (batch,))
+        check_array('recorded prediction', self.prediction, np.float32, (*chunk[:2], chunk[2] * outputs))
         for name, shape in (('value', (batch,)), ('novelty', (batch,)), ('noise', chunk)):
             if getattr(self, name) is not None:
-                _check_array(f'recorded {name}', getattr(self, name), np.float32, shape)
+                check_array(f'recorded {name}', getattr(self, name), np.float32, shape)
 
 
-def _check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+def check_array(what: str, array: np.ndarray, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """Raise :class:`DataError` unless an array has this type and shape, and all its numbers are finite."""
     if array.dtype != dtype:
         raise DataError(f'{what}: got {array.dtype}, allowed {np.dtype(dtype)}')
     check_shape(what, array, shape)
@@ -122,14 +123,25 @@ def sees(task: TaskSpec) -> bool:
 
 def write_parity(path: Path, parity: Parity) -> None:
     """Write the arrays as npz."""
-    arrays = {name: getattr(parity, name) for name in _REST}
-    arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
-    arrays |= {name: getattr(parity, name) for name in _OPTIONAL if getattr(parity, name) is not None}
-    np.savez(path, **arrays)
+    rest = {name: getattr(parity, name) for name in (*_REST, *_OPTIONAL)}
+    write_recorded(path, parity.inputs, {name: array for name, array in rest.items() if array is not None})
 
 
 def read_parity(data: bytes) -> Parity:
     """Read what `write_parity` wrote; no pickle is ever loaded."""
+    inputs, rest = read_recorded(data, _REST, _OPTIONAL)
+    return Parity(inputs=inputs, **rest)
+
+
+def write_recorded(path: Path, inputs: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray]) -> None:
+    """Write the encoder's inputs by stream, and the other arrays of a recorded pair, as npz."""
+    np.savez(path, **rest, **{_INPUT + name: array for name, array in inputs.items()})  # type: ignore[arg-type]
+
+
+def read_recorded(
+    data: bytes, required: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the inputs and the other arrays that `write_recorded` wrote: all ``required`` ones, no unknown ones."""
     try:
         arrays = read_npz(data)
     # zipfile and numpy meet damaged bytes with errors of many kinds.
@@ -137,7 +149,7 @@ def read_parity(data: bytes) -> Parity:
         raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) - set(_OPTIONAL) != set(_REST):
-        allowed = f'{_INPUT}<stream>, {listed(_REST)}, with or without {listed(_OPTIONAL)}'
-        raise BundleError(f'got arrays {listed(arrays)}, allowed {allowed}')
-    return Parity(inputs=inputs, **rest)
+    if set(rest) - set(optional) != set(required):
+        also = f', with or without {listed(optional)}' if optional else ''
+        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(required)}{also}')
+    return inputs, rest

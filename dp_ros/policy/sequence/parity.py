@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.errors import BundleError, DataError, check_finite, check_shape, listed
-from dp_ros.policy.bundle.files import read_npz
-from dp_ros.policy.bundle.parity import input_shapes
+from dp_ros.errors import DataError, listed
+from dp_ros.policy.bundle.parity import check_array, input_shapes, read_recorded, write_recorded
 from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.spec import TaskSpec
 
-_INPUT = 'input.'
 _REST = ('cond', 'token', 'offset', 'logits')
 
 
@@ -57,28 +55,15 @@ class SequenceParity:
             'logits': (self.logits, np.float32, (batch, count, spec.bins)),
         }
         for name, (array, dtype, shape) in wanted.items():
-            if array.dtype != dtype:
-                raise DataError(f'recorded {name}: got {array.dtype}, allowed {np.dtype(dtype)}')
-            check_shape(f'recorded {name}', array, shape)
-            check_finite(f'recorded {name}', array)
+            check_array(f'recorded {name}', array, dtype, shape)
 
 
 def write_sequence_parity(path: Path, parity: SequenceParity) -> None:
     """Write the arrays as npz."""
-    arrays = {name: getattr(parity, name) for name in _REST}
-    arrays |= {_INPUT + name: array for name, array in parity.inputs.items()}
-    np.savez(path, **arrays)
+    write_recorded(path, parity.inputs, {name: getattr(parity, name) for name in _REST})
 
 
 def read_sequence_parity(data: bytes) -> SequenceParity:
     """Read what `write_sequence_parity` wrote; no pickle is ever loaded."""
-    try:
-        arrays = read_npz(data)
-    # zipfile and numpy meet damaged bytes with errors of many kinds.
-    except Exception as error:
-        raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
-    inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
-    rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) != set(_REST):
-        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(_REST)}')
+    inputs, rest = read_recorded(data, _REST)
     return SequenceParity(inputs=inputs, **rest)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
+from dp_ros.data import Chunk, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, listed
-from dp_ros.paths import locate
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName
-from dp_ros.policy.bundle.manifest import Bundle, load_bundle
-from dp_ros.policy.continuity import Continuity, Overlap
-from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs
-from dp_ros.policy.policy_speed import at_speed
-from dp_ros.policy.protocol import Policy
+from dp_ros.policy.bundle.bundle import Bundle
+from dp_ros.policy.continuity import Continuity
+from dp_ros.policy.protocol import Inputs, Past, Policy
 from dp_ros.policy.sequence.options import SequenceOptions, discs, ranges
 from dp_ros.policy.sequence.planner import Bounds, PlanSettings, SequencePlanner
 from dp_ros.policy.sequence.session import SequenceBackend, open_sequence
@@ -66,34 +62,13 @@ class SequencePolicy(Policy):
         self._planner = SequencePlanner(spec, backend, steps=task.pred_horizon, actions=len(task.action.joints))
 
     @classmethod
-    def load(
-        cls,
-        bundle: Path | str,
-        *,
-        seed: int = 0,
-        policy_speed: float = 1.0,
-        provider: ProviderName = 'cpu',
-        threads: int = 1,
-        **options: Any,
-    ) -> Self:
-        """Load a bundle and its networks, and replay the tokens recorded at export.
-
-        Parameters
-        ----------
-        bundle
-            Its folder, or a shipped one as ``models/point_obstacle_sequence``.
-        seed
-            As of the class.
-        policy_speed
-            How many times as fast as it was shown the policy is played.
-        provider, threads
-            What runs the networks, 1 to 64 threads.
-        options
-            Fields of `SequenceOptions`.
-
-        """
-        loaded = at_speed(load_bundle(locate(bundle)), policy_speed)
-        return cls(loaded, open_sequence(loaded, threads, provider), _options(options), seed=seed)
+    def open(cls, bundle: Bundle, backend: BackendName, threads: int, provider: ProviderName) -> Self:
+        """Open a bundle's networks; ConfigError for another backend than ONNX Runtime."""
+        if backend != 'onnxruntime':
+            raise ConfigError(
+                f'backend: got {backend!r} for bundle {bundle.name} of family sequence, allowed onnxruntime'
+            )
+        return cls(bundle, open_sequence(bundle, threads, provider))
 
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `seed` or any of `SequenceOptions` changed."""
@@ -112,33 +87,11 @@ class SequencePolicy(Policy):
                 'ensemble'
             )
 
-    def chunk(
-        self,
-        window: Window,
-        rng: np.random.Generator | None = None,
-        overlap: Overlap | None = None,
-        goal: Goal | None = None,
-        start: np.ndarray | None = None,
-        *,
-        gained: float = 0.0,
-    ) -> Chunk:
-        """Return a chunk of actions (P, A) [rad or m] whose first is due at the window's stamp.
-
-        ``rng`` draws actions; without it a new one from ``seed`` does, so that the same window gives the same chunk.
-        What was ``gained`` before is taken off the return asked for. Each chunk is planned by itself, whatever
-        ``start`` says.
-
-        Raises
-        ------
-        DataError
-            If window or goal are not of the bundle's task, there is an overlap, or a network gave a number that is not
-            finite.
-
-        """
-        if overlap is not None:
+    def next_chunk(self, window: Window, inputs: Inputs, rng: np.random.Generator, past: Past) -> Chunk:
+        """Return the chunk for a window of which the encoder takes ``inputs``; DataError if there is an overlap."""
+        if past.overlap is not None:
             raise DataError(f'policy {self.bundle.name}: got an overlap, allowed none: a sequence model takes none')
         task, options = self.task, self.options
-        inputs = self.inputs(window) | goal_inputs(task, self.bundle.normalizer, goal or NO_GOAL)
         cond = self.backend.encode(inputs)
         check_finite(f'policy {self.bundle.name} cond', cond)
         base = window.streams[self._base][-1, self._columns]
@@ -146,9 +99,8 @@ class SequencePolicy(Policy):
             planning=options.planning,
             beams=options.beams,
             temperature=options.temperature,
-            asked=options.asked_return - gained if options.asked_return else None,
+            asked=options.asked_return - past.gained if options.asked_return else None,
         )
-        rng = np.random.default_rng(self.seed) if rng is None else rng
         plan = self._planner.plan(cond, base, self._bounds(window), settings, rng)
         return Chunk(
             stamp=window.stamp,
@@ -178,10 +130,3 @@ def _options(changes: dict[str, Any], before: SequenceOptions | None = None) -> 
     if unknown:
         raise ConfigError(f'options of a sequence model: got {listed(unknown)}, allowed {listed(known)}')
     return replace(before or SequenceOptions(), **changes)
-
-
-def open_sequence_policy(bundle: Bundle, backend: BackendName, threads: int, provider: ProviderName) -> Policy:
-    """Open a bundle's networks; ConfigError for another backend than ONNX Runtime."""
-    if backend != 'onnxruntime':
-        raise ConfigError(f'backend: got {backend!r} for bundle {bundle.name} of family sequence, allowed onnxruntime')
-    return SequencePolicy(bundle, open_sequence(bundle, threads, provider))

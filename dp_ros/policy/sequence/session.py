@@ -16,7 +16,7 @@ import numpy as np
 from dp_ros.errors import BundleError, check_range, one_line
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import MAX_THREADS, check_graph, network_session
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import input_shapes
 
 

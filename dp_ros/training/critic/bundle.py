@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.networks.critic import Critic
-from dp_ros.policy.bundle.manifest import CRITIC, Bundle
+from dp_ros.policy.bundle.bundle import CRITIC, Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.training.export.further_network import write_with_network
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.networks.critic import Critic, CriticInputs
-from dp_ros.policy.bundle.manifest import Bundle
+from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import state_shapes, state_width
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.training.critic.experience import Experience

@@ -19,18 +19,9 @@ from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.networks.unet1d import Unet1d
 from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.bundle.bundle import CRITIC, MANIFEST, NOISE, TOLERANCE, TORCHSCRIPT_FILES, WEIGHTS, Bundle
 from dp_ros.policy.bundle.files import sha256
-from dp_ros.policy.bundle.manifest import (
-    CRITIC,
-    MANIFEST,
-    NOISE,
-    TOLERANCE,
-    TORCHSCRIPT_FILES,
-    WEIGHTS,
-    Bundle,
-    load_bundle,
-    write_bundle,
-)
+from dp_ros.policy.bundle.manifest import load_bundle, write_bundle
 from dp_ros.policy.bundle.parity import Parity, input_shapes
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.starts import DemonstratedStarts

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from dp_ros.diffusion.samplers import SamplerSettings
-from dp_ros.policy.bundle.manifest import CRITIC, MONITOR, NOISE, PARITY, Bundle, write_bundle
+from dp_ros.policy.bundle.bundle import CRITIC, MONITOR, NOISE, PARITY, Bundle
+from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.training.export.export import replayed
 from dp_ros.training.export.exported_networks import store_half, to_onnx

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_ros.networks.novelty import Novelty
-from dp_ros.policy.bundle.manifest import MONITOR, Bundle
+from dp_ros.policy.bundle.bundle import MONITOR, Bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.training.export.further_network import write_with_network
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from dp_ros.networks.sequence import DecoderStep, SequenceNetwork
-from dp_ros.policy.bundle.manifest import WEIGHTS, Bundle, write_bundle
+from dp_ros.policy.bundle.bundle import WEIGHTS, Bundle
+from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.parity import input_shapes
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.policy.sequence.parity import SequenceParity

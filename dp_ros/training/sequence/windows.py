@@ -17,8 +17,8 @@ from dp_ros.policy.sequence.spec import column_names, quantile_edges
 from dp_ros.recordings.episodes.episode import Episode, window_indices
 from dp_ros.recordings.episodes.rewards import returns_to_go
 from dp_ros.task.spec import REWARD, TaskSpec
+from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.settings import SequenceSettings
-from dp_ros.training.windows import WindowDataset
 
 
 class SequenceDataset(WindowDataset):

@@ -9,7 +9,7 @@ import numpy as np
 
 from dp_ros.data import Refusal, to_nanoseconds
 from dp_ros.errors import LimitError, listed
-from dp_ros.motion.extrema import Extrema, Hull, extrema
+from dp_ros.motion.checks.extrema import Extrema, Hull, extrema
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 

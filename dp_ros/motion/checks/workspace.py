@@ -21,7 +21,7 @@ import numpy as np
 
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
-from dp_ros.motion.limits import excess
+from dp_ros.motion.checks.limits import excess
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.kinematics import Chain
 
