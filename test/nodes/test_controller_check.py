@@ -23,7 +23,7 @@ from dp_ros.nodes.simulated_robot.controller_parameters import ControllerParamet
 from dp_ros.nodes.trajectory_publisher.controllers import check as controller_check
 from dp_ros.nodes.trajectory_publisher.controllers.check import controller_names
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
-from dp_ros.nodes.trajectory_publisher.publisher_settings import (
+from dp_ros.nodes.trajectory_publisher.settings.publisher import (
     PARAMETERS,
     PATTERNS,
     make_command,

@@ -15,8 +15,8 @@ from dp_ros.errors import ConfigError
 from dp_ros.nodes.observation_buffer import stream_settings
 from dp_ros.nodes.policy_executor import inference_settings
 from dp_ros.nodes.simulated_robot import node as simulated_robot
-from dp_ros.nodes.trajectory_publisher import publisher_settings
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
+from dp_ros.nodes.trajectory_publisher.settings import publisher as publisher_settings
 from dp_ros.options import Option
 from dp_ros.ros import bundles
 from dp_ros.ros.lifecycle import AUTOSTART, ManagedNode

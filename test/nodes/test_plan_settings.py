@@ -17,8 +17,8 @@ from dp_ros.evaluation.world_planner import NODE, planner_from
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outputs import Output
 from dp_ros.motion.settings.plan import make_planner
-from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
-from dp_ros.nodes.trajectory_publisher.publisher_settings import PARAMETERS, PATTERNS
+from dp_ros.nodes.trajectory_publisher.settings.plan import make_outputs, read_robot, read_settings
+from dp_ros.nodes.trajectory_publisher.settings.publisher import PARAMETERS, PATTERNS
 from dp_ros.paths import locate, share_folder
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.joint_limits import JointLimits

@@ -41,15 +41,15 @@ from dp_ros.nodes.trajectory_publisher.latch_store import LatchStore
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
 from dp_ros.nodes.trajectory_publisher.obstacles.scene_topics import SceneTopics, make_scene_topics
 from dp_ros.nodes.trajectory_publisher.operator_services import Operator
-from dp_ros.nodes.trajectory_publisher.plan_settings import make_outputs, read_robot, read_settings
-from dp_ros.nodes.trajectory_publisher.publisher_settings import (
+from dp_ros.nodes.trajectory_publisher.settings.plan import make_outputs, read_robot, read_settings
+from dp_ros.nodes.trajectory_publisher.settings.publisher import (
     PARAMETERS,
     PATTERNS,
     check_fallback,
     make_command,
     make_controller_states,
 )
-from dp_ros.nodes.trajectory_publisher.safety_settings import (
+from dp_ros.nodes.trajectory_publisher.settings.safety import (
     make_latch_store,
     make_reset_socket,
     make_safety_states,

@@ -14,8 +14,8 @@ from dp_ros.nodes.trajectory_publisher.controllers.check import (
 )
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
-from dp_ros.nodes.trajectory_publisher.plan_settings import PATTERNS as PLAN_PATTERNS
-from dp_ros.nodes.trajectory_publisher.safety_settings import HOME_PATTERN
+from dp_ros.nodes.trajectory_publisher.settings.plan import PATTERNS as PLAN_PATTERNS
+from dp_ros.nodes.trajectory_publisher.settings.safety import HOME_PATTERN
 from dp_ros.robot.controller_settings import Expected
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.lifecycle import ManagedNode
