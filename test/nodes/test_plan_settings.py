@@ -15,16 +15,16 @@ from std_msgs.msg import String
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.world_planner import NODE, planner_from
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outputs import Output
+from dp_ros.motion.outputs import Output, check_outputs
 from dp_ros.motion.settings.plan import make_planner
-from dp_ros.nodes.trajectory_publisher.settings.plan import make_outputs, read_robot, read_settings
+from dp_ros.nodes.trajectory_publisher.settings.plan import make_outputs, read_robot, read_settings, recorded_outputs
 from dp_ros.nodes.trajectory_publisher.settings.publisher import PARAMETERS, PATTERNS
 from dp_ros.paths import locate, share_folder
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.simulation.registry import make_world
-from dp_ros.task.spec import ActionSpec, PoseStream, TaskSpec
+from dp_ros.task.spec import ActionSource, ActionSpec, PoseStream, TaskSpec
 
 JOINTS = ('a', 'b')
 URDF = """<robot name="planar">
@@ -149,6 +149,26 @@ def test_several_controllers_are_named_by_parameters(ros):
         Output(name='arm', topic='arm/t', joints=('b',)),
         Output(name='hand', topic='hand/t', joints=('a',)),
     )
+
+
+ARM, HAND, LEADER = (
+    ActionSource(topic=topic, joints=joints)
+    for topic, joints in [('/arm/joint_trajectory', ('b',)), ('/hand/joint_trajectory', ('a',)), ('/leader', ('a',))]
+)
+
+
+@pytest.mark.parametrize(
+    ('sources', 'command', 'topics'),
+    [
+        ((ARM, HAND), '', {'arm/joint_trajectory': ('b',), 'hand/joint_trajectory': ('a',)}),
+        ((ARM, HAND), 'both', {'both': JOINTS}),
+        ((ARM, LEADER), '', {'arm_controller/joint_trajectory': JOINTS}),
+    ],
+)
+def test_the_controllers_are_those_that_the_recordings_commanded(sources, command, topics):
+    outputs = recorded_outputs(replace(BUNDLE.task.action, sources=sources), command)
+    assert {output.topic: output.joints for output in outputs} == topics
+    check_outputs(outputs, JOINTS)
 
 
 EVERYTHING = {

@@ -35,8 +35,8 @@ class ArmOptions:
         'joint_states', 'Measured joint states (sensor_msgs/JointState) come from here.', name='topics.joint_states'
     )
     command: str = option(
-        '', 'Trajectories for the joint_trajectory_controller go here; empty: to the topic that the bundle names, '
-        'below the namespace.', name='topics.command',
+        '', 'Trajectories for the joint_trajectory_controller go here, all joints; empty: to the topics that the '
+        'bundle names, below the namespace.', name='topics.command',
     )
     deadline: float = option(
         0.0, 'A command is late if it is out later than this after its observation; 0: control_dt.', unit='s',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from std_msgs.msg import String
 
 from dp_ros.errors import ConfigError
@@ -17,6 +19,7 @@ from dp_ros.ros.bundles import below_namespace
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import overrides
 from dp_ros.ros.queries import latched
+from dp_ros.task.spec import ActionSpec
 
 OUTPUTS = 'outputs.'
 PATTERNS = {
@@ -50,12 +53,11 @@ def read_settings(node: ManagedNode, joints: tuple[str, ...]) -> PlanSettings:
 
 
 def make_outputs(node: ManagedNode, bundle: Bundle) -> tuple[Output, ...]:
-    """Return the controllers that a plan goes to: those that `outputs` names, or one with all joints."""
+    """Return the controllers that a plan goes to: those of `outputs`, or those that its recordings commanded."""
     action = bundle.task.action
     names = sorted({name[len(OUTPUTS) :].rsplit('.', 1)[0] for name in overrides(node) if name.startswith(OUTPUTS)})
     if not names:
-        topic = node.value('topics.command') or below_namespace(action.topic)
-        return (Output(name='command', topic=topic, joints=action.joints),)
+        return recorded_outputs(action, node.value('topics.command'))
     node.declare_more([parameter for name in names for parameter in _output_parameters(name)])
     outputs = tuple(
         Output(
@@ -65,6 +67,22 @@ def make_outputs(node: ManagedNode, bundle: Bundle) -> tuple[Output, ...]:
     )
     check_outputs(outputs, action.joints)
     return outputs
+
+
+def recorded_outputs(action: ActionSpec, command: str = '') -> tuple[Output, ...]:
+    """Return the trajectory controllers that the recordings commanded, or one for all joints.
+
+    ``command`` is the topic of that one; given, it takes all joints. Several are taken where each is known to be a
+    trajectory controller by the name of its topic: a leader's joint states move no robot.
+    """
+    sources = () if command else action.sources
+    if len(sources) > 1 and all(PurePosixPath(source.topic).name == 'joint_trajectory' for source in sources):
+        topics = [below_namespace(source.topic) for source in sources]
+        return tuple(
+            Output(name=topic.rpartition('/')[0], topic=topic, joints=source.joints)
+            for topic, source in zip(topics, sources, strict=True)
+        )
+    return (Output(name='command', topic=command or below_namespace(action.topic), joints=action.joints),)
 
 
 def _output_parameters(name: str) -> list[Option]:
