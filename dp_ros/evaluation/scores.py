@@ -166,8 +166,9 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
     if summary.get('control_rate_hz') is not None:
         lines.append(f'control rate      {summary["control_rate_hz"]:.2f} Hz')
     lines.append(f'deadline misses   {summary["deadline_misses"]} of {summary["chunks"]} chunks')
-    if summary.get('refused_chunks'):
-        lines.append(f'refused chunks    {summary["refused_chunks"]}')
+    refused, waited = summary.get('refused_chunks', 0), summary.get('waiting_chunks', 0)
+    if refused or waited:
+        lines.append(f'refused chunks    {refused}, and {waited} while a plan began')
     stops = list(summary.get('stops', {}).items())
     lines += [f'stopped           seed {seed}: {reason}' for seed, reason in stops[:rows]]
     if len(stops) > rows:

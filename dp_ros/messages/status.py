@@ -87,6 +87,8 @@ class ChunkReport:
         When its trajectory was sent [ns]; None if it was refused.
     refused
         Why it was refused, or ''.
+    passing
+        What refused it passes by itself: a plan begins, or a controller is being checked.
     late
         Its trajectory was sent after the deadline.
     latency
@@ -103,6 +105,7 @@ class ChunkReport:
     received: int
     published: int | None = None
     refused: str = ''
+    passing: bool = False
     late: bool = False
     latency: float | None = None
     cost: float | None = None

@@ -124,7 +124,7 @@ class RosRunner:
         self.settings = settings
         self._arrivals: list[float] = []
         self._rates: list[float] = []
-        self._refused = 0
+        self._refused = self._waited = 0
         self._memory: list[dict[str, float]] = []
         first = bundle.task.streams[0]
         client.node.create_subscription(
@@ -151,6 +151,7 @@ class RosRunner:
         if len(self._arrivals) > 2:
             self._rates.append((len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0]))
         self._refused += ledger.refused
+        self._waited += ledger.waited
         self._memory.append(client.processes.memory())
         return EpisodeResult(
             seed=seed,
@@ -170,6 +171,7 @@ class RosRunner:
         return {
             'control_rate_hz': round(float(np.mean(self._rates)), 3) if self._rates else None,
             'refused_chunks': self._refused,
+            'waiting_chunks': self._waited,
             'memory_mb_first': self._memory[0] if self._memory else {},
             'memory_mb_last': self._memory[-1] if self._memory else {},
         }

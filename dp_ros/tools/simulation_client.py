@@ -22,8 +22,9 @@ class Ledger:
     ----------
     latency
         From observation to trajectory of each chunk that was sent [s].
-    late, refused
-        How many were sent after their deadline, and how many were refused.
+    late, refused, waited
+        How many were sent after their deadline, were refused for what they asked or what was wrong, and were refused
+        while a plan began or a controller was checked.
     stop
         Why the robot was latched, or ''.
 
@@ -32,6 +33,7 @@ class Ledger:
     latency: list[float] = field(default_factory=list)
     late: int = 0
     refused: int = 0
+    waited: int = 0
     stop: str = ''
 
 
@@ -99,7 +101,8 @@ class SimulationClient(PolicyClient):
 
     def _on_chunk(self, report: ChunkReport) -> None:
         if report.latency is None:
-            self.ledger.refused += 1
+            self.ledger.refused += not report.passing
+            self.ledger.waited += report.passing
         else:
             self.ledger.latency.append(report.latency)
             self.ledger.late += report.late

@@ -19,7 +19,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk
+from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport
@@ -170,8 +170,8 @@ class Live:
             velocities=fields.velocities,
         )
 
-    def refused(self, reason: str) -> None:
-        self.ros.status('trajectory_publisher: chunk', ERROR, reason)
+    def refused(self, reason: str, level: bytes = ERROR) -> None:
+        self.ros.status('trajectory_publisher: chunk', level, reason)
         assert self.sent == []
 
 
@@ -226,7 +226,7 @@ def test_an_inference_with_times_that_are_no_numbers_is_left_out_of_the_report_a
         values = {'observation': str(observation), 'inference_start': start, 'inference_end': '6', 'policy': 'tiny'}
         message = DiagnosticStatus(values=[KeyValue(key=key, value=value) for key, value in values.items()])
         entries.inferred(serialize_message(message))
-        entries.refused('too old', observation=observation, received=7, stop=False)
+        entries.refused(Refusal(reason='too old'), observation=observation, received=7)
     assert [(r.inference_start, r.inference_end, r.policy) for r in reports] == [(None, None, ''), (5, 6, 'tiny')]
     assert any("invalid literal for int() with base 10: 'soon'" in text for text in told)
 
@@ -768,7 +768,7 @@ def test_the_point_to_begin_at_is_sent_again_and_again(ros, tiny):
     assert all(copy == live.copies[0] for copy in live.copies)
     held = encoding.trajectory_value(live.copies[0])
     assert held.stamp == 0 and held.positions.tolist() == [[0.2, 0.3]]
-    ros.status('trajectory_publisher: chunk', ERROR, 'the controller holds where the robot stands: a plan begins there')
+    ros.status('trajectory_publisher: chunk', WARN, 'the controller holds where the robot stands: a plan begins there')
 
 
 def test_a_normal_start_logs_no_error_and_a_beginning_anew_does(ros, tiny, capfd, monkeypatch):
@@ -886,7 +886,7 @@ def test_a_listener_without_a_name_yet_gets_no_plan_that_goes_on(ros, tiny):
     live.node.get_subscriptions_info_by_topic = lambda topic: [*infos(topic), stranger]
     live.advance(T0 + 400 * MS)
     live.send(live.chunk(T0 + 400 * MS))
-    ros.status('trajectory_publisher: chunk', ERROR, 'someone listens whose name is not known yet')
+    ros.status('trajectory_publisher: chunk', WARN, 'someone listens whose name is not known yet')
     assert live.safety_state == 'RUN' and len(live.sent) == 1
     live.node.get_subscriptions_info_by_topic = infos
     live.send(live.chunk(T0 + 400 * MS))
@@ -915,7 +915,7 @@ def test_a_controller_that_may_not_hear_yet_is_sent_nothing(ros, tiny, monkeypat
     live = Live(ros, tiny, at=EARLY)
     live.advance(EARLY + 300 * MS)
     live.send(live.chunk(live.now))
-    live.refused('/tester listens since less than')
+    live.refused('/tester listens since less than', WARN)
     assert live.safety_state == 'WAIT'
     monkeypatch.setattr(command_topics, 'SETTLE', 1)
     live.begin()

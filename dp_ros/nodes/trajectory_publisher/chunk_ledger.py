@@ -11,6 +11,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.serialization import deserialize_message
 
+from dp_ros.data import Refusal
 from dp_ros.messages.status import ChunkReport
 from dp_ros.motion.outcome import Planned
 from dp_ros.ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -102,16 +103,17 @@ class ChunkLedger:
         )
         self._enter(_Entry(report, level, text, {**entry, **self.totals()}))
 
-    def refused(self, reason: str, *, observation: int, received: int, stop: bool) -> None:
-        """Enter a chunk that was refused; ``stop`` if it was dangerous."""
+    def refused(self, refusal: Refusal, *, observation: int, received: int) -> None:
+        """Enter a chunk that was refused."""
+        reason = refusal.reason
         self.counts['refused'] += 1
         self.refusal = reason
-        if stop:
+        if refusal.stop:
             self.limits['stops'] += 1
             self._excess = reason
         entry = {'received': received, 'refused': reason, **self.totals()}
-        report = ChunkReport(observation=observation, received=received, refused=reason)
-        self._enter(_Entry(report, ERROR, f'refused: {reason}', entry))
+        report = ChunkReport(observation=observation, received=received, refused=reason, passing=refusal.passing)
+        self._enter(_Entry(report, WARN if refusal.passing else ERROR, f'refused: {reason}', entry))
         self.settle()
 
     def totals(self) -> dict[str, int]:

@@ -366,7 +366,7 @@ class TrajectoryPublisher(ManagedNode):
             self.ledger.published(verdict, **times, deadline=deadline, cost=cost)
         else:
             self._log_refusal(verdict)
-            self.ledger.refused(verdict.reason, observation=stamp, received=received, stop=verdict.stop)
+            self.ledger.refused(verdict, observation=stamp, received=received)
         self._report.say()
 
     def _log_refusal(self, refusal: Refusal) -> None:
