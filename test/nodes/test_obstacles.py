@@ -180,7 +180,7 @@ def test_a_way_around_is_planned_where_the_policys_stays_blocked_and_then_the_po
     assert np.hypot(positions[:, 0] - 0.32, positions[:, 1] - 0.3).min() >= 0.03 + RADIUS + 0.02
     assert motion.parts.detour.follows(live.now)
     live.send(live.chunk(live.now, 0.3))
-    ros.status('trajectory_publisher: chunk', ERROR, 'a way around an obstacle is followed first')
+    ros.status('trajectory_publisher: chunk', WARN, 'a way around an obstacle is followed first')
     assert live.safety_state == 'RUN'
     while motion.parts.detour.follows(live.now):
         live.advance(live.now + 400 * MS)
