@@ -34,7 +34,9 @@ unexport PYTHONPATH
 demo: $(VENV)/.demo
 	$(VENV)/bin/dp_ros demo --world $(WORLD)
 
-test: lint types pytest
+test: $(VENV)/.test
+	@# mypy has one core, the tests have another until it is done.
+	+@$(MAKE) --no-print-directory --jobs=2 lint types pytest
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

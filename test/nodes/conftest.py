@@ -40,6 +40,7 @@ class Ros:
     """A context and an executor, and a node `tester` that listens to /diagnostics."""
 
     def __init__(self, executor: Callable[[Context], Executor] = make_executor) -> None:
+        gc.freeze()  # what tests before this one imported and made: `close` need not look through it
         self.context = Context()
         rclpy.init(context=self.context)
         self.executor = executor(self.context)
