@@ -321,7 +321,7 @@ class Motion:
         """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
 
         Joint states that arrive between two calls must be handed on as ever: a controller may be switched off and on
-        meanwhile. Returns whether to call this again, in `AGAIN` or sooner.
+        meanwhile. Returns whether to call this again, in `FAREWELL_AGAIN`.
         """
         going = self.again()
         if self.unsettled:  # the clock jumped, and what was sent means nothing
@@ -446,5 +446,5 @@ class Motion:
         self.beginning.cancel()
         if self._moving(now) and graph.untouched and self.stops.on_plan(now):
             self.stops.stop_only(self.parts.command, graph.untouched, now)
-        self.planner.forget_plan()
+        self.planner.forget_plan(now)
         self.stops.under_way = False
