@@ -75,6 +75,7 @@ class Planner:
         self.clear = ClearPlans(None, self._braked_at)
         self._plan: Trajectory | None = None
         self._held_before: np.ndarray | None = None  # where a controller may hold that is on no plan
+        self._distance: np.ndarray | None = None  # from the plan, once it is asked for
         self.reset()
 
     def _set(self, options: PlanOptions) -> None:
@@ -120,7 +121,7 @@ class Planner:
         if self._plan is not None and self._held_before is None:
             at = self._plan.end if now is None else now
             self._held_before = self._plan.positions_at(np.array([at - self._plan.stamp]))[0]
-        self._distance: np.ndarray | None = None
+        self._distance = None
         self._plan = None
         self._path = CommandedPath()
         self._newest: int | None = None
