@@ -29,7 +29,7 @@ from dp_ros.motion.obstacles import ClearPlans, Contact, ObstacleCheck
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Checkpoint, Planned
 from dp_ros.motion.safety.following import LEAP, CommandedPath, Following, farthest
-from dp_ros.motion.safety.hold_points import HoldPoints
+from dp_ros.motion.safety.hold_points import HELD, HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
 from dp_ros.motion.splice import fit
 from dp_ros.motion.spline import Ending, Knots
@@ -73,6 +73,9 @@ class Planner:
         self._closest = max(1, control_dt // 20)
         self._set(PlanOptions(**options))
         self.clear = ClearPlans(None, self._braked_at)
+        self._plan: Trajectory | None = None
+        self._held_before: np.ndarray | None = None  # where a controller may hold that is on no plan
+        self._distance: np.ndarray | None = None  # from the plan, once it is asked for
         self.reset()
 
     def _set(self, options: PlanOptions) -> None:
@@ -101,12 +104,9 @@ class Planner:
         return self._plan
 
     def reset(self) -> None:
-        """Forget the plan and all measurements, as after a stop by other means or a jump of the clock."""
-        self._plan: Trajectory | None = None
-        self._held_before: np.ndarray | None = None
-        self._distance: np.ndarray | None = None
-        self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
+        """Forget the plan and all measurements, as after a stop by other means; its controller may hold the end."""
         self.forget_plan()
+        self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._fade = CrossFade()
 
     def forget_states(self) -> None:
@@ -116,10 +116,11 @@ class Planner:
         self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._distance = None
 
-    def forget_plan(self) -> None:
-        """Forget the plan, and keep what was measured; its controller may hold the end of it."""
-        if self._plan is not None:
-            self._held_before = self._plan.positions[-1]
+    def forget_plan(self, now: int | None = None) -> None:
+        """Forget the plan, and keep what was measured; its controller may hold the end, or where it is ``now``."""
+        if self._plan is not None and self._held_before is None:
+            at = self._plan.end if now is None else now
+            self._held_before = self._plan.positions_at(np.array([at - self._plan.stamp]))[0]
         self._distance = None
         self._plan = None
         self._path = CommandedPath()
@@ -142,9 +143,14 @@ class Planner:
         elif last is not None:
             self._held_before = last.positions
 
-    def lose(self, reason: str = '') -> None:
-        """Give the plan up, because the robot does not follow it, until one begins anew."""
+    def lose(self, reason: str = '', held: np.ndarray | None = None) -> None:
+        """Give the plan up, because the robot does not follow it, until one begins anew.
+
+        Its controller may be on the plan still; where it was sent another point, it holds ``held`` (A,).
+        """
         self.lost = reason or self.astray() or 'the robot was stopped away from the plan'
+        if held is not None:
+            self._held_before = held
 
     def checkpoint(self) -> Checkpoint:
         """Return what a chunk or a stop changes, for `rollback`."""
@@ -232,10 +238,11 @@ class Planner:
             return Refusal(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
         held = [] if self._held_before is None else [self._held_before]
         speeds = None
-        if self._plan is not None:
-            commanded, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
-            held += [commanded[0], self._plan.positions[-1]]
-            speeds = np.abs(velocities[0])
+        if self._plan is not None and not held:  # the plan may go on until the last copy of the point arrives
+            until = now + np.linspace(0, HELD + self.options.splice_margin, 4).astype(np.int64)
+            commanded, velocities = self._plan.sample(until - self._plan.stamp)
+            held = list(commanded)
+            speeds = np.abs(velocities).max(axis=0)
         positions = self._turned(self.states.newest).positions
         return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held], speeds)
 
@@ -392,9 +399,10 @@ class Planner:
         """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
         if self._plan is None or self.lost:
             return Refusal(reason=self.lost or 'no plan to hold')
-        planned = self._plan.sample(np.array([now - self._plan.stamp]))
-        state = MeasuredState(stamp=now, positions=planned[0][0], velocities=planned[1][0])
-        return self._points.stop(state, now, planned)
+        positions, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
+        state = MeasuredState(stamp=now, positions=positions[0], velocities=velocities[0])
+        # A clock that is set forward makes the controller leap to the plan's end.
+        return self._points.stop(state, now, (self._plan.positions[-1:], velocities))
 
     def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refusal:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.

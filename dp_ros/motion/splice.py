@@ -60,7 +60,7 @@ def fit(
         if attempt.stretch > GREATEST_STRETCH or attempt.lead > LONGEST_LEAD:
             return Refusal(reason=attempt.too_slow(), stop=True)
         times = attempt.times()
-        curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending)
+        curve = draw(head, times, steps[attempt.first :], soft=attempt.soft, ending=ending, ends=attempt.ends)
         trajectory = joined(head, curve, joints)
         found = None if limits is None else extrema(trajectory, hull(limits))
         result = None if limits is None or found is None else verdict(trajectory, found, limits)
@@ -112,6 +112,11 @@ class _Attempt:
         """Return when the steps from the first joined one on are reached [ns]."""
         left = self.left()[self.first :]
         return np.asarray(self.start + left + max(0, self.lead - int(left[0])))
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the last step is joined, and later than due: how the curve arrives there is not the chunk's."""
+        return self.first == len(self.steps) - 1 and self.lead > int(self.left()[-1])
 
     def join(self, possible: np.ndarray) -> None:
         """Join the first possible step (n,), or the last step of all."""

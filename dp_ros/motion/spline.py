@@ -140,11 +140,13 @@ def soften(
     return np.concatenate([velocities[:1], np.where(where[1:], limited, given)])
 
 
-def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray, ending: Ending) -> Knots:
+def draw(
+    start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray, ending: Ending, ends: bool = False
+) -> Knots:
     """Draw the curve from the last knot of ``start`` through ``steps`` (n, A) at ``times`` (n,) [ns], to rest.
 
     Returns n + 2 knots: the start's last, unchanged; the steps; the end, at rest. ``soft`` (n + 1, A) says at which
-    knots, the start's among them, the curve must not overshoot.
+    knots, the start's among them, the curve must not overshoot; ``ends`` has it come to rest at the last step already.
     """
     knots = np.concatenate([start.times[-1:], times])
     positions = np.concatenate([start.positions[-1:], steps])
@@ -158,6 +160,8 @@ def draw(start: Knots, times: np.ndarray, steps: np.ndarray, *, soft: np.ndarray
         tail = ending.duration(velocities[-1])
     if soft.any():
         velocities = soften(velocities, durations, positions, soft, QUINTIC_SLOPE if ending.quintic else CUBIC_SLOPE)
+    if ends:
+        velocities[-1] = 0.0
     tail = ending.duration(velocities[-1])
     rest = positions[-1] + velocities[-1] * tail * ending.travel
     if ending.limits is not None:

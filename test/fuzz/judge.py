@@ -5,16 +5,18 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 
 - a bridge, from where the robot is to a first point: strict too, unless something lied, jumped or was lost within
   `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
-  where it measures the robot, which no message changes
+  where it measures the robot, which no message changes; one that begins at the last command steps twice in its first
+  cycle, which from rest is twice the acceleration of the bridge
 - the first message after some were lost, or after the controller came back: a step of no more than a joint travels at
   its speed limit in a cycle or in `ASTRAY`, whichever is more, with whatever acceleration; unless joint states lied
   from `BLIND` before: then nobody could know
-- an ending: at rest in `stopping`, and where the robot was held away from its plan (it was off it, or every copy of the
-  stop was lost), the time of a way of `ERROR` later: for so much joint states may be wrong, and the controller starts
-  its way to the point from where the robot truly is
-- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; where a step of
-  the clock makes the controller leap along its own trajectory, at once or when the time of it comes again, nothing is
-  judged for `UPSET`; nor is the bridge that it makes to a message sent before the step, for `NOTICE`
+- an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
+  ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
+  be wrong, and the controller starts its way to the point from where the robot truly is
+- a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; nor is the
+  leap that a step of the clock makes the controller take along its own trajectory, at once or when the time of it
+  comes again, nor, for `NOTICE`, the bridge that it makes to a message sent before the step; where it leaps by more
+  than `THROWN` in a cycle, all that follows begins at a robot that was thrown, and nothing is judged for `UPSET`
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ NEAR = 1e-7  # [rad or m]
 SPEED_MARGIN, BEND_MARGIN = 0.3, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
 UPSET = SECOND
+THROWN = 0.005  # [rad or m] in a cycle
 BLIND = 3 * SECOND // 10
 NOTICE = SECOND // 10
 MEMORY = SECOND
@@ -207,6 +210,9 @@ def _relax(
         free = begin
         if piece.kind == 'stepped':
             free = max(begin, int(np.searchsorted(cycles, _upset_until(controller, number, marks))))
+            for at in _leaps(controller, number):
+                leap = int(np.searchsorted(cycles, at))
+                fast[max(leap - 1, 0) : leap] = strong[max(leap - 2, 0) : leap] = np.inf
             if before.kind == 'bridged':
                 rest = slice(begin, int(np.searchsorted(cycles, controller.until(number))))
                 fast[rest] += SPEED_MARGIN
@@ -215,6 +221,10 @@ def _relax(
         return
     lately = marks.between(min(before.since, piece.since - MEMORY), piece.since, DISTURBANCES)
     unnoticed = marks.between(piece.since - NOTICE, piece.since, ('clock',))  # sent before that could be seen
+    if unnoticed and piece.message is not None and piece.message.stamp and _leap(controller, piece.since) > THROWN:
+        # Where the robot is thrown to, and how fast, shows in all that begins where it is measured.
+        free = int(np.searchsorted(cycles, piece.since + UPSET))
+        fast[step.start : free] = strong[turns.start : free] = np.inf
     if piece.kind == 'anchored':
         if unnoticed:
             fast[step] = strong[turns] = np.inf
@@ -239,6 +249,8 @@ def _relax(
         end = min(end, int(np.searchsorted(cycles, controller.until(number))))
         fast[max(begin - 1, 0) : end] += SPEED_MARGIN
         strong[max(begin - 2, 0) : end] += BEND_MARGIN
+    if controller.setup.from_desired:  # it steps twice from rest too, which looks like twice the acceleration
+        strong[turns] = np.maximum(strong[turns], 2.0 * (1.0 + BEND_MARGIN * bool(lately)))
 
 
 def _upset_until(controller: Controller, number: int, marks: Marks) -> int:
@@ -246,17 +258,23 @@ def _upset_until(controller: Controller, number: int, marks: Marks) -> int:
     piece, until = controller.pieces[number], controller.until(number)
     if marks.between(piece.since - BLIND, until, ('lie',)):
         return until  # what is to replace the trajectory needs joint states
+    thrown = any(_leap(controller, at) > THROWN for at in _leaps(controller, number))
+    return piece.since + UPSET if thrown else piece.since
+
+
+def _leaps(controller: Controller, number: int) -> list[int]:
+    """Return when a step of the clock may make the controller leap along its own trajectory."""
+    piece = controller.pieces[number]
     # A trajectory whose time comes again is left for its last point there.
     again = int(piece.curve.knots[0]) - piece.offset - controller.setup.period
-    leaps = max(_leap(controller, at) for at in (piece.since, max(again, piece.since)))
-    return piece.since + UPSET if leaps > 0.005 else piece.since
+    until = min(controller.until(number), piece.since + UPSET)
+    return [piece.since, *([again] if piece.since < again < until else [])]
 
 
 def _leap(controller: Controller, since: int) -> float:
-    """Return how far the command moves in the cycle after ``since``."""
-    cycle = controller.cycle_at(since)
-    places = controller.commanded(np.array([cycle - controller.setup.period, cycle]), 1)[0]
-    return float(np.abs(places[1] - places[0]).max())
+    """Return how much farther the command moves in the cycle after ``since`` than in the one before."""
+    cycles = controller.cycle_at(since) + controller.setup.period * np.arange(-2, 1)
+    return float(np.abs(np.diff(controller.commanded(cycles, 1)[0], 2, axis=0)).max())
 
 
 def _moving(controller: Controller, cycle: int) -> bool:
@@ -280,7 +298,7 @@ def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -
         if kind != 'ended':
             continue
         late = since + stopping(limits)
-        sent = (piece.message for piece in controller.pieces if since < piece.since < late)
+        sent = (piece.message for piece in controller.pieces[controller.piece_at(since) :] if piece.since < late)
         begin = since + stopping(limits, away=any(message is not None and not message.stamp for message in sent))
         if begin >= min(end, until):
             continue

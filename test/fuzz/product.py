@@ -25,7 +25,7 @@ from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyStateMachine, Thresholds
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, FAREWELL_AGAIN, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
@@ -200,7 +200,7 @@ class Product:
         """Go on with the end: nothing but joint states is taken meanwhile."""
         assert self.motion is not None
         if self.motion.farewell():
-            self.farewell_at = self._time.steady + AGAIN // 2
+            self.farewell_at = self._time.steady + FAREWELL_AGAIN
         else:
             self.motion, self.farewell_at, self.again_at = None, None, None
 

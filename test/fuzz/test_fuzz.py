@@ -179,6 +179,35 @@ def test_a_bridge_to_a_message_that_was_under_way_when_the_clock_was_set_is_nobo
     assert ('acceleration' in kinds(tried, marks)) == wrong
 
 
+@pytest.mark.parametrize(('off', 'wrong'), [(0.003, False), (0.003, True), (0.4, False), (0.4, True)])
+def test_a_leap_by_the_clock_excuses_itself_and_one_that_throws_the_robot_what_follows(off, wrong):
+    """The controller leaps to its trajectory's end when the time of that comes again; then a hold is too hasty."""
+    tried = controller()
+    tried.hear(moved(START + SECOND // 2, 0.4 + off, since=0.4), START + SECOND // 2)
+    tried.step_clock(START + 51 * SECOND // 100, -SECOND // 20)
+    if wrong:
+        tried.hear(held(0.5 + off, after=0.1), START + 7 * SECOND // 10)
+    assert ('acceleration' in kinds(tried)) == (wrong and off < 0.005)
+
+
+def test_a_message_under_way_when_the_clock_was_set_throws_the_robot_where_it_makes_it_leap_and_only_there():
+    for since, wrong in ((0.0, True), (0.2, False)):
+        marks, tried = Marks(), controller(lag=0.02)
+        marks.add('clock', START + SECOND // 10)
+        tried.step_clock(START + SECOND // 10, -SECOND // 20)
+        tried.hear(moved(START, since, since=since), START + 11 * SECOND // 100)
+        tried.hear(held(since + 0.3, after=0.2), START + 3 * SECOND // 10)
+        assert ('acceleration' in kinds(tried, marks)) == wrong
+
+
+@pytest.mark.parametrize(('seconds', 'wrong'), [(0.56, False), (0.45, True)])
+def test_the_first_cycle_of_a_bridge_from_the_last_command_is_twice_its_acceleration(seconds, wrong):
+    """6 d / T^2: 3.8, and 5.9 of 4."""
+    tried = controller(from_desired=True)
+    tried.hear(held(0.2, after=seconds), START + SECOND // 10)
+    assert kinds(tried) == ({'acceleration'} if wrong else set())
+
+
 def test_what_does_not_rest_after_an_ending_is_found():
     tried = controller()
     tried.hear(moved(START, 0.6, 2.5), START + 1000)
@@ -188,11 +217,12 @@ def test_what_does_not_rest_after_an_ending_is_found():
     assert not kinds(tried)
 
 
+@pytest.mark.parametrize('before', [0.0, 0.4])
 @pytest.mark.parametrize(('seconds', 'wrong'), [(0.9, False), (1.3, True)])
-def test_where_the_robot_is_held_away_from_its_plan_it_has_the_time_of_the_way_there(seconds, wrong):
-    """0.675 s as ever, and 0.55 s for 0.2 rad."""
+def test_where_the_robot_is_held_away_from_its_plan_it_has_the_time_of_the_way_there(seconds, wrong, before):
+    """0.675 s as ever, and 0.55 s for 0.2 rad; from the ending on, where it was held before that."""
     tried, marks = controller(), Marks()
-    tried.hear(held(0.2, after=seconds), START + 1000)
+    tried.hear(held(0.2, after=seconds + before), START + 1000 - round(before * SECOND))
     marks.add('ended', START, START + 3 * SECOND)
     assert ('not at rest' in kinds(tried, marks)) == wrong
 

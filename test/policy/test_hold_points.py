@@ -64,3 +64,23 @@ def test_a_hold_is_reached_within_the_speed_limit_however_wrong_the_joint_state_
             velocities=np.zeros((2, 1)),
         )
         assert check(way, limits) is None
+
+
+@pytest.mark.parametrize(('measured', 'planned'), [(2.0, -1.2), (-1.6, 0.0), (1.5, 0.4), (1.0, 1.0)])
+def test_a_hold_counts_on_no_velocity_that_a_plan_contradicts(measured, planned):
+    """A leap of the joint states looks like a velocity; so does one that a driver makes up."""
+    limits = JointLimits(joints=('a',), lower=(-9.0,), upper=(9.0,), velocity=(2.0,), acceleration=(20.0,))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    state = MeasuredState(stamp=0, positions=np.zeros(1), velocities=np.array([measured]))
+    point = points.stop(state, 0, (np.array([[-0.3]]), np.array([[planned]])))
+    assert isinstance(point, Trajectory)
+    assert bool(point.positions.any()) == (measured * planned > 0.0)
+    for place, speed in ((0.0, measured), (-0.3, planned)):
+        way = Trajectory(
+            stamp=1,
+            joints=('a',),
+            times=np.array([0, int(point.times[0])]),
+            positions=np.array([[place], point.positions[0]]),
+            velocities=np.array([[speed], [0.0]]),
+        )
+        assert check(way, limits) is None

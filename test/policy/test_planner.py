@@ -396,8 +396,8 @@ def test_a_plan_that_was_given_up_begins_anew_where_the_robot_stands():
     point = planner.begin(now)
     assert (point.stamp, len(point.times)) == (0, 1)
     np.testing.assert_array_equal(point.positions[0], place + 0.3)
-    # From wherever the controller may be, the end of the plan among that, the way to the point is within the limits.
-    for start in (place, planner.plan.positions[-1], at(planner.plan, now)[0], place + 0.3 + 0.2):
+    # From wherever the controller may be when it has the point, the way to it is within the limits.
+    for start in (place, at(planner.plan, now)[0], at(planner.plan, now + 150 * MS)[0], place + 0.3 + 0.2):
         way = Trajectory(
             stamp=1,
             joints=JOINTS,
@@ -410,6 +410,58 @@ def test_a_plan_that_was_given_up_begins_anew_where_the_robot_stands():
     outcome = planner.accept(sine_chunk(now), now)
     assert outcome.restarted
     np.testing.assert_array_equal(outcome.trajectory.positions[0], place + 0.3)
+
+
+def stood_at(planner, place, now, *, begun=-200 * MS):
+    """Let a robot be seen to stand from ``begun`` [ns] before now on."""
+    for tick in range(begun // (10 * MS), 1):
+        planner.measured(now + 10 * tick * MS, np.array(place, dtype=float))
+
+
+@pytest.mark.parametrize('forget', [planner_module.Planner.reset, planner_module.Planner.forget_plan])
+def test_a_point_that_was_sent_counts_where_a_plan_begins_anew_and_not_the_plan_that_it_replaced(forget):
+    """Joint states that lie have the robot elsewhere, on this side of a deactivation or on the other."""
+    planner, now = running()
+    planner.lose(held=np.array([-0.5, 0.0]))
+    stood_at(planner, [0.5, 0.0], now + SECOND)
+    takes = int(planner.begin(now + SECOND).times[0])
+    assert 6.0 * 1.0 / (takes / SECOND) ** 2 <= LIMITS.acceleration[0]
+    forget(planner)
+    stood_at(planner, [0.5, 0.0], now + 2 * SECOND)
+    assert planner.begin(now + 2 * SECOND).times[0] == takes
+
+
+def test_an_end_of_the_plan_that_is_far_makes_no_beginning_slow():
+    """A controller that follows the plan is not there yet; one that was restarted will never be."""
+    planner = resting_at([0.0, 0.0])
+    planner.accept(chunk_of(np.stack([np.linspace(0.0, 0.9, 16), np.linspace(0.0, 0.9, 16)], axis=1)), START)
+    planner.lose()
+    now = START + 300 * MS
+    stood_at(planner, [0.0, 0.0], now)
+    end = planner.plan.positions[-1, 1]
+    assert 1.5 * end / (planner.begin(now).times[0] / SECOND) > 1.2 * LIMITS.velocity[1]
+    planner.forget_plan(now)
+    fresh = Planner(JOINTS, DT, LIMITS)
+    stood_at(fresh, [0.0, 0.0], now)
+    assert planner.begin(now).times[0] == fresh.begin(now).times[0]
+
+
+@pytest.mark.parametrize('on_path', [False, True])
+@pytest.mark.parametrize('accelerations', [False, True])
+def test_a_plan_ends_at_the_last_step_where_no_other_is_reached_in_time(on_path, accelerations):
+    """A lead-in that takes longer than the chunk gives no direction to go on in."""
+    settings = {'blend_steps': 0, 'stop_on_path': on_path, 'accelerations': accelerations}
+    planner = Planner(JOINTS, 20 * MS, LIMITS, lead_in=0.5, **settings)
+    planner.measured(START, np.zeros(2))
+    planner.rest_at(np.zeros(2), START)
+    for ahead in (0, 80):  # from rest, and on the way
+        planner.measured(START + ahead * MS, at(planner.plan, START + ahead * MS)[0])
+        outcome = planner.accept(
+            chunk_of(np.tile([0.6, 0.3], (16, 1)), START + ahead * MS, control_dt=20 * MS), START + ahead * MS
+        )
+        positions = outcome.trajectory.sample(np.arange(0, int(outcome.trajectory.times[-1]), MS))[0]
+        assert positions.max(axis=0) == pytest.approx([0.6, 0.3], abs=1e-6)
+        assert check(outcome.trajectory, LIMITS) is None
 
 
 def test_history_is_older_than_now_however_early_a_plan_is_made():
@@ -760,21 +812,23 @@ def test_a_hold_becomes_no_plan():
     assert planner.plan is old
 
 
-def test_a_hold_without_a_plan_leaves_time_for_a_controller_that_leapt_to_the_end_of_the_last():
+def test_a_hold_leaves_time_for_a_controller_that_leapt_to_the_end_of_the_plan():
     """It does when its clock is set forward, and the robot has not followed yet."""
-    planner, now = running()
-    end = planner.plan.positions[-1]
-    planner.forget_plan()
-    held = planner.hold(now)
-    assert np.abs(end - held.positions[0]).max() > 0.3
-    way = Trajectory(
-        stamp=1,
-        joints=JOINTS,
-        times=np.array([0, int(held.times[0])]),
-        positions=np.stack([end, held.positions[0]]),
-        velocities=np.zeros((2, 2)),
-    )
-    assert check(way, LIMITS) is None
+    for measured in (True, False):  # or where the plan would be, if no joint state comes
+        planner, now = running()
+        end = planner.plan.positions[-1]
+        if measured:
+            planner.forget_plan()
+        held = planner.hold(now) if measured else planner.hold_planned(now)
+        assert np.abs(end - held.positions[0]).max() > 0.3
+        way = Trajectory(
+            stamp=1,
+            joints=JOINTS,
+            times=np.array([0, int(held.times[0])]),
+            positions=np.stack([end, held.positions[0]]),
+            velocities=np.zeros((2, 2)),
+        )
+        assert check(way, LIMITS) is None
 
 
 def test_a_robot_seen_elsewhere_after_its_joint_states_were_forgotten_may_be_where_it_was():

@@ -21,6 +21,8 @@ from dp_ros.motion.steps import clamped
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
+HELD = 100_000_000
+"""For which a point is sent again and again, for copies may be lost [ns]."""
 UNLIMITED = 0.5
 """How long the way to a point takes where nothing is limited [s]."""
 PARTS = (1.0, 0.5, 0.25, 0.0)
@@ -92,7 +94,8 @@ class HoldPoints:
     ) -> Trajectory | Refusal:
         """Return a point at which a robot in this state comes to rest; ``now`` [ns] is when it is sent.
 
-        ``planned`` are the positions and velocities (1, A) of a plan that it may follow after all.
+        ``planned`` are the positions and velocities (1, A) of a plan that it may follow after all. A velocity counts
+        only as far as both have it: a leap of the joint states looks like one.
         """
         inside = clamped(state.positions[None], self._limits, self._options.position_tolerance, 'measured')
         if isinstance(inside, Refusal):
@@ -101,7 +104,10 @@ class HoldPoints:
         error, speed = np.full(len(self._joints), self._options.joint_state_error), np.zeros(len(self._joints))
         if planned is not None:
             error = np.maximum(error, np.abs(planned[0][0] - state.positions))
-            speed = np.abs(planned[1][0] - state.velocities)
+            measured, other = state.velocities, planned[1][0]
+            both = np.clip(0.0, np.minimum(measured, other), np.maximum(measured, other))
+            speed = np.maximum(np.abs(measured - both), np.abs(other - both))
+            state = replace(state, velocities=both)
         age, latency = max(now - state.stamp, 0), self._options.splice_margin
         doubt = Doubt(age=age, latency=latency, position=error, velocity=speed)
         return _stop_point(state, doubt, self._joints, self._ending, self._options.workspace)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from dp_ros.data import Refusal
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD, Planner
+from dp_ros.motion.safety.hold_points import HELD
 from dp_ros.motion.trajectory import Trajectory
 
 Verdict = TypeVar('Verdict', Planned | Refusal, Trajectory | Refusal)
@@ -21,8 +22,9 @@ ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
 AGAIN = 10_000_000  # [ns] from one sending to the next
 AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
-HELD = 100_000_000  # [ns] for which a point to hold is sent again
-FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again
+FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again at most
+FAREWELL_COPIES = 10  # of it, one right after the other: a controller that is off and on again gets none
+FAREWELL_AGAIN = 2_000_000  # [ns] from one of them to the next
 
 
 class CommandSender:
@@ -63,10 +65,12 @@ class CommandSender:
         self._sent: Any = None
         self.rests_at = 0  # when what was sent last ends [ns]
         self._until = self._began = 0
+        self._anew = False  # whether what was sent last counts from its arrival
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
         self._out(self.prepare(trajectory), self.now() + HELD)
+        self._anew = True
         self.rests_at = self.now() + int(trajectory.times[-1])
 
     def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
@@ -117,10 +121,14 @@ class CommandSender:
         self._sent = None
 
     def insist(self) -> None:
-        """Let `again` send for a while more, because this node ends."""
-        self._until, self._began = self.now() + FAREWELL, self.steady()
+        """Let `again` send for a while more, because this node ends; of a point to hold no longer than it would anyway.
+
+        Whenever a controller takes that, its way there begins anew.
+        """
+        until = self.now() + FAREWELL
+        self._until, self._began = min(until, self._until) if self._anew else until, self.steady()
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
-        self._sent, self._until, self._began = message, until, self.steady()
+        self._sent, self._until, self._began, self._anew = message, until, self.steady(), False
         self._wake()

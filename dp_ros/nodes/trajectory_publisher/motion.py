@@ -19,7 +19,7 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
-from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL, FAREWELL_COPIES, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics, GraphState
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
@@ -83,7 +83,7 @@ class Motion:
         self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
         self.stops = Stops(self.planner, parts.sender, parts.say)
-        self._ended = 0  # when `end` was called [ns, steady]
+        self._ended = self._copies = 0  # when `end` was called [ns, steady], and how often `farewell` since
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
         self.planner.reset()
@@ -305,7 +305,7 @@ class Motion:
         now = self.time()
         holding = self.beginning.under_way
         self.beginning.cancel()
-        self._ended = self.parts.sender.steady()
+        self._ended, self._copies = self.parts.sender.steady(), 0
         if self.unsettled:
             self._settle(now, patient=False)
             self.parts.sender.insist()
@@ -320,14 +320,14 @@ class Motion:
     def farewell(self) -> bool:
         """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
 
-        Joint states that arrive between two calls must be handed on as ever: a controller may be switched off and on
-        meanwhile. Returns whether to call this again, in `AGAIN` or sooner.
+        Returns whether to call this again, in `FAREWELL_AGAIN`; joint states that arrive meanwhile must be handed on.
         """
-        going = self.again()
+        self._copies += 1
+        going = self.again() and self._copies < FAREWELL_COPIES
         if self.unsettled:  # the clock jumped, and what was sent means nothing
             self._settle(self.parts.sender.now(), patient=False)
             self.parts.sender.insist()
-            going = True
+            going, self._copies = True, 0
         if going and self.parts.sender.steady() < self._ended + LONGEST_FAREWELL:
             return True
         self.parts.sender.silence()
@@ -446,5 +446,5 @@ class Motion:
         self.beginning.cancel()
         if self._moving(now) and graph.untouched and self.stops.on_plan(now):
             self.stops.stop_only(self.parts.command, graph.untouched, now)
-        self.planner.forget_plan()
+        self.planner.forget_plan(now)
         self.stops.under_way = False

@@ -14,8 +14,8 @@ import numpy as np
 
 from dp_ros.data import Refusal
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.safety.hold_points import HELD
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import HELD
 
 
 @dataclass(frozen=True, kw_only=True)

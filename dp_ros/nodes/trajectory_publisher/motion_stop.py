@@ -69,7 +69,7 @@ class Stops:
     def hold(self, held: Trajectory | Refusal, otherwise: str) -> None:
         """Send a point to hold, and give the plan up; log ``otherwise`` where there is none."""
         if isinstance(held, Trajectory):
-            self._planner.lose()
+            self._planner.lose(held=held.positions[-1])
             self._sender.send(held)
         else:
             self._say(f'{otherwise}: {held.reason}')

@@ -31,7 +31,7 @@ from dp_ros.motion.settings.plan import make_planner
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import safety_report
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
-from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, CommandSender
+from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, FAREWELL_AGAIN, CommandSender
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import serialized_message
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, SourceWatch
 from dp_ros.nodes.trajectory_publisher.heartbeat import Heartbeat, Permission
@@ -239,7 +239,7 @@ class TrajectoryPublisher(ManagedNode):
             try:
                 self.motion.end()
                 while self.motion.farewell():
-                    time.sleep(AGAIN / 2e9)
+                    time.sleep(FAREWELL_AGAIN / 1e9)
                     self._take_joint_states()
             except Exception as error:  # what was sent last ends at rest, and no callback may come after this
                 self.on_callback_error(CallbackError(where='the end of the motion', error=error, harmless=False))
