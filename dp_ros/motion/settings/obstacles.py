@@ -39,7 +39,8 @@ class ObstacleOptions:
     )
     planning_scene: str = option(
         '', 'More obstacles come from here (moveit_msgs/PlanningScene, as move_group publishes it on '
-        'monitored_planning_scene), where that package is installed; empty: none.', name='topics.planning_scene',
+        'monitored_planning_scene; the whole of it is asked for by get_planning_scene beside the topic), where that '
+        'package is installed; empty: none.', name='topics.planning_scene',
     )
     path_planner: Literal['none', 'builtin'] = option(
         'none', 'What plans a way around where the way of the policy stays blocked. none: the robot waits; builtin: '
