@@ -12,15 +12,19 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.action import ActionServer, GoalResponse
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.motion.safety.safety_states import Cause, Reason
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.controllers import gripper_action
 from dp_ros.nodes.trajectory_publisher.controllers.gripper_action import LEAD, SILENT, GoalRule
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
-from test.nodes.test_trajectory_publisher import EARLY, LIMITS, MS, T0, Live, known_at_once
+from test.nodes.test_trajectory_publisher import EARLY, JOINTS, LIMITS, MS, T0, Live, known_at_once
 
+pytestmark = pytest.mark.ros
 __all__ = ['known_at_once']  # pytest finds the fixture by it
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -91,7 +95,8 @@ class Driver:
     """The gripper's: it takes each goal and is there at once, unless it rejects it."""
 
     def __init__(self, ros: Any) -> None:
-        self.ros, self.goals, self.rejects = ros, [], False
+        self.ros, self.rejects = ros, False
+        self.goals: list[tuple[float, float]] = []
         kind = gripper_action.action_type()
         self._server: Any = ActionServer(
             ros.tester, kind, '/hand/gripper_cmd', lambda handle: self._execute(handle, kind), goal_callback=self._goal
@@ -144,8 +149,10 @@ class Gripping(Live):
         self.joints = ros.talk(JointState, '/joint_states')
         self.time(EARLY)
 
-    def measure(self, stamp: int, x: float | None = None, y: float | None = None, **more: Any) -> None:
-        super().measure(stamp, 0.2 if x is None else x, y, **more)
+    def measure(
+        self, stamp: int, x: float | None = None, y: float | None = None, name: tuple[str, ...] = JOINTS
+    ) -> None:
+        super().measure(stamp, 0.2 if x is None else x, y, name)
 
     def ready(self, driver: Driver | None) -> None:
         """Wait until the driver is known, or known to be away."""
@@ -179,7 +186,7 @@ def test_a_gripper_gets_goals_along_the_plan_whatever_it_holds(ros, tiny, driver
     live.drive(T0 + 2200 * MS)
     assert driver.goals[-1][0] == pytest.approx(live.node.planner.plan.positions[-1, 0])
     before = len(driver.goals)
-    live.node.motion.latch(gripper_action.Reason(cause=gripper_action.Cause.OPERATOR, text='try'))
+    live.node.motion.latch(Reason(cause=Cause.OPERATOR, text='try'))
     live.drive(T0 + 2400 * MS)
     assert len(driver.goals) == before
     live.node.refresh()
@@ -270,3 +277,20 @@ def test_a_dry_run_sends_no_goal(ros, tiny, drivers):
         live.node.tick()
     ros.spin(0.2)
     assert driver.goals == [] and live.node.counts['published'] == 1
+
+
+def test_once_cleaned_up_it_asks_nobody_for_anything(ros, tiny, drivers):
+    live = Gripping(ros, tiny)
+    live.ready(drivers())
+    asked = '/hand/gripper_cmd/_action/send_goal'
+    ros.wait(lambda: ros.tester.count_clients(asked) == 1, 'the client')
+    assert live.node.trigger_deactivate() == live.node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    ros.wait(lambda: not ros.tester.count_clients(asked), 'no client any more')
+
+
+def test_commands_of_a_gripper_are_read_from_recordings_as_its_package_writes_them():
+    messages = pytest.importorskip('control_msgs.msg', reason='control_msgs is not installed')
+    types = pytest.importorskip('dp_ros.recordings.rosbag.types', reason='rosbags is not installed')
+    sent = messages.GripperCommand(position=0.03, max_effort=20.0)
+    read = types.deserialize(serialize_message(sent), types.GRIPPER_COMMAND)
+    assert (read.position, read.max_effort) == (0.03, 20.0)
