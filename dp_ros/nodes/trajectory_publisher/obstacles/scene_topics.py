@@ -16,6 +16,7 @@ from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.nodes.trajectory_publisher.obstacles.messages import PACKAGES
+from dp_ros.nodes.trajectory_publisher.obstacles.moveit_ways import MoveItWays
 from dp_ros.nodes.trajectory_publisher.obstacles.scene_source import SceneSource, decoded
 from dp_ros.options import build
 from dp_ros.planning.collision import CollisionCheck
@@ -42,7 +43,11 @@ def make_scene_topics(
         return None
     if options.path_planner == 'none':
         return SceneTopics(node, check)
-    ways = WayProcess(way_options(check, planner, options, home), check.scene)
+    ways: WayProcess | MoveItWays
+    if options.path_planner == 'moveit':
+        ways = MoveItWays(node, options, planner.joints, check)
+    else:
+        ways = WayProcess(way_options(check, planner, options, home), check.scene)
     others = () if home is None else (home,)
     note = node.get_logger().info
     detour = Detour(planner, ways, blocked_after=options.blocked_after, others=others, note=note)
@@ -59,12 +64,16 @@ class SceneTopics:
     check
         Whose scene is kept up to date.
     detour, ways
-        What decides on ways around, and the process that plans them; None where nobody does.
+        What decides on ways around, and what plans them; None where nobody does.
 
     """
 
     def __init__(
-        self, node: ManagedNode, check: CollisionCheck, detour: Detour | None = None, ways: WayProcess | None = None
+        self,
+        node: ManagedNode,
+        check: CollisionCheck,
+        detour: Detour | None = None,
+        ways: WayProcess | MoveItWays | None = None,
     ) -> None:
         self._node, self.check, self.detour, self._ways = node, check, detour, ways
         self._scene: LiveScene = check.scene
@@ -85,7 +94,7 @@ class SceneTopics:
             source.open()
 
     def close(self) -> None:
-        """End the process that plans ways."""
+        """End what plans ways."""
         if self._ways is not None:
             self._ways.close()
 
