@@ -105,5 +105,6 @@ $(VENV)/.demo: $(VENV)/.made setup.py package.xml
 
 $(VENV)/.test: $(VENV)/.made setup.py package.xml
 	@echo 'Installing dp_ros with everything, torch too, into $(VENV): about 2 GB, a few minutes.'
-	@$(VENV)/bin/python $(INSTALL) $(BUILD) --editable '.[runtime,ros,sim,train,datasets,language,rl,planning,test]'
+	@# What the tests don't import needs no bytecode.
+	@$(VENV)/bin/python $(INSTALL) --no-compile $(BUILD) --editable '.[runtime,ros,sim,train,datasets,language,rl,planning,test]'
 	@touch $@

@@ -8,7 +8,8 @@ The committed knots are never changed. What is too much for the limits behind th
   and is on the chunk's time again from there; late only where no step can be reached in time.
 
 Where the curve leaves a position limit between two steps it is softened. Every round ends in the check of the
-trajectory that will be sent.
+trajectory that will be sent. Where that does not help, as close to a limit in motion towards it, the steps are refused,
+but are not dangerous: they lie within the limits, and so does what was committed before.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def fit(
         assert limits is not None and found is not None
         helped = attempt.soften if result.quantity == 'position' else attempt.slow_down
         if not helped(found, limits, ending):
-            return replace(result, reason=f'{result}; no later or slower way was found')
+            between = result.quantity == 'position'  # the steps themselves are within their limits
+            return replace(result, reason=f'{result}; no later or slower way was found', stop=not between)
     return Refusal(reason=f'no way within the limits was found in {ROUNDS} rounds', stop=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
@@ -31,8 +32,16 @@ class ClockTimer:
     """
 
     def __init__(self, node: ManagedNode, period: int, callback: Callable[[], None], *, steady: bool = False) -> None:
-        self._node, self._callback, self.period = node, callback, period
+        self._node, self.period = node, period
         self._jump = self._timer = None
+        self._closed = False
+
+        @wraps(callback)
+        def call() -> None:
+            if not self._closed:  # the executor may have taken it up before it was closed
+                callback()
+
+        self._callback = call
         if node.simulated_time:
             self._due = node.now() + period
             name = getattr(callback, '__qualname__', callback)
@@ -43,7 +52,7 @@ class ClockTimer:
             )
         else:
             clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else node.get_clock()
-            self._timer = node.create_timer(period / 1e9, callback, clock=clock)
+            self._timer = node.create_timer(period / 1e9, call, clock=clock)
 
     def set(self, period: int) -> None:
         """Call in ``period`` [ns], and at such intervals from then on."""
@@ -56,6 +65,7 @@ class ClockTimer:
 
     def close(self) -> None:
         """Call no more."""
+        self._closed = True
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
         if self._jump is not None:

@@ -18,6 +18,7 @@ from dp_ros.evaluation.recorded.observations import observations
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
+from dp_ros.policy.backends.thread_count import MOST_THREADS, fewest_threads, thread_counts
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
@@ -25,9 +26,7 @@ from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.step_budget import Cost, cost_from, step_choices
 
 MANY = 8  # sampling steps of the longer measurement
-GAIN = 1.15  # so many times faster must more threads be, to be worth the cores that they take from others
 TAIL = 95  # percentile of a chunk's time that counts
-MOST_THREADS = 64
 MARGIN = 1.3  # a chunk in a running graph beside one that runs alone
 
 
@@ -104,7 +103,7 @@ def _measure_all(bundle: Bundle, settings: TuneSettings, say: Callable[[str], No
     # Recordings are of the robot's own speed.
     source, trained = settings.recordings, load_bundle(settings.bundle)
     asked = [] if source is None else observations(source, trained, settings.rounds)
-    for count in settings.threads or thread_counts(os.cpu_count() or 1):
+    for count in settings.threads or thread_counts():
         cost = _measure(bundle, count, settings, asked)
         if not costs:  # Not before: what can't be run is refused by then.
             say(f'{bundle.name}, {settings.backend} on {settings.provider}: 95 of 100 chunks take up to [ms]')
@@ -112,12 +111,6 @@ def _measure_all(bundle: Bundle, settings: TuneSettings, say: Callable[[str], No
         say(f'{count:>7}  {cost.of(fewest) * 1e3:>8.2f}  {cost.step * 1e3:>9.2f}  {cost.of(own) * 1e3:>10.2f}')
         costs[count] = cost
     return costs
-
-
-def thread_counts(processors: int) -> tuple[int, ...]:
-    """Return 1, 2, 4 ... up to the processors, and their number itself."""
-    counts = {min(2**power, processors) for power in range(7)}
-    return tuple(sorted(counts))
 
 
 def choose(bundle: Bundle, costs: dict[int, Cost], deadline: float, share: float) -> dict[str, Any]:
@@ -132,10 +125,7 @@ def choose(bundle: Bundle, costs: dict[int, Cost], deadline: float, share: float
 
     """
     own, left = bundle.defaults.sampling_steps, share * deadline
-    threads = min(costs)
-    for count in sorted(costs):
-        if costs[threads].of(own) > GAIN * costs[count].of(own):
-            threads = count
+    threads = fewest_threads({count: cost.of(own) for count, cost in costs.items()})
     cost = costs[threads]
     fewest, _ = bundle.schedule.steps_range
     fitting = [steps for steps in step_choices(fewest, own) if MARGIN * cost.of(steps) <= left]

@@ -86,3 +86,24 @@ def test_time_that_runs_calls_at_intervals_until_it_is_closed(ros, steady):
     node.calls.clear()
     ros.spin(0.1)
     assert node.calls == []
+
+
+def test_what_is_due_already_when_it_is_closed_is_not_called(ros):
+    node = ros.create(Ticking)
+    closed: list[int] = []
+
+    def close() -> None:
+        closed.append(node.steady())
+        first.close()
+        other.close()
+
+    def block() -> None:
+        time.sleep(0.2)  # both become due
+        blocker.close()
+
+    first = ClockTimer(node, 60 * MS, close, steady=True)
+    other = ClockTimer(node, 70 * MS, node.called, steady=True)
+    blocker = ClockTimer(node, 10 * MS, block, steady=True)
+    ros.wait(lambda: closed, 'the call that closes both')
+    ros.spin(0.1)
+    assert len(closed) == 1 and node.calls == []

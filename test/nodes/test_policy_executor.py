@@ -25,6 +25,7 @@ from dp_ros.data import Chunk, Goal, Observation, Window
 from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
 from dp_ros.nodes.policy_executor import inference as inference_module
+from dp_ros.nodes.policy_executor import node as executor_node
 from dp_ros.nodes.policy_executor.inference_settings import check_same_task
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.policy.alignment import stack
@@ -32,6 +33,7 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap
+from dp_ros.policy.families import open_policy
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.ros.bundles import aligned_type
@@ -153,6 +155,23 @@ class Live:
 def expected(live: Live, tick: int, seed: list[int], **settings: Any) -> np.ndarray:
     policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(**settings)
     return policy.chunk(live.window(tick), np.random.default_rng(seed)).actions
+
+
+@pytest.mark.parametrize(('two', 'threads'), [(0.9, 1), (0.5, 2)])
+def test_threads_are_measured_where_none_are_given(ros, tiny, monkeypatch, capfd, two, threads):
+    opened: list[int] = []
+
+    def opening(bundle: Bundle, backend: str, count: int, provider: str) -> DiffusionPolicy:
+        opened.append(count)
+        return open_policy(bundle, backend, count, provider)
+
+    monkeypatch.setattr(executor_node, 'thread_counts', lambda: (1, 2))
+    monkeypatch.setattr(executor_node, 'open_policy', opening)
+    times = iter([0.001, 0.001 * two])
+    monkeypatch.setattr(executor_node, 'warm_up', lambda policy, rounds=1: next(times, 0.001))
+    node = ros.create(PolicyExecutor, bundle=tiny, autostart=False, threads=0)
+    assert str(node.trigger_configure()).endswith('SUCCESS') and opened == [1, 2]
+    assert f'threads: {threads}; a chunk of tiny takes with 1: 1.0 ms, 2: ' in capfd.readouterr().err
 
 
 def test_a_chunk_is_the_policy_s_for_the_window_stamped_with_the_newest_observation(ros, tiny):

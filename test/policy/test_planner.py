@@ -15,7 +15,8 @@ from dp_ros.motion import planner as planner_module
 from dp_ros.motion.checks.limits import check
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD
-from dp_ros.motion.spline import Ending
+from dp_ros.motion.splice import fit
+from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -521,6 +522,19 @@ def test_steps_a_little_outside_are_put_onto_the_limit_and_the_curve_stays_insid
     assert outcome.clamped_steps == (actions[outcome.dropped_steps :, 0] > 1.0).sum() > 0
     assert_sendable(outcome.trajectory, START)
     assert outcome.trajectory.positions[:, 0].max() == 1.0
+
+
+def test_a_curve_that_bulges_over_a_limit_between_steps_is_refused_and_no_danger():
+    """The robot could still stop before the limit, and the steps lie at it: what was committed before goes on."""
+    head = Knots(times=np.array([START]), positions=np.array([[0.989, 0.0]]), velocities=np.array([[0.4, 0.0]]))
+    due, steps = START + DT * np.arange(1, 9), np.tile([1.0, 0.0], (8, 1))
+    assert 0.4**2 / (2 * LIMITS.acceleration[0]) < 1.0 - 0.989
+    refusal = fit(head, due, steps, joints=JOINTS, ending=Ending(limits=LIMITS, least=0.3), lead=0)
+    assert isinstance(refusal, Refusal) and (refusal.quantity, refusal.joint, refusal.stop) == ('position', 'a', False)
+    slower = replace(head, velocities=head.velocities / 2)
+    assert not isinstance(
+        fit(slower, due, steps, joints=JOINTS, ending=Ending(limits=LIMITS, least=0.3), lead=0), Refusal
+    )
 
 
 def test_a_swing_against_the_limit_does_not_overshoot_it():

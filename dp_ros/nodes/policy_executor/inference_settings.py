@@ -12,6 +12,7 @@ from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.messages.status import OnFailure
 from dp_ros.options import Option, options_of
 from dp_ros.policy.backends.providers import ProviderName
+from dp_ros.policy.backends.thread_count import MOST_THREADS
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
@@ -34,7 +35,10 @@ PARAMETERS = [
         name='execution_provider', default='cpu', choices=get_args(ProviderName),
         description='What of ONNX Runtime computes the networks; refused where its build here lacks it.',
     ),
-    Option(name='threads', default=1, low=1, high=64, description='Threads of one network call.'),
+    Option(
+        name='threads', default=1, low=0, high=MOST_THREADS,
+        description='Threads of one network call; 0: measured when configured, the fewest unless more are much faster.',
+    ),
     Option(
         name='sampler', default='', choices=('', *get_args(Sampler)), live=True,
         description="How noise becomes actions; empty: the bundle's own.",

@@ -11,7 +11,7 @@ import numpy as np
 from dp_ros.data import Observation, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
-from dp_ros.nodes.policy_executor.anytime_steps import measure_cost, warm_up
+from dp_ros.nodes.policy_executor.anytime_steps import ROUNDS, measure_cost, warm_up
 from dp_ros.nodes.policy_executor.chunk_publisher import PREDICTED, ChunkOutlet
 from dp_ros.nodes.policy_executor.failure_response import FailureResponse, replanned
 from dp_ros.nodes.policy_executor.goal_topics import GoalInbox
@@ -26,6 +26,7 @@ from dp_ros.nodes.policy_executor.inference_settings import (
 from dp_ros.nodes.policy_executor.monitoring import Monitoring
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
+from dp_ros.policy.backends.thread_count import fewest_threads, thread_counts
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.failure_monitor import FailureMonitor
 from dp_ros.policy.families import open_policy
@@ -131,8 +132,17 @@ class PolicyExecutor(ManagedNode):
 
     def _open(self, parameter: str) -> Policy:
         bundle = read_bundle(self, parameter)
-        chosen = {name: self.value(name) for name in ('backend', 'threads')}
-        return open_policy(bundle, **chosen, provider=self.value('execution_provider'))
+        opened = {
+            count: open_policy(bundle, self.value('backend'), count, self.value('execution_provider'))
+            for count in ([self.value('threads')] if self.value('threads') else thread_counts())
+        }
+        if len(opened) == 1:
+            return opened.popitem()[1]
+        took = {count: warm_up(policy, ROUNDS) for count, policy in opened.items()}
+        threads = fewest_threads(took)
+        table = ', '.join(f'{count}: {seconds * 1e3:.1f} ms' for count, seconds in took.items())
+        self.get_logger().info(f'threads: {threads}; a chunk of {bundle.name} takes with {table}')
+        return opened[threads]
 
     def activate(self) -> None:
         """Listen; windows from before are forgotten, and chunks that are still being made will be discarded."""
