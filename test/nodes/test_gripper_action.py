@@ -185,12 +185,26 @@ def test_a_gripper_gets_goals_along_the_plan_whatever_it_holds(ros, tiny, driver
     assert live.safety_state == 'RUN', 'fingers that stay behind are no fault'
     live.drive(T0 + 2200 * MS)
     assert driver.goals[-1][0] == pytest.approx(live.node.planner.plan.positions[-1, 0])
-    before = len(driver.goals)
-    live.node.motion.latch(Reason(cause=Cause.OPERATOR, text='try'))
-    live.drive(T0 + 2400 * MS)
-    assert len(driver.goals) == before
     live.node.refresh()
     ros.status('trajectory_publisher: gripper hand', OK, 'follows the plan')
+
+
+@pytest.mark.parametrize('why', ['latched', 'lost'])
+def test_no_goal_is_sent_on_the_way_to_a_stop_for_good(ros, tiny, drivers, why):
+    live = Gripping(ros, tiny, outputs__hand__step=0.001)
+    driver = drivers()
+    live.ready(driver)
+    live.begin()
+    live.send(live.chunk(T0))
+    live.drive(T0 + 500 * MS)
+    before = len(driver.goals)
+    assert before > 3
+    if why == 'latched':
+        live.node.motion.latch(Reason(cause=Cause.OPERATOR, text='try'))
+    else:
+        live.node.planner.lose('try')
+    live.drive(T0 + 700 * MS)
+    assert len(driver.goals) == before
 
 
 def test_fingers_may_be_faster_than_the_plan_and_elsewhere_and_nothing_latches(ros, tiny, drivers):
@@ -235,9 +249,27 @@ def test_nothing_moves_without_the_grippers_driver_and_an_arm_that_moves_comes_t
     live.ready(back)
     live.time(T0 + 1050 * MS)
     live.measure(live.now)
-    live.send(live.chunk(T0 + 1050 * MS, 0.22))
-    live.drive(T0 + 1100 * MS)
-    assert live.safety_state == 'RUN' and len(back.goals) == 1, 'it knew nothing of the last goal'
+    rests = float(live.node.planner.plan.positions[-1, 0])
+    live.send(live.chunk(T0 + 1050 * MS, rests, 0.0))
+    live.drive(T0 + 1200 * MS)
+    assert live.safety_state == 'RUN' and back.goals == [(pytest.approx(rests), 20.0)], 'it knew of no goal'
+
+
+def test_a_driver_that_was_restarted_is_told_where_the_plan_rests(ros, tiny, drivers):
+    live = Gripping(ros, tiny, require=False)
+    driver = drivers()
+    live.ready(driver)
+    live.begin()
+    live.send(live.chunk(T0))
+    live.drive(T0 + 2200 * MS)
+    before = list(driver.goals)
+    driver.leave()
+    live.ready(None)
+    live.drive(T0 + 2250 * MS)
+    back = drivers()
+    live.ready(back)
+    live.drive(T0 + 2300 * MS)
+    assert driver.goals == before and back.goals == before[-1:]
 
 
 def test_without_require_controller_the_arm_moves_and_no_goal_is_sent(ros, tiny, drivers):
