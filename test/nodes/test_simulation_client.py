@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,21 @@ def test_processes_are_gone_after_the_session(tiny: Path, tmp_path: Path) -> Non
     with running(EvaluationSettings(bundle=tiny, through='ros'), load_bundle(tiny), tmp_path) as client:
         pids = [client.processes.pid(n) for n in ('simulated_robot', 'policy_executor')]
     for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_command_that_is_told_to_end_ends_its_nodes(tiny: Path) -> None:
+    command = [sys.executable, '-m', 'dp_ros.cli.main', 'evaluate', str(tiny), '--through', 'ros', '--episodes', '99']
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+        end = time.monotonic() + 60.0
+        while len(nodes := [int(pid) for pid in children.read_text().split()]) < 4:
+            assert time.monotonic() < end, f'waited 60 s for four nodes; got {nodes}'
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(60.0) == 130
+    for pid in nodes:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
