@@ -184,7 +184,7 @@ def test_a_gripper_gets_goals_along_the_plan_whatever_it_holds(ros, tiny, driver
     assert 0.0 <= planned - places[-1] < 0.02
     assert live.safety_state == 'RUN', 'fingers that stay behind are no fault'
     live.drive(T0 + 2200 * MS)
-    assert driver.goals[-1][0] == pytest.approx(live.node.planner.plan.positions[-1, 0])
+    assert driver.goals[-1][0] == pytest.approx(live.node.planner.plan.positions[-1, 0], abs=SAME)
     live.node.refresh()
     ros.status('trajectory_publisher: gripper hand', OK, 'follows the plan')
 
