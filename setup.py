@@ -100,6 +100,7 @@ EXTRAS = {
         'ruff==0.17.5',  # lint
         'mypy==2.4.1',  # types
         'types-PyYAML==6.0.12.20261113',  # PyYAML's types
+        'ros-jazzy-visualization-msgs==5.3.6',  # obstacles as markers
     ],
 }
 

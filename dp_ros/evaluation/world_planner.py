@@ -15,7 +15,7 @@ from dp_ros.bounded_files import from_yaml, read_text
 from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import pose_features
-from dp_ros.motion.outputs import split
+from dp_ros.motion.outputs import OUTPUT_OPTIONS, split
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.plan import PlanSettings, limit_options
 from dp_ros.motion.settings.plan import make_planner as planner_of
@@ -31,7 +31,7 @@ from dp_ros.simulation.world import World, WorldSpec
 from dp_ros.task.spec import GoalPose, TaskSpec
 
 NODE = '/**/trajectory_publisher'
-NOT_OF_THE_PLAN = re.compile(r'outputs\..+\.(topic|joints)|home\..+')
+NOT_OF_THE_PLAN = re.compile(rf'outputs\..+\.({OUTPUT_OPTIONS})|home\..+')
 KNOWN = (
     *(option for kind in (LifecycleOptions, BundleOptions, RealtimeOptions) for option in options_of(kind)),
     *PUBLISHER_OPTIONS,

@@ -32,6 +32,9 @@ class PlanOptions:
         For each joint, whether it turns without end: positions a whole turn apart are the same.
     workspace
         What the tool point must not leave; None checks nothing.
+    driven_apart
+        Joints whose drivers decide themselves how they get to where the plan is: nothing is said of those that do not
+        follow it.
 
     """
 
@@ -95,6 +98,7 @@ class PlanOptions:
     )
     continuous: Sequence[bool] | None = None
     workspace: Workspace | None = None
+    driven_apart: Sequence[str] = ()
     # fmt: on
 
     def turning(self, joints: Sequence[str]) -> np.ndarray:
@@ -103,10 +107,10 @@ class PlanOptions:
 
     def follow_tolerances(self, joints: Sequence[str], limits: JointLimits | None) -> np.ndarray:
         """Return the distance from the plan at which each joint (A,) still follows it [rad or m]."""
-        unlimited = np.full(len(joints), self.follow_tolerance or UNLIMITED)
-        if self.follow_tolerance or limits is None:
-            return unlimited
-        return np.where(np.isfinite(limits.top_speed), FOLLOWED * limits.top_speed, unlimited)
+        found = np.full(len(joints), self.follow_tolerance or UNLIMITED)
+        if not self.follow_tolerance and limits is not None:
+            found = np.where(np.isfinite(limits.top_speed), FOLLOWED * limits.top_speed, found)
+        return np.where([joint in self.driven_apart for joint in joints], np.inf, found)
 
     def check(self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, closest: int) -> None:
         """Raise ConfigError for what cannot be meant, or does not fit the joints and limits."""

@@ -216,11 +216,15 @@ class Planner:
         return farthest(what, self.joints, leap, LEAP * self._following.tolerance)
 
     def off_plan(self, stamp: int, positions: np.ndarray) -> str:
-        """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing."""
+        """Return why a controller that commands ``positions`` (A,) at ``stamp`` [ns] is off the plan, or nothing.
+
+        Those of joints that it does not have are NaN.
+        """
         if self._plan is None:
             return ''
         commanded = self._path.positions_at(stamp + REFERENCE)
         away = np.abs(self.beside_turns(positions, commanded[-1]) + commanded[-1] - commanded).min(axis=0)
+        away = np.where(np.isnan(positions), 0.0, away)
         what = 'the controller does not follow the plan: it commands {joint} {off} from it, allowed {allowed}'
         return farthest(what, self.joints, away, self._following.tolerance)
 

@@ -61,14 +61,22 @@ def plan_way(
 
     Joints without position limits are planned within a turn of start and goal.
     """
-    chosen = next((goal for goal in goals if check.free(goal, MARGIN, ahead=AHEAD)), None)
-    if chosen is None:
-        return Refusal(reason=f'way around: got {len(goals)} places to go on at, allowed one that is clear')
+    chosen = first_free(check, goals)
+    if isinstance(chosen, Refusal):
+        return chosen
     low, high = _ranges(limits, start, chosen)
     found = _search(check, (start, np.clip(chosen, low, high)), (low, high), seconds, seed)
     if found is None:
         return Refusal(reason=f'way around: found none in {seconds:.2f} s')
     return Way(points=found)
+
+
+def first_free(check: CollisionCheck, goals: Sequence[np.ndarray]) -> np.ndarray | Refusal:
+    """Return the first of the places (A,) that is clear."""
+    chosen = next((goal for goal in goals if check.free(goal, MARGIN, ahead=AHEAD)), None)
+    if chosen is None:
+        return Refusal(reason=f'way around: got {len(goals)} places to go on at, allowed one that is clear')
+    return chosen
 
 
 def _ranges(limits: JointLimits, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

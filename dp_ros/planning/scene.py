@@ -7,7 +7,7 @@ Lengths in [m], speeds in [m/s], stamps and ages in [ns] of robot time, quaterni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -25,6 +25,8 @@ SMALLEST, LARGEST = 1e-4, 100.0
 """Of a shape [m]."""
 FARTHEST = 1000.0
 """From the origin [m]."""
+TOO_MANY = ''
+"""The name of what stands for all that a source brought beyond `MOST`."""
 JITTER = 0.01
 """By which poses of an obstacle may differ from where it is [m]: more than its speed explains is a fault."""
 
@@ -202,6 +204,17 @@ def read_scene(path: Path) -> Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Item:
+    """What a source says of one thing that stands: its shapes, and what of it cannot be used, or ''.
+
+    A thing that cannot be used keeps the shapes that were known of it: one that is left out is run into.
+    """
+
+    parts: tuple[Obstacle, ...] = ()
+    fault: str = ''
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sighting:
     """Where a moving obstacle was at ``stamp``."""
 
@@ -227,12 +240,12 @@ class LiveScene:
     def __init__(self, scene: Scene) -> None:
         self.scene, self.frame = scene, scene.frame
         self.moving = {part.name: part for part in scene.moving}
-        self._given: dict[str, dict[str, Obstacle]] = {'': {part.name: part for part in scene.obstacles}}
+        self._items: dict[str, dict[str, Item]] = {'': {part.name: Item(parts=(part,)) for part in scene.obstacles}}
         self._faults: dict[str, str] = {}
         self._seen: dict[str, Sighting] = {}
         self._fast: dict[str, int] = {}
         self.version = 0
-        self.standing: dict[str, Obstacle] = dict(self._given[''])
+        self.standing: dict[str, Obstacle] = {part.name: part for part in scene.obstacles}
 
     def forget(self) -> None:
         """Forget all sightings, as where the clock was set."""
@@ -246,7 +259,7 @@ class LiveScene:
     def see(self, name: str, frame: str, sighting: Sighting) -> None:
         """Take the pose of a moving obstacle; one in another frame, or that is none, is a fault until a good one."""
         try:
-            self._check_frame(frame)
+            self.check_frame(frame)
             check_pose('pose', sighting.position, sighting.orientation)
         except ConfigError as error:
             self._faults[name] = f'obstacle {name!r}: {error}'
@@ -262,36 +275,32 @@ class LiveScene:
                 self._fast[name] = sighting.stamp
         self._seen[name] = sighting
 
-    def put(self, source: str, frame: str, obstacles: Iterable[Obstacle], *, removed: Iterable[str] = ()) -> None:
-        """Add, move and remove what stands, as a ``source`` says; of another frame nothing is taken, and it is a fault.
+    def items(self, source: str) -> Mapping[str, Item]:
+        """Return what a source has brought, by the names that the source has for it."""
+        return self._items.get(source, {})
 
-        Names of a source are its own: no source removes what another has brought.
+    def bring(self, source: str, items: Mapping[str, Item]) -> None:
+        """Take what a source says of everything that it has brought, now; what it leaves out is gone.
+
+        Names of a source are its own: no source removes what another has brought. Too much of it is not taken, and a
+        fault until the source begins anew.
         """
-        try:
-            self._check_frame(frame)
-            given = self._given.get(source, {}) | {part.name: part for part in obstacles}
-            for name in removed:
-                given.pop(name, None)
-            others = sum(len(parts) for key, parts in self._given.items() if key != source)
-            if len(given) + others > MOST:
-                raise ConfigError(f'obstacles: got {len(given) + others}, allowed up to {MOST}')
-        except ConfigError as error:
-            self._faults[source] = f'{source}: {error}'
-            return
         self._faults.pop(source, None)
-        if given != self._given.get(source, {}):
-            self._given[source] = given
+        before, count = self.items(source), sum(len(item.parts) for item in items.values())
+        others = sum(len(item.parts) for key, given in self._items.items() if key != source for item in given.values())
+        if count + others > MOST or len(items) > MOST:
+            too_many = Item(fault=f'got {max(count + others, len(items))} obstacles, allowed up to {MOST}')
+            items = {**before, TOO_MANY: too_many}
+        self._items[source] = dict(items)
+        if [item.parts for item in items.values()] != [item.parts for item in before.values()]:
             self.standing = {
                 called: replace(part, name=called)
-                for key, parts in self._given.items()
-                for name, part in parts.items()
-                for called in [f'{key}/{name}' if key else name]
+                for key, given in self._items.items()
+                for item in given.values()
+                for part in item.parts
+                for called in [f'{key}/{part.name}' if key else part.name]
             }
             self.version += 1
-
-    def names(self, source: str) -> tuple[str, ...]:
-        """Return the names of what a source has brought, as the source calls them."""
-        return tuple(self._given.get(source, ()))
 
     def wrong(self, source: str, reason: str) -> None:
         """Note that what a source sent cannot be used; it is a fault until it sends something good."""
@@ -301,6 +310,10 @@ class LiveScene:
         """Return why the scene cannot be relied on at ``now``, or ''."""
         for reason in self._faults.values():
             return reason
+        for source, items in self._items.items():
+            for item in items.values():
+                if item.fault:
+                    return f'{source}: {item.fault}'
         for name, part in self.moving.items():
             seen, allowed = self._seen.get(name), part.max_age
             if seen is None:
@@ -314,7 +327,8 @@ class LiveScene:
                 )
         return ''
 
-    def _check_frame(self, frame: str) -> None:
+    def check_frame(self, frame: str) -> None:
+        """Raise :class:`ConfigError` unless a message is in the scene's frame."""
         if frame.lstrip('/') != self.frame:
             raise ConfigError(f"got frame {frame!r}, allowed {self.frame!r}, the URDF's root")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -62,6 +63,11 @@ class JointLimits:
             for name in ('lower', 'upper', *MAGNITUDES)
         }
         return JointLimits(joints=self.joints, **columns)
+
+    def without_speed(self, joints: Sequence[str]) -> JointLimits:
+        """Return the same without velocity limits of some joints."""
+        velocity = tuple(np.inf if j in joints else v for j, v in zip(self.joints, self.velocity, strict=True))
+        return replace(self, velocity=velocity)
 
     @cached_property
     def lowest(self) -> np.ndarray:

@@ -270,7 +270,8 @@ class ManagedNode(GuardedNode, LifecycleNode):
             return SetParametersResult(successful=False, reason=reason)
         if not all(p.name for p in parameters):  # rclpy takes it for one that was declared
             return SetParametersResult(successful=False, reason="parameter: got the name '', allowed a declared one")
-        proposed = {p.name: p.value for p in parameters if p.name in self._known}
+        # A list without entries is declared without a value.
+        proposed = {p.name: () if p.value is None else p.value for p in parameters if p.name in self._known}
         try:
             for name, value in proposed.items():
                 self._known[name].check(value)

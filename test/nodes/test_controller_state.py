@@ -17,6 +17,7 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import String
 
 from dp_ros.data import NANOSECONDS
+from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.controllers import state as controller_state
 from dp_ros.nodes.trajectory_publisher.controllers.state import (
     ACTIVITY,
@@ -27,6 +28,7 @@ from dp_ros.nodes.trajectory_publisher.controllers.state import (
     installed,
 )
 from dp_ros.ros.lifecycle import ManagedNode
+from test.nodes.test_trajectory_publisher import started
 
 pytestmark = pytest.mark.ros
 
@@ -273,3 +275,33 @@ def test_once_closed_it_has_forgotten(controllers):
     assert len(list(controllers.node.subscriptions)) < before
     controllers.states.open()
     assert controllers.states.reference(T0) is None
+
+
+def test_a_publisher_gives_up_a_plan_that_the_controller_says_it_does_not_follow(ros, tiny, monkeypatch):
+    """The whole node, and the messages of ros2_control."""
+    messages = Real(monkeypatch)
+    monkeypatch.setattr(command_topics, 'SETTLE', 0)
+    live = started(ros, tiny)
+    states = ros.talk(messages.find(STATE), '/arm_controller/controller_state')
+    activity = ros.tester.create_publisher(messages.find(ACTIVITY), '/controller_manager/activity', LATCHED)
+    heard = live.node.motion.parts.controllers.states['/arm_controller']
+
+    def command(away: float) -> None:
+        live.advance(live.now + 100_000_000)
+        plan = live.node.planner.plan
+        where = plan.positions_at(np.array([live.now - plan.stamp]))[0] + [0.0, away]
+        before = heard.received
+        states.publish(messages.state(plan.joints, where.tolist(), live.now))
+        ros.wait(lambda: heard.received > before, 'the state')
+        live.node.tick()
+
+    command(0.0)
+    assert live.safety_state == 'RUN' and heard.wrong == 0
+    live.node.refresh()
+    ros.status('trajectory_publisher: controller state', OK, 'heard')
+    command(0.1)
+    assert 'it commands pusher_y 0.1 from it' in live.node.planner.lost
+    activity.publish(messages.activity({'arm_controller': 'inactive'}))
+    ros.wait(live.node.motion.parts.controllers.inactive, 'the activity')
+    live.node.refresh()
+    ros.status('trajectory_publisher: controller state', WARN, "got the state 'inactive', allowed active")

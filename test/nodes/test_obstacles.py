@@ -13,7 +13,9 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('pinocchio', reason='the extra planning is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseStamped
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
@@ -68,7 +70,7 @@ def test_a_plan_rests_on_its_own_path_before_an_obstacle_and_goes_on_when_that_i
     assert end_of(live.trajectory(2)) <= 0.30 - RADIUS - 0.02, 'the way is still blocked'
     assert live.safety_state == 'RUN'
     check = live.node.planner.clear.check
-    check.scene.put('', 'world', [], removed=['wall'])
+    check.scene.bring('', {})
     live.advance(T0 + 1600 * MS)
     live.time(T0 + 1640 * MS)
     live.send(live.chunk(T0 + 1600 * MS, 0.28))
@@ -190,3 +192,127 @@ def test_a_way_around_is_planned_where_the_policys_stays_blocked_and_then_the_po
     ros.wait(lambda: live.node.counts['published'] > 1, 'a chunk after the way')
     assert live.safety_state == 'RUN'
     assert not motion.blocked
+
+
+def block(x: float, *, action: int = 0) -> Any:
+    """Return a marker of a wall across the way, at ``x`` [m]."""
+    messages = pytest.importorskip('visualization_msgs.msg', reason='visualization_msgs is not installed')
+    made = messages.Marker(ns='cell', id=1, type=1, action=action)
+    made.header.frame_id = 'world'
+    made.pose.position.x, made.pose.position.y = x, 0.3
+    made.scale.x, made.scale.y, made.scale.z = 0.02, 1.0, 1.0
+    return messages.MarkerArray(markers=[made])
+
+
+def standing(live: Live) -> list[str]:
+    return sorted(live.node.planner.clear.check.scene.standing)
+
+
+LATCHED = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+BEST_EFFORT = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
+@pytest.mark.parametrize('qos', [10, LATCHED, BEST_EFFORT])
+def test_markers_over_dds_stop_the_arm_and_let_it_go(ros, tiny, tmp_path, qos):
+    """However they are published; whoever keeps them for those who join later is heard of what he said before."""
+    markers = ros.tester.create_publisher(type(block(0.0)), '/cell', qos)
+    if qos is LATCHED:
+        markers.publish(block(0.31))
+    live = Live(ros, tiny, at=EARLY, topics__markers='cell', **scene(tmp_path))
+    if qos is not LATCHED:
+        ros.wait(lambda: live.node.refresh() or markers.get_subscription_count(), 'who listens')
+        markers.publish(block(0.31))
+    ros.wait(lambda: live.node.refresh() or standing(live), 'the wall')  # it looks at who publishes each second
+    assert standing(live) == ['topics.markers/cell/1']
+    moving(live)
+    assert 0.25 < end_of(live.trajectory(1)) <= 0.30 - RADIUS - 0.02
+    ros.status('trajectory_publisher: obstacles', WARN, 'within')
+    markers.publish(block(0.31, action=2))
+    ros.wait(lambda: not standing(live), 'the wall to be gone')
+    live.advance(T0 + 800 * MS)
+    live.time(T0 + 840 * MS)
+    live.send(live.chunk(T0 + 800 * MS, 0.28))
+    assert end_of(live.trajectory(2)) > 0.4
+    assert live.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    ros.wait(lambda: not markers.get_subscription_count(), 'nobody to listen any more')
+
+
+def test_a_marker_that_cannot_be_checked_lets_nothing_move(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, topics__markers='cell', **scene(tmp_path))
+    markers = ros.talk(type(block(0.0)), '/cell')
+    arrow = block(5.0)
+    arrow.markers[0].type = 0
+    markers.publish(arrow)
+    ros.wait(lambda: live.node.planner.clear.fault(live.now), 'the fault')
+    live.measure(EARLY)
+    live.send(live.chunk(EARLY))
+    live.refused('topics.markers: marker cell/1: got type 0')
+
+
+class MoveGroup:
+    """Publishes a planning scene and answers for it as MoveIt's move_group does, which keeps nothing."""
+
+    def __init__(self, ros: Any, objects: list[Any]) -> None:
+        self.ros, self.objects, self.asked = ros, objects, 0
+        self._messages: Any = pytest.importorskip('moveit_msgs.msg', reason='moveit_msgs is not installed')
+        service = pytest.importorskip('moveit_msgs.srv', reason='moveit_msgs is not installed').GetPlanningScene
+        self._scenes = ros.tester.create_publisher(self._messages.PlanningScene, '/move/monitored_planning_scene', 100)
+        self._service = ros.tester.create_service(service, '/move/get_planning_scene', self._answer)
+
+    def _answer(self, request: Any, response: Any) -> Any:
+        assert request.components.components == 4 | 8 | 16 | 32
+        self.asked += 1
+        response.scene.world.collision_objects = self.objects
+        return response
+
+    def publish(self, *objects: Any) -> None:
+        message = self._messages.PlanningScene(is_diff=True)
+        message.world.collision_objects = list(objects)
+        self._scenes.publish(message)
+
+    def listened(self) -> None:
+        self.ros.wait(self._scenes.get_subscription_count, 'who listens')
+
+
+def wall(name: str, x: float, operation: int = 0) -> Any:
+    messages = pytest.importorskip('moveit_msgs.msg', reason='moveit_msgs is not installed')
+    shapes = pytest.importorskip('shape_msgs.msg', reason='shape_msgs is not installed')
+    made = messages.CollisionObject(id=name, operation=bytes([operation]))
+    made.header.frame_id = 'world'
+    made.pose.position.x, made.pose.position.y = x, 0.3
+    made.primitives = [shapes.SolidPrimitive(type=1, dimensions=[0.02, 1.0, 1.0])]
+    made.primitive_poses = [Pose()]
+    return made
+
+
+def test_a_planning_scene_is_asked_for_and_followed_by_its_differences(ros, tiny, tmp_path):
+    pytest.importorskip('moveit_msgs.msg', reason='moveit_msgs is not installed')
+    parameters = scene(tmp_path)
+    live = Live(ros, tiny, at=EARLY, topics__planning_scene='/move/monitored_planning_scene', **parameters)
+    live.measure(EARLY)
+    live.send(live.chunk(EARLY))
+    live.refused('topics.planning_scene: got no whole scene yet')
+    group = MoveGroup(ros, [wall('far', 5.0)])
+    group.listened()
+    group.publish(wall('near', 0.31))
+    ros.wait(lambda: live.node.refresh() or group.asked, 'the question')
+    ros.wait(lambda: len(standing(live)) == 2, 'both walls')
+    assert not live.node.planner.clear.fault(live.now)
+    moving(live)
+    assert 0.25 < end_of(live.trajectory(1)) <= 0.30 - RADIUS - 0.02
+    group.publish(wall('near', 0.31, operation=1))
+    ros.wait(lambda: standing(live) == ['topics.planning_scene/far/0'], 'the wall to be gone')
+    live.advance(T0 + 800 * MS)
+    live.time(T0 + 840 * MS)
+    live.send(live.chunk(T0 + 800 * MS, 0.28))
+    assert end_of(live.trajectory(2)) > 0.4
+    assert group.asked == 1
+
+
+def test_collision_objects_over_dds_are_kept_clear_of(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, topics__collision_objects='/collision_object', **scene(tmp_path))
+    objects = ros.talk(type(wall('near', 0.31)), '/collision_object')
+    objects.publish(wall('near', 0.31))
+    ros.wait(lambda: standing(live), 'the wall')
+    moving(live)
+    assert 0.25 < end_of(live.trajectory(1)) <= 0.30 - RADIUS - 0.02

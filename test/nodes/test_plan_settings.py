@@ -15,10 +15,10 @@ from std_msgs.msg import String
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.world_planner import NODE, planner_from
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.outputs import Output, check_outputs
+from dp_ros.motion.outputs import Output, check_outputs, driven_apart
 from dp_ros.motion.settings.plan import make_planner
 from dp_ros.nodes.trajectory_publisher.settings.plan import make_outputs, read_robot, read_settings, recorded_outputs
-from dp_ros.nodes.trajectory_publisher.settings.publisher import PARAMETERS, PATTERNS
+from dp_ros.nodes.trajectory_publisher.settings.publisher import PARAMETERS, PATTERNS, make_grippers
 from dp_ros.paths import locate, share_folder
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.robot.joint_limits import JointLimits
@@ -151,6 +151,43 @@ def test_several_controllers_are_named_by_parameters(ros):
     )
 
 
+def test_a_gripper_takes_goals_and_is_not_compared_with_the_plan(ros):
+    node = publisher(
+        ros, outputs__arm__topic='arm/t', outputs__arm__joints=['b'], outputs__hand__topic='hand/gripper_cmd',
+        outputs__hand__joints=['a'], outputs__hand__type='gripper_command', outputs__hand__max_effort=20.0,
+        limits__a__velocity=1.0, limits__b__velocity=1.0,
+    )  # fmt: skip
+    outputs = make_outputs(node, BUNDLE)
+    hand = Output(name='hand', topic='hand/gripper_cmd', joints=('a',), type='gripper_command', max_effort=20.0)
+    assert outputs == (Output(name='arm', topic='arm/t', joints=('b',)), hand)
+    planner = make_planner(read_settings(node, JOINTS, driven_apart(outputs)), BUNDLE.task, None)
+    assert planner.follow_tolerance.tolist() == [INF, 0.004]
+    limits = planner.limits
+    assert limits.without_speed(('a',)).velocity == (INF, 1.0) and limits.velocity == (1.0, 1.0)
+    with pytest.raises(ConfigError, match='hand step: got 0, allowed more for a joint without position limits'):
+        make_grippers(node, outputs, limits)
+
+
+@pytest.mark.parametrize(
+    ('hand', 'reason'),
+    [
+        ({'type': 'gripper'}, 'type'),
+        ({'max_effort': -1.0}, 'max_effort'),
+        ({'step': 2.0}, 'step'),
+    ],
+)
+def test_options_of_a_gripper_out_of_their_range_are_refused_by_name(ros, hand, reason):
+    node = publisher(ros, **{f'outputs__hand__{key}': value for key, value in hand.items()})
+    with pytest.raises(ConfigError, match=rf'outputs\.hand\.{reason}: got '):
+        make_outputs(node, BUNDLE)
+
+
+def test_an_output_without_joints_is_refused_by_name(ros):
+    node = publisher(ros, outputs__arm__topic='arm/t', outputs__arm__joints=['a', 'b'], outputs__hand__topic='hand/t')
+    with pytest.raises(ConfigError, match='outputs hand joints: got none, allowed one or more of a, b'):
+        make_outputs(node, BUNDLE)
+
+
 ARM, HAND, LEADER = (
     ActionSource(topic=topic, joints=joints)
     for topic, joints in [('/arm/joint_trajectory', ('b',)), ('/hand/joint_trajectory', ('a',)), ('/leader', ('a',))]
@@ -242,7 +279,7 @@ def test_the_evaluation_scores_the_planner_that_drives_with_everything_set(ros, 
     options = assert_same_planner(ros, parameters, path, BUNDLE.task)
     unchanged = PlanOptions()
     same = [f.name for f in fields(PlanOptions) if getattr(options, f.name) == getattr(unchanged, f.name)]
-    assert same == [], 'each option is set to another value than its default'
+    assert same == ['driven_apart'], 'each is set to another value; a simulated gripper follows trajectories'
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ import pytest
 
 from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import ConfigError
-from dp_ros.planning.scene import LiveScene, MovingObstacle, Obstacle, Scene, Sighting, Sphere, read_scene
+from dp_ros.planning.scene import (
+    MOST,
+    Item,
+    LiveScene,
+    MovingObstacle,
+    Obstacle,
+    Scene,
+    Sighting,
+    Sphere,
+    read_scene,
+)
 from dp_ros.robot.joint_limits import JointLimits
 
 MS = 1_000_000
@@ -108,14 +119,30 @@ def test_an_obstacle_that_is_not_seen_too_old_elsewhere_or_too_fast_is_a_fault_a
 
 def test_what_a_source_brings_is_its_own_and_what_it_sends_wrongly_a_fault():
     scene = LiveScene(Scene(frame='base', obstacles=(BOX,)))
-    scene.put('markers', 'base', [BOX])
+    scene.bring('markers', {'a': Item(parts=(BOX,))})
     assert sorted(scene.standing) == ['box', 'markers/box'] and scene.version == 1
-    scene.put('markers', 'base', [BOX])
+    scene.bring('markers', {'a': Item(parts=(BOX,))})
     assert scene.version == 1, 'nothing has changed'
-    scene.put('markers', 'map', [])
-    assert "markers: got frame 'map'" in scene.fault(T0) and scene.version == 1
-    scene.put('markers', 'base', [], removed=['box'])
+    scene.bring('markers', {'a': Item(parts=(BOX,), fault='got dust')})
+    assert scene.fault(T0) == 'markers: got dust' and scene.version == 1
+    scene.wrong('others', 'got noise')
+    scene.bring('others', {})
+    assert scene.fault(T0) == 'markers: got dust', 'what another sends does not mend it'
+    scene.bring('markers', {})
     assert sorted(scene.standing) == ['box'] and scene.fault(T0) == ''
+
+
+def test_more_than_can_be_checked_stays_a_fault_until_the_source_begins_anew():
+    scene = LiveScene(Scene(frame='base', obstacles=(BOX,)))
+    parts = [replace(BOX, name=str(number)) for number in range(MOST)]
+    scene.bring('markers', {'a': Item(parts=(BOX,))})
+    scene.bring('markers', {'many': Item(parts=tuple(parts))})
+    assert 'markers: got 1001 obstacles, allowed up to 1000' in scene.fault(T0)
+    assert sorted(scene.standing) == ['box', 'markers/box'], 'what was known stays'
+    scene.bring('markers', {**scene.items('markers'), 'b': Item()})
+    assert 'got 1001' in scene.fault(T0)
+    scene.bring('markers', {})
+    assert scene.fault(T0) == '' and sorted(scene.standing) == ['box']
 
 
 # Ways around.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,13 @@ def test_points_without_velocities_are_split_too():
         ((ARM, Output(name='g', topic=ARM.topic, joints=('finger',))), 'allowed a different one for each'),
         ((ARM, Output(name='g', topic='', joints=('finger',))), "got 'arm/joint_trajectory', ''"),
         ((ARM, GRIPPER, Output(name='none', topic='x', joints=())), 'outputs none joints: got none'),
+        ((replace(ARM, type='gripper_command'), GRIPPER), 'outputs arm joints: got b, a, allowed one of a gripper'),
+        ((ARM, replace(GRIPPER, step=0.01)), 'outputs gripper: got max_effort or step, allowed with type gripper_comm'),
+        ((ARM, replace(GRIPPER, max_effort=1.0)), 'outputs gripper: got max_effort or step'),
+        (
+            [Output(name=j, topic=j, joints=(j,), type='gripper_command') for j in JOINTS],
+            'outputs type: got gripper_command alone, allowed beside a joint_trajectory',
+        ),
     ],
 )
 def test_outputs_that_do_not_make_a_whole_are_refused(outputs, message):

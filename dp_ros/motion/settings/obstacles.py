@@ -39,11 +39,19 @@ class ObstacleOptions:
     )
     planning_scene: str = option(
         '', 'More obstacles come from here (moveit_msgs/PlanningScene, as move_group publishes it on '
-        'monitored_planning_scene), where that package is installed; empty: none.', name='topics.planning_scene',
+        'monitored_planning_scene; the whole of it is asked for by get_planning_scene beside the topic), where that '
+        'package is installed; empty: none.', name='topics.planning_scene',
     )
-    path_planner: Literal['none', 'builtin'] = option(
+    path_planner: Literal['none', 'builtin', 'moveit'] = option(
         'none', 'What plans a way around where the way of the policy stays blocked. none: the robot waits; builtin: '
-        'RRT-Connect of OMPL, in a process of its own.', choices=('none', 'builtin'),
+        'RRT-Connect of OMPL, in a process of its own; moveit: MoveIt, where moveit_msgs is installed.',
+        choices=('none', 'builtin', 'moveit'),
+    )
+    planning_group: str = option(
+        '', "With path_planner moveit: the group of MoveIt's SRDF that has all joints of the policy."
+    )
+    planning_service: str = option(
+        'plan_kinematic_path', 'With path_planner moveit: the service that plans (moveit_msgs/GetMotionPlan).'
     )
     blocked_after: int = option(
         1.5, 'Time for which the robot has rested before an obstacle when a way around is planned.', unit='s',

@@ -109,7 +109,7 @@ class Motion:
         graph = self.parts.command.look()
         self._newcomer = graph.newcomer
         self._on_restart(graph, now)
-        inputs = self._inputs(now, graph.faults)
+        inputs = self._inputs(now, graph.faults + graph.grippers)
         self._watch(now)
         self._do(self.safety.step(inputs), now)
         self._avoid(now)
@@ -287,7 +287,7 @@ class Motion:
         self._on_restart(graph, now)
         self._watch(now)
         latched = self.safety.latched
-        objection = self.safety.reset(self._inputs(now, graph.faults))
+        objection = self.safety.reset(self._inputs(now, graph.faults + graph.grippers))
         if latched and not objection:
             self.planner.forget_plan()
             self.stops.under_way = False

@@ -23,6 +23,7 @@ from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outcome import Planned
+from dp_ros.motion.outputs import driven_apart
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
@@ -48,6 +49,7 @@ from dp_ros.nodes.trajectory_publisher.settings.publisher import (
     check_fallback,
     make_command,
     make_controller_states,
+    make_grippers,
 )
 from dp_ros.nodes.trajectory_publisher.settings.safety import (
     make_latch_store,
@@ -128,7 +130,9 @@ class TrajectoryPublisher(ManagedNode):
             control_dt=self.value('control_dt') / self.value('policy_speed') or None,
         )
         robot = read_robot(self)
-        self.planner = make_planner(read_settings(self, action.joints), bundle.task, robot)
+        outputs = make_outputs(self, bundle)
+        apart = driven_apart(outputs)
+        self.planner = make_planner(read_settings(self, action.joints, apart), bundle.task, robot)
         limits = self.planner.limits
         assert limits is not None, 'make_planner gives limits'
         topic = self.resolve_topic_name(self.value('topics.joint_states'))
@@ -139,14 +143,15 @@ class TrajectoryPublisher(ManagedNode):
         self._obstacles = make_scene_topics(self, self.planner, robot, self._home)
         self._store = self._store or make_latch_store(self)
         check_fallback(self)
-        outputs = make_outputs(self, bundle)
-        self._command = make_command(self, bundle.task, outputs)
+        self._grippers = make_grippers(self, outputs, limits)
+        self._closing = [self._grippers]
+        self._command = make_command(self, bundle.task, outputs, self._grippers)
         self._controllers = make_controller_states(self, bundle.task, outputs)
         timeout = to_nanoseconds(self.value('heartbeat_timeout'))
         self.permission = Permission(self, self.value('topics.enable'), timeout)
         self._plan = self.create_lifecycle_publisher(JointTrajectory, '~/plan', reliable(1))
         self._heartbeat = Heartbeat(self)
-        self._closing = [self._command, self._heartbeat, *([self._obstacles] if self._obstacles is not None else [])]
+        self._closing += [self._command, self._heartbeat, *([self._obstacles] if self._obstacles is not None else [])]
         self._bundle = bundle
 
     def activate(self) -> None:
@@ -166,7 +171,7 @@ class TrajectoryPublisher(ManagedNode):
             joint_states=JointStates(
                 self._stream,
                 to_nanoseconds(self.value('max_joint_age')),
-                limits,
+                limits.without_speed(self.planner.options.driven_apart),
                 self.planner.continuous,
                 self._measured,
                 self._received,
@@ -388,7 +393,9 @@ class TrajectoryPublisher(ManagedNode):
         """Look at what may stop the robot, and report; the timer's callback."""
         if self.motion is None:
             return
-        self.motion.look()
+        now = self.motion.look()
+        unsafe = self.motion.unsettled or self.motion.safety.latched or self.planner.lost
+        self._grippers.follow(None if unsafe else self.planner.plan, now)
         self.ledger.tick()
         safety_state = self.motion.safety.safety_state
         self._heartbeat.beat(safety_report.LEVELS[safety_state], safety_state.name.lower())
@@ -425,6 +432,7 @@ class TrajectoryPublisher(ManagedNode):
         well, where = self.motion.approach.report(self.now())
         self.diagnostics.report(START, OK if well else WARN, where)
         self._controllers.report(self.now())
+        self._grippers.report()
         if self._obstacles is not None:
             self._obstacles.report(self.motion.blocked, self.now())
 

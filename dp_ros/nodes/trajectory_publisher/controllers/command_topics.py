@@ -21,6 +21,7 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.controllers.check import ControllerCheck
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import NAMELESS, NOBODY, Ages, by_name, name_of
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import UNKNOWN as UNKNOWN
+from dp_ros.nodes.trajectory_publisher.controllers.gripper_action import Grippers
 from dp_ros.ros.lifecycle import ManagedNode, reliable
 
 SETTLE = 500_000_000  # [ns]: we know a listener before it knows us, and until then it hears nothing
@@ -34,6 +35,8 @@ class GraphState:
     ----------
     faults
         What forbids motion, a controller that is not there or was not checked yet among it.
+    grippers
+        The same of grippers that take goals: where one is away, the controllers still hear of a stop.
     restarted
         Which controller was restarted since the last look, or ''.
     untouched
@@ -46,6 +49,7 @@ class GraphState:
     """
 
     faults: tuple[Reason, ...] = ()
+    grippers: tuple[Reason, ...] = ()
     restarted: str = ''
     untouched: tuple[int, ...] = ()
     newcomer: str = ''
@@ -67,6 +71,8 @@ class CommandTopics:
         is the controller and was refused.
     dry_run
         Whether to send nothing: then no publisher is made, and who is on the topics does not matter.
+    grippers
+        Those that take goals instead.
 
     """
 
@@ -78,7 +84,9 @@ class CommandTopics:
         *,
         require: bool,
         dry_run: bool,
+        grippers: Grippers | None = None,
     ) -> None:
+        self._grippers = grippers
         self._node, self._checks, self._require = node, tuple(checks), require
         self._outputs = tuple(outputs)
         self._topics = [str(node.resolve_topic_name(output.topic)) for output in self._outputs]
@@ -146,6 +154,7 @@ class CommandTopics:
             self._known[number] = known | listeners
         return GraphState(
             faults=tuple(faults),
+            grippers=tuple(self._grippers.faults()) if self._grippers is not None else (),
             restarted=', '.join(restarted),
             untouched=tuple(untouched),
             newcomer=', '.join(newcomers),

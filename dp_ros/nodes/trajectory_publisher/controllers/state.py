@@ -160,7 +160,7 @@ class ControllerStates:
     def reference(self, now: int) -> tuple[int, np.ndarray] | None:
         """Return where the controllers command the joints to be: the oldest stamp [ns], and positions (A,) [rad or m].
 
-        None if that is not known of every joint, by a message whose stamp is about ``now`` [ns].
+        NaN stands for a joint that none of them has. None if one has not said it about ``now`` [ns].
         """
         if not self.states:
             return None
@@ -172,9 +172,7 @@ class ControllerStates:
                 return None
             stamps.append(found.stamp)
             positions |= dict(zip(joints, found.positions, strict=True))
-        if not all(joint in positions for joint in self._joints):
-            return None
-        return min(stamps), np.array([positions[joint] for joint in self._joints])
+        return min(stamps), np.array([positions.get(joint, np.nan) for joint in self._joints])
 
     def inactive(self) -> str:
         """Return which controllers are known not to be active, in words, or ''."""

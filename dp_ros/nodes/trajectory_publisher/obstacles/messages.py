@@ -8,13 +8,15 @@ topic, by name: an obstacle that is left out is one that the robot runs into.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.planning.scene import Box, Cylinder, LiveScene, Obstacle, Sphere
+from dp_ros.planning.scene import Box, Cylinder, Item, LiveScene, Obstacle, Sphere
 
 ADD, DELETE, DELETE_ALL = 0, 2, 3
 """Actions of markers; a collision object is added by the same number."""
@@ -22,7 +24,8 @@ REMOVE = 1
 """Of a collision object."""
 CUBE, SPHERE, CYLINDER = 1, 2, 3
 """Types of markers, and of shape_msgs/SolidPrimitive."""
-MOST = 1000
+OCTOMAP, HELD = '<octomap>', '<attached>/'
+"""Names that no object has; the first is MoveIt's."""
 PACKAGES = {
     'topics.markers': ('visualization_msgs.msg', 'MarkerArray'),
     'topics.collision_objects': ('moveit_msgs.msg', 'CollisionObject'),
@@ -44,30 +47,43 @@ def message_type(parameter: str) -> type:
 
 
 def take(parameter: str, message: Any, scene: LiveScene) -> None:
-    """Bring a scene up to date with a message of a parameter's topic; what cannot be used is a fault of the topic."""
-    try:
-        if parameter == 'topics.markers':
-            _take_markers(message, scene)
-        elif parameter == 'topics.collision_objects':
-            _take_objects([message], scene, parameter)
-        else:
-            _take_objects(message.world.collision_objects, scene, parameter, whole=not message.is_diff)
-    except (ConfigError, DataError) as error:
-        scene.wrong(parameter, str(error))
+    """Bring a scene up to date with a message of a parameter's topic; what cannot be used of it is a fault."""
+    items = dict(scene.items(parameter))
+    if parameter == 'topics.markers':
+        items = _with_markers(items, message.markers, scene)
+    elif parameter == 'topics.collision_objects':
+        items = _with_objects(items, [message], scene)
+    else:
+        items = _with_objects(items if message.is_diff else {}, message.world.collision_objects, scene)
+        items = _with_unchecked(items, message, scene)
+    scene.bring(parameter, items)
 
 
-def _take_markers(message: Any, scene: LiveScene) -> None:
-    for marker in _few(message.markers):
+def _with_markers(items: dict[str, Item], markers: Any, scene: LiveScene) -> dict[str, Item]:
+    for marker in markers:
         name = f'{marker.ns}/{marker.id}'
-        if marker.action == DELETE_ALL:
-            scene.put('topics.markers', scene.frame, [], removed=scene.names('topics.markers'))
+        if marker.action == DELETE_ALL:  # of its namespace, as in RViz
+            items = {key: item for key, item in items.items() if marker.ns and key.rpartition('/')[0] != marker.ns}
         elif marker.action == DELETE:
-            scene.put('topics.markers', scene.frame, [], removed=[name])
-        elif marker.action == ADD:
-            part = Obstacle(name=name, shape=_marker_shape(marker), **_pose(marker.pose))
-            scene.put('topics.markers', marker.header.frame_id, [part])
+            items.pop(name, None)
         else:
-            raise DataError(f'marker {name}: got action {marker.action}, allowed add, delete and delete all')
+            items[name] = _item(items.get(name), partial(_marker_parts, marker, name, scene))
+    return items
+
+
+def _item(before: Item | None, read: Callable[[], Iterable[Obstacle]]) -> Item:
+    """Return what is read of a thing; what cannot be used is a fault of it, and it stays where it was."""
+    try:
+        return Item(parts=tuple(read()))
+    except (ConfigError, DataError) as error:
+        return replace(before or Item(), fault=str(error))
+
+
+def _marker_parts(marker: Any, name: str, scene: LiveScene) -> Iterator[Obstacle]:
+    if marker.action != ADD:
+        raise DataError(f'marker {name}: got action {marker.action}, allowed add, delete and delete all')
+    scene.check_frame(marker.header.frame_id)
+    yield Obstacle(name=name, shape=_marker_shape(marker), **_pose(marker.pose))
 
 
 def _marker_shape(marker: Any) -> Box | Sphere | Cylinder:
@@ -81,18 +97,44 @@ def _marker_shape(marker: Any) -> Box | Sphere | Cylinder:
     raise DataError(f'marker {marker.ns}/{marker.id}: got type {marker.type}, allowed cubes, spheres and cylinders')
 
 
-def _take_objects(objects: Any, scene: LiveScene, source: str, *, whole: bool = False) -> None:
-    if whole:
-        scene.put(source, scene.frame, [], removed=scene.names(source))
-    for item in _few(objects):
-        parts = [name for name in scene.names(source) if name.startswith(f'{item.id}/')]
-        action = item.operation if isinstance(item.operation, int) else item.operation[0]  # rclpy: a byte is bytes
-        if action == REMOVE:
-            scene.put(source, scene.frame, [], removed=parts if item.id else scene.names(source))
-        elif action == ADD:
-            scene.put(source, item.header.frame_id, list(_solids(item)), removed=parts)
+def _with_objects(items: dict[str, Item], objects: Any, scene: LiveScene) -> dict[str, Item]:
+    for item in objects:
+        if _operation(item) != REMOVE:
+            items[item.id] = _item(items.get(item.id), partial(_object_parts, item, scene))
+        elif item.id:
+            items.pop(item.id, None)
         else:
-            raise DataError(f'collision object {item.id!r}: got operation {action}, allowed add and remove')
+            items = {name: kept for name, kept in items.items() if name.startswith((OCTOMAP, HELD))}
+    return items
+
+
+def _object_parts(item: Any, scene: LiveScene) -> Iterator[Obstacle]:
+    if _operation(item) != ADD:
+        raise DataError(f'collision object {item.id!r}: got operation {_operation(item)}, allowed add and remove')
+    if not item.id:
+        raise DataError('collision object: got no id, allowed one')
+    scene.check_frame(item.header.frame_id)
+    yield from _solids(item)
+
+
+def _operation(item: Any) -> int:
+    return int(item.operation[0])  # rclpy gives a byte as bytes
+
+
+def _with_unchecked(items: dict[str, Item], message: Any, scene: LiveScene) -> dict[str, Item]:
+    """Return ``items`` with what a planning scene has that nothing here checks: a fault as long as it is there."""
+    if message.world.octomap.octomap.data:
+        items[OCTOMAP] = Item(fault='got an octomap, allowed collision objects')
+    known = {part.name for part in scene.scene.attached}
+    for held in message.robot_state.attached_collision_objects:
+        link, name = f'{HELD}{held.link_name}/', held.object.id
+        if _operation(held.object) == REMOVE:
+            begin, end = link if held.link_name else HELD, f'/{name}' if name else ''
+            items = {k: item for k, item in items.items() if not (k.startswith(begin) and k.endswith(end))}
+        elif name not in known:
+            text = f'got {name!r} attached to {held.link_name}, allowed what scene_file has among attached'
+            items[link + name] = Item(fault=text)
+    return items
 
 
 def _solids(item: Any) -> Iterator[Obstacle]:
@@ -142,9 +184,3 @@ def _composed(
     vector = bw * np.array([x, y, z]) + w * axis + np.cross(axis, [x, y, z])
     scalar = bw * w - float(axis @ [x, y, z])
     return (moved[0], moved[1], moved[2]), (vector[0], vector[1], vector[2], scalar)
-
-
-def _few(parts: Any) -> Iterable[Any]:
-    if len(parts) > MOST:
-        raise DataError(f'got {len(parts)} obstacles in a message, allowed up to {MOST}')
-    return parts

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from rclpy.serialization import deserialize_message
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
+from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
-from dp_ros.nodes.trajectory_publisher.obstacles.messages import PACKAGES, message_type, take
+from dp_ros.nodes.trajectory_publisher.obstacles.messages import PACKAGES
+from dp_ros.nodes.trajectory_publisher.obstacles.moveit_ways import MoveItWays
+from dp_ros.nodes.trajectory_publisher.obstacles.scene_source import SceneSource, decoded
 from dp_ros.options import build
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
@@ -24,15 +26,11 @@ from dp_ros.planning.scene import LiveScene, Sighting
 from dp_ros.planning.way_process import WayProcess
 from dp_ros.robot.model import RobotModel
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
-from dp_ros.ros.lifecycle import ManagedNode, reliable
+from dp_ros.ros.lifecycle import ManagedNode
 
 STATUS = 'obstacles'
 LARGEST = 4096
 """Bytes of a pose: more is something else."""
-LARGEST_SCENE = 2**20
-"""Bytes of a message with many obstacles."""
-DEPTH = 20
-LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def make_scene_topics(
@@ -45,7 +43,11 @@ def make_scene_topics(
         return None
     if options.path_planner == 'none':
         return SceneTopics(node, check)
-    ways = WayProcess(way_options(check, planner, options, home), check.scene)
+    ways: WayProcess | MoveItWays
+    if options.path_planner == 'moveit':
+        ways = MoveItWays(node, options, planner.joints, check)
+    else:
+        ways = WayProcess(way_options(check, planner, options, home), check.scene)
     others = () if home is None else (home,)
     note = node.get_logger().info
     detour = Detour(planner, ways, blocked_after=options.blocked_after, others=others, note=note)
@@ -62,16 +64,20 @@ class SceneTopics:
     check
         Whose scene is kept up to date.
     detour, ways
-        What decides on ways around, and the process that plans them; None where nobody does.
+        What decides on ways around, and what plans them; None where nobody does.
 
     """
 
     def __init__(
-        self, node: ManagedNode, check: CollisionCheck, detour: Detour | None = None, ways: WayProcess | None = None
+        self,
+        node: ManagedNode,
+        check: CollisionCheck,
+        detour: Detour | None = None,
+        ways: WayProcess | MoveItWays | None = None,
     ) -> None:
         self._node, self.check, self.detour, self._ways = node, check, detour, ways
         self._scene: LiveScene = check.scene
-        self._kinds = {name: message_type(name) for name in PACKAGES if node.value(name)}
+        self._sources = [SceneSource(node, name, self._scene) for name in PACKAGES if node.value(name)]
         self._subscriptions: list[Any] = []
 
     def open(self) -> None:
@@ -84,13 +90,11 @@ class SceneTopics:
             (PoseStamped, part.topic, partial(self._on_pose, name)) for name, part in self._scene.moving.items()
         ]
         self._subscriptions = [self._node.create_subscription(*each, newest, raw=True) for each in inputs]
-        for parameter, kind in self._kinds.items():
-            takes, topic = partial(self._on_message, parameter, kind), self._node.value(parameter)
-            profile = LATCHED if parameter == 'topics.planning_scene' else reliable(DEPTH)
-            self._subscriptions.append(self._node.create_subscription(kind, topic, takes, profile, raw=True))
+        for source in self._sources:
+            source.open()
 
     def close(self) -> None:
-        """End the process that plans ways."""
+        """End what plans ways."""
         if self._ways is not None:
             self._ways.close()
 
@@ -99,10 +103,14 @@ class SceneTopics:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+        for source in self._sources:
+            source.close()
         self._node.diagnostics.forget(STATUS)
 
     def report(self, blocked: Contact | None, now: int) -> None:
         """Report whether the scene is known, and what is in the way."""
+        for source in self._sources:
+            source.look()
         fault = self.check.fault(now)
         values: dict[str, object] = {'standing': len(self._scene.standing), 'moving': len(self._scene.moving)}
         if self.detour is not None:
@@ -121,14 +129,11 @@ class SceneTopics:
         else:
             self._node.diagnostics.report(STATUS, OK, 'clear', values)
 
-    def _on_message(self, parameter: str, kind: type, message: bytes) -> None:
-        decoded = self._decoded(parameter, kind, message, largest=LARGEST_SCENE)
-        if decoded is not None:
-            take(parameter, decoded, self._scene)
-
     def _on_pose(self, name: str, message: bytes) -> None:
-        pose = self._decoded(name, PoseStamped, message, largest=LARGEST, allowed=', allowed a PoseStamped')
-        if pose is None:
+        try:
+            pose = decoded(PoseStamped, message, LARGEST)
+        except DataError as error:
+            self._scene.wrong(name, f'{error}, allowed a PoseStamped')
             return
         place, turn = pose.pose.position, pose.pose.orientation
         sighting = Sighting(
@@ -137,14 +142,3 @@ class SceneTopics:
             orientation=(turn.x, turn.y, turn.z, turn.w),
         )
         self._scene.see(name, pose.header.frame_id, sighting)
-
-    def _decoded(self, name: str, kind: type, message: bytes, *, largest: int, allowed: str = '') -> Any | None:
-        """Return a message of ``kind``; if it is none, or larger than that [bytes], a fault of ``name``, and None."""
-        if len(message) > largest:
-            self._scene.wrong(name, f'got a message of {len(message)} bytes, allowed up to {largest}')
-            return None
-        try:
-            return deserialize_message(message, kind)
-        except Exception as error:  # whatever the type support raises over foreign bytes
-            self._scene.wrong(name, f'got a message that cannot be decoded{allowed} ({error})')
-            return None

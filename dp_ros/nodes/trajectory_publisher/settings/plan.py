@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from std_msgs.msg import String
 
 from dp_ros.errors import ConfigError
-from dp_ros.motion.outputs import Output, check_outputs
+from dp_ros.motion.outputs import OUTPUT_OPTIONS, OUTPUTS, Output, check_outputs
 from dp_ros.motion.settings.plan import LIMITS, QUANTITIES, PlanSettings, limit_options
 from dp_ros.motion.settings.publisher import UrdfOptions
-from dp_ros.options import Option, build
+from dp_ros.options import build, options_of
 from dp_ros.paths import locate
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.robot.model import RobotModel
@@ -21,10 +22,9 @@ from dp_ros.ros.parameters import overrides
 from dp_ros.ros.queries import latched
 from dp_ros.task.spec import ActionSpec
 
-OUTPUTS = 'outputs.'
 PATTERNS = {
     rf'limits\..+\.({"|".join(QUANTITIES)})': 'limits.<joint>.' + '|'.join(QUANTITIES),
-    r'outputs\..+\.(topic|joints)': 'outputs.<name>.topic|joints',
+    rf'outputs\..+\.({OUTPUT_OPTIONS})': f'outputs.<name>.{OUTPUT_OPTIONS}',
 }
 
 
@@ -43,13 +43,17 @@ def read_robot(node: ManagedNode) -> RobotModel | None:
     return parse_urdf(message.data, name)
 
 
-def read_settings(node: ManagedNode, joints: tuple[str, ...]) -> PlanSettings:
-    """Return what a node's parameters say of limits and plan; the limits of ``joints`` are declared here."""
+def read_settings(node: ManagedNode, joints: tuple[str, ...], driven_apart: tuple[str, ...] = ()) -> PlanSettings:
+    """Return what a node's parameters say of limits and plan; the limits of ``joints`` are declared here.
+
+    ``driven_apart`` are those of the joints that `motion.outputs.driven_apart` names.
+    """
     if not node.value('limits_file'):
         node.declare_more(limit_options(joints))
     values = {name: value for name, value in node.values().items() if not name.startswith(LIMITS)}
     given = {name: parameter.value for name, parameter in overrides(node).items() if name.startswith(LIMITS)}
-    return PlanSettings.of(values | given)
+    settings = PlanSettings.of(values | given)
+    return replace(settings, options=replace(settings.options, driven_apart=driven_apart))
 
 
 def make_outputs(node: ManagedNode, bundle: Bundle) -> tuple[Output, ...]:
@@ -58,13 +62,8 @@ def make_outputs(node: ManagedNode, bundle: Bundle) -> tuple[Output, ...]:
     names = sorted({name[len(OUTPUTS) :].rsplit('.', 1)[0] for name in overrides(node) if name.startswith(OUTPUTS)})
     if not names:
         return recorded_outputs(action, node.value('topics.command'))
-    node.declare_more([parameter for name in names for parameter in _output_parameters(name)])
-    outputs = tuple(
-        Output(
-            name=name, topic=node.value(f'{OUTPUTS}{name}.topic'), joints=tuple(node.value(f'{OUTPUTS}{name}.joints'))
-        )
-        for name in names
-    )
+    node.declare_more([each for name in names for each in options_of(Output, f'{OUTPUTS}{name}.')])
+    outputs = tuple(replace(build(Output, node.values(), f'{OUTPUTS}{name}.'), name=name) for name in names)
     check_outputs(outputs, action.joints)
     return outputs
 
@@ -83,10 +82,3 @@ def recorded_outputs(action: ActionSpec, command: str = '') -> tuple[Output, ...
             for topic, source in zip(topics, sources, strict=True)
         )
     return (Output(name='command', topic=command or below_namespace(action.topic), joints=action.joints),)
-
-
-def _output_parameters(name: str) -> list[Option]:
-    return [
-        Option(name=f'{OUTPUTS}{name}.topic', default='', description=f'Trajectories for {name} go here.'),
-        Option(name=f'{OUTPUTS}{name}.joints', default=(), description=f'Joints of {name}, in order.'),
-    ]

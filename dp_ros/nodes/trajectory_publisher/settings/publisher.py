@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import ConfigError
-from dp_ros.motion.outputs import Output
+from dp_ros.motion.outputs import Output, trajectory_outputs
 from dp_ros.motion.settings.publisher import PUBLISHER_OPTIONS
 from dp_ros.nodes.trajectory_publisher.controllers.check import (
     ControllerCheck,
     controller_names,
 )
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
+from dp_ros.nodes.trajectory_publisher.controllers.gripper_action import GoalRule, Grippers, action_type
 from dp_ros.nodes.trajectory_publisher.controllers.state import ControllerStates
 from dp_ros.nodes.trajectory_publisher.settings.plan import PATTERNS as PLAN_PATTERNS
 from dp_ros.nodes.trajectory_publisher.settings.safety import HOME_PATTERN
 from dp_ros.robot.controller_settings import Expected
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.ros.bundles import BUNDLE, POLICY_SPEED
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.queries import get_parameters
@@ -28,8 +30,19 @@ PATTERNS = {**PLAN_PATTERNS, **HOME_PATTERN}
 EXECUTOR = 'policy_executor'
 
 
-def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> CommandTopics:
+def make_grippers(node: ManagedNode, outputs: Sequence[Output], limits: JointLimits) -> Grippers:
+    """Return those of the outputs that take goals of positions; in a dry run they get none."""
+    rules = {output: GoalRule.of(output, limits) for output in outputs if output.type == 'gripper_command'}
+    if rules:
+        action_type()
+    return Grippers(node, {} if node.value('dry_run') else rules, require=node.value('require_controller'))
+
+
+def make_command(
+    node: ManagedNode, task: TaskSpec, outputs: Sequence[Output], grippers: Grippers | None = None
+) -> CommandTopics:
     """Return the controllers' topics, where each controller is checked against what it will be sent."""
+    outputs = trajectory_outputs(outputs)
     units = dict(zip(task.action.joints, task.action.units, strict=True))
     checks = [
         ControllerCheck(
@@ -48,11 +61,13 @@ def make_command(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -
         )
         for name, output in zip(controller_names(node, outputs), outputs, strict=True)
     ]
-    return CommandTopics(node, outputs, checks, require=node.value('require_controller'), dry_run=node.value('dry_run'))
+    require, dry_run = node.value('require_controller'), node.value('dry_run')
+    return CommandTopics(node, outputs, checks, require=require, dry_run=dry_run, grippers=grippers)
 
 
 def make_controller_states(node: ManagedNode, task: TaskSpec, outputs: Sequence[Output]) -> ControllerStates:
     """Return what the controllers say themselves, where it can be heard; `open` it to listen."""
+    outputs = trajectory_outputs(outputs)
     names = controller_names(node, outputs)
     joints = {name: output.joints for name, output in zip(names, outputs, strict=True) if name}
     return ControllerStates(node, joints, task.action.joints)
