@@ -161,7 +161,7 @@ def expected(live: Live, tick: int, seed: list[int], **settings: Any) -> np.ndar
 def test_threads_are_measured_where_none_are_given(ros, tiny, monkeypatch, capfd, two, threads):
     opened: list[int] = []
 
-    def opening(bundle: Bundle, backend: str, count: int, provider: str) -> DiffusionPolicy:
+    def opening(bundle: Bundle, backend: Any, count: int, provider: Any) -> Any:
         opened.append(count)
         return open_policy(bundle, backend, count, provider)
 
