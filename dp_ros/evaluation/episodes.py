@@ -50,6 +50,7 @@ from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
+READING_RATE = 100.0  # [Hz]
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
@@ -161,14 +162,18 @@ class _Pending:
 
 
 class Episode:
-    """The state of one episode."""
+    """The state of one episode; ``rate`` is that of readings of joints and poses [Hz]."""
 
-    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None) -> None:
+    def __init__(
+        self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None, *, rate: float = READING_RATE
+    ) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
             runner.world,
             start=START,
             camera=runner.camera,
+            joint_rate=rate,
+            pose_rate=rate,
             camera_rate=runner.camera_rate,
             draws=self._draws,
             controllers=controllers_of(runner.spec, runner.world),

@@ -19,6 +19,7 @@ from dp_ros.evaluation.comparison import bootstrap95, paired
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.sweep.combinations import Combination
 from dp_ros.evaluation.sweep.parts import training_seconds
+from dp_ros.policy.bundle.bundle import Bundle
 
 CSV, MARKDOWN, JSON, PLOT, CURVES = 'table.csv', 'table.md', 'table.json', 'plot.png', 'curves.png'
 MEASURES = {
@@ -30,6 +31,13 @@ MEASURES = {
     'inference_ms': 'a chunk [ms]',
 }
 """What is drawn, and how its axis is called."""
+FACTS = {
+    'validation_loss': ('validation loss', '.3g'),
+    'recordings': ('recordings', 'd'),
+    'trials': ('own episodes', 'd'),
+    'training_s': ('training [s]', '.0f'),
+}
+"""What a table for people has of `Row.facts`, where it is known: the column's name, and how a number is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +75,23 @@ class Row:
     curves: Sequence[tuple[list[int], list[float]]] = ()
 
 
-def trained_row(combination: Combination, runs: Sequence[Path], summaries: Sequence[Mapping[str, Any]]) -> Row:
-    """Return the row of a combination, of its run folders and the summaries of their episodes."""
+def trained_row(
+    combination: Combination, runs: Sequence[Path], bundles: Sequence[Bundle], summaries: Sequence[Mapping[str, Any]]
+) -> Row:
+    """Return the row of a combination: of its run folders, bundles, and the summaries of their episodes."""
     curves = [_curve(run) for run in runs]
+    learnt = bundles[0].provenance
+    own = learnt.get('reinforcement', {})
     seconds = [s for s in map(training_seconds, runs) if s is not None]
+    if not runs and 'training_seconds' in own:
+        seconds = [float(own['training_seconds'])]
     last = [losses[-1] for _, losses in curves if losses]
     facts = {
         'trainings': len(runs),
         'validation_loss': float(np.mean(last)) if last else None,
         'training_s': float(np.mean(seconds)) if seconds else None,
+        'recordings': learnt.get('episodes'),
+        'trials': own.get('episodes'),
     }
     return row_of(combination.labels, combination.title, summaries, facts, curves)
 
@@ -180,17 +196,18 @@ def markdown(rows: Sequence[Row]) -> str:
     labels = list(rows[0].labels)
     collides = all('collisions' in row.measured for row in rows)
     head = [*labels, 'success (95 %)', 'against the first', *(['collisions'] if collides else [])]
-    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk [ms]', 'validation loss', 'training [s]']
+    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk [ms]']
+    facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
+    head += [FACTS[name][0] for name in facts]
     lines = [_line(head), _line(['---'] * len(head))]
     for row in rows:
-        m, facts = row.measured, row.facts
+        m = row.measured
         cells = [*row.labels.values(), _percent(m['success'])]
         cells.append('' if row is rows[0] else _points(_difference(rows[0], row)))
         if collides:
             cells.append(_percent(m['collisions']))
         cells += [_number(m['time_s'], '.2f'), _number(m['jerk'], '.3g'), _number(m['inference_ms'], '.2f')]
-        cells.append(_plain(facts.get('validation_loss'), '.3g'))
-        cells.append(_plain(facts.get('training_s'), '.0f'))
+        cells += [_plain(row.facts.get(name), FACTS[name][1]) for name in facts]
         lines.append(_line(cells))
     return '\n'.join(lines)
 
