@@ -187,6 +187,7 @@ class Episode:
         self.pending: _Pending | None = None
         self.last: int | None = None  # when the newest chunk's window was taken
         self.latency: list[float] = []
+        self.processor: list[float] = []
         self.chunks = 0
         self.stop = ''
         self._reward, self._gained = 0.0, 0.0
@@ -228,7 +229,7 @@ class Episode:
     def predict(self, window: Window) -> None:
         """Let the policy predict from a window."""
         runner = self.runner
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
@@ -237,6 +238,7 @@ class Episode:
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
+        self.processor.append(time.process_time() - used)
         self.answer(chunk)
 
     def answer(self, chunk: Chunk) -> None:
@@ -253,6 +255,7 @@ class Episode:
             seconds=status.elapsed,
             chunks=self.chunks,
             latency=self.latency,
+            processor=self.processor,
             deadline_misses=sum(taken * NANOSECONDS > self.runner.control_dt for taken in self.latency),
             side=str(status.details.get('side', '')),
             collided=collided(status.details),

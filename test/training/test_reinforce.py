@@ -161,23 +161,24 @@ def test_a_light_episode_goes_where_a_full_one_goes():
             places.append(env._episode.robot.world.joint_positions)
         farthest = max(farthest, float(np.abs(places[0] - places[1]).max()))
         way.append(places[0])
-    assert np.ptp(way, axis=0).min() > 0.15 and farthest < 0.03
-    np.testing.assert_allclose(*places, atol=0.01)  # both at rest
+    # Nearly: the publisher leads in to its first chunk more slowly, and keeps limits.
+    assert np.ptp(way, axis=0).min() > 0.2 and farthest < 0.1
+    np.testing.assert_allclose(way[-1], way[-2], atol=0.02)  # at rest
 
 
 def test_the_best_actor_is_kept_not_the_last():
     env = DecisionEnv(dataclasses.replace(SETTINGS, sampling_steps=None, exec_horizon=4, seconds=2.0), kind='line')
     curve = LearningCurve(8, 'test', env, 7)
-    still, into = (actor(2) for _ in range(2))
+    nearer, still = (actor(2) for _ in range(2))
     with torch.no_grad():
-        for one, bias in ((still, (0.0, 0.0)), (into, (0.0, 9.0))):
+        for one, right in ((nearer, 0.1), (still, 0.0)):
             one.layers[-1].weight.zero_()
-            one.layers[-1].bias.copy_(torch.tensor(bias))
-    curve.look(4, still)
-    curve.look(8, into)  # straight up: farther from the target
+            one.layers[-1].bias.copy_(torch.tensor((right, 0.0)))
+    curve.look(4, nearer)
+    curve.look(8, still)
     first, second = curve.rows
     assert first['trial_reward'] > second['trial_reward'] and first['trial_success'] == second['trial_success'] == 0.0
-    assert curve.best is not None and not curve.best.layers[-1].bias.any()
+    assert curve.best is not None and curve.best.layers[-1].bias[0].item() == pytest.approx(0.1)
     curve.bar.close()
 
 

@@ -168,7 +168,9 @@ def test_what_is_kept_comes_back_as_it_was_and_nothing_else_does(tmp_path):
     block = blocks_of('t', dataclasses.replace(EVALUATION, episodes=1))[0]
     assert kept(block, tmp_path) is None
     seams = Seams(jump=float('nan'), turn_at_seams=1.0, turn_inside=2.0, jerk_at_seams=3.0, jerk_inside=4.0, jerk=5.0)
-    result = EpisodeResult(seed=100_024, score=0.5, success=False, seconds=1.0, chunks=2, latency=[0.1], seams=seams)
+    result = EpisodeResult(
+        seed=100_024, score=0.5, success=False, seconds=1.0, chunks=2, latency=[0.1], processor=[0.05], seams=seams
+    )
     keep(block, tmp_path, [result])
     (back,) = kept(block, tmp_path)
     assert dataclasses.asdict(back) | {'seams': 0} == dataclasses.asdict(result) | {'seams': 0}
@@ -187,9 +189,7 @@ def test_a_bundle_is_played_as_it_is_beside_trainings(bags, tmp_path):
     learnt, shipped = json.loads((out / 'table.json').read_text())
     assert (learnt['trainings'], learnt['recordings'], shipped['trainings'], shipped['trials']) == (1, 2, 0, None)
     assert learnt['episodes'] == shipped['episodes'] == 3 and len(list((out / 'runs').iterdir())) == 1
-    again = evaluate_direct(
-        dataclasses.replace(EVALUATION, bundle=locate('models/point_navigation'), sampling_steps=2)
-    )
+    again = evaluate_direct(dataclasses.replace(EVALUATION, bundle=locate('models/point_navigation'), sampling_steps=2))
     assert again['mean_score'] == pytest.approx(shipped['score'])
     before = sorted((out / 'episodes').rglob('*.json'))
     assert run_sweep(asked, lambda _: None) == 0 and sorted((out / 'episodes').rglob('*.json')) == before

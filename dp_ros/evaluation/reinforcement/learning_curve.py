@@ -18,6 +18,8 @@ from dp_ros.networks.noise_actor import Actor
 
 LOOKS = 20
 """How often the actor is looked at."""
+FEWEST = 64
+"""Decisions between two looks."""
 TRIALS = 25
 """Episodes of a look, the same each time; none of them is learnt from."""
 RECENT = 100
@@ -62,7 +64,7 @@ class LearningCurve:
     """
 
     def __init__(self, steps: int, name: str, env: DecisionEnv, first_seed: int) -> None:
-        self._every = max(1, steps // LOOKS)
+        self._every = max(FEWEST, steps // LOOKS)
         self._env, self._first_seed = env, first_seed
         self.bar = tqdm(total=steps, unit='decision', desc=name, dynamic_ncols=True)
         self.rows: list[dict[str, float]] = []

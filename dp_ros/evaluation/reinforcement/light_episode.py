@@ -1,10 +1,11 @@
-"""Play episodes without planner and controller: many times as fast, and nearly what they make of a chunk.
+"""Play episodes without planner and controller: several times as fast, and nearly what they make of a chunk.
 
     u   part of the cross-fade that has passed       w   weight of the chunk, 6 u^5 - 15 u^4 + 10 u^3
 
 A chunk is a line through its steps. From ``latency`` and the publisher's splice margin after its observation on, the
 set points are ``old + w (new - old)``, with a cross-fade as long as `blend_steps` allows. Left out are the publisher's
-shorter cross-fades, its curves between steps, limits and checks; physics, sensors, alignment and delays are the same.
+slower way into its first chunk, its shorter cross-fades and curves between steps, limits and checks; physics, sensors,
+alignment and delays are the same. A policy closes the loop over what is left out, as it does on a robot.
 """
 
 from __future__ import annotations

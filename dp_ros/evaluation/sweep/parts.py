@@ -47,7 +47,7 @@ from dp_ros.training.trainer import Trainer
 NAME = 16  # characters of a hash: enough for any sweep
 BLOCK = 25  # episodes in a block: a second or a few
 TIMES = 'times.json'
-"""In a run folder: the seconds that training took, in each of the processes that had a part in it."""
+"""In a run folder: the processor time of training [s], in each of the processes that had a part in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +137,10 @@ def train(training: Training, folder: Path, episodes: Sequence[Episode] | None =
         run,
         roll_out=rollouts_of(training.settings),
     )
-    before, began = trainer.step, time.perf_counter()
+    before, began = trainer.step, time.process_time()
     finished = trainer.run().finished
     times = _times(run) if before else []
-    _write(run / TIMES, [*times, time.perf_counter() - began])
+    _write(run / TIMES, [*times, time.process_time() - began])
     if finished:
         export_run(run, bundle, overwrite=(bundle / MANIFEST).is_file())
     return finished
@@ -151,7 +151,7 @@ def _times(run: Path) -> list[float]:
 
 
 def training_seconds(run: Path) -> float | None:
-    """Return how long a training took [s]; None where that was not kept."""
+    """Return the processor time that a training took [s]; None where that was not kept."""
     return sum(_times(run)) or None
 
 

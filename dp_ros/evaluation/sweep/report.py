@@ -28,14 +28,14 @@ MEASURES = {
     'score': 'mean score',
     'time_s': 'time to success [s]',
     'jerk': 'jerk [/s$^3$]',
-    'inference_ms': 'a chunk [ms]',
+    'inference_ms': 'processor time of a chunk [ms]',
 }
 """What is drawn, and how its axis is called."""
 FACTS = {
     'validation_loss': ('validation loss', '.3g'),
     'recordings': ('recordings', 'd'),
     'trials': ('own episodes', 'd'),
-    'training_s': ('training [s]', '.0f'),
+    'training_s': ('training, processor time [s]', '.0f'),
 }
 """What a table for people has of `Row.facts`, where it is known: the column's name, and how a number is written."""
 
@@ -83,8 +83,8 @@ def trained_row(
     learnt = bundles[0].provenance
     own = learnt.get('reinforcement', {})
     seconds = [s for s in map(training_seconds, runs) if s is not None]
-    if not runs and 'training_seconds' in own:
-        seconds = [float(own['training_seconds'])]
+    if not runs and 'processor_seconds' in own:
+        seconds = [float(own['processor_seconds'])]
     last = [losses[-1] for _, losses in curves if losses]
     facts = {
         'trainings': len(runs),
@@ -113,7 +113,7 @@ def row_of(
         'score': _mean(scores.ravel()),
         'time_s': _mean(seconds[successes > 0.0]),
         'jerk': _mean(np.array(jerk)),
-        'inference_ms': Measured(value=_median([s['latency_ms']['p50'] for s in summaries])),
+        'inference_ms': Measured(value=_median([_milliseconds(s)['p50'] for s in summaries])),
     }
     if all('collisions' in s for s in summaries):
         measured['collisions'] = _share(sum(s['collisions'] for s in summaries), successes.size)
@@ -128,10 +128,16 @@ def row_of(
             'episodes': successes.size,
             'lowest': float(rates.min()),
             'highest': float(rates.max()),
-            'inference_p95_ms': _median([s['latency_ms']['p95'] for s in summaries]),
+            'inference_p95_ms': _median([_milliseconds(s)['p95'] for s in summaries]),
         },
         curves=curves,
     )
+
+
+def _milliseconds(summary: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """Return the percentiles of a chunk's processor time; of all its time, in episodes that lack that."""
+    found: Mapping[str, float | None] = summary.get('processor_ms', summary['latency_ms'])
+    return found
 
 
 def _share(count: int, of: int) -> Measured:
@@ -196,7 +202,7 @@ def markdown(rows: Sequence[Row]) -> str:
     labels = list(rows[0].labels)
     collides = all('collisions' in row.measured for row in rows)
     head = [*labels, 'success (95 %)', 'against the first', *(['collisions'] if collides else [])]
-    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk [ms]']
+    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk, processor time [ms]']
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
     head += [FACTS[name][0] for name in facts]
     lines = [_line(head), _line(['---'] * len(head))]
