@@ -201,7 +201,7 @@ def test_a_bundle_is_played_as_it_is_beside_trainings(bags, tmp_path):
         ('bundle=models/point_navigation,network.width=8', r'bundle: got it beside network\.width, allowed beside run'),
         ('bundle=models/point_navigation,run.beams=2', 'beams: got for bundle point_navigation of family diffusion'),
         ('bundle=models/push_block_state', 'does not fit the world point_navigation'),
-        ('run.planning=beam', r'run\.planning: got for a training, allowed beside the bundle of a sequence model'),
+        ('run.planning=beam', r'run\.planning: got for family diffusion, allowed for a sequence model'),
     ],
 )
 def test_a_bundle_that_cannot_be_played_so_is_refused_before_anything_is_trained(bags, tmp_path, changes, message):

@@ -1,10 +1,10 @@
 """The loop of an evaluation as a Gymnasium environment: one step is one decision of a policy.
 
-Alignment, delays, planner, limits and controller are those that policies are scored with, so what is learnt here is
-what drives. An observation is what a policy's network is given: the normalized window as one vector; of a policy with
-pictures also what its encoder makes of it.
+In full episodes alignment, delays, planner, limits and controller are those that policies are scored with; light ones
+leave planner and controller out. An observation is what a policy's network is given: the normalized window as one
+vector; of a policy with pictures also what its encoder makes of it.
 
-    reward    how much the score has grown, + 1 for success, - for a collision, which ends an episode, and - for time
+    reward    by how much the score's worth has grown, + 1 for success, - for a collision, which ends it, and - for time
 """
 
 from __future__ import annotations

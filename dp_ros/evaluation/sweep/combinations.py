@@ -231,9 +231,9 @@ def with_run(evaluation: EvaluationSettings, run: Mapping[str, Any]) -> Evaluati
 def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
     """Raise ConfigError unless a policy of this training can be evaluated so, and its network can be made."""
     odd = [name for name in SEQUENCE_ONLY if getattr(evaluation, name) is not None]
-    if odd:
+    if odd and training.family != 'sequence':
         what = listed(RUN + name for name in odd)
-        raise ConfigError(f'{what}: got for a training, allowed beside the bundle of a sequence model')
+        raise ConfigError(f'{what}: got for family {training.family}, allowed for a sequence model')
     task, spec = training.task, training.objective.spec
     settings = default_settings(spec, evaluation.sampling_steps)
     changes: dict[str, Any] = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}

@@ -259,12 +259,13 @@ def plot_rows(rows: Sequence[Row], path: Path, world: str) -> None:
                 points = [(float(r.labels[axis]), r.measured.get(name, _NONE)) for r in members]
                 _draw(panel, sorted(points, key=lambda point: point[0]), label, upright=True)
             panel.set(xlabel=axis.rpartition('.')[2], title=title)
-            values = [float(row.labels[axis]) for row in rows]
-            if min(values) > 0 and max(values) / min(values) > 20:
+            if _is_wide([float(row.labels[axis]) for row in rows]):
                 panel.set_xscale('log')
         else:
             _draw(panel, [(float(i), row.measured.get(name, _NONE)) for i, row in enumerate(rows)], '', upright=False)
             panel.set(title=title, yticks=range(len(rows)), yticklabels=[row.title for row in rows])
+            if _is_wide([v for v in (row.measured.get(name, _NONE).value for row in rows) if v is not None]):
+                panel.set_xscale('log')
         panel.grid(True, alpha=0.3)
     if axis and len(groups) > 1:
         panels[0].legend(fontsize='small')
@@ -275,6 +276,10 @@ def plot_rows(rows: Sequence[Row], path: Path, world: str) -> None:
 
 
 _NONE = Measured(value=None)
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > 20
 
 
 def _over_numbers(rows: Sequence[Row]) -> tuple[str, dict[str, list[Row]]]:
