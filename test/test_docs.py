@@ -9,10 +9,12 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+
+from dp_ros.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -235,6 +237,24 @@ def test_the_points_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert picture.shape == (2 * 244, 3 * 244, 3)
     orange = (picture[..., 2] > 240) & (picture[..., 0] < 60)
     assert all(part.any() for row in np.split(orange, 2) for part in np.split(row, 3, axis=1))
+
+
+def test_learning_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip('cv2', reason='opencv is not installed (extra: runtime)')
+    pytest.importorskip('matplotlib', reason='matplotlib is not installed (extra: train)')
+    draw_learning = load('draw_learning')
+    rows = [{'step': n, 'episodes': n, 'trial_success': n / 4, 'trial_reward': 1.0} for n in (1, 2, 3)]
+    learnt = {'reinforcement': {'method': 'sac', 'curve': rows}}
+    monkeypatch.setattr(draw_learning, 'load_bundle', lambda folder: SimpleNamespace(provenance=learnt))
+    out = tmp_path / 'learning.png'
+    assert draw_learning.main([str(out), 'runs/sac']) == 0
+    # A line in matplotlib's first colour, blue, in each of three panels.
+    picture = cv2.imread(str(out)).astype(int)
+    blue = (picture[..., 0] > 160) & (picture[..., 2] < 60)
+    assert all(part.any() for part in np.array_split(blue, 3, axis=1))
+    learnt.clear()
+    with pytest.raises(DataError, match='got a bundle without reinforcement'):
+        draw_learning.main([str(out), 'runs/sac'])
 
 
 def test_marks_scale_a_block_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,19 +77,25 @@ def add_reinforce(commands: argparse._SubParsersAction) -> None:
                         help='dsrl: choose the noise that the policy samples from; sac, ppo: a policy of its own, with '
                         "the bundle's observations and normalizer")  # fmt: skip
     parser.add_argument('--steps', type=int, default=10_000, help='decisions to learn from')
-    parser.add_argument('--envs', type=int, default=4, help='episodes that run side by side')
+    parser.add_argument('--envs', type=int, default=8, help='episodes that run side by side')
     parser.add_argument('--workers', type=int, default=1, help='more than 1: each in a process of its own')
     parser.add_argument('--seed', type=int, default=3_000_000, help='seed of the first episode, and of what is drawn')
     parser.add_argument('--exec-horizon', type=int, default=0,
-                        help="control steps between decisions; 0: the bundle's for dsrl, else 2")  # fmt: skip
+                        help="control steps between decisions; 0: the bundle's")  # fmt: skip
     parser.add_argument('--sampling-steps', type=int, default=4, help='dsrl: network calls of a chunk')
     parser.add_argument('--bound', type=float, default=1.5, help='dsrl: largest noise, in standard deviations')
-    parser.add_argument('--speed', type=float, default=1.0, help='sac, ppo: of a joint at most [rad/s or m/s]')
+    parser.add_argument('--speed', type=float, default=0.7,
+                        help='sac, ppo: of a joint at most [rad/s or m/s]; how far a decision reaches')  # fmt: skip
     parser.add_argument('--discount', type=float, default=0.9, help='how much less a reward is worth a second later')
-    parser.add_argument('--width', type=int, default=128, help='of the hidden layers')
+    parser.add_argument('--entropy', type=float, default=0.02,
+                        help="dsrl, sac: weight of the actions' entropy at first")  # fmt: skip
+    parser.add_argument('--width', type=int, default=64, help='of the hidden layers')
     parser.add_argument('--layers', type=int, default=2, help='hidden layers')
-    parser.add_argument('--learning-rate', type=float, default=3e-4, help='of Adam')
+    parser.add_argument('--learning-rate', type=float, default=1e-3, help='of Adam')
     parser.add_argument('--seconds', type=float, default=12.0, help='longest episode [s]')
+    parser.add_argument('--loop', default='light', choices=['light', 'full'],
+                        help='episodes to learn from: light, without planner and controller; full, as evaluations run '
+                        'them, at a tenth of the speed')  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 

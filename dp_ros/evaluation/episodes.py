@@ -50,6 +50,7 @@ from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
+READING_RATE = 100.0  # [Hz]
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
@@ -161,14 +162,18 @@ class _Pending:
 
 
 class Episode:
-    """The state of one episode."""
+    """The state of one episode; ``rate`` is that of readings of joints and poses [Hz]."""
 
-    def __init__(self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None) -> None:
+    def __init__(
+        self, runner: DirectRunner, seed: int, bag: EpisodeBag | None = None, *, rate: float = READING_RATE
+    ) -> None:
         self.runner, self.seed, self.bag = runner, seed, bag
         self.robot = SimulatedRobot(
             runner.world,
             start=START,
             camera=runner.camera,
+            joint_rate=rate,
+            pose_rate=rate,
             camera_rate=runner.camera_rate,
             draws=self._draws,
             controllers=controllers_of(runner.spec, runner.world),
@@ -182,6 +187,7 @@ class Episode:
         self.pending: _Pending | None = None
         self.last: int | None = None  # when the newest chunk's window was taken
         self.latency: list[float] = []
+        self.processor: list[float] = []
         self.chunks = 0
         self.stop = ''
         self._reward, self._gained = 0.0, 0.0
@@ -223,7 +229,7 @@ class Episode:
     def predict(self, window: Window) -> None:
         """Let the policy predict from a window."""
         runner = self.runner
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
@@ -232,6 +238,7 @@ class Episode:
         chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
         chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
         self.latency.append(time.perf_counter() - began)
+        self.processor.append(time.process_time() - used)
         self.answer(chunk)
 
     def answer(self, chunk: Chunk) -> None:
@@ -248,6 +255,7 @@ class Episode:
             seconds=status.elapsed,
             chunks=self.chunks,
             latency=self.latency,
+            processor=self.processor,
             deadline_misses=sum(taken * NANOSECONDS > self.runner.control_dt for taken in self.latency),
             side=str(status.details.get('side', '')),
             collided=collided(status.details),

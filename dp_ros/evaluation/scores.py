@@ -36,6 +36,8 @@ class EpisodeResult:
         Chunks that were executed.
     latency
         From an observation's stamp to the command that answers it, each chunk [s].
+    processor
+        Processor time of each chunk, which a busy machine does not lengthen [s]; empty where it was not measured.
     deadline_misses
         Chunks later than their deadline.
     side
@@ -58,6 +60,7 @@ class EpisodeResult:
     seconds: float
     chunks: int
     latency: Sequence[float] = field(default_factory=tuple)
+    processor: Sequence[float] = field(default_factory=tuple)
     deadline_misses: int = 0
     side: str = ''
     collided: bool | None = None
@@ -96,6 +99,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
     counts = ({side: sum(r.side == side for r in results) for side in ways} for ways in WAYS)
     sides = next((found for found in counts if any(found.values())), None)
     gained = [r.gained for r in results if r.gained is not None]
+    processor = [taken for r in results for taken in r.processor]
     known = [r.collided for r in results if r.collided is not None]
     return {
         **about,
@@ -105,6 +109,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         'success_rate': successes / len(results),
         'success_wilson95': list(wilson95(successes, len(results))),
         'latency_ms': percentiles([latency for r in results for latency in r.latency]),
+        **({'processor_ms': percentiles(processor)} if processor else {}),
         'deadline_misses': sum(r.deadline_misses for r in results),
         'chunks': sum(r.chunks for r in results),
         'seeds': [r.seed for r in results],

@@ -32,8 +32,15 @@ EDGE = 2
 """Steps at a chunk's ends, where its curve has the acceleration of a guess."""
 TRIED = 6
 """Windows tried at most."""
+
+
+def fade_weight(u: np.ndarray) -> np.ndarray:
+    """Return the weight of a chunk where the part ``u`` of the cross-fade has passed, 0 to 1."""
+    return np.asarray(u**3 * (u * (6.0 * u - 15.0) + 10.0))
+
+
 _U = np.linspace(0.0, 1.0, 17)[:, None]
-_WEIGHT = _U**3 * (_U * (6.0 * _U - 15.0) + 10.0)
+_WEIGHT = fade_weight(_U)
 _RATE = 30.0 * _U**2 * (1.0 - _U) ** 2
 _CHANGE = 60.0 * _U * (1.0 - _U) * (1.0 - 2.0 * _U)
 
@@ -112,6 +119,6 @@ def cross_faded(plan: Trajectory, due: np.ndarray, steps: np.ndarray, *, begin: 
     if window <= 0:
         return steps
     u = np.minimum(np.maximum((due - begin) / window, 0.0), 1.0)[:, None]
-    weight = u**3 * (u * (6.0 * u - 15.0) + 10.0)
+    weight = fade_weight(u)
     planned = plan.positions_at(due - plan.stamp)
     return np.asarray(np.where(u < 1.0, planned + weight * (steps - planned), steps))

@@ -1,7 +1,7 @@
 """Actors of reinforcement learning: what a bundle runs of them.
 
 A noise actor steers a diffusion policy that stays as it is, by the noise that its sampling begins with (DSRL,
-Wagenmaker et al. 2025). A line actor is a policy of its own: where the joints are, and how fast each is to go.
+Wagenmaker et al. 2025). A line actor is a policy of its own: how far each joint is to go from where it is.
 
     state   normalized observations, (B, S); see `dp_ros.policy.bundle.parity.state_of`
 """
@@ -73,7 +73,9 @@ class FlatEncoder(nn.Module):
 
 
 class LineActor(nn.Module):
-    """Lead on from where the joints are, at speeds that an actor chooses: ``(x_k, k, cond) -> (B, P, A)``.
+    """Lead from where the joints are to where an actor wants them next: ``(x_k, k, cond) -> (B, P, A)``.
+
+    They are there by the next decision, at a constant speed, and stay.
 
     Parameters
     ----------
@@ -83,8 +85,8 @@ class LineActor(nn.Module):
         (S, A) and (A,): ``state @ base + offset`` is where the joints are, as normalized actions.
     reach
         How far a joint gets in a control step at most, normalized (A,).
-    pred_horizon
-        Actions of a chunk, P.
+    pred_horizon, exec_horizon
+        Actions of a chunk, P, and from one decision to the next.
 
     """
 
@@ -92,12 +94,14 @@ class LineActor(nn.Module):
     offset: Tensor
     steps: Tensor
 
-    def __init__(self, actor: Actor, base: Tensor, offset: Tensor, reach: Tensor, *, pred_horizon: int) -> None:
+    def __init__(
+        self, actor: Actor, base: Tensor, offset: Tensor, reach: Tensor, *, pred_horizon: int, exec_horizon: int
+    ) -> None:
         super().__init__()
         self.actor = actor
         self.register_buffer('base', base)
         self.register_buffer('offset', offset)
-        self.register_buffer('steps', torch.arange(1.0, pred_horizon + 1)[:, None] * reach)
+        self.register_buffer('steps', torch.arange(1.0, pred_horizon + 1).clamp(max=exec_horizon)[:, None] * reach)
 
     def forward(self, x_k: Tensor, k: Tensor, cond: Tensor) -> Tensor:
         """Return the chunk; x_k and k are those of regression, which says nothing by them."""

@@ -191,14 +191,16 @@ class SimulatedRobot:
         self._began += now - self.now
         self.now = now
 
-    def step(self) -> Iterator[Reading]:
+    def step(self, set_point: np.ndarray | None = None) -> Iterator[Reading]:
         """Advance by one physics step; return what the sensors read at the new time.
 
-        Each reading is taken when it is asked for, before the next step; pictures, which take long, come last.
+        Each reading is taken when it is asked for, before the next step; pictures, which take long, come last. A
+        ``set_point`` (A,) is the drives' in place of the controllers', which then don't run.
         """
         world = self.world
         then = self.now + self.step_duration
-        set_point = self._group.run(self.now, then, world.joint_positions, world.joint_velocities)
+        if set_point is None:
+            set_point = self._group.run(self.now, then, world.joint_positions, world.joint_velocities)
         # Drives take no command that is not a number.
         self._driven = np.where(np.isfinite(set_point), set_point, self._driven)
         world.step(self._driven)

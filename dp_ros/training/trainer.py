@@ -123,7 +123,7 @@ class Trainer:
         self._losses: list[torch.Tensor] = []
         self._camera_shapes = camera_shapes(episodes, settings.task)
         self._starts = demonstrated_starts(episodes, settings.task)
-        self._open_folder(data_hash(episodes))
+        self._open_folder(data_hash(episodes), len(episodes))
 
     def run(self) -> TrainResult:
         """Train to the configured step, or until interrupted; a checkpoint is written either way."""
@@ -223,7 +223,7 @@ class Trainer:
         }
         save_checkpoint(self.folder / CHECKPOINT, state)
 
-    def _open_folder(self, data_sha256: str) -> None:
+    def _open_folder(self, data_sha256: str, episodes: int) -> None:
         """Start the run folder, or take up the run that it holds; only the first process needs to see it."""
         if self.accelerator.num_processes > 1:
             hashes = {read[:12] for read in gather_object([data_sha256])}
@@ -233,6 +233,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             record = {
                 'data_sha256': data_sha256,
+                'episodes': episodes,
                 'held_out_episodes': self.held_out,
                 **({'skipped_recordings': self._skipped} if self._skipped else {}),
                 'training_windows': len(self.train_set),

@@ -14,6 +14,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import Seams
 from dp_ros.evaluation.sweep import parts as parts_module
@@ -24,7 +25,7 @@ from dp_ros.evaluation.sweep.process_pool import done_by
 from dp_ros.evaluation.sweep.report import row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
 from dp_ros.evaluation.sweep.workers import RayCluster
-from dp_ros.paths import share_folder
+from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.settings import TrainSettings
@@ -167,7 +168,9 @@ def test_what_is_kept_comes_back_as_it_was_and_nothing_else_does(tmp_path):
     block = blocks_of('t', dataclasses.replace(EVALUATION, episodes=1))[0]
     assert kept(block, tmp_path) is None
     seams = Seams(jump=float('nan'), turn_at_seams=1.0, turn_inside=2.0, jerk_at_seams=3.0, jerk_inside=4.0, jerk=5.0)
-    result = EpisodeResult(seed=100_024, score=0.5, success=False, seconds=1.0, chunks=2, latency=[0.1], seams=seams)
+    result = EpisodeResult(
+        seed=100_024, score=0.5, success=False, seconds=1.0, chunks=2, latency=[0.1], processor=[0.05], seams=seams
+    )
     keep(block, tmp_path, [result])
     (back,) = kept(block, tmp_path)
     assert dataclasses.asdict(back) | {'seams': 0} == dataclasses.asdict(result) | {'seams': 0}
@@ -175,6 +178,36 @@ def test_what_is_kept_comes_back_as_it_was_and_nothing_else_does(tmp_path):
     (tmp_path / block.file).write_text(json.dumps([{'seed': 3}]))
     with pytest.raises(DataError, match='got what no sweep wrote'):
         kept(block, tmp_path)
+
+
+def test_a_bundle_is_played_as_it_is_beside_trainings(bags, tmp_path):
+    out = tmp_path / 'sweep'
+    asked = settings(
+        bags, out, vary=(), variants=('learnt here:', 'shipped:bundle=models/point_navigation,run.sampling_steps=2')
+    )
+    assert run_sweep(asked, lambda _: None) == 0
+    learnt, shipped = json.loads((out / 'table.json').read_text())
+    assert (learnt['trainings'], learnt['recordings'], shipped['trainings'], shipped['trials']) == (1, 2, 0, None)
+    assert learnt['episodes'] == shipped['episodes'] == 3 and len(list((out / 'runs').iterdir())) == 1
+    again = evaluate_direct(dataclasses.replace(EVALUATION, bundle=locate('models/point_navigation'), sampling_steps=2))
+    assert again['mean_score'] == pytest.approx(shipped['score'])
+    before = sorted((out / 'episodes').rglob('*.json'))
+    assert run_sweep(asked, lambda _: None) == 0 and sorted((out / 'episodes').rglob('*.json')) == before
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ('bundle=models/point_navigation,network.width=8', r'bundle: got it beside network\.width, allowed beside run'),
+        ('bundle=models/point_navigation,run.beams=2', 'beams: got for bundle point_navigation of family diffusion'),
+        ('bundle=models/push_block_state', 'does not fit the world point_navigation'),
+        ('run.planning=beam', r'run\.planning: got for family diffusion, allowed for a sequence model'),
+    ],
+)
+def test_a_bundle_that_cannot_be_played_so_is_refused_before_anything_is_trained(bags, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        run_sweep(settings(bags, tmp_path / 'sweep', vary=(), variants=(f'x:{changes}',)), lambda _: None)
+    assert not (tmp_path / 'sweep').exists()
 
 
 def test_episodes_of_several_trainings_count_together_and_their_spread_is_told():

@@ -1,10 +1,10 @@
 """The loop of an evaluation as a Gymnasium environment: one step is one decision of a policy.
 
-Alignment, delays, planner, limits and controller are those that policies are scored with, so what is learnt here is
-what drives. An observation is what a policy's network is given: the normalized window as one vector; of a policy with
-pictures also what its encoder makes of it.
+In full episodes alignment, delays, planner, limits and controller are those that policies are scored with; light ones
+leave planner and controller out. An observation is what a policy's network is given: the normalized window as one
+vector; of a policy with pictures also what its encoder makes of it.
 
-    reward    how much the score has grown, + 1 for success, - for a collision, which ends an episode, and - for time
+    reward    by how much the score's worth has grown, + 1 for success, - for a collision, which ends it, and - for time
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gymnasium.spaces import Box
 from dp_ros.data import Chunk, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
 from dp_ros.evaluation.episodes import DirectRunner, Episode
+from dp_ros.evaluation.reinforcement.light_episode import LightEpisode
 from dp_ros.evaluation.scores import collided
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.policy.backends.sessions import open_backend
@@ -27,8 +28,12 @@ from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_
 from dp_ros.policy.policy import DiffusionPolicy
 
 Kind = Literal['noise', 'line']
+Loop = Literal['light', 'full']
+EPISODES: dict[Loop, type[Episode]] = {'light': LightEpisode, 'full': Episode}
 COLLISION = 0.5
 """Taken off the reward for a collision, beside the half of the score that it costs."""
+STEEP = 8
+"""Power of the score in what it is worth."""
 TIME_COST = 0.05
 """Taken off the reward for each second."""
 
@@ -46,7 +51,8 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """A world behind the loop of an evaluation.
 
     Actions are numbers from -1 to 1: with the kind ``noise`` P A of them, times ``bound`` the noise that a diffusion
-    policy begins with; with ``line`` one for each joint, a share of ``speed``, at which it goes on.
+    policy begins with; with ``line`` one for each joint, how far it goes until the next decision, as a share of what it
+    could at ``speed``.
 
     Parameters
     ----------
@@ -57,6 +63,8 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         What an action is; the bound in standard deviations, the speed in [rad/s or m/s].
     seed
         Of the first episode; those after it have the seeds after it.
+    loop
+        ``full``: all that evaluations run; ``light``: without planner and controller, see `LightEpisode`.
 
     Raises
     ------
@@ -68,7 +76,14 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata: dict[str, Any] = {'render_modes': []}  # noqa: RUF012, as Gymnasium has it
 
     def __init__(
-        self, settings: EvaluationSettings, *, kind: Kind, bound: float = 1.5, speed: float = 1.0, seed: int = 0
+        self,
+        settings: EvaluationSettings,
+        *,
+        kind: Kind,
+        bound: float = 1.5,
+        speed: float = 1.0,
+        seed: int = 0,
+        loop: Loop = 'full',
     ) -> None:
         bundle = settings.load()
         check_bundle(bundle, kind)
@@ -76,10 +91,11 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         policy = SteeredPolicy(bundle, open_backend(bundle, threads=settings.threads))
         self._policy = policy.with_settings(**settings.sampler_settings(bundle))
         self._runner = DirectRunner(bundle, self._policy, settings)
+        self._begin = EPISODES[loop]
         self._episode: Episode | None = None
         self._windows: Iterator[Window] = iter(())
         self._window: Window | None = None
-        self._score = 0.0
+        self._worth = 0.0
         task = bundle.task
         width = state_width(task) + (bundle.parity().cond.shape[1] if sees(task) else 0)
         joints = len(task.action.joints)
@@ -94,13 +110,13 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         if seed is not None:
             self._next_seed = seed
-        self._episode = Episode(self._runner, self._next_seed)
+        self._episode = self._begin(self._runner, self._next_seed)
         self._next_seed += 1
         self._windows = self._runner.windows(self._episode)
         self._window = next(self._windows, None)
         if self._window is None:
             raise DataError(f'seed {self._next_seed - 1}: got an episode without an observation, allowed one or more')
-        self._score = self._episode.robot.world.progress.score
+        self._worth = worth_of(self._episode.robot.world.progress.score)
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -115,9 +131,9 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._window = next(self._windows, None)
         status, progress = episode.robot.episode, episode.robot.world.progress
         hit = bool(collided(status.details))
-        score = 1.0 if status.success else progress.score
-        reward = score - self._score + status.success - COLLISION * hit - TIME_COST * (status.elapsed - before)
-        self._score = score
+        worth = worth_of(1.0 if status.success else progress.score)
+        reward = worth - self._worth + status.success - COLLISION * hit - TIME_COST * (status.elapsed - before)
+        self._worth = worth
         ended = status.success or hit
         info = {'success': status.success, 'collided': hit, 'seconds': status.elapsed}
         observation = np.zeros(self.observation_space.shape or (), np.float32)
@@ -141,7 +157,8 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return self._policy.chunk(window)
         name, columns = task.base_columns()
         here = window.streams[name][-1, list(columns)]
-        steps = np.arange(1, task.pred_horizon + 1)[:, None]
+        # There by the next decision; after it, it stays.
+        steps = np.minimum(np.arange(1, task.pred_horizon + 1), self._runner.exec_horizon)[:, None]
         actions = here + steps * (task.control_dt * self._speed) * action.astype(np.float64)
         normalizer = self._policy.bundle.normalizer
         # As the exported network's are: within what was shown.
@@ -153,6 +170,11 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             joints=task.action.joints,
             actions=normalizer.denormalize('action', normalized),
         )
+
+
+def worth_of(score: float) -> float:
+    """Return what a score is worth, 0 to 1: the last tenth as much as a third of all, or nobody would aim for it."""
+    return (score + score**STEEP) / 2.0
 
 
 def check_bundle(bundle: Bundle, kind: Kind) -> None:

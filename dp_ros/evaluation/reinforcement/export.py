@@ -52,7 +52,7 @@ def write_line_bundle(
     reach = torch.from_numpy(2.0 * speed * task.control_dt / (high - low)).to(torch.float32)
     base, offset = where_joints_are(source)
     encoder = FlatEncoder().eval()
-    denoiser = LineActor(actor, base, offset, reach, pred_horizon=task.pred_horizon).eval()
+    denoiser = LineActor(actor, base, offset, reach, pred_horizon=task.pred_horizon, exec_horizon=exec_horizon).eval()
     draws = torch.Generator().manual_seed(0)
     inputs = {
         name: torch.rand((PARITY_BATCH, *shape), generator=draws) * 2 - 1 for name, shape in input_shapes(task).items()

@@ -16,14 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dp_ros.errors import check_choice, check_range
-from dp_ros.evaluation.reinforcement.environment import DecisionEnv, Kind, check_bundle
+from dp_ros.evaluation.reinforcement.environment import EPISODES, DecisionEnv, Kind, Loop, check_bundle
 from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
+from dp_ros.evaluation.reinforcement.learning_curve import TRIALS, LearningCurve
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
 from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
@@ -33,8 +32,6 @@ from dp_ros.training.distributed import interruptible
 
 Method = Literal['dsrl', 'sac', 'ppo']
 METHODS: tuple[Method, ...] = ('dsrl', 'sac', 'ppo')
-RECENT = 100
-"""Episodes whose share of successes is shown and kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +51,23 @@ class ReinforceSettings:
     seed
         Of the first episode, and of all that is drawn; no evaluation should use these seeds again.
     exec_horizon
-        Control steps from one decision to the next; 0: the bundle's for dsrl, 2 for the others.
+        Control steps from one decision to the next; 0: the bundle's.
     sampling_steps
         Network calls of a chunk that is steered; fewer than without: it is what the noise leads to that counts.
     bound
         Largest noise in standard deviations (dsrl).
     speed
-        Of a joint at most [rad/s or m/s] (sac, ppo).
+        Of a joint at most [rad/s or m/s] (sac, ppo). With `exec_horizon` that is how far a decision reaches.
     discount
         How much less a reward is worth a second later.
+    entropy
+        Weight of the actions' entropy at first, which SAC adapts (dsrl, sac).
     width, layers
         Of the hidden layers of actor and critics.
     seconds
         Longest episode [s].
+    loop
+        What episodes are learnt from: ``light`` ones, many times as fast, or ``full`` ones, as evaluations run.
 
     """
 
@@ -75,22 +76,25 @@ class ReinforceSettings:
     world: str
     method: Method = 'dsrl'
     steps: int = 10_000
-    envs: int = 4
+    envs: int = 8
     workers: int = 1
     seed: int = 3_000_000
     exec_horizon: int = 0
     sampling_steps: int = 4
     bound: float = 1.5
-    speed: float = 1.0
+    speed: float = 0.7
     discount: float = 0.9
-    width: int = 128
+    entropy: float = 0.02
+    width: int = 64
     layers: int = 2
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     seconds: float = 12.0
+    loop: Loop = 'light'
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         check_choice('method', self.method, METHODS)
+        check_choice('loop', self.loop, tuple(EPISODES))
         for name, low, high in (
             ('steps', 1, 100_000_000),
             ('envs', 1, 256),
@@ -99,6 +103,7 @@ class ReinforceSettings:
             ('bound', 0.1, 5.0),
             ('speed', 0.01, 10.0),
             ('discount', 0.1, 0.9999),
+            ('entropy', 1e-4, 10.0),
             ('width', 8, 4096),
             ('layers', 1, 8),
             ('learning_rate', 1e-6, 1e-1),
@@ -119,9 +124,13 @@ class ReinforceSettings:
             seed=self.seed,
             seconds=self.seconds,
             threads=1,
-            exec_horizon=self.exec_horizon or (None if self.kind == 'noise' else 2),
+            exec_horizon=self.exec_horizon or None,
             sampling_steps=self.sampling_steps if self.kind == 'noise' else None,
         )
+
+    def first_seed(self, number: int) -> int:
+        """Return the first seed of the environment ``number`` of those that run side by side."""
+        return self.seed + number * 1_000_000
 
     def environment(self, number: int) -> DecisionEnv:
         """Return the environment ``number`` of those that run side by side."""
@@ -130,7 +139,8 @@ class ReinforceSettings:
             kind=self.kind,
             bound=self.bound,
             speed=self.speed,
-            seed=self.seed + number * 1_000_000,
+            seed=self.first_seed(number),
+            loop=self.loop,
         )
 
 
@@ -148,10 +158,14 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
     environments = VecMonitor(kind(make))
     decision_seconds = environments.get_attr('decision_seconds')[0]
     model = _model(settings, environments, settings.discount**decision_seconds)
-    began, told = time.perf_counter(), _Told(settings)
-    with interruptible() as interrupted, told.bar:
-        model.learn(settings.steps, callback=told.callback(interrupted))
+    began, used = time.perf_counter(), time.process_time()
+    curve = LearningCurve(
+        settings.steps, settings.method, settings.environment(settings.envs), settings.first_seed(settings.envs)
+    )
+    with interruptible() as interrupted, curve.bar:
+        model.learn(settings.steps, callback=curve.callback(interrupted, actor_of))
         environments.close()
+        curve.look(model.num_timesteps, actor_of(model))
     if model.num_timesteps < settings.steps:
         say(f'interrupted after {model.num_timesteps} decisions; what was learnt by then is written')
     record = {
@@ -160,14 +174,17 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
         'bundle_sha256': sha256(source.folder / MANIFEST),
         'stable_baselines3': stable_baselines3.__version__,
         'steps': model.num_timesteps,
-        'episodes': told.episodes,
+        'episodes': curve.episodes,
         'training_seconds': round(time.perf_counter() - began, 1),
-        'told': told.rows,
+        'processor_seconds': round(time.process_time() - used, 1),
+        'curve': curve.rows,
     }
-    written = _write(settings, source, actor_of(model), record)
+    assert curve.best is not None  # there was a look at the end
+    written = _write(settings, source, curve.best, record)
+    best = max(row['trial_success'] for row in curve.rows)
     say(
-        f'{written.folder}: {settings.method}, {told.episodes} episodes; '
-        f'of the last {RECENT} {told.recent:.1%} succeeded'
+        f'{written.folder}: {settings.method}, {curve.episodes} episodes; '
+        f'without exploring it succeeded in {best:.0%} of {TRIALS} others'
     )
     return 0
 
@@ -191,15 +208,15 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
         'device': 'cpu',
     }
     if settings.method == 'ppo':
-        rollout = min(max(64, 512 // settings.envs), max(2, settings.steps // settings.envs))
+        rollout = min(max(64, 1024 // settings.envs), max(2, settings.steps // settings.envs))
         return PPO(
             'MlpPolicy',
             environments,
             n_steps=rollout,
-            batch_size=min(128, rollout * settings.envs),
-            n_epochs=6,
+            batch_size=min(256, rollout * settings.envs),
+            n_epochs=8,
             ent_coef=0.0,
-            policy_kwargs={'net_arch': layers, 'activation_fn': nn.Tanh, 'log_std_init': -0.5},
+            policy_kwargs={'net_arch': layers, 'activation_fn': nn.Tanh, 'log_std_init': -1.0},
             **common,
         )
     return SAC(
@@ -210,57 +227,14 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
         buffer_size=200_000,
         train_freq=1,
         gradient_steps=settings.envs,  # one for each decision
+        # An episode's rewards add up to 2 at most: beside the usual first weight, 1, they are not seen for long.
+        ent_coef=f'auto_{settings.entropy}',
         # The noise of a chunk has many dimensions that hardly matter: exploring all of them as much as SAC would by
         # itself leaves the actor at random noise.
         target_entropy='auto' if settings.kind == 'line' else 0.0,
         policy_kwargs={'net_arch': layers},
         **common,
     )
-
-
-class _Told:
-    """What was heard of episodes while learning."""
-
-    def __init__(self, settings: ReinforceSettings) -> None:
-        self._every = max(1, settings.steps // 20)
-        self.bar = tqdm(total=settings.steps, unit='decision', desc=settings.method, dynamic_ncols=True)
-        self.rows: list[dict[str, float]] = []
-        self.episodes = 0
-        self._successes: list[bool] = []
-        self._returns: list[float] = []
-
-    @property
-    def recent(self) -> float:
-        """The share of the last `RECENT` episodes that succeeded."""
-        return float(np.mean(self._successes[-RECENT:])) if self._successes else 0.0
-
-    def callback(self, interrupted: Callable[[], bool]) -> Any:
-        """Return what stable-baselines3 calls after each step; it ends learning once that is ``interrupted``."""
-        from stable_baselines3.common.callbacks import BaseCallback
-
-        told = self
-
-        class Callback(BaseCallback):
-            def _on_step(self) -> bool:
-                told.step(self.num_timesteps, self.locals['infos'], self.locals['dones'])
-                return not interrupted()
-
-        return Callback()
-
-    def step(self, done: int, infos: list[dict[str, Any]], ended: Any) -> None:
-        """Take what came of one step of all environments."""
-        before = self.bar.n
-        self.bar.update(done - before)
-        for info, over in zip(infos, ended, strict=True):
-            if over:
-                self.episodes += 1
-                self._successes.append(bool(info['success']))
-                self._returns.append(float(info['episode']['r']))
-        if done // self._every > before // self._every:
-            mean = float(np.mean(self._returns[-RECENT:])) if self._returns else 0.0
-            self.bar.set_postfix(success=f'{self.recent:.0%}', reward=f'{mean:.2f}')
-            row = {'step': done, 'episodes': self.episodes, 'success_rate': self.recent, 'reward': mean}
-            self.rows.append(row)
 
 
 def actor_of(model: Any) -> Actor:

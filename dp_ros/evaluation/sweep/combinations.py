@@ -1,7 +1,8 @@
 """Combine values of settings: `--vary KEY=VALUE,VALUE` crosses them, `--variant NAME:KEY=VALUE,...` changes several.
 
 A key is one of the training file, as ``network.width``; with ``run.`` in front one of the evaluation, which needs no
-training; or ``data``, the recordings. Everything is checked here, before anything is trained.
+training; ``data``, the recordings; or ``bundle``, a policy that is played as it is, in place of a training. Everything
+is checked here, before anything is trained.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 from dp_ros.bounded_files import from_yaml
 from dp_ros.diffusion.coefficients import coefficients_for, default_settings
 from dp_ros.errors import ConfigError, DataError, DpRosError, listed
-from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.evaluation.episodes import make_runner
+from dp_ros.evaluation.settings import SEQUENCE_ONLY, EvaluationSettings
+from dp_ros.paths import locate
 from dp_ros.policy.continuity import check_continuity
 from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.run_folder import make_network
@@ -24,9 +27,10 @@ from dp_ros.training.settings import TrainSettings
 
 RUN = 'run.'
 DATA = 'data'
+BUNDLE = 'bundle'
 RUN_KEYS = (
     'sampler', 'sampling_steps', 'warm_steps', 'samples', 'exec_horizon', 'guidance_scale', 'continuity',
-    'blend_steps', 'latency', 'delay', 'policy_speed', 'seconds',
+    'blend_steps', 'latency', 'delay', 'policy_speed', 'seconds', *SEQUENCE_ONLY,
 )  # fmt: skip
 """Fields of `EvaluationSettings` that may be varied."""
 VARIANT = 'variant'
@@ -69,6 +73,8 @@ class Combination:
         Fields of `EvaluationSettings` that differ from what they are without being asked for.
     data
         The recordings.
+    bundle
+        A policy that is there already, which counts in place of training and data; None: none.
 
     """
 
@@ -76,6 +82,7 @@ class Combination:
     training: TrainSettings
     run: Mapping[str, Any] = field(default_factory=dict)
     data: Path
+    bundle: Path | None = None
 
     @property
     def title(self) -> str:
@@ -187,21 +194,32 @@ def combine(
 def _combination(
     plain: Mapping[str, Any], labels: Mapping[str, str], changes: Changes, evaluation: EvaluationSettings, data: Path
 ) -> Combination:
-    raw = deepcopy(dict(plain))
-    for key, value in changes.items():
-        if key != DATA and not key.startswith(RUN):
-            *sections, last = key.split('.')
-            target = raw
-            for section in sections:
-                target = target[section]
-            target[last] = value
     run = {key.removeprefix(RUN): value for key, value in changes.items() if key.startswith(RUN)}
-    training = parse(TrainSettings, raw)
+    trained = {key: value for key, value in changes.items() if key not in (DATA, BUNDLE) and not key.startswith(RUN)}
+    training = parse(TrainSettings, _changed(plain, trained))
+    if BUNDLE in changes:
+        odd = [*trained, *([DATA] if DATA in changes else [])]
+        if odd:
+            raise ConfigError(f'{BUNDLE}: got it beside {listed(odd)}, allowed beside run. alone: it is not trained')
+        bundle = locate(str(changes[BUNDLE]))
+        make_runner(replace(with_run(evaluation, run), bundle=bundle))  # refuses what can't be
+        return Combination(labels=labels, training=training, run=run, data=data, bundle=bundle)
     given = Path(str(changes.get(DATA, data)))
     if not given.exists():
         raise ConfigError(f'data: got {str(given)!r}, which is not there, allowed recordings')
     check_run(training, with_run(evaluation, run))
     return Combination(labels=labels, training=training, run=run, data=given)
+
+
+def _changed(plain: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    raw = deepcopy(dict(plain))
+    for key, value in changes.items():
+        *sections, last = key.split('.')
+        target = raw
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    return raw
 
 
 def with_run(evaluation: EvaluationSettings, run: Mapping[str, Any]) -> EvaluationSettings:
@@ -212,6 +230,10 @@ def with_run(evaluation: EvaluationSettings, run: Mapping[str, Any]) -> Evaluati
 
 def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
     """Raise ConfigError unless a policy of this training can be evaluated so, and its network can be made."""
+    odd = [name for name in SEQUENCE_ONLY if getattr(evaluation, name) is not None]
+    if odd and training.family != 'sequence':
+        what = listed(RUN + name for name in odd)
+        raise ConfigError(f'{what}: got for family {training.family}, allowed for a sequence model')
     task, spec = training.task, training.objective.spec
     settings = default_settings(spec, evaluation.sampling_steps)
     changes: dict[str, Any] = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}
@@ -237,10 +259,10 @@ def _leaves(plain: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, A
 
 
 def _check_key(key: str, known: Mapping[str, Any]) -> None:
-    if key == DATA or key in known or (key.startswith(RUN) and key.removeprefix(RUN) in RUN_KEYS):
+    if key in (DATA, BUNDLE) or key in known or (key.startswith(RUN) and key.removeprefix(RUN) in RUN_KEYS):
         return
     runs = [RUN + name for name in RUN_KEYS]
     section = key.rpartition('.')[0]
     near = runs if key.startswith(RUN) else [name for name in known if name.rpartition('.')[0] == section]
-    allowed = near if section and near else [*known, *runs, DATA]
+    allowed = near if section and near else [*known, *runs, DATA, BUNDLE]
     raise ConfigError(f'key: got unknown {key!r}, allowed {listed(allowed)}')

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import MEASURES, Seams
 from dp_ros.policy.bundle.bundle import MANIFEST
 from dp_ros.policy.bundle.files import sha256
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.recordings.episodes.segmentation import CutSettings
@@ -45,7 +47,7 @@ from dp_ros.training.trainer import Trainer
 NAME = 16  # characters of a hash: enough for any sweep
 BLOCK = 25  # episodes in a block: a second or a few
 TIMES = 'times.json'
-"""In a run folder: the seconds that training took, in each of the processes that had a part in it."""
+"""In a run folder: the processor time of training [s], in each of the processes that had a part in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +137,10 @@ def train(training: Training, folder: Path, episodes: Sequence[Episode] | None =
         run,
         roll_out=rollouts_of(training.settings),
     )
-    before, began = trainer.step, time.perf_counter()
+    before, began = trainer.step, time.process_time()
     finished = trainer.run().finished
     times = _times(run) if before else []
-    _write(run / TIMES, [*times, time.perf_counter() - began])
+    _write(run / TIMES, [*times, time.process_time() - began])
     if finished:
         export_run(run, bundle, overwrite=(bundle / MANIFEST).is_file())
     return finished
@@ -149,8 +151,22 @@ def _times(run: Path) -> list[float]:
 
 
 def training_seconds(run: Path) -> float | None:
-    """Return how long a training took [s]; None where that was not kept."""
+    """Return the processor time that a training took [s]; None where that was not kept."""
     return sum(_times(run)) or None
+
+
+def adopt(bundle: Path, folder: Path) -> str:
+    """Copy a bundle to where those of trainings are; return its name there."""
+    name = sha256(bundle / MANIFEST)[:NAME]
+    target = folder / 'bundles' / name
+    if not target.is_dir():
+        partial = target.with_name(f'.{name}.{os.getpid()}')
+        files = [MANIFEST, *load_bundle(bundle).files]
+        partial.mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(bundle / file, partial / file)
+        partial.rename(target)
+    return name
 
 
 def is_trained(training: Training, folder: Path) -> bool:

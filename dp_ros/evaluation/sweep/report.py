@@ -19,6 +19,7 @@ from dp_ros.evaluation.comparison import bootstrap95, paired
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.sweep.combinations import Combination
 from dp_ros.evaluation.sweep.parts import training_seconds
+from dp_ros.policy.bundle.bundle import Bundle
 
 CSV, MARKDOWN, JSON, PLOT, CURVES = 'table.csv', 'table.md', 'table.json', 'plot.png', 'curves.png'
 MEASURES = {
@@ -27,9 +28,16 @@ MEASURES = {
     'score': 'mean score',
     'time_s': 'time to success [s]',
     'jerk': 'jerk [/s$^3$]',
-    'inference_ms': 'a chunk [ms]',
+    'inference_ms': 'processor time of a chunk [ms]',
 }
 """What is drawn, and how its axis is called."""
+FACTS = {
+    'validation_loss': ('validation loss', '.3g'),
+    'recordings': ('recordings', 'd'),
+    'trials': ('own episodes', 'd'),
+    'training_s': ('training, processor time [s]', '.0f'),
+}
+"""What a table for people has of `Row.facts`, where it is known: the column's name, and how a number is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +75,23 @@ class Row:
     curves: Sequence[tuple[list[int], list[float]]] = ()
 
 
-def trained_row(combination: Combination, runs: Sequence[Path], summaries: Sequence[Mapping[str, Any]]) -> Row:
-    """Return the row of a combination, of its run folders and the summaries of their episodes."""
+def trained_row(
+    combination: Combination, runs: Sequence[Path], bundles: Sequence[Bundle], summaries: Sequence[Mapping[str, Any]]
+) -> Row:
+    """Return the row of a combination: of its run folders, bundles, and the summaries of their episodes."""
     curves = [_curve(run) for run in runs]
+    learnt = bundles[0].provenance
+    own = learnt.get('reinforcement', {})
     seconds = [s for s in map(training_seconds, runs) if s is not None]
+    if not runs and 'processor_seconds' in own:
+        seconds = [float(own['processor_seconds'])]
     last = [losses[-1] for _, losses in curves if losses]
     facts = {
         'trainings': len(runs),
         'validation_loss': float(np.mean(last)) if last else None,
         'training_s': float(np.mean(seconds)) if seconds else None,
+        'recordings': learnt.get('episodes'),
+        'trials': own.get('episodes'),
     }
     return row_of(combination.labels, combination.title, summaries, facts, curves)
 
@@ -97,7 +113,7 @@ def row_of(
         'score': _mean(scores.ravel()),
         'time_s': _mean(seconds[successes > 0.0]),
         'jerk': _mean(np.array(jerk)),
-        'inference_ms': Measured(value=_median([s['latency_ms']['p50'] for s in summaries])),
+        'inference_ms': Measured(value=_median([_milliseconds(s)['p50'] for s in summaries])),
     }
     if all('collisions' in s for s in summaries):
         measured['collisions'] = _share(sum(s['collisions'] for s in summaries), successes.size)
@@ -112,10 +128,16 @@ def row_of(
             'episodes': successes.size,
             'lowest': float(rates.min()),
             'highest': float(rates.max()),
-            'inference_p95_ms': _median([s['latency_ms']['p95'] for s in summaries]),
+            'inference_p95_ms': _median([_milliseconds(s)['p95'] for s in summaries]),
         },
         curves=curves,
     )
+
+
+def _milliseconds(summary: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """Return the percentiles of a chunk's processor time; of all its time, in episodes that lack that."""
+    found: Mapping[str, float | None] = summary.get('processor_ms', summary['latency_ms'])
+    return found
 
 
 def _share(count: int, of: int) -> Measured:
@@ -180,17 +202,18 @@ def markdown(rows: Sequence[Row]) -> str:
     labels = list(rows[0].labels)
     collides = all('collisions' in row.measured for row in rows)
     head = [*labels, 'success (95 %)', 'against the first', *(['collisions'] if collides else [])]
-    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk [ms]', 'validation loss', 'training [s]']
+    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk, processor time [ms]']
+    facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
+    head += [FACTS[name][0] for name in facts]
     lines = [_line(head), _line(['---'] * len(head))]
     for row in rows:
-        m, facts = row.measured, row.facts
+        m = row.measured
         cells = [*row.labels.values(), _percent(m['success'])]
         cells.append('' if row is rows[0] else _points(_difference(rows[0], row)))
         if collides:
             cells.append(_percent(m['collisions']))
         cells += [_number(m['time_s'], '.2f'), _number(m['jerk'], '.3g'), _number(m['inference_ms'], '.2f')]
-        cells.append(_plain(facts.get('validation_loss'), '.3g'))
-        cells.append(_plain(facts.get('training_s'), '.0f'))
+        cells += [_plain(row.facts.get(name), FACTS[name][1]) for name in facts]
         lines.append(_line(cells))
     return '\n'.join(lines)
 
@@ -236,12 +259,13 @@ def plot_rows(rows: Sequence[Row], path: Path, world: str) -> None:
                 points = [(float(r.labels[axis]), r.measured.get(name, _NONE)) for r in members]
                 _draw(panel, sorted(points, key=lambda point: point[0]), label, upright=True)
             panel.set(xlabel=axis.rpartition('.')[2], title=title)
-            values = [float(row.labels[axis]) for row in rows]
-            if min(values) > 0 and max(values) / min(values) > 20:
+            if _is_wide([float(row.labels[axis]) for row in rows]):
                 panel.set_xscale('log')
         else:
             _draw(panel, [(float(i), row.measured.get(name, _NONE)) for i, row in enumerate(rows)], '', upright=False)
             panel.set(title=title, yticks=range(len(rows)), yticklabels=[row.title for row in rows])
+            if _is_wide([v for v in (row.measured.get(name, _NONE).value for row in rows) if v is not None]):
+                panel.set_xscale('log')
         panel.grid(True, alpha=0.3)
     if axis and len(groups) > 1:
         panels[0].legend(fontsize='small')
@@ -252,6 +276,10 @@ def plot_rows(rows: Sequence[Row], path: Path, world: str) -> None:
 
 
 _NONE = Measured(value=None)
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > 20
 
 
 def _over_numbers(rows: Sequence[Row]) -> tuple[str, dict[str, list[Row]]]:

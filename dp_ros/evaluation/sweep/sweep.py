@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dp_ros.evaluation.sweep.combinations import Combination, axes_of, combine, 
 from dp_ros.evaluation.sweep.parts import (
     Block,
     Training,
+    adopt,
     blocks_of,
     is_trained,
     keep,
@@ -27,6 +28,7 @@ from dp_ros.evaluation.sweep.parts import (
 )
 from dp_ros.evaluation.sweep.report import Row, trained_row, write_report
 from dp_ros.evaluation.sweep.workers import OneProcess, Processes, RayCluster, Workers
+from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, make_world
 from dp_ros.training.settings import TrainSettings
 
@@ -75,11 +77,11 @@ class SweepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """A combination with its trainings, and the blocks of each."""
+    """A combination with its trainings, none where there is a bundle already, and the blocks of each bundle."""
 
     combination: Combination
     trainings: tuple[Training, ...]
-    blocks: tuple[tuple[Block, ...], ...] = field(default_factory=tuple)
+    blocks: tuple[tuple[Block, ...], ...]
 
 
 def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
@@ -101,13 +103,17 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
 
 
 def _plan(settings: SweepSettings, combinations: Sequence[Combination]) -> list[_Planned]:
-    hashes = {data: recordings_sha256(data) for data in dict.fromkeys(c.data for c in combinations)}
+    hashes = {c.data: '' for c in combinations if c.bundle is None}
+    hashes = {data: recordings_sha256(data) for data in hashes}
     plan = []
     for c in combinations:
-        seeds = range(c.training.seed, c.training.seed + settings.seeds)
-        trainings = tuple(training_of(replace(c.training, seed=s), c.data, hashes[c.data]) for s in seeds)
         evaluation = with_run(settings.evaluation, c.run)
-        blocks = tuple(tuple(blocks_of(training.name, evaluation)) for training in trainings)
+        trainings: tuple[Training, ...] = ()
+        if c.bundle is None:
+            seeds = range(c.training.seed, c.training.seed + settings.seeds)
+            trainings = tuple(training_of(replace(c.training, seed=s), c.data, hashes[c.data]) for s in seeds)
+        names = [training.name for training in trainings] if c.bundle is None else [adopt(c.bundle, settings.out)]
+        blocks = tuple(tuple(blocks_of(name, evaluation)) for name in names)
         plan.append(_Planned(combination=c, trainings=trainings, blocks=blocks))
     return plan
 
@@ -150,7 +156,8 @@ def _row(planned: _Planned, out: Path) -> Row:
         results = [result for block in blocks for result in kept(block, out) or ()]
         asked = blocks[0].settings
         summaries.append(summarize(results, world=asked.world, longest_episode_s=asked.seconds))
-    return trained_row(planned.combination, [out / 'runs' / t.name for t in planned.trainings], summaries)
+    bundles = [load_bundle(out / 'bundles' / blocks[0].training) for blocks in planned.blocks]
+    return trained_row(planned.combination, [out / 'runs' / t.name for t in planned.trainings], bundles, summaries)
 
 
 @contextmanager

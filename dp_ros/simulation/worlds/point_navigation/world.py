@@ -7,6 +7,7 @@ The axes are x to the right and y up. The drives' law, with position p, velocity
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,38 +87,45 @@ class PointWorld:
         self._start, self._position, self._target = point.copy(), point.copy(), target
         self._velocity, self._acceleration = np.zeros(2), np.zeros(2)
         self._middles, self._moves, self._time = centres, swings, 0.0
-        self._inside = np.zeros(len(centres), dtype=bool)
+        self._ahead: list[float] = (target - point).tolist()
+        self._inside = [False] * len(centres)
         self._collisions, self._side, self._passed = 0, '', True
 
     @property
     def _centres(self) -> np.ndarray:
+        if not self._moves.any():
+            return self._middles
         return self._middles + self._moves * np.sin(self._rates * self._time)[:, np.newaxis]
 
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the point driven towards ``set_point`` (2,) [m]."""
+        # Plain numbers: on two of them NumPy is several times as slow.
         dt = STEP_DURATION / 1e9
-        pull = FREQUENCY**2 * (np.asarray(set_point) - self._position) - 2.0 * FREQUENCY * self._velocity
-        before = self._velocity
-        velocity = np.clip(before + np.clip(pull, -ACCELERATION, ACCELERATION) * dt, -VELOCITY, VELOCITY)
-        position = np.clip(self._position + velocity * dt, self.lower, self.upper)
-        self._velocity = (position - self._position) / dt  # a wall ends it
-        self._position = position
+        position, velocity, before = self._position.tolist(), self._velocity.tolist(), self._velocity
+        for joint, wanted in enumerate(np.asarray(set_point).tolist()):
+            at, speed = position[joint], velocity[joint]
+            pull = FREQUENCY**2 * (wanted - at) - 2.0 * FREQUENCY * speed
+            faster = _clip(speed + _clip(pull, ACCELERATION) * dt, VELOCITY)
+            position[joint] = _clip(at + faster * dt, SIDE)
+            velocity[joint] = (position[joint] - at) / dt  # a wall ends it
+        self._position, self._velocity = np.array(position), np.array(velocity)
         self._acceleration = (self._velocity - before) / dt
         self._time += dt
-        self._watch()
+        self._watch(*position)
 
-    def _watch(self) -> None:
+    def _watch(self, x: float, y: float) -> None:
         """Count collisions, and see on which side the point goes by the first obstacle."""
-        centres = self._centres
-        inside = np.linalg.norm(self._position - centres, axis=-1) < self._radii
-        self._collisions += int((inside & ~self._inside).sum())
-        self._inside = inside
-        if len(centres):
-            ahead, off = self._target - self._start, self._position - centres[0]
-            passed = bool(ahead @ off >= 0.0)
-            if passed and not self._passed:
-                self._side = 'left' if ahead[0] * off[1] - ahead[1] * off[0] > 0.0 else 'right'
-            self._passed = passed
+        for number, ((centre_x, centre_y), radius) in enumerate(zip(self._centres.tolist(), self._radii, strict=True)):
+            off_x, off_y = x - centre_x, y - centre_y
+            inside = math.hypot(off_x, off_y) < radius
+            self._collisions += inside and not self._inside[number]
+            self._inside[number] = inside
+            if number == 0:
+                ahead_x, ahead_y = self._ahead
+                passed = ahead_x * off_x + ahead_y * off_y >= 0.0
+                if passed and not self._passed:
+                    self._side = 'left' if ahead_x * off_y - ahead_y * off_x > 0.0 else 'right'
+                self._passed = passed
 
     @property
     def joint_positions(self) -> np.ndarray:
@@ -184,6 +192,10 @@ class PointWorld:
         if inner:
             cover *= np.clip(distance - inner + 0.5, 0.0, 1.0)
         picture += cover[..., np.newaxis] * (np.array(colour) - picture)
+
+
+def _clip(value: float, most: float) -> float:
+    return max(-most, min(most, value))
 
 
 def _distance(start: np.ndarray, end: np.ndarray, point: np.ndarray) -> float:
