@@ -89,6 +89,9 @@ class CommandSender:
             took, allowed = max(self.now() - began, self.steady() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
             if took <= allowed or (must and not left):
+                if leap := self._planner.leap(self.now()):  # while this planned, the plan before went on
+                    self._planner.rollback(before)
+                    return Refusal(reason=leap)
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
                 self.rests_at = trajectory.end
                 return verdict

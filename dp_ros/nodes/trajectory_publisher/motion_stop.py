@@ -47,7 +47,7 @@ class Stops:
                 if isinstance(stopped, Trajectory):
                     self.under_way = True
                     return
-            self.hold(self._planner.hold(now), 'no way to stop but the end of the plan')
+            self.hold(self._planner.hold(self._sender.now()), 'no way to stop but the end of the plan')
         except Exception as error:
             self._say(f'no way to stop but the end of the plan: {error!r}')
 

@@ -1,0 +1,75 @@
+"""What is sent is judged when it is sent, however long planning took."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
+from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
+from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
+from dp_ros.robot.joint_limits import JointLimits
+
+MS = 1_000_000
+START = 1_000_000 * MS
+NOW = START + 100 * MS
+LIMITS = JointLimits(joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(1.0,), acceleration=(10.0,))
+
+
+def chunk(stamp):
+    places = np.linspace(0.0, 0.3, 16) + (stamp - START) / (5_000 * MS)
+    return Chunk(stamp=stamp, control_dt=100 * MS, joints=('a',), actions=places[:, None])
+
+
+@pytest.fixture
+def planner():
+    """A planner whose plan has just begun to move, and whose controller is off: the robot stands where it stood."""
+    made = Planner(('a',), 100 * MS, LIMITS, splice_margin=30 * MS)
+    made.measured(START - 100 * MS, np.zeros(1))
+    made.rest_at(np.zeros(1), START)
+    made.measured(START, np.zeros(1))
+    assert isinstance(made.accept(chunk(START), START), Planned)
+    for tick in range(1, 11):
+        made.measured(START + 10 * tick * MS, np.zeros(1))
+    assert not made.astray() and not made.leap(NOW)
+    return made
+
+
+def sender(planner, costs):
+    """Return one whose planning takes ``costs`` [ns] one after the other, and what it sends."""
+    clock, left = SimpleNamespace(now=NOW), list(costs)
+    sent: list[Any] = []
+
+    def prepared(trajectory):
+        clock.now += left.pop(0)
+        return trajectory
+
+    made = CommandSender(planner, prepared, sent.append, lambda: clock.now, steady=lambda: clock.now)
+    return made, sent
+
+
+@pytest.mark.parametrize(('costs', 'allowed'), [((2,), True), ((6, 2), True), ((120, 2), False)])
+def test_a_plan_that_took_long_is_not_sent_where_the_robot_may_have_been_left_behind_meanwhile(planner, costs, allowed):
+    made, sent = sender(planner, [cost * MS for cost in costs])
+    plan = planner.plan
+    verdict = made.send_before_deadline(partial(planner.accept, chunk(START + 50 * MS)), must=False)
+    assert isinstance(verdict, Planned if allowed else Refusal), verdict
+    assert len(sent) == allowed
+    assert (planner.plan is plan) != allowed
+
+
+@pytest.mark.parametrize(('costs', 'on_path'), [((2,), True), ((120, 2, 2), False)])
+def test_a_stop_that_took_long_becomes_a_hold_where_the_robot_may_have_been_left_behind_meanwhile(
+    planner, costs, on_path
+):
+    made, sent = sender(planner, [cost * MS for cost in costs])
+    Stops(planner, made, pytest.fail).brake(NOW)
+    assert [trajectory.stamp != 0 for trajectory in sent] == [on_path]
