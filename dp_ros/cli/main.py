@@ -17,7 +17,9 @@ from dp_ros.errors import DpRosError, one_line
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code. An error that has a name is printed without a traceback."""
     if args is None:  # as a program: whoever ends it ends the nodes that it started, as Ctrl-C does
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+                signal.signal(number, signal.default_int_handler)
     try:
         options = build_parser().parse_args(args)
         return options.run(options)

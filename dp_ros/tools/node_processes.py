@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -97,15 +99,16 @@ class NodeProcesses:
             command += ['-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}']
         file = self.log(spec.name).open('ab' if again else 'wb')
         self._files.append(file)
-        # A process group of its own: Ctrl-C reaches this process first, which then stops the nodes in order.
-        self._processes[spec.name] = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # Threads that spin while they wait would take the cores from the other nodes.
-            env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUNBUFFERED': '1'},
-        )
+        with _uninterrupted():  # what runs must be known to whoever stops it
+            # A process group of its own: Ctrl-C reaches this process first, which then stops the nodes in order.
+            self._processes[spec.name] = subprocess.Popen(
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # Threads that spin while they wait would take the cores from the other nodes.
+                env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUNBUFFERED': '1'},
+            )
 
     def _stateful(self, spec: NodeSpec) -> Mapping[str, Any]:
         if spec.name == PUBLISHER:
@@ -175,6 +178,26 @@ class NodeProcesses:
             file.close()
         self._files = []
         return {name: process.returncode for name, process in self._processes.items()}
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off the signals that would interrupt this process until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # no signal interrupts another one
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _processor_time(pid: int) -> float:

@@ -97,7 +97,7 @@ def params(path: Path, node: str, **values: Any) -> Path:
         ),
         ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
         ('trajectory_publisher', {'limits': {'pusher_x': {'snap': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),
-        ('policy_executor', {'threads': 0}, 'threads: got 65, allowed a whole number from 0 to 64'),
+        ('policy_executor', {'threads': 65}, 'threads: got 65, allowed a whole number from 0 to 64'),
         ('simulated_robot', {'world': 'kitchen'}, "world: got 'kitchen', allowed 'push_block', 'pick_place', 'pusht'"),
         ('policy_executor', {'bundle': '/nowhere'}, '/nowhere'),
     ],
@@ -400,7 +400,7 @@ def test_in_one_process_their_topics_are_there_for_whoever_listens(start, ros, t
 @pytest.mark.parametrize(
     ('arguments', 'set', 'reason'),
     [
-        ((), ('policy_executor:threads:=0',), 'threads: got 65, allowed a whole number from 0 to 64'),
+        ((), ('policy_executor:threads:=65',), 'threads: got 65, allowed a whole number from 0 to 64'),
         (('-r', '__node:=policy'), (), 'policy_container: got the name policy for all nodes, allowed none'),
         (
             (),

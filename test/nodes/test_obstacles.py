@@ -310,6 +310,7 @@ def test_a_planning_scene_is_asked_for_and_followed_by_its_differences(ros, tiny
 
 
 def test_collision_objects_over_dds_are_kept_clear_of(ros, tiny, tmp_path):
+    pytest.importorskip('moveit_msgs.msg', reason='moveit_msgs is not installed')
     live = Live(ros, tiny, at=EARLY, topics__collision_objects='/collision_object', **scene(tmp_path))
     objects = ros.talk(type(wall('near', 0.31)), '/collision_object')
     objects.publish(wall('near', 0.31))
