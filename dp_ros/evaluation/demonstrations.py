@@ -23,7 +23,7 @@ from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.instructions import AskedInstruction, asked_instruction
+from dp_ros.simulation.instructions import asked_instruction, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
 from dp_ros.task.spec import Instruction, TaskSpec
@@ -106,7 +106,7 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
             with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
                 for topic, received, message in messages:
                     bag.write(topic, received, message)
-                bag.note(**labels(settings.world, seed, True, asked_instruction(spec, settings.task, seed)))
+                bag.note(**episode_labels(settings.world, seed, True, asked_instruction(spec, settings.task, seed)))
             number += 1
             bar.update()
         bar.close()
@@ -114,12 +114,6 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
         made.rename(settings.out)
     say(f'{settings.episodes} episodes in {settings.out}; {failed} that failed were left out')
     return 0
-
-
-def labels(world: str, seed: int, success: bool, asked: AskedInstruction | None) -> dict[str, object]:
-    """Return what is noted of an episode in its bag."""
-    about = {'world': world, 'seed': seed, 'success': success}
-    return about if asked is None else {**about, 'instruction': asked.text, 'meaning': asked.meaning}
 
 
 def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:

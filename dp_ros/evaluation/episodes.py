@@ -36,7 +36,7 @@ from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
-from dp_ros.simulation.instructions import AskedInstruction, asked_instruction
+from dp_ros.simulation.instructions import AskedInstruction, asked_instruction, episode_labels
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (
     ImageReading,
@@ -124,7 +124,8 @@ class DirectRunner:
             episode = self.episode(seed, bag)
             self.play(episode, watch)
             if bag is not None:
-                bag.keep = episode.robot.episode.success
+                bag.keep = success = episode.robot.episode.success
+                bag.note(**episode_labels(self.settings.world, seed, success, episode.asked))
         return episode.result()
 
     def episode(self, seed: int, bag: EpisodeBag | None = None) -> Episode:
@@ -185,6 +186,8 @@ class Episode:
         )
         self.asked, self.goal = runner.asked(seed), runner.goal(seed)
         self.robot.reset(seed, '' if self.asked is None else self.asked.meaning)
+        if bag is not None and self.asked is not None:
+            bag.instruction(self.asked.text, self.robot.now)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)
         self.windows = WindowBuffer(runner.task.obs_horizon, runner.control_dt)

@@ -50,3 +50,9 @@ def asked_instruction(
     meaning = list(spec.instructions)[seed % len(spec.instructions)]
     drawn = np.random.default_rng([STREAM, seed]).integers(len(texts[meaning]))
     return AskedInstruction(meaning=meaning, text=texts[meaning][drawn])
+
+
+def episode_labels(world: str, seed: int, success: bool, asked: AskedInstruction | None) -> dict[str, object]:
+    """Return what a recording says of its episode."""
+    about = {'world': world, 'seed': seed, 'success': success}
+    return about if asked is None else {**about, 'instruction': asked.text, 'meaning': asked.meaning}

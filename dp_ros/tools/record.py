@@ -12,10 +12,9 @@ from std_msgs.msg import String
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, check_range
-from dp_ros.evaluation.demonstrations import labels
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.ros.bundles import below_namespace
-from dp_ros.simulation.instructions import asked_instruction
+from dp_ros.simulation.instructions import asked_instruction, episode_labels
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import Instruction, TaskSpec
@@ -149,7 +148,7 @@ def _episode(
             until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
             while time.monotonic() < until:
                 client.spin()
-            recorder.note(**labels(settings.world, seed, client.succeeded, asked))
+            recorder.note(**episode_labels(settings.world, seed, client.succeeded, asked))
     return client.succeeded
 
 
