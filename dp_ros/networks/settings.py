@@ -52,6 +52,9 @@ class NetworkSettings:
         Whether all cameras share one encoder.
     camera_weights
         File with weights for ``resnet18``, named as torchvision's; empty: from scratch.
+    camera_goal
+        Whether the goal scales the features of ``light`` cameras (FiLM, Perez et al. 2018), for a policy that must find
+        what it is asked for.
     goal_width
         Features of a goal's picture or of an instruction.
     guidance_dropout
@@ -74,6 +77,7 @@ class NetworkSettings:
     camera_width: int = 64
     camera_shared: bool = False
     camera_weights: str = ''
+    camera_goal: bool = False
     goal_width: int = 64
     guidance_dropout: float = 0.1
 
@@ -104,6 +108,8 @@ class NetworkSettings:
             )
         if self.camera_weights and self.camera != 'resnet18':
             raise ConfigError(f'network.camera_weights: got some for camera {self.camera!r}, allowed for resnet18')
+        if self.camera_goal and self.camera != 'light':
+            raise ConfigError(f'network.camera_goal: got true for camera {self.camera!r}, allowed for light')
         self._check_used()
 
     def _check_used(self) -> None:

@@ -14,7 +14,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.resnet import ResNet18, load_weights
 from dp_ros.networks.settings import PRESETS, NetworkSettings
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.task.spec import ActionSpec, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 
 JOINTS = JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'))
 POSE = PoseStream(name='pose', topic='/pose', features=('x', 'y', 'z'))
@@ -93,6 +93,33 @@ def test_cameras_have_an_encoder_each_or_share_one(camera, shared):
     assert same == shared
 
 
+@torch.no_grad()
+def test_a_goal_scales_what_cameras_see_and_at_first_leaves_it():
+    asked = dataclasses.replace(SEEING, goals=(Instruction(),))
+    plain, scaled = (
+        made(asked, dataclasses.replace(KINDS['unet'], camera_goal=on, goal_width=8)).encoder for on in (False, True)
+    )
+    *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
+    for name, camera in plain.cameras.items():
+        scaled.cameras[name].load_state_dict(camera.state_dict(), strict=False)
+    seen = slice(4, 4 + 2 * 2 * 64)
+    torch.testing.assert_close(scaled(*streams, words)[:, seen], plain(*streams, words)[:, seen])
+    for camera in scaled.cameras.values():
+        torch.nn.init.normal_(camera.film.weight)
+    difference = scaled(*streams, words) - scaled(*streams, words.flip(0))
+    assert difference[:, :4].abs().max() == 0.0 and (difference[:, seen].abs().amax(dim=0) > 0.0).all()
+    one = scaled(*(stream[1:] for stream in streams), words[1:])
+    torch.testing.assert_close(one, scaled(*streams, words)[1:], atol=1e-5, rtol=1e-5)
+
+
+def test_cameras_are_scaled_by_no_goal_that_is_not_there_or_is_left_out_at_times():
+    scaled = dataclasses.replace(KINDS['unet'], camera_goal=True)
+    with pytest.raises(ConfigError, match=r'camera_goal: got true for a task with no goals, allowed with goals'):
+        made(SEEING, scaled)
+    with pytest.raises(ConfigError, match=r"network.camera_goal: got true for a task with guidance 'goal'"):
+        made(dataclasses.replace(SEEING, goals=(Instruction(),), guidance='goal'), scaled)
+
+
 def test_presets_have_the_sizes_that_they_say():
     for preset, low, high in (('tiny', 0.9e6, 1.5e6), ('small', 4e6, 5e6), ('base', 15e6, 19e6)):
         network = DiffusionNetwork(TASK, NetworkSettings(preset=preset))
@@ -115,6 +142,7 @@ def test_presets_have_the_sizes_that_they_say():
         ({'level_width': 5}, 'network.level_width: got 5'),
         ({'heads': 2}, "network: got heads, which denoiser 'unet' does not use; allowed channels, level_width, kernel"),
         ({'denoiser': 'mlp', 'dropout': 0.2, 'groups': 4}, 'got dropout, groups, which denoiser'),
+        ({'camera_goal': True, 'camera': 'resnet18'}, "network.camera_goal: got true for camera 'resnet18'"),
         ({'camera_weights': 'x.pt'}, "network.camera_weights: got some for camera 'light'"),
     ],
 )
