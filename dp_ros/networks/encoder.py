@@ -73,9 +73,10 @@ class ObservationEncoder(nn.Module):
         width = settings.camera_width
         goals = GoalEncoder(task, settings)
         self.scaled = settings.camera_goal
-        if self.scaled and (not task.goals or task.guidance):
+        if (self.scaled or settings.goal_mixing) and (not task.goals or task.guidance):
             got = f'guidance {task.guidance!r}' if task.goals else 'no goals'
-            raise ConfigError(f'network.camera_goal: got true for a task with {got}, allowed with goals, unguided')
+            name = 'camera_goal' if self.scaled else 'goal_mixing'
+            raise ConfigError(f'network.{name}: got it for a task with {got}, allowed with goals, unguided')
         seen = goals.width if self.scaled else 0
         shared = make_camera(settings, width, seen) if settings.camera_shared and cameras else None
         self.cameras = nn.ModuleDict({name: shared or make_camera(settings, width, seen) for name in cameras})
@@ -84,6 +85,7 @@ class ObservationEncoder(nn.Module):
         self.goals = goals
         self.guidance, self.dropout = task.guidance, settings.guidance_dropout
         self.width = self.columns.numel() + self.goals.width + bool(self.guidance)
+        self.mixing = _mixing(self.width, settings.goal_mixing) if settings.goal_mixing else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Encode normalized streams and goals.
@@ -98,7 +100,8 @@ class ObservationEncoder(nn.Module):
             left_out = 0 if self.guidance == 'observation' else 1
             conditions[left_out] = conditions[left_out] * given
             conditions.append(given)
-        return torch.cat(conditions, dim=-1)
+        cond = torch.cat(conditions, dim=-1)
+        return cond if self.mixing is None else cond + self.mixing(cond)
 
     def _draw(self, like: Tensor) -> Tensor:
         """Return what is given: everything, or while training what is not dropped; the generator is dropout's."""
@@ -115,6 +118,14 @@ class ObservationEncoder(nn.Module):
             else:
                 parts.append(values.flatten(1))
         return torch.cat(parts, dim=-1)
+
+
+def _mixing(width: int, hidden: int) -> nn.Module:
+    """Return what is added to the conditioning (B, width), at first nothing."""
+    last = nn.Linear(hidden, width)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(width, hidden), nn.Mish(), last)
 
 
 class GoalEncoder(nn.Module):

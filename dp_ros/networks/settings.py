@@ -57,6 +57,9 @@ class NetworkSettings:
         what it is asked for.
     goal_width
         Features of a goal's picture or of an instruction.
+    goal_mixing
+        Width of a hidden layer that mixes goals with what is observed before the denoiser is conditioned by them, for a
+        policy that must choose by its goal what counts of a picture; 0: none. Not for the transformer.
     guidance_dropout
         How often training leaves out what the task's ``guidance`` says, between 0 and 1.
 
@@ -79,6 +82,7 @@ class NetworkSettings:
     camera_weights: str = ''
     camera_goal: bool = False
     goal_width: int = 64
+    goal_mixing: int = 0
     guidance_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -101,6 +105,11 @@ class NetworkSettings:
                 raise ConfigError(f'network.{name}: got {getattr(self, name)}, allowed 0 to less than 1')
         if self.goal_width < 1:
             raise ConfigError(f'network.goal_width: got {self.goal_width}, allowed 1 or more')
+        if self.goal_mixing < 0 or (self.goal_mixing and self.denoiser == 'transformer'):
+            raise ConfigError(
+                f'network.goal_mixing: got {self.goal_mixing} with denoiser {self.denoiser!r}, allowed 0 or more, '
+                'and 0 for the transformer'
+            )
         if not 0.0 < self.guidance_dropout < 1.0:
             raise ConfigError(
                 f'network.guidance_dropout: got {self.guidance_dropout}, allowed more than 0 and less than 1; '

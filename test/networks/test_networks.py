@@ -114,10 +114,24 @@ def test_a_goal_scales_what_cameras_see_and_at_first_leaves_it():
 
 def test_cameras_are_scaled_by_no_goal_that_is_not_there_or_is_left_out_at_times():
     scaled = dataclasses.replace(KINDS['unet'], camera_goal=True)
-    with pytest.raises(ConfigError, match=r'camera_goal: got true for a task with no goals, allowed with goals'):
+    with pytest.raises(ConfigError, match=r'camera_goal: got it for a task with no goals, allowed with goals'):
         made(SEEING, scaled)
-    with pytest.raises(ConfigError, match=r"network.camera_goal: got true for a task with guidance 'goal'"):
+    with pytest.raises(ConfigError, match=r"network.camera_goal: got it for a task with guidance 'goal'"):
         made(dataclasses.replace(SEEING, goals=(Instruction(),), guidance='goal'), scaled)
+    with pytest.raises(ConfigError, match=r'network.goal_mixing: got it for a task with no goals'):
+        made(SEEING, dataclasses.replace(KINDS['unet'], goal_mixing=8))
+
+
+@torch.no_grad()
+def test_goals_are_mixed_with_what_is_observed_and_at_first_are_not():
+    asked = dataclasses.replace(TASK, goals=(Instruction(),))
+    plain, mixed = (made(asked, dataclasses.replace(KINDS['unet'], goal_mixing=n)).encoder for n in (0, 16))
+    *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(mixed(*streams, words), plain(*streams, words))
+    torch.nn.init.normal_(mixed.mixing[-1].weight)
+    observed = slice(0, mixed.columns.numel())
+    assert (mixed(*streams, words) - mixed(*streams, words.flip(0)))[:, observed].abs().min() > 0.0
+    assert (plain(*streams, words) - plain(*streams, words.flip(0)))[:, observed].abs().max() == 0.0
 
 
 def test_presets_have_the_sizes_that_they_say():
@@ -143,6 +157,8 @@ def test_presets_have_the_sizes_that_they_say():
         ({'heads': 2}, "network: got heads, which denoiser 'unet' does not use; allowed channels, level_width, kernel"),
         ({'denoiser': 'mlp', 'dropout': 0.2, 'groups': 4}, 'got dropout, groups, which denoiser'),
         ({'camera_goal': True, 'camera': 'resnet18'}, "network.camera_goal: got true for camera 'resnet18'"),
+        ({'goal_mixing': 8, 'denoiser': 'transformer'}, "network.goal_mixing: got 8 with denoiser 'transformer'"),
+        ({'goal_mixing': -1}, 'network.goal_mixing: got -1'),
         ({'camera_weights': 'x.pt'}, "network.camera_weights: got some for camera 'light'"),
     ],
 )
