@@ -128,7 +128,7 @@ def test_goals_are_mixed_with_what_is_observed_and_at_first_are_not():
     plain, mixed = (made(asked, dataclasses.replace(KINDS['unet'], goal_mixing=n)).encoder for n in (0, 16))
     *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(mixed(*streams, words), plain(*streams, words))
-    torch.nn.init.normal_(mixed.mixing[-1].weight)
+    torch.nn.init.normal_(mixed.get_submodule('mixing.2').weight)
     observed = slice(0, mixed.columns.numel())
     assert (mixed(*streams, words) - mixed(*streams, words.flip(0)))[:, observed].abs().min() > 0.0
     assert (plain(*streams, words) - plain(*streams, words.flip(0)))[:, observed].abs().max() == 0.0
