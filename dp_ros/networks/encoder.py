@@ -24,7 +24,7 @@ from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 class CameraEncoder(nn.Module):
     """A light network for one camera: (B, 3, H, W) -> (B, width).
 
-    With ``goal_width``, a goal (B, goal_width) scales its features before it is looked where they are; at first by 1.
+    With ``goal_width``, a goal (B, goal_width) scales its features before it is looked where they are.
     """
 
     def __init__(self, *, width: int = 64, channels: tuple[int, ...] = (32, 64, 64), goal_width: int = 0) -> None:
@@ -42,7 +42,6 @@ class CameraEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.film = nn.Linear(goal_width, channels_in) if goal_width else None
         if self.film is not None:
-            nn.init.zeros_(self.film.weight)
             nn.init.ones_(self.film.bias)
 
     def forward(self, images: Tensor, goal: Tensor | None = None) -> Tensor:
@@ -85,7 +84,8 @@ class ObservationEncoder(nn.Module):
         self.goals = goals
         self.guidance, self.dropout = task.guidance, settings.guidance_dropout
         self.width = self.columns.numel() + self.goals.width + bool(self.guidance)
-        self.mixing = _mixing(self.width, settings.goal_mixing) if settings.goal_mixing else None
+        hidden = settings.goal_mixing
+        self.mixing = GoalMixing(self.width, self.goals.width, hidden) if hidden else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Encode normalized streams and goals.
@@ -94,14 +94,15 @@ class ObservationEncoder(nn.Module):
         """
         count = len(self.names)
         goals = [self.goals(*inputs[count : count + len(self.goals.names)])] if self.goals.names else []
-        conditions = [self._observed(inputs[:count], *goals if self.scaled else ()), *goals]
+        scale = [nn.functional.layer_norm(goal, goal.shape[-1:]) for goal in goals if self.scaled]
+        conditions = [self._observed(inputs[:count], *scale), *goals]
         if self.guidance:
             given = inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(conditions[0])
             left_out = 0 if self.guidance == 'observation' else 1
             conditions[left_out] = conditions[left_out] * given
             conditions.append(given)
         cond = torch.cat(conditions, dim=-1)
-        return cond if self.mixing is None else cond + self.mixing(cond)
+        return cond if self.mixing is None else cond + self.mixing(cond, goals[0])
 
     def _draw(self, like: Tensor) -> Tensor:
         """Return what is given: everything, or while training what is not dropped; the generator is dropout's."""
@@ -120,12 +121,22 @@ class ObservationEncoder(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-def _mixing(width: int, hidden: int) -> nn.Module:
-    """Return what is added to the conditioning (B, width), at first nothing."""
-    last = nn.Linear(hidden, width)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(width, hidden), nn.Mish(), last)
+class GoalMixing(nn.Module):
+    """Products of what is observed and of the goal, which are added to the conditioning (B, width).
+
+    A sum of both is what a denoiser is conditioned by without it: which of two things to go to is no sum of where they
+    are and of which is meant.
+    """
+
+    def __init__(self, width: int, goal_width: int, hidden: int) -> None:
+        super().__init__()
+        self.observed, self.gate = nn.Linear(width, hidden), nn.Linear(goal_width, hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, cond: Tensor, goal: Tensor) -> Tensor:
+        """Mix the conditioning (B, width) with the goal's features (B, goal_width)."""
+        cond, goal = (nn.functional.layer_norm(values, values.shape[-1:]) for values in (cond, goal))
+        return self.out(nn.functional.mish(self.observed(cond)) * self.gate(goal))
 
 
 class GoalEncoder(nn.Module):
