@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dp_ros.bounded_files import shown
 from dp_ros.task.spec import ImageStream, JointStream, Stream
 
 if TYPE_CHECKING:
@@ -130,4 +131,5 @@ def _recording(path: Path) -> str:
         with BagReader(bag) as reader:
             lines.append(f'{bag}')
             lines += [f'  {name}: {topic.type}, {topic.count} messages' for name, topic in reader.topics.items()]
+            lines += [f'  {name}: {shown(label)}' for name, label in reader.labels.items()]
     return '\n'.join(lines)

@@ -86,6 +86,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--rate', type=float, default=1.0,
                         help='ros: speed of simulated time; 1 is real time')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
+    parser.add_argument('--instructions', default='phrasings', choices=['phrasings', 'paraphrases'],
+                        help="of a policy that is asked in words: those that it was trained with, or the world's own, "
+                        'which no training has')  # fmt: skip
     parser.add_argument('--threads', type=int, default=2, help='threads of one network call')
     node_arguments(parser, 'ros: ')
     parser.add_argument('--workers', type=int, default=1, help='direct: processes that share the episodes')

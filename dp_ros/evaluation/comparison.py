@@ -16,6 +16,7 @@ from dp_ros.errors import DataError
 
 RESAMPLES = 10_000
 BLOCK = 1_000_000  # numbers that are drawn at a time
+Z_95 = 1.959963984540054
 
 
 def bootstrap95(values: np.ndarray) -> tuple[float, float] | None:
@@ -27,6 +28,16 @@ def bootstrap95(values: np.ndarray) -> tuple[float, float] | None:
     means = np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in drawn])
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
+
+
+def wilson95(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % interval of a success rate (Wilson 1927, equation 1)."""
+    if trials < 1 or not 0 <= successes <= trials:
+        raise DataError(f'success interval: got {successes} of {trials}, allowed 0 up to the trials, one or more')
+    rate, weight = successes / trials, Z_95**2 / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    half = Z_95 / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -3,6 +3,9 @@
 The messages are those that `dp_ros record` gets from the simulated robot: topics, types, stamps. Time is the
 simulation's, so that hundreds of episodes take minutes. An episode goes on until the demonstrator has finished, so that
 recordings show how it ends too; where the demonstrator never does, until success.
+
+Where the task is asked for in words, each episode begins with an instruction on the goal's topic. What an episode was
+is noted in its bag's metadata.yaml: world, seed, success, and what the instruction means.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from tqdm import tqdm
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import DataError, check_range
 from dp_ros.evaluation.world_planner import command_topics, commands_of
-from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory
+from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
+from dp_ros.simulation.instructions import asked_instruction, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import Instruction, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
 SPACING = 120 * NANOSECONDS  # between two episodes' beginnings, so that no two share a stamp
@@ -81,7 +85,8 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
     """Write the bags. The folder appears when every bag in it is whole."""
     refuse_existing(settings.out)
     world = make_world(settings.world, disturbance=settings.disturbance)
-    controllers = controllers_of(world_spec(settings.world), world)
+    spec = world_spec(settings.world)
+    controllers = controllers_of(spec, world)
     robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers)
     failed = 0
     with folder_beside(settings.out) as folder:
@@ -91,7 +96,8 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
         number = 0
         while number < settings.episodes:
             robot.now = START + (number + failed) * SPACING
-            messages = list(demonstration(robot, settings, settings.seed + number + failed))
+            seed = settings.seed + number + failed
+            messages = list(demonstration(robot, settings, seed))
             if not robot.episode.success or robot.episode.elapsed >= settings.seconds:
                 failed += 1
                 if failed > settings.episodes:  # this is no demonstrator
@@ -100,6 +106,7 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
             with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
                 for topic, received, message in messages:
                     bag.write(topic, received, message)
+                bag.note(**episode_labels(settings.world, seed, True, asked_instruction(spec, settings.task, seed)))
             number += 1
             bar.update()
         bar.close()
@@ -111,11 +118,15 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
 
 def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
-    robot.reset(seed)
-    rng, task = np.random.default_rng([0, seed]), settings.task
-    expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise)
-    control_dt, types = to_nanoseconds(settings.task.control_dt), rosbags_types()
-    spec, topics = world_spec(settings.world), settings.topics
+    rng, task, spec = np.random.default_rng([0, seed]), settings.task, world_spec(settings.world)
+    control_dt, types, topics = to_nanoseconds(task.control_dt), rosbags_types(), settings.topics
+    asked = asked_instruction(spec, task, seed)
+    meaning = '' if asked is None else asked.meaning
+    robot.reset(seed, meaning)
+    expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise, meaning=meaning)
+    for goal in task.goals:
+        if asked is not None and isinstance(goal, Instruction):
+            yield goal.topic, robot.now, to_string(asked.text, types=types)
     while robot.episode.elapsed < settings.seconds and not expert.finished:
         for reading in robot.step():
             topic = JOINT_TOPIC if isinstance(reading, JointReading) else f'/{topic_of(reading, spec)}'

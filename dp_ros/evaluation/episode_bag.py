@@ -15,7 +15,7 @@ from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.robot import REWARD_TOPIC, JointReading, Reading, topic_of
 from dp_ros.simulation.world import WorldSpec
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import Instruction, TaskSpec
 
 
 class _Dropped(Exception):
@@ -37,6 +37,15 @@ class EpisodeBag:
         self._writer = writer
         self._joints = _joints_topic(task)
         self._task, self._spec = task, spec
+
+    def instruction(self, text: str, now: int) -> None:
+        """Write what is asked for from ``now`` [ns] on."""
+        for topic in _instruction_topics(self._task):
+            self._writer.write(topic, now, encoding.to_string(text, types=rosbags_types()))
+
+    def note(self, **labels: object) -> None:
+        """Say something of the whole episode; see `BagWriter.note`."""
+        self._writer.note(**labels)
 
     def reading(self, reading: Reading) -> None:
         """Write what a sensor read."""
@@ -65,12 +74,17 @@ def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> Non
         **{f'/{topic}': encoding.POSE for topic in spec.pose_topics.values()},
         **{f'/{topic}': encoding.IMAGE for topic in spec.camera_topics.values()},
         f'/{REWARD_TOPIC}': encoding.FLOAT64,
+        **dict.fromkeys(_instruction_topics(task), encoding.STRING),
         **dict.fromkeys(command_topics(task, spec), encoding.JOINT_TRAJECTORY),
     }
     for topic, kinds in wanted_topics(task).items():
         if written.get(topic) not in kinds:
             said = ', '.join(f'{name} ({kind})' for name, kind in written.items())
             raise ConfigError(f'record: the task learns from {topic} ({" or ".join(sorted(kinds))}), allowed {said}')
+
+
+def _instruction_topics(task: TaskSpec) -> list[str]:
+    return [goal.topic for goal in task.goals if isinstance(goal, Instruction)]
 
 
 def _joints_topic(task: TaskSpec) -> str:

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.data import NANOSECONDS, Chunk, Observation, Refusal, Window, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Goal, Observation, Refusal, Window, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
+from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
@@ -35,6 +36,7 @@ from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
+from dp_ros.simulation.instructions import AskedInstruction, asked_instruction, episode_labels
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (
     ImageReading,
@@ -98,15 +100,23 @@ class DirectRunner:
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
         check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
         policy.check_continuity(settings.continuity)
-        self.goal = world_goal(settings.world, self.task)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
+        self.goal(settings.seed)  # refuses what the world can't ask for
         self.world = make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
         self.camera_rate = settings.camera_rate if sees else CAMERA_RATE
         self.observed: Callable[[Window], None] | None = None
+
+    def asked(self, seed: int) -> AskedInstruction | None:
+        """Return the instruction of an episode; None for a policy without."""
+        return asked_instruction(self.spec, self.task, seed, self.settings.instructions)
+
+    def goal(self, seed: int) -> Goal:
+        """Return what the world asks for in an episode."""
+        return world_goal(self.settings.world, self.task, self.asked(seed))
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
@@ -115,7 +125,8 @@ class DirectRunner:
             episode = self.episode(seed, bag)
             self.play(episode, watch)
             if bag is not None:
-                bag.keep = episode.robot.episode.success
+                bag.keep = success = episode.robot.episode.success
+                bag.note(**episode_labels(self.settings.world, seed, success, episode.asked))
         return episode.result()
 
     def episode(self, seed: int, bag: EpisodeBag | None = None) -> Episode:
@@ -178,7 +189,10 @@ class Episode:
             draws=self._draws,
             controllers=controllers_of(runner.spec, runner.world),
         )
-        self.robot.reset(seed)
+        self.asked, self.goal = runner.asked(seed), runner.goal(seed)
+        self.robot.reset(seed, '' if self.asked is None else self.asked.meaning)
+        if bag is not None and self.asked is not None:
+            bag.instruction(self.asked.text, self.robot.now)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)
         self.windows = WindowBuffer(runner.task.obs_horizon, runner.control_dt)
@@ -233,10 +247,10 @@ class Episode:
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
         rng = np.random.default_rng([self.seed, len(self.latency)])
-        start = self.continuation.start(window.stamp, runner.goal)
+        start = self.continuation.start(window.stamp, self.goal)
         gained = self.continuation.gained(window.stamp)
-        chunk = runner.policy.chunk(window, rng, overlap, runner.goal, start, gained=gained)
-        chunk = self.continuation.take(chunk, runner.latency, continuity, runner.goal)
+        chunk = runner.policy.chunk(window, rng, overlap, self.goal, start, gained=gained)
+        chunk = self.continuation.take(chunk, runner.latency, continuity, self.goal)
         self.latency.append(time.perf_counter() - began)
         self.processor.append(time.process_time() - used)
         self.answer(chunk)
@@ -259,6 +273,7 @@ class Episode:
             deadline_misses=sum(taken * NANOSECONDS > self.runner.control_dt for taken in self.latency),
             side=str(status.details.get('side', '')),
             collided=collided(status.details),
+            instructed=None if self.asked is None else Instructed.of(self.asked, status.details),
             stop=self.stop,
             seams=self.seams.finish(self.robot.now),
             gained=self._gained if self.runner.bundle.family == 'sequence' else None,

@@ -13,7 +13,8 @@ from typing import Any
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.simulation.registry import check_world, make_world
+from dp_ros.simulation.instructions import asked_instruction
+from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.training.export.export import export_network
 from dp_ros.training.run_folder import PolicyNetwork
 from dp_ros.training.settings import TrainSettings
@@ -26,13 +27,14 @@ def rollouts_of(settings: TrainSettings) -> RollOut | None:
     Raises
     ------
     ConfigError
-        The world is not one, does not have the task's joints, or is not installed.
+        The world is not one, does not have the task's joints, is not installed, or can't be asked what the task is.
 
     """
     if not settings.rollouts.world:
         return None
     check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
     make_world(settings.rollouts.world)
+    asked_instruction(world_spec(settings.rollouts.world), settings.task, settings.rollouts.seed)
     return roll_out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 
 from dp_ros.errors import DataError
 from dp_ros.evaluation.comparison import bootstrap95
+from dp_ros.evaluation.comparison import wilson95 as wilson95
+from dp_ros.evaluation.instructed import Instructed, instruction_lines, instructions_summary
 from dp_ros.evaluation.seams import MEASURES, Seams
 from dp_ros.evaluation.settings import EvaluationSettings as EvaluationSettings
 
 WAYS = (('left', 'right'), ('along', 'across'))  # around a post, or to grasp an object
-Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class EpisodeResult:
     gained
         Of a sequence model, the sum of the world's rewards at control ticks, less their step cost: what is asked of it
         by `asked_return`.
+    instructed
+        Of a policy that is asked in words, what it was asked for.
 
     """
 
@@ -67,21 +69,12 @@ class EpisodeResult:
     stop: str = ''
     seams: Seams | None = None
     gained: float | None = None
+    instructed: Instructed | None = None
 
 
 def collided(details: Mapping[str, float | str]) -> bool | None:
     """Return whether an episode collided, by its world's findings; None where they have none of it."""
     return str(details['collided']) == 'True' if 'collided' in details else None
-
-
-def wilson95(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % interval of a success rate (Wilson 1927, equation 1)."""
-    if trials < 1 or not 0 <= successes <= trials:
-        raise DataError(f'success interval: got {successes} of {trials}, allowed 0 up to the trials, one or more')
-    rate, weight = successes / trials, Z_95**2 / trials
-    centre = (rate + weight / 2) / (1 + weight)
-    half = Z_95 / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
@@ -100,6 +93,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
     sides = next((found for found in counts if any(found.values())), None)
     gained = [r.gained for r in results if r.gained is not None]
     processor = [taken for r in results for taken in r.processor]
+    asked = [(r.instructed, r.success) for r in results if r.instructed is not None]
     known = [r.collided for r in results if r.collided is not None]
     return {
         **about,
@@ -120,6 +114,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         **({'sides': sides} if sides else {}),
         **({'collisions': sum(known)} if known else {}),
         **({'returns': [round(g, 4) for g in gained]} if gained else {}),
+        **({'instructed': instructions_summary(asked)} if asked else {}),
         **_seams(results),
     }
 
@@ -162,6 +157,8 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         lines.append('ways taken        ' + ', '.join(shares))
     if 'collisions' in summary:
         lines.append(f'collisions        in {summary["collisions"]} of {summary["episodes"]} episodes')
+    if 'instructed' in summary:
+        lines += instruction_lines(summary['instructed'])
     if 'returns' in summary:
         lines.append(f'return            {np.mean(summary["returns"]):.2f} on average')
     lines += _seam_lines(summary.get('seams'))

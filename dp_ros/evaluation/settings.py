@@ -12,6 +12,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.sequence.options import Planning
+from dp_ros.simulation.instructions import Words
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
 
@@ -58,6 +59,9 @@ class EvaluationSettings:
         Speed of simulated time through ROS; 1 is real time.
     seconds
         Longest episode [s].
+    instructions
+        Of a policy that is asked in words, whose: ``phrasings``, those that it was trained with, or ``paraphrases``,
+        the world's own, which no training has.
     record
         A new or empty folder for recordings of the episodes that succeed, or None.
     record_camera
@@ -97,6 +101,7 @@ class EvaluationSettings:
     threads: int = 2
     backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
     seconds: float = 30.0
+    instructions: Words = 'phrasings'
     workers: int = 1
     record: Path | None = None
     record_camera: bool = False
@@ -198,6 +203,7 @@ class EvaluationSettings:
             **({'rate': self.rate} if self.through == 'ros' else {'latency_s': self.latency_in(bundle)}),
             **({} if self.delay is None else {'delay': self.delay}),
             'longest_episode_s': self.seconds,
+            **({} if self.instructions == 'phrasings' else {'instructions': self.instructions}),
             **({} if self.workers == 1 else {'workers': self.workers}),
         }
 

@@ -26,9 +26,10 @@ from dp_ros.paths import locate
 from dp_ros.policy.node_options import BundleOptions, LifecycleOptions, RealtimeOptions
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf, read_urdf
+from dp_ros.simulation.instructions import AskedInstruction
 from dp_ros.simulation.registry import world_spec
 from dp_ros.simulation.world import World, WorldSpec
-from dp_ros.task.spec import GoalPose, TaskSpec
+from dp_ros.task.spec import GoalPose, Instruction, TaskSpec
 
 NODE = '/**/trajectory_publisher'
 NOT_OF_THE_PLAN = re.compile(rf'outputs\..+\.({OUTPUT_OPTIONS})|home\..+')
@@ -76,25 +77,30 @@ def _robot(urdf: UrdfOptions, robot_description: str) -> RobotModel | None:
     return parse_urdf(robot_description) if urdf.robot_description else None
 
 
-def world_goal(name: str, task: TaskSpec) -> Goal:
+def world_goal(name: str, task: TaskSpec, asked: AskedInstruction | None = None) -> Goal:
     """Return the goal of the world ``name`` as the task's goals say it: where its block should come to lie.
+
+    ``asked`` is the instruction of an episode, see `dp_ros.simulation.instructions`.
 
     Raises
     ------
     ConfigError
-        If the task has goals that are no poses: a world has no words for what it asks, and no picture.
+        If the task has goals that are no poses and no instruction: a world has no picture of what it asks for.
 
     """
-    others = [f'{g.name} ({g.kind})' for g in task.goals if not isinstance(g, GoalPose)]
+    others = [f'{g.name} ({g.kind})' for g in task.goals if not isinstance(g, GoalPose | Instruction)]
     if others:
-        raise ConfigError(f'goals: got {listed(others)} in the world {name}, allowed goal poses: it gives no other')
+        raise ConfigError(
+            f'goals: got {listed(others)} in the world {name}, allowed goal poses and instructions: it gives no other'
+        )
     pose = world_spec(name).goal_pose
     return Goal(
         streams={
             g.name: pose_features(g.as_stream, pose.position, pose.orientation)
             for g in task.goals
             if isinstance(g, GoalPose)
-        }
+        },
+        instruction='' if asked is None else asked.text,
     )
 
 

@@ -70,6 +70,7 @@ __all__ = [
     'to_joint_state',
     'to_joint_trajectory',
     'to_pose',
+    'to_string',
     'trajectory_value',
     'type_of',
 ]
@@ -83,6 +84,7 @@ class MessageTypes:
     Duration: Any
     Header: Any
     Float64: Any
+    String: Any
     JointState: Any
     Point: Any
     Quaternion: Any
@@ -103,7 +105,7 @@ def ros_types() -> MessageTypes:
         from builtin_interfaces.msg import Duration, Time
         from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
         from sensor_msgs.msg import CompressedImage, Image, JointState
-        from std_msgs.msg import Float64, Header
+        from std_msgs.msg import Float64, Header, String
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
     except ImportError as error:
         raise ConfigError(
@@ -115,6 +117,7 @@ def ros_types() -> MessageTypes:
         Duration=Duration,
         Header=Header,
         Float64=Float64,
+        String=String,
         JointState=JointState,
         Point=Point,
         Quaternion=Quaternion,
@@ -196,6 +199,11 @@ def to_compressed_image(
 def to_float64(value: float, *, types: MessageTypes | None = None) -> Any:
     """Build a ``std_msgs/Float64``, which has no stamp."""
     return (types or ros_types()).Float64(data=float(value))
+
+
+def to_string(value: str, *, types: MessageTypes | None = None) -> Any:
+    """Build a ``std_msgs/String``."""
+    return (types or ros_types()).String(data=value)
 
 
 def reading_to_message(reading: Any, *, frame_id: str, types: MessageTypes | None = None) -> Any:

@@ -15,15 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dp_ros.errors import ConfigError
 from dp_ros.networks.resnet import ResNet18, SpatialSoftmax, load_weights
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 
 
 class CameraEncoder(nn.Module):
-    """A light network for one camera: (B, 3, H, W) -> (B, width)."""
+    """A light network for one camera: (B, 3, H, W) -> (B, width).
 
-    def __init__(self, *, width: int = 64, channels: tuple[int, ...] = (32, 64, 64)) -> None:
+    With ``goal_width``, a goal (B, goal_width) scales its features before it is looked where they are.
+    """
+
+    def __init__(self, *, width: int = 64, channels: tuple[int, ...] = (32, 64, 64), goal_width: int = 0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels_in = 3
@@ -36,16 +40,22 @@ class CameraEncoder(nn.Module):
             channels_in = channels_out
         layers += [nn.Conv2d(channels_in, 32, 1), SpatialSoftmax(), nn.Linear(64, width)]
         self.layers = nn.Sequential(*layers)
+        self.film = nn.Linear(goal_width, channels_in) if goal_width else None
+        if self.film is not None:
+            nn.init.ones_(self.film.bias)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, goal: Tensor | None = None) -> Tensor:
         """Encode normalized images."""
-        return self.layers(images)
+        if self.film is None or goal is None:
+            return self.layers(images)
+        features = self.layers[:-3](images)
+        return self.layers[-3:](features * self.film(goal)[..., None, None])
 
 
-def make_camera(settings: NetworkSettings, width: int) -> nn.Module:
-    """Return an encoder for pictures (B, 3, H, W) -> (B, width)."""
+def make_camera(settings: NetworkSettings, width: int, goal_width: int = 0) -> nn.Module:
+    """Return an encoder for pictures (B, 3, H, W) -> (B, width); with ``goal_width``, for a goal too."""
     if settings.camera == 'light':
-        return CameraEncoder(width=width)
+        return CameraEncoder(width=width, goal_width=goal_width)
     encoder = ResNet18(width=width)
     if settings.camera_weights:
         load_weights(encoder, Path(settings.camera_weights))
@@ -60,13 +70,22 @@ class ObservationEncoder(nn.Module):
         self.names = tuple(s.name for s in task.streams)
         cameras = [s.name for s in task.streams if isinstance(s, ImageStream)]
         width = settings.camera_width
-        shared = make_camera(settings, width) if settings.camera_shared and cameras else None
-        self.cameras = nn.ModuleDict({name: shared or make_camera(settings, width) for name in cameras})
+        goals = GoalEncoder(task, settings)
+        self.scaled = settings.camera_goal
+        if (self.scaled or settings.goal_mixing) and (not task.goals or task.guidance):
+            got = f'guidance {task.guidance!r}' if task.goals else 'no goals'
+            name = 'camera_goal' if self.scaled else 'goal_mixing'
+            raise ConfigError(f'network.{name}: got it for a task with {got}, allowed with goals, unguided')
+        seen = goals.width if self.scaled else 0
+        shared = make_camera(settings, width, seen) if settings.camera_shared and cameras else None
+        self.cameras = nn.ModuleDict({name: shared or make_camera(settings, width, seen) for name in cameras})
         widths = [settings.camera_width if s.name in cameras else s.shape[0] for s in task.streams]
         self.columns = _columns_by_time(widths, task.obs_horizon)
-        self.goals = GoalEncoder(task, settings)
+        self.goals = goals
         self.guidance, self.dropout = task.guidance, settings.guidance_dropout
         self.width = self.columns.numel() + self.goals.width + bool(self.guidance)
+        hidden = settings.goal_mixing
+        self.mixing = GoalMixing(self.width, self.goals.width, hidden) if hidden else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Encode normalized streams and goals.
@@ -74,30 +93,50 @@ class ObservationEncoder(nn.Module):
         With guidance a last input may say what is given, (B, 1); without it, all is, but for what training leaves out.
         """
         count = len(self.names)
-        conditions = [self._observed(inputs[:count])]
-        if self.goals.names:
-            conditions.append(self.goals(*inputs[count : count + len(self.goals.names)]))
+        goals = [self.goals(*inputs[count : count + len(self.goals.names)])] if self.goals.names else []
+        scale = [nn.functional.layer_norm(goal, goal.shape[-1:]) for goal in goals if self.scaled]
+        conditions = [self._observed(inputs[:count], *scale), *goals]
         if self.guidance:
             given = inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(conditions[0])
             left_out = 0 if self.guidance == 'observation' else 1
             conditions[left_out] = conditions[left_out] * given
             conditions.append(given)
-        return torch.cat(conditions, dim=-1)
+        cond = torch.cat(conditions, dim=-1)
+        return cond if self.mixing is None else cond + self.mixing(cond, goals[0])
 
     def _draw(self, like: Tensor) -> Tensor:
         """Return what is given: everything, or while training what is not dropped; the generator is dropout's."""
         given = like.new_ones((len(like), 1))
         return given * (torch.rand_like(given) >= self.dropout) if self.training else given
 
-    def _observed(self, streams: tuple[Tensor, ...]) -> Tensor:
+    def _observed(self, streams: tuple[Tensor, ...], goal: Tensor | None = None) -> Tensor:
         parts = []
         for name, values in zip(self.names, streams, strict=True):
             if name in self.cameras:
                 batch, time = values.shape[:2]
-                parts.append(self.cameras[name](values.flatten(0, 1)).view(batch, time, -1).flatten(1))
+                given = () if goal is None else (goal.repeat_interleave(time, dim=0),)
+                parts.append(self.cameras[name](values.flatten(0, 1), *given).view(batch, time, -1).flatten(1))
             else:
                 parts.append(values.flatten(1))
         return torch.cat(parts, dim=-1)
+
+
+class GoalMixing(nn.Module):
+    """Products of what is observed and of the goal, which are added to the conditioning (B, width).
+
+    A sum of both is what a denoiser is conditioned by without it: which of two things to go to is no sum of where they
+    are and of which is meant.
+    """
+
+    def __init__(self, width: int, goal_width: int, hidden: int) -> None:
+        super().__init__()
+        self.observed, self.gate = nn.Linear(width, hidden), nn.Linear(goal_width, hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, cond: Tensor, goal: Tensor) -> Tensor:
+        """Mix the conditioning (B, width) with the goal's features (B, goal_width)."""
+        cond, goal = (nn.functional.layer_norm(values, values.shape[-1:]) for values in (cond, goal))
+        return self.out(nn.functional.mish(self.observed(cond)) * self.gate(goal))
 
 
 class GoalEncoder(nn.Module):

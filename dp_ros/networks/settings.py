@@ -52,8 +52,14 @@ class NetworkSettings:
         Whether all cameras share one encoder.
     camera_weights
         File with weights for ``resnet18``, named as torchvision's; empty: from scratch.
+    camera_goal
+        Whether the goal scales the features of ``light`` cameras (FiLM, Perez et al. 2018), for a policy that must find
+        what it is asked for.
     goal_width
         Features of a goal's picture or of an instruction.
+    goal_mixing
+        Width of a hidden layer that mixes goals with what is observed before the denoiser is conditioned by them, for a
+        policy that must choose by its goal what counts of a picture; 0: none. Not for the transformer.
     guidance_dropout
         How often training leaves out what the task's ``guidance`` says, between 0 and 1.
 
@@ -74,7 +80,9 @@ class NetworkSettings:
     camera_width: int = 64
     camera_shared: bool = False
     camera_weights: str = ''
+    camera_goal: bool = False
     goal_width: int = 64
+    goal_mixing: int = 0
     guidance_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -97,6 +105,11 @@ class NetworkSettings:
                 raise ConfigError(f'network.{name}: got {getattr(self, name)}, allowed 0 to less than 1')
         if self.goal_width < 1:
             raise ConfigError(f'network.goal_width: got {self.goal_width}, allowed 1 or more')
+        if self.goal_mixing < 0 or (self.goal_mixing and self.denoiser == 'transformer'):
+            raise ConfigError(
+                f'network.goal_mixing: got {self.goal_mixing} with denoiser {self.denoiser!r}, allowed 0 or more, '
+                'and 0 for the transformer'
+            )
         if not 0.0 < self.guidance_dropout < 1.0:
             raise ConfigError(
                 f'network.guidance_dropout: got {self.guidance_dropout}, allowed more than 0 and less than 1; '
@@ -104,6 +117,8 @@ class NetworkSettings:
             )
         if self.camera_weights and self.camera != 'resnet18':
             raise ConfigError(f'network.camera_weights: got some for camera {self.camera!r}, allowed for resnet18')
+        if self.camera_goal and self.camera != 'light':
+            raise ConfigError(f'network.camera_goal: got true for camera {self.camera!r}, allowed for light')
         self._check_used()
 
     def _check_used(self) -> None:

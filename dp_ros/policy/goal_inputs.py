@@ -8,7 +8,7 @@ import numpy as np
 
 from dp_ros.data import Goal
 from dp_ros.errors import DataError, check_shape, listed
-from dp_ros.policy.language import embed
+from dp_ros.policy.language import instruction_value
 from dp_ros.policy.normalizer import Normalizer, normalize_image
 from dp_ros.task.spec import GoalImage, GoalPose, Instruction, TaskSpec
 
@@ -33,7 +33,8 @@ def goal_inputs(task: TaskSpec, normalizer: Normalizer, goal: Goal) -> dict[str,
     Raises
     ------
     DataError
-        If a goal is missing, not of the task's shape, or a pose far from those of training.
+        If a goal is missing, not of the task's shape, a pose far from those of training, or an instruction that
+        means none of the task's.
 
     """
     missing = missing_goals(task, goal)
@@ -42,7 +43,7 @@ def goal_inputs(task: TaskSpec, normalizer: Normalizer, goal: Goal) -> dict[str,
     inputs = {}
     for spec in task.goals:
         if isinstance(spec, Instruction):
-            value = embed(goal.instruction).astype(np.float32)
+            value = instruction_value(spec, goal.instruction).astype(np.float32)
         else:
             given = goal.streams[spec.name]
             check_shape(f'goal {spec.name!r}', given, spec.shape)
@@ -83,8 +84,8 @@ def blank_goal(task: TaskSpec, normalizer: Normalizer) -> Goal:
         for g in task.goals
         if not isinstance(g, Instruction)
     }
-    worded = any(isinstance(g, Instruction) for g in task.goals)
-    return Goal(streams=streams, instruction='move' if worded else '')
+    words = [next(iter(g.phrasings.values()), ('move',))[0] for g in task.goals if isinstance(g, Instruction)]
+    return Goal(streams=streams, instruction=words[0] if words else '')
 
 
 def _middle(normalizer: Normalizer, name: str) -> np.ndarray:

@@ -165,26 +165,30 @@ def make_world(name: str, *, disturbance: float = 0.0) -> World:
     return world
 
 
-def make_expert(name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None) -> Expert:
+def make_expert(
+    name: str, rng: np.random.Generator, *, control_dt: float = 0.1, noise: float | None = None, meaning: str = ''
+) -> Expert:
     """Return a demonstrator of a world's task for one episode.
 
-    ``noise`` is by how much it strays from its way [rad or m]; None: as much as it usually does.
+    ``noise`` is by how much it strays from its way [rad or m]; None: as much as it usually does. ``meaning`` is as for
+    `dp_ros.simulation.robot.SimulatedRobot.reset`.
 
     Raises
     ------
     ConfigError
-        If the world has no demonstrator, or one whose noise can't be chosen.
+        If the world has no demonstrator, one whose noise can't be chosen, or no such instruction.
 
     """
     spec = world_spec(name)
     if spec.make_expert is None:
         raise ConfigError(f'demonstrator of the world {name}: got none, allowed a world that has one')
-    if noise is None:
-        return spec.make_expert(rng, control_dt=control_dt)
-    if spec.expert_noise is None:
+    if meaning and meaning not in spec.instructions:
+        raise ConfigError(f'instruction: got one that means {meaning!r}, allowed {listed(spec.instructions)}')
+    if noise is not None and spec.expert_noise is None:
         chosen = [other for other in world_names() if world_spec(other).expert_noise is not None]
         raise ConfigError(
             f'noise: got {noise} for the world {name}, allowed none; it can be chosen for {listed(chosen)}'
         )
     make: Any = spec.make_expert
-    return make(rng, control_dt=control_dt, noise=noise)
+    options = {name: value for name, value in (('noise', noise), ('meaning', meaning or None)) if value is not None}
+    return make(rng, control_dt=control_dt, **options)

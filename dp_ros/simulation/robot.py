@@ -12,7 +12,7 @@ from dp_ros.data import NANOSECONDS, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.controller.controller import Accepted, Ignored, JointTrajectoryController
 from dp_ros.simulation.controller.group import ControllerGroup
-from dp_ros.simulation.world import Pose, WithJointStates, World, WorldSpec
+from dp_ros.simulation.world import Pose, WithInstructions, WithJointStates, World, WorldSpec
 
 SCORE_PERIOD = NANOSECONDS // 10  # how often it is looked at how far the task is
 
@@ -144,9 +144,16 @@ class SimulatedRobot:
             raise ConfigError(f'{name} rate: got {rate} Hz, allowed up to that of the physics, {fastest:g} Hz')
         return rate
 
-    def reset(self, seed: int) -> None:
-        """Begin an episode: the robot rests where it is put, and forgets what it was commanded. Time goes on."""
+    def reset(self, seed: int, meaning: str = '') -> None:
+        """Begin an episode: the robot rests where it is put, and forgets what it was commanded. Time goes on.
+
+        ``meaning`` is what an instruction asks for, of a world that takes some; empty: what the world asks by itself.
+        """
         self.world.reset(seed)
+        if meaning:
+            if not isinstance(self.world, WithInstructions):
+                raise ConfigError(f'instruction: got one that means {meaning!r}, allowed none: this world takes none')
+            self.world.set_instruction(meaning)
         self._group.reset(self.world.joint_positions)
         self._driven = self._group.set_point
         self._began = self.now

@@ -149,6 +149,14 @@ class WithJointStates(Protocol):
         """Measured positions, velocities and efforts."""
 
 
+@runtime_checkable
+class WithInstructions(Protocol):
+    """What a world has besides, where its spec has `WorldSpec.instructions`."""
+
+    def set_instruction(self, meaning: str) -> None:
+        """Let the episode that `reset` began ask for what an instruction means, a key of `WorldSpec.instructions`."""
+
+
 class Expert(Protocol):
     """A scripted demonstrator of a world's task; ask it every ``control_dt``. One for each episode.
 
@@ -204,7 +212,8 @@ class WorldMaker(Protocol):
 class ExpertMaker(Protocol):
     """Makes a demonstrator.
 
-    One whose world has `WorldSpec.expert_noise` takes ``noise`` beside ``control_dt``, in the same unit.
+    One whose world has `WorldSpec.expert_noise` takes ``noise`` beside ``control_dt``, in the same unit; one whose
+    world has `WorldSpec.instructions` takes ``meaning``.
     """
 
     def __call__(self, rng: np.random.Generator, *, control_dt: float) -> Expert:
@@ -243,6 +252,9 @@ class WorldSpec:
     expert_noise
         By how much its demonstrator strays from its way where nothing else is asked for, as a standard deviation [rad
         or m]; None: that can't be chosen.
+    instructions
+        What can be asked for in words: by meaning, a name that the world knows, sentences that evaluations ask with
+        and no training has. The world is `WithInstructions` then.
 
     Raises
     ------
@@ -267,6 +279,7 @@ class WorldSpec:
     seconds_after_success: float = 0.0
     environment: str = ''
     expert_noise: float | None = None
+    instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

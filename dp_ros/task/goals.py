@@ -7,7 +7,7 @@ it was asked for; training takes a later value of a stream. Live, a goal always 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
@@ -90,12 +90,26 @@ class GoalImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """The task in words, on a ``std_msgs/String`` topic, live and in recordings."""
+    """The task in words, on a ``std_msgs/String`` topic, live and in recordings.
+
+    Attributes
+    ----------
+    phrasings
+        By what it means, ways to say it, the first of which stands for all; see `dp_ros.policy.language`. What means
+        none of it is refused. Empty: every instruction stands for itself, and none is refused.
+
+    """
 
     kind: ClassVar[str] = 'instruction'
     name: str = 'instruction'
     topic: str = '/instruction'
     source: Literal['topic'] = 'topic'
+    phrasings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        empty = [name for name, texts in self.phrasings.items() if not texts or not all(map(str.strip, texts))]
+        if empty:
+            raise ConfigError(f'goal {self.name!r} phrasings: got none, or empty ones, for {listed(empty)}')
 
     @property
     def shape(self) -> tuple[int, ...]:

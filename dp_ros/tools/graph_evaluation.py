@@ -15,12 +15,14 @@ import rclpy
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DpRosError, listed
+from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.policy.bundle.bundle import Bundle
-from dp_ros.ros.bundles import aligned_type
+from dp_ros.ros.bundles import aligned_type, below_namespace
+from dp_ros.simulation.instructions import AskedInstruction, asked_instruction
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
-from dp_ros.task.spec import ImageStream
+from dp_ros.task.spec import ImageStream, Instruction, TaskSpec
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.tools.simulation_client import SimulationClient
 
@@ -48,11 +50,13 @@ def running(
 ) -> Iterator[SimulationClient]:
     """Start the nodes for a bundle, and a client with the policy configured but not yet active."""
     check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
-    if bundle.task.goals:
+    others = [goal.name for goal in bundle.task.goals if not isinstance(goal, Instruction)]
+    if others:
         raise ConfigError(
-            f'bundle {bundle.name}: got goals ({listed(g.name for g in bundle.task.goals)}) through ros, allowed none: '
-            'nobody asks there; dp_ros evaluate --through direct lets the world ask'
+            f'bundle {bundle.name}: got goals ({listed(others)}) through ros, allowed none but an instruction: nobody '
+            'asks there; dp_ros evaluate --through direct lets the world ask'
         )
+    asked_instruction(world_spec(settings.world), bundle.task, settings.seed)  # refuses what can't be asked for
     isolate()
     refuse_company(*command_topics(bundle.task, world_spec(settings.world)))
     simulated = settings.rate != 1.0
@@ -116,12 +120,20 @@ def refuse_company(*topics: str, seconds: float = LOOK_SECONDS) -> None:
         context.try_shutdown()
 
 
+def give_instruction(client: SimulationClient, task: TaskSpec, asked: AskedInstruction) -> None:
+    """Say the next episode's instruction to the policy, and to the simulated robot what it means."""
+    (topic,) = (goal.topic for goal in task.goals if isinstance(goal, Instruction))
+    client.set_goal(asked.text, topic=below_namespace(topic))
+    client.set_parameter(ROBOT, 'meaning', asked.meaning)
+
+
 class RosRunner:
     """Runs episodes through a client."""
 
     def __init__(self, client: SimulationClient, bundle: Bundle, settings: EvaluationSettings) -> None:
         self.client = client
         self.settings = settings
+        self._task, self._spec = bundle.task, world_spec(settings.world)
         self._arrivals: list[float] = []
         self._rates: list[float] = []
         self._refused = self._waited = 0
@@ -135,6 +147,9 @@ class RosRunner:
         """Run one episode until success or time is up, at most ``seconds``; ``watch`` is called about every 20 ms."""
         client, longest = self.client, min(seconds, self.settings.seconds)
         self._arrivals = []
+        asked = asked_instruction(self._spec, self._task, seed, self.settings.instructions)
+        if asked is not None:
+            give_instruction(client, self._task, asked)
         client.begin(seed)
         spoken, elapsed = time.monotonic(), 0.0
         while not client.succeeded and client.elapsed < longest:
@@ -164,6 +179,7 @@ class RosRunner:
             stop=ledger.stop,
             side=episode.details.get('side', ''),
             collided=collided(episode.details),
+            instructed=None if asked is None else Instructed.of(asked, episode.details),
         )
 
     def findings(self) -> dict[str, Any]:

@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from std_msgs.msg import String
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, check_range
 from dp_ros.evaluation.world_planner import command_topics
+from dp_ros.ros.bundles import below_namespace
+from dp_ros.simulation.instructions import asked_instruction, episode_labels
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.simulation.worlds import DEFAULT_WORLD
-from dp_ros.task.spec import TaskSpec
+from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
 from dp_ros.tools.node_processes import ROBOT, NodeProcesses, NodeSpec
-from dp_ros.tools.recorder import NewBag, Recorder
+from dp_ros.tools.recorder import LATCHED, NewBag, Recorder
 from dp_ros.tools.simulation_client import SimulationClient
 
 DEMONSTRATOR = 'demonstrator'
@@ -98,17 +101,18 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
             refuse_company(*command_topics(settings.task, world_spec(settings.world)))
             specs.append(NodeSpec(name=DEMONSTRATOR, parameters=chosen))
     settings.out.mkdir(parents=True)
-    params = world_spec(settings.world).parameters
-    with NodeProcesses(specs, params, settings.out / 'logs') as processes:
+    robot_spec = world_spec(settings.world)
+    with NodeProcesses(specs, robot_spec.parameters, settings.out / 'logs') as processes:
         client = SimulationClient(processes)
         try:
+            words = _words(client, settings)
             recorder = Recorder(client.node, settings.topics, new_bag, goals=settings.goals)
             client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(settings.topics)}')
             recorder.connect()
             client.wait_until(lambda: not recorder.unheard(), f'got no publishers of {", ".join(settings.topics)}')
             failed = 0
             for number in tqdm(range(settings.episodes), unit='episode', desc='record'):
-                failed += not _episode(client, recorder, settings, number)
+                failed += not _episode(client, recorder, settings, number, words)
         finally:
             client.close()
     say(f'{settings.episodes} episodes in {settings.out}')
@@ -117,9 +121,23 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
     return 0
 
 
-def _episode(client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int) -> bool:
-    """Record one episode; return whether it succeeded."""
+def _words(client: SimulationClient, settings: RecordSettings) -> Any:
+    """Return who says the instructions of a simulated robot; None where there are none."""
+    (goal,) = [goal for goal in settings.task.goals if isinstance(goal, Instruction)] or (None,)
+    if goal is None or not settings.simulates:
+        return None
+    return client.node.create_publisher(String, below_namespace(goal.topic), LATCHED)
+
+
+def _episode(
+    client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int, words: Any = None
+) -> bool:
+    """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded."""
     seed = settings.seed + number
+    asked = None if words is None else asked_instruction(world_spec(settings.world), settings.task, seed)
+    if asked is not None:
+        words.publish(String(data=asked.text))
+        client.set_parameter(ROBOT, 'meaning', asked.meaning)
     if settings.simulates:
         client.reset_robot(seed)
     with recorder.episode(settings.out / f'episode_{number:04d}'):
@@ -130,6 +148,7 @@ def _episode(client: SimulationClient, recorder: Recorder, settings: RecordSetti
             until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
             while time.monotonic() < until:
                 client.spin()
+            recorder.note(**episode_labels(settings.world, seed, client.succeeded, asked))
     return client.succeeded
 
 

@@ -28,6 +28,9 @@ class Bag(Protocol):
     def write_raw(self, topic: str, kind: str, received: int, data: bytes) -> None:
         """Add a serialized message of a type, received at a time [ns]."""
 
+    def note(self, **labels: object) -> None:
+        """Say something of the whole recording."""
+
 
 NewBag = Callable[[Path | str], AbstractContextManager[Bag]]
 
@@ -118,6 +121,11 @@ class Recorder:
                 self._check(path)
         finally:
             self._bag = None
+
+    def note(self, **labels: object) -> None:
+        """Say something of the episode that is recorded, such as ``success``."""
+        if self._bag is not None:
+            self._bag.note(**labels)
 
     def _check(self, path: Path | str) -> None:
         if self._error is not None:

@@ -11,7 +11,7 @@ from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.sequence.spec import MOST_BINS, check_sequence_task
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
-from dp_ros.task.spec import GoalPose, TaskSpec
+from dp_ros.task.spec import GoalPose, Instruction, TaskSpec
 from dp_ros.training.samples.augment import AugmentSettings
 from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror
 
@@ -268,11 +268,11 @@ class TrainSettings:
             raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
         self._check_family()
         check_mirror(self.task, self.mirror)
-        others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose)]
+        others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose | Instruction)]
         if self.rollouts.world and others:
             raise ConfigError(
                 f'rollouts.world: got {self.rollouts.world!r} for a task with {listed(others)}, allowed none, '
-                'or goal poses: a world asks for nothing else'
+                'or goal poses and instructions: a world asks for nothing else'
             )
 
     def _check_family(self) -> None:

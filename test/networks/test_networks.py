@@ -14,7 +14,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.resnet import ResNet18, load_weights
 from dp_ros.networks.settings import PRESETS, NetworkSettings
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.task.spec import ActionSpec, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 
 JOINTS = JointStream(name='joints', topic='/joint_states', joints=('a', 'b'), units=('rad', 'm'))
 POSE = PoseStream(name='pose', topic='/pose', features=('x', 'y', 'z'))
@@ -93,6 +93,48 @@ def test_cameras_have_an_encoder_each_or_share_one(camera, shared):
     assert same == shared
 
 
+@torch.no_grad()
+def test_a_goal_scales_what_cameras_see():
+    asked = dataclasses.replace(SEEING, goals=(Instruction(),))
+    plain, scaled = (
+        made(asked, dataclasses.replace(KINDS['unet'], camera_goal=on, goal_width=8)).encoder for on in (False, True)
+    )
+    *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
+    seen = slice(4, 4 + 2 * 2 * 64)
+    difference = scaled(*streams, words) - scaled(*streams, words.flip(0))
+    assert difference[:, :4].abs().max() == 0.0 and (difference[:, seen].abs().amax(dim=0) > 0.0).all()
+    for name, camera in plain.cameras.items():
+        scaled.cameras[name].load_state_dict(camera.state_dict(), strict=False)
+        torch.nn.init.zeros_(scaled.cameras[name].film.weight)
+    torch.testing.assert_close(scaled(*streams, words)[:, seen], plain(*streams, words)[:, seen])
+    one = scaled(*(stream[1:] for stream in streams), words[1:])
+    torch.testing.assert_close(one, scaled(*streams, words)[1:], atol=1e-5, rtol=1e-5)
+
+
+def test_cameras_are_scaled_by_no_goal_that_is_not_there_or_is_left_out_at_times():
+    scaled = dataclasses.replace(KINDS['unet'], camera_goal=True)
+    with pytest.raises(ConfigError, match=r'camera_goal: got it for a task with no goals, allowed with goals'):
+        made(SEEING, scaled)
+    with pytest.raises(ConfigError, match=r"network.camera_goal: got it for a task with guidance 'goal'"):
+        made(dataclasses.replace(SEEING, goals=(Instruction(),), guidance='goal'), scaled)
+    with pytest.raises(ConfigError, match=r'network.goal_mixing: got it for a task with no goals'):
+        made(SEEING, dataclasses.replace(KINDS['unet'], goal_mixing=8))
+
+
+@torch.no_grad()
+def test_goals_are_multiplied_with_what_is_observed():
+    asked = dataclasses.replace(TASK, goals=(Instruction(),))
+    plain, mixed = (made(asked, dataclasses.replace(KINDS['unet'], goal_mixing=n)).encoder for n in (0, 16))
+    *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
+
+    def product(encoder):
+        """Return what observation and goal do together beyond the sum of what each does."""
+        values = [[encoder(*(s[i : i + 1] for s in streams), words[j : j + 1]) for j in (0, 1)] for i in (0, 1)]
+        return (values[0][0] - values[0][1] - values[1][0] + values[1][1]).abs()
+
+    assert product(plain).max() < 1e-6 < product(mixed).min()
+
+
 def test_presets_have_the_sizes_that_they_say():
     for preset, low, high in (('tiny', 0.9e6, 1.5e6), ('small', 4e6, 5e6), ('base', 15e6, 19e6)):
         network = DiffusionNetwork(TASK, NetworkSettings(preset=preset))
@@ -115,6 +157,9 @@ def test_presets_have_the_sizes_that_they_say():
         ({'level_width': 5}, 'network.level_width: got 5'),
         ({'heads': 2}, "network: got heads, which denoiser 'unet' does not use; allowed channels, level_width, kernel"),
         ({'denoiser': 'mlp', 'dropout': 0.2, 'groups': 4}, 'got dropout, groups, which denoiser'),
+        ({'camera_goal': True, 'camera': 'resnet18'}, "network.camera_goal: got true for camera 'resnet18'"),
+        ({'goal_mixing': 8, 'denoiser': 'transformer'}, "network.goal_mixing: got 8 with denoiser 'transformer'"),
+        ({'goal_mixing': -1}, 'network.goal_mixing: got -1'),
         ({'camera_weights': 'x.pt'}, "network.camera_weights: got some for camera 'light'"),
     ],
 )

@@ -17,7 +17,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
-from dp_ros.task.spec import GoalPose
+from dp_ros.task.spec import GoalPose, Instruction
 from dp_ros.tools import demo, graph_evaluation, latency, soak
 from test.tiny_bundle import NORMALIZER, TASK, write_tiny_bundle
 
@@ -49,8 +49,19 @@ def test_a_bundle_with_goals_is_refused_before_any_node_is_started(
         'latency': lambda: latency.run_latency(settings, 5.0, print),
         'demo': lambda: demo.run_demo(settings, tmp_path / 'demo', print),
     }
-    with pytest.raises(ConfigError, match=r'got goals \(goal_pose\) through ros, allowed none'):
+    with pytest.raises(ConfigError, match=r'got goals \(goal_pose\) through ros, allowed none but'):
         runs[way]()
+
+
+def test_instructions_of_another_world_are_refused_before_any_node_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_evaluation, 'NodeProcesses', lambda *_: pytest.fail('nodes were started'))
+    task = replace(TASK, goals=(Instruction(phrasings={'left': ('go left',)}),))
+    bundle = write_tiny_bundle(tmp_path / 'worded', task=task)
+    settings = EvaluationSettings(bundle=bundle, episodes=1, through='ros')
+    with pytest.raises(ConfigError, match='got left, allowed what the world pusht can be asked for'):
+        graph_evaluation.evaluate_ros(settings)
 
 
 def test_a_soak_without_an_end_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 POSE = GoalPose(features=('x', 'y'), source='topic')
 WORDS = Instruction()
+PHRASED = Instruction(
+    phrasings={side: (f'go {side}', f'{side}', f'to the {side}', f'the {side} side') for side in ('left', 'right')}
+)
 
 
 def bundle(folder: Any, *goals: Any, guidance: Any = 'goal') -> str:
@@ -112,6 +115,45 @@ def test_a_goal_far_from_those_of_training_is_refused_and_diagnostics_show_which
     values = {v.key: v.value for v in status.values}
     assert (values['goal_pose'], values['instruction']) == ("x 0.1, y 0.2 (frame 'table')", 'push')
     assert (values['accepted_goals'], values['refused_goals']) == ('2', '1')
+
+
+def test_an_instruction_that_training_does_not_know_is_refused_and_no_chunk_is_made(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, PHRASED), exec_horizon=1)
+    logged, words = ros.listen(Log, '/rosout'), ros.talk(String, '/instruction')
+    ros.connected('/rosout')
+    words.publish(String(data='make me a coffee'))
+    ros.wait(lambda: live.node.goals.refused, 'the refusal')
+    text = "/instruction: instruction 'make me a coffee': got 'make', a word like none of training"
+    ros.wait(lambda: any(m.msg.startswith(text) for m in logged), 'the refusal in the log')
+    for tick in range(3):
+        live.send(tick)
+    said = ros.status('policy_executor: inference', ERROR, f'no goal: {text}').message
+    assert "allowed what means one of left ('go left', ...), right ('go right', ...)" in said
+    assert live.chunks == [] and live.node.inference.number == 0
+    words.publish(String(data='to the right, go'))
+    ros.wait(lambda: live.node.goals.missing() == '', 'the instruction')
+    live.send(3)
+    (chunk,) = live.wait_for(1)
+    for same in ('to the right, go', 'go right'):
+        assert np.array_equal(chunk.actions, expected(live, 3, 0, Goal(instruction=same)))
+    assert not np.array_equal(chunk.actions, expected(live, 3, 0, Goal(instruction='go left')))
+    assert live.node.goals.values()['instruction'] == 'to the right, go (right)'
+
+
+def test_an_instruction_that_is_not_understood_ends_the_last_one(ros, tmp_path):
+    live = Live(ros, bundle(tmp_path, PHRASED), exec_horizon=1)
+    words = ros.talk(String, '/instruction')
+    words.publish(String(data='go left'))
+    ros.wait(lambda: live.node.goals.missing() == '', 'the instruction')
+    for tick in range(2):
+        live.send(tick)
+    live.wait_for(1)
+    words.publish(String(data='stop'))
+    ros.wait(lambda: live.node.goals.refused, 'the refusal')
+    for tick in range(2, 5):
+        live.send(tick)
+    ros.status('policy_executor: inference', ERROR, "no goal: /instruction: instruction 'stop': got 'stop'")
+    assert live.node.goals.goal.instruction == '' and live.node.inference.number == 1
 
 
 def test_a_goal_in_another_frame_is_refused(ros, tmp_path):

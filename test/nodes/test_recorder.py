@@ -58,7 +58,9 @@ def test_each_episode_becomes_a_bag_of_what_arrived_meanwhile(ros: Any, tmp_path
     for name, number in (('one', 3), ('two', 2)):
         with recorder.episode(tmp_path / name) as counts:
             send(ros, counts, states, notes, number)
+            recorder.note(success=number == 3, seed=number)
         with BagReader(tmp_path / name) as bag:
+            assert bag.labels == {'success': str(number == 3).lower(), 'seed': str(number)}
             read = list(bag.messages({'/joint_states': [encoding.JOINT_STATE]}))
             assert bag.topics['/note'].count == number
         assert [encoding.stamp_of(m) for _, _, m in read] == list(range(number))

@@ -60,9 +60,9 @@ class Live:
     def episode(self) -> dict[str, str]:
         return {v.key: v.value for v in self.episodes[-1].values} if self.episodes else {}
 
-    def reset(self, seed: int) -> Any:
-        value = Parameter('seed', value=seed).to_parameter_msg()
-        request = SetParameters.Request(parameters=[value])
+    def reset(self, seed: int, **others: Any) -> Any:
+        values = [Parameter(name, value=value).to_parameter_msg() for name, value in {'seed': seed, **others}.items()]
+        request = SetParameters.Request(parameters=values)
         assert self.ros.call(SetParameters, '/simulated_robot/set_parameters', request).results[0].successful
         return self.ros.call(Trigger, '/simulated_robot/reset', Trigger.Request())
 
@@ -279,3 +279,16 @@ def test_the_first_topics_of_a_world_may_be_renamed():
     assert renamed(topics, ['']) == topics
     assert renamed(topics, ['other']) == {'left': 'other', 'right': 'right_pose'}
     assert renamed({'left': 'left_pose'}, ['', 'unused']) == {'left': 'left_pose'}
+
+
+def test_an_episode_asks_for_what_an_instruction_means_or_refuses_one_that_means_nothing(ros):
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    live = Live(ros, world='pick_place', camera=False, meaning='blue_firmly')
+    ros.wait(lambda: live.episode().get('meaning') == 'blue_firmly', 'what the first episode asks for')
+    assert live.reset(3, meaning='blue_gently').message == 'a new episode with seed 3, which asks for blue_gently'
+    ros.wait(lambda: live.episode().get('meaning') == 'blue_gently', 'what the episode asks for')
+    answer = live.reset(3, meaning='green')
+    assert not answer.success
+    assert answer.message.startswith("instruction: got one that means 'green', allowed red_gently, red_firmly, blue_")
+    assert live.reset(4, meaning='').success
+    ros.wait(lambda: live.episode().get('seed') == '4' and 'meaning' not in live.episode(), 'its own task')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from dp_ros.simulation.worlds.pick_place.spec import (
     OPEN,
     PICK_PLACE,
     TRAY,
+    USUAL,
 )
 from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
 
@@ -216,7 +218,7 @@ def play(seed: int, disturbance: float = 0.0, wanted: str = BOX) -> Iterator[tup
     robot = SimulatedRobot(world, start=0, camera=False, controllers=controllers_of(PICK_PLACE, world))
     robot.reset(seed)
     world.wanted = wanted
-    expert = PickPlaceExpert(np.random.default_rng(seed), wanted=wanted)
+    expert = PickPlaceExpert(np.random.default_rng(seed), asked=replace(USUAL, wanted=wanted))
     while not expert.finished and robot.episode.elapsed < 20.0:
         for _ in range(10):
             list(robot.step())

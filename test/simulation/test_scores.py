@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import (
     EpisodeResult,
     EvaluationSettings,
@@ -15,6 +16,7 @@ from dp_ros.evaluation.scores import (
     table,
     wilson95,
 )
+from dp_ros.simulation.instructions import AskedInstruction
 
 
 def test_wilson_interval_of_published_examples():
@@ -55,6 +57,28 @@ def test_the_ways_that_were_taken_are_counted_where_a_task_has_two():
     assert summary['sides'] == {'left': 2, 'right': 1}
     assert 'ways taken        left 67% (2), right 33% (1)' in table(summary)
     assert 'sides' not in summarize([result('')])
+
+
+def test_what_was_asked_for_in_words_is_summed_up_by_meaning():
+    def result(meaning: str, force: float | None, *, right: bool = True) -> EpisodeResult:
+        found = {'right_object': str(right), 'wrong_object': str(not right)}
+        details = found if force is None else {**found, 'grip_force': str(force)}
+        one = Instructed.of(AskedInstruction(meaning=meaning, text=f'now {meaning}'), details)
+        return EpisodeResult(seed=1, score=1.0, success=right, seconds=6.0, chunks=8, instructed=one)
+
+    forces = [('gently', 5.0), ('gently', 7.0), ('firmly', 15.0)]
+    summary = summarize([*(result(*pair) for pair in forces), result('firmly', None, right=False)])
+    asked = json.loads(json.dumps(summary))['instructed']
+    assert (asked['asked'], asked['successes'], asked['right_object'], asked['wrong_object']) == (4, 3, 3, 1)
+    gently, firmly = asked['by_meaning']['gently'], asked['by_meaning']['firmly']
+    assert gently['grip_force'] == 6.0 and gently['grip_force_range'] == [5.0, 7.0]
+    assert 5.0 <= gently['grip_force_ci95'][0] < gently['grip_force_ci95'][1] <= 7.0
+    assert (firmly['grip_force'], firmly['grip_force_ci95'], firmly['successes']) == (15.0, None, 1)
+    assert [one['grip_force'] for one in asked['episodes']] == [5.0, 7.0, 15.0, None]
+    assert 'right object      3 of 4' in table(summary) and 'gently          2 of 2 succeeded, grip 6.0' in table(
+        summary
+    )
+    assert 'instructed' not in summarize([EpisodeResult(seed=1, score=1.0, success=True, seconds=6.0, chunks=8)])
 
 
 def test_collisions_are_counted_where_a_world_reports_them():

@@ -10,12 +10,23 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 pytest.importorskip('rosbags', reason='rosbags is not installed (extra: train)')
 
+from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.messages.encoding import STRING
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
+from dp_ros.simulation.instructions import asked_instruction
 from dp_ros.simulation.registry import world_spec
-from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.task.spec import (
+    ActionSource,
+    ActionSpec,
+    ImageStream,
+    Instruction,
+    JointStream,
+    PoseStream,
+    TaskSpec,
+)
 
 ARM = world_spec('push_block').joints
 UNITS = ('rad',) * len(ARM)
@@ -54,6 +65,30 @@ def test_cameras_are_recorded_where_the_task_has_them(tmp_path: Path) -> None:
         counts = {topic: found.count for topic, found in bag.topics.items()}
     assert set(counts) == {'/joint_states', COMMAND, *(s.topic for s in streams)}
     assert counts['/camera/color/image_raw'] == counts['/wrist_camera/color/image_raw'] == counts[COMMAND]
+
+
+def test_an_instruction_and_what_became_of_it_are_in_the_bag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = world_spec('pick_place')
+    sources = tuple(ActionSource(topic=f'/{o.topic}', joints=o.joints) for o in spec.outputs)
+    task = TaskSpec(
+        streams=(JointStream(name='joint_states', topic='/joint_states', joints=spec.joints, units=spec.units),),
+        action=ActionSpec(topic='/commands', joints=spec.joints, units=spec.units, sources=sources),
+        goals=(Instruction(),),
+    )
+    settings = DemonstrationSettings(out=tmp_path / 'bags', task=task, world='pick_place', episodes=1, seed=3)
+    write_demonstrations(settings, lambda _: None)
+    asked = asked_instruction(spec, task, 3)
+    assert asked is not None and asked.meaning == 'blue_firmly'
+    with BagReader(tmp_path / 'bags' / 'episode_0000') as bag:
+        said = [(topic, message.data) for topic, _, message in bag.messages({'/instruction': {STRING}})]
+        assert said == [('/instruction', asked.text)]
+        assert bag.labels == {
+            'world': 'pick_place', 'seed': '3', 'success': 'true', 'instruction': asked.text, 'meaning': 'blue_firmly'
+        }  # fmt: skip
+    assert main(['inspect', str(tmp_path / 'bags' / 'episode_0000')]) == 0
+    assert "success: 'true'" in capsys.readouterr().out
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:

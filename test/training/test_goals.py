@@ -13,6 +13,7 @@ import torch
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.episodes import evaluate_direct
+from dp_ros.evaluation.rollouts import rollouts_of
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.evaluation.world_planner import world_goal
 from dp_ros.messages import encoding
@@ -26,6 +27,7 @@ from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.cache import cached_episodes
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episodes
 from dp_ros.recordings.episodes.readers import read_recordings
+from dp_ros.simulation.instructions import AskedInstruction
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.export.export import export_run
 from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
@@ -39,6 +41,7 @@ from test.training.small_networks import small
 POSE = GoalPose(features=('x', 'y'), stream='block')
 RECORDED = replace(POSE, source='topic', stream='')
 WORDS = Instruction()
+PICTURE = GoalImage(height=8, width=8, source='topic')
 
 
 def asking(received: int, x: float, y: float) -> Any:
@@ -218,9 +221,11 @@ def test_every_kind_of_goal_comes_through_export(tmp_path: Path, denoiser: Any) 
         assert not np.allclose(first, guided.chunk(seen, np.random.default_rng(0), goal=asked).actions, atol=1e-7)
 
 
-def test_a_world_that_asks_in_no_words_gives_no_rollouts() -> None:
-    with pytest.raises(ConfigError, match=r"rollouts\.world: got 'pusht' for a task with instruction, allowed none"):
-        settings(replace(TASK, goals=(WORDS,)), rollouts=RolloutSettings(world='pusht'))
+def test_a_world_that_shows_no_picture_and_asks_in_no_words_gives_no_rollouts() -> None:
+    with pytest.raises(ConfigError, match=r"rollouts\.world: got 'pusht' for a task with goal_image, allowed none"):
+        settings(replace(TASK, goals=(PICTURE,)), rollouts=RolloutSettings(world='pusht'))
+    with pytest.raises(ConfigError, match=r'allowed what the world pusht can be asked for: \(none\)'):
+        rollouts_of(settings(replace(TINY, goals=(WORDS,)), rollouts=RolloutSettings(world='pusht')))
     settings(replace(TASK, goals=(POSE,)), rollouts=RolloutSettings(world='pusht'))
 
 
@@ -230,8 +235,10 @@ def test_a_world_asks_for_its_block_s_place() -> None:
     assert asked.streams['goal_pose'] == pytest.approx([0.256, 0.256, np.sqrt(0.5)])
     assert world_goal('push_block', replace(TASK, goals=(yaw,))).streams['goal_pose'] == pytest.approx([0.73, 0, 0])
     assert not world_goal('pusht', TASK).streams
-    with pytest.raises(ConfigError, match=r'goals: got instruction \(instruction\) in the world pusht, allowed goal'):
-        world_goal('pusht', replace(TASK, goals=(yaw, WORDS)))
+    with pytest.raises(ConfigError, match=r'goals: got goal_image \(goal_image\) in the world pusht, allowed goal'):
+        world_goal('pusht', replace(TASK, goals=(yaw, PICTURE)))
+    asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), AskedInstruction(meaning='red', text='the red one'))
+    assert asked.instruction == 'the red one'
 
 
 # What training leaves out.

@@ -64,9 +64,9 @@ class Tracer:
         self._goal = goal
         self.begin(0)
 
-    def begin(self, seed: int) -> None:
-        """Forget the episode before; ``seed`` is the next one's."""
-        self._seed = seed
+    def begin(self, seed: int, goal: Goal | None = None) -> None:
+        """Forget the episode before; ``seed`` is the next one's, and so is ``goal``, if it has another."""
+        self._seed, self._goal = seed, goal or self._goal
         self._every: list[np.ndarray] = []
         self._chunks: list[tuple[int, np.ndarray, np.ndarray]] = []
 
@@ -113,13 +113,13 @@ class _TracedPolicy(DiffusionPolicy):
 def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Callable[[int], Trace | None]:
     runner: DirectRunner = make_runner(settings, _TracedPolicy)
     assert isinstance(runner.policy, _TracedPolicy)
-    tracer = Tracer(runner.policy, samples, runner.goal)
+    tracer = Tracer(runner.policy, samples)
     runner.policy.tracer, runner.observed = tracer, tracer.observe
     if wrong:
         runner.world = make_wrong(settings.world, wrong)
 
     def play(seed: int) -> Trace | None:
-        tracer.begin(seed)
+        tracer.begin(seed, runner.goal(seed))
         result = runner.run(seed)
         return tracer.finish(result.success, result.seconds)
 

@@ -15,6 +15,7 @@ from dp_ros.messages.encoding import decode, type_of
 from dp_ros.messages.images import RECORDED, check_size
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.goal_inputs import check_goal_pose, missing_goals
+from dp_ros.policy.language import meaning_of
 from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode
 from dp_ros.task.goals import GoalSpec
@@ -26,7 +27,9 @@ _DURABILITIES = (QoSDurabilityPolicy.VOLATILE, QoSDurabilityPolicy.TRANSIENT_LOC
 class GoalInbox:
     """Keeps the newest goal of each topic, however old; a bad one is refused, and the last one stays.
 
-    Bad is what cannot be read, and a pose far from those of training.
+    Bad is what cannot be read, a pose far from those of training, and an instruction that means none of theirs. Such an
+    instruction leaves none: who gives another one wants the last one no longer, and a robot that does not understand
+    comes to rest.
 
     Attributes
     ----------
@@ -44,6 +47,7 @@ class GoalInbox:
         self.refused = self.accepted = 0
         self._node, self._bundle, self._task = node, bundle, bundle.task
         self._said: dict[str, str] = {}
+        self._misunderstood = ''
         # A latched goal is only sent to who asks for it, and one that is not latched only to who does not.
         self._inputs = [
             node.create_subscription(_class_of(spec), below_namespace(spec.topic), self._receiver(spec), _qos(kept))
@@ -58,10 +62,12 @@ class GoalInbox:
         self._inputs = []
 
     def missing(self) -> str:
-        """Return which goals never came, with topics and types, or ''."""
+        """Return which goals never came, with topics and types, or why the instruction was refused, or ''."""
         wanted = {spec.name: spec for spec in self._task.goals}
         return '; '.join(
-            f'no goal: {name} never came on {self._topic(wanted[name])} ({type_of(wanted[name])})'
+            f'no goal: {self._misunderstood}'
+            if self._misunderstood and isinstance(wanted[name], Instruction)
+            else f'no goal: {name} never came on {self._topic(wanted[name])} ({type_of(wanted[name])})'
             for name in missing_goals(self._task, self.goal)
         )
 
@@ -94,6 +100,7 @@ class GoalInbox:
                 instruction = ' '.join(message.data.split())
                 if not instruction:
                     raise DataError("instruction: got '', allowed words")
+                meaning_of(spec, instruction)
             else:
                 if spec.name in self._bundle.camera_shapes:
                     check_size(f'goal {spec.name!r}', message, self._bundle.camera_shapes[spec.name], RECORDED)
@@ -103,10 +110,16 @@ class GoalInbox:
                 streams = {**streams, spec.name: value}
         except DataError as error:
             self.refused += 1
-            text = f'{self._topic(spec)}: {error}; the goal is left as it was'
+            kept = 'the goal is left as it was'
+            if isinstance(spec, Instruction) and spec.phrasings:
+                kept = 'until another one comes, nothing is asked for'
+                self.goal, self._misunderstood = Goal(streams=streams), f'{self._topic(spec)}: {error}'
+                self._said.pop(spec.name, None)
+            text = f'{self._topic(spec)}: {error}; {kept}'
             self._node.get_logger().error(text, throttle_duration_sec=WARN_PERIOD)
             return
         before, self.goal = self.goal, Goal(streams=streams, instruction=instruction)
+        self._misunderstood = '' if isinstance(spec, Instruction) else self._misunderstood
         said = _describe(spec, self.goal, message)
         same = isinstance(spec, Instruction) or np.array_equal(streams[spec.name], before.streams.get(spec.name, ()))
         if same and said == self._said.get(spec.name):  # Sent over and over, or to both subscriptions.
@@ -122,7 +135,8 @@ def _qos(durability: QoSDurabilityPolicy) -> QoSProfile:
 
 def _describe(spec: GoalSpec, goal: Goal, message: Any) -> str:
     if isinstance(spec, Instruction):
-        return goal.instruction
+        meaning = meaning_of(spec, goal.instruction)
+        return f'{goal.instruction} ({meaning})' if meaning else goal.instruction
     value = goal.streams[spec.name]
     if isinstance(spec, GoalPose):
         numbers = ', '.join(f'{name} {number:.4g}' for name, number in zip(spec.features, value, strict=True))

@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.errors import DataError
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outputs import split
 from dp_ros.nodes.simulated_robot.robot_outputs import WORLD_FILE, renamed
@@ -139,7 +139,13 @@ class Demonstrator(ManagedNode):
             self._refuse(f'{self.value("topics.episode")}: got {error}, allowed numbers for elapsed and seed')
             return
         if self.expert is None or elapsed < self.elapsed:
-            self.expert = make_expert(self._world, rng, control_dt=self.value('control_dt'))
+            try:
+                self.expert = make_expert(
+                    self._world, rng, control_dt=self.value('control_dt'), meaning=values.get('meaning', '')
+                )
+            except ConfigError as error:
+                self._refuse(f'{self.value("topics.episode")}: {error}')
+                return
         self.elapsed = elapsed
 
     def _refuse(self, text: str) -> None:

@@ -51,6 +51,11 @@ PARAMETERS = [
         description='Decides the start of an episode; used at activation and by the service ~/reset.',
     ),
     Option(
+        name='meaning', default='', live=True,
+        description='What an instruction asks for, of a world that can be asked in words; used as `seed` is. Empty: '
+        'what the world asks for by itself.',
+    ),
+    Option(
         name='rate', default=1.0, low=0.0, high=100.0,
         description='Seconds of the world per second; 0: as fast as it computes. Other than 1 needs publish_clock.',
     ),
@@ -134,7 +139,7 @@ class SimulatedRobotNode(ManagedNode):
             controllers=simulated_controller.make_controllers(self, self._controllers),
             draws=self.draws,
         )
-        self.robot.reset(self.value('seed'))
+        self.robot.reset(self.value('seed'), self.value('meaning'))
         self.counts = dict.fromkeys(self.counts, 0)
         self._late = self.behind = self._told_resyncs = 0
         self.last_rejection = ''
@@ -209,11 +214,16 @@ class SimulatedRobotNode(ManagedNode):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self.robot is not None
-        seed = self.value('seed')
-        with self.lock:
-            self.robot.reset(seed)
+        seed, meaning = self.value('seed'), self.value('meaning')
+        try:
+            with self.lock:
+                self.robot.reset(seed, meaning)
+        except ConfigError as error:  # of the meaning; the episode is that of the seed
+            response.message = str(error)
+            self.get_logger().error(response.message)
+            return response
         response.success = True
-        response.message = f'a new episode with seed {seed}'
+        response.message = f'a new episode with seed {seed}' + (f', which asks for {meaning}' if meaning else '')
         self.get_logger().info(response.message)
         return response
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.messages.encoding import decode
-from dp_ros.policy.language import embed
+from dp_ros.policy.language import instruction_value
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import REWARD, GoalImage, GoalPose, Instruction, TaskSpec
 
@@ -36,7 +36,9 @@ class GoalTrack:
 
 def goal_value(spec: GoalSpec, message: Any) -> np.ndarray:
     """Return what a goal's message holds: (C,) float64, (H, W, 3) uint8, or an instruction's embedding."""
-    return embed(message.data) if isinstance(spec, Instruction) else decode(spec.as_stream, message)
+    if isinstance(spec, Instruction):
+        return instruction_value(spec, message.data)
+    return decode(spec.as_stream, message)
 
 
 def source_of(goal: GoalSpec) -> str:

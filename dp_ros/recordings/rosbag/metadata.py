@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,6 +13,7 @@ from dp_ros.errors import DataError, listed
 
 NEWEST = 9
 """The newest version of metadata.yaml that is known: ROS 2 Jazzy's."""
+MOST_LABELS = 1000
 _STORAGES = ('mcap', 'sqlite3')
 _COMPRESSIONS = ('', 'none', 'file', 'message')
 
@@ -38,6 +40,8 @@ class Metadata:
         mcap or sqlite3.
     compression
         What is compressed with zstd, each ``file`` or each ``message``; empty for neither.
+    labels
+        What was noted of the whole recording: rosbag2's custom_data.
 
     """
 
@@ -45,6 +49,7 @@ class Metadata:
     storage: str
     compression: str
     topics: tuple[Topic, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -72,7 +77,16 @@ def read_metadata(path: Path) -> Metadata:
         storage=storage,
         compression='' if compression == 'none' else compression,
         topics=tuple(_topic(entry) for entry in info['topics_with_message_count']),
+        labels=_labels(info.get('custom_data')),
     )
+
+
+def _labels(found: Any) -> dict[str, str]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or len(found) > MOST_LABELS:
+        raise DataError(f'got custom_data {shown(found)}, allowed a mapping of up to {MOST_LABELS} texts')
+    return {str(name): str(label) for name, label in found.items()}
 
 
 def _topic(entry: dict[str, Any]) -> Topic:

@@ -46,11 +46,18 @@ class BagReader:
     """One bag, open for reading; a context manager.
 
     Anything that cannot be read is a :class:`DataError` that names the bag.
+
+    Attributes
+    ----------
+    topics, labels
+        What its metadata.yaml says; see `Metadata`.
+
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.topics: dict[str, Topic] = {}
+        self.labels: Mapping[str, str] = {}
         self._stack = ExitStack()
         self._files: list[tuple[str, Storage]] = []
         self._sizes: list[int] = []
@@ -89,6 +96,7 @@ class BagReader:
     def _open(self, bag: BagFiles) -> None:
         metadata = bag.metadata
         self._listed = metadata is not None
+        self.labels = metadata.labels if metadata is not None else {}
         whole = metadata is not None and metadata.compression == 'file'
         self._packed = metadata is not None and metadata.compression == 'message'
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if whole else None
@@ -255,6 +263,11 @@ class BagWriter:
             if kind is None:
                 refuse_existing(self.path)
                 (self._folder / self.path.name).rename(self.path)
+
+    def note(self, **labels: object) -> None:
+        """Say something of the whole recording, such as ``success``: it stands in metadata.yaml, as custom_data."""
+        for name, label in labels.items():
+            self._writer.set_custom_data(name, str(label).lower() if isinstance(label, bool) else str(label))
 
     def write(self, topic: str, received: int, message: Any) -> None:
         """Write a message made of rosbags' classes."""

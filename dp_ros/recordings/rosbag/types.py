@@ -27,7 +27,7 @@ def rosbags_types() -> MessageTypes:
     types = typestore().types
     packages = {
         'builtin_interfaces': ('Time', 'Duration'),
-        'std_msgs': ('Header', 'Float64'),
+        'std_msgs': ('Header', 'Float64', 'String'),
         'sensor_msgs': ('JointState', 'Image', 'CompressedImage'),
         'geometry_msgs': ('Point', 'Quaternion', 'Pose', 'PoseStamped'),
         'trajectory_msgs': ('JointTrajectory', 'JointTrajectoryPoint'),

@@ -25,6 +25,8 @@ from dp_ros.simulation.worlds.pick_place.spec import (
     JOINTS,
     OPEN,
     TRAY,
+    USUAL,
+    Meaning,
 )
 
 GRASP_HEIGHT = 0.012  # of the fingertips above the table [m]
@@ -35,7 +37,6 @@ FUNNEL = 6.0  # how steeply the hand comes down on what it is beside of [m/m]
 NEAR = 0.03  # beside an object, from where on the hand is slow [m]
 BESIDE = 0.006  # so far off it comes down all the way [m]
 TURNED = 0.10  # ... and so much [rad]
-SQUEEZE = 0.008  # how far inside of the object the finger is commanded [m]
 FINGER_SPEED = 0.08  # [m/s]
 GRASPED_AFTER = 0.2  # from when the fingers have stopped [s]
 STOPPED = 0.0006  # of the finger from one step to the next, at most [m]
@@ -55,10 +56,10 @@ class PickPlaceExpert:
 
     finishes = True
 
-    def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1, wanted: str = BOX) -> None:
+    def __init__(self, rng: np.random.Generator, *, control_dt: float = 0.1, asked: Meaning = USUAL) -> None:
         check_range('expert control_dt', control_dt, 0.02, 0.5, unit='s')
         self._dt = control_dt
-        self._wanted = wanted
+        self._wanted, self._squeeze = asked.wanted, asked.squeeze
         self._arm = Arm(model())
         self.across = bool(rng.random() < 0.5)
         self._speed = rng.uniform(0.22, 0.32)  # [m/s]
@@ -118,7 +119,7 @@ class PickPlaceExpert:
             self._finger = OPEN
             return self._reach(tool, body, pose.yaw)
         if self._stage == CLOSE:
-            self._finger = HALF_WIDTHS[self._wanted] - SQUEEZE
+            self._finger = HALF_WIDTHS[self._wanted] - self._squeeze
             if abs(finger - self._last_finger) > STOPPED or finger > HALF_WIDTHS[self._wanted] + 0.008:
                 self._since = 0.0
             elif self._since >= GRASPED_AFTER:

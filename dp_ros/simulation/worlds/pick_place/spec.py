@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,67 @@ UNITS: tuple[Unit, ...] = (*(RAD for _ in ARM_JOINTS), 'm')
 OPEN = 0.040  # of the finger joint: half of the gap between the pads [m]
 BOX, CYLINDER = 'red_box', 'blue_cylinder'
 OBJECTS = (BOX, CYLINDER)
+FIRMLY, GENTLY = 0.008, 0.0025  # how far inside of what it grasps the finger is commanded [m]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meaning:
+    """What an instruction asks for: an object, and how far inside of it the finger is commanded [m]."""
+
+    wanted: str
+    squeeze: float
+
+
+USUAL = Meaning(wanted=BOX, squeeze=FIRMLY)
+"""What is asked for where nobody says anything."""
+MEANINGS = {
+    f'{colour}_{grip}': Meaning(wanted=wanted, squeeze=squeeze)
+    for colour, wanted in (('red', BOX), ('blue', CYLINDER))
+    for grip, squeeze in (('gently', GENTLY), ('firmly', FIRMLY))
+}
+PARAPHRASES = {
+    'red_gently': (
+        'transfer the red box to the tray with a delicate touch',
+        'softly put the red square there',
+        'would you be careful with the red block',
+        'lightly grasp the red object and move it over',
+        'with a softer grip, the red item',
+        'be gentle: put the red block into the container',
+        'bring it over with care, the red one',
+        'delicately now, the red piece',
+    ),
+    'red_firmly': (
+        'transfer the red box to the tray with a powerful grip',
+        'tightly put the red square there',
+        'would you be forceful with the red block',
+        'firmly grasp the red object and move it over',
+        'with a harder grip, the red item',
+        'be firm: put the red block into the container',
+        'bring it over with much force, the red one',
+        'strongly now, the red piece',
+    ),
+    'blue_gently': (
+        'transfer the blue cylinder to the tray with a delicate touch',
+        'softly put the blue round there',
+        'would you be careful with the blue drum',
+        'lightly grasp the blue object and move it over',
+        'with a softer grip, the blue item',
+        'be gentle: put the blue drum into the container',
+        'bring it over with care, the blue one',
+        'delicately now, the blue piece',
+    ),
+    'blue_firmly': (
+        'transfer the blue cylinder to the tray with a powerful grip',
+        'tightly put the blue round there',
+        'would you be forceful with the blue drum',
+        'firmly grasp the blue object and move it over',
+        'with a harder grip, the blue item',
+        'be firm: put the blue drum into the container',
+        'bring it over with much force, the blue one',
+        'strongly now, the blue piece',
+    ),
+}
+"""Ways to ask for it that no training has."""
 HALF_HEIGHT = 0.025  # of both [m]
 HALF_WIDTHS = {BOX: 0.020, CYLINDER: 0.021}  # [m]
 TRAY = (0.48, 0.24)  # its middle [m]
@@ -29,10 +91,10 @@ def _make_world(*, disturbance: float) -> World:
     return PickPlaceWorld(disturbance=disturbance)
 
 
-def _make_expert(rng: np.random.Generator, *, control_dt: float) -> Expert:
+def _make_expert(rng: np.random.Generator, *, control_dt: float, meaning: str = '') -> Expert:
     from dp_ros.simulation.worlds.pick_place.expert import PickPlaceExpert
 
-    return PickPlaceExpert(rng, control_dt=control_dt)
+    return PickPlaceExpert(rng, control_dt=control_dt, asked=MEANINGS[meaning] if meaning else USUAL)
 
 
 PICK_PLACE = WorldSpec(
@@ -50,4 +112,5 @@ PICK_PLACE = WorldSpec(
     bundle='models/pick_place_image',
     seconds_after_success=1.0,
     environment='dp_ros/PickPlace-v0',
+    instructions=PARAPHRASES,
 )

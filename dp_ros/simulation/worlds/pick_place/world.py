@@ -3,9 +3,10 @@
 The axes are the table's: x away from the arm, y to the left, z up, the origin under the arm. A red box and a blue
 cylinder lie on the table, the tray is to the left.
 
-Success: the object that is asked for lies in the tray at rest, the gripper is open and away from it. Friction alone
-holds what is grasped: an object may slip, tip over, or be dropped, which is counted. The score is how far that object
-is on its way: a quarter for the hand at it, a half lifted, then with its way to the tray.
+Success: the object that is asked for lies in the tray at rest, the gripper is open and away from it. That is the red
+box, unless an instruction asks for the other. Friction alone holds what is grasped: an object may slip, tip over, or be
+dropped, which is counted. The score is how far that object is on its way: a quarter for the hand at it, a half lifted,
+then with its way to the tray.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 import mujoco
 import numpy as np
 
+from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.kinematics import BENT
 from dp_ros.simulation.arm.urdf import robot_description
@@ -26,10 +28,12 @@ from dp_ros.simulation.worlds.pick_place.spec import (
     FINGER,
     HALF_HEIGHT,
     JOINTS,
+    MEANINGS,
     OBJECTS,
     TRAY,
     TRAY_HALF,
     UNITS,
+    USUAL,
 )
 from dp_ros.simulation.worlds.pick_place.starts import draw_start, draw_wide_start
 
@@ -64,7 +68,7 @@ class PickPlaceWorld(ArmWorld):
         self._mimic = int(self._model.joint('mimic_joint').qposadr[0])
         self.robot_description = robot_description(self._model, 'pick_place_arm', (FINGER, 'mimic_joint'))
         self._object_columns = {name: int(self._model.joint(name).dofadr[0]) for name in OBJECTS}
-        self.wanted = BOX
+        self._finger = int(self._model.joint(FINGER).dofadr[0])
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -82,6 +86,13 @@ class PickPlaceWorld(ArmWorld):
         }
         self._put(np.array([*arm, start.finger]), poses)
         self._disturb(draw, self._disturbance)
+        self.wanted, self._meaning = USUAL.wanted, ''
+
+    def set_instruction(self, meaning: str) -> None:
+        """Let this episode ask for what an instruction means; its grip is measured, and no part of success."""
+        if meaning not in MEANINGS:
+            raise ConfigError(f'instruction: got one that means {meaning!r}, allowed {listed(MEANINGS)}')
+        self.wanted, self._meaning = MEANINGS[meaning].wanted, meaning
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm, gripper and objects where they are asked for, at rest."""
@@ -93,7 +104,8 @@ class PickPlaceWorld(ArmWorld):
         mujoco.mj_forward(self._model, self._data)
         self._held = False
         self._drops = 0
-        self._grasp = ''
+        self._grasp = self._lifted = ''
+        self._forces, self._force_steps = 0.0, 0
 
     def step(self, set_point: np.ndarray) -> None:
         """Advance by one step of 10 ms with the joints driven towards ``set_point`` (8,) [rad], [m]."""
@@ -101,19 +113,25 @@ class PickPlaceWorld(ArmWorld):
         self._watch()
 
     def _watch(self) -> None:
-        """Count what was lifted, and dropped outside of the tray."""
+        """Count what was lifted, and dropped outside of the tray; add up the force that holds it in the air."""
         position = self._position(self.wanted)
-        pressed = self._pressed()
+        pressed = self._pressed(self.wanted)
         if not self._held and pressed and position[2] > HALF_HEIGHT + LIFTED:
             self._held = True
             self._grasp = self._direction()
         elif self._held and not pressed:
             self._held = False
             self._drops += not self._over_tray(position)
+        if self._held and position[2] > HALF_HEIGHT + LIFTED:
+            self._forces += abs(float(self._data.qfrc_actuator[self._finger])) / 2.0
+            self._force_steps += 1
+        for name in () if self._lifted else OBJECTS:
+            if self._position(name)[2] > HALF_HEIGHT + LIFTED and self._pressed(name):
+                self._lifted = name
 
-    def _pressed(self) -> bool:
-        """Whether a pad touches the object."""
-        geom = self._model.geom(self.wanted).id
+    def _pressed(self, name: str) -> bool:
+        """Whether a pad touches an object."""
+        geom = self._model.geom(name).id
         pads = {self._model.geom('left_pad').id, self._model.geom('right_pad').id}
         return any(geom in pair and pads & set(pair.tolist()) for pair in self._data.contact.geom)
 
@@ -125,13 +143,21 @@ class PickPlaceWorld(ArmWorld):
             turn = np.eye(3)
         return 'along' if abs(turn[:, 0] @ tool[:, 0]) > np.sqrt(0.5) else 'across'
 
+    def _in_tray(self, name: str) -> bool:
+        position = self._position(name)
+        return self._over_tray(position) and bool(position[2] < 2.0 * HALF_HEIGHT)
+
     @staticmethod
     def _over_tray(position: np.ndarray) -> bool:
         return bool(np.abs(position[:2] - TRAY).max() < TRAY_HALF)
 
     @property
     def progress(self) -> Progress:
-        """How far the object that is asked for is on its way, how it was grasped, and how often it was dropped."""
+        """How far the object that is asked for is on its way, how it was grasped, and how often it was dropped.
+
+        Besides, whether that was lifted first, whether another was or lies in the tray, and the mean force [N] that a
+        pad pressed with while the right one was in the air.
+        """
         position = self._position(self.wanted)
         tool = np.array(self._data.site('tool').xpos)
         finger = float(self._data.qpos[self._rows[-1]])
@@ -139,19 +165,25 @@ class PickPlaceWorld(ArmWorld):
         left = float(np.hypot(*(position[:2] - TRAY)))
         column = self._object_columns[self.wanted]
         still = float(np.abs(self._data.qvel[column : column + 3]).max()) < AT_REST
-        low = position[2] < 2.0 * HALF_HEIGHT
-        inside = self._over_tray(position) and low
+        inside = self._in_tray(self.wanted)
         success = bool(inside and still and finger > RELEASED and apart > AWAY)
         score = 0.25 * max(0.0, 1.0 - apart / FAR)
         if self._held or inside:
             score = 0.5 + 0.4 * max(0.0, 1.0 - left / 0.5)
+        others = [name for name in OBJECTS if name != self.wanted]
         upright = self._data.body(self.wanted).xmat[8]
         details: dict[str, float | str] = {
             'distance': left,
             'side': self._grasp,
             'drops': float(self._drops),
             'tipped': str(bool(abs(upright) < TIPPED)),
+            'right_object': str(self._lifted == self.wanted),
+            'wrong_object': str(self._lifted in others or any(self._in_tray(name) for name in others)),
         }
+        if self._meaning:
+            details['meaning'] = self._meaning
+        if self._force_steps:
+            details['grip_force'] = self._forces / self._force_steps
         return Progress(score=1.0 if success else min(0.99, score), success=success, details=details)
 
     def _view(self) -> str:
