@@ -196,8 +196,8 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for signum in came:
+            signal.raise_signal(signum)
 
 
 def _processor_time(pid: int) -> float:
