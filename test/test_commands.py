@@ -33,6 +33,7 @@ ASKED: dict[str, Any] = {
     'continuity': 'rtc',
     'blend_steps': 1,
     'seconds': 9.0,
+    'instructions': 'paraphrases',
     'threads': 1,
     'backend': 'torchscript',
 }
