@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,9 @@ def smooth(number: int, length: int) -> Episode:
 
 def test_a_video_of_each_episode_is_read_back_nearly(tmp_path: Path) -> None:
     pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
-    written = [smooth(0, 7), smooth(1, 12)]
+    written, scheduled = [smooth(0, 7), smooth(1, 12)], os.sched_getscheduler(0)
     export_lerobot(iter(written), TASK, tmp_path / 'set', instruction='push the block')
+    assert os.sched_getscheduler(0) == scheduled
     assert len(list((tmp_path / 'set/videos/observation.images.top/chunk-000').glob('*.mp4'))) == 2
     info = json.loads((tmp_path / 'set/meta/info.json').read_text())
     assert info['features']['observation.images.top']['dtype'] == 'video'

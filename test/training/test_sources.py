@@ -14,6 +14,7 @@ import pytest
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.datasets import lerobot_files
 from dp_ros.recordings.datasets.lerobot import read_lerobot
+from dp_ros.recordings.datasets.lerobot_video import scheduling_kept
 from dp_ros.recordings.datasets.robomimic import read_hdf5
 from dp_ros.recordings.datasets.tables import in_columns
 from dp_ros.recordings.episodes.readers import read_recordings
@@ -50,7 +51,7 @@ def shade(episode: int, row: int) -> int:
 def write_video(path: Path, shades: list[int], codec: str) -> None:
     av = pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), 'w') as container:
+    with scheduling_kept(), av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 64, 'yuv420p', 8_000_000
         for value in shades:

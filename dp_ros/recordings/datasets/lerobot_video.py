@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,20 @@ def check_size(name: str, height: int, width: int) -> None:
         raise ConfigError(f'pictures of {name}: got {width} x {height} pixels, allowed even numbers in a video; or png')
 
 
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Undo what SVT-AV1 does: where that is permitted, it gives its caller real-time priority, and leaves it there."""
+    if not hasattr(os, 'sched_getscheduler'):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if (os.sched_getscheduler(0), os.sched_getparam(0)) != before:
+            os.sched_setscheduler(0, *before)
+
+
 def write_video(path: Path, pictures: Any, rate: int) -> None:
     """Write pictures (N, H, W, 3) uint8 RGB to a new file, ``rate`` a second; one at a time is in memory."""
     import av
@@ -38,7 +55,7 @@ def write_video(path: Path, pictures: Any, rate: int) -> None:
     chosen = codec()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with av.open(str(path), 'w') as container:
+        with scheduling_kept(), av.open(str(path), 'w') as container:
             stream: Any = container.add_stream(chosen, rate=rate, options=CODECS[chosen])
             stream.height, stream.width, stream.pix_fmt = *np.asarray(pictures[0]).shape[:2], FORMAT
             for i in range(len(pictures)):
