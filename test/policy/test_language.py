@@ -116,7 +116,7 @@ FREELY = {
         'keep a tight grip while you bring over the {red} {box}',
     ),
 }  # fmt: skip
-"""Written before the phrasings were, and without them."""
+"""Written before the phrasings were settled."""
 NOUNS = {
     'red': {'red': 'red', 'box': 'box', 'block': 'block', 'cube': 'cube', 'square': 'square'},
     'blue': {'red': 'blue', 'box': 'cylinder', 'block': 'can', 'cube': 'cylinder', 'square': 'round'},
