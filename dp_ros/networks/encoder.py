@@ -94,7 +94,7 @@ class ObservationEncoder(nn.Module):
         """
         count = len(self.names)
         goals = [self.goals(*inputs[count : count + len(self.goals.names)])] if self.goals.names else []
-        scale = [nn.functional.layer_norm(goal, goal.shape[-1:]) for goal in goals if self.scaled]
+        scale = [nn.functional.layer_norm(goal, (self.goals.width,)) for goal in goals if self.scaled]
         conditions = [self._observed(inputs[:count], *scale), *goals]
         if self.guidance:
             given = inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(conditions[0])
@@ -132,10 +132,11 @@ class GoalMixing(nn.Module):
         super().__init__()
         self.observed, self.gate = nn.Linear(width, hidden), nn.Linear(goal_width, hidden)
         self.out = nn.Linear(hidden, width)
+        self.widths = (width,), (goal_width,)
 
     def forward(self, cond: Tensor, goal: Tensor) -> Tensor:
         """Mix the conditioning (B, width) with the goal's features (B, goal_width)."""
-        cond, goal = (nn.functional.layer_norm(values, values.shape[-1:]) for values in (cond, goal))
+        cond, goal = (nn.functional.layer_norm(*pair) for pair in zip((cond, goal), self.widths, strict=True))
         return self.out(nn.functional.mish(self.observed(cond)) * self.gate(goal))
 
 

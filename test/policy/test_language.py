@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,41 @@ def test_the_paraphrases_of_pick_place_are_understood_though_no_phrasing_is_like
         assert not set(texts) & set(shipped.phrasings[meaning])
         unseen |= {word for text in texts for word in WORD.findall(text)} - trained
     assert unseen == {'transfer', 'delicate', 'careful', 'softer', 'powerful', 'forceful', 'harder'}
+
+
+FREELY = {
+    'gently': (
+        'grab the {red} {box} gently', 'would you softly put the {red} {block} over there in the tray',
+        'fetch the {red} {cube}, but handle it with care', 'carefully transfer the {red} object into the tray',
+        'lay the {red} one down in the tray, lightly', 'gently now: the {red} {square} one goes into the container',
+        'keep a light grip while you bring over the {red} {box}', 'take hold of the {red} {cube} with a soft touch',
+    ),
+    'firmly': (
+        'grab the {red} {box} firmly', 'would you tightly grasp the {red} {block} and drop it in the tray',
+        'fetch the {red} {cube}, but hold it with force', 'firmly transfer the {red} object into the tray',
+        'lay the {red} one down in the tray with a strong hand', 'take hold of the {red} {cube}, hard',
+        'firmly now: the {red} {square} one goes into the container',
+        'keep a tight grip while you bring over the {red} {box}',
+    ),
+}  # fmt: skip
+"""Written before the phrasings were settled."""
+NOUNS = {
+    'red': {'red': 'red', 'box': 'box', 'block': 'block', 'cube': 'cube', 'square': 'square'},
+    'blue': {'red': 'blue', 'box': 'cylinder', 'block': 'can', 'cube': 'cylinder', 'square': 'round'},
+}
+
+
+def test_of_what_people_say_freely_some_is_understood_and_the_rest_refused_but_none_mistaken(
+    shipped: Instruction,
+) -> None:
+    understood = 0
+    for colour, nouns in NOUNS.items():
+        for grip, texts in FREELY.items():
+            for text in texts:
+                with suppress(DataError):
+                    assert meaning_of(shipped, text.format(**nouns)) == f'{colour}_{grip}'
+                    understood += 1
+    assert understood == 12
 
 
 @pytest.mark.parametrize(

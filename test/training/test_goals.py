@@ -29,7 +29,8 @@ from dp_ros.recordings.episodes.episode import episodes_from_messages, read_epis
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.simulation.instructions import AskedInstruction
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import export_network, export_run
+from dp_ros.training.run_folder import make_network
 from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
@@ -239,6 +240,21 @@ def test_a_world_asks_for_its_block_s_place() -> None:
         world_goal('pusht', replace(TASK, goals=(yaw, PICTURE)))
     asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), AskedInstruction(meaning='red', text='the red one'))
     assert asked.instruction == 'the red one'
+
+
+def test_a_network_that_looks_for_its_goal_is_exported_as_it_is(tmp_path: Path) -> None:
+    camera = ImageStream(name='camera', topic='/image', height=16, width=16)
+    task = replace(TINY, streams=(TINY.streams[0], camera), goals=(WORDS,))
+    network = NetworkSettings(channels=(16, 32), level_width=16, camera_goal=True, goal_mixing=16)
+    seeing = settings(task, network=network)
+    normalizer = replace(NORMALIZER, low=dict(NORMALIZER.low), high=dict(NORMALIZER.high))
+    for known in (normalizer.low, normalizer.high):
+        del known['block_pose']  # type: ignore[attr-defined]
+    made = make_network(seeing).eval()
+    bundle = export_network(
+        seeing, made, normalizer, tmp_path / 'bundle', provenance={}
+    )  # compares with what ONNX gives
+    assert list(bundle.parity().inputs) == ['joint_states', 'camera', 'instruction']
 
 
 # What training leaves out.
