@@ -1,4 +1,4 @@
-"""Episodes that were asked for in words: was the right thing taken, and how hard was it gripped."""
+"""Sum up episodes that were asked for in words: was the right thing taken, and how hard was it gripped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dp_ros.simulation.instructions import AskedInstruction
 
 @dataclass(frozen=True, kw_only=True)
 class Instructed:
-    """What an episode was asked for, and what was done.
+    """Hold what an episode was asked for, and what was done.
 
     Attributes
     ----------

@@ -205,7 +205,7 @@ def read_scene(path: Path) -> Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """What a source says of one thing that stands: its shapes, and what of it cannot be used, or ''.
+    """Hold what a source says of one thing that stands: its shapes, and what of it cannot be used, or ''.
 
     A thing that cannot be used keeps the shapes that were known of it: one that is left out is run into.
     """

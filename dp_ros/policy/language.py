@@ -139,7 +139,7 @@ def vocabulary(phrasings: Phrasings) -> Vocabulary:
     return Vocabulary(
         meanings={word: frozenset(names) for word, names in meanings.items()},
         vectors=vectors,
-        limit=max(0.0, *apart, 0.0),
+        limit=max([0.0, *apart]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What scripted demonstrators have in common: steps within limits of speed and acceleration, and their commands."""
+"""Step scripted demonstrators within limits of speed and acceleration, and make their commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a world asks for in words in an episode, and what that means to it."""
+"""Choose what a world asks for in words in an episode, and what that means to it."""
 
 from __future__ import annotations
 

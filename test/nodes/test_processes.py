@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dp_ros.errors import DpRosError
+from dp_ros.tools import node_processes
 from dp_ros.tools.node_processes import NodeDiedError, NodeProcesses, NodeSpec
 
 NAME = 'observation_buffer'
@@ -21,6 +26,21 @@ def processes(tmp_path):
     params.write_text(f'/**/{NAME}: {{ros__parameters: {{autostart: false}}}}\n')
     with NodeProcesses([NodeSpec(name=NAME)], params, tmp_path / 'logs') as processes:
         yield processes
+
+
+def test_a_signal_while_a_node_is_started_is_put_off_until_it_is_known(tmp_path, monkeypatch):
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[-1]
+
+    made = SimpleNamespace(Popen=popen, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(node_processes, 'subprocess', made)
+    with pytest.raises(KeyboardInterrupt), NodeProcesses([NodeSpec(name='a')], tmp_path / 'none', tmp_path / 'logs'):
+        pass
+    assert [process.poll() is not None for process in started] == [True]
 
 
 def test_a_killed_node_may_be_missing_and_is_started_again(processes):

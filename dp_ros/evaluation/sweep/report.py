@@ -37,7 +37,7 @@ FACTS = {
     'trials': ('own episodes', 'd'),
     'training_s': ('training, processor time [s]', '.0f'),
 }
-"""What a table for people has of `Row.facts`, where it is known: the column's name, and how a number is written."""
+"""List what a table for people has of `Row.facts`, where it is known: the column's name, and a number's format."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a person asks of the publisher: to stop, and to let chunks move the arm again."""
+"""Serve what a person asks of the publisher: to stop, and to let chunks move the arm again."""
 
 from __future__ import annotations
 

@@ -183,12 +183,12 @@ class Bundle:
 
     @property
     def has_critic(self) -> bool:
-        """Whether there is a critic."""
+        """Tell whether there is a critic."""
         return CRITIC in self.files
 
     @property
     def has_noise_actor(self) -> bool:
-        """Whether there is a network that chooses the noise which sampling begins with."""
+        """Tell whether there is a network that chooses the noise which sampling begins with."""
         return NOISE in self.files
 
     def parity(self) -> Parity:
