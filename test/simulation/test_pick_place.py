@@ -242,6 +242,47 @@ def test_the_demonstrator_corrects_what_disturbs_it() -> None:
     assert robot.world.progress.success
 
 
+def missed(world: PickPlaceWorld, arm: Arm, seed: int) -> bool:
+    """Tell whether an episode begins with the hand low beside the box or over it."""
+    world.reset(seed)
+    apart = np.subtract(arm.tool(world.joint_positions[:-1])[0], world.poses[BOX].position)
+    return bool(np.abs(apart[:2]).max() < 0.075 and apart[2] < 0.12)
+
+
+def touched(world: PickPlaceWorld) -> set[str]:
+    """Return which bodies other than itself the arm touches."""
+    physics, data = model(), mujoco.MjData(model())
+    values = {name: [float(value)] for name, value in zip(JOINTS, world.joint_positions, strict=True)}
+    values['mimic_joint'] = values[FINGER]
+    for name, (x, y, z, w) in ((name, pose.orientation) for name, pose in world.poses.items()):
+        values[name] = [*world.poses[name].position, w, x, y, z]
+    for name, value in values.items():
+        data.joint(name).qpos[:] = value
+    mujoco.mj_forward(physics, data)
+    others = {'table', 'tray', *OBJECTS}
+    pairs = [{physics.body(physics.geom_bodyid[geom]).name for geom in pair} for pair in data.contact.geom]
+    return {name for pair in pairs if not pair <= others for name in pair & others}
+
+
+def test_disturbed_episodes_begin_within_limits_without_contact_and_some_as_a_missed_grasp_ends(arm: Arm) -> None:
+    world, plain = PickPlaceWorld(disturbance=1.0), PickPlaceWorld()
+    ranges = model().jnt_range[[model().joint(name).id for name in JOINTS]]
+    begun = 0
+    for seed in range(150):
+        begun += missed(world, arm, seed)
+        assert (world.joint_positions >= ranges[:, 0]).all() and (world.joint_positions <= ranges[:, 1]).all()
+        assert not touched(world)
+        assert not missed(plain, arm, seed)
+    assert 8 <= begun <= 40
+
+
+def test_the_demonstrator_gets_up_from_a_missed_grasp(arm: Arm) -> None:
+    world = PickPlaceWorld(disturbance=1.0)
+    for seed in [seed for seed in range(100) if missed(world, arm, seed)][:3]:
+        *_, (robot, _) = play(seed, disturbance=1.0)
+        assert robot.world.progress.success
+
+
 def test_the_demonstrator_follows_a_box_that_is_moved() -> None:
     moved = False
     for robot, _ in play(1):

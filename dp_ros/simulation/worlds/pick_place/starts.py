@@ -13,8 +13,10 @@ AREA = ((0.37, -0.22), (0.58, 0.06))  # where objects lie: x, y, lowest and high
 APART = 0.105  # of the objects' middles, so that open fingers fit between them [m]
 HOME = (0.40, 0.02, 0.20, np.pi / 4)  # of the tool: x, y, z [m], yaw [rad]; both ways to grasp are a turn away
 HOME_SPREAD = (0.04, 0.06, 0.03, 0.25)
-ANYWHERE = ((0.34, -0.24, 0.03, -0.9), (0.60, 0.28, 0.24, 2.4))  # of the tool in wide starts, lowest and highest
+ANYWHERE = ((0.34, -0.24, 0.03, -1.2), (0.60, 0.28, 0.24, 2.5))  # of the tool in wide starts, lowest and highest
 CLEAR = 0.085  # of the tool from both objects there, so that it hits none on its way [m]
+BESIDE = ((-0.07, -0.07, 0.012, -1.2), (0.07, 0.07, 0.13, 2.5))  # ... and of the tool from an object that it missed
+BESIDE_SHARE = 0.6  # of wide starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,14 @@ def draw_start(draw: np.random.Generator) -> Start:
 
 
 def draw_wide_start(draw: np.random.Generator) -> Start:
-    """Return a start with the hand anywhere, open or not, for demonstrations of how to get back on the way."""
+    """Return a start for demonstrations of how to get back on the way: the hand anywhere, open or not.
+
+    Often that is where a missed grasp leaves it, low beside an object or over it; it may reach into the object.
+    """
+    if draw.random() < BESIDE_SHARE:
+        places = _draw_objects(draw)
+        missed = np.array([*places[draw.integers(2)], 0.0, 0.0])
+        return _start(draw, places, missed + draw.uniform(*BESIDE), float(draw.uniform(0.0, OPEN)))
     while True:
         first, second = _draw_objects(draw)
         tool = draw.uniform(*ANYWHERE)

@@ -35,7 +35,7 @@ from dp_ros.simulation.worlds.pick_place.spec import (
     UNITS,
     USUAL,
 )
-from dp_ros.simulation.worlds.pick_place.starts import draw_start, draw_wide_start
+from dp_ros.simulation.worlds.pick_place.starts import Start, draw_start, draw_wide_start
 
 CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
 VIEW = 'view'  # of pictures for people
@@ -44,7 +44,7 @@ RELEASED = 0.030  # of the finger joint, at least, where the gripper is open [m]
 AWAY = 0.06  # of the tool from the object, at least [m]
 AT_REST = 0.03  # of the object, at most [m/s]
 TIPPED = 0.8  # cosine of an object's lean from which on it has tipped over
-WIDE_SHARE = 0.25  # of disturbed episodes
+WIDE_SHARE = 0.4  # of disturbed episodes
 FAR = 0.3  # of the tool from the object, where the score begins [m]
 
 
@@ -75,7 +75,14 @@ class PickPlaceWorld(ArmWorld):
         """Begin an episode at the start that belongs to ``seed``."""
         draw = np.random.default_rng(seed)
         wide = self._disturbance > 0.0 and draw.random() < WIDE_SHARE
-        start = draw_wide_start(draw) if wide else draw_start(draw)
+        self._begin(draw_wide_start(draw) if wide else draw_start(draw))
+        while wide and self._hand_touches():
+            self._begin(draw_wide_start(draw))
+        self._disturb(draw, self._disturbance)
+        self.wanted, self._meaning = USUAL.wanted, ''
+
+    def _begin(self, start: Start) -> None:
+        """Put arm, gripper and objects where ``start`` has them."""
         arm = self._arm.solve(start.tool, BENT, start.height)
         poses = {
             name: Pose(
@@ -85,8 +92,12 @@ class PickPlaceWorld(ArmWorld):
             for name, place, yaw in zip(OBJECTS, start.objects, start.yaws, strict=True)
         }
         self._put(np.array([*arm, start.finger]), poses)
-        self._disturb(draw, self._disturbance)
-        self.wanted, self._meaning = USUAL.wanted, ''
+
+    def _hand_touches(self) -> bool:
+        """Tell whether the arm or the gripper touches anything but itself."""
+        roots = self._model.body_rootid[self._model.geom_bodyid[self._data.contact.geom]]
+        arm = roots == self._model.body_rootid[self._model.site('tool').bodyid]
+        return bool((arm[:, 0] != arm[:, 1]).any())
 
     def set_instruction(self, meaning: str) -> None:
         """Let this episode ask for what an instruction means; its grip is measured, and no part of success."""
