@@ -29,8 +29,8 @@ from dp_ros.motion.obstacles import ClearPlans, Contact, ObstacleCheck
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Checkpoint, Planned
 from dp_ros.motion.safety.following import LEAP, CommandedPath, Following, farthest
-from dp_ros.motion.safety.hold_points import HELD, HoldPoints
-from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, slip_allowed
+from dp_ros.motion.safety.hold_points import HoldPoints
+from dp_ros.motion.safety.measured_states import MeasuredStates, slip_allowed
 from dp_ros.motion.splice import fit
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.steps import beside, clamped, mismatch, out_of_order, stale, unwrapped
@@ -233,22 +233,14 @@ class Planner:
     def begin(self, now: int) -> Trajectory | Refusal:
         """Return a point to hold where the robot stands, stamped 0, from which a plan can begin (`rest_at`).
 
-        See `HoldPoints.begin`: the controller may be where it held the robot before, or where the plan is.
+        See `HoldPoints`: the controller may be where it held the robot before, or where the plan is.
         """
         blind = self.states.blind(now)
         if blind:
             return Refusal(reason=blind)
         if not self.standing:
             return Refusal(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
-        held = [] if self._held_before is None else [self._held_before]
-        speeds = None
-        if self._plan is not None and not held:  # the plan may go on until the last copy of the point arrives
-            until = now + np.linspace(0, HELD + self.options.splice_margin, 4).astype(np.int64)
-            commanded, velocities = self._plan.sample(until - self._plan.stamp)
-            held = list(commanded)
-            speeds = np.abs(velocities).max(axis=0)
-        positions = self._turned(self.states.newest).positions
-        return self._points.begin(positions, [beside(place, positions, self.continuous) for place in held], speeds)
+        return self._points.beginning(self.states, self._plan, self._held_before, now)
 
     def rest_at(self, positions: np.ndarray, now: int) -> None:
         """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
@@ -390,23 +382,13 @@ class Planner:
         blind = self.states.blind(now)
         if blind:
             return Refusal(reason=f'no plan to hold, and {blind}', stop=True)
-        state = self._turned(self.states.newest)
-        state = replace(state, velocities=self.states.velocities(self.limits))
-        planned = None
-        if self._plan is not None:
-            planned = self._plan.sample(np.array([now - self._plan.stamp]))
-        elif self._held_before is not None:  # a clock that is set forward makes the controller leap to the plan's end
-            planned = beside(self._held_before, state.positions, self.continuous)[None], state.velocities[None]
-        return self._points.stop(state, now, planned)
+        return self._points.hold(self.states, self._plan, self._held_before, now)
 
     def hold_planned(self, now: int) -> Trajectory | Refusal:
         """Return a point as `hold` does, for a robot that was on the plan at ``now`` [ns], when no clock counts."""
         if self._plan is None or self.lost:
             return Refusal(reason=self.lost or 'no plan to hold')
-        positions, velocities = self._plan.sample(np.array([now - self._plan.stamp]))
-        state = MeasuredState(stamp=now, positions=positions[0], velocities=velocities[0])
-        # A clock that is set forward makes the controller leap to the plan's end.
-        return self._points.stop(state, now, (self._plan.positions[-1:], velocities))
+        return self._points.hold_planned(self._plan, now)
 
     def home(self, now: int, positions: np.ndarray, *, duration: float = 3.0) -> Trajectory | Refusal:
         """Come to rest, then move to ``positions`` (A,) straight in joint space, in ``duration`` [s] or more.
@@ -471,14 +453,6 @@ class Planner:
         oldest = max(now - LEAD - self.options.history_steps * self.control_dt, 1)
         splice = now + self.options.splice_margin
         return committed_head(self._plan, oldest=oldest, splice=splice, closest=self._closest)
-
-    def _turned(self, state: MeasuredState | None) -> MeasuredState:
-        """Return a state in the turn of the commands so far: a new plan must not unwind a joint."""
-        assert state is not None, 'a planner that is not blind has a joint state'
-        if self._plan is None:
-            return state
-        planned = self._plan.positions_at(np.array([state.stamp - self._plan.stamp]))[0]
-        return replace(state, positions=beside(state.positions, planned, self.continuous))
 
     def unusable(self, chunk: Chunk, now: int) -> Refusal | None:
         """Return why the chunk cannot be used whatever the robot does; None if it can."""

@@ -15,9 +15,9 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.options import PlanOptions
-from dp_ros.motion.safety.measured_states import MeasuredState, extrapolated
+from dp_ros.motion.safety.measured_states import MeasuredState, MeasuredStates, extrapolated
 from dp_ros.motion.spline import TAIL_EFFORT, Ending
-from dp_ros.motion.steps import clamped
+from dp_ros.motion.steps import beside, clamped
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -64,8 +64,48 @@ class HoldPoints:
         self, joints: tuple[str, ...], control_dt: int, limits: JointLimits | None, options: PlanOptions
     ) -> None:
         self._joints, self._limits, self._options = joints, limits, options
+        self._continuous = options.turning(joints)
         # The points have no accelerations, so the controller's way to them is a cubic.
         self._ending = Ending(limits=limits, least=control_dt / NANOSECONDS)
+
+    def beginning(
+        self, states: MeasuredStates, plan: Trajectory | None, held: np.ndarray | None, now: int
+    ) -> Trajectory | Refusal:
+        """Return a point as `begin` does for a robot whose controller is on ``plan``, or holds ``held`` (A,)."""
+        places, speeds = [] if held is None else [held], None
+        if plan is not None and held is None:  # the plan may go on until the last copy of the point arrives
+            until = now + np.linspace(0, HELD + self._options.splice_margin, 4).astype(np.int64)
+            commanded, velocities = plan.sample(until - plan.stamp)
+            places, speeds = list(commanded), np.abs(velocities).max(axis=0)
+        positions = self._in_turn_of(plan, states.newest).positions
+        return self.begin(positions, [beside(place, positions, self._continuous) for place in places], speeds)
+
+    def hold(
+        self, states: MeasuredStates, plan: Trajectory | None, held: np.ndarray | None, now: int
+    ) -> Trajectory | Refusal:
+        """Return a point as `stop` does for a robot that moves, and may be on ``plan`` or held at ``held`` (A,)."""
+        state = replace(self._in_turn_of(plan, states.newest), velocities=states.velocities(self._limits))
+        planned = None
+        if plan is not None:
+            planned = plan.sample(np.array([now - plan.stamp]))
+        elif held is not None:  # a clock that is set forward makes the controller leap to the plan's end
+            planned = beside(held, state.positions, self._continuous)[None], state.velocities[None]
+        return self.stop(state, now, planned)
+
+    def hold_planned(self, plan: Trajectory, now: int) -> Trajectory | Refusal:
+        """Return a point as `stop` does for a robot that was on ``plan`` at ``now`` [ns], when no clock counts."""
+        positions, velocities = plan.sample(np.array([now - plan.stamp]))
+        state = MeasuredState(stamp=now, positions=positions[0], velocities=velocities[0])
+        # A clock that is set forward makes the controller leap to the plan's end.
+        return self.stop(state, now, (plan.positions[-1:], velocities))
+
+    def _in_turn_of(self, plan: Trajectory | None, state: MeasuredState | None) -> MeasuredState:
+        """Return a state in the turn of the commands so far: a new plan must not unwind a joint."""
+        assert state is not None, 'a planner that is not blind has a joint state'
+        if plan is None:
+            return state
+        planned = plan.positions_at(np.array([state.stamp - plan.stamp]))[0]
+        return replace(state, positions=beside(state.positions, planned, self._continuous))
 
     def begin(
         self, positions: np.ndarray, held: Sequence[np.ndarray], speeds: np.ndarray | None = None
