@@ -328,7 +328,8 @@ def _command_sections() -> Iterator[str]:
             if '--help' in action.option_strings or action.help == argparse.SUPPRESS:
                 continue
             shown = ', '.join(f'`{option}`' for option in action.option_strings) or f'`{action.metavar or action.dest}`'
-            rows.append((shown, _option_values(action), _option_default(action), action.help or ''))
+            told = (action.help or '') % {'choices': ', '.join(map(str, action.choices or ()))}
+            rows.append((shown, _option_values(action), _option_default(action), told))
         text = parser.description or ''
         yield f'\n## dp_ros {name}\n\n{text}\n'
         if rows:
@@ -339,7 +340,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     """Return the parser of each command of ``dp_ros`` by its name."""
     parser = importlib.import_module('dp_ros.cli.main').build_parser()
     (found,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(found.choices)
+    return {name: parser.filled() for name, parser in found.choices.items()}
 
 
 def _option_values(action: argparse.Action) -> str:

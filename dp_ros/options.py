@@ -1,26 +1,33 @@
 """Declare an option once: the field of a frozen dataclass carries default, range, unit, text and liveness.
 
-Parameters of nodes, options of the command line and the files that list them are made from these fields. People give
-times in seconds; a field made with ``nanoseconds=True`` holds whole nanoseconds, and `build` converts.
+Parameters of nodes, options of the command line (`dp_ros.cli.arguments`) and the files that list them are made from
+these fields. People give times in seconds; a field made with ``nanoseconds=True`` holds whole nanoseconds, and `build`
+converts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, check_choice, check_range, listed
 
 T = TypeVar('T')
 INFINITE = float('inf')
+REQUIRED = MISSING
+"""The default of an option that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option, as people give it. Its type is that of ``default``; ``()`` stands for a list of strings.
+    """One option, as people give it. A node's parameter has the type of ``default``; ``()`` is a list of strings.
+
+    On the command line the type is that of the field, which may be optional: None is not given.
 
     Attributes
     ----------
@@ -29,7 +36,7 @@ class Option:
     unit
         Of the number, for people.
     low, high
-        Smallest and largest number allowed, both included. A number needs both.
+        Smallest and largest number allowed, both included, or of each in a list. A number needs both.
     choices
         The strings allowed; any when empty.
     live
@@ -42,7 +49,7 @@ class Option:
     """
 
     name: str = ''
-    default: bool | int | float | str | tuple[str, ...]
+    default: Any
     description: str
     unit: str = ''
     low: float | None = None
@@ -53,7 +60,8 @@ class Option:
     example: str = ''
 
     def __post_init__(self) -> None:
-        if self.is_number != (self.low is not None and self.high is not None):
+        ranged = self.low is not None and self.high is not None
+        if self.is_number > ranged or (ranged and isinstance(self.default, bool | str)):
             raise ConfigError(f'option {self.name}: got {self.low} to {self.high}, allowed a range for each number')
 
     @property
@@ -66,7 +74,9 @@ class Option:
         """The description, with the unit at the end of its first clause."""
         if not self.unit:
             return self.description
-        return re.sub(r'(?=[.;:]( |$))', f' [{self.unit}]', self.description, count=1)
+        first = re.match(r'.*?(?=[.;:]( |$)|$)', self.description)
+        assert first is not None
+        return f'{first[0]} [{self.unit}]{self.description[first.end() :]}'
 
     def check(self, value: object) -> None:
         """Raise :class:`ConfigError` unless people may give this value; 1 is not 1.0, as in ROS."""
@@ -99,7 +109,15 @@ class Option:
 def option(default: Any, description: str, **details: Any) -> Any:
     """Return a dataclass field with its `Option`; ``details`` are the other fields of it."""
     made = Option(default=default, description=description, **details)
-    return field(default=to_nanoseconds(default) if made.nanoseconds else default, metadata={'option': made})
+    value = to_nanoseconds(default) if made.nanoseconds else default
+    return field(default=value, metadata={'option': made})
+
+
+def like(cls: type, name: str, default: Any, description: str = '') -> Any:
+    """Return a field with range and choices of the option ``name`` of ``cls``, its text too unless there is another."""
+    known = {o.name: o for o in options_of(cls)}[name]
+    made = replace(known, default=default, description=description or known.description)
+    return field(default=default, metadata={'option': made})
 
 
 def options_of(cls: type, prefix: str = '') -> tuple[Option, ...]:
@@ -116,14 +134,13 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = '') -> T:
 def check_options(made: object, where: str = '') -> None:
     """Raise :class:`ConfigError` for a field of a dataclass that is out of its range; None passes."""
     for key, o in _named(type(made), '').items():
-        value = getattr(made, key)
-        if value is None:
-            continue
-        if o.nanoseconds:
-            value = value / NANOSECONDS
-        if not o.holds(value):
-            allowed = listed(o.choices) if o.choices else f'{o.low} to {o.high}'
-            raise ConfigError(f'{where}{o.name}: got {value}, allowed {allowed}{" " * bool(o.unit)}{o.unit}')
+        given = getattr(made, key)
+        for value in given if isinstance(given, list | tuple) else [given]:
+            if value is not None and o.choices:
+                check_choice(f'{where}{o.name}', value, o.choices)
+            elif value is not None and o.low is not None and o.high is not None:
+                number = value / NANOSECONDS if o.nanoseconds else value
+                check_range(f'{where}{o.name}', number, o.low, o.high, unit=o.unit)
 
 
 def check_values(values: Mapping[str, object], known: Sequence[Option], where: str) -> None:
@@ -138,6 +155,26 @@ def check_values(values: Mapping[str, object], known: Sequence[Option], where: s
         by_name[name].check(value)
 
 
-def _named(cls: type, prefix: str) -> dict[str, Option]:
+@lru_cache
+def types_of(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass; of an optional one, without None."""
+    return {name: _without_none(hint) for name, hint in get_type_hints(cls).items()}
+
+
+def _without_none(hint: Any) -> Any:
+    given = [h for h in get_args(hint) if h is not NoneType]
+    return given[0] if get_origin(hint) in (Union, UnionType) else hint
+
+
+def literals(hint: Any) -> tuple[str, ...]:
+    """Return what a ``Literal``, or a list of one, may be; () for other types."""
+    inner = get_args(hint)
+    return inner if get_origin(hint) is Literal else literals(inner[0]) if inner else ()
+
+
+def _named(cls: type, prefix: str) -> Mapping[str, Option]:
     found = {f.name: f.metadata['option'] for f in fields(cls) if 'option' in f.metadata}
-    return {key: replace(o, name=prefix + (o.name or key)) for key, o in found.items()}
+    return {
+        key: replace(o, name=prefix + (o.name or key), choices=o.choices or literals(types_of(cls)[key]))
+        for key, o in found.items()
+    }

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 import pytest
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: runtime)')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
+from dp_ros.cli.arguments import CommandParser, made_of
 from dp_ros.cli.main import build_parser, main
-from dp_ros.diffusion.samplers import Sampler
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation import episodes as evaluation
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.continuity import Continuity
 
 BUNDLE = 'models/push_block_state'
@@ -128,19 +132,77 @@ def test_a_measurement_of_latency_passes_on_how_the_nodes_run(monkeypatch):
     assert (settings.composed, settings.realtime_priority, settings.cpu_dma_latency, seconds) == (True, 10, 0, 5.0)
 
 
-@pytest.mark.parametrize('command', ['evaluate', 'latency'])
-def test_choices_and_defaults_are_those_of_the_settings(command: str) -> None:
-    """The command line is written without NumPy; this keeps it equal to the fields that it fills."""
-    hints = get_type_hints(EvaluationSettings)
-    known = {f.name: f for f in dataclasses.fields(EvaluationSettings)}
-    commands = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    own = {'latency': {'exec_horizon', 'seconds', 'seed', 'threads'}}  # meant for other runs than an evaluation
-    for action in commands.choices[command]._actions:
-        if action.dest not in known or action.dest in ('bundle', 'world'):
-            continue
-        if action.dest not in own.get(command, set()):
-            assert action.default == known[action.dest].default, action.dest
-        if get_origin(hints[action.dest]) is Literal:
-            assert tuple(action.choices or ()) == get_args(hints[action.dest]), action.dest
-        if action.dest == 'sampler':
-            assert tuple(action.choices or ()) == get_args(Sampler)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Settings with an option of each form."""
+
+    source: Path = option(REQUIRED, 'what is read')
+    out: Path = option(REQUIRED, 'what is written')
+    count: int | None = option(None, 'how many', low=1, high=9)
+    share: float = option(0.5, 'of all; the rest is left', unit='%', low=0.0, high=1.0)
+    way: Literal['left', 'right'] = option('left', 'which way')
+    names: Sequence[str] = option(('a',), 'which ones', choices=('a', 'b'))
+    fast: bool = option(False, 'go fast')
+    memory: bool = option(True, 'leave memory out')
+    other: object = None
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def parsed(*words: str) -> Chosen:
+    parser = CommandParser()
+    parser.settings(Chosen, out={'required': True}, share=0.25)
+    return made_of(Chosen, parser.parse_args(words))
+
+
+def test_settings_are_made_of_what_the_command_line_has() -> None:
+    """Names, types, choices and defaults are those of the fields, or what a command has instead."""
+    usual = parsed('data', '--out', 'o')
+    assert usual == Chosen(source=Path('data'), out=Path('o'), share=0.25)
+    words = '--count 3 --share 1 --way right --names b a --fast --no-memory'
+    given = parsed('data', '--out', 'o', *words.split())
+    assert given == Chosen(
+        source=Path('data'), out=Path('o'), count=3, share=1.0, way='right', names=('b', 'a'), fast=True, memory=False
+    )
+
+
+@pytest.mark.parametrize(
+    ('words', 'error'),
+    [
+        ('data', 'the following arguments are required: --out'),
+        ('--out o', 'the following arguments are required: source'),
+        ('data --out o --way up', "invalid choice: 'up'"),
+        ('data --out o --names a c', "invalid choice: 'c'"),
+        ('data --out o --count 1.5', "invalid int value: '1.5'"),
+        ('data --out o --other 1', 'unrecognized arguments: --other 1'),
+    ],
+)
+def test_what_is_no_option_is_refused(words: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parsed(*words.split())
+    assert exit_.value.code == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_number_out_of_range_is_named() -> None:
+    with pytest.raises(ConfigError, match='count: got 10, allowed 1 to 9'):
+        parsed('data', '--out', 'o', '--count', '10')
+    with pytest.raises(ConfigError, match=r'share: got 2\.0, allowed 0 to 1 %'):
+        parsed('data', '--out', 'o', '--share', '2')
+
+
+def test_help_shows_the_text_of_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed('--help')
+    assert 'of all [%]; the rest is left' in ' '.join(capsys.readouterr().out.split())
+
+
+def test_a_command_does_not_import_what_another_needs() -> None:
+    script = (
+        'import sys; from dp_ros.cli.main import build_parser; '
+        "build_parser().parse_args(['evaluate', 'models/pusht_mirror']); "
+        "print({'torch', 'rclpy', 'mujoco', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == 'set()'

@@ -12,6 +12,7 @@ from dp_ros.audit.checks import findings
 from dp_ros.audit.dataset import audit_dataset
 from dp_ros.audit.plots import plot_audit
 from dp_ros.audit.report import as_data, report
+from dp_ros.options import REQUIRED, option
 from dp_ros.recordings.datasets.tables import in_columns
 from dp_ros.recordings.episodes.readers import check_whole_episodes, kind_of
 from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings
@@ -31,22 +32,16 @@ class CheckSettings:
         What training would read; None audits what the topics suggest.
     columns
         Of a dataset, by stream name and ``action``, as in a training configuration.
-    out
-        Folder for the report and the plots.
-    json
-        File for the outcome as data.
-    strict
-        Whether warnings are told by the exit code too.
 
     """
 
-    path: Path
+    path: Path = option(REQUIRED, 'a recording, a folder of them, a LeRobot dataset or HDF5')
     task: TaskSpec | None = None
     cut: CutSettings = BY_FILE
     columns: Mapping[str, str] | None = None
-    out: Path | None = None
-    json: Path | None = None
-    strict: bool = False
+    out: Path | None = option(None, 'folder for the report and the plots')
+    json: Path | None = option(None, 'write the outcome here')
+    strict: bool = option(False, 'warnings fail too')
     progress: bool = True
 
 

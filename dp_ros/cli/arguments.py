@@ -1,69 +1,128 @@
-"""Share options between commands; choices stand here as text, because the modules that have them import NumPy."""
+"""Make the command line from settings: a frozen dataclass declares each option once, and is made from what was given.
+
+A command fills its parser when it is chosen, so that no other command's modules are imported.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin
 
 from dp_ros.errors import ConfigError
+from dp_ros.options import Option, options_of, types_of
 
-SAMPLERS = ['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
-CONTINUITIES = ['none', 'rtc', 'prefix', 'ensemble']
+T = TypeVar('T')
+Fill = Callable[['CommandParser'], None]
+Run = Callable[..., int]
 
 
-class _Worlds:
-    """Find the names of the worlds, as choices of an option, when they are needed; paths of files are taken too."""
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a command, which has its options from when it is used.
 
-    def __iter__(self) -> Iterator[str]:
+    Attributes
+    ----------
+    fill
+        Adds the options; None once it has.
+
+    """
+
+    fill: Fill | None = None
+
+    def filled(self) -> CommandParser:
+        """Add the options, unless that is done; return the parser."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments as `argparse` does, with the options added."""
+        self.filled()
+        return super().parse_known_args(args, namespace)
+
+    def settings(self, cls: type, *names: str, **changed: Any) -> None:
+        """Add the options ``names`` of the dataclass ``cls``; all of them without names.
+
+        ``changed`` has another default of some, or a mapping of what `argparse` is to know instead, where ``flag`` is
+        what the option is called. One without a default is positional, unless it is ``required`` or has a ``flag``.
+        """
+        add_settings(self, cls, *names, **changed)
+
+    def world(self, otherwise: str = 'without it, the one of the demo') -> None:
+        """Add the option ``--world``, None where it is not given."""
         from dp_ros.simulation.registry import world_names
 
-        return iter(world_names())
+        self.add_argument('--world', default=None, choices=_Worlds(world_names()), metavar='WORLD',
+                          help=f'simulated robot, of %(choices)s, or the YAML file of one; {otherwise}')  # fmt: skip
+
+    def bundle(self, example: str) -> None:
+        """Add the argument ``bundle`` and the option ``--world``, that `bundle_and_world` reads."""
+        self.add_argument('bundle', help=f'bundle, as {example}')
+        self.world('without it, the one that fits')
+
+    def file(self, name: str, text: str) -> None:
+        """Add an option of a file that is written, None where it is not given."""
+        self.add_argument(f'--{name}', type=Path, default=None, help=text)
+
+
+class _Worlds(tuple[str, ...]):
+    """Names of worlds, as choices of an option; paths of files are taken too."""
 
     def __contains__(self, name: object) -> bool:
-        return name in tuple(self) or str(name).endswith(('.yaml', '.yml'))
+        return super().__contains__(name) or str(name).endswith(('.yaml', '.yml'))
 
 
-def command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
-    """Add a command, and return its parser."""
+def add_settings(to: argparse._ActionsContainer, cls: type, *names: str, **changed: Any) -> None:
+    """Add options as `CommandParser.settings` does, to a parser or a group of one."""
+    known = {o.name: o for o in options_of(cls)}
+    defaults = {f.name: f.default for f in fields(cls)}
+    for name in names or known:
+        new = changed.get(name, {})
+        details = _details(known[name], types_of(cls)[name], defaults[name])
+        details |= new if isinstance(new, dict) else {'default': new}
+        if defaults[name] is MISSING and not {'required', 'flag'} & details.keys():
+            to.add_argument(name, **details)
+            continue
+        usual = f'--{"no-" * (details.get("action") == "store_false")}{name.replace("_", "-")}'
+        to.add_argument(details.pop('flag', usual), dest=name, **details)
+
+
+def _details(made: Option, hint: Any, default: Any) -> dict[str, Any]:
+    """Return what `argparse` is to know of an option."""
+    details: dict[str, Any] = {'help': made.text.replace('%', '%%')}
+    if default is not MISSING:
+        details['default'] = default
+    if hint is bool:
+        return {**details, 'action': 'store_false' if default else 'store_true'}
+    if _is_list(hint):
+        details['nargs'] = '+'
+        hint = get_args(hint)[0]
+    if made.choices:
+        return {**details, 'choices': list(made.choices)}
+    return {**details, 'type': hint}
+
+
+def _is_list(hint: Any) -> bool:
+    return isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Sequence)
+
+
+def made_of(cls: type[T], options: argparse.Namespace, **given: Any) -> T:
+    """Return the dataclass ``cls`` of what the command line has of its fields; ``given`` counts before that."""
+    asked = vars(options)
+    values = {f.name: asked[f.name] for f in fields(cls) if f.name in asked}  # type: ignore[arg-type]
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return cls(**{**values, **given})
+
+
+def command(commands: argparse._SubParsersAction, name: str, fill: Fill, run: Run, text: str) -> None:
+    """Add a command, whose parser ``fill`` fills, and which ``run`` runs."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
+    parser.fill = fill
     parser.set_defaults(run=run)
-    return parser
-
-
-def bundle_arguments(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add the arguments ``bundle`` and ``--world``, that `bundle_and_world` reads."""
-    parser.add_argument('bundle', help=f'bundle, as {example}')
-    world_argument(parser, 'without it, the one that fits')
-
-
-def world_argument(parser: argparse.ArgumentParser, otherwise: str = 'without it, the one of the demo') -> None:
-    """Add the argument ``--world``, None where it is not given."""
-    parser.add_argument('--world', default=None, choices=_Worlds(), metavar='WORLD',
-                        help=f'simulated robot, of %(choices)s, or the YAML file of one; {otherwise}')  # fmt: skip
-
-
-def speed_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument ``--policy-speed``."""
-    parser.add_argument('--policy-speed', type=float, default=1.0,
-                        help='how many times as fast as it was shown the policy is played')  # fmt: skip
-
-
-def continuity_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument ``--continuity``."""
-    parser.add_argument('--continuity', default='none', choices=CONTINUITIES,
-                        help='how a chunk goes on from the last one')  # fmt: skip
-
-
-def node_arguments(parser: argparse.ArgumentParser, through: str = '') -> None:
-    """Add the arguments that say how the policy's nodes run."""
-    parser.add_argument('--composed', action='store_true', help=f"{through}the policy's three nodes in one process")
-    parser.add_argument('--realtime-priority', type=int, default=0,
-                        help=f'{through}SCHED_FIFO priority of the three nodes, where it is permitted')  # fmt: skip
-    parser.add_argument('--cpu-dma-latency', type=int, default=-1, help=f'{through}longest that a processor may take '
-                        'to wake up [us], where it is permitted; -1 for any')  # fmt: skip
 
 
 def bundle_folder(path: str) -> Path:

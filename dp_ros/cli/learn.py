@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_ros.cli.arguments import bundle_and_world, bundle_arguments, command, speed_argument, world_argument
-from dp_ros.errors import ConfigError
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +18,17 @@ if TYPE_CHECKING:
 
 def add_convert(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'convert', _convert, 'Turn the PushT demonstrations (zarr) into rosbag2 recordings.')
+    command(
+        commands, 'convert', _convert_options, _convert, 'Turn the PushT demonstrations (zarr) into rosbag2 recordings.'
+    )
+
+
+def _convert_options(parser: CommandParser) -> None:
+    from dp_ros.recordings.rosbag.reader import STORAGES
+
     parser.add_argument('source', type=Path, help='pusht_cchi_v7_replay.zarr')
     parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
-    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+    parser.add_argument('--storage', default='mcap', choices=[*STORAGES], help='rosbag2 storage')
     parser.add_argument('--camera', default='raw', choices=['raw', 'png', 'jpeg', 'none'], help='how images are kept')
     parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
 
@@ -40,86 +45,73 @@ def _convert(options: argparse.Namespace) -> int:
 
 def add_record(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'record', _record, 'Record demonstrations of the running robot as rosbag2.')
-    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
+    command(commands, 'record', _record_options, _record, 'Record demonstrations of the running robot as rosbag2.')
+
+
+def _record_options(parser: CommandParser) -> None:
+    from dp_ros.evaluation.demonstrations import RecordSettings
+
     parser.add_argument('--config', default=None, help='training configuration that names the topics; '
                         'without it, the one of the world, or all topics of it')  # fmt: skip
-    parser.add_argument('--source', default='scripted', choices=['scripted', 'teleoperated', 'external'],
-                        help='who commands: a scripted demonstrator; whoever does on topics of the simulated robot; or '
-                        'whoever does on those of a robot that runs already')  # fmt: skip
     parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
-    parser.add_argument('--disturbance', type=float, default=0.0,
-                        help='scripted: how much drives and starts are disturbed, to show how to recover')  # fmt: skip
-    parser.add_argument('--noise', type=float, default=None,
-                        help="direct: by how much the demonstrator strays from its way [rad or m]; without it, the "
-                        "world's")  # fmt: skip
-    world_argument(parser)
-    parser.add_argument('--episodes', type=int, default=1, help='episodes to record')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the first episode')
-    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
-    parser.add_argument('--storage', default='mcap', choices=['mcap', 'sqlite3'], help='rosbag2 storage')
+    parser.world()
+    parser.settings(RecordSettings)
 
 
 def _record(options: argparse.Namespace) -> int:
+    from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
     from dp_ros.paths import locate
     from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.simulation.registry import world_spec
     from dp_ros.simulation.world import whole_task
     from dp_ros.simulation.worlds import DEMO_WORLD
     from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.tools.record import RecordSettings, run_record
     from dp_ros.training.settings import TrainSettings
 
-    options.world = options.world or DEMO_WORLD
-    spec = world_spec(options.world)
+    spec = world_spec(options.world or DEMO_WORLD)
     if options.config or spec.training_file is not None:
         task = read_yaml(locate(options.config) if options.config else spec.training, TrainSettings).task
     else:
         task = whole_task(spec)
+    settings = made_of(RecordSettings, options, task=task, world=options.world or DEMO_WORLD)
     if options.through == 'direct':
-        return _record_direct(options, task)
-    if options.noise is not None:
-        raise ConfigError(f'noise: got {options.noise} through ros, allowed with --through direct')
-    names = ('out', 'world', 'source', 'episodes', 'seed', 'seconds', 'disturbance')
-    settings = RecordSettings(task=task, **{name: getattr(options, name) for name in names})
-    return run_record(settings, partial(BagWriter, storage=options.storage), print)
+        return write_demonstrations(settings, print)
+    from dp_ros.tools.record import run_record
 
-
-def _record_direct(options: argparse.Namespace, task: TaskSpec) -> int:
-    from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
-
-    if options.source != 'scripted':
-        raise ConfigError(f'source: got {options.source!r}, allowed scripted with --through direct')
-    names = ('out', 'world', 'episodes', 'seed', 'seconds', 'disturbance', 'noise', 'storage')
-    settings = DemonstrationSettings(task=task, **{name: getattr(options, name) for name in names})
-    return write_demonstrations(settings, print)
+    return run_record(settings, partial(BagWriter, storage=settings.storage), print)
 
 
 def add_init(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Write a training file and a parameter file for the nodes from what recordings hold.'
-    parser = command(commands, 'init', _init, text)
-    parser.add_argument('bags', type=Path, nargs='+', metavar='BAG', help='a recording, or a folder of them')
-    parser.add_argument('--output', type=Path, default=Path(), help='folder to write train.yaml and params.yaml to')
-    parser.add_argument('--force', action='store_true', help='replace files that are there')
+    command(commands, 'init', _init_options, _init, text)
+
+
+def _init_options(parser: CommandParser) -> None:
+    from dp_ros.audit.proposal.init import InitSettings
+
+    parser.settings(InitSettings, bags={'metavar': 'BAG'})
 
 
 def _init(options: argparse.Namespace) -> int:
     from dp_ros.audit.proposal.init import InitSettings, run_init
 
-    return run_init(InitSettings(bags=options.bags, output=options.output, force=options.force), print)
+    return run_init(made_of(InitSettings, options), print)
 
 
 def add_check_bag(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.'
-    parser = command(commands, 'check-bag', _check_bag, text)
-    parser.add_argument('bags', type=Path, help='a recording, a folder of them, a LeRobot dataset or HDF5')
+    command(commands, 'check-bag', _check_bag_options, _check_bag, text)
+
+
+def _check_bag_options(parser: CommandParser) -> None:
+    from dp_ros.audit.check_bag import CheckSettings
+
+    parser.settings(CheckSettings, 'path', path={'metavar': 'bags'})
     parser.add_argument('--config', default=None, help='training configuration; without it, what the topics suggest')
-    parser.add_argument('--out', type=Path, default=None, help='folder for the report and the plots')
-    parser.add_argument('--json', type=Path, default=None, help='write the outcome here')
-    parser.add_argument('--strict', action='store_true', help='warnings fail too')
+    parser.settings(CheckSettings, 'out', 'json', 'strict')
 
 
 def _check_bag(options: argparse.Namespace) -> int:
@@ -130,17 +122,20 @@ def _check_bag(options: argparse.Namespace) -> int:
     from dp_ros.training.settings import TrainSettings
 
     train = read_yaml(locate(options.config), TrainSettings) if options.config else None
-    chosen = {name: getattr(options, name) for name in ('out', 'json', 'strict')}
-    settings = CheckSettings(
-        path=options.bags, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE),
-        columns=train.columns if train else None, **chosen,
+    settings = made_of(
+        CheckSettings, options, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE),
+        columns=train.columns if train else None,
     )  # fmt: skip
     return check_bags(settings, print)
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'train', _train, 'Train a policy from recordings; the same command resumes a run.')
+    text = 'Train a policy from recordings; the same command resumes a run.'
+    command(commands, 'train', _train_options, _train, text)
+
+
+def _train_options(parser: CommandParser) -> None:
     parser.add_argument('--config', type=str, required=True, help='training configuration (YAML)')
     parser.add_argument('--data', type=Path, required=True,
                         help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')  # fmt: skip
@@ -179,7 +174,11 @@ def _train(options: argparse.Namespace) -> int:
 
 def add_export(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    parser = command(commands, 'export', _export, 'Export a run, or a bundle anew, as a bundle that a robot can load.')
+    text = 'Export a run, or a bundle anew, as a bundle that a robot can load.'
+    command(commands, 'export', _export_options, _export, text)
+
+
+def _export_options(parser: CommandParser) -> None:
     parser.add_argument('run_folder', metavar='RUN',
                         help='run folder of dp_ros train, or a bundle of a U-Net with float weights')  # fmt: skip
     parser.add_argument('bundle', type=Path, help='folder to write')
@@ -216,37 +215,29 @@ def _export(options: argparse.Namespace) -> int:
 def add_critic(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Let a policy play in a simulated world, and learn from it which of its samples lead to success.'
-    parser = command(commands, 'critic', _critic, text)
-    bundle_arguments(parser, 'models/pusht_mirror')
-    parser.add_argument('out', type=Path, help='folder to write: the bundle with a critic')
-    parser.add_argument('--episodes', type=int, default=1500, help='episodes in a round, on consecutive seeds')
-    parser.add_argument('--rounds', type=int, default=1, help='the critic of each goes along in the next')
-    parser.add_argument('--seed', type=int, default=2_000_000, help='seed of the first episode')
-    speed_argument(parser)
-    parser.add_argument('--samples', type=int, default=8, help='chunks drawn at once, of which the critic takes one')
-    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
-    parser.add_argument('--explore', type=float, default=0.25, help='how often any sample is taken instead')
-    parser.add_argument('--discount', type=float, default=0.85,
-                        help='how much less a chunk is worth for each that still comes until success')  # fmt: skip
-    parser.add_argument('--critic-from', type=float, default=0.1,
-                        help='mean value of the samples from which on the critic chooses')  # fmt: skip
-    parser.add_argument('--epochs', type=int, default=24, help='how often it sees each decision')
-    parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
-    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+    command(commands, 'critic', _critic_options, _critic, text)
+
+
+def _critic_options(parser: CommandParser) -> None:
+    from dp_ros.evaluation.critic.learn import CriticSettings
+
+    parser.bundle('models/pusht_mirror')
+    parser.settings(CriticSettings)
 
 
 def _critic(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.critic.learn import CriticSettings, run_critic
 
-    names = {f.name for f in dataclasses.fields(CriticSettings)} - {'bundle', 'world'}
-    chosen = {name: getattr(options, name) for name in names}
-    return run_critic(CriticSettings(**chosen, **bundle_and_world(options)), print)
+    return run_critic(made_of(CriticSettings, options, **bundle_and_world(options)), print)
 
 
 def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Write recordings as a LeRobot dataset (format 3.0): an observation and an action for each control tick.'
-    parser = command(commands, 'export-lerobot', _export_lerobot, text)
+    command(commands, 'export-lerobot', _export_lerobot_options, _export_lerobot, text)
+
+
+def _export_lerobot_options(parser: CommandParser) -> None:
     parser.add_argument('data', type=Path, help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')
     parser.add_argument('out', type=Path, help='new folder for the dataset')
     parser.add_argument('--config', type=str, required=True, help='training configuration that names the topics')

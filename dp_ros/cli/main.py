@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dp_ros import __version__
 from dp_ros.cli import compare, experiment, learn, measure, operate, watch
 from dp_ros.cli import learn as datasets
+from dp_ros.cli.arguments import CommandParser
 from dp_ros.errors import DpRosError, one_line
 
 
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog='dp_ros', description='Diffusion policies for ROS 2 arms.')
     parser.add_argument('--version', action='version', version=__version__)
-    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND', parser_class=CommandParser)
     for add in (
         operate.add_demo, learn.add_convert, learn.add_record, learn.add_init, learn.add_check_bag, learn.add_train,
         learn.add_export, learn.add_critic,

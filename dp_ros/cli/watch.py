@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import bundle_and_world, bundle_arguments, bundle_folder, command, speed_argument
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, bundle_folder, command, made_of
 from dp_ros.errors import ConfigError
 
 STUDY_SEED = 5_000_000
@@ -16,32 +15,25 @@ STUDY_SEED = 5_000_000
 def add_monitor(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Calibrate a failure monitor on the successful episodes of a policy, and write a bundle with it.'
-    parser = command(commands, 'monitor', _monitor, text)
-    bundle_arguments(parser, 'models/push_block_state')
-    parser.add_argument('--out', type=Path, default=None, help='folder to write: the bundle with a monitor')
-    parser.add_argument('--recordings', type=Path, nargs='+', default=(), metavar='PATH',
-                        help='recordings of successful episodes, in place of episodes that are played')  # fmt: skip
-    parser.add_argument('--episodes', type=int, default=150, help='episodes to play, on consecutive seeds')
-    parser.add_argument('--seed', type=int, default=None,
-                        help='seed of the first episode; without it, 3000000, or 5000000 with --study')  # fmt: skip
-    parser.add_argument('--seconds', type=float, default=30.0, help='longest episode [s]')
-    speed_argument(parser)
-    parser.add_argument('--samples', type=int, default=8, help='chunks drawn at a window, for their entropy')
-    parser.add_argument('--window', type=int, default=3, help='windows that scores are averaged over')
-    parser.add_argument('--level', type=float, default=0.95, help='share of successful episodes without a false alarm')
-    parser.add_argument('--rule', default='both', choices=['both', 'either'],
-                        help='a failure is foretold where novelty and entropy exceed their thresholds, or either; '
-                        'either is for failures without hesitation, and needs more episodes')  # fmt: skip
-    parser.add_argument('--workers', type=int, default=1, help='processes that share the episodes')
-    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+    command(commands, 'monitor', _monitor_options, _monitor, text)
+
+
+def _monitor_options(parser: CommandParser) -> None:
+    from dp_ros.evaluation.monitor.calibrate import MonitorSettings
+    from dp_ros.evaluation.monitor.study import StudySettings
+
+    parser.bundle('models/push_block_state')
+    seed = 'seed of the first episode; without it, 3000000, or 5000000 with --study'
+    parser.settings(
+        MonitorSettings,
+        out={'flag': '--out', 'default': None},
+        recordings={'metavar': 'PATH'},
+        seed={'default': None, 'help': seed},
+    )
     parser.add_argument('--study', action='store_true', help='of a bundle that has a monitor, measure how well it '
                         'foretells failures: in the world as it is, and made wrong in several ways; without --seed '
                         'on other seeds than those of calibration')  # fmt: skip
-    parser.add_argument('--faults', nargs='+', default=None, metavar='FAULT',
-                        help='with --study: what is made wrong; without it, all that can be in the world')  # fmt: skip
-    parser.add_argument('--json', type=Path, default=None, help='with --study: write what was found here')
-    parser.add_argument('--plot', type=Path, default=None,
-                        help='with --study: draw the scores of an episode that fails (PNG)')  # fmt: skip
+    parser.settings(StudySettings, faults={'metavar': 'FAULT'})
 
 
 def _monitor(options: argparse.Namespace) -> int:
@@ -52,12 +44,10 @@ def _monitor(options: argparse.Namespace) -> int:
     if options.out is None:
         raise ConfigError('out: got none, allowed a folder for the bundle with a monitor, or --study')
     _only_with_study(options)
-    names = {f.name for f in dataclasses.fields(MonitorSettings)} - {'bundle', 'world', 'seed'}
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
-    if options.seed is not None:
-        chosen['seed'] = options.seed
     where = {'bundle': bundle_folder(options.bundle)} if options.recordings else bundle_and_world(options)
-    return run_monitor(MonitorSettings(**chosen, **where), print)
+    seed = {} if options.seed is None else {'seed': options.seed}
+    del options.seed, options.world
+    return run_monitor(made_of(MonitorSettings, options, **where, **seed), print)
 
 
 def _study(options: argparse.Namespace) -> int:
@@ -67,12 +57,9 @@ def _study(options: argparse.Namespace) -> int:
     for name in ('out', 'recordings'):
         if getattr(options, name):
             raise ConfigError(f'{name}: got it with --study, allowed without: nothing is calibrated')
-    names = ('episodes', 'seconds', 'policy_speed', 'workers')
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
-    seed = STUDY_SEED if options.seed is None else options.seed
-    evaluation = EvaluationSettings(**chosen, seed=seed, threads=1, **bundle_and_world(options))
-    given = {name: getattr(options, name) for name in ('faults', 'json', 'plot')}
-    return run_study(StudySettings(evaluation=evaluation, **given), print)
+    usual: dict[str, Any] = {'seed': STUDY_SEED if options.seed is None else options.seed, 'threads': 1, 'samples': 1}
+    evaluation = made_of(EvaluationSettings, options, **usual, **bundle_and_world(options))
+    return run_study(made_of(StudySettings, options, evaluation=evaluation), print)
 
 
 def _only_with_study(options: argparse.Namespace) -> None:
@@ -84,7 +71,10 @@ def _only_with_study(options: argparse.Namespace) -> None:
 def add_outcomes(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Print what became of episodes, as the node outcomes has counted them, or add one.'
-    parser = command(commands, 'outcomes', _outcomes, text)
+    command(commands, 'outcomes', _outcomes_options, _outcomes, text)
+
+
+def _outcomes_options(parser: CommandParser) -> None:
     parser.add_argument('file', type=Path, help='SQLite file of the node outcomes')
     parser.add_argument('--add', default=None, choices=['success', 'failure', 'unknown'],
                         help='add an episode that has just ended; the file is made if it is not there')  # fmt: skip
@@ -95,7 +85,7 @@ def add_outcomes(commands: argparse._SubParsersAction) -> None:
                         help='compare with what the monitor of this bundle was calibrated on')  # fmt: skip
     parser.add_argument('--newest', type=int, default=1000, help='episodes that are read, the newest ones')
     parser.add_argument('--rows', type=int, default=10, help='episodes that are printed one by one')
-    parser.add_argument('--plot', type=Path, default=None, help='draw the rate of each day here (PNG)')
+    parser.file('plot', 'draw the rate of each day here (PNG)')
 
 
 def _outcomes(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.evaluation.comparison import compare
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, summarize
+from dp_ros.options import check_options, option
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
@@ -39,21 +40,27 @@ Condition = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class DelaySettings:
-    """What to run: all of ``ways`` under all of ``delays`` [control steps], each on the seeds of ``evaluation``."""
+    """What to run: all of ``ways`` under all of ``delays``, each on the seeds of ``evaluation``."""
 
+    # fmt: off
     evaluation: EvaluationSettings
-    ways: Sequence[str] = USUAL_WAYS
-    delays: Sequence[int] = (0, 2, 4)
-    json: Path | None = None
-    plot: Path | None = None
+    ways: Sequence[str] = option(
+        USUAL_WAYS, "of the executor, each with the publisher's cross-fade (blend) or without; the others are compared "
+        'with the first; without it, those of blend, rtc+blend, ensemble+blend and none that the bundle can',
+        choices=tuple(WAYS),
+    )
+    delays: Sequence[int] = option(
+        (0, 2, 4), 'time from observation to command', unit='control steps', low=0, high=1000
+    )
+    json: Path | None = option(None, 'write what was found here, also on the way')
+    plot: Path | None = option(None, 'draw it here (PNG)')
+    # fmt: on
 
     def __post_init__(self) -> None:
+        check_options(self)
         for name, given in (('ways', self.ways), ('delays', self.delays)):
             if not given or len(set(given)) != len(given):
                 raise ConfigError(f'{name}: got {listed(given)}, allowed one or more different ones')
-        for way in self.ways:
-            if way not in WAYS:
-                raise ConfigError(f'ways: got {way!r}, allowed {listed(WAYS)}')
 
     @property
     def conditions(self) -> dict[Condition, EvaluationSettings]:

@@ -13,19 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
-from dp_ros.errors import DataError, check_range
+from dp_ros.errors import ConfigError, DataError, check_range
+from dp_ros.evaluation.settings import MOST_SEED
 from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.instructions import asked_instruction, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
+from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import Instruction, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -34,39 +38,40 @@ JOINT_TOPIC = '/joint_states'
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemonstrationSettings:
-    """What to demonstrate.
+class RecordSettings:
+    """What to record, in this process or through the nodes (`dp_ros.tools.record`).
 
     Attributes
     ----------
-    out
-        New folder, which gets one bag for each episode.
     task
-        Names the topics, as for `dp_ros record`, and the time between two commands.
-    episodes, seed
-        Successful episodes, on consecutive seeds from `seed`; a demonstration that fails is left out.
-    seconds
-        Longest episode [s].
-    disturbance
-        As for :func:`dp_ros.simulation.registry.make_world`.
-    noise
-        As for :func:`dp_ros.simulation.registry.make_expert`.
+        Names the topics: those of its streams, of its goals and rewards where recordings have them, and that of its
+        commands; and the time between two commands.
 
     """
 
-    out: Path
+    # fmt: off
+    out: Path = option(REQUIRED, 'new folder for the bags, one per episode')
     task: TaskSpec
-    world: str
-    episodes: int = 1
-    seed: int = 0
-    seconds: float = 30.0
-    disturbance: float = 0.0
-    noise: float | None = None
-    storage: str = 'mcap'
+    world: str = DEFAULT_WORLD
+    source: Literal['scripted', 'teleoperated', 'external'] = option(
+        'scripted', 'who commands: a scripted demonstrator; whoever does on topics of the simulated robot; or whoever '
+        'does on those of a robot that runs already'
+    )
+    disturbance: float = option(
+        0.0, 'scripted: how much drives and starts are disturbed, to show how to recover', low=0.0, high=2.0
+    )
+    noise: float | None = option(
+        None, "direct: by how much the demonstrator strays from its way [rad or m]; without it, the world's",
+        low=0.0, high=1.0,
+    )
+    episodes: int = option(1, 'episodes to record', low=1, high=100_000)
+    seed: int = option(0, 'seed of the first episode', low=0, high=MOST_SEED)
+    seconds: float = option(30.0, 'longest episode', unit='s', low=1.0, high=3600.0)
+    storage: Literal['mcap', 'sqlite3'] = option('mcap', 'rosbag2 storage')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        check_range('episodes', self.episodes, 1, 100_000)
-        check_range('seconds', self.seconds, 1.0, SPACING / NANOSECONDS)
+        check_options(self)
 
     @property
     def camera(self) -> bool:
@@ -75,14 +80,17 @@ class DemonstrationSettings:
 
     @property
     def topics(self) -> set[str]:
-        """The topics that are recorded."""
+        """The topics that are recorded in this process."""
         rewards = {self.task.reward.topic} if self.task.reward else set()
         commands = command_topics(self.task, world_spec(self.world))
         return {*(stream.topic for stream in self.task.streams), *commands, *rewards}
 
 
-def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], None]) -> int:
+def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -> int:
     """Write the bags. The folder appears when every bag in it is whole."""
+    if settings.source != 'scripted':
+        raise ConfigError(f'source: got {settings.source!r}, allowed scripted in this process')
+    check_range('seconds', settings.seconds, 1.0, SPACING / NANOSECONDS, unit='s')
     refuse_existing(settings.out)
     world = make_world(settings.world, disturbance=settings.disturbance)
     spec = world_spec(settings.world)
@@ -116,7 +124,7 @@ def write_demonstrations(settings: DemonstrationSettings, say: Callable[[str], N
     return 0
 
 
-def demonstration(robot: SimulatedRobot, settings: DemonstrationSettings, seed: int) -> Iterator[Stamped]:
+def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) -> Iterator[Stamped]:
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
     rng, task, spec = np.random.default_rng([0, seed]), settings.task, world_spec(settings.world)
     control_dt, types, topics = to_nanoseconds(task.control_dt), rosbags_types(), settings.topics

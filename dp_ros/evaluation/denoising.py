@@ -26,6 +26,7 @@ from dp_ros.evaluation.film import INK, draw_way
 from dp_ros.evaluation.recorded.observations import observation_at
 from dp_ros.evaluation.recorded.strips import strips
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.options import check_options, like, option
 from dp_ros.policy.backends.sessions import Backend, open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
@@ -43,41 +44,32 @@ Draw = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
-    """What to draw.
+    """What to draw: a panel for each sampler, of a policy on a simulated robot, or on a recording's first episode."""
 
-    Attributes
-    ----------
-    bundle, world, recordings
-        The policy, and the simulated robot it is asked on, or the recording, of which the first episode counts.
-    panels
-        Samplers with their steps, one panel each.
-    seed, at
-        Of the episode, and how far into it the policy is asked [s].
-    chunks
-        How many are drawn in each panel, from different noise.
-    every
-        Network calls from one frame to the next.
-
-    """
-
+    # fmt: off
     bundle: Path
     world: str = ''
-    recordings: Path | None = None
-    out: Path
+    recordings: Path | None = option(
+        None, 'ask at a moment of this recording or dataset, of its first episode, in place of a simulated robot'
+    )
+    out: Path = option(Path('denoising.gif'), 'write the GIF here')
     panels: tuple[SamplerSettings, ...]
-    seed: int = 100_000
-    at: float = 1.0
-    chunks: int = 24
-    every: int = 1
+    seed: int = like(EvaluationSettings, 'seed', 100_000, 'seed of the episode')
+    at: float = option(
+        1.0, 'how far into the episode the policy is asked', unit='s', low=0.0, high=3600.0
+    )
+    chunks: int = option(24, 'chunks in each panel, from different noise', low=1, high=1000)
+    every: int = option(1, 'network calls from one frame to the next', low=1, high=1000)
+    # fmt: on
 
     def __post_init__(self) -> None:
+        check_options(self)
         if not self.panels:
             raise ConfigError('panels: got none, allowed one sampler or more')
         if bool(self.world) == (self.recordings is not None):
             raise ConfigError(f'world: got {self.world!r} with recordings {self.recordings}, allowed one of the two')
-        least = 1.0 if self.world else 0.0
-        for name, low, high in (('at', least, 3600.0), ('chunks', 1, 1000), ('every', 1, 1000)):
-            check_range(name, getattr(self, name), low, high)
+        if self.world:  # before, the robot has not been seen
+            check_range('at', self.at, 1.0, 3600.0, unit='s')
 
 
 def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, ...]:

@@ -6,17 +6,24 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import ConfigError, listed
+from dp_ros.options import check_options, like, option
+from dp_ros.policy.backends.sessions import BackendName
+from dp_ros.policy.backends.thread_count import MOST_THREADS
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, check_start
+from dp_ros.policy.node_options import BundleOptions, RealtimeOptions
+from dp_ros.policy.policy import SamplingOptions
 from dp_ros.policy.policy_speed import at_speed
-from dp_ros.policy.sequence.options import Planning
+from dp_ros.policy.sequence.options import Planning, SequenceOptions
 from dp_ros.simulation.instructions import Words
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
 
 CAMERA_RATE = 10.0  # [Hz]
+MOST_SEED = 2**31 - 1
 SEQUENCE_ONLY = ('planning', 'asked_return', 'beams', 'temperature', 'keep_clear', 'keep_within')
 DIFFUSION_ONLY = ('sampler', 'sampling_steps', 'warm_steps', 'samples', 'guidance_scale')
 NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
@@ -24,109 +31,73 @@ NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1} 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """What to evaluate, and how.
+    """What to evaluate, and how: a bundle in a world. What is None is the bundle's own, or the world's."""
 
-    Attributes
-    ----------
-    episodes, seed
-        Episodes on consecutive seeds, from `seed`.
-    policy_speed
-        How many times as fast as it was shown the policy is played; see `dp_ros.policy.policy_speed`. An episode
-        stays as long as it is.
-    sampler, sampling_steps, exec_horizon
-        Instead of the bundle's own, if not None.
-    warm_steps
-        Network calls of a chunk that starts from the last one; 0: all start from noise.
-    samples
-        Chunks drawn at once, of which one is taken; see `dp_ros.policy.policy`.
-    guidance_scale
-        See `dp_ros.policy.policy`; None: 1.
-    planning, asked_return, beams, temperature, keep_clear, keep_within
-        Of a sequence model, if not None; see `dp_ros.policy.sequence.options`.
-    continuity
-        How a chunk goes on from the last one; see `dp_ros.policy.continuity`.
-    blend_steps
-        Of the publisher's cross-fade, instead of those in the world's parameter file, if not None.
-    latency
-        Time from observation to command, where time is simulated [s].
-    delay
-        The same in control steps, instead of `latency`, if not None.
-    composed
-        Through ROS: the policy's nodes in one process; otherwise each has its own.
-    realtime_priority, cpu_dma_latency
-        Through ROS: of the policy's nodes.
-    rate
-        Speed of simulated time through ROS; 1 is real time.
-    seconds
-        Longest episode [s].
-    instructions
-        Of a policy that is asked in words, whose: ``phrasings``, those that it was trained with, or ``paraphrases``,
-        the world's own, which no training has.
-    record
-        A new or empty folder for recordings of the episodes that succeed, or None.
-    record_camera
-        Whether the world's cameras are recorded too, ten pictures a second, although the policy does not look: for one
-        that will.
-    workers
-        Processes that share the episodes; with more than one, chunks take longer than they would alone.
-
-    """
-
+    # fmt: off
     bundle: Path
     world: str = DEFAULT_WORLD
-    episodes: int = 100
-    seed: int = 100_000
-    through: Literal['direct', 'ros'] = 'direct'
-    policy_speed: float = 1.0
-    sampler: str | None = None
-    sampling_steps: int | None = None
-    warm_steps: int = 0
-    samples: int = 1
-    exec_horizon: int | None = None
-    guidance_scale: float | None = None
-    planning: Planning | None = None
-    asked_return: float | None = None
-    beams: int | None = None
-    temperature: float | None = None
-    keep_clear: tuple[str, ...] | None = None
-    keep_within: tuple[str, ...] | None = None
-    continuity: Continuity = 'none'
-    blend_steps: int | None = None
-    latency: float = 0.05
-    delay: int | None = None
-    composed: bool = False
-    realtime_priority: int = 0
-    cpu_dma_latency: int = -1
-    rate: float = 1.0
-    threads: int = 2
-    backend: Literal['onnxruntime', 'torchscript'] = 'onnxruntime'
-    seconds: float = 30.0
-    instructions: Words = 'phrasings'
-    workers: int = 1
-    record: Path | None = None
-    record_camera: bool = False
+    episodes: int = option(100, 'episodes, on consecutive seeds', low=1, high=100_000)
+    seed: int = option(100_000, 'seed of the first episode', low=0, high=MOST_SEED)
+    through: Literal['direct', 'ros'] = option(
+        'direct', 'direct: in this process; ros: the node processes over DDS'
+    )
+    policy_speed: float = like(
+        BundleOptions, 'policy_speed', 1.0, 'how many times as fast as it was shown the policy is played'
+    )
+    sampler: Sampler | None = option(None, "instead of the bundle's")
+    sampling_steps: int | None = option(None, "instead of the bundle's", low=1, high=1000)
+    warm_steps: int = like(
+        SamplingOptions, 'warm_steps', 0, 'network calls of a chunk that starts from the last one, 0 for none'
+    )
+    samples: int = like(SamplingOptions, 'samples', 1, 'chunks drawn at once, of which one is taken')
+    exec_horizon: int | None = option(None, "instead of the bundle's", low=1, high=1000)
+    guidance_scale: float | None = like(
+        SamplingOptions, 'guidance_scale', None, 'of a bundle trained with guidance'
+    )
+    planning: Planning | None = like(
+        SequenceOptions, 'planning', None, 'after the return asked for, by predicted return, or by likelihood'
+    )
+    asked_return: float | None = like(
+        SequenceOptions, 'asked_return', None, 'of an episode; 0: the best it finds plausible'
+    )
+    beams: int | None = like(SequenceOptions, 'beams', None, 'sequences that go on, with beam or likelihood')
+    temperature: float | None = like(SequenceOptions, 'temperature', None, 'of actions; 0: always the likeliest')
+    keep_clear: tuple[str, ...] | None = option(None, 'discs that no set point comes into')
+    keep_within: tuple[str, ...] | None = option(None, 'ranges that no set point leaves')
+    continuity: Continuity = option('none', 'how a chunk goes on from the last one')
+    blend_steps: int | None = option(
+        None, "of the publisher's cross-fade, 0 for none; without it, the world's", low=0, high=100
+    )
+    latency: float = option(
+        0.05, 'time from observation to command; direct only', unit='s', low=0.0, high=10.0
+    )
+    delay: int | None = option(None, 'the same in control steps, instead', low=0, high=1000)
+    composed: bool = option(False, "the policy's three nodes in one process; ros only")
+    realtime_priority: int = like(
+        RealtimeOptions, 'realtime_priority', 0,
+        'SCHED_FIFO priority of the three nodes, where it is permitted; ros only',
+    )
+    cpu_dma_latency: int = like(
+        RealtimeOptions, 'cpu_dma_latency', -1,
+        'longest that a processor may take to wake up, where it is permitted; -1 for any; ros only',
+    )
+    rate: float = option(1.0, 'speed of simulated time; 1 is real time; ros only', low=0.01, high=100.0)
+    threads: int = option(2, 'threads of one network call', low=1, high=MOST_THREADS)
+    backend: BackendName = option('onnxruntime', 'runtime')
+    seconds: float = option(30.0, 'longest episode', unit='s', low=1.0, high=3600.0)
+    instructions: Words = option(
+        'phrasings', "of a policy that is asked in words: those that it was trained with, or the world's own, which no "
+        'training has',
+    )
+    workers: int = option(1, 'processes that share the episodes; direct only', low=1, high=256)
+    record: Path | None = option(
+        None, 'write recordings of the episodes that succeed into this new folder; direct only'
+    )
+    record_camera: bool = option(False, "with --record: the world's cameras too, for a policy that will see")
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ('episodes', 1, 100_000),
-            ('seed', 0, 2**31 - 1),
-            ('sampling_steps', 1, 1000),
-            ('warm_steps', 0, 1000),
-            ('samples', 1, 64),
-            ('exec_horizon', 1, 1000),
-            ('blend_steps', 0, 100),
-            ('latency', 0.0, 10.0),
-            ('delay', 0, 1000),
-            ('rate', 0.01, 100.0),
-            ('realtime_priority', 0, 98),
-            ('cpu_dma_latency', -1, 1_000_000),
-            ('threads', 1, 64),
-            ('workers', 1, 256),
-            ('seconds', 1.0, 3600.0),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        check_options(self)
         if self.workers > 1 and self.through == 'ros':
             raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
         for name, usual in NODES_ONLY.items():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
-from dp_ros.diffusion.samplers import SamplerSettings, sample
+from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape
+from dp_ros.options import option
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
+from dp_ros.policy.backends.thread_count import MOST_THREADS
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, state_of
 from dp_ros.policy.continuity import Continuity, Overlap, check_continuity
@@ -26,6 +28,50 @@ MOST_GUIDANCE = 20.0
 MOST_SAMPLES = 64
 NEARER = 0.5
 """How much less each step of a chunk counts than the one before it, where it is compared with the last chunk."""
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How the policy_executor makes chunks of a bundle; an evaluation takes the same."""
+
+    backend: BackendName = option(
+        'onnxruntime', 'What runs the networks; torchscript needs torch, and a bundle exported with it.'
+    )
+    threads: int = option(
+        1, 'Threads of one network call; 0: measured when configured, the fewest unless more are much faster.',
+        low=0, high=MOST_THREADS,
+    )
+    sampler: Sampler | str = option(
+        '', "How noise becomes actions; empty: the bundle's own.", choices=('', *get_args(Sampler)), live=True
+    )
+    sampling_steps: int = option(
+        0, "Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
+        low=0, high=1000, live=True,
+    )
+    warm_steps: int = option(
+        0, 'Network calls for a chunk that starts from the last one instead of from noise, up to sampling_steps; 0: '
+        'every chunk starts from noise.', low=0, high=1000, live=True,
+    )
+    samples: int = option(
+        1, "Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from success, "
+        'the one that begins most like the last chunk goes on; each network call costs more.',
+        low=1, high=MOST_SAMPLES,
+    )
+    guidance_scale: float = option(
+        1.0, 'How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be guided; '
+        '1: as it was trained. Anything else doubles the work of a network call.',
+        low=0.0, high=MOST_GUIDANCE, live=True,
+    )
+    exec_horizon: int = option(
+        0, "Control steps from one chunk to the next; 0: the bundle's own.", low=0, high=1000, live=True
+    )
+    continuity: Continuity = option(
+        'none', 'How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
+        'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and those after '
+        'them drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.', live=True,
+    )
+# fmt: on
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

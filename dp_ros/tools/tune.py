@@ -13,15 +13,17 @@ import numpy as np
 import yaml
 
 from dp_ros.data import Goal, Window
-from dp_ros.errors import ConfigError, check_range
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation.recorded.observations import observations
+from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
+from dp_ros.options import check_options, like, option
 from dp_ros.policy.backends.providers import ProviderName
 from dp_ros.policy.backends.sessions import BackendName, open_backend
 from dp_ros.policy.backends.thread_count import MOST_THREADS, fewest_threads, thread_counts
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy import DiffusionPolicy, SamplingOptions
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.policy.step_budget import Cost, cost_from, step_choices
 
@@ -32,45 +34,30 @@ MARGIN = 1.3  # a chunk in a running graph beside one that runs alone
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings:
-    """What to tune.
+    """What to tune: the policy as it will run."""
 
-    Attributes
-    ----------
-    output
-        Parameter file to write; None only says it.
-    deadline
-        Longest time from an observation to its chunk [s]; 0: the bundle's control_dt.
-    share
-        Of the deadline, what inference may take: the rest is for observing and publishing.
-    threads
-        Numbers of threads to try; empty: 1, 2, 4 ... up to the processors.
-    guidance_scale
-        As the policy will run; other than 1, chunks take longer.
-    policy_speed
-        As the policy will run: with it the time between actions changes.
-    recordings
-        Whose observations the policy is measured on, as its training read them; None: zeros.
-
-    """
-
+    # fmt: off
     bundle: Path
-    output: Path | None = None
-    deadline: float = 0.0
-    share: float = 0.8
-    threads: Sequence[int] = ()
-    rounds: int = 30
-    backend: BackendName = 'onnxruntime'
-    provider: ProviderName = 'cpu'
-    guidance_scale: float = 1.0
-    policy_speed: float = 1.0
-    recordings: Path | None = None
+    output: Path | None = option(None, 'parameter file to write; without it, it is shown')
+    deadline: float = option(
+        0.0, 'longest time from an observation to its chunk; 0: control_dt', unit='s', low=0.0, high=60.0
+    )
+    share: float = option(0.8, 'of the deadline, what inference may take', low=0.05, high=1.0)
+    threads: Sequence[int] = option(
+        (), 'threads to try; without it, 1, 2, 4 ... up to the processors', low=1, high=MOST_THREADS
+    )
+    rounds: int = option(30, 'chunks to measure of each kind', low=5, high=100_000)
+    backend: BackendName = option('onnxruntime', 'runtime')
+    provider: ProviderName = option('cpu', 'execution provider of ONNX Runtime')
+    guidance_scale: float = like(SamplingOptions, 'guidance_scale', 1.0, 'of a bundle trained with guidance')
+    policy_speed: float = like(EvaluationSettings, 'policy_speed', 1.0)
+    recordings: Path | None = option(
+        None, 'measure on observations of this recording or dataset, in place of zeros'
+    )
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, low, high in (('deadline', 0.0, 60.0), ('share', 0.05, 1.0), ('rounds', 5, 100_000)):
-            value = getattr(self, name)
-            check_range(name, value, low, high)
-        for count in self.threads:
-            check_range('threads', count, 1, MOST_THREADS)
+        check_options(self)
 
 
 def run_tune(settings: TuneSettings, say: Callable[[str], None]) -> int:

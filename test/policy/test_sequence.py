@@ -136,7 +136,7 @@ def test_who_is_in_a_disc_already_goes_out_of_it(policy, window):
     ('options', 'message'),
     [
         ({'asked_return': -21.0}, r'asked_return: got -21, allowed -20 to 0'),
-        ({'planning': 'guess'}, 'planning: got guess, allowed return, beam, likelihood'),
+        ({'planning': 'guess'}, "planning: got 'guess', allowed return, beam, likelihood"),
         ({'beams': 0}, 'beams: got 0, allowed 1 to 64'),
         ({'keep_clear': ['joint_states:0.1']}, "keep_clear: got stream 'joint_states', allowed poses .* block_pose"),
         ({'keep_clear': ['block_pose']}, "keep_clear: got 'block_pose', allowed stream:radius"),

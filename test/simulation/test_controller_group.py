@@ -11,7 +11,7 @@ import pytest
 
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.demonstrations import DemonstrationSettings, demonstration
+from dp_ros.evaluation.demonstrations import RecordSettings, demonstration
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.messages.encoding import JOINT_TRAJECTORY
@@ -95,7 +95,7 @@ def test_recordings_have_each_controllers_commands_on_its_own_topic(two: None, t
     task = replace(task, action=replace(task.action, sources=sources))
     world = make_world(ONE.name)
     robot = SimulatedRobot(world, start=0, camera=False, controllers=controllers_of(TWO, world))
-    shown = DemonstrationSettings(out=tmp_path / 'out', task=task, world=ONE.name, seconds=2.0)
+    shown = RecordSettings(out=tmp_path / 'out', task=task, world=ONE.name, seconds=2.0)
     stamps: dict[str, list[int]] = {topic: [] for topic in topics}
     for topic, stamp, _ in demonstration(robot, shown, 5):
         if topic in stamps:

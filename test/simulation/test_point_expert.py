@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.demonstrations import DemonstrationSettings, demonstration
+from dp_ros.evaluation.demonstrations import RecordSettings, demonstration
 from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
@@ -104,7 +104,7 @@ def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> 
 
     spec = world_spec('point_obstacle')
     task = read_yaml(spec.training, TrainSettings).task
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=task, world=spec.name)
+    settings = RecordSettings(out=tmp_path / 'bags', task=task, world=spec.name)
     robot = SimulatedRobot(make_world(spec.name), start=0)
     topics = {topic for topic, _, _ in demonstration(robot, settings, seed=1)}
     assert topics == {'/joint_states', '/target', '/obstacle_0', '/arm_controller/joint_trajectory'}

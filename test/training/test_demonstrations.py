@@ -12,7 +12,7 @@ pytest.importorskip('rosbags', reason='rosbags is not installed (extra: train)')
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
 from dp_ros.messages.encoding import STRING
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
@@ -39,7 +39,7 @@ TASK = TaskSpec(streams=(ROBOT, BLOCK), action=ACTION)
 
 def test_the_bags_hold_whole_smooth_episodes(tmp_path: Path) -> None:
     said: list[str] = []
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=TASK, world='push_block', episodes=2, seed=5)
+    settings = RecordSettings(out=tmp_path / 'bags', task=TASK, world='push_block', episodes=2, seed=5)
     assert write_demonstrations(settings, said.append) == 0
     assert said == [f'2 episodes in {tmp_path / "bags"}; 0 that failed were left out']
     episodes = list(read_episodes(tmp_path / 'bags', TASK))
@@ -59,7 +59,7 @@ def test_cameras_are_recorded_where_the_task_has_them(tmp_path: Path) -> None:
     names = ('camera', 'wrist_camera')
     streams = [ImageStream(name=n, topic=f'/{n}/color/image_raw', height=96, width=96) for n in names]
     task = TaskSpec(streams=(ROBOT, *streams), action=ACTION)
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=task, world='push_block', seconds=15.0, seed=5)
+    settings = RecordSettings(out=tmp_path / 'bags', task=task, world='push_block', seconds=15.0, seed=5)
     write_demonstrations(settings, lambda _: None)
     with BagReader(tmp_path / 'bags' / 'episode_0000') as bag:
         counts = {topic: found.count for topic, found in bag.topics.items()}
@@ -77,7 +77,7 @@ def test_an_instruction_and_what_became_of_it_are_in_the_bag(
         action=ActionSpec(topic='/commands', joints=spec.joints, units=spec.units, sources=sources),
         goals=(Instruction(),),
     )
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=task, world='pick_place', episodes=1, seed=3)
+    settings = RecordSettings(out=tmp_path / 'bags', task=task, world='pick_place', episodes=1, seed=3)
     write_demonstrations(settings, lambda _: None)
     asked = asked_instruction(spec, task, 3)
     assert asked is not None and asked.meaning == 'blue_firmly'
@@ -93,8 +93,8 @@ def test_an_instruction_and_what_became_of_it_are_in_the_bag(
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='episodes: got 0, allowed 1 to 100000'):
-        DemonstrationSettings(out=tmp_path / 'bags', task=TASK, world='push_block', episodes=0)
-    with pytest.raises(ConfigError, match=r'seconds: got 0\.1, allowed 1 to 120'):
-        DemonstrationSettings(out=tmp_path / 'bags', task=TASK, world='push_block', seconds=0.1)
+        RecordSettings(out=tmp_path / 'bags', task=TASK, world='push_block', episodes=0)
+    with pytest.raises(ConfigError, match=r'seconds: got 0\.1, allowed 1 to 3600 s'):
+        RecordSettings(out=tmp_path / 'bags', task=TASK, world='push_block', seconds=0.1)
     with pytest.raises(ConfigError, match='exists already'):
-        write_demonstrations(DemonstrationSettings(out=tmp_path, task=TASK, world='push_block'), print)
+        write_demonstrations(RecordSettings(out=tmp_path, task=TASK, world='push_block'), print)

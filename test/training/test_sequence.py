@@ -11,7 +11,7 @@ import torch
 
 from dp_ros import Policy
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
 from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.paths import share_folder
 from dp_ros.recordings.episodes.builder import Episode
@@ -43,7 +43,7 @@ def episode(number, length=12):
 
 
 def test_a_world_records_its_score_and_training_reads_it_at_each_tick(tmp_path):
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=CONFIG.task, world='point_obstacle', seed=3)
+    settings = RecordSettings(out=tmp_path / 'bags', task=CONFIG.task, world='point_obstacle', seed=3)
     write_demonstrations(settings, lambda text: None)
     (read,) = read_episodes(tmp_path / 'bags', CONFIG.task)
     rewards = read.streams['reward'][:, 0]
@@ -58,7 +58,7 @@ def test_a_world_records_its_score_and_training_reads_it_at_each_tick(tmp_path):
 
 def test_recordings_without_rewards_are_refused(tmp_path):
     plain = replace(CONFIG.task, reward=None)
-    settings = DemonstrationSettings(out=tmp_path / 'bags', task=plain, world='point_obstacle', seed=3)
+    settings = RecordSettings(out=tmp_path / 'bags', task=plain, world='point_obstacle', seed=3)
     write_demonstrations(settings, lambda text: None)
     with pytest.raises(DataError, match='lacks topic /reward; it has /arm_controller/joint_trajectory, /joint_states'):
         list(read_episodes(tmp_path / 'bags', CONFIG.task))

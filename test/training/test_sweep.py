@@ -13,7 +13,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.evaluation.demonstrations import DemonstrationSettings, write_demonstrations
+from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import Seams
@@ -42,7 +42,7 @@ EVALUATION = EvaluationSettings(bundle=Path(), world=WORLD, episodes=3, seconds=
 @pytest.fixture(scope='module')
 def bags(tmp_path_factory):
     folder = tmp_path_factory.mktemp('recordings') / 'bags'
-    write_demonstrations(DemonstrationSettings(out=folder, task=SMALL.task, world=WORLD, episodes=2), lambda _: None)
+    write_demonstrations(RecordSettings(out=folder, task=SMALL.task, world=WORLD, episodes=2), lambda _: None)
     return folder
 
 

@@ -16,6 +16,7 @@ from dp_ros.audit.proposal.survey import Survey, TopicSurvey, survey_bag
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.yaml_text import CHECK
 from dp_ros.errors import ConfigError, listed, one_line
+from dp_ros.options import REQUIRED, option
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 
 TRAINING_FILE, PARAMETER_FILE = 'train.yaml', 'params.yaml'
@@ -24,22 +25,11 @@ NAME = 'my_policy'
 
 @dataclass(frozen=True, kw_only=True)
 class InitSettings:
-    """Configure `dp_ros init`: the recordings, and the folder to write to.
+    """Configure `dp_ros init`: the recordings, and the folder to write to."""
 
-    Attributes
-    ----------
-    bags
-        Recordings, or folders of them.
-    output
-        Folder of the two files.
-    force
-        Whether files that are there are replaced.
-
-    """
-
-    bags: Sequence[Path]
-    output: Path = Path()
-    force: bool = False
+    bags: Sequence[Path] = option(REQUIRED, 'a recording, or a folder of them')
+    output: Path = option(Path(), 'folder to write train.yaml and params.yaml to')
+    force: bool = option(False, 'replace files that are there')
     progress: bool = True
 
 

@@ -25,6 +25,7 @@ from dp_ros.evaluation.bench.contenders import (
     CONTENDERS,
     OWN,
     OWN_SIZE,
+    USUAL_CONTENDERS,
     Subject,
     check_size,
     make_chunk,
@@ -34,6 +35,7 @@ from dp_ros.evaluation.bench.growth import check_growth, measure_growth
 from dp_ros.evaluation.bench.memory import measure_memory
 from dp_ros.evaluation.bench.report import plot_report, table
 from dp_ros.evaluation.scores import percentiles
+from dp_ros.options import check_options, option
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 
@@ -44,58 +46,38 @@ FEWEST = 5  # turns, however long they take
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """What to measure.
+    """What to measure: each combination of sizes, steps and threads, by each contender."""
 
-    Attributes
-    ----------
-    bundle
-        Whose task, and, for the size ``bundle``, whose network.
-    sizes
-        Networks: ``bundle``, or presets of the U-Net.
-    steps, threads
-        Network calls per chunk; threads of one call. Each combination is measured. Without steps, those of
-        `USUAL_STEPS` that the bundle can, or else its fewest.
-    contenders
-        Who makes the chunks, beside ``onnxruntime``.
-    rounds, seconds
-        Turns for each combination, fewer if they take longer than so many seconds.
-    cameras, horizons
-        Numbers of cameras, and prediction horizons, for how a chunk's cost grows with them.
-    messages
-        Joint states in the bags that are read, one bag for each number; 0: none.
-
-    """
-
+    # fmt: off
     bundle: Path
-    sizes: Sequence[str] = (OWN_SIZE,)
-    steps: Sequence[int] | None = None
-    threads: Sequence[int] = (1, 2)
-    contenders: Sequence[str] = CONTENDERS
-    rounds: int = 50
-    seconds: float = 60.0
-    memory: bool = True
-    cameras: Sequence[int] = ()
-    horizons: Sequence[int] = ()
-    messages: Sequence[int] = (200_000,)
-    json: Path | None = None
-    plot: Path | None = None
+    sizes: Sequence[str] = option((OWN_SIZE,), 'networks: bundle (its own), tiny, small, base, paper, paper_image')
+    steps: Sequence[int] | None = option(
+        None, 'network calls per chunk; without it, as many of 1, 4 and 10 as fit', low=1, high=1000
+    )
+    threads: Sequence[int] = option((1, 2), 'CPU threads of one network call or step', low=1, high=64)
+    contenders: Sequence[str] = option(
+        USUAL_CONTENDERS, 'who makes the chunk, also "onnxruntime, int8" and "onnxruntime, float16"; lerobot only '
+        'where that package is installed', choices=CONTENDERS,
+    )
+    rounds: int = option(
+        50, 'turns of each contender (default: 50), or of each way to train (20)', low=FEWEST, high=1_000_000
+    )
+    seconds: float = option(60.0, 'longest time for one combination', unit='s', low=0.1, high=86_400.0)
+    memory: bool = option(True, 'leave memory out')
+    cameras: Sequence[int] = option((), 'numbers of cameras of 96 x 96 pixels: how the cost of a chunk grows')
+    horizons: Sequence[int] = option((), 'prediction horizons: how the cost of a chunk grows')
+    messages: Sequence[int] = option((200_000,), 'joint states in each bag that is read; 0: none')
+    json: Path | None = option(None, 'write the numbers here')
+    plot: Path | None = option(None, 'draw the chunks here (PNG)')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, low, high, values in (
-            ('threads', 1, 64, self.threads),
-            ('steps', 1, 1000, self.steps or ()),
-            ('rounds', FEWEST, 1_000_000, (self.rounds,)),
-            ('seconds', 0.1, 86400, (self.seconds,)),
-            ('messages', 1000, 100_000_000, [count for count in self.messages if count]),
-        ):
-            for value in values:
-                check_range(name, value, low, high)
+        check_options(self)
+        for count in filter(None, self.messages):
+            check_range('messages', count, 1000, 100_000_000)
         check_growth(self.cameras, self.horizons)
         for size in self.sizes:
             check_size(size)
-        for contender in self.contenders:
-            if contender not in CONTENDERS:
-                raise ConfigError(f'contenders: got {contender!r}, allowed {listed(CONTENDERS)}')
 
 
 def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:

@@ -29,6 +29,7 @@ OWN_SIZE = 'bundle'
 CONTENDERS = (
     OWN, 'torchscript', *(f'{OWN}, {bits}' for bits in REDUCED), 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'
 )  # fmt: skip
+USUAL_CONTENDERS = tuple(name for name in CONTENDERS if name not in {f'{OWN}, {bits}' for bits in REDUCED})
 MakeChunk = Callable[[], object]
 
 

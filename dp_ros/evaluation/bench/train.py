@@ -19,17 +19,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
-from dp_ros.errors import ConfigError, check_range
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
 from dp_ros.networks.settings import PRESETS, NetworkSettings
+from dp_ros.options import check_options, option
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.yaml_reader import read_yaml, to_plain
@@ -59,39 +60,28 @@ PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTrainSettings:
-    """What to measure.
+    """What to measure: training steps of a configuration without pictures, or of it with what is given changed."""
 
-    Attributes
-    ----------
-    config
-        Training configuration; its task may have no pictures.
-    batch, preset, precision, device
-        Instead of the configuration's, where given.
-    compiled
-        Whether to measure the compiled network too; compiling takes minutes on a small machine.
-    processes
-        Also bfloat16 in so many processes of one thread each, which share the batch; 0: not.
-    threads, rounds, turn
-        Threads to measure; rounds of each; steps that one way takes in a round.
-
-    """
-
+    # fmt: off
     config: TrainSettings
-    batch: int | None = None
-    preset: str | None = None
-    device: str | None = None
-    compiled: bool = False
-    bf16: bool = False
-    processes: int = 0
-    threads: Sequence[int] = (1,)
-    rounds: int = 20
-    turn: int = 3
+    batch: int | None = option(None, "windows in a batch, instead of the configuration's", low=1, high=1_000_000)
+    preset: str | None = option(
+        None, "size of the network by name, instead of the configuration's", choices=tuple(PRESETS)
+    )
+    device: Literal['cpu', 'cuda'] | None = option(None, "instead of the configuration's")
+    compiled: bool = option(False, 'also the compiled network; compiling takes minutes')
+    bf16: bool = option(False, 'also bfloat16')
+    processes: int = option(
+        0, 'also bfloat16 in so many processes of one thread, which share the batch', low=0, high=1024
+    )
+    threads: Sequence[int] = option((1,), 'CPU threads of a step', low=1, high=100_000)
+    rounds: int = option(20, 'turns of each way', low=1, high=100_000)
+    turn: int = option(3, 'steps in a turn', low=1, high=100_000)
     json: Path | None = None
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, values in (('threads', self.threads), ('rounds', (self.rounds,)), ('turn', (self.turn,))):
-            for value in values:
-                check_range(name, value, 1, 100_000)
+        check_options(self)
         if self.processes and (self.processes < 2 or self.training.batch % self.processes):
             raise ConfigError(
                 f'processes: got {self.processes}, allowed 0, or 2 or more that share a batch of {self.training.batch}'
@@ -108,8 +98,6 @@ class BenchTrainSettings:
         if self.device is not None:
             chosen['device'] = self.device
         if self.preset is not None:
-            if self.preset not in PRESETS:
-                raise ConfigError(f'preset: got {self.preset!r}, allowed {", ".join(PRESETS)}')
             chosen['network'] = NetworkSettings(preset=self.preset)  # type: ignore[arg-type]
         return replace(self.config, compile=False, precision='fp32', validation_share=0.0, **chosen)
 

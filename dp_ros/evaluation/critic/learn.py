@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_ros.errors import ConfigError, check_range
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation.critic.episodes import rollouts
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import check_target, load_bundle
@@ -32,57 +33,32 @@ UNKNOWN_FROM = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class CriticSettings:
-    """What to play, and how to learn from it.
+    """What to play, and how to learn from it; the policy is played as it will be later, in the first round unchosen."""
 
-    Attributes
-    ----------
-    bundle, out
-        The policy, and the folder for the same with a critic.
-    episodes, rounds, seed
-        Episodes of each round, on consecutive seeds from ``seed`` on.
-    policy_speed, samples, seconds
-        How the policy is played, as it will be later; in the first round it draws one sample.
-    explore
-        How often any sample is taken, instead of the critic's.
-    discount
-        How much less a chunk is worth for each that still comes until success.
-    critic_from
-        See `dp_ros.policy.bundle.bundle.Bundle`.
-    epochs
-        How often the critic sees each decision.
-    workers
-        Processes that share the episodes.
-
-    """
-
+    # fmt: off
     bundle: Path
-    out: Path
+    out: Path = option(REQUIRED, 'folder to write: the bundle with a critic')
     world: str
-    episodes: int = 1500
-    rounds: int = 1
-    seed: int = 2_000_000
-    policy_speed: float = 1.0
-    samples: int = 8
-    seconds: float = 30.0
-    explore: float = 0.25
-    discount: float = 0.85
-    critic_from: float = 0.1
-    epochs: int = 24
-    workers: int = 1
-    overwrite: bool = False
+    episodes: int = option(1500, 'episodes in a round, on consecutive seeds', low=20, high=100_000)
+    rounds: int = option(1, 'the critic of each goes along in the next', low=1, high=20)
+    seed: int = like(EvaluationSettings, 'seed', 2_000_000)
+    policy_speed: float = like(EvaluationSettings, 'policy_speed', 1.0)
+    samples: int = option(8, 'chunks drawn at once, of which the critic takes one', low=2, high=MOST_SAMPLES)
+    seconds: float = like(EvaluationSettings, 'seconds', 30.0)
+    explore: float = option(0.25, 'how often any sample is taken instead', low=0.0, high=1.0)
+    discount: float = option(
+        0.85, 'how much less a chunk is worth for each that still comes until success', low=0.1, high=0.999
+    )
+    critic_from: float = option(
+        0.1, 'mean value of the samples from which on the critic chooses', low=0.0, high=1.0
+    )
+    epochs: int = option(24, 'how often it sees each decision', low=1, high=1000)
+    workers: int = like(EvaluationSettings, 'workers', 1, 'processes that share the episodes')
+    overwrite: bool = option(False, 'replace a bundle that is there')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ('rounds', 1, 20),
-            ('episodes', 20, 100_000),
-            ('samples', 2, MOST_SAMPLES),
-            ('explore', 0.0, 1.0),
-            ('discount', 0.1, 0.999),
-            ('critic_from', 0.0, 1.0),
-            ('epochs', 1, 1000),
-        ):
-            value = getattr(self, name)
-            check_range(name, value, low, high)
+        check_options(self)
         for number in (0, self.rounds - 1):
             self.round_settings(number, self.bundle)
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, DataError, check_range
+from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation.monitor.traces import Trace, highest, played_traces, recorded_traces, scored
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.novelty import Novelty
+from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import check_target, load_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec, Rule, conformal_threshold, level_of_each, successes_needed
 from dp_ros.policy.failure_monitor import sampling_policy
-from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
 from dp_ros.training.monitor.bundle import write_with_monitor
 from dp_ros.training.monitor.fit import fit_novelty, novelty_of
 
@@ -28,44 +29,35 @@ LEAST_BIN = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSettings:
-    """Choose what a monitor is calibrated on, and how it scores.
+    """Choose what a monitor is calibrated on, and how it scores: see `dp_ros.policy.bundle.monitor_spec.MonitorSpec`.
 
-    Attributes
-    ----------
-    bundle, out
-        The policy, and the folder for the same with a monitor.
-    world, episodes, seed, seconds, policy_speed, workers
-        Episodes that the policy plays, on consecutive seeds from ``seed`` on.
-    recordings
-        Recordings of successful episodes instead, each of which counts as one.
-    samples, window, level, rule
-        See `dp_ros.policy.bundle.monitor_spec.MonitorSpec`.
-
+    A recording counts as one episode.
     """
 
+    # fmt: off
     bundle: Path
-    out: Path
+    out: Path = option(REQUIRED, 'folder to write: the bundle with a monitor')
     world: str = ''
-    recordings: Sequence[Path] = ()
-    episodes: int = 150
-    seed: int = 3_000_000
-    seconds: float = 30.0
-    policy_speed: float = 1.0
-    samples: int = 8
-    window: int = 3
-    level: float = 0.95
-    rule: Rule = 'both'
-    workers: int = 1
-    overwrite: bool = False
+    recordings: Sequence[Path] = option(
+        (), 'recordings of successful episodes, in place of episodes that are played'
+    )
+    episodes: int = option(150, 'episodes to play, on consecutive seeds', low=2, high=100_000)
+    seed: int = like(EvaluationSettings, 'seed', 3_000_000)
+    seconds: float = like(EvaluationSettings, 'seconds', 30.0)
+    policy_speed: float = like(EvaluationSettings, 'policy_speed', 1.0)
+    samples: int = option(8, 'chunks drawn at a window, for their entropy', low=2, high=MOST_SAMPLES)
+    window: int = option(3, 'windows that scores are averaged over', low=1, high=100)
+    level: float = option(0.95, 'share of successful episodes without a false alarm', low=0.5, high=0.999)
+    rule: Rule = option(
+        'both', 'a failure is foretold where novelty and entropy exceed their thresholds, or either; either is for '
+        'failures without hesitation, and needs more episodes'
+    )
+    workers: int = like(EvaluationSettings, 'workers', 1, 'processes that share the episodes')
+    overwrite: bool = option(False, 'replace a bundle that is there')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ('episodes', 2, 100_000),
-            ('samples', 2, 64),
-            ('window', 1, 100),
-            ('level', 0.5, 0.999),
-        ):
-            check_range(name, getattr(self, name), low, high)
+        check_options(self)
         if bool(self.world) == bool(self.recordings):
             raise ConfigError('monitor: got a world and recordings, or neither, allowed one of the two')
         if self.world:

@@ -16,6 +16,7 @@ from dp_ros.evaluation.monitor.traces import Trace, played_traces, scored
 from dp_ros.evaluation.monitor.wrong_worlds import make_wrong, wrong_names
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.options import option
 from dp_ros.policy.bundle.monitor_spec import SCORES, MonitorSpec
 from dp_ros.policy.failure_monitor import TOGETHER, monitor_of
 from dp_ros.policy.policy import DiffusionPolicy
@@ -29,23 +30,16 @@ AS_IT_IS = 'as it is'
 
 @dataclass(frozen=True, kw_only=True)
 class StudySettings:
-    """Choose the episodes that are played.
+    """Choose the episodes that are played: a bundle with a monitor, the world, and the episodes of each condition."""
 
-    Attributes
-    ----------
-    evaluation
-        The bundle with a monitor, the world, and the episodes of each condition.
-    faults
-        What is made wrong; without it, all that can be in the world for what the policy observes.
-    json, plot
-        Where to write what was found, and a plot of an episode that fails, or None.
-
-    """
-
+    # fmt: off
     evaluation: EvaluationSettings
-    faults: Sequence[str] | None = None
-    json: Path | None = None
-    plot: Path | None = None
+    faults: Sequence[str] | None = option(
+        None, 'with --study: what is made wrong; without it, all that can be in the world for what the policy observes'
+    )
+    json: Path | None = option(None, 'with --study: write what was found here')
+    plot: Path | None = option(None, 'with --study: draw the scores of an episode that fails (PNG)')
+    # fmt: on
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

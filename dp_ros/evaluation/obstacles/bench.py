@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_choice, check_range
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation.episodes import played
 from dp_ros.evaluation.obstacles.episodes import CONTENDERS, WORLD, Contender, ObstacleResult, ObstacleRunner
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.options import check_options, like, option
 
 BLOCK = 10
 """Seeds that all contenders play before the next ones: what is there after an interruption is paired."""
@@ -24,45 +25,24 @@ BLOCK = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ObstacleSettings:
-    """Choose the episodes that are played.
+    """Choose the episodes that are played; `dp_ros.evaluation.obstacles.episodes` has the contenders."""
 
-    Attributes
-    ----------
-    bundle
-        A policy of `point_navigation`, which knows no obstacles.
-    contenders
-        See `dp_ros.evaluation.obstacles.episodes`.
-    speeds
-        Greatest speeds of the obstacles [m/s]; 0: they stand still.
-    episodes, seed
-        Episodes of each on consecutive seeds, from ``seed``.
-    clearance
-        Least distance from obstacles [m].
-    seconds
-        Longest episode [s].
-    workers
-        Processes that share the episodes.
-    output
-        A JSON file, written anew after each block of seeds, or None.
-
-    """
-
+    # fmt: off
     bundle: Path
-    contenders: tuple[Contender, ...] = CONTENDERS
-    speeds: tuple[float, ...] = (0.0, 0.1, 0.3)
-    episodes: int = 200
-    seed: int = 100_000
-    clearance: float = 0.02
-    seconds: float = 20.0
-    workers: int = 1
-    output: Path | None = field(default=None)
+    contenders: tuple[Contender, ...] = option(CONTENDERS, 'who moves the robot')
+    speeds: tuple[float, ...] = option(
+        (0.0, 0.1, 0.3), 'greatest speeds of the obstacles, 0 for still ones', unit='m/s', low=0.0, high=1.0
+    )
+    episodes: int = like(EvaluationSettings, 'episodes', 200, 'episodes of each, on the same seeds')
+    seed: int = like(EvaluationSettings, 'seed', 100_000)
+    clearance: float = option(0.02, 'least distance from obstacles', unit='m', low=0.0, high=0.1)
+    seconds: float = like(EvaluationSettings, 'seconds', 20.0)
+    workers: int = like(EvaluationSettings, 'workers', 1, 'processes that share the episodes')
+    json: Path | None = option(None, 'write the numbers here, anew after each block of seeds')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for contender in self.contenders:
-            check_choice('contenders', contender, CONTENDERS)
-        for speed in self.speeds:
-            check_range('speeds', speed, 0.0, 1.0, unit='m/s')
-        check_range('clearance', self.clearance, 0.0, 0.1, unit='m')
+        check_options(self)
         if not self.contenders or not self.speeds:
             raise ConfigError('obstacles: got no contenders or speeds, allowed one or more of each')
 
@@ -88,9 +68,9 @@ def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dic
             for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
                 results[speed, contender].append(outcome)
         summary = summarize(settings, results)
-        if settings.output is not None:
-            settings.output.parent.mkdir(parents=True, exist_ok=True)
-            settings.output.write_text(json.dumps(summary, indent=1) + '\n')
+        if settings.json is not None:
+            settings.json.parent.mkdir(parents=True, exist_ok=True)
+            settings.json.write_text(json.dumps(summary, indent=1) + '\n')
     for line in table(summary['rows']):
         say(line)
     return summary
@@ -112,7 +92,7 @@ class _Player:
 
 
 def _make(settings: ObstacleSettings) -> _Player:
-    return _Player(replace(settings, output=None))
+    return _Player(replace(settings, json=None))
 
 
 def summarize(

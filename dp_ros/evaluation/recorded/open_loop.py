@@ -10,10 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import DataError
 from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count, moments
 from dp_ros.evaluation.recorded.plots import plot_moments
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
+from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.policy.backends.sessions import BackendName
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
@@ -29,54 +31,32 @@ SUMMARY = 'evaluation.json'
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoopSettings:
-    """Configure an open-loop comparison.
+    """Configure an open-loop comparison. What is None is the bundle's own, or that of its training."""
 
-    Attributes
-    ----------
-    recordings
-        Recordings or datasets, or folders of them, as training takes them.
-    every
-        Control ticks from one chunk to the next; 0 for the bundle's exec_horizon.
-    cut, columns
-        As in a training configuration, instead of what the bundle's training had, if not None.
-    draws
-        Chunks at each tick, from different noise; a policy without noise has one.
-    sampler, sampling_steps, guidance_scale
-        Instead of the bundle's own, if not None.
-    seed
-        Of the noise.
-    output
-        Folder for the summary and the plots, or None.
-    json
-        Where to write the summary too, or None.
-
-    """
-
+    # fmt: off
     bundle: Path
-    recordings: Sequence[Path]
-    every: int = 0
-    draws: int = 4
+    recordings: Sequence[Path] = option(
+        REQUIRED, 'recordings, folders of them, or a dataset, in place of a simulated robot'
+    )
+    every: int = option(
+        0, "control ticks from one chunk to the next; 0: the bundle's exec_horizon", low=0, high=10_000
+    )
+    draws: int = option(4, 'chunks at each tick, from different noise', low=1, high=64)
     cut: CutSettings | None = None
     columns: Mapping[str, str] | None = None
     sampler: Any = None
     sampling_steps: int | None = None
     guidance_scale: float | None = None
-    threads: int = 2
+    threads: int = like(EvaluationSettings, 'threads', 2)
     backend: BackendName = 'onnxruntime'
-    seed: int = 100_000
-    output: Path | None = None
+    seed: int = like(EvaluationSettings, 'seed', 100_000)
+    output: Path | None = option(None, 'folder for the summary and the plots')
     json: Path | None = None
     progress: bool = True
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ('every', self.every, 0, 10_000),
-            ('draws', self.draws, 1, 64),
-            ('threads', self.threads, 1, 64),
-            ('seed', self.seed, 0, 2**31 - 1),
-        ):
-            if not low <= value <= high:
-                raise ConfigError(f'{name}: got {value}, allowed {low} to {high}')
+        check_options(self)
 
 
 def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int:

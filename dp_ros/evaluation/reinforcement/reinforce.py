@@ -19,12 +19,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dp_ros.errors import check_choice, check_range
-from dp_ros.evaluation.reinforcement.environment import EPISODES, DecisionEnv, Kind, Loop, check_bundle
+from dp_ros.evaluation.reinforcement.environment import DecisionEnv, Kind, Loop, check_bundle
 from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
 from dp_ros.evaluation.reinforcement.learning_curve import TRIALS, LearningCurve
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
+from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.policy.bundle.bundle import MANIFEST, Bundle
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import check_target
@@ -36,79 +36,41 @@ METHODS: tuple[Method, ...] = ('dsrl', 'sac', 'ppo')
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceSettings:
-    """How to learn.
+    """How to learn: steer the bundle's policy, or a policy of its own with the bundle's observations."""
 
-    Attributes
-    ----------
-    bundle, out
-        The policy, and the folder for what is learnt.
-    method
-        ``dsrl`` steers the policy; ``sac`` and ``ppo`` take over its task and normalizer alone.
-    steps
-        Decisions to learn from, over all episodes.
-    envs, workers
-        Episodes that run side by side, and whether in processes of their own.
-    seed
-        Of the first episode, and of all that is drawn; no evaluation should use these seeds again.
-    exec_horizon
-        Control steps from one decision to the next; 0: the bundle's.
-    sampling_steps
-        Network calls of a chunk that is steered; fewer than without: it is what the noise leads to that counts.
-    bound
-        Largest noise in standard deviations (dsrl).
-    speed
-        Of a joint at most [rad/s or m/s] (sac, ppo). With `exec_horizon` that is how far a decision reaches.
-    discount
-        How much less a reward is worth a second later.
-    entropy
-        Weight of the actions' entropy at first, which SAC adapts (dsrl, sac).
-    width, layers
-        Of the hidden layers of actor and critics.
-    seconds
-        Longest episode [s].
-    loop
-        What episodes are learnt from: ``light`` ones, many times as fast, or ``full`` ones, as evaluations run.
-
-    """
-
+    # fmt: off
     bundle: Path
-    out: Path
+    out: Path = option(REQUIRED, 'folder to write: a bundle')
     world: str
-    method: Method = 'dsrl'
-    steps: int = 10_000
-    envs: int = 8
-    workers: int = 1
-    seed: int = 3_000_000
-    exec_horizon: int = 0
-    sampling_steps: int = 4
-    bound: float = 1.5
-    speed: float = 0.7
-    discount: float = 0.9
-    entropy: float = 0.02
-    width: int = 64
-    layers: int = 2
-    learning_rate: float = 1e-3
-    seconds: float = 12.0
-    loop: Loop = 'light'
-    overwrite: bool = False
+    method: Method = option(
+        'dsrl', 'dsrl: choose the noise that the policy samples from; sac, ppo: a policy of its own, with the '
+        "bundle's observations and normalizer"
+    )
+    steps: int = option(10_000, 'decisions to learn from', low=1, high=100_000_000)
+    envs: int = option(8, 'episodes that run side by side', low=1, high=256)
+    workers: int = option(1, 'more than 1: each in a process of its own', low=1, high=256)
+    seed: int = like(EvaluationSettings, 'seed', 3_000_000, 'seed of the first episode, and of what is drawn')
+    exec_horizon: int = option(0, "control steps between decisions; 0: the bundle's", low=0, high=1000)
+    sampling_steps: int = option(4, 'dsrl: network calls of a chunk', low=1, high=1000)
+    bound: float = option(1.5, 'dsrl: largest noise, in standard deviations', low=0.1, high=5.0)
+    speed: float = option(
+        0.7, 'sac, ppo: of a joint at most [rad/s or m/s]; how far a decision reaches', low=0.01, high=10.0
+    )
+    discount: float = option(0.9, 'how much less a reward is worth a second later', low=0.1, high=0.9999)
+    entropy: float = option(0.02, "dsrl, sac: weight of the actions' entropy at first", low=1e-4, high=10.0)
+    width: int = option(64, 'of the hidden layers', low=8, high=4096)
+    layers: int = option(2, 'hidden layers', low=1, high=8)
+    learning_rate: float = option(1e-3, 'of Adam', low=1e-6, high=1e-1)
+    seconds: float = like(EvaluationSettings, 'seconds', 12.0)
+    loop: Loop = option(
+        'light', 'episodes to learn from: light, without planner and controller; full, as evaluations run them, at a '
+        'tenth of the speed'
+    )
+    overwrite: bool = option(False, 'replace a bundle that is there')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        check_choice('method', self.method, METHODS)
-        check_choice('loop', self.loop, tuple(EPISODES))
-        for name, low, high in (
-            ('steps', 1, 100_000_000),
-            ('envs', 1, 256),
-            ('workers', 1, 256),
-            ('exec_horizon', 0, 1000),
-            ('bound', 0.1, 5.0),
-            ('speed', 0.01, 10.0),
-            ('discount', 0.1, 0.9999),
-            ('entropy', 1e-4, 10.0),
-            ('width', 8, 4096),
-            ('layers', 1, 8),
-            ('learning_rate', 1e-6, 1e-1),
-        ):
-            check_range(name, getattr(self, name), low, high)
+        check_options(self)
 
     @property
     def kind(self) -> Kind:

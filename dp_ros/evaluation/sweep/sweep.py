@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dp_ros.errors import ConfigError, check_range
+from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import summarize
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.evaluation.sweep.combinations import Combination, axes_of, combine, with_run
@@ -28,6 +28,7 @@ from dp_ros.evaluation.sweep.parts import (
 )
 from dp_ros.evaluation.sweep.report import Row, trained_row, write_report
 from dp_ros.evaluation.sweep.workers import OneProcess, Processes, RayCluster, Workers
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, make_world
 from dp_ros.training.settings import TrainSettings
@@ -43,34 +44,33 @@ class SweepSettings:
     ----------
     training
         The configuration that the combinations change.
-    data
-        The recordings, where they are not varied.
-    vary, variants
-        As the command line has them; see `dp_ros.evaluation.sweep.combinations`.
-    seeds
-        Training seeds of each combination, from the configuration's on.
     evaluation
         World, episodes, and their first seed; the bundle in it counts for nothing.
-    processes
-        That share the work.
-    ray
-        Address of a Ray cluster that does it instead; empty: none.
 
     """
 
+    # fmt: off
     training: TrainSettings
-    data: Path
-    vary: Sequence[str] = ()
-    variants: Sequence[str] = ()
-    seeds: int = 1
+    data: Path = option(REQUIRED, 'recordings, as for dp_ros train')
+    vary: Sequence[str] = option(
+        (), 'a key of the configuration as objective.diffusion_steps, of the evaluation as run.sampling_steps, or '
+        'data; several are crossed'
+    )
+    variants: Sequence[str] = option(
+        (), 'several keys changed together, as one value of the column variant; NAME: alone is the configuration as '
+        'it is'
+    )
+    seeds: int = option(1, "training seeds of each, from the configuration's on", low=1, high=100)
     evaluation: EvaluationSettings
-    out: Path
-    processes: int = 1
-    ray: str = ''
+    out: Path = option(REQUIRED, 'folder for trainings, episodes, table and plot')
+    processes: int = option(
+        1, 'that share the work; with several, chunks take longer than they would alone', low=1, high=256
+    )
+    ray: str = option('', 'a Ray cluster that does the work, as 10.0.0.1:6379 (extra: cluster)')
+    # fmt: on
 
     def __post_init__(self) -> None:
-        check_range('seeds', self.seeds, 1, 100)
-        check_range('processes', self.processes, 1, 256)
+        check_options(self)
         if self.evaluation.through != 'direct':
             raise ConfigError(f'through: got {self.evaluation.through!r}, allowed direct in a sweep')
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from dp_ros.data import to_nanoseconds
-from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.messages.status import OnFailure
 from dp_ros.options import Option, options_of
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.backends.thread_count import MOST_THREADS
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuity, check_start
-from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
+from dp_ros.policy.policy import DiffusionPolicy, SamplingOptions
 from dp_ros.policy.protocol import Policy
 from dp_ros.policy.sequence.options import SequenceOptions
 from dp_ros.policy.step_budget import Cost, check_deadline, step_choices
@@ -27,50 +25,16 @@ PARAMETERS = [
     BUNDLE,
     POLICY_SPEED,
     *REALTIME_PARAMETERS,
-    Option(
-        name='backend', default='onnxruntime', choices=('onnxruntime', 'torchscript'),
-        description='What runs the networks; torchscript needs torch, and a bundle exported with it.',
-    ),
+    *options_of(SamplingOptions),
     Option(
         name='execution_provider', default='cpu', choices=get_args(ProviderName),
         description='What of ONNX Runtime computes the networks; refused where its build here lacks it.',
     ),
     Option(
-        name='threads', default=1, low=0, high=MOST_THREADS,
-        description='Threads of one network call; 0: measured when configured, the fewest unless more are much faster.',
-    ),
-    Option(
-        name='sampler', default='', choices=('', *get_args(Sampler)), live=True,
-        description="How noise becomes actions; empty: the bundle's own.",
-    ),
-    Option(
-        name='sampling_steps', default=0, low=0, high=1000, live=True,
-        description="Network calls per chunk, up to the bundle's diffusion_steps; 0: the bundle's own.",
-    ),
-    Option(
-        name='warm_steps', default=0, low=0, high=1000, live=True,
-        description='Network calls for a chunk that starts from the last one instead of from noise, up to '
-        'sampling_steps; 0: every chunk starts from noise.',
-    ),
-    Option(
-        name='samples', default=1, low=1, high=MOST_SAMPLES,
-        description="Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from "
-        'success, the one that begins most like the last chunk goes on; each network call costs more.',
-    ),
-    Option(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
         description="Which noise levels are visited; empty: the bundle's own.",
     ),
-    Option(
-        name='guidance_scale', default=1.0, low=0.0, high=20.0, live=True,
-        description='How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be '
-        'guided; 1: as it was trained. Anything else doubles the work of a network call.',
-    ),
     *options_of(SequenceOptions),
-    Option(
-        name='exec_horizon', default=0, low=0, high=1000, live=True,
-        description="Control steps from one chunk to the next; 0: the bundle's own.",
-    ),
     Option(
         name='inference_delay', default=1, low=0, high=1000, live=True,
         description='Control steps that may pass while predicting; with exec_horizon no more than pred_horizon. '
@@ -89,12 +53,6 @@ PARAMETERS = [
         name='least_steps', default=1, low=1, high=1000, live=True,
         description='Network calls per chunk that anytime keeps, however late the chunk will be; of a warm one, '
         'warm_steps if those are fewer.',
-    ),
-    Option(
-        name='continuity', default='none', choices=get_args(Continuity), live=True,
-        description='How a chunk goes on from the last one. none: each is a sample of its own; rtc: the steps executed '
-        'while predicting are fixed in the sampler, or given to a network trained with a clean prefix, and those after '
-        'them drawn towards the last chunk; prefix: given alone, and demanded; ensemble: averaged.',
     ),
     Option(
         name='fallback_bundle', default='',

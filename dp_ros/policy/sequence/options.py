@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.options import check_options, option
@@ -20,10 +20,10 @@ MOST_BEAMS = 64
 class SequenceOptions:
     """How a chunk is planned; all of it may change while the policy runs."""
 
-    planning: Literal['return', 'beam', 'likelihood'] = option(
+    planning: Planning = option(
         'return', 'Of a sequence model: how a chunk is planned. return: one sequence of tokens, after the return asked '
         'for; beam: of several, those of the highest predicted rewards and return-to-go go on; likelihood: those whose '
-        'actions the model finds likeliest.', choices=get_args(Planning), live=True,
+        'actions the model finds likeliest.', live=True,
     )
     asked_return: float = option(
         0.0, 'Of a sequence model: the return asked of a run, in what recordings have as rewards, less a step cost; '
