@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from dp_ros.cli.arguments import (
     bundle_and_world,
@@ -15,6 +16,7 @@ from dp_ros.cli.arguments import (
     node_arguments,
     speed_argument,
 )
+from dp_ros.errors import ConfigError
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -88,7 +90,10 @@ def _bench_chunks(options: argparse.Namespace) -> int:
 
 def add_latency(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    text = 'Run the nodes with a simulated robot, and say where the time from observation to command goes.'
+    text = (
+        'Run the nodes with a simulated robot, or on recordings of any robot, and say where the time from observation '
+        'to command goes.'
+    )
     parser = command(commands, 'latency', _latency, text)
     bundle_arguments(parser, 'models/pusht_mirror')
     parser.add_argument('--seconds', type=float, default=60.0, help='how long, in wall time [s]')
@@ -103,6 +108,11 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--seed', type=int, default=300_000, help='seed of the first episode')
     node_arguments(parser)
     parser.add_argument('--json', type=Path, default=None, help='write the numbers here')
+    group = parser.add_argument_group('recordings', 'Their sensors are played into the nodes; nothing is commanded.')
+    group.add_argument('--recordings', type=Path, nargs='+', default=None, metavar='BAGS',
+                       help='recordings, or folders of them, in place of a world')  # fmt: skip
+    group.add_argument('--params-file', type=Path, default=None, metavar='FILE',
+                       help="the robot's; without it, limits as dp_ros init would write them")  # fmt: skip
 
 
 def _latency(options: argparse.Namespace) -> int:
@@ -125,12 +135,37 @@ def _latency(options: argparse.Namespace) -> int:
         'cpu_dma_latency',
     )
     chosen = {name: getattr(options, name) for name in names}
-    settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
-    summary = run_latency(settings, options.seconds, print)
+    if options.recordings:
+        summary = _latency_played(options, chosen)
+    else:
+        if options.params_file:
+            raise ConfigError(f'params_file: got {options.params_file} without recordings, allowed with them only')
+        settings = EvaluationSettings(through='ros', **chosen, **bundle_and_world(options))
+        summary = run_latency(settings, options.seconds, print)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(summary, indent=1) + '\n')
     return 1 if summary['late_unreported'] or not summary['chunks'] else 0
+
+
+def _latency_played(options: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
+    import tempfile
+
+    from dp_ros.evaluation.scores import EvaluationSettings
+    from dp_ros.tools.played.latency import run_played_latency
+
+    if options.world:
+        raise ConfigError(f'world: got {options.world!r} with recordings, allowed one of the two')
+    settings = EvaluationSettings(through='ros', bundle=bundle_folder(options.bundle), **chosen)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as folder:
+        params_file = options.params_file
+        if params_file is None:
+            from dp_ros.audit.proposal.init import suggested_limits
+
+            params_file = Path(folder) / 'limits.yaml'
+            joints = settings.load().task.action.joints
+            params_file.write_text(suggested_limits(options.recordings, joints), encoding='utf-8')
+        return run_played_latency(settings, options.recordings, params_file, options.seconds, print)
 
 
 def add_tune(commands: argparse._SubParsersAction) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from dp_ros.audit.proposal.alike import merged
@@ -62,6 +63,15 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
         say('put the recordings into one folder, BAGS say, for the next steps')
     say(f'next: dp_ros check-bag {data} --config {files[0]}')
     return 0
+
+
+def suggested_limits(bags: Sequence[Path], joints: Collection[str], *, progress: bool = True) -> str:
+    """Return a parameter file with no more than the limits of ``joints`` that `run_init` would write."""
+    proposal = propose(merged(survey_bags(bags, progress=progress)))
+    nodes = yaml.safe_load(parameter_text(proposal, NAME))
+    known = nodes['/**/trajectory_publisher']['ros__parameters']['limits']
+    limits = {joint: limit for joint, limit in known.items() if joint in joints}
+    return yaml.safe_dump({'/**/trajectory_publisher': {'ros__parameters': {'limits': limits}}})
 
 
 def survey_bags(paths: Sequence[Path], *, progress: bool = True) -> list[Survey]:
