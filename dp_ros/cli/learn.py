@@ -100,7 +100,9 @@ def add_init(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = 'Write a training file and a parameter file for the nodes from what recordings hold.'
     parser = command(commands, 'init', _init, text)
-    parser.add_argument('bags', type=Path, nargs='+', metavar='BAG', help='a recording, or a folder of them')
+    parser.add_argument(
+        'bags', type=Path, nargs='+', metavar='BAG', help='a recording, a folder of them, or a LeRobot dataset'
+    )
     parser.add_argument('--output', type=Path, default=Path(), help='folder to write train.yaml and params.yaml to')
     parser.add_argument('--force', action='store_true', help='replace files that are there')
 

@@ -14,9 +14,11 @@ from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.parameter_file import parameter_text
 from dp_ros.audit.proposal.propose import Proposal, propose
 from dp_ros.audit.proposal.survey import Survey, TopicSurvey, survey_bag
+from dp_ros.audit.proposal.survey_dataset import survey_dataset
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.yaml_text import CHECK
 from dp_ros.errors import ConfigError, listed, one_line
+from dp_ros.recordings.episodes.readers import kind_of
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 
 TRAINING_FILE, PARAMETER_FILE = 'train.yaml', 'params.yaml'
@@ -30,7 +32,7 @@ class InitSettings:
     Attributes
     ----------
     bags
-        Recordings, or folders of them.
+        Recordings, or folders of them; or one LeRobot dataset.
     output
         Folder of the two files.
     force
@@ -50,7 +52,7 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
     there = [file for file in files if file.exists()]
     if there and not settings.force:
         raise ConfigError(f'output: {listed(there)} exists already; allowed new files, or --force')
-    proposal = propose(merged(survey_bags(settings.bags, progress=settings.progress)))
+    proposal = propose(_survey(settings.bags, progress=settings.progress))
     data = ' '.join(map(str, settings.bags)) if len(settings.bags) == 1 else 'BAGS'
     texts = [training_text(proposal, NAME, file=str(files[0]), data=data), parameter_text(proposal, NAME)]
     settings.output.mkdir(parents=True, exist_ok=True)
@@ -63,6 +65,15 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
         say('put the recordings into one folder, BAGS say, for the next steps')
     say(f'next: dp_ros check-bag {data} --config {files[0]}')
     return 0
+
+
+def _survey(paths: Sequence[Path], *, progress: bool) -> Survey:
+    datasets = [path for path in paths if kind_of(path) != 'bags']
+    if not datasets:
+        return merged(survey_bags(paths, progress=progress))
+    if len(paths) > 1:
+        raise ConfigError(f'got {listed(map(str, paths))}, allowed recordings, or one dataset alone')
+    return survey_dataset(datasets[0], progress=progress)
 
 
 def suggested_limits(bags: Sequence[Path], joints: Collection[str], *, progress: bool = True) -> str:
@@ -94,9 +105,10 @@ def summary(proposal: Proposal) -> Iterator[str]:
     """Yield what was found, in lines for people."""
     survey = proposal.survey
     count = len(survey.names)
-    yield f'{count} recording{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
+    yield f'{count} {survey.part}{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
     for topic in survey.topics.values():
-        yield f'  {topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
+        column = f'{survey.columns[topic.topic]} as ' if survey.columns else ''
+        yield f'  {column}{topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
     for commands in proposal.action.commands:
         what = 'gripper_command' if commands.gripper else commands.source
         yield f'actions: {what} of {commands.topic}, {listed(commands.joints)}'
