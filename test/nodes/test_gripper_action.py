@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -75,8 +76,6 @@ def test_a_new_plan_begins_where_the_gripper_is_and_a_driver_that_comes_back_is_
 
 
 def test_without_the_package_configure_is_refused_by_its_name(ros, tiny, monkeypatch, capfd):
-    import sys
-
     monkeypatch.setitem(sys.modules, 'control_msgs', None)
     monkeypatch.setitem(sys.modules, 'control_msgs.action', None)
     node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **OUTPUTS, dry_run=True)
@@ -85,7 +84,8 @@ def test_without_the_package_configure_is_refused_by_its_name(ros, tiny, monkeyp
 
 
 def test_without_the_action_in_an_older_package_configure_is_refused(ros, tiny, monkeypatch, capfd):
-    monkeypatch.setattr(gripper_action.importlib, 'import_module', lambda _: SimpleNamespace())
+    for name in ('control_msgs', 'control_msgs.action'):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
     given = {**OUTPUTS, 'outputs__hand__type': 'parallel_gripper_command'}
     assert not ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **given, dry_run=True).start()
     assert "got 'parallel_gripper_command' without control_msgs/ParallelGripperCommand" in capfd.readouterr().err

@@ -560,7 +560,7 @@ def test_a_picture_of_another_size_than_recorded_is_a_fault_that_names_both(ros,
 
 
 @pytest.mark.parametrize('fit', ['stretch', 'letterbox'])
-def test_without_a_recorded_size_the_first_one_holds(ros, described, fit):
+def test_without_a_recorded_size_the_first_one_holds(ros, described, fit, capfd):
     camera = replace(CAMERA, fit=fit)
     live = Live(ros, described(task(camera)), task(camera))
     show(live, 100, 36, 64)
@@ -569,6 +569,8 @@ def test_without_a_recorded_size_the_first_one_holds(ros, described, fit):
     reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 36, as before'
     ros.status('observation_buffer: observations', ERROR, reason)
     assert live.ticks('camera') == [T0 + 100 * MS]
+    warned = "stream 'camera': pictures of 64 x 36 pixels are stretched to 16 x 12, and the bundle has not which size"
+    assert capfd.readouterr().err.count(warned) == (fit == 'stretch')
 
 
 def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training(ros, described):

@@ -112,7 +112,7 @@ def test_control_ticks_fall_on_rows(tmp_path: Path, rate: int, control_dt: float
 
 def test_joints_without_names_are_numbered_and_marked(tmp_path: Path) -> None:
     settings, train, _ = written(dataset(tmp_path / 'set', state=None, action=None), tmp_path / 'robot')
-    assert settings.task.action.joints == ('joint_1', 'joint_2') == settings.task.streams[0].joints  # type: ignore[union-attr]
+    assert settings.task.action.joints == ('joint_1', 'joint_2') == settings.task.streams[0].joints
     assert checked(train).count('joints: [joint_1, joint_2]') == 2
     assert len(read(tmp_path / 'set', settings)) == 2
     settings, train, _ = written(dataset(tmp_path / 'named', action=None), tmp_path / 'other')

@@ -21,6 +21,8 @@ from dp_ros.messages import encoding
 from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
+    LETTERBOX,
+    OTHER_SIZE,
     PARAMETERS,
     PATTERNS,
     TOPICS,
@@ -200,9 +202,22 @@ class ObservationBuffer(ManagedNode):
         value = encoding.decode(stream, message, self._frame(stream))
         size = size_of(message) if isinstance(stream, ImageStream) else None
         if size is not None:
+            self._warn_of_stretching(stream, *size)
             allowed = self._shapes.setdefault(stream.name, ((size[1], size[0]), 'as before'))
             check_size(f'stream {stream.name!r}', message, *allowed)
         return value
+
+    def _warn_of_stretching(self, stream: Stream, width: int, height: int) -> None:
+        """Log that pictures may be squeezed as none of training's were, once, where the bundle cannot tell."""
+        assert isinstance(stream, ImageStream)
+        if stream.name in self._shapes or stream.name in self._boxed or stream.fit != 'stretch':
+            return
+        if abs(width * stream.height - height * stream.width) > stream.height + stream.width:  # more than a row or so
+            self.get_logger().warning(
+                f'stream {stream.name!r}: pictures of {width} x {height} pixels are stretched to {stream.width} x '
+                f'{stream.height}, and the bundle has not which size those of its training had; '
+                f'{OTHER_SIZE}{stream.name}: {LETTERBOX} would keep their shape'
+            )
 
     def _frame(self, stream: Stream) -> tuple[int, int] | None:
         """Return the height and width that a camera's pictures had in training, where others are letterboxed to it."""
