@@ -12,8 +12,6 @@ planning     until its trajectory is out
 nodes        all but ``robot`` and ``network``: what the nodes add
 whole        the control tick until the trajectory is out
 ===========  =======================================================================
-
-A chunk that the publisher refused has no last three: it is counted among the first four alone.
 """
 
 from __future__ import annotations
@@ -50,12 +48,23 @@ KEPT = 64  # chunks that one of the two has reported, and the other not yet
 class Stopwatch:
     """Joins what executor and publisher report of each chunk.
 
-    ``last_sent`` gives when the robot sent its last message of a tick, both [ns], in place of `robot_sent`.
+    Parameters
+    ----------
+    task
+        What is observed, and how often.
+    last_sent
+        Gives when the robot sent its last message of a tick, both [ns], in place of `robot_sent`.
+    refused_too
+        Whether chunks that the publisher refuses count among the parts until it has them: all but planning.
+
     """
 
-    def __init__(self, task: TaskSpec, last_sent: Callable[[int], int] | None = None) -> None:
+    def __init__(
+        self, task: TaskSpec, last_sent: Callable[[int], int] | None = None, *, refused_too: bool = False
+    ) -> None:
         self._deadline = to_nanoseconds(task.control_dt)
         self._last_sent = last_sent or (lambda observation: self._sent.get(observation, 0))
+        self._refused_too = refused_too
         self._inferred: dict[int, InferenceReport] = {}
         self._waiting: dict[int, ChunkReport] = {}
         self._sent: dict[int, int] = {}
@@ -81,6 +90,8 @@ class Stopwatch:
         if report.published is None:
             self.refused += 1
             self.refusals[_NUMBERS.sub('N', report.refused)] += 1
+            if not self._refused_too:
+                return
         else:
             self.late += report.late
             self.unreported += report.published - report.observation > self._deadline and not report.late

@@ -52,7 +52,7 @@ def run_played_latency(
         with BagReader(bag) as reader:
             reader.check(topics)
     settling = Settling(bundle.task)
-    watch = Stopwatch(bundle.task, settling.at)
+    watch = Stopwatch(bundle.task, settling.at, refused_too=True)
     with (
         tempfile.TemporaryDirectory(prefix='dp_ros_') as logs,
         _running(settings, bundle, params_file, joint_states, Path(logs)) as client,
