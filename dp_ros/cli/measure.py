@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from dp_ros.cli.arguments import CommandParser, add_settings, bundle_and_world, bundle_folder, command, made_of
+from dp_ros.errors import ConfigError
 
 
 def add_bench(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +55,10 @@ def _bench_chunks(options: argparse.Namespace) -> int:
 
 def add_latency(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    text = 'Run the nodes with a simulated robot, and say where the time from observation to command goes.'
+    text = (
+        'Run the nodes with a simulated robot, or on recordings of any robot, and say where the time from observation '
+        'to command goes.'
+    )
     command(commands, 'latency', _latency_options, _latency, text)
 
 
@@ -71,6 +77,11 @@ def _latency_options(parser: CommandParser) -> None:
     own = {'exec_horizon': horizon, 'threads': 1, 'seed': 300_000}
     parser.settings(EvaluationSettings, *LATENCY, **own)
     parser.file('json', 'write the numbers here')
+    group = parser.add_argument_group('recordings', 'Their sensors are played into the nodes; nothing is commanded.')
+    group.add_argument('--recordings', type=Path, nargs='+', default=None, metavar='BAGS',
+                       help='recordings, or folders of them, in place of a world')  # fmt: skip
+    group.add_argument('--params-file', type=Path, default=None, metavar='FILE',
+                       help="the robot's; without it, limits as dp_ros init would write them")  # fmt: skip
 
 
 def _latency(options: argparse.Namespace) -> int:
@@ -80,12 +91,38 @@ def _latency(options: argparse.Namespace) -> int:
     from dp_ros.tools.latency import run_latency
 
     usual = {'through': 'ros', 'seconds': EvaluationSettings.seconds}
-    settings = made_of(EvaluationSettings, options, **usual, **bundle_and_world(options))
-    summary = run_latency(settings, options.seconds, print)
+    if options.recordings:
+        summary = _latency_played(options, usual)
+    else:
+        if options.params_file:
+            raise ConfigError(f'params_file: got {options.params_file} without recordings, allowed with them only')
+        settings = made_of(EvaluationSettings, options, **usual, **bundle_and_world(options))
+        summary = run_latency(settings, options.seconds, print)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(summary, indent=1) + '\n')
     return 1 if summary['late_unreported'] or not summary['chunks'] else 0
+
+
+def _latency_played(options: argparse.Namespace, usual: dict[str, Any]) -> dict[str, Any]:
+    import tempfile
+
+    from dp_ros.evaluation.settings import EvaluationSettings
+    from dp_ros.tools.played.latency import run_played_latency
+
+    if options.world:
+        raise ConfigError(f'world: got {options.world!r} with recordings, allowed one of the two')
+    usual |= {'bundle': bundle_folder(options.bundle), 'world': EvaluationSettings.world}
+    settings = made_of(EvaluationSettings, options, **usual)
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as folder:
+        params_file = options.params_file
+        if params_file is None:
+            from dp_ros.audit.proposal.init import suggested_limits
+
+            params_file = Path(folder) / 'limits.yaml'
+            joints = settings.load().task.action.joints
+            params_file.write_text(suggested_limits(options.recordings, joints), encoding='utf-8')
+        return run_played_latency(settings, options.recordings, params_file, options.seconds, print)
 
 
 def add_tune(commands: argparse._SubParsersAction) -> None:

@@ -159,7 +159,9 @@ def _jpeg_frame(data: Any) -> int | None:
     return None
 
 
-def resize_rgb(stream: ImageStream, pixels: np.ndarray, encoding: str = '') -> np.ndarray:
+def resize_rgb(
+    stream: ImageStream, pixels: np.ndarray, encoding: str = '', frame: tuple[int, int] | None = None
+) -> np.ndarray:
     """Return pixels as the stream has them, (H, W, 3) uint8, as an array of its own.
 
     Parameters
@@ -170,6 +172,9 @@ def resize_rgb(stream: ImageStream, pixels: np.ndarray, encoding: str = '') -> n
         Colours (H, W, 3) uint8, grey (H, W) uint8, or depth (H, W) float32 [m].
     encoding
         Of the message that they are from, for an error.
+    frame
+        Height and width of the pictures that the stream had in training, which those of another shape are brought
+        to whole, with black beside them; None: as the stream's `fit` says.
 
     Raises
     ------
@@ -188,7 +193,9 @@ def resize_rgb(stream: ImageStream, pixels: np.ndarray, encoding: str = '') -> n
         )
     if kind == 'depth':
         pixels = _shades(pixels, *stream.depth_range)
-    fitted = _fitted(stream, pixels)
+    if frame is None and stream.fit == 'letterbox':
+        frame = stream.shape[0], stream.shape[1]
+    fitted = _fitted(stream, pixels, frame)
     return np.repeat(fitted[..., None], 3, axis=2) if fitted.ndim == 2 else fitted
 
 
@@ -199,19 +206,25 @@ def _shades(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     return np.where(measured, 1.0 + np.round(254.0 * share), 0.0).astype(np.uint8)
 
 
-def _fitted(stream: ImageStream, pixels: np.ndarray) -> np.ndarray:
-    """Return pixels (H, W) or (H, W, 3) at the stream's size: stretched, or whole with black beside them."""
-    if pixels.shape[:2] == stream.shape[:2]:
+def _fitted(stream: ImageStream, pixels: np.ndarray, frame: tuple[int, int] | None) -> np.ndarray:
+    """Return pixels (H, W) or (H, W, 3) at the stream's size: stretched, or whole with black beside them in a frame.
+
+    The frame comes to the stream's size as training's pictures did, stretched.
+    """
+    if pixels.shape[:2] == stream.shape[:2] and (frame is None or frame == stream.shape[:2]):
         return pixels.copy()
     import cv2
 
     # Between two depths there is none: the nearest pixel, and no average.
     way = cv2.INTER_NEAREST if stream.content == 'depth' else cv2.INTER_AREA
-    if stream.fit == 'stretch':
+    if frame is None:
         stretched: np.ndarray = cv2.resize(pixels, (stream.width, stream.height), interpolation=way)
         return stretched
-    scale = min(stream.height / pixels.shape[0], stream.width / pixels.shape[1])
-    height, width = (max(1, round(scale * length)) for length in pixels.shape[:2])
+    scale = min(framing / length for framing, length in zip(frame, pixels.shape[:2], strict=True))
+    height, width = (
+        max(1, round(scale * length * (side / framing)))
+        for length, side, framing in zip(pixels.shape[:2], stream.shape[:2], frame, strict=True)
+    )
     framed: np.ndarray = np.zeros((*stream.shape[:2], *pixels.shape[2:]), np.uint8)
     top, left = (stream.height - height) // 2, (stream.width - width) // 2
     framed[top : top + height, left : left + width] = cv2.resize(pixels, (width, height), interpolation=way)

@@ -17,22 +17,28 @@ class Output:
 
     name: str = ''
     # fmt: off
-    type: Literal['joint_trajectory', 'gripper_command'] = option(
-        'joint_trajectory', 'What the controller takes. joint_trajectory: trajectories; gripper_command: goals of the '
-        'action control_msgs/GripperCommand, for one joint, where that package is installed.',
-        choices=('joint_trajectory', 'gripper_command'),
+    type: Literal['joint_trajectory', 'gripper_command', 'parallel_gripper_command'] = option(
+        'joint_trajectory', 'What the controller takes. joint_trajectory: trajectories; gripper_command and '
+        'parallel_gripper_command: goals of the actions control_msgs/GripperCommand and ParallelGripperCommand, for '
+        'one joint, where that package is installed.',
+        choices=('joint_trajectory', 'gripper_command', 'parallel_gripper_command'),
     )
-    topic: str = option('', 'Trajectories go here; the name of the action, for a gripper_command.')
+    topic: str = option('', 'Trajectories go here; the name of the action, for a gripper.')
     joints: tuple[str, ...] = option((), 'Its joints, in order.', example='[joint_1, joint_2]')
     max_effort: float = option(
-        0.0, 'Of a gripper_command: the force in its goals; 0 leaves it to drivers that have one of their own.',
-        unit='N', low=0.0, high=1000.0,
+        0.0, 'Of a gripper: the force in its goals, or a torque; 0 leaves it to drivers that have one of their own.',
+        unit='N or Nm', low=0.0, high=1000.0,
     )
     step: float = option(
-        0.0, 'Of a gripper_command: how far its joint goes until the next goal is sent; 0: 1 % of its range.',
+        0.0, 'Of a gripper: how far its joint goes until the next goal is sent; 0: 1 % of its range.',
         unit='rad or m', low=0.0, high=1.0,
     )
     # fmt: on
+
+    @property
+    def gripper(self) -> bool:
+        """Tell whether it takes goals of positions, at a speed of its own."""
+        return self.type != 'joint_trajectory'
 
 
 OUTPUTS = 'outputs.'
@@ -42,12 +48,12 @@ OUTPUT_OPTIONS = '|'.join(each.name for each in options_of(Output))
 
 def trajectory_outputs(outputs: Sequence[Output]) -> tuple[Output, ...]:
     """Return those that take trajectories."""
-    return tuple(output for output in outputs if output.type == 'joint_trajectory')
+    return tuple(output for output in outputs if not output.gripper)
 
 
 def driven_apart(outputs: Sequence[Output]) -> tuple[str, ...]:
     """Return the joints whose drivers decide themselves how they get to where the plan is."""
-    return tuple(joint for output in outputs if output.type == 'gripper_command' for joint in output.joints)
+    return tuple(joint for output in outputs if output.gripper for joint in output.joints)
 
 
 def check_outputs(outputs: Sequence[Output], joints: Sequence[str]) -> None:
@@ -61,12 +67,12 @@ def check_outputs(outputs: Sequence[Output], joints: Sequence[str]) -> None:
     for output in outputs:
         if not output.joints:
             raise ConfigError(f'outputs {output.name} joints: got none, allowed one or more of {listed(joints)}')
-        if output.type == 'gripper_command' and len(output.joints) > 1:
+        if output.gripper and len(output.joints) > 1:
             raise ConfigError(f'outputs {output.name} joints: got {listed(output.joints)}, allowed one of a gripper')
-        if output.type == 'joint_trajectory' and (output.max_effort or output.step):
-            raise ConfigError(f'outputs {output.name}: got max_effort or step, allowed with type gripper_command')
+        if not output.gripper and (output.max_effort or output.step):
+            raise ConfigError(f'outputs {output.name}: got max_effort or step, allowed with the type of a gripper')
     if not trajectory_outputs(outputs):
-        raise ConfigError('outputs type: got gripper_command alone, allowed beside a joint_trajectory')
+        raise ConfigError(f'outputs type: got {outputs[0].type} alone, allowed beside a joint_trajectory')
 
 
 def split(trajectory: Trajectory, outputs: Sequence[Output]) -> tuple[Trajectory, ...]:

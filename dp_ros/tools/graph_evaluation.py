@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,20 +66,7 @@ def running(
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
-    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'policy_speed': bundle.policy_speed, **common}
-    shared |= {'realtime_priority': settings.realtime_priority, 'cpu_dma_latency': settings.cpu_dma_latency}
-    executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
-    executor['continuity'] = settings.continuity
-    if settings.exec_horizon:
-        executor['exec_horizon'] = settings.exec_horizon
-    blend = {} if settings.blend_steps is None else {'blend_steps': settings.blend_steps}
-    buffer, inference, publisher = POLICY_NODES
-    specs = [
-        NodeSpec(name=buffer, parameters=shared),
-        NodeSpec(name=inference, parameters=executor),
-        NodeSpec(name=publisher, parameters={**shared, **blend}),
-    ]
-    policy = [contained(specs)] if settings.composed else specs
+    policy = policy_specs(settings, bundle, common)
     first = NodeSpec(name=ROBOT, parameters=robot)
     with NodeProcesses([first, *policy], world_spec(settings.world).parameters, logs) as processes:
         client = SimulationClient(processes)
@@ -88,6 +75,25 @@ def running(
             yield client
         finally:
             client.close()
+
+
+def policy_specs(
+    settings: EvaluationSettings,
+    bundle: Bundle,
+    common: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[NodeSpec]:
+    """Return the processes of the policy's nodes, with parameters for all of them, and for some by the node's name."""
+    shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'policy_speed': bundle.policy_speed, **common}
+    shared |= {'realtime_priority': settings.realtime_priority, 'cpu_dma_latency': settings.cpu_dma_latency}
+    executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
+    executor['continuity'] = settings.continuity
+    if settings.exec_horizon:
+        executor['exec_horizon'] = settings.exec_horizon
+    blend = {} if settings.blend_steps is None else {'blend_steps': settings.blend_steps}
+    parameters = dict(zip(POLICY_NODES, (shared, executor, {**shared, **blend}), strict=True))
+    specs = [NodeSpec(name=name, parameters={**parameters[name], **(own or {}).get(name, {})}) for name in POLICY_NODES]
+    return [contained(specs)] if settings.composed else specs
 
 
 def isolate() -> None:

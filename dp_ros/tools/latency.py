@@ -16,8 +16,10 @@ whole        the control tick until the trajectory is out
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,24 +35,42 @@ from dp_ros.messages.status import ChunkReport, InferenceReport
 from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.task.spec import Stream, TaskSpec
 from dp_ros.tools.graph_evaluation import RosRunner, running
-from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER
+from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER, NodeProcesses
 from dp_ros.tools.simulation_client import SimulationClient
 
 PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
+_NUMBERS = re.compile(r'-?\d+(\.\d+)?(e-?\d+)?')
+REASONS = 5  # of refusals that are kept, the most frequent ones
 KEPT = 64  # chunks that one of the two has reported, and the other not yet
 
 
 class Stopwatch:
-    """Joins what executor and publisher report of each chunk."""
+    """Joins what executor and publisher report of each chunk.
 
-    def __init__(self, task: TaskSpec) -> None:
+    Parameters
+    ----------
+    task
+        What is observed, and how often.
+    last_sent
+        Gives when the robot sent its last message of a tick, both [ns], in place of `robot_sent`.
+    refused_too
+        Whether chunks that the publisher refuses count among the parts until it has them: all but planning.
+
+    """
+
+    def __init__(
+        self, task: TaskSpec, last_sent: Callable[[int], int] | None = None, *, refused_too: bool = False
+    ) -> None:
         self._deadline = to_nanoseconds(task.control_dt)
-        self._inferred: dict[int, float] = {}
+        self._last_sent = last_sent or (lambda observation: self._sent.get(observation, 0))
+        self._refused_too = refused_too
+        self._inferred: dict[int, InferenceReport] = {}
         self._waiting: dict[int, ChunkReport] = {}
         self._sent: dict[int, int] = {}
         self.parts: dict[str, list[float]] = {part: [] for part in PARTS}
         self.late = self.unreported = self.refused = self.untold = 0
+        self.refusals: Counter[str] = Counter()
 
     def robot_sent(self, stamp: int, sent: int) -> None:
         """Take when the robot sent a message of this stamp, both [ns]."""
@@ -60,7 +80,7 @@ class Stopwatch:
 
     def inferred(self, report: InferenceReport) -> None:
         """Enter how a chunk was made; the publisher's report may come before or after."""
-        self._inferred[report.observation] = report.inference_ms / 1e3
+        self._inferred[report.observation] = report
         if report.observation in self._waiting:
             self._divide(self._waiting.pop(report.observation))
         _keep(self._inferred)
@@ -69,28 +89,40 @@ class Stopwatch:
         """Enter what became of a chunk."""
         if report.published is None:
             self.refused += 1
-            return
-        self.late += report.late
-        self.unreported += report.published - report.observation > self._deadline and not report.late
-        if report.inference_start is None or report.inference_end is None:
-            self.untold += 1  # the publisher did not have its inference yet
-        elif report.observation in self._inferred:
+            self.refusals[_NUMBERS.sub('N', report.refused)] += 1
+            if not self._refused_too:
+                return
+        else:
+            self.late += report.late
+            self.unreported += report.published - report.observation > self._deadline and not report.late
+            if report.inference_start is None or report.inference_end is None:
+                self.untold += 1  # the publisher did not have its inference yet
+                return
+        if report.observation in self._inferred:
             self._divide(report)
         else:
             self._waiting[report.observation] = report
             _keep(self._waiting)
 
     def _divide(self, report: ChunkReport) -> None:
-        observation, start, end = report.observation, report.inference_start, report.inference_end
-        received, published = report.received, report.published
-        assert start is not None and end is not None and published is not None
-        network = self._inferred.pop(observation)
+        observation, inference = report.observation, self._inferred.pop(report.observation)
+        start, end = inference.inference_start, inference.inference_end
+        if report.inference_start is not None and report.inference_end is not None:
+            start, end = report.inference_start, report.inference_end
         # Messages of other stamps than the tick's were sent before it.
-        robot = min(max(self._sent.get(observation, 0) - observation, 0), start - observation)
-        whole, inferring = published - observation, round(network * 1e9)
-        handing, planning, nodes = received - end, published - received, whole - robot - inferring
-        times = (robot, start - observation - robot, inferring, handing, planning, nodes, whole)
-        for part, nanoseconds in zip(PARTS, times, strict=True):
+        robot = min(max(self._last_sent(observation) - observation, 0), start - observation)
+        inferring = round(inference.inference_ms * 1e6)
+        times = {
+            'robot': robot,
+            'observing': start - observation - robot,
+            'network': inferring,
+            'handing on': report.received - end,
+        }
+        if report.published is not None:
+            whole = report.published - observation
+            times |= {'planning': report.published - report.received, 'nodes': whole - robot - inferring}
+            times['whole'] = whole
+        for part, nanoseconds in times.items():
             self.parts[part].append(nanoseconds / 1e9)
 
 
@@ -108,10 +140,15 @@ def _listen(client: SimulationClient, watch: Stopwatch, stream: Stream) -> None:
     client.node.create_subscription(message_type(stream), topic, heard, qos_profile_sensor_data, raw=True)
 
 
-def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the nodes and the simulated robot for ``seconds`` of wall time; say where the time went, and return it."""
+def check_seconds(seconds: float) -> None:
+    """Raise ConfigError for a time that nothing can be measured in, or that never ends."""
     if not SHORTEST <= seconds <= LONGEST:
         raise ConfigError(f'seconds: got {seconds:g}, allowed {SHORTEST:g} to {LONGEST:g}')
+
+
+def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the nodes and the simulated robot for ``seconds`` of wall time; say where the time went, and return it."""
+    check_seconds(seconds)
     bundle = settings.load()
     watch = Stopwatch(bundle.task)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as logs, running(settings, bundle, Path(logs)) as client:
@@ -127,27 +164,33 @@ def run_latency(settings: EvaluationSettings, seconds: float, say: Callable[[str
                     seed, lambda: bar.update(min(seconds, time.monotonic() - began) - bar.n), seconds - gone
                 ).stop
                 seed += 1
-        summary = {
-            **settings.about(bundle),
-            'threads': settings.threads,
-            'seconds': round(gone, 1),
-            'episodes': seed - settings.seed,
-            'chunks': len(watch.parts['whole']),
-            'ms': {part: percentiles(times) for part, times in watch.parts.items()},
-            'late': watch.late,
-            'late_unreported': watch.unreported,
-            'refused': watch.refused,
-            'untold': watch.untold,
-            'memory_mb': client.processes.memory(),
-            'processor_percent': {
-                name: round(100 * (seconds - before[name]) / gone, 1)
-                for name, seconds in client.processes.processor().items()
-            },
-        }
+        about = {**settings.about(bundle), 'episodes': seed - settings.seed}
+        summary = {**about, **measured(settings, watch, client.processes, gone, before)}
     say(table(summary))
     if not summary['chunks']:
         say(f'error: no chunk was published: {stop or "the logs of the nodes may say why"}')
     return summary
+
+
+def measured(
+    settings: EvaluationSettings, watch: Stopwatch, processes: NodeProcesses, seconds: float, spent: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what was seen in so many seconds of wall time; ``spent`` is the nodes' processor time before them."""
+    return {
+        'threads': settings.threads,
+        'seconds': round(seconds, 1),
+        'chunks': len(watch.parts['whole']),
+        'ms': {part: percentiles(times) for part, times in watch.parts.items()},
+        'late': watch.late,
+        'late_unreported': watch.unreported,
+        'refused': watch.refused,
+        'refusals': dict(watch.refusals.most_common(REASONS)),
+        'untold': watch.untold,
+        'memory_mb': processes.memory(),
+        'processor_percent': {
+            name: round(100 * (now - spent[name]) / seconds, 1) for name, now in processes.processor().items()
+        },
+    }
 
 
 def table(summary: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,13 +76,19 @@ def test_a_new_plan_begins_where_the_gripper_is_and_a_driver_that_comes_back_is_
 
 
 def test_without_the_package_configure_is_refused_by_its_name(ros, tiny, monkeypatch, capfd):
-    import sys
-
     monkeypatch.setitem(sys.modules, 'control_msgs', None)
     monkeypatch.setitem(sys.modules, 'control_msgs.action', None)
     node = ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **OUTPUTS, dry_run=True)
     assert not node.start()
-    assert "outputs type: got 'gripper_command' without control_msgs" in capfd.readouterr().err
+    assert "outputs type: got 'gripper_command' without control_msgs/GripperCommand" in capfd.readouterr().err
+
+
+def test_without_the_action_in_an_older_package_configure_is_refused(ros, tiny, monkeypatch, capfd):
+    for name in ('control_msgs', 'control_msgs.action'):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    given = {**OUTPUTS, 'outputs__hand__type': 'parallel_gripper_command'}
+    assert not ros.create(TrajectoryPublisher, bundle=tiny, use_sim_time=True, **LIMITS, **given, dry_run=True).start()
+    assert "got 'parallel_gripper_command' without control_msgs/ParallelGripperCommand" in capfd.readouterr().err
 
 
 OUTPUTS = {
@@ -94,21 +102,25 @@ MISSING = '/hand/gripper_cmd: got no server of the action'
 class Driver:
     """The gripper's: it takes each goal and is there at once, unless it rejects it."""
 
-    def __init__(self, ros: Any) -> None:
-        self.ros, self.rejects = ros, False
-        self.goals: list[tuple[float, float]] = []
-        kind = gripper_action.action_type()
+    def __init__(self, ros: Any, type: str = 'gripper_command') -> None:
+        self.ros, self.rejects, self.parallel = ros, False, type != 'gripper_command'
+        self.goals: list[Any] = []
+        kind = gripper_action.action_type(type)
         self._server: Any = ActionServer(
             ros.tester, kind, '/hand/gripper_cmd', lambda handle: self._execute(handle, kind), goal_callback=self._goal
         )
 
     def _goal(self, goal: Any) -> GoalResponse:
-        self.goals.append((goal.command.position, goal.command.max_effort))
+        command = goal.command
+        names = (list(command.name), list(command.position), list(command.effort)) if self.parallel else ()
+        self.goals.append(names or (command.position, command.max_effort))
         return GoalResponse.REJECT if self.rejects else GoalResponse.ACCEPT
 
     def _execute(self, handle: Any, kind: Any) -> Any:
         handle.succeed()
-        return kind.Result(position=handle.request.command.position, reached_goal=True)
+        asked = handle.request.command
+        where = {'state': asked} if self.parallel else {'position': asked.position}
+        return kind.Result(**where, reached_goal=True)
 
     def leave(self) -> None:
         if self._server is not None:  # its node does not end it
@@ -117,13 +129,13 @@ class Driver:
 
 
 @pytest.fixture
-def drivers(ros: Any) -> Iterator[Callable[[], Driver]]:
+def drivers(ros: Any) -> Iterator[Callable[..., Driver]]:
     """Return what starts a gripper's driver."""
     pytest.importorskip('control_msgs.action', reason='control_msgs is not installed')
     started: list[Driver] = []
 
-    def start() -> Driver:
-        started.append(Driver(ros))
+    def start(*type: str) -> Driver:
+        started.append(Driver(ros, *type))
         return started[-1]
 
     yield start
@@ -187,6 +199,23 @@ def test_a_gripper_gets_goals_along_the_plan_whatever_it_holds(ros, tiny, driver
     assert driver.goals[-1][0] == pytest.approx(live.node.planner.plan.positions[-1, 0], abs=SAME)
     live.node.refresh()
     ros.status('trajectory_publisher: gripper hand', OK, 'follows the plan')
+
+
+@pytest.mark.parametrize(('force', 'effort'), [(20.0, [20.0]), (0.0, [])])
+def test_a_parallel_gripper_gets_goals_that_name_its_joint(ros, tiny, drivers, force, effort):
+    kind = 'parallel_gripper_command'
+    live = Gripping(ros, tiny, outputs__hand__type=kind, outputs__hand__max_effort=force)
+    driver = drivers(kind)
+    live.ready(driver)
+    live.begin()
+    live.send(live.chunk(T0))
+    live.drive(T0 + 2200 * MS)
+    names, places, efforts = zip(*driver.goals, strict=True)
+    assert set(map(tuple, names)) == {('pusher_x',)} and list(efforts) == [effort] * len(driver.goals)
+    assert places[-1] == [pytest.approx(live.node.planner.plan.positions[-1, 0], abs=SAME)] and len(places) >= 2
+    assert (np.diff([place for (place,) in places[:-1]]) > 0.02 - 1e-9).all()
+    counts = live.node._grippers._all[0].counts
+    assert counts == {'goals': len(driver.goals), 'rejected': 0, 'unanswered': 0}
 
 
 @pytest.mark.parametrize('why', ['latched', 'lost'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,9 +114,24 @@ def test_a_late_chunk_that_was_not_called_late_is_found():
 
 def test_a_refused_chunk_is_counted():
     watch = Stopwatch(TASK)
+    watch.inferred(inferred(0, 14.5))
     watch.published(ChunkReport(observation=T, received=T + 1, refused='nan'))
     assert watch.refused == 1
-    assert watch.parts['whole'] == []
+    assert not any(watch.parts.values())
+
+
+def test_a_refused_chunk_has_the_times_until_the_publisher_had_it():
+    watch = Stopwatch(TASK, last_sent=lambda observation: observation + 2 * MS, refused_too=True)
+    report = InferenceReport(
+        observation=T, inference_start=T + 3 * MS, inference_end=T + 18 * MS, inference_ms=14.5, network_calls=1,
+        policy='tiny', number=0, published=0,
+    )  # fmt: skip
+    for number, reason in enumerate(('a: got 3.25, allowed -1e-3', 'a: got 4, allowed 0.5')):
+        watch.inferred(replace(report, observation=T + number))
+        watch.published(ChunkReport(observation=T + number, received=T + 20 * MS, refused=reason))
+    first = {part: times[0] for part, times in watch.parts.items() if times}
+    assert first == {'robot': 0.002, 'observing': 0.001, 'network': 0.0145, 'handing on': 0.002}
+    assert (watch.refused, watch.refusals) == (2, {'a: got N, allowed N': 2})
 
 
 def test_a_table_has_a_line_for_each_part_even_where_nothing_was_heard():

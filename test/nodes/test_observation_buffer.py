@@ -560,7 +560,7 @@ def test_a_picture_of_another_size_than_recorded_is_a_fault_that_names_both(ros,
 
 
 @pytest.mark.parametrize('fit', ['stretch', 'letterbox'])
-def test_without_a_recorded_size_the_first_one_holds(ros, described, fit):
+def test_without_a_recorded_size_the_first_one_holds(ros, described, fit, capfd):
     camera = replace(CAMERA, fit=fit)
     live = Live(ros, described(task(camera)), task(camera))
     show(live, 100, 36, 64)
@@ -569,6 +569,54 @@ def test_without_a_recorded_size_the_first_one_holds(ros, described, fit):
     reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 36, as before'
     ros.status('observation_buffer: observations', ERROR, reason)
     assert live.ticks('camera') == [T0 + 100 * MS]
+    warned = "stream 'camera': pictures of 64 x 36 pixels are stretched to 16 x 12, and the bundle has not which size"
+    assert capfd.readouterr().err.count(warned) == (fit == 'stretch')
+
+
+def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training(ros, described):
+    small = replace(CAMERA, height=12, width=16)
+    live = Live(ros, described(task(small), camera_shapes={'camera': (24, 32)}), task(small),
+                other_size__camera='letterbox')  # fmt: skip
+    live.time(T0 + 90 * MS)
+    wide = picture(T0 + 90 * MS, seed=3, size=(12, 64))
+    live.send(CAMERA.topic, wide)
+    live.time(T0 + 130 * MS)
+    ros.wait(lambda: live.heard['camera'], 'the observation')
+    # Whole in 32 x 24 the picture is 32 x 6, with 9 rows above and below; then half of it.
+    got = messages.decode_aligned(small, live.heard['camera'][0])
+    assert not got[:4].any() and not got[-5:].any() and got[4:7].any(axis=(1, 2)).all()
+    # A whole picture in the shape of the training: as if it had been recorded with black above and below.
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    half = picture(1, seed=4, size=(12, 32))
+    pixels[6:18] = np.frombuffer(bytes(half.data), np.uint8).reshape(12, 32, 3)
+    framed = messages.to_image(stamp=1, pixels=pixels, frame_id='camera')
+    assert np.array_equal(messages.decode(small, half, (24, 32)), messages.decode(small, framed))
+    show(live, 200, 24, 32)
+    reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 12, as before'
+    ros.status('observation_buffer: observations', ERROR, reason)
+
+
+def test_live_pictures_that_are_letterboxed_are_those_of_recordings_that_are(ros, described, tmp_path):
+    """A bundle that knows no recorded size, with other_size: as its recordings would be read with fit: letterbox."""
+    spec = task(ARM, BLOCK, replace(CAMERA, width=20))
+    boxed = task(ARM, BLOCK, replace(CAMERA, width=20, fit='letterbox'))
+    write_bag(tmp_path / 'bag')
+    compare_windows(ros, described(spec), boxed, tmp_path / 'bag', {'other_size__camera': 'letterbox'}, AS_LEARNT)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('boxed', 'letterbox', 'no camera of the bundle that learnt with fit: stretch, allowed camera'),
+        ('arm', 'letterbox', 'no camera of the bundle'),
+        ('camera', 'squeeze', "got 'squeeze', allowed 'refuse', 'letterbox'"),
+    ],
+)
+def test_other_size_is_a_choice_for_a_camera_that_was_stretched(ros, described, name, value, reason):
+    boxed = replace(CAMERA, name='boxed', topic='/boxed', fit='letterbox')
+    node = ros.create(ObservationBuffer, bundle=described(task(ARM, CAMERA, boxed)), **{f'other_size__{name}': value})
+    assert not node.start()
+    ros.status('observation_buffer: lifecycle', ERROR, reason)
 
 
 def test_a_camera_that_freezes_is_named_and_refused_without_being_asked_for(ros, described):

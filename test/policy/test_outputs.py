@@ -50,7 +50,11 @@ def test_points_without_velocities_are_split_too():
         ((ARM, Output(name='g', topic='', joints=('finger',))), "got 'arm/joint_trajectory', ''"),
         ((ARM, GRIPPER, Output(name='none', topic='x', joints=())), 'outputs none joints: got none'),
         ((replace(ARM, type='gripper_command'), GRIPPER), 'outputs arm joints: got b, a, allowed one of a gripper'),
-        ((ARM, replace(GRIPPER, step=0.01)), 'outputs gripper: got max_effort or step, allowed with type gripper_comm'),
+        ((replace(ARM, type='parallel_gripper_command'), GRIPPER), 'outputs arm joints: got b, a, allowed one of a gr'),
+        (
+            (ARM, replace(GRIPPER, step=0.01)),
+            'outputs gripper: got max_effort or step, allowed with the type of a grip',
+        ),
         ((ARM, replace(GRIPPER, max_effort=1.0)), 'outputs gripper: got max_effort or step'),
         (
             [Output(name=j, topic=j, joints=(j,), type='gripper_command') for j in JOINTS],

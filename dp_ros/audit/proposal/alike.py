@@ -38,6 +38,7 @@ def merged(surveys: Sequence[Survey]) -> Survey:
         topics={name: _together([s.topics[name] for s in surveys]) for name in first.topics},
         others={name: kind for survey in surveys for name, kind in survey.others.items()},
         description=next((survey.description for survey in surveys if survey.description), ''),
+        columns=first.columns,
     )
 
 

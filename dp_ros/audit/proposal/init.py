@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import yaml
 from tqdm import tqdm
 
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.parameter_file import parameter_text
 from dp_ros.audit.proposal.propose import Proposal, propose
 from dp_ros.audit.proposal.survey import Survey, TopicSurvey, survey_bag
+from dp_ros.audit.proposal.survey_dataset import survey_dataset
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.yaml_text import CHECK
 from dp_ros.errors import ConfigError, listed, one_line
 from dp_ros.options import REQUIRED, option
+from dp_ros.recordings.episodes.readers import kind_of
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 
 TRAINING_FILE, PARAMETER_FILE = 'train.yaml', 'params.yaml'
@@ -27,7 +30,7 @@ NAME = 'my_policy'
 class InitSettings:
     """Configure `dp_ros init`: the recordings, and the folder to write to."""
 
-    bags: Sequence[Path] = option(REQUIRED, 'a recording, or a folder of them')
+    bags: Sequence[Path] = option(REQUIRED, 'a recording, a folder of them, or a LeRobot dataset')
     output: Path = option(Path(), 'folder to write train.yaml and params.yaml to')
     force: bool = option(False, 'replace files that are there')
     progress: bool = True
@@ -39,7 +42,7 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
     there = [file for file in files if file.exists()]
     if there and not settings.force:
         raise ConfigError(f'output: {listed(there)} exists already; allowed new files, or --force')
-    proposal = propose(merged(survey_bags(settings.bags, progress=settings.progress)))
+    proposal = propose(_survey(settings.bags, progress=settings.progress))
     data = ' '.join(map(str, settings.bags)) if len(settings.bags) == 1 else 'BAGS'
     texts = [training_text(proposal, NAME, file=str(files[0]), data=data), parameter_text(proposal, NAME)]
     settings.output.mkdir(parents=True, exist_ok=True)
@@ -52,6 +55,24 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
         say('put the recordings into one folder, BAGS say, for the next steps')
     say(f'next: dp_ros check-bag {data} --config {files[0]}')
     return 0
+
+
+def _survey(paths: Sequence[Path], *, progress: bool) -> Survey:
+    datasets = [path for path in paths if kind_of(path) != 'bags']
+    if not datasets:
+        return merged(survey_bags(paths, progress=progress))
+    if len(paths) > 1:
+        raise ConfigError(f'got {listed(map(str, paths))}, allowed recordings, or one dataset alone')
+    return survey_dataset(datasets[0], progress=progress)
+
+
+def suggested_limits(bags: Sequence[Path], joints: Collection[str], *, progress: bool = True) -> str:
+    """Return a parameter file with no more than the limits of ``joints`` that `run_init` would write."""
+    proposal = propose(merged(survey_bags(bags, progress=progress)))
+    nodes = yaml.safe_load(parameter_text(proposal, NAME))
+    known = nodes['/**/trajectory_publisher']['ros__parameters']['limits']
+    limits = {joint: limit for joint, limit in known.items() if joint in joints}
+    return yaml.safe_dump({'/**/trajectory_publisher': {'ros__parameters': {'limits': limits}}})
 
 
 def survey_bags(paths: Sequence[Path], *, progress: bool = True) -> list[Survey]:
@@ -74,9 +95,10 @@ def summary(proposal: Proposal) -> Iterator[str]:
     """Yield what was found, in lines for people."""
     survey = proposal.survey
     count = len(survey.names)
-    yield f'{count} recording{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
+    yield f'{count} {survey.part}{"" if count == 1 else "s"}, {survey.seconds:.0f} s'
     for topic in survey.topics.values():
-        yield f'  {topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
+        column = f'{survey.columns[topic.topic]} as ' if survey.columns else ''
+        yield f'  {column}{topic.name}: {_what(topic)}, {topic.rate:.3g}/s'
     for commands in proposal.action.commands:
         what = 'gripper_command' if commands.gripper else commands.source
         yield f'actions: {what} of {commands.topic}, {listed(commands.joints)}'

@@ -76,7 +76,7 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield f'    joints: {flow(task.action.joints)}'
     unsure = [joint for joint, guess in proposal.units.items() if not guess.sure]
     yield from remarked(f'    units: {flow(task.action.units)}', _few(unsure), check=bool(unsure))
-    yield f'    control_dt: {number(task.control_dt)}'
+    yield f'    control_dt: {number(task.control_dt, 6)}'
     yield from _topics(proposal)
     yield from _limits(proposal)
     yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
@@ -101,6 +101,7 @@ def _topics(proposal: Proposal) -> Iterator[str]:
     yield '    # Relative topics stay below the namespace.'
     yield '    topics:'
     remark = f'recorded on {", ".join(states)}: all joints must come on one' if len(states) > 1 else ''
+    remark = 'a dataset has no topics' if proposal.survey.columns else remark
     yield from remarked(f'      joint_states: {scalar(states[0].lstrip("/"))}', remark, check=bool(remark))
     if len(proposal.action.commands) == 1:
         yield from _command(proposal)
@@ -110,8 +111,8 @@ def _topics(proposal: Proposal) -> Iterator[str]:
     if len(proposal.action.commands) > 1:
         yield from _outputs(proposal)
     else:
-        first, controller = proposal.action.commands[0], controller_of(proposal.task.action.topic)
-        known = first.direct and bool(controller)
+        controller = controller_of(proposal.task.action.topic)
+        known = proposal.sent_as_recorded and bool(controller)
         yield from remarked(f'    controller: {scalar(controller)}', '' if known else 'not recorded', check=not known)
     used = {commands.topic for commands in proposal.action.commands}
     others = [t for t in proposal.survey.of(JOINT_TRAJECTORY) if t.topic not in used and t.joints]
@@ -121,7 +122,7 @@ def _topics(proposal: Proposal) -> Iterator[str]:
 
 
 def _command(proposal: Proposal) -> Iterator[str]:
-    direct = proposal.action.commands[0].direct
+    direct = proposal.sent_as_recorded
     topic = scalar(proposal.task.action.topic.lstrip('/'))
     yield from remarked(f'      command: {topic}', '' if direct else 'not recorded', check=not direct)
 

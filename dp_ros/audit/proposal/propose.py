@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dp_ros.audit.proposal.actions import CONTROLLER_TOPIC, ActionProposal, own_states, propose_action
@@ -65,6 +65,18 @@ class Proposal:
         """How each commanded joint moves, as measured, in m or rad."""
         return self.in_si({joint: motion for t in self.action.observed for joint, motion in t.motions.items()})
 
+    @property
+    def sent_as_recorded(self) -> bool:
+        """Tell whether the first commands were recorded on a topic that a trajectory controller takes them on."""
+        return self.action.commands[0].direct and not self.survey.columns
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of a dataset, by stream, and the action's by ``action``; none of recordings."""
+        known, first = self.survey.columns, self.action.commands[0]
+        found = {stream.name: known[stream.topic] for stream in self.task.streams if stream.topic in known}
+        return found | ({'action': known[first.topic]} if known and first.direct else {})
+
     def in_si(self, motions: Mapping[str, Motion]) -> dict[str, Motion]:
         """Return the motions of commanded joints in m or rad."""
         found = {}
@@ -96,6 +108,8 @@ def propose(survey: Survey) -> Proposal:
     for commands in action.commands:
         units |= guess_units(commands.joints, commands.observed.motions, robot)
     left_out: list[str] = [f'{t.name}: other joint states' for t in own_states(survey) if t not in action.observed]
+    if survey.columns:
+        left_out += [f'{column}: {what}' for column, what in survey.others.items()]
     pictures = list(_cameras(survey, left_out))
     poses = list(_poses(survey, left_out))
     topics = [*action.observed, *poses, *pictures]
@@ -113,7 +127,7 @@ def propose(survey: Survey) -> Proposal:
     task = TaskSpec(
         streams=tuple(streams),
         action=_action(action, tuple(units[joint].unit for joint in action.joints)),
-        control_dt=1.0 / _control_rate(topics),
+        control_dt=_control_dt(survey, topics),
     )
     return Proposal(
         survey=survey, task=task, action=action, units=units, left_out=tuple(left_out), robot=robot,
@@ -157,6 +171,14 @@ def _robot(description: str, joints: tuple[str, ...]) -> tuple[RobotModel | None
     except ConfigError as error:
         return None, str(error)
     return robot, ''
+
+
+def _control_dt(survey: Survey, topics: Sequence[TopicSurvey]) -> float:
+    """Return the time between control ticks [s]; of a dataset a whole number of its rows."""
+    if not survey.columns:
+        return 1.0 / _control_rate(topics)
+    rate = topics[0].rate
+    return math.ceil(rate / (_SLACK * RATES[0])) / rate
 
 
 def _control_rate(topics: Iterable[TopicSurvey]) -> float:

@@ -67,6 +67,8 @@ class TopicSurvey:
         Of the joints, or of a pose's position and quaternion.
     whole
         Whether every message names all of them.
+    named
+        Whether the names are the recording's own: a dataset may have none.
     fields
         What joint states hold of each joint.
     distances
@@ -91,6 +93,7 @@ class TopicSurvey:
     delay: float = 0.0
     joints: tuple[str, ...] = ()
     whole: bool = True
+    named: bool = True
     motions: Mapping[str, Motion] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     distances: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -117,6 +120,8 @@ class Survey:
         Types of the other topics with messages, by name.
     description
         The robot's URDF, where it was recorded; else empty.
+    columns
+        Of a dataset, which has no topics of its own: the column of each topic. Of recordings none.
 
     """
 
@@ -125,6 +130,12 @@ class Survey:
     topics: Mapping[str, TopicSurvey]
     others: Mapping[str, str]
     description: str = ''
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def part(self) -> str:
+        """What it is of: recordings, or the episodes of a dataset."""
+        return 'episode' if self.columns else 'recording'
 
     def of(self, *kinds: str) -> list[TopicSurvey]:
         """Return the topics of some ROS types."""
@@ -164,7 +175,7 @@ def _text(data: Any, kind: str) -> str:
         return ''
 
 
-class _Numbers:
+class Numbers:
     """The numbers of messages that name the same joints: extrema of all, and a row every `STEP`."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -266,7 +277,7 @@ class _Measure:
         self.audit = TopicAudit(name, kind)
         self.audit.start(name, 0)
         self.joints: set[str] = set()
-        self._numbers: dict[tuple[str, ...], _Numbers] = {}
+        self._numbers: dict[tuple[str, ...], Numbers] = {}
         self._fields: set[str] = set()
         self._frames: dict[str, None] = {}
         self._content: Content = 'rgb'
@@ -296,7 +307,7 @@ class _Measure:
         names, row = numbers_of(kind, message)
         if not names or len(names) != len(row) or len(set(names)) < len(names):
             raise DataError(f'got {len(row)} positions for {len(names)} names, allowed one for each of different names')
-        self._numbers.setdefault(names, _Numbers(names)).add(received, row)
+        self._numbers.setdefault(names, Numbers(names)).add(received, row)
         if kind == JOINT_STATE:
             self._fields |= {name for name in _FIELDS if len(getattr(message, name)) == len(names)}
             positions.update(zip(names, row, strict=True))

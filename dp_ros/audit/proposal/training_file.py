@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dp_ros.audit.proposal.actions import controller_of
 from dp_ros.audit.proposal.propose import Proposal
-from dp_ros.audit.proposal.survey import Motion
+from dp_ros.audit.proposal.survey import Motion, TopicSurvey
 from dp_ros.audit.proposal.yaml_text import CHECK, flow, number, remarked, remarks, scalar
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream
 
@@ -27,10 +27,12 @@ def _head(proposal: Proposal, file: str, data: str) -> Iterator[str]:
     survey = proposal.survey
     count = len(survey.names)
     yield from remarks(
-        f'Written by dp_ros init from {count} recording{"" if count == 1 else "s"} of {survey.seconds:.0f} s: '
+        f'Written by dp_ros init from {count} {survey.part}{"" if count == 1 else "s"} of {survey.seconds:.0f} s: '
         f'{", ".join(survey.names[:3])}{" and more" if count > 3 else ""}.'
     )
     yield f'# Look at each line that ends with `{CHECK}`, and take it away: recordings do not show what is right there.'
+    if survey.columns:
+        yield '# A dataset has no topics and no delays: topics here are usual ones; `columns` has what stands for them.'
     yield f'#   dp_ros check-bag {data} --config {file} --out report'
     yield f'#   dp_ros train --config {file} --data {data} --run runs/{_stem(file)}'
     yield '# doc/reference/training_file.md lists every key.'
@@ -44,7 +46,7 @@ def _task(proposal: Proposal) -> Iterator[str]:
     task = proposal.task
     dt = task.control_dt
     yield 'task:'
-    yield f'  control_dt: {number(dt)}        # [s] between observations, and between actions: {1 / dt:g} Hz'
+    yield f'  control_dt: {number(dt, 6)}        # [s] between observations, and between actions: {1 / dt:g} Hz'
     yield f'  arrival_wait: {number(task.arrival_wait)}     # [s] a message stamped before a tick may arrive this late'
     yield f'  obs_horizon: {task.obs_horizon}         # observations that the policy sees'
     yield f'  pred_horizon: {task.pred_horizon}       # actions in a chunk: {task.pred_horizon * dt:g} s'
@@ -60,7 +62,8 @@ def _task(proposal: Proposal) -> Iterator[str]:
 def _stream(proposal: Proposal, stream: Stream) -> Iterator[str]:
     yield f'    - kind: {stream.kind}'
     yield f'      name: {scalar(stream.name)}'
-    yield f'      topic: {scalar(stream.topic)}'
+    column = proposal.survey.columns.get(stream.topic, '')
+    yield from remarked(f'      topic: {scalar(stream.topic)}', column, check=bool(column))
     if isinstance(stream, JointStream):
         yield from _joint_stream(proposal, stream)
     elif isinstance(stream, PoseStream):
@@ -70,7 +73,8 @@ def _stream(proposal: Proposal, stream: Stream) -> Iterator[str]:
             yield f'      frame: {scalar(stream.frame)}'
     else:
         yield from _image_stream(proposal, stream)
-    yield from remarked(f'      max_age: {number(stream.max_age)}', f'[s]; {proposal.ages[stream.name]}')
+    why = f'{proposal.topic(stream).rate:.3g} rows/s, delays are not known' if column else proposal.ages[stream.name]
+    yield from remarked(f'      max_age: {number(stream.max_age)}', f'[s]; {why}', check=bool(column))
 
 
 def _joint_stream(proposal: Proposal, stream: JointStream) -> Iterator[str]:
@@ -82,9 +86,14 @@ def _joint_stream(proposal: Proposal, stream: JointStream) -> Iterator[str]:
         yield from remarks(f'Not commanded by the action below, and so not observed: {", ".join(moving)}.', 6)
     if not topic.whole:
         yield from remarked('      # Not every message names all of them, which training refuses.', '', check=True)
-    yield f'      joints: {flow(stream.joints)}'
+    yield from remarked(f'      joints: {flow(stream.joints)}', _unnamed(topic), check=not topic.named)
     yield from _units(proposal, stream.joints, 6)
     yield from remarked(f'      fields: {flow(stream.fields)}', f'recorded: {", ".join(topic.fields)}')
+
+
+def _unnamed(topic: TopicSurvey) -> str:
+    """Return what to say of joints that have no names in a dataset, or ''."""
+    return '' if topic.named else 'the dataset has no names for them: taken in the order of its numbers'
 
 
 def _span(motion: Motion) -> str:
@@ -118,11 +127,15 @@ def _action(proposal: Proposal) -> Iterator[str]:
     action, first = proposal.task.action, proposal.action.commands[0]
     yield '  action:'
     controller = controller_of(action.topic)
-    if first.direct:
+    if proposal.survey.columns:
+        remark = 'a dataset does not say where a controller listens'
+    elif first.direct:
         remark = f'the controller {controller}' if controller else 'which controller listens there'
     else:
         remark = 'not recorded: where a controller listens'
-    yield from remarked(f'    topic: {scalar(action.topic)}', remark, check=not (first.direct and controller))
+    yield from remarked(
+        f'    topic: {scalar(action.topic)}', remark, check=not (proposal.sent_as_recorded and controller)
+    )
     for text in proposal.action.others:
         yield from remarks(f'not used: {text}', 4)
     if action.sources:
@@ -133,7 +146,7 @@ def _action(proposal: Proposal) -> Iterator[str]:
             yield f'    source_topic: {scalar(action.source_topic)}'
         if action.source_joints:
             yield from remarked(f'    source_joints: {flow(action.source_joints)}', first.check, check=True)
-    check = '' if action.sources else first.check
+    check = '' if action.sources else first.check or _unnamed(proposal.survey.topics[first.topic])
     yield from remarked(f'    joints: {flow(action.joints)}', check, check=bool(check))
     yield f'    units: {flow(proposal.units[joint].unit for joint in action.joints)}  # as above'
 
@@ -155,12 +168,16 @@ def _rest(proposal: Proposal) -> Iterator[str]:
         yield '  camera: light          # or resnet18'
         yield 'augment:'
         yield '  shift: 4               # [px] pictures are moved about by; 0 for none'
+    if proposal.columns:
+        yield 'columns:                 # of the dataset, for each stream and the action'
+        yield from (f'  {scalar(name)}: {scalar(column)}' for name, column in proposal.columns.items())
     yield 'cut:'
     yield '  by: file               # one episode a recording; or marker, service, idle'
     yield f'steps: {20000 if cameras else 15000}             # more recordings want more'
     yield f'batch: {64 if cameras else 128}'
     if len(proposal.survey.names) == 1:
-        yield 'validation_share: 0.0    # one recording: none can be held out; 0.05 as soon as there are several'
+        part = proposal.survey.part
+        yield f'validation_share: 0.0    # one {part}: none can be held out; 0.05 as soon as there are several'
     else:
         yield 'validation_share: 0.05   # of the episodes, one at least, are not learnt from'
     yield 'validate_every: 1000'

@@ -21,10 +21,13 @@ from dp_ros.messages import encoding
 from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
+    LETTERBOX,
+    OTHER_SIZE,
     PARAMETERS,
     PATTERNS,
     TOPICS,
     declare_streams,
+    letterboxed,
     make_alignment_limits,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
@@ -57,6 +60,7 @@ class ObservationBuffer(ManagedNode):
         self._inputs: list[Any] = []
         self._timer: ClockTimer | None = None
         self._health: dict[str, StreamHealth] = {}
+        self._boxed: frozenset[str] = frozenset()  # cameras with pictures of another size than the training's
         self._forget()
 
     def _forget(self) -> None:
@@ -94,7 +98,8 @@ class ObservationBuffer(ManagedNode):
         self._forget()
         assert self._bundle is not None
         self._aligner = Aligner(self._task, make_alignment_limits(self, self._task.streams))
-        self._shapes = {name: (shape, RECORDED) for name, shape in self._bundle.camera_shapes.items()}
+        recorded, self._boxed = self._bundle.camera_shapes, letterboxed(self, self._task.streams)
+        self._shapes = {name: (shape, RECORDED) for name, shape in recorded.items() if name not in self._boxed}
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
         self._inputs = [
             self.create_subscription(
@@ -194,12 +199,32 @@ class ObservationBuffer(ManagedNode):
 
         Of a bundle that does not say which, and of a stream that takes any, the first picture's size holds.
         """
-        value = encoding.decode(stream, message)
+        value = encoding.decode(stream, message, self._frame(stream))
         size = size_of(message) if isinstance(stream, ImageStream) else None
         if size is not None:
+            self._warn_of_stretching(stream, *size)
             allowed = self._shapes.setdefault(stream.name, ((size[1], size[0]), 'as before'))
             check_size(f'stream {stream.name!r}', message, *allowed)
         return value
+
+    def _warn_of_stretching(self, stream: Stream, width: int, height: int) -> None:
+        """Log that pictures may be squeezed as none of training's were, once, where the bundle cannot tell."""
+        assert isinstance(stream, ImageStream)
+        if stream.name in self._shapes or stream.name in self._boxed or stream.fit != 'stretch':
+            return
+        if abs(width * stream.height - height * stream.width) > stream.height + stream.width:  # more than a row or so
+            self.get_logger().warning(
+                f'stream {stream.name!r}: pictures of {width} x {height} pixels are stretched to {stream.width} x '
+                f'{stream.height}, and the bundle has not which size those of its training had; '
+                f'{OTHER_SIZE}{stream.name}: {LETTERBOX} would keep their shape'
+            )
+
+    def _frame(self, stream: Stream) -> tuple[int, int] | None:
+        """Return the height and width that a camera's pictures had in training, where others are letterboxed to it."""
+        if not isinstance(stream, ImageStream) or stream.name not in self._boxed:
+            return None
+        assert self._bundle is not None
+        return self._bundle.camera_shapes.get(stream.name, (stream.height, stream.width))
 
     def _remember(self, stream: Stream, stamp: int, now: int, message: Any) -> None:
         if isinstance(stream, ImageStream):

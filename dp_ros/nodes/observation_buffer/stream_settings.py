@@ -10,9 +10,10 @@ from dp_ros.options import Option
 from dp_ros.policy.alignment import AlignmentLimits
 from dp_ros.ros.lifecycle import ManagedNode
 from dp_ros.ros.parameters import overrides
-from dp_ros.task.spec import Stream
+from dp_ros.task.spec import ImageStream, Stream
 
-TOPICS, MAX_AGE = 'topics.', 'max_age.'
+TOPICS, MAX_AGE, OTHER_SIZE = 'topics.', 'max_age.', 'other_size.'
+REFUSE, LETTERBOX = 'refuse', 'letterbox'
 LONGEST = 60.0  # [s]
 PARAMETERS = [
     Option(
@@ -29,6 +30,7 @@ PARAMETERS = [
 PATTERNS = {
     r'topics\.[^.]+': 'topics.<stream of the bundle>',
     r'max_age\.[^.]+': 'max_age.<stream of the bundle>',
+    r'other_size\.[^.]+': 'other_size.<camera of the bundle>',
 }
 
 
@@ -42,11 +44,27 @@ def declare_streams(node: ManagedNode, streams: Sequence[Stream]) -> None:
 
     """
     names = [stream.name for stream in streams]
-    given = [name for name in overrides(node) if name.startswith((TOPICS, MAX_AGE))]
-    unknown = [name for name in given if name.split('.', 1)[1] not in names]
-    if unknown:
-        raise ConfigError(f'{listed(unknown)}: got a stream that the bundle lacks, allowed {listed(names)}')
+    stretched = [stream.name for stream in streams if _stretched(stream)]
+    _refuse_unknown(node, (TOPICS, MAX_AGE), names, 'a stream that the bundle lacks')
+    _refuse_unknown(node, (OTHER_SIZE,), stretched, 'no camera of the bundle that learnt with fit: stretch')
     node.declare_more([parameter(stream) for stream in streams for parameter in (_topic, _max_age)])
+    node.declare_more([_other_size(stream) for stream in streams if _stretched(stream)])
+
+
+def _refuse_unknown(node: ManagedNode, prefixes: tuple[str, ...], allowed: Sequence[str], got: str) -> None:
+    given = [name for name in overrides(node) if name.startswith(prefixes)]
+    unknown = [name for name in given if name.split('.', 1)[1] not in allowed]
+    if unknown:
+        raise ConfigError(f'{listed(unknown)}: got {got}, allowed {listed(allowed) or "none"}')
+
+
+def _stretched(stream: Stream) -> bool:
+    return isinstance(stream, ImageStream) and stream.fit == 'stretch'
+
+
+def letterboxed(node: ManagedNode, streams: Sequence[Stream]) -> frozenset[str]:
+    """Return the cameras whose pictures of another size are taken whole, with black beside them."""
+    return frozenset(s.name for s in streams if _stretched(s) and node.value(OTHER_SIZE + s.name) == LETTERBOX)
 
 
 def make_alignment_limits(node: ManagedNode, streams: Sequence[Stream]) -> AlignmentLimits:
@@ -74,4 +92,14 @@ def _max_age(stream: Stream) -> Option:
         high=LONGEST,
         description=f'Oldest message of the stream {stream.name} that counts [s]: up to {stream.max_age}, as the '
         'policy learnt; 0: that.',
+    )
+
+
+def _other_size(stream: Stream) -> Option:
+    return Option(
+        name=OTHER_SIZE + stream.name,
+        default=REFUSE,
+        choices=(REFUSE, LETTERBOX),
+        description=f'Pictures of the camera {stream.name} of another size than those of the training: refuse; '
+        'letterbox: take them whole, with black beside them, so that things keep their shape.',
     )

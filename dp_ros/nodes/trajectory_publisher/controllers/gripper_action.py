@@ -1,4 +1,4 @@
-"""Send a gripper's driver goals of the action control_msgs/GripperCommand, so that it keeps up with the plan.
+"""Send a gripper's driver goals of control_msgs/GripperCommand or ParallelGripperCommand along the plan.
 
 A gripper's driver takes one position and goes there as fast as it likes; trajectories mean nothing to it. So the plan
 is looked at a little ahead, at each look at what may stop the robot, and a goal is sent where it has moved on, or has
@@ -29,15 +29,29 @@ SAME = 1e-4  # [rad or m] by which a position at rest may differ from the last g
 SILENT = 1_000_000_000  # [ns] after which a goal counts as unanswered; one that was rejected is sent again after it
 
 
-def action_type() -> Any:
-    """Return the action's type; :class:`ConfigError` where its package is not installed."""
+ACTIONS = {'gripper_command': 'GripperCommand', 'parallel_gripper_command': 'ParallelGripperCommand'}
+
+
+def action_type(kind: str) -> Any:
+    """Return the action's class for the type of an output; :class:`ConfigError` where it is not installed."""
     try:
-        return importlib.import_module('control_msgs.action').GripperCommand
-    except ImportError as error:
+        return getattr(importlib.import_module('control_msgs.action'), ACTIONS[kind])
+    except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"outputs type: got 'gripper_command' without control_msgs ({error}), allowed where ros-jazzy-control-msgs "
-            'is installed'
+            f'outputs type: got {kind!r} without control_msgs/{ACTIONS[kind]} ({error}), allowed where '
+            'ros-jazzy-control-msgs is installed'
         ) from error
+
+
+def goal_of(output: Output, position: float) -> Any:
+    """Return the goal that asks a gripper for a position [rad or m], with its largest force or torque."""
+    goal = action_type(output.type).Goal()
+    if output.type == 'gripper_command':
+        goal.command.position, goal.command.max_effort = position, output.max_effort
+    else:
+        goal.command.name, goal.command.position = list(output.joints), [position]
+        goal.command.effort = [output.max_effort] if output.max_effort else []  # none: the driver's own
+    return goal
 
 
 class GoalRule:
@@ -109,9 +123,8 @@ class GripperAction:
 
     def __init__(self, node: ManagedNode, output: Output, rule: GoalRule) -> None:
         self._node, self._output, self._rule, (self._joint,) = node, output, rule, output.joints
-        self._kind = action_type()
         self.topic = str(node.resolve_topic_name(output.topic))
-        self._client: Any = ActionClient(node, self._kind, self.topic)
+        self._client: Any = ActionClient(node, action_type(output.type), self.topic)
         self._asked: Future | None = None
         self._at = 0  # when the last goal was sent [ns, steady]
         self._rejected = False
@@ -121,7 +134,7 @@ class GripperAction:
         """Return why nothing may move by this gripper, or ''."""
         if self._client.server_is_ready():
             return ''
-        return f'{self.topic}: got no server of the action, allowed one of control_msgs/GripperCommand'
+        return f'{self.topic}: got no server of the action, allowed one of control_msgs/{ACTIONS[self._output.type]}'
 
     def follow(self, plan: Trajectory | None, now: int) -> None:
         """Send a goal if one is due; ``plan`` is None where nothing may move. One is sent at a time."""
@@ -141,11 +154,9 @@ class GripperAction:
                 self._send(position)
 
     def _send(self, position: float) -> None:
-        goal = self._kind.Goal()
-        goal.command.position, goal.command.max_effort = position, self._output.max_effort
         self._at, self._rejected = self._node.steady(), False
         self.counts['goals'] += 1
-        self._asked = self._client.send_goal_async(goal)
+        self._asked = self._client.send_goal_async(goal_of(self._output, position))
         self._asked.add_done_callback(self._answered)
 
     def _answered(self, future: Future) -> None:

@@ -32,9 +32,9 @@ EXECUTOR = 'policy_executor'
 
 def make_grippers(node: ManagedNode, outputs: Sequence[Output], limits: JointLimits) -> Grippers:
     """Return those of the outputs that take goals of positions; in a dry run they get none."""
-    rules = {output: GoalRule.of(output, limits) for output in outputs if output.type == 'gripper_command'}
-    if rules:
-        action_type()
+    rules = {output: GoalRule.of(output, limits) for output in outputs if output.gripper}
+    for output in rules:
+        action_type(output.type)
     return Grippers(node, {} if node.value('dry_run') else rules, require=node.value('require_controller'))
 
 
