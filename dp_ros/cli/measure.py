@@ -176,6 +176,9 @@ def add_obstacles(commands: argparse._SubParsersAction) -> None:
                         help='greatest speeds of the obstacles, 0 for still ones [m/s]')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on the same seeds')
     parser.add_argument('--seed', type=int, default=100_000, help='seed of the first episode')
+    parser.add_argument('--samples', type=int, default=1, help='chunks drawn at once, of which one is taken')
+    parser.add_argument('--alternatives', type=int, default=0,
+                        help='how many of the others may be followed where the one taken is not clear')  # fmt: skip
     parser.add_argument('--clearance', type=float, default=0.02, help='least distance from obstacles [m]')
     parser.add_argument('--cost', type=int, default=0, metavar='CHECKS',
                         help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip
@@ -192,7 +195,7 @@ def _obstacles(options: argparse.Namespace) -> int:
         return 0
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
 
-    names = ('episodes', 'seed', 'clearance', 'seconds', 'workers')
+    names = ('episodes', 'seed', 'samples', 'alternatives', 'clearance', 'seconds', 'workers')
     run_obstacles(
         ObstacleSettings(
             bundle=bundle_folder(options.bundle),

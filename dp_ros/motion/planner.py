@@ -268,29 +268,30 @@ class Planner:
 
     # What is sent.
 
-    def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+    def accept(self, chunk: Chunk, now: int, *, whole: bool = False) -> Planned | Refusal:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits.
 
         ``now`` may be up to `LEAD` after the real now, which leaves that time for planning.
 
         Where a chunk would leave them with steps beyond `keep_steps`, which the next chunk replaces in time, these are
-        left out: the plan rests before them. If that does not help, the chunk is refused.
+        left out: the plan rests before them. If that does not help, the chunk is refused. With ``whole``, so is one
+        that an obstacle is in the way of, instead of followed in part.
         """
-        outcome = self._accept(chunk, now)
+        outcome = self._accept(chunk, now, whole)
         if isinstance(outcome, Planned) or not outcome.stop:
             return outcome
         count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
         # A few tries must do: each costs as much as the first.
         tries = {count - 1, (count - 1 + least) // 2, least} if least < count else ()
         for kept in sorted(tries, reverse=True):
-            shorter = self._accept(chunk.first(kept), now)
+            shorter = self._accept(chunk.first(kept), now, whole)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
             if not shorter.stop:
                 return shorter  # what would be kept is too late: nothing is wrong with it
         return outcome
 
-    def _accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+    def _accept(self, chunk: Chunk, now: int, whole: bool) -> Planned | Refusal:
         unusable = self.unusable(chunk, now)
         if unusable is not None:
             return unusable
@@ -319,7 +320,9 @@ class Planner:
         left = self._left(fitted.trajectory) or (self.clear.start(self._plan, splice) if led_in else None)
         if left is not None:
             return left
-        trajectory, blocked = self.clear.part(fitted.trajectory, now=now, splice=splice)
+        trajectory, blocked = self.clear.part(fitted.trajectory, now=now, splice=splice, whole=whole)
+        if whole and blocked is not None:
+            return Refusal(reason=f'blocked: {blocked}')
         if trajectory is None:
             assert self._plan is not None
             trajectory = self._stopped(head, self._plan, now)

@@ -36,6 +36,8 @@ class ObstacleSettings:
         Greatest speeds of the obstacles [m/s]; 0: they stand still.
     episodes, seed
         Episodes of each on consecutive seeds, from ``seed``.
+    samples, alternatives
+        Chunks drawn at once, and how many of the others may be followed where the one taken is not clear.
     clearance
         Least distance from obstacles [m].
     seconds
@@ -52,6 +54,8 @@ class ObstacleSettings:
     speeds: tuple[float, ...] = (0.0, 0.1, 0.3)
     episodes: int = 200
     seed: int = 100_000
+    samples: int = 1
+    alternatives: int = 0
     clearance: float = 0.02
     seconds: float = 20.0
     workers: int = 1
@@ -70,8 +74,9 @@ class ObstacleSettings:
     def episode(self) -> EvaluationSettings:
         """Return the settings of each episode."""
         return EvaluationSettings(
-            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1
-        )
+            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1,
+            samples=self.samples,
+        )  # fmt: skip
 
 
 def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -106,8 +111,10 @@ class _Player:
     def __call__(self, what: tuple[int, float, Contender]) -> ObstacleResult:
         seed, speed, contender = what
         if (speed, contender) not in self._runners:
-            made = ObstacleRunner(self._settings.episode, contender, speed, self._settings.clearance)
-            self._runners[speed, contender] = made
+            chosen = self._settings
+            self._runners[speed, contender] = ObstacleRunner(
+                chosen.episode, contender, speed, clearance=chosen.clearance, alternatives=chosen.alternatives
+            )
         return self._runners[speed, contender].outcome(seed)
 
 
@@ -133,10 +140,12 @@ def summarize(
             'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
             'seconds_safe_median': _median([o.seconds for o in outcomes if o.safe]),
             'ways': sum(o.ways for o in outcomes),
+            'alternatives': sum(o.alternatives for o in outcomes),
             'outcomes': [asdict(o) for o in outcomes],
         })  # fmt: skip
     about = {'bundle': settings.bundle.name, 'clearance': settings.clearance, 'seconds': settings.seconds}
-    return {**about, 'seed': settings.seed, 'rows': rows}
+    drawn = {'samples': settings.samples, 'alternatives': settings.alternatives}
+    return {**about, **drawn, 'seed': settings.seed, 'rows': rows}
 
 
 def _rate(name: str, successes: int, trials: int) -> dict[str, Any]:

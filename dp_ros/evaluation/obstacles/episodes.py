@@ -20,6 +20,7 @@ from dp_ros.evaluation.episode_bag import EpisodeBag
 from dp_ros.evaluation.episodes import DirectRunner, Episode
 from dp_ros.evaluation.obstacles.barrier import filtered
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.motion.alternatives import accept_clear
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.trajectory import Trajectory
@@ -70,6 +71,8 @@ class ObstacleResult:
         Until the target was reached, or all.
     ways
         Ways around that were followed.
+    alternatives
+        Chunks of which an alternative was followed, because they were not clear.
 
     """
 
@@ -79,6 +82,7 @@ class ObstacleResult:
     own_contacts: int
     seconds: float
     ways: int = 0
+    alternatives: int = 0
 
     @property
     def safe(self) -> bool:
@@ -100,10 +104,19 @@ def obstacles(speed: float) -> tuple[Obstacle, ...]:
 class ObstacleRunner(DirectRunner):
     """Plays episodes of one contender among obstacles of one speed [m/s]."""
 
-    def __init__(self, settings: EvaluationSettings, contender: Contender, speed: float, clearance: float) -> None:
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        contender: Contender,
+        speed: float,
+        *,
+        clearance: float,
+        alternatives: int = 0,
+    ) -> None:
         bundle = settings.load()
         policy = DiffusionPolicy(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
-        super().__init__(bundle, policy.with_settings(**settings.sampler_settings(bundle)), settings)
+        policy = policy.with_settings(**settings.sampler_settings(bundle), alternatives=alternatives)
+        super().__init__(bundle, policy, settings)
         self.contender, self.clearance = contender, clearance
         self.obstacles = obstacles(speed)
         self.spec = point_world(WORLD, self.obstacles, parameter_file=self.spec.parameter_file)
@@ -149,7 +162,7 @@ class ObstacleEpisode(Episode):
 
     def __init__(self, runner: ObstacleRunner, seed: int, bag: EpisodeBag | None) -> None:
         super().__init__(runner, seed, bag)
-        self._contacts = self._own = 0
+        self._contacts = self._own = self.alternatives_taken = 0
 
     def advance(self) -> None:
         """Advance by one physics step, and count contacts."""
@@ -170,6 +183,7 @@ class ObstacleEpisode(Episode):
             own_contacts=self._own,
             seconds=self.robot.episode.elapsed,
             ways=self.ways_followed,
+            alternatives=self.alternatives_taken,
         )
 
     @property
@@ -254,21 +268,20 @@ class CheckedEpisode(ObstacleEpisode):
     def follow(self, way: Chunk, now: int) -> None:
         """Follow a way around, if it is clear as a whole."""
         assert self._detour is not None
-        before = self.planner.checkpoint()
-        verdict = self.planner.accept(way, now)
+        verdict = self.planner.accept(way, now, whole=True)
         self._detour.followed(verdict, now)
-        if isinstance(verdict, Planned) and verdict.blocked is None:
+        if isinstance(verdict, Planned):
             self.send(verdict.trajectory)
-        else:
-            self.planner.rollback(before)
 
     def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
-        """Splice a chunk into the plan, unless a way around is followed."""
+        """Splice a chunk or an alternative of it into the plan, unless a way around is followed."""
         if self._detour is not None and self._detour.follows(now):
             return Refusal(reason='a way around is followed', passing=True)
-        verdict = super().accept(chunk, now)
-        if self._detour is not None and isinstance(verdict, Planned):
-            self._detour.taken(chunk, verdict, now)
+        verdict = accept_clear(self.planner, chunk, now)
+        if isinstance(verdict, Planned):
+            self.alternatives_taken += verdict.alternative > 0
+            if self._detour is not None:
+                self._detour.taken(chunk.choice(verdict.alternative), verdict, now)
         return verdict
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from dp_ros.data import to_nanoseconds
+from dp_ros.data import MOST_ALTERNATIVES, to_nanoseconds
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import BundleError, ConfigError, listed
 from dp_ros.messages.status import OnFailure
@@ -56,6 +56,11 @@ PARAMETERS = [
         name='samples', default=1, low=1, high=MOST_SAMPLES,
         description="Chunks drawn at once, of which one is taken: by the bundle's critic, or without one, or far from "
         'success, the one that begins most like the last chunk goes on; each network call costs more.',
+    ),
+    Option(
+        name='alternatives', default=0, low=0, high=MOST_ALTERNATIVES,
+        description='How many of the other samples go along with the chunk, the best first, fewer than samples: where '
+        'an obstacle of scene_file is in the way of the chunk, the trajectory_publisher takes the first that is clear.',
     ),
     Option(
         name='spacing', default='', choices=('', 'trailing', 'leading'), live=True,
@@ -126,8 +131,8 @@ PARAMETERS = [
 OTHERS = {
     'diffusion': tuple(option.name for option in options_of(SequenceOptions)),
     'sequence': (
-        *('backend', 'sampler', 'sampling_steps', 'warm_steps', 'samples', 'spacing', 'guidance_scale', 'anytime'),
-        'least_steps',
+        *('backend', 'sampler', 'sampling_steps', 'warm_steps', 'samples', 'alternatives', 'spacing', 'guidance_scale'),
+        *('anytime', 'least_steps'),
     ),
 }
 """By family, the parameters that only another family has."""
@@ -186,6 +191,10 @@ def make_settings(
     policy.check_continuity(values['continuity'])
     deadline, pacing = values['deadline'] or task.control_dt, dict[str, Any]()
     if isinstance(policy, DiffusionPolicy):
+        if policy.alternatives and values['continuity'] == 'ensemble':
+            raise ConfigError(
+                f'alternatives with continuity ensemble: got {policy.alternatives}, allowed 0, for chunks are averaged'
+            )
         policy = _sampling(policy, values, exec_horizon)
         pacing = {} if cost is None else _pacing(policy, cost, values['least_steps'], deadline)
     else:

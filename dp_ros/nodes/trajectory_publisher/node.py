@@ -19,7 +19,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk, Refusal, to_nanoseconds
+from dp_ros.data import MOST_ALTERNATIVES, Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outcome import Planned
@@ -344,8 +344,9 @@ class TrajectoryPublisher(ManagedNode):
         assert self._bundle is not None
         task = self._bundle.task
         # Positions, velocities, and the time of each step; three numbers stand for lengths and gaps.
-        most = LARGEST_CHUNK + 8 * task.pred_horizon * (4 * len(task.action.joints) + 8)
-        most += sum(len(joint) + 16 for joint in task.action.joints)
+        choices = 1 + MOST_ALTERNATIVES
+        most = LARGEST_CHUNK + 8 * task.pred_horizon * (4 * len(task.action.joints) * choices + 8)
+        most += sum(len(joint) + 16 for joint in task.action.joints) * choices
         if len(message) > most:
             raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
         return encoding.chunk_from_message(
