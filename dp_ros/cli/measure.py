@@ -169,9 +169,13 @@ def add_obstacles(commands: argparse._SubParsersAction) -> None:
         'around, and beside a path planner and a control-barrier filter.'
     )
     parser = command(commands, 'obstacles', _obstacles, text)
-    parser.add_argument('--bundle', default='models/point_navigation', help='a policy of point_navigation')
+    parser.add_argument(
+        '--bundle', default='models/point_navigation', help='a policy of point_navigation or point_obstacle'
+    )
     parser.add_argument('--contenders', nargs='+', default=['policy', 'checks', 'hybrid', 'planning', 'barrier'],
                         help='policy, checks, hybrid, planning, barrier')  # fmt: skip
+    parser.add_argument('--layout', default='row',
+                        help='row: three discs; beside: that of point_obstacle, and one closes its left')  # fmt: skip
     parser.add_argument('--speeds', type=float, nargs='+', default=[0.0, 0.1, 0.3],
                         help='greatest speeds of the obstacles, 0 for still ones [m/s]')  # fmt: skip
     parser.add_argument('--episodes', type=int, default=200, help='episodes of each, on the same seeds')
@@ -195,7 +199,7 @@ def _obstacles(options: argparse.Namespace) -> int:
         return 0
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
 
-    names = ('episodes', 'seed', 'samples', 'alternatives', 'clearance', 'seconds', 'workers')
+    names = ('layout', 'episodes', 'seed', 'samples', 'alternatives', 'clearance', 'seconds', 'workers')
     run_obstacles(
         ObstacleSettings(
             bundle=bundle_folder(options.bundle),

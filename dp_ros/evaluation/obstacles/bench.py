@@ -14,7 +14,15 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, check_choice, check_range
 from dp_ros.evaluation.episodes import played
-from dp_ros.evaluation.obstacles.episodes import CONTENDERS, WORLD, Contender, ObstacleResult, ObstacleRunner
+from dp_ros.evaluation.obstacles.episodes import (
+    CONTENDERS,
+    LAYOUTS,
+    WORLD,
+    Contender,
+    Layout,
+    ObstacleResult,
+    ObstacleRunner,
+)
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
 
@@ -29,9 +37,11 @@ class ObstacleSettings:
     Attributes
     ----------
     bundle
-        A policy of `point_navigation`, which knows no obstacles.
+        A policy of `point_navigation`, which knows no obstacles, or of `point_obstacle`, which knows the first.
     contenders
         See `dp_ros.evaluation.obstacles.episodes`.
+    layout
+        Where the obstacles are: see `dp_ros.evaluation.obstacles.episodes.LAYOUTS`.
     speeds
         Greatest speeds of the obstacles [m/s]; 0: they stand still.
     episodes, seed
@@ -51,6 +61,7 @@ class ObstacleSettings:
 
     bundle: Path
     contenders: tuple[Contender, ...] = CONTENDERS
+    layout: Layout = 'row'
     speeds: tuple[float, ...] = (0.0, 0.1, 0.3)
     episodes: int = 200
     seed: int = 100_000
@@ -64,6 +75,7 @@ class ObstacleSettings:
     def __post_init__(self) -> None:
         for contender in self.contenders:
             check_choice('contenders', contender, CONTENDERS)
+        check_choice('layout', self.layout, tuple(LAYOUTS))
         for speed in self.speeds:
             check_range('speeds', speed, 0.0, 1.0, unit='m/s')
         check_range('clearance', self.clearance, 0.0, 0.1, unit='m')
@@ -113,7 +125,12 @@ class _Player:
         if (speed, contender) not in self._runners:
             chosen = self._settings
             self._runners[speed, contender] = ObstacleRunner(
-                chosen.episode, contender, speed, clearance=chosen.clearance, alternatives=chosen.alternatives
+                chosen.episode,
+                contender,
+                speed,
+                clearance=chosen.clearance,
+                alternatives=chosen.alternatives,
+                layout=chosen.layout,
             )
         return self._runners[speed, contender].outcome(seed)
 
@@ -144,7 +161,7 @@ def summarize(
             'outcomes': [asdict(o) for o in outcomes],
         })  # fmt: skip
     about = {'bundle': settings.bundle.name, 'clearance': settings.clearance, 'seconds': settings.seconds}
-    drawn = {'samples': settings.samples, 'alternatives': settings.alternatives}
+    drawn = {'layout': settings.layout, 'samples': settings.samples, 'alternatives': settings.alternatives}
     return {**about, **drawn, 'seed': settings.seed, 'rows': rows}
 
 

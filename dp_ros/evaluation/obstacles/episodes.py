@@ -39,6 +39,12 @@ from dp_ros.simulation.worlds.point_navigation.urdf import BODY
 
 Contender = Literal['policy', 'checks', 'hybrid', 'planning', 'barrier']
 CONTENDERS: tuple[Contender, ...] = ('policy', 'checks', 'hybrid', 'planning', 'barrier')
+Layout = Literal['row', 'beside']
+LAYOUTS: dict[Layout, tuple[tuple[float, float, float, float], ...]] = {
+    'row': ((0.0, 0.0, 0.18, 0.08), (0.1, 0.6, 0.12, 0.08), (-0.1, -0.6, 0.12, 0.08)),
+    'beside': ((0.0, 0.0, 0.2, 0.0), (0.0, 0.36, 0.12, 0.04)),
+}
+"""Where discs are: x, y, radius and spread [m]. A row of three; or that of `point_obstacle`, and one closes its left."""
 WORLD = 'point_navigation'
 LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""
@@ -90,14 +96,13 @@ class ObstacleResult:
         return self.reached and not self.contacts
 
 
-def obstacles(speed: float) -> tuple[Obstacle, ...]:
-    """Return what is in the way: three discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
+def obstacles(speed: float, layout: Layout = 'row') -> tuple[Obstacle, ...]:
+    """Return what is in the way: discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
     period = 2.0 * np.pi * SWING / speed if speed else 8.0
-    places = ((0.0, 0.0, 0.18), (0.1, 0.6, 0.12), (-0.1, -0.6, 0.12))
-    ways = ((0.0, SWING), (SWING, 0.0), (-SWING, 0.0)) if speed else ((0.0, 0.0),) * len(places)
+    places, ways = LAYOUTS[layout], ((0.0, SWING), (SWING, 0.0), (-SWING, 0.0))
     return tuple(
-        Obstacle(centre=(x, y), radius=radius, spread=0.08, swing=way, period=period)
-        for (x, y, radius), way in zip(places, ways, strict=True)
+        Obstacle(centre=(x, y), radius=radius, spread=spread, swing=way if speed else (0.0, 0.0), period=period)
+        for (x, y, radius, spread), way in zip(places, ways, strict=False)
     )
 
 
@@ -112,13 +117,14 @@ class ObstacleRunner(DirectRunner):
         *,
         clearance: float,
         alternatives: int = 0,
+        layout: Layout = 'row',
     ) -> None:
         bundle = settings.load()
         policy = DiffusionPolicy(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
         policy = policy.with_settings(**settings.sampler_settings(bundle), alternatives=alternatives)
         super().__init__(bundle, policy, settings)
         self.contender, self.clearance = contender, clearance
-        self.obstacles = obstacles(speed)
+        self.obstacles = obstacles(speed, layout)
         self.spec = point_world(WORLD, self.obstacles, parameter_file=self.spec.parameter_file)
         self.world = self.spec.make_world(disturbance=0.0)
         self.robot = parse_urdf(self.world.robot_description)

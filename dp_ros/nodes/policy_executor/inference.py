@@ -155,7 +155,7 @@ class Inference:
             self._begun.wait(GIVE_WAY)
 
     def executed(self, stamp: int, alternative: int) -> None:
-        """Note which alternative of the chunk of ``stamp`` [ns] is executed, 0 for itself: the next chunk goes on from it."""
+        """Note which alternative of the chunk of ``stamp`` [ns] is executed, which the next one goes on from; 0: itself."""
         with self._lock:
             self._executed = stamp, alternative
 
