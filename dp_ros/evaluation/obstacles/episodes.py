@@ -44,7 +44,7 @@ LAYOUTS: dict[Layout, tuple[tuple[float, float, float, float], ...]] = {
     'row': ((0.0, 0.0, 0.18, 0.08), (0.1, 0.6, 0.12, 0.08), (-0.1, -0.6, 0.12, 0.08)),
     'beside': ((0.0, 0.0, 0.2, 0.0), (0.0, 0.36, 0.12, 0.04)),
 }
-"""Where discs are: x, y, radius and spread [m]. A row of three; or that of `point_obstacle`, and one closes its left."""
+"""Where discs are: x, y, radius, spread [m]. A row of three; or that of `point_obstacle`, and one closes its left."""
 WORLD = 'point_navigation'
 LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""

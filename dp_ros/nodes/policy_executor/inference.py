@@ -155,7 +155,7 @@ class Inference:
             self._begun.wait(GIVE_WAY)
 
     def executed(self, stamp: int, alternative: int) -> None:
-        """Note which alternative of the chunk of ``stamp`` [ns] is executed, which the next one goes on from; 0: itself."""
+        """Note which alternative of the chunk of ``stamp`` [ns] is executed, 0 for itself: the next goes on from it."""
         with self._lock:
             self._executed = stamp, alternative
 
@@ -163,7 +163,7 @@ class Inference:
         """Forget the window that waits, and discard what is being predicted."""
         with self._lock:
             self.generation += 1
-            self.continuation = Continuation()
+            self.continuation, self._executed = Continuation(), (0, 0)
         self.thread.forget()
 
     def latch(self, reason: str) -> None:
