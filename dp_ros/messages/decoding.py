@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import MOST_ALTERNATIVES, NANOSECONDS, Chunk
+from dp_ros.data import NANOSECONDS, Chunk
 from dp_ros.errors import DataError, check_finite, listed
 from dp_ros.messages.images import decode_compressed, resize_rgb
 from dp_ros.messages.raw_images import decode_image
@@ -285,6 +285,4 @@ def _one_choice(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
         raise DataError(
             f'chunk joints: got {listed(names)}, allowed each once, or all again in the same order for each alternative'
         )
-    if count > 1 + MOST_ALTERNATIVES:
-        raise DataError(f'chunk alternatives: got {count - 1}, allowed up to {MOST_ALTERNATIVES}')
     return joints, count

@@ -17,13 +17,15 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Pose, PoseStamped
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import serialize_message
 
+from dp_ros.data import MOST_ALTERNATIVES, Chunk
 from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport, decode
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import node
 from dp_ros.planning import shapes
-from test.nodes.test_trajectory_publisher import EARLY, MS, T0, Live, known_at_once, moving
+from test.nodes.test_trajectory_publisher import DT, EARLY, MS, T0, Live, known_at_once, moving
 
 pytestmark = pytest.mark.ros
 __all__ = ['known_at_once']  # pytest finds the fixture by it
@@ -100,6 +102,7 @@ def choices(live: Live, stamp: int, x: float, *slopes: float) -> Any:
 def test_an_alternative_that_is_clear_is_sent_before_a_chunk_that_is_not_and_the_ledger_says_which(ros, tiny, tmp_path):
     live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL))
     ledger = reports(ros)
+    live.node.motion.parts.sender.steady = lambda: 0  # however busy the machine is, there is time for alternatives
     live.begin()
     live.time(T0 + 40 * MS)
     live.send(choices(live, T0, 0.2, 0.01, 0.009, 0.003, 0.002))  # to 0.35, 0.335, 0.245, 0.23; the wall is at 0.3
@@ -117,6 +120,26 @@ def test_an_alternative_that_is_clear_is_sent_before_a_chunk_that_is_not_and_the
     live.advance(live.now + 200 * MS)
     ros.wait(lambda: len(ledger) >= 3 and ledger[-1].observation == T0 + 1600 * MS, 'the reports')
     assert [report.alternative for report in ledger if report.published is not None] == [2, 0, 0]
+    assert live.safety_state == 'RUN'
+
+
+def test_where_planning_takes_too_long_the_chunk_is_followed_as_without_alternatives(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL))
+    live.begin()
+    live.time(T0 + 40 * MS)
+    accept, tried = live.node.planner.accept, []
+
+    def counted(chunk: Chunk, now: int, *, whole: bool = False) -> Any:
+        tried.append('alternative' if whole else 'chunk')
+        return accept(chunk, now, whole=whole)
+
+    live.node.planner.accept = counted
+    passed = iter(range(0, 10**12, 30 * MS))  # at each look at the clock it is 30 ms later
+    live.node.motion.parts.sender.steady = lambda: next(passed)
+    live.send(choices(live, T0, 0.2, 0.01, *[0.009] * 6, 0.003))
+    # The first plan was late, so the chunk is planned again, and there is no time for more.
+    assert tried == ['chunk', 'alternative', 'chunk']
+    assert 0.25 < end_of(live.trajectory(1)) <= 0.30 - RADIUS - 0.02
     assert live.safety_state == 'RUN'
 
 
@@ -149,6 +172,23 @@ def test_alternatives_that_are_no_numbers_too_many_or_too_large_harm_nothing(ros
     live.send(choices(live, T0 + 800 * MS, 0.24, 0.001, *[0.002] * 7))
     assert not live.node.ledger.refusal
     assert live.trajectory(2).end > T0 + 800 * MS
+
+
+def test_a_chunk_with_all_alternatives_is_small_enough_and_one_with_many_more_is_not():
+    joints = tuple(f'a_joint_with_a_long_name_{number}' for number in range(14))
+
+    def size(count: int) -> int:
+        zeros = {'actions': np.zeros((64, 14)), 'velocities': np.zeros((64, 14))}
+        message = encoding.chunk_to_message(Chunk(stamp=T0, control_dt=DT, joints=joints, **zeros))
+        message.joint_names = list(joints) * (1 + count)
+        for point in message.points:
+            point.positions, point.velocities = (
+                list(point.positions) * (1 + count),
+                list(point.velocities) * (1 + count),
+            )
+        return len(serialize_message(message))
+
+    assert size(MOST_ALTERNATIVES) <= node.largest_chunk(64, joints) < size(3 * MOST_ALTERNATIVES)
 
 
 def test_an_obstacle_that_comes_near_stops_the_arm_and_one_that_is_not_seen_any_more_too(ros, tiny, tmp_path):
