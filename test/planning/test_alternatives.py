@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('pinocchio', reason='the extra planning is not installed')
 
 from dp_ros.data import Chunk, Refusal
-from dp_ros.motion.alternatives import accept_clear
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.planning.scene import Obstacle, Scene, Sphere
@@ -53,7 +53,7 @@ def resting(scene: Scene = AMONG) -> Planner:
 
 
 def followed(chunk: Chunk, scene: Scene = AMONG, **options: Any) -> Planned:
-    verdict = accept_clear(resting(scene), chunk, T0, **options)
+    verdict = ClearChunk(resting(scene), chunk, **options).accept(T0)
     assert isinstance(verdict, Planned), verdict
     return verdict
 
@@ -76,7 +76,7 @@ def test_the_first_alternative_that_is_clear_is_followed_as_if_it_were_the_chunk
 def test_where_no_alternative_is_clear_the_chunk_is_followed_as_far_as_without_them():
     blocked = turning(STEP)
     planner, plain = resting(), resting()
-    taken = accept_clear(planner, replace(blocked, alternatives=(turning(0.9 * STEP), turning(1.1 * STEP))), T0)
+    taken = ClearChunk(planner, replace(blocked, alternatives=(turning(0.9 * STEP), turning(1.1 * STEP)))).accept(T0)
     alone = plain.accept(blocked, T0)
     assert isinstance(taken, Planned) and isinstance(alone, Planned)
     assert taken.alternative == 0 and str(taken.blocked) == str(alone.blocked) and taken.blocked is not None
@@ -103,7 +103,7 @@ def test_an_alternative_is_held_to_what_a_chunk_is_held_to_and_one_that_is_refus
 
 def test_a_chunk_that_is_refused_is_refused_whatever_comes_with_it():
     beyond = turning(2.0 * LIMITS.upper[0] / 16.0)
-    verdict = accept_clear(resting(), replace(beyond, alternatives=(turning(-STEP),)), T0)
+    verdict = ClearChunk(resting(), replace(beyond, alternatives=(turning(-STEP),))).accept(T0)
     assert isinstance(verdict, Refusal) and verdict.stop
 
 
@@ -118,7 +118,9 @@ def test_where_nothing_is_in_the_way_alternatives_change_no_bit_and_none_is_trie
         planner.rest_at(START, T0)
     else:
         planner = resting(scene)
-    taken = accept_clear(planner, replace(chunk, alternatives=(turning(-STEP),)), T0, lambda: bool(asked.append(0)))
+    taken = ClearChunk(planner, replace(chunk, alternatives=(turning(-STEP),)), lambda: bool(asked.append(0))).accept(
+        T0
+    )
     assert isinstance(taken, Planned)
     assert taken.alternative == 0
     same(taken, followed(chunk, Scene(frame='base')))
@@ -133,3 +135,33 @@ def test_no_alternative_is_begun_once_the_time_is_up():
     same(taken, followed(turning(STEP)))
     left = iter((True, True))
     assert followed(chunk, more=lambda: next(left)).alternative == 2
+
+
+def test_planned_again_the_alternative_that_was_clear_is_tried_first_and_the_chunk_if_it_is_clear_no_longer():
+    planner, tried = resting(), []
+    accept, before = planner.accept, planner.checkpoint()
+
+    def counted(chunk: Chunk, now: int, **how: Any) -> Any:
+        tried.append(float(chunk.actions[0, 0]) / STEP)
+        return accept(chunk, now, **how)
+
+    planner.accept = counted  # type: ignore[method-assign]
+    plan = ClearChunk(planner, replace(turning(STEP), alternatives=(turning(0.9 * STEP), turning(-STEP))))
+    for _ in range(2):
+        planned = plan.accept(T0)
+        assert isinstance(planned, Planned) and planned.alternative == 2
+        planner.rollback(before)
+    assert tried == pytest.approx([1.0, 0.9, -1.0, -1.0])
+    same(planned, followed(turning(-STEP)))
+    tried.clear()
+    planner.keep_clear(planner_among(Scene(frame='base', obstacles=(mirrored(AMONG),)), START)[1])
+    planned = plan.accept(T0)
+    assert isinstance(planned, Planned) and (planned.alternative, planned.blocked) == (0, None)
+    assert tried == pytest.approx([-1.0, 1.0])
+
+
+def mirrored(scene: Scene) -> Obstacle:
+    """Return the obstacle in the way of who turns the other way."""
+    (ball,) = scene.obstacles
+    place = balls(LEFT[np.newaxis] * (-1.0, 1.0))[0, 1]
+    return replace(ball, position=(*map(float, place), 0.0))

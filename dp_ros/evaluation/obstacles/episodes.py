@@ -20,7 +20,7 @@ from dp_ros.evaluation.episode_bag import EpisodeBag
 from dp_ros.evaluation.episodes import DirectRunner, Episode
 from dp_ros.evaluation.obstacles.barrier import filtered
 from dp_ros.evaluation.settings import EvaluationSettings
-from dp_ros.motion.alternatives import accept_clear
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.trajectory import Trajectory
@@ -283,7 +283,7 @@ class CheckedEpisode(ObstacleEpisode):
         """Splice a chunk or an alternative of it into the plan, unless a way around is followed."""
         if self._detour is not None and self._detour.follows(now):
             return Refusal(reason='a way around is followed', passing=True)
-        verdict = accept_clear(self.planner, chunk, now)
+        verdict = ClearChunk(self.planner, chunk).accept(now)
         if isinstance(verdict, Planned):
             self.alternatives_taken += verdict.alternative > 0
             if self._detour is not None:

@@ -13,10 +13,10 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk, Refusal
-from dp_ros.motion.alternatives import accept_clear
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
-from dp_ros.motion.planner import LEAD, Planner
+from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch, Jump
 from dp_ros.motion.safety.safety_states import Act, Cause, Reason, SafetyInputs, SafetyState, SafetyStateMachine
@@ -31,7 +31,7 @@ from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
 from dp_ros.planning.detour import Detour
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
-TRYING = LEAD // 2  # [ns] in which alternatives of a chunk may be begun; once more, where the first plan was too late
+TRYING = 20_000_000  # [ns] in which alternatives of a chunk may be begun: the next look must not come late (REACTION)
 LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
 
 
@@ -250,14 +250,10 @@ class Motion:
 
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before, steady = self.planner.checkpoint(), self.parts.sender.steady
-        last = steady() + 2 * TRYING  # after it a plan costs what it does without alternatives
-
-        def plan(now: int) -> Planned | Refusal:
-            until = min(steady() + TRYING, last)
-            return accept_clear(self.planner, chunk, now, lambda: steady() < until)
-
+        until = steady() + TRYING
+        clear = ClearChunk(self.planner, chunk, lambda: steady() < until)
         try:
-            return self.parts.sender.send_before_deadline(plan, must=False)
+            return self.parts.sender.send_before_deadline(clear.accept, must=False)
         except Exception as error:  # whatever it is, the arm comes to rest
             self.planner.rollback(before)
             return Refusal(reason=f'chunk cannot be planned with: {error!r}', stop=True)
