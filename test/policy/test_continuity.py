@@ -282,6 +282,13 @@ def test_of_several_samples_the_nearest_to_the_last_chunk_is_taken(tmp_path):
         one.with_settings(samples=65)
 
 
+def next_of(run):
+    """Return the first action that the next chunk may start from, and that it is drawn to."""
+    start, overlap = run.start(8 * DT), run.overlap(8 * DT, 'rtc')
+    assert start is not None and overlap is not None
+    return start[0, 0], overlap.actions[0, 0]
+
+
 def test_the_next_chunk_goes_on_from_the_alternative_that_is_executed():
     first, second, third = (chunk(0, np.full((16, 2), value)) for value in (0.0, 1.0, 2.0))
     run = Continuation()
@@ -290,10 +297,9 @@ def test_the_next_chunk_goes_on_from_the_alternative_that_is_executed():
     run.taken(8 * DT, 2)  # of another chunk
     run.taken(0, 3)  # which it does not have
     run.taken(0, 0)
-    assert run.start(8 * DT)[0, 0] == 0.0
+    assert next_of(run) == (0.0, 0.0)
     run.taken(0, 2)
-    assert run.start(8 * DT)[0, 0] == 2.0
-    assert run.overlap(8 * DT, 'rtc').actions[0, 0] == 2.0
+    assert next_of(run) == (2.0, 2.0)
 
 
 def test_samples_are_drawn_to_the_last_chunk_like_one(tmp_path):

@@ -77,7 +77,7 @@ def plan_costs(count: int, alternatives: int, seed: int = 0, speed: float = 0.6)
 
     The ``alternatives`` of each are a little beside it, so that mostly all of them are tried and none is clear.
     """
-    rng, found = np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(seed), list[float]()
     around, robot, ones = scene(rng), parse_urdf(arm()), np.ones(7)
     limits = JointLimits(
         joints=JOINTS, lower=tuple(-2.8 * ones), upper=tuple(2.8 * ones), velocity=tuple(2.0 * ones),
