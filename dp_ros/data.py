@@ -13,6 +13,8 @@ import numpy as np
 from dp_ros.errors import DataError, check_finite, check_shape
 
 NANOSECONDS = 1_000_000_000
+MOST_ALTERNATIVES = 7
+"""With a chunk: what `samples: 8` draws."""
 
 
 def to_nanoseconds(seconds: float) -> int:
@@ -158,6 +160,8 @@ class Chunk:
     rewards
         What a sequence model predicts to gain at each action, (T,), or None: what the next chunk of the run need not
         gain any more.
+    alternatives
+        Other samples for the same steps, the best first: one is executed where this chunk is not clear of obstacles.
 
     """
 
@@ -167,6 +171,7 @@ class Chunk:
     actions: np.ndarray
     velocities: np.ndarray | None = None
     rewards: np.ndarray | None = None
+    alternatives: tuple[Chunk, ...] = ()
 
     def __post_init__(self) -> None:
         if self.control_dt <= 0:
@@ -181,12 +186,29 @@ class Chunk:
         if self.rewards is not None:
             check_shape('chunk rewards', self.rewards, (len(self.actions),))
             object.__setattr__(self, 'rewards', _frozen('chunk rewards', self.rewards))
+        self._check_alternatives()
+
+    def _check_alternatives(self) -> None:
+        if len(self.alternatives) > MOST_ALTERNATIVES:
+            raise DataError(f'chunk alternatives: got {len(self.alternatives)}, allowed up to {MOST_ALTERNATIVES}')
+        for other in self.alternatives:
+            for what in ('stamp', 'control_dt', 'joints'):
+                got, allowed = getattr(other, what), getattr(self, what)
+                if got != allowed:
+                    raise DataError(f"chunk alternative's {what}: got {got}, allowed {allowed} as in the chunk")
+            check_shape("chunk alternative's actions", other.actions, self.actions.shape)
+            if other.alternatives or (other.velocities is None) != (self.velocities is None):
+                raise DataError('chunk alternative: allowed with velocities if the chunk has them, and no alternatives')
 
     def first(self, count: int) -> Chunk:
-        """Return a chunk of the first ``count`` actions."""
+        """Return a chunk of the first ``count`` actions, without alternatives."""
         velocities = None if self.velocities is None else self.velocities[:count]
         rewards = None if self.rewards is None else self.rewards[:count]
-        return replace(self, actions=self.actions[:count], velocities=velocities, rewards=rewards)
+        return replace(self, actions=self.actions[:count], velocities=velocities, rewards=rewards, alternatives=())
+
+    def choice(self, number: int) -> Chunk:
+        """Return alternative ``number``, from 1; for 0 this chunk."""
+        return self.alternatives[number - 1] if number else self
 
     @property
     def due(self) -> np.ndarray:

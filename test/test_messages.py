@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dp_ros.data import Chunk
+from dp_ros.data import MOST_ALTERNATIVES, Chunk
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.messages import encoding as messages
 from dp_ros.messages import images
@@ -490,6 +490,87 @@ def test_a_chunk_s_velocities_survive_the_message() -> None:
     for wrong in (np.zeros((2, 1)), np.array([[0.1, np.nan], [0.0, 0.0]])):
         with pytest.raises(DataError, match='chunk velocities'):
             replace(chunk, velocities=wrong)
+
+
+def chosen(count: int, *, velocities: bool = False) -> Chunk:
+    """Return a chunk of two joints with so many alternatives, all different."""
+    rng = np.random.default_rng(count)
+
+    def one() -> Chunk:
+        moving = rng.normal(size=(3, 2)) if velocities else None
+        actions = rng.normal(size=(3, 2))
+        return Chunk(stamp=STAMP, control_dt=50_000_000, joints=('a', 'b'), actions=actions, velocities=moving)
+
+    return replace(one(), alternatives=tuple(one() for _ in range(count)))
+
+
+@pytest.mark.parametrize('velocities', [False, True])
+@pytest.mark.parametrize('count', [0, 1, MOST_ALTERNATIVES])
+def test_alternatives_survive_the_message_in_their_order(count: int, velocities: bool) -> None:
+    chunk = chosen(count, velocities=velocities)
+    msg = messages.chunk_to_message(chunk, types=rosbags_types())
+    assert len(msg.points[0].positions) == 2 * (1 + count)
+    back = messages.chunk_from_message(msg)
+    assert (back.joints, len(back.alternatives)) == (('a', 'b'), count)
+    for number in range(1 + count):
+        assert back.choice(number).actions.tobytes() == chunk.choice(number).actions.tobytes()
+        moving = back.choice(number).velocities
+        assert (moving is not None) == velocities
+        if moving is not None:
+            np.testing.assert_array_equal(moving, chunk.choice(number).velocities)
+
+
+def test_without_alternatives_the_message_is_what_it_was() -> None:
+    msg = messages.chunk_to_message(chosen(0), types=rosbags_types())
+    assert list(msg.joint_names) == ['a', 'b']
+    assert [len(point.positions) for point in msg.points] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ('names', 'columns', 'reason'),
+    [
+        (['a', 'b'] * (2 + MOST_ALTERNATIVES), None, 'alternatives: got 8, allowed up to 7'),
+        (['a', 'b', 'b', 'a'], None, 'chunk joints: got a, b, b, a, allowed each once, or all again'),
+        (['a', 'b', 'a'], None, 'chunk joints: got a, b, a'),
+        (['a'] * 100_000, None, 'alternatives: got 99999, allowed up to 7'),
+        (['a', 'b', 'a', 'b'], 3, 'trajectory positions: got 3 values on its points, allowed 4'),
+    ],
+)
+def test_alternatives_that_cannot_be_meant_are_refused(names: list[str], columns: int | None, reason: str) -> None:
+    msg = messages.chunk_to_message(chosen(1), types=rosbags_types())
+    msg.joint_names = names
+    for point in msg.points:
+        point.positions = np.zeros(columns or len(names))
+    with pytest.raises(DataError) as caught:
+        messages.chunk_from_message(msg)
+    assert reason in str(caught.value)
+
+
+def test_an_alternative_that_is_not_finite_is_refused_with_its_chunk() -> None:
+    msg = messages.chunk_to_message(chosen(2), types=rosbags_types())
+    msg.points[1].positions[5] = np.nan
+    with pytest.raises(DataError, match='chunk actions'):
+        messages.chunk_from_message(msg)
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'stamp': STAMP + 1}, 'stamp: got'),
+        ({'control_dt': 1}, 'control_dt: got 1, allowed 50000000'),
+        ({'joints': ('b', 'a')}, 'joints: got'),
+        ({'actions': np.zeros((2, 2))}, 'actions'),
+        ({'velocities': np.zeros((3, 2))}, 'with velocities if the chunk has them'),
+        ({'alternatives': (chosen(0),)}, 'and no alternatives'),
+    ],
+)
+def test_an_alternative_is_for_the_chunk_s_own_steps(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=f'alternative.*{reason}'):
+        replace(chosen(0), alternatives=(replace(chosen(0), **change),))
+
+
+def test_a_chunk_s_first_actions_have_no_alternatives() -> None:
+    assert chosen(2).first(2).alternatives == ()
 
 
 def test_a_chunk_of_another_rate_is_refused() -> None:

@@ -156,7 +156,9 @@ def add_obstacles(commands: argparse._SubParsersAction) -> None:
 def _obstacles_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings
 
-    parser.add_argument('--bundle', default='models/point_navigation', help='a policy of point_navigation')
+    parser.add_argument(
+        '--bundle', default='models/point_navigation', help='a policy of point_navigation or point_obstacle'
+    )
     parser.settings(ObstacleSettings)
     parser.add_argument('--cost', type=int, default=0, metavar='CHECKS',
                         help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip

@@ -306,7 +306,9 @@ class Episode:
             trajectory = self.planner.stop(now)
         else:
             trajectory = planned.trajectory
-            self.seams.taken(chunk, planned.first_executed, now + self.planner.options.splice_margin)
+            self.continuation.taken(chunk.stamp, planned.alternative)
+            chosen = chunk.choice(planned.alternative)
+            self.seams.taken(chosen, planned.first_executed, now + self.planner.options.splice_margin)
         if isinstance(trajectory, Refusal):
             return 0
         self.send(trajectory)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -255,8 +255,12 @@ def trajectory_value(msg: Any) -> TrajectoryFields:
 
 
 def chunk_from_message(msg: Any, control_dt: int | None = None) -> Chunk:
-    """Return the chunk in a message; ``control_dt`` [ns] is read from its points unless it is given to be held to."""
+    """Return the chunk in a message; ``control_dt`` [ns] is read from its points unless it is given to be held to.
+
+    Where the joints' names come several times in the same order, the columns after the first time are alternatives.
+    """
     fields = trajectory_value(msg)
+    joints, count = _one_choice(fields.joints)
     if control_dt is None:
         if len(fields.times) < 2:
             raise DataError(f'chunk: got {len(fields.times)} points, allowed 2 or more, so that control_dt can be read')
@@ -268,10 +272,20 @@ def chunk_from_message(msg: Any, control_dt: int | None = None) -> Chunk:
             f'chunk time_from_start of point {index}: got {fields.times[index] / 1e9:.6f} s, '
             f'allowed {due[index] / 1e9:.6f} s ({index} times control_dt; is policy_speed the same on all nodes?)'
         )
-    return Chunk(
-        stamp=fields.stamp,
-        control_dt=control_dt,
-        joints=fields.joints,
-        actions=fields.positions,
-        velocities=fields.velocities,
-    )
+    velocities = [None] * count if fields.velocities is None else np.hsplit(fields.velocities, count)
+    chosen, *others = [
+        Chunk(stamp=fields.stamp, control_dt=control_dt, joints=joints, actions=actions, velocities=moving)
+        for actions, moving in zip(np.hsplit(fields.positions, count), velocities, strict=True)
+    ]
+    return replace(chosen, alternatives=tuple(others)) if others else chosen
+
+
+def _one_choice(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """Return the joints of a chunk, and how many choices the columns of these ``names`` are."""
+    joints = names[: names.index(names[0], 1)] if names[:1] and names[0] in names[1:] else names
+    count = len(names) // len(joints) if joints else 1
+    if names != joints * count:
+        raise DataError(
+            f'chunk joints: got {listed(names)}, allowed each once, or all again in the same order for each alternative'
+        )
+    return joints, count

@@ -250,13 +250,18 @@ def to_joint_trajectory(trajectory: Any, *, types: MessageTypes | None = None) -
 
 
 def chunk_to_message(chunk: Chunk, *, types: MessageTypes | None = None) -> Any:
-    """Build a JointTrajectory: stamped when point 0 is due, point i at ``i * control_dt``."""
+    """Build a JointTrajectory: stamped when point 0 is due, point i at ``i * control_dt``.
+
+    Alternatives are further columns, under the same names again.
+    """
+    choices = (chunk, *chunk.alternatives)
+    velocities = [choice.velocities for choice in choices if choice.velocities is not None]
     plan = SimpleNamespace(
         stamp=chunk.stamp,
-        joints=chunk.joints,
+        joints=chunk.joints * len(choices),
         times=chunk.control_dt * np.arange(len(chunk.actions), dtype=np.int64),
-        positions=chunk.actions,
-        velocities=chunk.velocities,
+        positions=np.hstack([choice.actions for choice in choices]),
+        velocities=np.hstack(velocities) if velocities else None,
         accelerations=None,
     )
     return to_joint_trajectory(plan, types=types)

@@ -95,6 +95,8 @@ class ChunkReport:
         From ``observation`` to ``published`` [s].
     cost
         Processor time that the node took for it [s].
+    alternative
+        Which of the chunk's alternatives was sent, from 1, because the chunk was not clear of obstacles; 0: the chunk.
 
     """
 
@@ -109,6 +111,7 @@ class ChunkReport:
     late: bool = False
     latency: float | None = None
     cost: float | None = None
+    alternative: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

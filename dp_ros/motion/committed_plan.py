@@ -62,3 +62,16 @@ def behind(head: Knots, knots: Knots) -> Knots:
         velocities=np.concatenate([last.velocities, knots.velocities]),
         accelerations=accelerations,
     )
+
+
+def standing(positions: np.ndarray, stamp: int, joints: tuple[str, ...], *, quintic: bool) -> Trajectory:
+    """Return a plan that stands at ``positions`` (A,) from ``stamp`` [ns] on."""
+    still = np.zeros((1, len(joints)))
+    return Trajectory(
+        stamp=stamp,
+        joints=joints,
+        times=np.zeros(1, dtype=np.int64),
+        positions=np.asarray(positions)[None],
+        velocities=still,
+        accelerations=still if quintic else None,
+    )

@@ -120,10 +120,12 @@ class ClearPlans:
         contact = None if self.check is None else self.check.still_contact(way, begin)
         return None if contact is None else Refusal(reason=str(contact))
 
-    def part(self, plan: Trajectory, *, now: int, splice: int) -> tuple[Trajectory | None, Contact | None]:
+    def part(
+        self, plan: Trajectory, *, now: int, splice: int, whole: bool = False
+    ) -> tuple[Trajectory | None, Contact | None]:
         """Return as much of a new plan as is clear, braked to rest before the rest of it; None if not even that is.
 
-        Also returns what is in its way. Nothing before ``splice`` [ns] can be changed.
+        Also returns what is in its way. Nothing before ``splice`` [ns] can be changed. With ``whole``, no part will do.
         """
         check = self.check
         if check is None:
@@ -137,7 +139,7 @@ class ClearPlans:
                 return plan, None
         else:
             instants = self._instants(plan, contact.at, splice)
-        for at in instants:
+        for at in () if whole else instants:
             part = self._brake(plan, at)
             if check.still_contact(part, now, SLACK) is None and self._in_reach(part, now) is None:
                 self._cleared = check.version, part

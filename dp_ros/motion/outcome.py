@@ -42,6 +42,8 @@ class Planned:
         How much slower than in the chunk the steps follow each other, for the sake of limits.
     blocked
         What is in the way of the chunk: it is followed up to a rest before that. None: it is followed to its end.
+    alternative
+        Which of the chunk's alternatives is followed, from 1; 0: the chunk itself.
 
     """
 
@@ -54,3 +56,4 @@ class Planned:
     delay: int = 0
     stretch: float = 1.0
     blocked: Contact | None = None
+    alternative: int = 0

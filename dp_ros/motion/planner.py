@@ -24,7 +24,7 @@ from dp_ros.data import Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.motion.blend import CrossFade, chunk_curve, cross_faded
 from dp_ros.motion.checks.limits import check
-from dp_ros.motion.committed_plan import committed_head, resumed
+from dp_ros.motion.committed_plan import committed_head, resumed, standing
 from dp_ros.motion.obstacles import ClearPlans, Contact, ObstacleCheck
 from dp_ros.motion.options import PlanOptions
 from dp_ros.motion.outcome import Checkpoint, Planned
@@ -40,8 +40,6 @@ from dp_ros.robot.joint_limits import JointLimits
 
 LEAD = 100_000_000
 """A plan may be made for a time so much after now [ns]: history is counted from before that."""
-REFERENCE = np.arange(-20, 21, 4, dtype=np.int64) * 1_000_000
-"""Around its stamp, when a controller may have commanded what it says [ns]: it looks ahead by a period."""
 
 
 class Planner:
@@ -222,9 +220,7 @@ class Planner:
         """
         if self._plan is None:
             return ''
-        commanded = self._path.positions_at(stamp + REFERENCE)
-        away = np.abs(self.beside_turns(positions, commanded[-1]) + commanded[-1] - commanded).min(axis=0)
-        away = np.where(np.isnan(positions), 0.0, away)
+        away = self._path.away(stamp, positions, self.continuous)
         what = 'the controller does not follow the plan: it commands {joint} {off} from it, allowed {allowed}'
         return farthest(what, self.joints, away, self._following.tolerance)
 
@@ -246,43 +242,36 @@ class Planner:
         """Take it that the controller holds ``positions`` (A,) from ``now`` [ns] on: the next chunk is led in there."""
         self.forget_plan()
         self._held_before = None
-        still = np.zeros((1, len(self.joints)))
-        self._plan = Trajectory(
-            stamp=max(now, 1),
-            joints=self.joints,
-            times=np.zeros(1, dtype=np.int64),
-            positions=np.asarray(positions)[None],
-            velocities=still,
-            accelerations=still if self.options.accelerations else None,
-        )
+        self._plan = standing(positions, max(now, 1), self.joints, quintic=self.options.accelerations)
         self._path.add(self._plan, max(now, 1))
         self._led_in = True
 
     # What is sent.
 
-    def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+    def accept(self, chunk: Chunk, now: int, *, whole: bool = False) -> Planned | Refusal:
         """Splice a chunk into the plan at ``now`` [ns]; what is returned has been checked against the limits.
 
         ``now`` may be up to `LEAD` after the real now, which leaves that time for planning.
 
         Where a chunk would leave them with steps beyond `keep_steps`, which the next chunk replaces in time, these are
-        left out: the plan rests before them. If that does not help, the chunk is refused.
+        left out: the plan rests before them. If that does not help, the chunk is refused. With ``whole``, so is one
+        that an obstacle is in the way of, instead of followed in part.
         """
-        outcome = self._accept(chunk, now)
+        outcome = self._accept(chunk, now, whole)
         if isinstance(outcome, Planned) or not outcome.stop:
             return outcome
         count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
         # A few tries must do: each costs as much as the first.
         tries = {count - 1, (count - 1 + least) // 2, least} if least < count else ()
         for kept in sorted(tries, reverse=True):
-            shorter = self._accept(chunk.first(kept), now)
+            shorter = self._accept(chunk.first(kept), now, whole)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
             if not shorter.stop:
                 return shorter  # what would be kept is too late: nothing is wrong with it
         return outcome
 
-    def _accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
+    def _accept(self, chunk: Chunk, now: int, whole: bool) -> Planned | Refusal:
         unusable = self.unusable(chunk, now)
         if unusable is not None:
             return unusable
@@ -311,10 +300,11 @@ class Planner:
         left = self._left(fitted.trajectory) or (self.clear.start(self._plan, splice) if led_in else None)
         if left is not None:
             return left
-        trajectory, blocked = self.clear.part(fitted.trajectory, now=now, splice=splice)
-        if trajectory is None:
-            assert self._plan is not None
-            trajectory = self._stopped(head, self._plan, now)
+        trajectory, blocked = self.clear.part(fitted.trajectory, now=now, splice=splice, whole=whole)
+        if whole and blocked is not None:
+            return Refusal(reason=f'blocked: {blocked}')
+        assert self._plan is not None
+        trajectory = self._stopped(head, self._plan, now) if trajectory is None else trajectory
         self._commit(trajectory, splice)
         self._newest, self._now, self._led_in = chunk.stamp, now, False
         if curve is not None:

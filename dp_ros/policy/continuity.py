@@ -196,6 +196,12 @@ class Continuation:
             return None
         return found[0]
 
+    def taken(self, stamp: int, alternative: int) -> None:
+        """Go on from what is executed: an alternative of the last chunk, if that is of ``stamp`` [ns]; 0 for itself."""
+        last = self._chunks[-1] if self._chunks else None
+        if last is not None and last.stamp == stamp and 0 <= alternative <= len(last.alternatives):
+            self._chunks[-1] = last.choice(alternative)
+
     def take(self, chunk: Chunk, delay: int, continuity: Continuity, goal: Goal = NO_GOAL) -> Chunk:
         """Remember a chunk that was out ``delay`` [ns] after its stamp, and return what is to be executed of it."""
         self._gained = self.gained(chunk.stamp)

@@ -8,7 +8,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 
-from dp_ros.data import Chunk, Goal, Window, to_nanoseconds
+from dp_ros.data import MOST_ALTERNATIVES, Chunk, Goal, Window, to_nanoseconds
 from dp_ros.diffusion.coefficients import coefficients_for
 from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape
@@ -26,6 +26,8 @@ from dp_ros.policy.turns import turned_actions
 
 MOST_GUIDANCE = 20.0
 MOST_SAMPLES = 64
+OWN = ('guidance_scale', 'samples', 'alternatives', 'seed')
+"""Settings of a policy that are not its sampler's."""
 NEARER = 0.5
 """How much less each step of a chunk counts than the one before it, where it is compared with the last chunk."""
 
@@ -58,6 +60,11 @@ class SamplingOptions:
         'the one that begins most like the last chunk goes on; each network call costs more.',
         low=1, high=MOST_SAMPLES,
     )
+    alternatives: int = option(
+        0, 'How many of the other samples go along with the chunk, the best first, fewer than samples: where an '
+        'obstacle of scene_file is in the way of the chunk, the trajectory_publisher takes the first that is clear.',
+        low=0, high=MOST_ALTERNATIVES,
+    )
     guidance_scale: float = option(
         1.0, 'How far chunks are drawn towards the goal, or the observation, as the bundle was trained to be guided; '
         '1: as it was trained. Anything else doubles the work of a network call.',
@@ -76,7 +83,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sampled:
-    """Normalized actions (1, P, A), and velocities as `ScheduleSpec.joint_velocities` has them, or None."""
+    """Normalized actions (N, P, A), best first, and velocities as `ScheduleSpec.joint_velocities` has them, or None."""
 
     actions: np.ndarray
     velocities: np.ndarray | None = None
@@ -105,6 +112,8 @@ class DiffusionPolicy(Policy):
         value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
         like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
         chunk the first.
+    alternatives
+        How many of the other samples go with the chunk (`Chunk.alternatives`), those first that would be taken next.
     seed
         What `chunk` draws noise by where it is given no generator.
 
@@ -119,10 +128,12 @@ class DiffusionPolicy(Policy):
         *,
         guidance_scale: float = 1.0,
         samples: int = 1,
+        alternatives: int = 0,
         seed: int = 0,
     ) -> None:
         most = MOST_SAMPLES if bundle.schedule.noisy else 1
         check_range(f'samples for schedule {bundle.schedule.name!r}', samples, 1, most)
+        check_range(f'alternatives with samples {samples}', alternatives, 0, min(samples - 1, MOST_ALTERNATIVES))
         check_range('guidance_scale', guidance_scale, 0.0, MOST_GUIDANCE)
         if guidance_scale != 1.0 and not bundle.task.guidance:
             raise ConfigError(
@@ -130,7 +141,7 @@ class DiffusionPolicy(Policy):
                 'which was trained without guidance'
             )
         super().__init__(bundle, seed=seed)
-        self.guidance_scale, self.samples = guidance_scale, samples
+        self.guidance_scale, self.samples, self.alternatives = guidance_scale, samples, alternatives
         self.settings = settings or bundle.defaults
         self.backend = backend
         coefficients_for(bundle.schedule, self.settings)  # refuses what the bundle can't
@@ -141,8 +152,8 @@ class DiffusionPolicy(Policy):
         return cls(bundle, open_backend(bundle, backend, threads, provider))
 
     def with_settings(self, **changes: Any) -> Self:
-        """Return this policy with `guidance_scale`, `samples`, `seed` or any of the sampler's settings changed."""
-        own = {name: changes.pop(name, getattr(self, name)) for name in ('guidance_scale', 'samples', 'seed')}
+        """Return this policy with some of `OWN` or of the sampler's settings changed."""
+        own = {name: changes.pop(name, getattr(self, name)) for name in OWN}
         return type(self)(self.bundle, self.backend, replace(self.settings, **changes), **own)
 
     def check_continuity(self, continuity: Continuity) -> None:
@@ -162,21 +173,25 @@ class DiffusionPolicy(Policy):
             overlap = replace(overlap, actions=self._as_learnt(overlap.actions, window, base))
         if start is not None:
             start = self._as_learnt(start, window, base)
-        sampled = self.sample(inputs, rng, overlap, start)
-        actions = normalizer.denormalize(ACTION, sampled.actions[0])
-        if base is not None:
-            actions = actions + base[-1]
-        velocities = None
-        if sampled.velocities is not None:
-            change = normalizer.denormalize_change(ACTION, sampled.velocities[0])
-            velocities = change / (task.pred_horizon * task.control_dt)
-        return Chunk(
-            stamp=window.stamp,
-            control_dt=to_nanoseconds(task.control_dt),
-            joints=task.action.joints,
-            actions=actions,
-            velocities=velocities,
-        )
+        sampled, chunks = self.sample(inputs, rng, overlap, start), []
+        for number, normalized in enumerate(sampled.actions):
+            actions = normalizer.denormalize(ACTION, normalized)
+            if base is not None:
+                actions = actions + base[-1]
+            velocities = None
+            if sampled.velocities is not None:
+                change = normalizer.denormalize_change(ACTION, sampled.velocities[number])
+                velocities = change / (task.pred_horizon * task.control_dt)
+            chunks.append(
+                Chunk(
+                    stamp=window.stamp,
+                    control_dt=to_nanoseconds(task.control_dt),
+                    joints=task.action.joints,
+                    actions=actions,
+                    velocities=velocities,
+                )
+            )
+        return replace(chunks[0], alternatives=tuple(chunks[1:])) if self.alternatives else chunks[0]
 
     def _as_learnt(self, actions: np.ndarray, window: Window, base: np.ndarray | None) -> np.ndarray:
         """Return set points (P, A) as the network has them, before normalization; ``window`` is unwrapped."""
@@ -190,13 +205,13 @@ class DiffusionPolicy(Policy):
         overlap: Overlap | None = None,
         start: np.ndarray | None = None,
     ) -> Sampled:
-        """Return normalized actions for normalized streams and goals, each (1, ...) float32.
+        """Return the chunk and `alternatives`, normalized, for normalized streams and goals, each (1, ...) float32.
 
         The actions of ``overlap`` and ``start`` count from where the network's do: see `ActionSpec.relative`.
         """
         cond, actions, velocities = self._draw(inputs, rng, overlap, start)
-        one = self._pick(cond, inputs, actions, self._last(start))
-        return Sampled(actions=actions[one], velocities=None if velocities is None else velocities[one])
+        kept = self._ranked(cond, inputs, actions, self._last(start))[: 1 + self.alternatives]
+        return Sampled(actions=actions[kept], velocities=None if velocities is None else velocities[kept])
 
     def proposals(
         self, window: Window, rng: np.random.Generator, goal: Goal | None = None
@@ -275,19 +290,18 @@ class DiffusionPolicy(Policy):
             check_finite(f'policy {self.bundle.name} noise', noise)
         return noise
 
-    def _pick(
+    def _ranked(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None
-    ) -> slice:
-        """Return where the one is that is taken of samples (N, P, A)."""
+    ) -> np.ndarray:
+        """Return the places (N,) of samples (N, P, A) in the order in which they are taken."""
         if len(actions) > 1 and self.bundle.has_critic:
             # With guidance there are two of each, the one that is asked for first.
             state = np.repeat(state_of(self.bundle.task, inputs)[:1], len(actions), axis=0)
             value = self.backend.value(cond[: len(actions)], state, actions)
             check_finite(f'policy {self.bundle.name} value', value)
             if value.mean() >= self.bundle.critic_from:
-                best = int(np.argmax(value))
-                return slice(best, best + 1)
-        return _nearest(actions, last)
+                return np.argsort(-value, kind='stable')
+        return _nearest_first(actions, last)
 
     def _last(self, start: np.ndarray | None) -> np.ndarray | None:
         """Return the last chunk's actions, normalized (1, P, A)."""
@@ -318,10 +332,9 @@ class DiffusionPolicy(Policy):
         return target, weights, given if schedule.mask_channels else None
 
 
-def _nearest(samples: np.ndarray, last: np.ndarray | None) -> slice:
-    """Return where the one of ``samples`` (N, P, A) is that begins most like ``last``; without it, the first."""
-    nearest = 0
-    if last is not None and len(samples) > 1:
-        distance = ((samples - last) ** 2).sum(axis=-1) @ NEARER ** np.arange(samples.shape[1])
-        nearest = int(np.argmin(distance))
-    return slice(nearest, nearest + 1)
+def _nearest_first(samples: np.ndarray, last: np.ndarray | None) -> np.ndarray:
+    """Return the places (N,) of ``samples`` (N, P, A), first what begins most like ``last``; without it, as drawn."""
+    if last is None or len(samples) == 1:
+        return np.arange(len(samples))
+    distance = ((samples - last) ** 2).sum(axis=-1) @ NEARER ** np.arange(samples.shape[1])
+    return np.argsort(distance, kind='stable')

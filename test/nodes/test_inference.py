@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Policy:
     def __init__(self, fails: Exception | None = None) -> None:
         self.bundle: Any = self
         self.name, self.fails = 'zeros', fails
-        self.given: list[tuple[bool, bool]] = []
+        self.given: list[Any] = []
 
     def calls(self, _: np.ndarray | None = None) -> int:
         return 1
@@ -133,3 +134,39 @@ def test_a_chunk_goes_on_from_one_and_the_same_chunk_though_all_begins_anew_mean
     monkeypatch.setattr(Continuation, 'start', interrupted)
     inference.predict(Job(window=window(3), settings=settings(policy), number=1, generation=inference.generation))
     assert policy.given == [(False, False), (True, True)]
+
+
+class Choosing(Policy):
+    """Gives chunks of zeros with an alternative of ones, and keeps the first action that each had to go on from."""
+
+    def chunk(
+        self, window: Window, rng: Any, overlap: Any = None, goal: Any = None, start: Any = None, **_: Any
+    ) -> Chunk:
+        self.given.append(None if start is None else float(start[0, 0]))
+        zeros, ones = (
+            Chunk(stamp=window.stamp, control_dt=DT, joints=('a',), actions=np.full((16, 1), value))
+            for value in (0.0, 1.0)
+        )
+        return replace(zeros, alternatives=(ones,))
+
+
+def test_a_chunk_goes_on_from_the_alternative_that_is_executed_and_from_none_of_before_all_began_anew(
+    inference, outlet
+):
+    policy = Choosing()
+
+    def predict(tick: int) -> None:
+        inference.submit(window(tick), settings(policy))
+        assert outlet.told.acquire(timeout=LIMIT)
+
+    predict(1)
+    predict(3)
+    inference.executed(3 * DT, 1)
+    predict(5)
+    assert policy.given == [None, 0.0, 1.0]
+    inference.start_anew()  # as where a simulation starts anew, with the same stamps
+    inference.executed(3 * DT, 1)
+    inference.start_anew()
+    predict(3)
+    predict(5)
+    assert policy.given[3:] == [None, 0.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Pose, PoseStamped
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import serialize_message
 
+from dp_ros.data import MOST_ALTERNATIVES, Chunk
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport, decode
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher import node
 from dp_ros.planning import shapes
-from test.nodes.test_trajectory_publisher import EARLY, MS, T0, Live, known_at_once, moving
+from test.nodes.test_trajectory_publisher import DT, EARLY, MS, T0, Live, known_at_once, moving
 
 pytestmark = pytest.mark.ros
 __all__ = ['known_at_once']  # pytest finds the fixture by it
@@ -76,6 +81,120 @@ def test_a_plan_rests_on_its_own_path_before_an_obstacle_and_goes_on_when_that_i
     live.send(live.chunk(T0 + 1600 * MS, 0.28))
     assert end_of(live.trajectory(3)) > 0.4
     ros.status('trajectory_publisher: obstacles', OK, 'clear')
+
+
+def reports(ros: Any) -> list[ChunkReport]:
+    """Listen to what the publisher reports of chunks that it sends."""
+    found: list[ChunkReport] = []
+    ros.tester.create_subscription(
+        DiagnosticStatus, '/trajectory_publisher/ledger', lambda m: found.append(decode(ChunkReport, m.values)), 10
+    )
+    ros.connected('/trajectory_publisher/ledger')
+    return found
+
+
+def choices(live: Live, stamp: int, x: float, *slopes: float) -> Any:
+    """Return a chunk that goes along x from ``x`` by the first of ``slopes`` [m] a step, and by the others instead."""
+    chunk, *others = (encoding.chunk_from_message(live.chunk(stamp, x, slope)) for slope in slopes)
+    return encoding.chunk_to_message(replace(chunk, alternatives=tuple(others)))
+
+
+def test_an_alternative_that_is_clear_is_sent_before_a_chunk_that_is_not_and_the_ledger_says_which(ros, tiny, tmp_path):
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL))
+    ledger = reports(ros)
+    live.node.motion.parts.sender.steady = lambda: 0  # however busy the machine is, there is time for alternatives
+    live.begin()
+    live.time(T0 + 40 * MS)
+    live.send(choices(live, T0, 0.2, 0.01, 0.009, 0.003, 0.002))  # to 0.35, 0.335, 0.245, 0.23; the wall is at 0.3
+    assert end_of(live.trajectory(1)) == pytest.approx(0.245, abs=1e-3)
+    ros.status('trajectory_publisher: obstacles', OK, 'clear')
+    assert live.node.ledger.limits['alternative_chunks'] == 1
+    live.advance(T0 + 800 * MS)
+    live.time(T0 + 840 * MS)
+    live.send(choices(live, T0 + 800 * MS, 0.224, 0.01, 0.009))
+    assert 0.25 < end_of(live.trajectory(2)) <= 0.30 - RADIUS - 0.02, 'none is clear: the first goes as far as is free'
+    live.advance(T0 + 1600 * MS)
+    live.time(T0 + 1640 * MS)
+    live.send(choices(live, T0 + 1600 * MS, 0.26, -0.003, -0.002))
+    assert end_of(live.trajectory(3)) == pytest.approx(0.215, abs=1e-3)
+    live.advance(live.now + 200 * MS)
+    ros.wait(lambda: len(ledger) >= 3 and ledger[-1].observation == T0 + 1600 * MS, 'the reports')
+    assert [report.alternative for report in ledger if report.published is not None] == [2, 0, 0]
+    assert live.safety_state == 'RUN'
+
+
+@pytest.mark.parametrize(
+    ('slopes', 'tries', 'end'),
+    [
+        ((0.009, 0.003), ['chunk', 'alternative', 'chunk'], 0.27),
+        ((0.003, 0.002), ['chunk', 'alternative', 'alternative'], 0.245),
+    ],
+)
+def test_a_plan_that_was_late_is_made_again_without_trying_more(ros, tiny, tmp_path, slopes, tries, end):
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL))
+    live.begin()
+    live.time(T0 + 40 * MS)
+    accept, tried = live.node.planner.accept, []
+
+    def counted(chunk: Chunk, now: int, *, whole: bool = False) -> Any:
+        tried.append('alternative' if whole else 'chunk')
+        return accept(chunk, now, whole=whole)
+
+    live.node.planner.accept = counted
+    passed = iter(range(0, 10**12, 8 * MS))  # at each look at the clock it is 8 ms later
+    live.node.motion.parts.sender.steady = lambda: next(passed)
+    live.send(choices(live, T0, 0.2, 0.01, *slopes))
+    assert end_of(live.trajectory(1)) == pytest.approx(end, abs=0.005)
+    assert tried == tries
+    assert live.safety_state == 'RUN'
+
+
+def test_alternatives_that_are_no_numbers_too_many_or_too_large_harm_nothing(ros, tiny, tmp_path, monkeypatch):
+    live = moving(Live(ros, tiny, at=EARLY, **scene(tmp_path, standing=WALL)))
+    before = live.node.planner.plan
+    wrong = choices(live, T0 + 800 * MS, 0.24, 0.001, 0.002)
+    wrong.points[3].positions[2] = float('nan')
+    live.advance(T0 + 800 * MS)
+    live.time(T0 + 840 * MS)
+    live.send(wrong)
+    ros.status('trajectory_publisher: chunk', ERROR, 'chunk actions: got nan')
+    many = live.chunk(T0 + 800 * MS)
+    many.joint_names = list(many.joint_names) * 9
+    for point in many.points:
+        point.positions = list(point.positions) * 9
+    live.send(many)
+    ros.status('trajectory_publisher: chunk', ERROR, 'alternatives: got 8, allowed up to 7')
+    opened: list[bytes] = []
+    many.joint_names = list(many.joint_names) * 9
+    for point in many.points:
+        point.positions = list(point.positions) * 9
+    with monkeypatch.context() as patched:
+        patched.setattr(node, 'deserialize_message', lambda message, _: opened.append(message))
+        live.send(many)
+    ros.status('trajectory_publisher: chunk', ERROR, 'bytes, allowed up to')
+    assert not opened, 'what is too large is not decoded'
+    assert live.node.planner.plan is before
+    assert live.safety_state == 'RUN'
+    live.send(choices(live, T0 + 800 * MS, 0.24, 0.001, *[0.002] * 7))
+    assert not live.node.ledger.refusal
+    assert live.trajectory(2).end > T0 + 800 * MS
+
+
+def test_a_chunk_with_all_alternatives_is_small_enough_and_one_with_many_more_is_not():
+    joints = tuple(f'a_joint_with_a_long_name_{number}' for number in range(14))
+
+    def size(count: int) -> int:
+        zeros = {'actions': np.zeros((64, 14)), 'velocities': np.zeros((64, 14))}
+        message = encoding.chunk_to_message(Chunk(stamp=T0, control_dt=DT, joints=joints, **zeros))
+        message.joint_names = list(joints) * (1 + count)
+        for point in message.points:
+            point.positions, point.velocities = (
+                list(point.positions) * (1 + count),
+                list(point.velocities) * (1 + count),
+            )
+        return len(serialize_message(message))
+
+    assert size(MOST_ALTERNATIVES) <= node.largest_chunk(64, joints) < size(3 * MOST_ALTERNATIVES)
 
 
 def test_an_obstacle_that_comes_near_stops_the_arm_and_one_that_is_not_seen_any_more_too(ros, tiny, tmp_path):

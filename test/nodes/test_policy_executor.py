@@ -16,7 +16,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from trajectory_msgs.msg import JointTrajectory
@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dp_ros.data import Chunk, Goal, Observation, Window
 from dp_ros.errors import BundleError, DataError
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport, encode
 from dp_ros.nodes.policy_executor import inference as inference_module
 from dp_ros.nodes.policy_executor import node as executor_node
 from dp_ros.nodes.policy_executor.inference_settings import check_same_task
@@ -330,6 +331,8 @@ def unknown_field(folder: Path) -> None:
         (lambda _: None, {'backend': 'torchscript'}, "backend: got 'torchscript'"),
         (lambda _: None, {'sampling_steps': 101}, 'sampling_steps: got 101'),
         (lambda _: None, {'exec_horizon': 16}, 'allowed up to pred_horizon (16)'),
+        (lambda _: None, {'alternatives': 1}, 'alternatives with samples 1: got 1, allowed 0 to 0'),
+        (lambda _: None, {'samples': 4, 'alternatives': 3, 'continuity': 'ensemble'}, 'continuity ensemble: got 3'),
     ],
 )
 def test_configure_is_refused_with_the_reason(ros, tiny, tmp_path, change, parameters, reason):
@@ -697,6 +700,36 @@ def test_of_several_samples_the_one_that_goes_on_from_the_last_chunk_is_publishe
     )
     nearest = policy.chunk(live.window(9), np.random.default_rng(seeds[1]), start=start).actions
     np.testing.assert_allclose(second.actions, nearest, atol=1e-12)
+
+
+def test_the_next_chunk_goes_on_from_the_alternative_that_the_publisher_took(ros, tiny):
+    live = Live(ros, tiny, samples=4, alternatives=3, continuity='rtc')
+    ledger = ros.talk(DiagnosticStatus, '/trajectory_publisher/ledger')
+    for tick in range(2):
+        live.send(tick)
+    (first,) = live.wait_for(1)
+    assert len(first.alternatives) == 3
+    policy = DiffusionPolicy(live.bundle, open_backend(live.bundle)).with_settings(samples=4, alternatives=3)
+    made = policy.chunk(live.window(1), np.random.default_rng([0, 0]))
+    for number in range(4):
+        np.testing.assert_allclose(first.choice(number).actions, made.choice(number).actions, atol=1e-12)
+    ledger.publish(DiagnosticStatus(values=[KeyValue(key='observation', value='no report')]))
+    report = ChunkReport(observation=first.stamp, received=first.stamp, published=first.stamp, alternative=2)
+    values = [KeyValue(key=key, value=value) for key, value in encode(report).items()]
+    ledger.publish(DiagnosticStatus(values=values))
+    ros.wait(lambda: live.node.inference._executed == (first.stamp, 2), 'the report')
+    for tick in range(2, 10):
+        live.send(tick)
+    _, second = live.wait_for(2)
+    # Real-time chunking fixes the steps that are executed while predicting: those of the alternative.
+    np.testing.assert_allclose(second.actions[:1], first.choice(2).actions[8:9], atol=1e-6)
+    assert np.abs(second.actions[0] - first.actions[8]).max() > 1e-3
+
+
+def test_without_alternatives_nobody_listens_to_what_the_publisher_took(ros, tiny):
+    live = Live(ros, tiny, samples=4)
+    assert [chunk.alternatives for chunk in live.two_chunks()] == [(), ()]
+    assert not ros.tester.count_subscribers('/trajectory_publisher/ledger')
 
 
 def test_a_delay_measured_too_long_for_exec_horizon_is_said_with_both_numbers(ros, tiny):

@@ -59,7 +59,7 @@ class Case:
 CASES = (
     Case(params='push_block', bundle='models/push_block_state'),
     Case(params='pusht', bundle='models/pusht_image'),
-    Case(params='point_obstacle', bundle='models/point_obstacle'),
+    Case(params='point_obstacle', bundle='models/point_obstacle', executor=('samples:=2', 'alternatives:=1')),
     Case(
         params='pusht',
         bundle='models/pusht_goal',

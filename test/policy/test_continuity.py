@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -260,8 +262,44 @@ def test_of_several_samples_the_nearest_to_the_last_chunk_is_taken(tmp_path):
         other = alone[i].copy()
         other[8:] = alone[(i + 1) % 5][8:]
         np.testing.assert_allclose(act(five, noise, other), alone[i], atol=1e-6)
+    assert five.chunk(window(), Drawn(noise)).alternatives == ()
+    four = five.with_settings(alternatives=3)
+    drawn = four.chunk(window(), Drawn(noise))
+    for number in range(4):
+        np.testing.assert_allclose(drawn.choice(number).actions, alone[number], atol=1e-6)
+    near = four.chunk(window(), Drawn(noise), start=alone[3])
+    assert near.actions.tobytes() == act(five, noise, alone[3]).tobytes(), 'what is taken is the same with alternatives'
+    fade = 0.5 ** np.arange(16)
+    spans = [bundle.normalizer.normalize('action', actions) for actions in alone]
+    nearest = np.argsort([float(((one - spans[3]) ** 2).sum(axis=1) @ fade) for one in spans])
+    for number in range(4):
+        np.testing.assert_allclose(near.choice(number).actions, alone[nearest[number]], atol=1e-6)
+    with pytest.raises(ConfigError, match='alternatives with samples 5: got 5, allowed 0 to 4'):
+        five.with_settings(alternatives=5)
+    with pytest.raises(ConfigError, match='alternatives with samples 64: got 8, allowed 0 to 7'):
+        five.with_settings(samples=64, alternatives=8)
     with pytest.raises(ConfigError, match=r"samples for schedule 'squaredcos_cap_v2': got 65, allowed 1 to 64"):
         one.with_settings(samples=65)
+
+
+def next_of(run):
+    """Return the first action that the next chunk may start from, and that it is drawn to."""
+    start, overlap = run.start(8 * DT), run.overlap(8 * DT, 'rtc')
+    assert start is not None and overlap is not None
+    return start[0, 0], overlap.actions[0, 0]
+
+
+def test_the_next_chunk_goes_on_from_the_alternative_that_is_executed():
+    first, second, third = (chunk(0, np.full((16, 2), value)) for value in (0.0, 1.0, 2.0))
+    run = Continuation()
+    run.taken(0, 1)  # of no chunk
+    run.take(replace(first, alternatives=(second, third)), 0, 'rtc')
+    run.taken(8 * DT, 2)  # of another chunk
+    run.taken(0, 3)  # which it does not have
+    run.taken(0, 0)
+    assert next_of(run) == (0.0, 0.0)
+    run.taken(0, 2)
+    assert next_of(run) == (2.0, 2.0)
 
 
 def test_samples_are_drawn_to_the_last_chunk_like_one(tmp_path):

@@ -57,16 +57,16 @@ class ExploringPolicy(DiffusionPolicy):
         state = state_of(task, inputs)[0]
         return self.backend.encode(inputs)[0], state, self.bundle.normalizer.normalize(ACTION, turned)
 
-    def _pick(
+    def _ranked(
         self, cond: np.ndarray, inputs: Mapping[str, np.ndarray], actions: np.ndarray, last: np.ndarray | None
-    ) -> slice:
-        one = super()._pick(cond, inputs, actions, last)
+    ) -> np.ndarray:
+        ranked = super()._ranked(cond, inputs, actions, last)
         if self._rng.random() < self.explore:
             any_one = int(self._rng.integers(len(actions)))
-            one = slice(any_one, any_one + 1)
+            ranked = np.append(any_one, ranked[ranked != any_one])
         state = state_of(self.bundle.task, inputs)
-        self.decided.append((cond[0].copy(), state[0].copy(), actions[one][0].copy()))
-        return one
+        self.decided.append((cond[0].copy(), state[0].copy(), actions[ranked[0]].copy()))
+        return ranked
 
 
 def _make_play(settings: EvaluationSettings, explore: float) -> Callable[[int], Decisions]:

@@ -14,10 +14,18 @@ import numpy as np
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.episodes import played
-from dp_ros.evaluation.obstacles.episodes import CONTENDERS, WORLD, Contender, ObstacleResult, ObstacleRunner
+from dp_ros.evaluation.obstacles.episodes import (
+    CONTENDERS,
+    WORLD,
+    Contender,
+    Layout,
+    ObstacleResult,
+    ObstacleRunner,
+)
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.options import check_options, like, option
+from dp_ros.policy.policy import SamplingOptions
 
 BLOCK = 10
 """Seeds that all contenders play before the next ones: what is there after an interruption is paired."""
@@ -25,16 +33,24 @@ BLOCK = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ObstacleSettings:
-    """Choose the episodes that are played; `dp_ros.evaluation.obstacles.episodes` has the contenders."""
+    """Choose the episodes that are played; `dp_ros.evaluation.obstacles.episodes` has contenders and layouts.
+
+    The policy is of `point_navigation`, which knows no obstacles, or of `point_obstacle`, which knows the first.
+    """
 
     # fmt: off
     bundle: Path
     contenders: tuple[Contender, ...] = option(CONTENDERS, 'who moves the robot')
+    layout: Layout = option('row', 'row: three discs; beside: that of point_obstacle, and one closes its left')
     speeds: tuple[float, ...] = option(
         (0.0, 0.1, 0.3), 'greatest speeds of the obstacles, 0 for still ones', unit='m/s', low=0.0, high=1.0
     )
     episodes: int = like(EvaluationSettings, 'episodes', 200, 'episodes of each, on the same seeds')
     seed: int = like(EvaluationSettings, 'seed', 100_000)
+    samples: int = like(EvaluationSettings, 'samples', 1)
+    alternatives: int = like(
+        SamplingOptions, 'alternatives', 0, 'how many of the others may be followed where the one taken is not clear'
+    )
     clearance: float = option(0.02, 'least distance from obstacles', unit='m', low=0.0, high=0.1)
     seconds: float = like(EvaluationSettings, 'seconds', 20.0)
     workers: int = like(EvaluationSettings, 'workers', 1, 'processes that share the episodes')
@@ -50,8 +66,9 @@ class ObstacleSettings:
     def episode(self) -> EvaluationSettings:
         """Return the settings of each episode."""
         return EvaluationSettings(
-            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1
-        )
+            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1,
+            samples=self.samples,
+        )  # fmt: skip
 
 
 def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -86,8 +103,15 @@ class _Player:
     def __call__(self, what: tuple[int, float, Contender]) -> ObstacleResult:
         seed, speed, contender = what
         if (speed, contender) not in self._runners:
-            made = ObstacleRunner(self._settings.episode, contender, speed, self._settings.clearance)
-            self._runners[speed, contender] = made
+            chosen = self._settings
+            self._runners[speed, contender] = ObstacleRunner(
+                chosen.episode,
+                contender,
+                speed,
+                clearance=chosen.clearance,
+                alternatives=chosen.alternatives,
+                layout=chosen.layout,
+            )
         return self._runners[speed, contender].outcome(seed)
 
 
@@ -113,10 +137,12 @@ def summarize(
             'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
             'seconds_safe_median': _median([o.seconds for o in outcomes if o.safe]),
             'ways': sum(o.ways for o in outcomes),
+            'alternatives': sum(o.alternatives for o in outcomes),
             'outcomes': [asdict(o) for o in outcomes],
         })  # fmt: skip
     about = {'bundle': settings.bundle.name, 'clearance': settings.clearance, 'seconds': settings.seconds}
-    return {**about, 'seed': settings.seed, 'rows': rows}
+    drawn = {'layout': settings.layout, 'samples': settings.samples, 'alternatives': settings.alternatives}
+    return {**about, **drawn, 'seed': settings.seed, 'rows': rows}
 
 
 def _rate(name: str, successes: int, trials: int) -> dict[str, Any]:

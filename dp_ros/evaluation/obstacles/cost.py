@@ -1,16 +1,23 @@
-"""Time checks of random motions of an arm of seven joints among twenty shapes, in this thread's processor time."""
+"""Time checks and plans for an arm of seven joints among 20 shapes, in this thread's processor time."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS
+from dp_ros.data import MOST_ALTERNATIVES, NANOSECONDS, Chunk
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.blend import chunk_curve
+from dp_ros.motion.outcome import Planned
+from dp_ros.motion.planner import Planner
+from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.robot_geometry import robot_geometry
+from dp_ros.planning.rule import keep_clear
 from dp_ros.planning.scene import Box, Cylinder, LiveScene, Obstacle, Scene, Sphere
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
 
 JOINTS = tuple(f'joint_{number}' for number in range(1, 8))
@@ -65,7 +72,45 @@ def check_costs(count: int, seed: int = 0, speed: float = 0.3) -> np.ndarray:
     return np.array(costs)
 
 
+def plan_costs(count: int, alternatives: int, seed: int = 0, speed: float = 0.6) -> np.ndarray:
+    """Return the cost of ``count`` plans with chunks that something is in the way of (count,) [s].
+
+    The ``alternatives`` of each are a little beside it, so that mostly all of them are tried and none is clear.
+    """
+    rng, found = np.random.default_rng(seed), list[float]()
+    around, robot, ones = scene(rng), parse_urdf(arm()), np.ones(7)
+    limits = JointLimits(
+        joints=JOINTS, lower=tuple(-2.8 * ones), upper=tuple(2.8 * ones), velocity=tuple(2.0 * ones),
+        acceleration=tuple(8.0 * ones), deceleration=tuple(8.0 * ones), jerk=tuple(np.inf * ones),
+    )  # fmt: skip
+    while len(found) < count:
+        planner = Planner(JOINTS, PERIOD, limits, max_joint_age=NANOSECONDS)
+        keep_clear(planner, ObstacleOptions(clearance=0.02), robot, scene=around)
+        start, way = rng.uniform(-1.0, 1.0, 7), rng.normal(size=7) * speed * PERIOD / NANOSECONDS
+        for now in (NANOSECONDS - PERIOD, NANOSECONDS):
+            planner.measured(now, start, np.zeros(7))
+        planner.rest_at(start, NANOSECONDS)
+        chunk, *others = (
+            Chunk(stamp=NANOSECONDS, control_dt=PERIOD, joints=JOINTS, actions=start + np.outer(np.arange(STEPS), each))
+            for each in way + rng.normal(size=(1 + alternatives, 7)) * 0.0005
+        )
+        began = time.thread_time()
+        planned = ClearChunk(planner, replace(chunk, alternatives=tuple(others))).accept(NANOSECONDS)
+        if isinstance(planned, Planned) and planned.blocked is not None:
+            found.append(time.thread_time() - began)
+    return np.array(found)
+
+
 def report_costs(count: int) -> str:
-    """Return percentiles of the cost of checks, as a line."""
-    p50, p90, p99 = np.percentile(check_costs(count) * 1e3, (50, 90, 99))
-    return f'a check of {STEPS} steps [ms of processor time]: p50 {p50:.2f}, p90 {p90:.2f}, p99 {p99:.2f}'
+    """Return percentiles of the cost of checks and of plans, as lines."""
+    blocked = f'a plan of {STEPS} steps that something is in the way of'
+    costs = {
+        f'a check of {STEPS} steps': check_costs(count),
+        blocked: plan_costs(count, 0),
+        f'{blocked}, and of its {MOST_ALTERNATIVES} alternatives': plan_costs(count, MOST_ALTERNATIVES),
+    }
+    lines = []
+    for what, seconds in costs.items():
+        p50, p90, p99 = np.percentile(seconds * 1e3, (50, 90, 99))
+        lines.append(f'{what} [ms of processor time]: p50 {p50:.2f}, p90 {p90:.2f}, p99 {p99:.2f}')
+    return '\n'.join(lines)

@@ -20,6 +20,7 @@ from dp_ros.evaluation.episode_bag import EpisodeBag
 from dp_ros.evaluation.episodes import DirectRunner, Episode
 from dp_ros.evaluation.obstacles.barrier import filtered
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.motion.trajectory import Trajectory
@@ -38,6 +39,12 @@ from dp_ros.simulation.worlds.point_navigation.urdf import BODY
 
 Contender = Literal['policy', 'checks', 'hybrid', 'planning', 'barrier']
 CONTENDERS: tuple[Contender, ...] = ('policy', 'checks', 'hybrid', 'planning', 'barrier')
+Layout = Literal['row', 'beside']
+LAYOUTS: dict[Layout, tuple[tuple[float, float, float, float], ...]] = {
+    'row': ((0.0, 0.0, 0.18, 0.08), (0.1, 0.6, 0.12, 0.08), (-0.1, -0.6, 0.12, 0.08)),
+    'beside': ((0.0, 0.0, 0.2, 0.0), (0.0, 0.36, 0.12, 0.04)),
+}
+"""Where discs are: x, y, radius, spread [m]. A row of three; or that of `point_obstacle`, and one closes its left."""
 WORLD = 'point_navigation'
 LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""
@@ -70,6 +77,8 @@ class ObstacleResult:
         Until the target was reached, or all.
     ways
         Ways around that were followed.
+    alternatives
+        Chunks of which an alternative was followed, because they were not clear.
 
     """
 
@@ -79,6 +88,7 @@ class ObstacleResult:
     own_contacts: int
     seconds: float
     ways: int = 0
+    alternatives: int = 0
 
     @property
     def safe(self) -> bool:
@@ -86,26 +96,35 @@ class ObstacleResult:
         return self.reached and not self.contacts
 
 
-def obstacles(speed: float) -> tuple[Obstacle, ...]:
-    """Return what is in the way: three discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
+def obstacles(speed: float, layout: Layout = 'row') -> tuple[Obstacle, ...]:
+    """Return what is in the way: discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
     period = 2.0 * np.pi * SWING / speed if speed else 8.0
-    places = ((0.0, 0.0, 0.18), (0.1, 0.6, 0.12), (-0.1, -0.6, 0.12))
-    ways = ((0.0, SWING), (SWING, 0.0), (-SWING, 0.0)) if speed else ((0.0, 0.0),) * len(places)
+    places, ways = LAYOUTS[layout], ((0.0, SWING), (SWING, 0.0), (-SWING, 0.0))
     return tuple(
-        Obstacle(centre=(x, y), radius=radius, spread=0.08, swing=way, period=period)
-        for (x, y, radius), way in zip(places, ways, strict=True)
+        Obstacle(centre=(x, y), radius=radius, spread=spread, swing=way if speed else (0.0, 0.0), period=period)
+        for (x, y, radius, spread), way in zip(places, ways, strict=False)
     )
 
 
 class ObstacleRunner(DirectRunner):
     """Plays episodes of one contender among obstacles of one speed [m/s]."""
 
-    def __init__(self, settings: EvaluationSettings, contender: Contender, speed: float, clearance: float) -> None:
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        contender: Contender,
+        speed: float,
+        *,
+        clearance: float,
+        alternatives: int = 0,
+        layout: Layout = 'row',
+    ) -> None:
         bundle = settings.load()
         policy = DiffusionPolicy(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
-        super().__init__(bundle, policy.with_settings(**settings.sampler_settings(bundle)), settings)
+        policy = policy.with_settings(**settings.sampler_settings(bundle), alternatives=alternatives)
+        super().__init__(bundle, policy, settings)
         self.contender, self.clearance = contender, clearance
-        self.obstacles = obstacles(speed)
+        self.obstacles = obstacles(speed, layout)
         self.spec = point_world(WORLD, self.obstacles, parameter_file=self.spec.parameter_file)
         self.world = self.spec.make_world(disturbance=0.0)
         self.robot = parse_urdf(self.world.robot_description)
@@ -149,7 +168,7 @@ class ObstacleEpisode(Episode):
 
     def __init__(self, runner: ObstacleRunner, seed: int, bag: EpisodeBag | None) -> None:
         super().__init__(runner, seed, bag)
-        self._contacts = self._own = 0
+        self._contacts = self._own = self.alternatives_taken = 0
 
     def advance(self) -> None:
         """Advance by one physics step, and count contacts."""
@@ -170,6 +189,7 @@ class ObstacleEpisode(Episode):
             own_contacts=self._own,
             seconds=self.robot.episode.elapsed,
             ways=self.ways_followed,
+            alternatives=self.alternatives_taken,
         )
 
     @property
@@ -254,21 +274,20 @@ class CheckedEpisode(ObstacleEpisode):
     def follow(self, way: Chunk, now: int) -> None:
         """Follow a way around, if it is clear as a whole."""
         assert self._detour is not None
-        before = self.planner.checkpoint()
-        verdict = self.planner.accept(way, now)
+        verdict = self.planner.accept(way, now, whole=True)
         self._detour.followed(verdict, now)
-        if isinstance(verdict, Planned) and verdict.blocked is None:
+        if isinstance(verdict, Planned):
             self.send(verdict.trajectory)
-        else:
-            self.planner.rollback(before)
 
     def accept(self, chunk: Chunk, now: int) -> Planned | Refusal:
-        """Splice a chunk into the plan, unless a way around is followed."""
+        """Splice a chunk or an alternative of it into the plan, unless a way around is followed."""
         if self._detour is not None and self._detour.follows(now):
             return Refusal(reason='a way around is followed', passing=True)
-        verdict = super().accept(chunk, now)
-        if self._detour is not None and isinstance(verdict, Planned):
-            self._detour.taken(chunk, verdict, now)
+        verdict = ClearChunk(self.planner, chunk).accept(now)
+        if isinstance(verdict, Planned):
+            self.alternatives_taken += verdict.alternative > 0
+            if self._detour is not None:
+                self._detour.taken(chunk.choice(verdict.alternative), verdict, now)
         return verdict
 
 

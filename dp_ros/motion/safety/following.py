@@ -40,6 +40,8 @@ ABOUT = 8_000_000
 LEARNING = 0.3
 LEAP = 2.0
 """So many times its tolerance a joint may be off the plan when the controller has the next message."""
+REFERENCE = np.arange(-20, 21, 4, dtype=np.int64) * 1_000_000
+"""Around its stamp, when a controller may have commanded what it says [ns]: it looks ahead by a period."""
 TURNOVER = 1_000_000_000
 """For how long what was commanded is remembered [ns]."""
 
@@ -89,6 +91,12 @@ class CommandedPath:
             trajectory, here = self._pieces[index][1], which == index
             found[here] = trajectory.positions_at(times[here] - trajectory.stamp)
         return found
+
+    def away(self, stamp: int, positions: np.ndarray, continuous: np.ndarray) -> np.ndarray:
+        """Return how far positions (A,) that a controller commands about ``stamp`` [ns] are from the path; NaN: not."""
+        commanded = self.positions_at(stamp + REFERENCE)
+        away = np.abs(beside(positions, commanded[-1], continuous) - commanded).min(axis=0)
+        return np.where(np.isnan(positions), 0.0, away)
 
 
 class Following:

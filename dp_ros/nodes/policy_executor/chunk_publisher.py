@@ -1,16 +1,23 @@
-"""Chunks out of the policy_executor, and what its ledger says of them."""
+"""Chunks out of the policy_executor, what its ledger says of them, and which alternative of each is executed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.errors import DataError
 from dp_ros.messages import encoding
+from dp_ros.messages.status import ChunkReport, decode
 from dp_ros.nodes.policy_executor.inference import Prediction
 from dp_ros.ros.diagnostics import OK
-from dp_ros.ros.lifecycle import ManagedNode, reliable
+from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable
 
 PREDICTED = 'chunk'
+REPORTS = 'trajectory_publisher/ledger'
+DEPTH = 10
 
 
 class ChunkOutlet:
@@ -19,12 +26,29 @@ class ChunkOutlet:
     def __init__(self, node: ManagedNode) -> None:
         self._node = node
         self._chunks = node.create_lifecycle_publisher(JointTrajectory, '~/action_chunk', reliable(1))
-        self._ledger = node.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(10))
+        self._ledger = node.create_lifecycle_publisher(DiagnosticStatus, '~/ledger', reliable(DEPTH))
+        self._reports: Any = None
 
     def close(self) -> None:
-        """Remove the publishers."""
+        """Remove what was made."""
         for publisher in (self._chunks, self._ledger):
             self._node.destroy_lifecycle_publisher(publisher)
+        if self._reports is not None:
+            self._node.destroy_subscription(self._reports)
+
+    def follow(self, executed: Callable[[int, int], None]) -> None:
+        """Call ``executed`` with the stamp [ns] of each chunk that is executed, and which alternative of it is."""
+
+        def on_report(message: Any) -> None:
+            try:
+                report = decode(ChunkReport, message.values)
+            except DataError as error:
+                self._node.get_logger().error(f'{REPORTS}: {error}', throttle_duration_sec=WARN_PERIOD)
+                return
+            if report.alternative is not None:
+                executed(report.observation, report.alternative)
+
+        self._reports = self._node.create_subscription(DiagnosticStatus, REPORTS, on_report, reliable(DEPTH))
 
     def listeners(self) -> int:
         """Return how many will get the next chunk."""

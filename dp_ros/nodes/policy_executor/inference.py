@@ -115,6 +115,7 @@ class Inference:
         self._lock = threading.Lock()
         self.generation = 0
         self.continuation = Continuation()
+        self._executed = 0, 0  # a chunk's stamp [ns], and which alternative of it is executed
         self._under_way: float | None = None
         self._begun = threading.Event()
         self.clear()
@@ -153,11 +154,16 @@ class Inference:
             # One interpreter serves both threads: whoever submits would otherwise keep it from who is to predict.
             self._begun.wait(GIVE_WAY)
 
+    def executed(self, stamp: int, alternative: int) -> None:
+        """Note which alternative of the chunk of ``stamp`` [ns] is executed, 0 for itself: the next goes on from it."""
+        with self._lock:
+            self._executed = stamp, alternative
+
     def start_anew(self) -> None:
         """Forget the window that waits, and discard what is being predicted."""
         with self._lock:
             self.generation += 1
-            self.continuation = Continuation()
+            self.continuation, self._executed = Continuation(), (0, 0)
         self.thread.forget()
 
     def latch(self, reason: str) -> None:
@@ -240,6 +246,7 @@ class Inference:
         settings, stamp = job.settings, job.window.stamp
         with self._lock:
             continuation = self.continuation  # `start_anew` puts another in its place; this one only the thread changes
+            continuation.taken(*self._executed)
         start = continuation.start(stamp, job.goal)
         overlap = continuation.overlap(stamp, settings.continuity, settings.inference_delay)
         policy, gained = self._anytime.choose(settings, left / 1e9, start), continuation.gained(stamp)

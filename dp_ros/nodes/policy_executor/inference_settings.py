@@ -84,8 +84,8 @@ PARAMETERS = [
 OTHERS = {
     'diffusion': tuple(option.name for option in options_of(SequenceOptions)),
     'sequence': (
-        *('backend', 'sampler', 'sampling_steps', 'warm_steps', 'samples', 'spacing', 'guidance_scale', 'anytime'),
-        'least_steps',
+        *('backend', 'sampler', 'sampling_steps', 'warm_steps', 'samples', 'alternatives', 'spacing', 'guidance_scale'),
+        *('anytime', 'least_steps'),
     ),
 }
 """By family, the parameters that only another family has."""
@@ -144,6 +144,10 @@ def make_settings(
     policy.check_continuity(values['continuity'])
     deadline, pacing = values['deadline'] or task.control_dt, dict[str, Any]()
     if isinstance(policy, DiffusionPolicy):
+        if policy.alternatives and values['continuity'] == 'ensemble':
+            raise ConfigError(
+                f'alternatives with continuity ensemble: got {policy.alternatives}, allowed 0, for chunks are averaged'
+            )
         policy = _sampling(policy, values, exec_horizon)
         pacing = {} if cost is None else _pacing(policy, cost, values['least_steps'], deadline)
     else:

@@ -103,7 +103,7 @@ class PolicyExecutor(ManagedNode):
         policy, fallback = self._open('bundle'), None
         check_family(policy.bundle, self.values())
         if isinstance(policy, DiffusionPolicy):
-            policy = policy.with_settings(samples=self.value('samples'))
+            policy = policy.with_settings(samples=self.value('samples'), alternatives=self.value('alternatives'))
         if self.value('fallback_bundle'):
             fallback = self._open('fallback_bundle')
             check_same_task(policy.bundle, fallback.bundle)
@@ -117,6 +117,8 @@ class PolicyExecutor(ManagedNode):
         self._bundle, self.settings = policy.bundle, settings
         self.monitoring = self.response.monitoring = self._make_monitoring(policy, self.response)
         self.inference = Inference(self.outlet, self.now, self._say, self.monitoring.look)
+        if self.value('alternatives'):
+            self.outlet.follow(self.inference.executed)
         self.goals = GoalInbox(self, policy.bundle)
 
     def _make_monitoring(self, policy: Policy, response: FailureResponse) -> Monitoring:

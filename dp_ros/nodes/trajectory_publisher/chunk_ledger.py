@@ -48,6 +48,7 @@ class ChunkLedger:
         """Begin anew."""
         self.counts = {'chunks': 0, 'published': 0, 'refused': 0, 'reseeded': 0, 'deadline_misses': 0}
         self.limits = {'clamped_chunks': 0, 'shortened_chunks': 0, 'slowed_chunks': 0, 'delayed_chunks': 0, 'stops': 0}
+        self.limits['alternative_chunks'] = 0
         self._worst = {'stretch_max': 1.0, 'delay_ms_max': 0.0}
         self._inferences: OrderedDict[str, Mapping[str, str]] = OrderedDict()
         self.unread: deque[bytes] = deque(maxlen=KEPT)
@@ -93,14 +94,16 @@ class ChunkLedger:
             'reseeded': planned.restarted,
             'stretch': f'{planned.stretch:.4f}',
             'delay_ms': f'{planned.delay / 1e6:.3f}',
+            'alternative': planned.alternative,
             'latency_ms': f'{(now - observation) / 1e6:.3f}',
             'cost_ms': f'{cost * 1e3:.3f}',
         }
         level, text = (WARN, 'late') if late else (OK, 'published')
         self.latency = (now - observation) / 1e9
         report = ChunkReport(
-            observation=observation, received=received, published=now, late=late, latency=self.latency, cost=cost
-        )
+            observation=observation, received=received, published=now, late=late, latency=self.latency, cost=cost,
+            alternative=planned.alternative,
+        )  # fmt: skip
         self._enter(_Entry(report, level, text, {**entry, **self.totals()}))
 
     def refused(self, refusal: Refusal, *, observation: int, received: int) -> None:
@@ -155,6 +158,7 @@ class ChunkLedger:
         self.limits['clamped_chunks'] += planned.clamped_steps > 0
         self.limits['shortened_chunks'] += planned.left_out_steps > 0
         self.limits['slowed_chunks'] += planned.stretch > SLOWED
+        self.limits['alternative_chunks'] += planned.alternative > 0
         self.limits['delayed_chunks'] += planned.delay > 0 and not planned.restarted
         self._worst['stretch_max'] = max(self._worst['stretch_max'], planned.stretch)
         if not planned.restarted:

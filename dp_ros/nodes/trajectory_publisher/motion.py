@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from dp_ros.data import Chunk, Refusal
+from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
@@ -30,6 +31,7 @@ from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
 from dp_ros.planning.detour import Detour
 
 UNEVEN = 2_000_000  # [ns] between two looks at the steady clock, more than which one at the other is not compared
+TRYING = 20_000_000  # [ns] in which alternatives of a chunk may be begun: the next look must not come late (REACTION)
 LONGEST_FAREWELL = 2 * FAREWELL  # [ns]: of clocks that jump again and again, only one is dealt with
 
 
@@ -196,7 +198,7 @@ class Motion:
             self.stops.under_way = False
             self.blocked = verdict.blocked
             if self.parts.detour is not None:
-                self.parts.detour.taken(chunk, verdict, now)
+                self.parts.detour.taken(chunk.choice(verdict.alternative), verdict, now)
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
         return verdict
@@ -240,24 +242,18 @@ class Motion:
         way = detour.step(now)
         if way is None:
             return
-        verdict = self.parts.sender.send_before_deadline(partial(self._whole, way), must=False)
+        whole = partial(self.planner.accept, way, whole=True)
+        verdict = self.parts.sender.send_before_deadline(whole, must=False)
         detour.followed(verdict, now)
         if isinstance(verdict, Planned):
             self.stops.under_way, self.blocked = False, None
 
-    def _whole(self, way: Chunk, now: int) -> Planned | Refusal:
-        """Plan with a way, if it is clear to its end."""
-        before = self.planner.checkpoint()
-        verdict = self.planner.accept(way, now)
-        if isinstance(verdict, Refusal) or verdict.blocked is None:
-            return verdict
-        self.planner.rollback(before)
-        return Refusal(reason=f'a way around is blocked: {verdict.blocked}')
-
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
-        before = self.planner.checkpoint()
+        before, steady = self.planner.checkpoint(), self.parts.sender.steady
+        until = steady() + TRYING
+        clear = ClearChunk(self.planner, chunk, lambda: steady() < until)
         try:
-            return self.parts.sender.send_before_deadline(partial(self.planner.accept, chunk), must=False)
+            return self.parts.sender.send_before_deadline(clear.accept, must=False)
         except Exception as error:  # whatever it is, the arm comes to rest
             self.planner.rollback(before)
             return Refusal(reason=f'chunk cannot be planned with: {error!r}', stop=True)

@@ -19,7 +19,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from dp_ros.data import Chunk, Refusal, to_nanoseconds
+from dp_ros.data import MOST_ALTERNATIVES, Chunk, Refusal, to_nanoseconds
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding
 from dp_ros.motion.outcome import Planned
@@ -75,6 +75,13 @@ PATIENCE = 100_000_000  # [ns] for a joint state after a jump of the clock, or l
 LARGEST_CHUNK = 4096  # [bytes] besides the numbers of a chunk: names, and what lies between
 RESTARTS = 1  # steps back of the sequence number among the last chunks that may come from an executor's restart
 WHENEVER = 2**62  # [ns]: a simulation that begins anew may have put its robot elsewhere, so only a joint state will do
+
+
+def largest_chunk(pred_horizon: int, joints: Sequence[str]) -> int:
+    """Return how large the message of a chunk with all its alternatives may be [bytes]."""
+    # Positions, velocities, and the time of each step; three numbers stand for lengths and gaps.
+    steps = 8 * pred_horizon * (4 * len(joints) * (1 + MOST_ALTERNATIVES) + 8)
+    return LARGEST_CHUNK + steps + (1 + MOST_ALTERNATIVES) * sum(len(joint) + 16 for joint in joints)
 
 
 class TrajectoryPublisher(ManagedNode):
@@ -343,10 +350,7 @@ class TrajectoryPublisher(ManagedNode):
         """Return a chunk; its size is looked at first, for what is large takes long to decode."""
         assert self._bundle is not None
         task = self._bundle.task
-        # Positions, velocities, and the time of each step; three numbers stand for lengths and gaps.
-        most = LARGEST_CHUNK + 8 * task.pred_horizon * (4 * len(task.action.joints) + 8)
-        most += sum(len(joint) + 16 for joint in task.action.joints)
-        if len(message) > most:
+        if len(message) > (most := largest_chunk(task.pred_horizon, task.action.joints)):
             raise DataError(f'chunk: got a message of {len(message)} bytes, allowed up to {most}')
         return encoding.chunk_from_message(
             deserialize_message(message, JointTrajectory), to_nanoseconds(task.control_dt)
