@@ -27,6 +27,7 @@ BUNDLE = 'models/push_block_state'
 ASKED: dict[str, Any] = {
     'episodes': 3,
     'seed': 7,
+    'noise_seed': 3,
     'policy_speed': 1.25,
     'sampler': 'ddpm',
     'sampling_steps': 5,

@@ -246,7 +246,7 @@ class Episode:
         began, used = time.perf_counter(), time.process_time()
         continuity = runner.settings.continuity
         overlap = self.continuation.overlap(window.stamp, continuity)
-        rng = np.random.default_rng([self.seed, len(self.latency)])
+        rng = np.random.default_rng([self.seed, len(self.latency), runner.settings.noise_seed])
         start = self.continuation.start(window.stamp, self.goal)
         gained = self.continuation.gained(window.stamp)
         chunk = runner.policy.chunk(window, rng, overlap, self.goal, start, gained=gained)

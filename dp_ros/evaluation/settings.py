@@ -38,6 +38,9 @@ class EvaluationSettings:
     world: str = DEFAULT_WORLD
     episodes: int = option(100, 'episodes, on consecutive seeds', low=1, high=100_000)
     seed: int = option(100_000, 'seed of the first episode', low=0, high=MOST_SEED)
+    noise_seed: int = option(
+        0, 'of what the policy samples from: with another, the same episodes have other chunks', low=0, high=MOST_SEED
+    )
     through: Literal['direct', 'ros'] = option(
         'direct', 'direct: in this process; ros: the node processes over DDS'
     )
@@ -165,6 +168,7 @@ class EvaluationSettings:
             'bundle': bundle.name,
             'world': self.world,
             'through': self.through,
+            **({} if not self.noise_seed else {'noise_seed': self.noise_seed}),
             **self.sampler_settings(bundle),
             'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,
             **({} if self.policy_speed == 1.0 else {'policy_speed': self.policy_speed}),

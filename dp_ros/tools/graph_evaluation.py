@@ -87,7 +87,7 @@ def policy_specs(
     shared = {'autostart': False, 'bundle': bundle.folder.absolute(), 'policy_speed': bundle.policy_speed, **common}
     shared |= {'realtime_priority': settings.realtime_priority, 'cpu_dma_latency': settings.cpu_dma_latency}
     executor = {**shared, **settings.sampler_settings(bundle), 'threads': settings.threads, 'backend': settings.backend}
-    executor['continuity'] = settings.continuity
+    executor |= {'continuity': settings.continuity, 'seed': settings.noise_seed}
     if settings.exec_horizon:
         executor['exec_horizon'] = settings.exec_horizon
     blend = {} if settings.blend_steps is None else {'blend_steps': settings.blend_steps}

@@ -41,6 +41,14 @@ def test_the_same_seeds_give_the_same_scores(tiny: Path) -> None:
     assert first['chunks'] == second['chunks'] > 0
 
 
+def test_another_noise_seed_gives_other_chunks_in_the_same_episodes(tiny: Path) -> None:
+    settings = EvaluationSettings(bundle=tiny, seconds=1.0)
+    usual, other = set_points(settings), set_points(replace(settings, noise_seed=1))
+    np.testing.assert_array_equal(usual[0], other[0])
+    assert np.abs(usual - other).max() > 0.0
+    assert evaluate_direct(replace(settings, episodes=1, noise_seed=1))['noise_seed'] == 1
+
+
 def test_workers_give_what_one_process_gives(tiny: Path) -> None:
     settings = EvaluationSettings(bundle=tiny, episodes=3, seed=3, seconds=2.0)
     alone, shared = evaluate_direct(settings), evaluate_direct(replace(settings, workers=2))
