@@ -42,7 +42,7 @@ ASKED: dict[str, Any] = {
     'threads': 1,
     'backend': 'torchscript',
 }
-DIRECT: dict[str, Any] = {**ASKED, 'latency': 0.1, 'workers': 2, 'record': Path('bags')}
+DIRECT: dict[str, Any] = {**ASKED, 'fault': 'object_heavier', 'latency': 0.1, 'workers': 2, 'record': Path('bags')}
 # Of sequence models, and refused for others.
 SEQUENCE: dict[str, Any] = {'planning': 'beam', 'asked_return': -3.0, 'beams': 4, 'temperature': 0.5}
 KEPT: dict[str, Any] = {'keep_clear': ('obstacle_0:0.3',), 'keep_within': ('point_x:-1:1', 'point_y:0:1')}

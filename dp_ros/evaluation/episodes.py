@@ -49,6 +49,7 @@ from dp_ros.simulation.robot import (
     topic_of,
 )
 from dp_ros.simulation.world import WorldSpec
+from dp_ros.simulation.wrong_worlds import make_wrong
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
@@ -104,7 +105,7 @@ class DirectRunner:
         self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
         self.goal(settings.seed)  # refuses what the world can't ask for
-        self.world = make_world(settings.world)
+        self.world = make_wrong(settings.world, settings.fault) if settings.fault else make_world(settings.world)
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
         self.camera_rate = settings.camera_rate if sees else CAMERA_RATE

@@ -38,6 +38,10 @@ class EvaluationSettings:
     world: str = DEFAULT_WORLD
     episodes: int = option(100, 'episodes, on consecutive seeds', low=1, high=100_000)
     seed: int = option(100_000, 'seed of the first episode', low=0, high=MOST_SEED)
+    fault: str = option(
+        '', 'what is made wrong in the world, as camera_darker or friction_halved: those of dp_ros monitor --study; '
+        'direct only',
+    )
     noise_seed: int = option(
         0, 'of what the policy samples from: with another, the same episodes have other chunks', low=0, high=MOST_SEED
     )
@@ -106,6 +110,8 @@ class EvaluationSettings:
         for name, usual in NODES_ONLY.items():
             if getattr(self, name) != usual and self.through == 'direct':
                 raise ConfigError(f'{name}: got it direct, allowed through ros only: nodes are processes there')
+        if self.fault and self.through == 'ros':
+            raise ConfigError(f'fault: got {self.fault!r} through ros, allowed direct only')
         if self.record is not None and self.through == 'ros':
             raise ConfigError(f'record: got {self.record} through ros, allowed direct only; there, use ros2 bag record')
         if self.record_camera and self.record is None:
@@ -168,6 +174,7 @@ class EvaluationSettings:
             'bundle': bundle.name,
             'world': self.world,
             'through': self.through,
+            **({} if not self.fault else {'fault': self.fault}),
             **({} if not self.noise_seed else {'noise_seed': self.noise_seed}),
             **self.sampler_settings(bundle),
             'exec_horizon': self.exec_horizon or bundle.task.exec_horizon,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,14 @@ pytest.importorskip('torch', reason='torch is not installed')
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.monitor.calibrate import MonitorSettings, calibrate
 from dp_ros.evaluation.monitor.study import BOTH, EITHER, Watched, roc_auc, study_table, summarize_study
 from dp_ros.evaluation.monitor.traces import Trace
-from dp_ros.evaluation.monitor.wrong_worlds import OFFSET, SHIFT, make_wrong, wrong_names
+from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
 from dp_ros.simulation.registry import make_world
+from dp_ros.simulation.wrong_worlds import OFFSET, SHIFT, make_wrong, wrong_names
 
 DT = 100_000_000
 BUNDLE: Any = SimpleNamespace(task=SimpleNamespace(pred_horizon=4))
@@ -74,6 +77,30 @@ def test_physics_made_wrong_leave_those_of_others_as_they_are():
     before = model().geom_friction.copy()
     make_wrong('push_block', 'friction_halved')
     assert np.array_equal(model().geom_friction, before)
+
+
+@pytest.mark.parametrize('fault', ['camera_elsewhere', 'table_grey', 'object_orange', 'object_round', 'object_smaller'])
+def test_what_is_wrong_in_pick_place_is_seen_there_alone(fault):
+    right, wrong = make_world('pick_place'), make_wrong('pick_place', fault)
+    for world in (right, wrong):
+        world.reset(0)
+    seen = right.render('camera')
+    assert np.abs(seen.astype(int) - wrong.render('camera')).max() > 20
+    np.testing.assert_array_equal(make_world('pick_place').render('camera'), seen)
+    np.testing.assert_array_equal(wrong.joint_positions, right.joint_positions)
+
+
+def test_an_evaluation_plays_in_a_world_made_wrong():
+    settings = EvaluationSettings(
+        bundle=Path('models/point_obstacle'), world='point_obstacle', episodes=1, seconds=1.0, fault='joint_offset'
+    )
+    summary = evaluate_direct(settings)
+    assert summary['fault'] == 'joint_offset'
+    assert summary['scores'] != evaluate_direct(replace(settings, fault=''))['scores']
+    with pytest.raises(ConfigError, match="fault: got 'rain', allowed joint_offset"):
+        evaluate_direct(replace(settings, fault='rain'))
+    with pytest.raises(ConfigError, match="fault: got 'joint_offset' through ros, allowed direct only"):
+        replace(settings, through='ros')
 
 
 def test_thresholds_come_from_episodes_that_were_not_learnt_from_and_hold_on_others():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 from dp_ros.errors import ConfigError, DataError, check_range, listed
 from dp_ros.evaluation.monitor.plots import plot_failure
 from dp_ros.evaluation.monitor.traces import Trace, played_traces, scored
-from dp_ros.evaluation.monitor.wrong_worlds import make_wrong, wrong_names
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.options import option
 from dp_ros.policy.bundle.monitor_spec import SCORES, MonitorSpec
 from dp_ros.policy.failure_monitor import TOGETHER, monitor_of
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.simulation.wrong_worlds import make_wrong, wrong_names
 from dp_ros.task.spec import ImageStream
 
 BOTH, EITHER = 'novelty and entropy', 'novelty or entropy'
@@ -77,7 +77,7 @@ def run_study(settings: StudySettings, say: Callable[[str], None]) -> int:
     episodes = []
     for condition in ('', *faults):
         name = condition or AS_IT_IS
-        for trace in played_traces(evaluation, spec.samples, wrong=condition, what=name):
+        for trace in played_traces(replace(evaluation, fault=condition), spec.samples, what=name):
             episodes.append(watched(trace, name, policy, spec))
     summary = summarize_study(episodes, spec)
     summary = {**evaluation.about(policy.bundle), 'seed': evaluation.seed, 'each': evaluation.episodes, **summary}

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Chunk, Goal, Window, to_nanoseconds
 from dp_ros.evaluation.episodes import DirectRunner, make_runner, played
-from dp_ros.evaluation.monitor.wrong_worlds import make_wrong
 from dp_ros.evaluation.recorded.moments import asked_at, check_goals
 from dp_ros.evaluation.recorded.open_loop import trained_episodes
 from dp_ros.evaluation.settings import EvaluationSettings
@@ -110,13 +109,11 @@ class _TracedPolicy(DiffusionPolicy):
         return super().chunk(window, *arguments, **named)
 
 
-def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Callable[[int], Trace | None]:
+def _traced_runner(settings: EvaluationSettings, samples: int) -> Callable[[int], Trace | None]:
     runner: DirectRunner = make_runner(settings, _TracedPolicy)
     assert isinstance(runner.policy, _TracedPolicy)
     tracer = Tracer(runner.policy, samples)
     runner.policy.tracer, runner.observed = tracer, tracer.observe
-    if wrong:
-        runner.world = make_wrong(settings.world, wrong)
 
     def play(seed: int) -> Trace | None:
         tracer.begin(seed, runner.goal(seed))
@@ -126,10 +123,10 @@ def _traced_runner(settings: EvaluationSettings, samples: int, wrong: str) -> Ca
     return play
 
 
-def played_traces(settings: EvaluationSettings, samples: int, *, wrong: str = '', what: str = '') -> Iterator[Trace]:
-    """Play the episodes of ``settings``, in a world made wrong or not, with a progress bar, and yield their traces."""
+def played_traces(settings: EvaluationSettings, samples: int, *, what: str = '') -> Iterator[Trace]:
+    """Play the episodes of ``settings``, with a progress bar, and yield their traces."""
     seeds = range(settings.seed, settings.seed + settings.episodes)
-    make = partial(_traced_runner, settings, samples, wrong)
+    make = partial(_traced_runner, settings, samples)
     bar = tqdm(total=len(seeds), unit='episode', desc=what or settings.bundle.name, dynamic_ncols=True)
     successes = 0
     with bar, played(make(), make, seeds, settings.workers) as episodes:

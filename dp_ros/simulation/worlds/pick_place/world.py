@@ -63,8 +63,8 @@ class PickPlaceWorld(ArmWorld):
     units: tuple[str, ...] = UNITS
     cameras: tuple[str, ...] = tuple(CAMERAS)
 
-    def __init__(self, *, disturbance: float = 0.0) -> None:
-        super().__init__(model(), JOINTS, OBJECTS, disturbance=disturbance)
+    def __init__(self, *, disturbance: float = 0.0, physics: mujoco.MjModel | None = None) -> None:
+        super().__init__(model() if physics is None else physics, JOINTS, OBJECTS, disturbance=disturbance)
         self._mimic = int(self._model.joint('mimic_joint').qposadr[0])
         self.robot_description = robot_description(self._model, 'pick_place_arm', (FINGER, 'mimic_joint'))
         self._object_columns = {name: int(self._model.joint(name).dofadr[0]) for name in OBJECTS}

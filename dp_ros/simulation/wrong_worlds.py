@@ -23,6 +23,9 @@ CAMERA = 9  # by which pictures are moved to the right [pixels], of 96: 5 cm of 
 DARKER = 0.5  # of the light
 FRICTION = 0.5
 HEAVIER = 4.0
+SMALLER = 0.75  # in width
+PLACE = 0.05  # of a camera, to the left [m]
+GREY, ORANGE = (0.45, 0.47, 0.50), (0.90, 0.50, 0.10)
 
 
 class WrongWorld:
@@ -110,8 +113,44 @@ def _push_block(change: Callable[[Any], None]) -> Callable[[str], World]:
     return make
 
 
+def _pick_place(change: Callable[[Any], None]) -> Callable[[str], World]:
+    def make(_: str) -> World:
+        from dp_ros.simulation.worlds.pick_place.model import model
+        from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
+
+        physics = copy.deepcopy(model())
+        change(physics)
+        return cast(World, PickPlaceWorld(physics=physics))
+
+    return make
+
+
 def _smooth(model: Any) -> None:
     model.geom_friction[:, 0] *= FRICTION
+
+
+def _other_place(model: Any) -> None:
+    model.cam_pos[model.camera('camera').id] += (0.0, PLACE, 0.0)
+
+
+def _other_table(model: Any) -> None:
+    model.mat_rgba[model.material('table').id, :3] = GREY
+
+
+def _other_colour(model: Any) -> None:
+    model.mat_rgba[model.material('red').id, :3] = ORANGE
+
+
+def _round_box(model: Any) -> None:
+    import mujoco
+
+    box = model.geom('red_box').id
+    model.geom_type[box] = mujoco.mjtGeom.mjGEOM_CYLINDER
+    model.geom_size[box, 1] = model.geom_size[box, 2]  # radius and half of its height
+
+
+def _small_box(model: Any) -> None:
+    model.geom_size[model.geom('red_box').id, :2] *= SMALLER
 
 
 def _heavy(model: Any) -> None:
@@ -168,6 +207,14 @@ OF_WORLDS: Mapping[str, Mapping[str, Callable[[str], World]]] = {
         'friction_halved': _push_block(_smooth),
         'object_heavier': _push_block(_heavy),
         'object_round': _push_block(_round),
+    },
+    'pick_place': {
+        'friction_halved': _pick_place(_smooth),
+        'camera_elsewhere': _pick_place(_other_place),
+        'table_grey': _pick_place(_other_table),
+        'object_orange': _pick_place(_other_colour),
+        'object_round': _pick_place(_round_box),
+        'object_smaller': _pick_place(_small_box),
     },
     'point_obstacle': {
         'object_larger': _point(radius=0.3),
