@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from typing import Any, cast
 
 import numpy as np
@@ -101,28 +103,20 @@ def _moved(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([np.repeat(picture[:, :1], CAMERA, axis=1), picture[:, :-CAMERA]], axis=1)
 
 
-def _push_block(change: Callable[[Any], None]) -> Callable[[str], World]:
-    def make(_: str) -> World:
-        from dp_ros.simulation.worlds.push_block.model import model
-        from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+def _physics(world: str, kind: str, change: Callable[[Any], None]) -> Callable[[str], World]:
+    """Return what makes the ``kind`` of a folder of worlds with its model changed."""
 
-        physics = copy.deepcopy(model())
+    def make(_: str) -> World:
+        folder = f'dp_ros.simulation.worlds.{world}'
+        physics = copy.deepcopy(import_module(f'{folder}.model').model())
         change(physics)
-        return cast(World, PushBlockWorld(physics=physics))
+        return cast(World, getattr(import_module(f'{folder}.world'), kind)(physics=physics))
 
     return make
 
 
-def _pick_place(change: Callable[[Any], None]) -> Callable[[str], World]:
-    def make(_: str) -> World:
-        from dp_ros.simulation.worlds.pick_place.model import model
-        from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
-
-        physics = copy.deepcopy(model())
-        change(physics)
-        return cast(World, PickPlaceWorld(physics=physics))
-
-    return make
+_push_block = partial(_physics, 'push_block', 'PushBlockWorld')
+_pick_place = partial(_physics, 'pick_place', 'PickPlaceWorld')
 
 
 def _smooth(model: Any) -> None:

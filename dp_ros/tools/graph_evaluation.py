@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,14 @@ def running(
         robot |= {'rate': settings.rate, 'publish_clock': True}
     policy = policy_specs(settings, bundle, common)
     first = NodeSpec(name=ROBOT, parameters=robot)
-    with NodeProcesses([first, *policy], world_spec(settings.world).parameters, logs) as processes:
+    with configured([first, *policy], world_spec(settings.world).parameters, logs) as client:
+        yield client
+
+
+@contextmanager
+def configured(specs: Sequence[NodeSpec], params_file: Path, logs: Path) -> Iterator[SimulationClient]:
+    """Start nodes with a parameter file, and a client with them configured; end them afterwards."""
+    with NodeProcesses(specs, params_file, logs) as processes:
         client = SimulationClient(processes)
         try:
             client.configure()

@@ -23,9 +23,9 @@ from dp_ros.messages.status import ChunkReport, InferenceReport
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.ros.bundles import below_namespace
-from dp_ros.tools.graph_evaluation import isolate, policy_specs, refuse_company
+from dp_ros.tools.graph_evaluation import configured, isolate, policy_specs, refuse_company
 from dp_ros.tools.latency import Stopwatch, check_seconds, measured, table
-from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER, NodeProcesses
+from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER
 from dp_ros.tools.played.player import BagPlayer, Settling, joint_topic, played_topics
 from dp_ros.tools.simulation_client import SimulationClient
 
@@ -112,13 +112,8 @@ def _running(
         },
     }  # fmt: skip
     specs = policy_specs(settings, bundle, {'use_sim_time': False}, own)
-    with NodeProcesses(specs, params_file.absolute(), logs) as processes:
-        client = SimulationClient(processes)
-        try:
-            client.configure()
-            yield client
-        finally:
-            client.close()
+    with configured(specs, params_file.absolute(), logs) as client:
+        yield client
 
 
 def _begin(client: SimulationClient) -> None:
