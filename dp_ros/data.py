@@ -22,6 +22,12 @@ def to_nanoseconds(seconds: float) -> int:
     return round(seconds * NANOSECONDS)
 
 
+def check_alternatives(count: int) -> None:
+    """Raise DataError for more alternatives than go with a chunk."""
+    if count > MOST_ALTERNATIVES:
+        raise DataError(f'chunk alternatives: got {count}, allowed up to {MOST_ALTERNATIVES}')
+
+
 def _frozen(what: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == 'f':
         check_finite(what, array)
@@ -189,8 +195,7 @@ class Chunk:
         self._check_alternatives()
 
     def _check_alternatives(self) -> None:
-        if len(self.alternatives) > MOST_ALTERNATIVES:
-            raise DataError(f'chunk alternatives: got {len(self.alternatives)}, allowed up to {MOST_ALTERNATIVES}')
+        check_alternatives(len(self.alternatives))
         for other in self.alternatives:
             for what in ('stamp', 'control_dt', 'joints'):
                 got, allowed = getattr(other, what), getattr(self, what)

@@ -546,6 +546,16 @@ def test_alternatives_that_cannot_be_meant_are_refused(names: list[str], columns
     assert reason in str(caught.value)
 
 
+def test_too_many_alternatives_are_refused_before_any_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    msg = messages.chunk_to_message(chosen(1), types=rosbags_types())
+    msg.joint_names = ['a', 'b'] * (2 + MOST_ALTERNATIVES)
+    for point in msg.points:
+        point.positions = np.zeros(len(msg.joint_names))
+    monkeypatch.setattr('dp_ros.messages.decoding.Chunk', lambda **_: pytest.fail('a chunk was made'))
+    with pytest.raises(DataError, match='alternatives: got 8, allowed up to 7'):
+        messages.chunk_from_message(msg)
+
+
 def test_an_alternative_that_is_not_finite_is_refused_with_its_chunk() -> None:
     msg = messages.chunk_to_message(chosen(2), types=rosbags_types())
     msg.points[1].positions[5] = np.nan

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.data import NANOSECONDS, Chunk
+from dp_ros.data import NANOSECONDS, Chunk, check_alternatives
 from dp_ros.errors import DataError, check_finite, listed
 from dp_ros.messages.images import decode_compressed, resize_rgb
 from dp_ros.messages.raw_images import decode_image
@@ -288,4 +288,5 @@ def _one_choice(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
         raise DataError(
             f'chunk joints: got {listed(names)}, allowed each once, or all again in the same order for each alternative'
         )
+    check_alternatives(count - 1)  # before they are made, which takes long
     return joints, count

@@ -50,13 +50,18 @@ class CrossFade:
 
     def __init__(self) -> None:
         self._usual: deque[np.ndarray] = deque(maxlen=REMEMBERED)
-        self._newest = 0
+
+    @property
+    def usual(self) -> tuple[np.ndarray, ...]:
+        """The accelerations inside the last chunks, each (T, A), oldest first; may be set."""
+        return tuple(self._usual)
+
+    @usual.setter
+    def usual(self, usual: tuple[np.ndarray, ...]) -> None:
+        self._usual = deque(usual, maxlen=REMEMBERED)
 
     def learn(self, curve: Trajectory) -> None:
-        """Take the accelerations inside a chunk for usual, once."""
-        if curve.stamp == self._newest:
-            return
-        self._newest = curve.stamp
+        """Take the accelerations inside a chunk for usual."""
         inner = slice(EDGE, -EDGE) if len(curve.times) > 2 * EDGE else slice(None)
         # Between knots a cubic's acceleration is straight, so it is largest at a knot.
         self._usual.append(np.abs(curve.states(curve.times[inner])[2]))

@@ -85,6 +85,8 @@ class ObstacleCheck(Protocol):
         """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest."""
 
 
+Judged = tuple[tuple[int, Trajectory] | None, tuple[Trajectory, Trajectory, int] | None]
+"""The version of what stands, and a plan clear of it; and of a plan, a stop that is in time, from [ns]."""
 Brake = Callable[[Trajectory, int], Trajectory]
 """Follow a trajectory until a time [ns], and brake along its path from there; its own end, if that is sooner."""
 
@@ -103,8 +105,16 @@ class ClearPlans:
 
     def __init__(self, check: ObstacleCheck | None, brake: Brake) -> None:
         self.check, self._brake = check, brake
-        self._cleared: tuple[int, Trajectory] | None = None  # the version of what stands, and a plan clear of it
-        self._ready: tuple[Trajectory, Trajectory, int] | None = None  # of this plan, a stop that is in time, from [ns]
+        self.judged = None, None
+
+    @property
+    def judged(self) -> Judged:
+        """What was found of the newest plans; may be set, as where they are taken back."""
+        return self._cleared, self._ready
+
+    @judged.setter
+    def judged(self, judged: Judged) -> None:
+        self._cleared, self._ready = judged
 
     def fault(self, now: int) -> str:
         """Return why the obstacles are not known at ``now`` [ns], or ''."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dp_ros.motion.obstacles import Contact
+import numpy as np
+
+from dp_ros.motion.obstacles import Contact, Judged
 from dp_ros.motion.trajectory import Trajectory
 
 
@@ -18,6 +20,8 @@ class Checkpoint:
     joins: int
     led_in: bool
     path: tuple[tuple[int, Trajectory], ...]
+    usual: tuple[np.ndarray, ...]
+    judged: Judged
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

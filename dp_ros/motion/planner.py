@@ -153,19 +153,15 @@ class Planner:
     def checkpoint(self) -> Checkpoint:
         """Return what a chunk or a stop changes, for `rollback`."""
         return Checkpoint(
-            plan=self._plan,
-            newest=self._newest,
-            now=self._now,
-            joins=self._joins,
-            led_in=self._led_in,
-            path=self._path.pieces,
-        )
+            plan=self._plan, newest=self._newest, now=self._now, joins=self._joins, led_in=self._led_in,
+            path=self._path.pieces, usual=self._fade.usual, judged=self.clear.judged,
+        )  # fmt: skip
 
     def rollback(self, state: Checkpoint) -> None:
         """Take back what was planned since a `checkpoint`, because it was not sent."""
         self._plan, self._newest, self._now = state.plan, state.newest, state.now
         self._joins, self._led_in = state.joins, state.led_in
-        self._path.pieces = state.path
+        self._path.pieces, self._fade.usual, self.clear.judged = state.path, state.usual, state.judged
         self._distance = None
 
     # What is measured.

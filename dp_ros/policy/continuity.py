@@ -161,6 +161,11 @@ class Continuation:
         self._delays: deque[int] = deque(maxlen=MEASURED)
         self._gained = 0.0  # before the last chunk
 
+    @property
+    def newest(self) -> int | None:
+        """The last chunk's stamp [ns]; None before the first."""
+        return self._chunks[-1].stamp if self._chunks else None
+
     def gained(self, stamp: int) -> float:
         """Return what the chunks so far are predicted to have gained before ``stamp`` [ns]; see `Chunk.rewards`."""
         if not self._chunks or self._chunks[-1].rewards is None:

@@ -170,3 +170,26 @@ def test_a_chunk_goes_on_from_the_alternative_that_is_executed_and_from_none_of_
     predict(3)
     predict(5)
     assert policy.given[3:] == [None, 0.0]
+
+
+def test_a_report_that_is_late_repeated_or_of_before_all_began_anew_changes_no_choice(inference, outlet):
+    policy = Choosing()
+
+    def predict(tick: int) -> None:
+        inference.submit(window(tick), settings(policy))
+        assert outlet.told.acquire(timeout=LIMIT)
+
+    predict(1)
+    predict(3)
+    inference.executed(3 * DT, 1)
+    inference.executed(1 * DT, 0)  # late
+    predict(5)
+    assert policy.given == [None, 0.0, 1.0]
+    inference.executed(3 * DT, 1)  # repeated
+    predict(7)
+    assert policy.given[3:] == [0.0]
+    inference.start_anew()
+    inference.executed(3 * DT, 1)  # of before, and the next chunk has the same stamp
+    predict(3)
+    predict(5)
+    assert policy.given[4:] == [None, 0.0]

@@ -157,6 +157,27 @@ def test_planned_again_the_alternative_that_was_clear_is_tried_first_and_the_chu
     assert tried == pytest.approx([-1.0, 1.0])
 
 
+def shaking(stamp: int, step: float) -> np.ndarray:
+    """Return the steps of `turning`, moved forth and back in turns."""
+    chunk = turning(step, stamp)
+    return chunk.actions + 0.1 * np.outer((-1.0) ** np.arange(16), (1.0, 1.0))
+
+
+def test_a_blocked_chunk_leaves_no_trace_where_its_alternative_is_followed_instead():
+    planner, plain = (planner_among(AMONG, START, blend_steps=8)[0] for _ in range(2))
+    later, back = T0 + 600 * MS, turning(-0.02)
+    for each in (planner, plain):
+        assert isinstance(each.accept(back, T0), Planned)
+        seen(each, later)
+    stamp = later - 50 * MS
+    other = replace(turning(-0.03, stamp), actions=turning(-0.03, stamp).actions + 0.05)
+    blocked = replace(other, actions=shaking(stamp, STEP), alternatives=(other,))
+    taken, alone = ClearChunk(planner, blocked).accept(later), plain.accept(other, later)
+    assert isinstance(taken, Planned) and isinstance(alone, Planned)
+    assert taken.alternative == 1
+    same(taken, alone)
+
+
 def mirrored(scene: Scene) -> Obstacle:
     """Return the obstacle in the way of who turns the other way."""
     (ball,) = scene.obstacles

@@ -11,6 +11,7 @@ pinocchio = pytest.importorskip('pinocchio', reason='the extra planning is not i
 
 from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import ConfigError
+from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
@@ -310,3 +311,45 @@ def test_where_the_check_itself_fails_the_arm_still_stops():
     seen(planner, T0 + 700 * MS)
     stopped = planner.stop(T0 + 700 * MS)
     assert isinstance(stopped, Trajectory) and stopped.end < T0 + 1500 * MS
+
+
+class Passing:
+    """A check among obstacles of which one moves: a stop that ends before ``free`` [ns] is in its way."""
+
+    version, moves, free = 0, True, 0
+
+    def fault(self, now: int) -> str:
+        return ''
+
+    def start_contact(self, *_: Any) -> None: ...
+
+    def still_contact(self, *_: Any) -> None: ...
+
+    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
+        early = trajectory.end < self.free
+        return Contact(link='fore', obstacle='hand', distance=0.0, allowed=0.1, at=begin) if early else None
+
+
+def test_the_stop_that_is_in_time_outlives_a_chunk_that_is_taken_back():
+    planner, check = Planner(JOINTS, DT, LIMITS, max_joint_age=10**9), Passing()
+    for stamp in (T0 - DT, T0):
+        seen(planner, stamp, np.zeros(2))
+    planner.rest_at(np.zeros(2), T0)
+    planner.keep_clear(check)
+    actions = np.linspace(0.0, 1.0, 16)[:, np.newaxis] * [-1.0, 0.5]
+    now = T0 + 700 * MS
+    for stamp, when in ((T0 - MS, T0), (now - MS, now)):
+        chunk = Chunk(stamp=stamp, control_dt=DT, joints=JOINTS, actions=actions + (when > T0) * actions[7])
+        assert isinstance(planner.accept(chunk, when), Planned)
+        seen(planner, now)
+    before = planner.checkpoint()
+    later = Chunk(stamp=now, control_dt=DT, joints=JOINTS, actions=chunk.actions)
+    assert isinstance(planner.accept(later, now), Planned)
+    planner.rollback(before)
+    soonest = planner.stop(now)
+    planner.rollback(before)
+    assert isinstance(soonest, Trajectory)
+    check.free = soonest.end + 1  # the obstacle goes behind the arm: who stops a little later rests where it has been
+    stopped = planner.stop(now)
+    assert isinstance(stopped, Trajectory)
+    assert stopped.end > soonest.end and check.moving_contact(stopped, now) is None

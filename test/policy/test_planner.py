@@ -975,3 +975,20 @@ def test_a_chunk_costs_no_more_than_a_few_milliseconds_of_a_processor():
         assert isinstance(outcome, Planned)
     # Less than 2 ms on an idle machine; what is asked for here holds on a busy one too.
     assert np.median(costs) < 0.02
+
+
+def test_a_chunk_that_is_taken_back_does_not_say_what_acceleration_is_usual():
+    plans = []
+    for tried in (False, True):
+        planner, now = running(limits=None, blend_steps=8)
+        now += 2 * DT
+        planner.measured(now, at(planner.plan, now)[0])
+        before = planner.checkpoint()
+        if tried:
+            shaking = sine((now - START) / SECOND + 0.1 * np.arange(16)) + 0.3 * (-1.0) ** np.arange(16)[:, None]
+            assert isinstance(planner.accept(chunk_of(shaking, now), now), Planned)
+            planner.rollback(before)
+        steps = sine((now - START) / SECOND + 0.1 * np.arange(16)) + 0.05
+        assert isinstance(planner.accept(chunk_of(steps, now), now), Planned)
+        plans.append(planner.plan)
+    assert plans[0].positions.tobytes() == plans[1].positions.tobytes()

@@ -155,9 +155,13 @@ class Inference:
             self._begun.wait(GIVE_WAY)
 
     def executed(self, stamp: int, alternative: int) -> None:
-        """Note which alternative of the chunk of ``stamp`` [ns] is executed, 0 for itself: the next goes on from it."""
+        """Note which alternative of the chunk of ``stamp`` [ns] is executed, 0 for itself: the next goes on from it.
+
+        Of another than the last chunk nothing is noted: a report may come late, or be of before all began anew.
+        """
         with self._lock:
-            self._executed = stamp, alternative
+            if stamp == self.continuation.newest:
+                self._executed = stamp, alternative
 
     def start_anew(self) -> None:
         """Forget the window that waits, and discard what is being predicted."""
