@@ -81,8 +81,11 @@ def _message(oracle: Any, message: Any, origin: int) -> Any:
 
 
 def _bends(oracle: Any, message: Any, since: float, until: float) -> np.ndarray:
-    """Return a message's own greatest accelerations (A,) in the segments that are followed between two times [s]."""
-    found = []
+    """Return a message's own greatest accelerations (A,) in the segments that are followed between two times [s].
+
+    One that is over when it comes, on a machine that is behind, has none.
+    """
+    found = [np.zeros_like(message.points[0].positions)]
     for start, end in pairwise(message.points):
         first, last = message.stamp + start.time, message.stamp + end.time
         if first < until and last > since:

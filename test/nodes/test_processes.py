@@ -38,8 +38,12 @@ def test_a_signal_while_a_node_is_started_is_put_off_until_it_is_known(tmp_path,
 
     made = SimpleNamespace(Popen=popen, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(node_processes, 'subprocess', made)
-    with pytest.raises(KeyboardInterrupt), NodeProcesses([NodeSpec(name='a')], tmp_path / 'none', tmp_path / 'logs'):
-        pass
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt), NodeProcesses([NodeSpec(name='a')], tmp_path, tmp_path / 'logs'):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [process.poll() is not None for process in started] == [True]
 
 
