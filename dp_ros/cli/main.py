@@ -1,4 +1,4 @@
-"""The command line: ``dp_ros <command>``. The commands are in `dp_ros.commands`."""
+"""The command line: ``dp_ros <command>``. The commands are in the other modules of `dp_ros.cli`."""
 
 from __future__ import annotations
 

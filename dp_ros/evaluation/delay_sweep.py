@@ -40,7 +40,7 @@ Condition = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class DelaySettings:
-    """What to run: all of ``ways`` under all of ``delays``, each on the seeds of ``evaluation``."""
+    """Choose what to run: all of ``ways`` under all of ``delays``, each on the seeds of ``evaluation``."""
 
     # fmt: off
     evaluation: EvaluationSettings

@@ -39,7 +39,7 @@ JOINT_TOPIC = '/joint_states'
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSettings:
-    """What to record, in this process or through the nodes (`dp_ros.tools.record`).
+    """Choose what to record, in this process or through the nodes (`dp_ros.tools.record`).
 
     Attributes
     ----------

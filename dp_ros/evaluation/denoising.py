@@ -44,7 +44,7 @@ Draw = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
-    """What to draw: a panel for each sampler, of a policy on a simulated robot, or on a recording's first episode."""
+    """Choose what to draw: a panel for each sampler, of a policy in a world or on a recording's first episode."""
 
     # fmt: off
     bundle: Path

@@ -135,14 +135,6 @@ def _other_colour(model: Any) -> None:
     model.mat_rgba[model.material('red').id, :3] = ORANGE
 
 
-def _round_box(model: Any) -> None:
-    import mujoco
-
-    box = model.geom('red_box').id
-    model.geom_type[box] = mujoco.mjtGeom.mjGEOM_CYLINDER
-    model.geom_size[box, 1] = model.geom_size[box, 2]  # radius and half of its height
-
-
 def _small_box(model: Any) -> None:
     model.geom_size[model.geom('red_box').id, :2] *= SMALLER
 
@@ -153,12 +145,12 @@ def _heavy(model: Any) -> None:
     model.body_inertia[block] *= HEAVIER
 
 
-def _round(model: Any) -> None:
+def _round(model: Any, box: str) -> None:
     import mujoco
 
-    block = model.geom('block').id
-    model.geom_type[block] = mujoco.mjtGeom.mjGEOM_CYLINDER
-    model.geom_size[block, 1] = model.geom_size[block, 2]  # radius and half of its height
+    geom = model.geom(box).id
+    model.geom_type[geom] = mujoco.mjtGeom.mjGEOM_CYLINDER
+    model.geom_size[geom, 1] = model.geom_size[geom, 2]  # radius and half of its height
 
 
 def _point(**changes: Any) -> Callable[[str], World]:
@@ -200,14 +192,14 @@ OF_WORLDS: Mapping[str, Mapping[str, Callable[[str], World]]] = {
     'push_block': {
         'friction_halved': _push_block(_smooth),
         'object_heavier': _push_block(_heavy),
-        'object_round': _push_block(_round),
+        'object_round': _push_block(partial(_round, box='block')),
     },
     'pick_place': {
         'friction_halved': _pick_place(_smooth),
         'camera_elsewhere': _pick_place(_other_place),
         'table_grey': _pick_place(_other_table),
         'object_orange': _pick_place(_other_colour),
-        'object_round': _pick_place(_round_box),
+        'object_round': _pick_place(partial(_round, box='red_box')),
         'object_smaller': _pick_place(_small_box),
     },
     'point_obstacle': {

@@ -150,15 +150,21 @@ class Choosing(Policy):
         return replace(zeros, alternatives=(ones,))
 
 
-def test_a_chunk_goes_on_from_the_alternative_that_is_executed_and_from_none_of_before_all_began_anew(
-    inference, outlet
-):
+def choosing(inference, outlet) -> tuple[Choosing, Callable[[int], None]]:
+    """Return a policy whose chunks have an alternative, and what lets it predict at a tick."""
     policy = Choosing()
 
     def predict(tick: int) -> None:
         inference.submit(window(tick), settings(policy))
         assert outlet.told.acquire(timeout=LIMIT)
 
+    return policy, predict
+
+
+def test_a_chunk_goes_on_from_the_alternative_that_is_executed_and_from_none_of_before_all_began_anew(
+    inference, outlet
+):
+    policy, predict = choosing(inference, outlet)
     predict(1)
     predict(3)
     inference.executed(3 * DT, 1)
@@ -173,12 +179,7 @@ def test_a_chunk_goes_on_from_the_alternative_that_is_executed_and_from_none_of_
 
 
 def test_a_report_that_is_late_repeated_or_of_before_all_began_anew_changes_no_choice(inference, outlet):
-    policy = Choosing()
-
-    def predict(tick: int) -> None:
-        inference.submit(window(tick), settings(policy))
-        assert outlet.told.acquire(timeout=LIMIT)
-
+    policy, predict = choosing(inference, outlet)
     predict(1)
     predict(3)
     inference.executed(3 * DT, 1)

@@ -134,7 +134,7 @@ class Survey:
 
     @property
     def part(self) -> str:
-        """What it is of: recordings, or the episodes of a dataset."""
+        """Name what it is of: a recording, or an episode of a dataset."""
         return 'episode' if self.columns else 'recording'
 
     def of(self, *kinds: str) -> list[TopicSurvey]:

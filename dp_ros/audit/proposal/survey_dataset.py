@@ -22,7 +22,7 @@ from dp_ros.recordings.datasets.tables import Table
 from dp_ros.recordings.episodes.readers import dataset_tables, kind_of
 
 TOPICS = {STATE: '/joint_states', ACTION: '/arm_controller/joint_trajectory'}
-"""Where a robot has what LeRobot's columns hold, if it is called as usual."""
+"""List where a robot has what LeRobot's columns hold, if it is called as usual."""
 NOT_MEASURED = float('inf')
 
 

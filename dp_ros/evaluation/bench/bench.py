@@ -46,7 +46,7 @@ FEWEST = 5  # turns, however long they take
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """What to measure: each combination of sizes, steps and threads, by each contender."""
+    """Choose what to measure: each combination of sizes, steps and threads, by each contender."""
 
     # fmt: off
     bundle: Path

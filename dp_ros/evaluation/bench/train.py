@@ -60,7 +60,7 @@ PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTrainSettings:
-    """What to measure: training steps of a configuration without pictures, or of it with what is given changed."""
+    """Choose what to measure: training steps of a configuration without pictures, or of it changed as given."""
 
     # fmt: off
     config: TrainSettings

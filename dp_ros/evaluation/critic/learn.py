@@ -33,7 +33,10 @@ UNKNOWN_FROM = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class CriticSettings:
-    """What to play, and how to learn from it; the policy is played as it will be later, in the first round unchosen."""
+    """Choose what to play, and how to learn from it.
+
+    The policy is played as it will be later, in the first round unchosen.
+    """
 
     # fmt: off
     bundle: Path

@@ -31,7 +31,6 @@ from dp_ros.policy.bundle.manifest import check_target
 from dp_ros.training.distributed import interruptible
 
 Method = Literal['dsrl', 'sac', 'ppo']
-METHODS: tuple[Method, ...] = ('dsrl', 'sac', 'ppo')
 
 
 @dataclass(frozen=True, kw_only=True)
