@@ -26,7 +26,7 @@ from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.instructions import asked_instruction, episode_labels
+from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
 from dp_ros.simulation.worlds import DEFAULT_WORLD
@@ -114,7 +114,7 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
             with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
                 for topic, received, message in messages:
                     bag.write(topic, received, message)
-                bag.note(**episode_labels(settings.world, seed, True, asked_instruction(spec, settings.task, seed)))
+                bag.note(**episode_labels(settings.world, seed, True, asked_for(spec, settings.task, seed)))
             number += 1
             bar.update()
         bar.close()
@@ -128,7 +128,7 @@ def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) ->
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
     rng, task, spec = np.random.default_rng([0, seed]), settings.task, world_spec(settings.world)
     control_dt, types, topics = to_nanoseconds(task.control_dt), rosbags_types(), settings.topics
-    asked = asked_instruction(spec, task, seed)
+    asked = asked_for(spec, task, seed)
     meaning = '' if asked is None else asked.meaning
     robot.reset(seed, meaning)
     expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise, meaning=meaning)

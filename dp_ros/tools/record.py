@@ -13,7 +13,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.ros.bundles import below_namespace
-from dp_ros.simulation.instructions import asked_instruction, episode_labels
+from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
@@ -101,9 +101,10 @@ def _episode(
 ) -> bool:
     """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded."""
     seed = settings.seed + number
-    asked = None if words is None else asked_instruction(world_spec(settings.world), settings.task, seed)
-    if asked is not None:
+    asked = asked_for(world_spec(settings.world), settings.task, seed) if simulates(settings) else None
+    if words is not None and asked is not None:
         words.publish(String(data=asked.text))
+    if asked is not None:
         client.set_parameter(ROBOT, 'meaning', asked.meaning)
     if simulates(settings):
         client.reset_robot(seed)

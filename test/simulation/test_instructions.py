@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.instructions import asked_instruction
+from dp_ros.simulation.instructions import asked_for
 from dp_ros.simulation.registry import make_expert, world_spec
 from dp_ros.simulation.robot import SimulatedRobot, controllers_of
 from dp_ros.simulation.world import Scene, flat_pose, whole_task
@@ -43,24 +43,24 @@ def played(world: PickPlaceWorld, seed: int, meaning: str) -> dict[str, Any]:
 
 
 def test_seeds_ask_for_all_meanings_in_turn_in_the_task_s_words_or_the_world_s() -> None:
-    assert asked_instruction(PICK_PLACE, WHOLE, 0) is None
+    assert asked_for(PICK_PLACE, WHOLE, 0) is None
     own = replace(WHOLE, goals=(Instruction(phrasings=OWN),))
-    asked = [asked_instruction(PICK_PLACE, own, seed) for seed in range(40)]
+    asked = [asked_for(PICK_PLACE, own, seed) for seed in range(40)]
     assert [one.meaning for one in asked if one] == [*MEANINGS] * 10
     assert {one.text for one in asked if one} == {text for texts in OWN.values() for text in texts}
-    assert asked == [asked_instruction(PICK_PLACE, own, seed) for seed in range(40)]
+    assert asked == [asked_for(PICK_PLACE, own, seed) for seed in range(40)]
     for task, words in ((own, 'paraphrases'), (WORDED, 'phrasings')):
         for seed in range(8):
-            one = asked_instruction(PICK_PLACE, task, seed, words)
+            one = asked_for(PICK_PLACE, task, seed, words)
             assert one is not None and one.text in PARAPHRASES[one.meaning]
 
 
 def test_what_a_world_can_t_be_asked_for_is_refused(world: PickPlaceWorld) -> None:
     other = replace(WHOLE, goals=(Instruction(phrasings={'red_gently': ('red',)}),))
     with pytest.raises(ConfigError, match='phrasings: got red_gently, allowed what the world pick_place can be asked'):
-        asked_instruction(PICK_PLACE, other, 0)
+        asked_for(PICK_PLACE, other, 0)
     with pytest.raises(ConfigError, match=r'got \(none\), allowed what the world push_block .*: \(none\)'):
-        asked_instruction(world_spec('push_block'), WORDED, 0)
+        asked_for(world_spec('push_block'), WORDED, 0)
     with pytest.raises(ConfigError, match="got one that means 'green', allowed red_gently, red_firmly, blue_gently"):
         world.set_instruction('green')
     with pytest.raises(ConfigError, match="got one that means 'green', allowed red_gently"):

@@ -27,7 +27,7 @@ from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.cache import cached_episodes
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episodes
 from dp_ros.recordings.episodes.readers import read_recordings
-from dp_ros.simulation.instructions import AskedInstruction
+from dp_ros.simulation.instructions import Asked
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.export.export import export_network, export_run
 from dp_ros.training.run_folder import make_network
@@ -238,7 +238,7 @@ def test_a_world_asks_for_its_block_s_place() -> None:
     assert not world_goal('pusht', TASK).streams
     with pytest.raises(ConfigError, match=r'goals: got goal_image \(goal_image\) in the world pusht, allowed goal'):
         world_goal('pusht', replace(TASK, goals=(yaw, PICTURE)))
-    asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), AskedInstruction(meaning='red', text='the red one'))
+    asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), Asked(meaning='red', text='the red one'))
     assert asked.instruction == 'the red one'
 
 

@@ -83,6 +83,7 @@ HALF_HEIGHT = 0.025  # of both [m]
 HALF_WIDTHS = {BOX: 0.020, CYLINDER: 0.021}  # [m]
 TRAY = (0.48, 0.24)  # its middle [m]
 TRAY_HALF = 0.085  # half of its inner edge [m]
+TRAY_FLOOR = 0.004  # its height [m]
 
 
 def _make_world(*, disturbance: float) -> World:
@@ -113,4 +114,5 @@ PICK_PLACE = WorldSpec(
     seconds_after_success=1.0,
     environment='dp_ros/PickPlace-v0',
     instructions=PARAPHRASES,
+    pictured=('red_firmly', 'blue_firmly'),  # a grip can't be seen
 )
