@@ -29,7 +29,7 @@ ROUNDS = 3
 PATHS = 4
 """That are searched for, while half of the time is left: the shortest counts, because the first is often a long one."""
 NEARBY = 0.8
-"""How far joints go beyond start and goal [rad or m] where such a path is found in a third of the time."""
+"""How far joints go beyond start and goal [rad or m] where such a path is found in half of the time."""
 TOLERANCE = 0.02
 """By which a place to go on at may be outside of the limits, to which it is brought then [rad or m]."""
 INSIDE = 0.01
@@ -82,10 +82,10 @@ def plan_way(
         return chosen
     inside = _tool_inside(workspace, start, chosen)
     found = None
-    for beyond, share in ((NEARBY, seconds / 3), (np.inf, 2 * seconds / 3)):
+    for beyond in (NEARBY, np.inf):
         low, high = _ranges(limits, start, chosen, beyond)
         ends = start, np.clip(chosen, low, high)
-        found = found if found is not None else _search(check, inside, ends, (low, high), planned, share, seed)
+        found = found if found is not None else _search(check, inside, ends, (low, high), planned, seconds / 2, seed)
     if found is None:
         return Refusal(reason=f'way around: found none in {seconds:.2f} s')
     return Way(points=found)

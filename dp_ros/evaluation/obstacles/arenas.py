@@ -48,11 +48,17 @@ class Arena(Protocol):
         The world's.
     obstacles
         Their names, by which the world tracks them.
+    planning
+        Robot time that planning a way takes [ns]: its process does not stop the robot.
+    tried
+        Longest time that is really spent on planning one [s].
 
     """
 
     spec: WorldSpec
     obstacles: tuple[str, ...]
+    planning: int
+    tried: float
 
     def scene(self, world: World, frame: str) -> Scene:
         """Return what the robot is told of the obstacles of an episode that has begun, in the URDF's ``frame``."""
@@ -63,6 +69,8 @@ class Arena(Protocol):
 
 class Discs:
     """`point_navigation` with discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
+
+    planning, tried = 200_000_000, 1.0
 
     def __init__(self, layout: Layout, speed: float) -> None:
         period = 2.0 * np.pi * SWING / speed if speed else 8.0
@@ -97,6 +105,7 @@ class BlockedTable:
     """`pick_place` with a box between the red box and the tray, still, or of a greatest ``speed`` [m/s]."""
 
     obstacles: tuple[str, ...] = (BLOCK,)
+    planning, tried = 1_000_000_000, 4.0
 
     def __init__(self, speed: float) -> None:
         self.spec = blocked_pick_place(speed)

@@ -42,10 +42,6 @@ LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""
 WAIT = {'hybrid': 0.2, 'planning': 0.2}
 """For how long the robot rests before what is in the way when a way around is planned [s]."""
-PLANNING = 200_000_000
-"""Robot time that planning a way takes [ns]: its process does not stop the robot."""
-TRIED = 1.0
-"""Longest time that is really spent on planning one [s]."""
 MOVES = 0.02
 """Speed above which the robot is under way [m/s]."""
 
@@ -135,9 +131,10 @@ class _Ways:
         self._tries += 1
         seed = self._seed * 1000 + self._tries
         self._found = plan_way(
-            episode.check, start, goals, limits, seconds=TRIED, seed=seed, workspace=episode.planner.options.workspace
-        )
-        self._ready = episode.robot.now + PLANNING
+            episode.check, start, goals, limits, seconds=episode.runner.arena.tried, seed=seed,
+            workspace=episode.planner.options.workspace,
+        )  # fmt: skip
+        self._ready = episode.robot.now + episode.runner.arena.planning
 
     def answer(self) -> Way | Refusal | None:
         found = self._found

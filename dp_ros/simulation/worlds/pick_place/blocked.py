@@ -74,7 +74,7 @@ class BlockedPickPlaceWorld(PickPlaceWorld):
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm, gripper, objects and the box where they are asked for, at rest; there the box stays."""
-        super().set_scene(scene)
+        super().set_scene(replace(scene, poses={name: p for name, p in scene.poses.items() if name != OBSTACLE}))
         self._middle, self._rate = scene.poses[OBSTACLE].position[0], 0.0
         self._place()
 
