@@ -147,8 +147,8 @@ def _tune(options: argparse.Namespace) -> int:
 def add_obstacles(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = (
-        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, with a way '
-        'around, and beside a path planner and a control-barrier filter.'
+        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, with '
+        'a way around, and beside a path planner and a control-barrier filter.'
     )
     command(commands, 'obstacles', _obstacles_options, _obstacles, text)
 
@@ -157,8 +157,9 @@ def _obstacles_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings
 
     parser.add_argument(
-        '--bundle', default='models/point_navigation', help='a policy of point_navigation or point_obstacle'
-    )
+        '--bundle', default='models/point_navigation',
+        help='a policy of point_navigation, point_obstacle or pick_place',
+    )  # fmt: skip
     parser.settings(ObstacleSettings)
     parser.add_argument('--cost', type=int, default=0, metavar='CHECKS',
                         help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip
