@@ -147,8 +147,8 @@ def _tune(options: argparse.Namespace) -> int:
 def add_obstacles(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = (
-        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, with '
-        'a way around, and beside a path planner and a control-barrier filter.'
+        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, '
+        'with a way around, and beside a path planner and a control-barrier filter.'
     )
     command(commands, 'obstacles', _obstacles_options, _obstacles, text)
 
