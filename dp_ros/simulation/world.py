@@ -5,7 +5,7 @@ Positions in [m], angles in [rad], times in [ns].
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -269,6 +269,8 @@ class WorldSpec:
         and no training has. The world is `WithInstructions` then.
     pictured
         Which of these can be asked for by a goal picture. The world is `WithGoalPictures` then.
+    faults
+        Return what can be wrong in its physics, by name: what makes such a world. It imports what it needs.
 
     Raises
     ------
@@ -296,6 +298,7 @@ class WorldSpec:
     expert_noise: float | None = None
     instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pictured: tuple[str, ...] = ()
+    faults: Callable[[], Mapping[str, Callable[[], World]]] = dict
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

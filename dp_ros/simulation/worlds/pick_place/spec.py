@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,19 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float, meaning: str = 
     return PickPlaceExpert(rng, control_dt=control_dt, asked=MEANINGS[meaning] if meaning else USUAL)
 
 
+def _make_wrong(fault: str) -> World:
+    from dp_ros.simulation.worlds.pick_place.model import wrong_model
+    from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
+
+    return PickPlaceWorld(physics=wrong_model(fault))
+
+
+def _faults() -> dict[str, Callable[[], World]]:
+    from dp_ros.simulation.worlds.pick_place.model import FAULTS
+
+    return {fault: partial(_make_wrong, fault) for fault in FAULTS}
+
+
 PICK_PLACE = WorldSpec(
     name='pick_place',
     make_world=_make_world,
@@ -113,6 +128,7 @@ PICK_PLACE = WorldSpec(
     bundle='models/pick_place_image',
     seconds_after_success=1.0,
     environment='dp_ros/PickPlace-v0',
+    faults=_faults,
     instructions=PARAPHRASES,
     pictured=('red_firmly', 'blue_firmly'),  # a grip can't be seen
 )
