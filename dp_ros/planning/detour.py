@@ -114,6 +114,11 @@ class Detour:
             self._waiting = Waiting(since=since, beyond=beyond if len(beyond) else chunk.actions[-1:])
 
     @property
+    def asks(self) -> bool:
+        """Whether a way is looked for, which begins where the robot rests."""
+        return self._asked is not None
+
+    @property
     def waits(self) -> bool:
         """Whether a way is waited for."""
         return self._waiting is not None or self._asked is not None

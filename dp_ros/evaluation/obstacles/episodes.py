@@ -205,7 +205,8 @@ class CheckedEpisode(ObstacleEpisode):
         """Splice a chunk or an alternative of it into the plan, unless a way around is followed."""
         if self._detour is not None and self._detour.follows(now):
             return Refusal(reason='a way around is followed', passing=True)
-        verdict = ClearChunk(self.planner, chunk).accept(now)
+        resting = self._detour is not None and self._detour.asks
+        verdict = ClearChunk(self.planner, chunk, resting=resting).accept(now)
         if isinstance(verdict, Planned):
             self.alternatives_taken += verdict.alternative > 0
             if self._detour is not None:
