@@ -596,6 +596,21 @@ def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training
     ros.status('observation_buffer: observations', ERROR, reason)
 
 
+def test_of_a_picture_of_another_size_the_middle_in_the_shape_of_the_training_is_taken(ros, described):
+    small = replace(CAMERA, height=12, width=16)
+    live = Live(ros, described(task(small), camera_shapes={'camera': (24, 32)}), task(small),
+                other_size__camera='crop')  # fmt: skip
+    live.time(T0 + 90 * MS)
+    wide = picture(T0 + 90 * MS, seed=3, size=(48, 96))
+    live.send(CAMERA.topic, wide)
+    live.time(T0 + 130 * MS)
+    ros.wait(lambda: live.heard['camera'], 'the observation')
+    middle = np.frombuffer(bytes(wide.data), np.uint8).reshape(48, 96, 3)[:, 16:80]
+    alone = messages.to_image(stamp=1, pixels=middle, frame_id='camera')
+    got = messages.decode_aligned(small, live.heard['camera'][0])
+    assert np.array_equal(got, messages.decode(small, alone))
+
+
 def test_live_pictures_that_are_letterboxed_are_those_of_recordings_that_are(ros, described, tmp_path):
     """A bundle that knows no recorded size, with other_size: as its recordings would be read with fit: letterbox."""
     spec = task(ARM, BLOCK, replace(CAMERA, width=20))

@@ -21,14 +21,15 @@ from dp_ros.messages import encoding
 from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
+    CROP,
     LETTERBOX,
     OTHER_SIZE,
     PARAMETERS,
     PATTERNS,
     TOPICS,
     declare_streams,
-    letterboxed,
     make_alignment_limits,
+    refitted,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle.bundle import Bundle
@@ -60,7 +61,7 @@ class ObservationBuffer(ManagedNode):
         self._inputs: list[Any] = []
         self._timer: ClockTimer | None = None
         self._health: dict[str, StreamHealth] = {}
-        self._boxed: frozenset[str] = frozenset()  # cameras with pictures of another size than the training's
+        self._refitted: dict[str, str] = {}  # how cameras' pictures of another size than the training's are taken
         self._forget()
 
     def _forget(self) -> None:
@@ -98,8 +99,8 @@ class ObservationBuffer(ManagedNode):
         self._forget()
         assert self._bundle is not None
         self._aligner = Aligner(self._task, make_alignment_limits(self, self._task.streams))
-        recorded, self._boxed = self._bundle.camera_shapes, letterboxed(self, self._task.streams)
-        self._shapes = {name: (shape, RECORDED) for name, shape in recorded.items() if name not in self._boxed}
+        recorded, self._refitted = self._bundle.camera_shapes, refitted(self, self._task.streams)
+        self._shapes = {name: (shape, RECORDED) for name, shape in recorded.items() if name not in self._refitted}
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
         self._inputs = [
             self.create_subscription(
@@ -199,7 +200,7 @@ class ObservationBuffer(ManagedNode):
 
         Of a bundle that does not say which, and of a stream that takes any, the first picture's size holds.
         """
-        value = encoding.decode(stream, message, self._frame(stream))
+        value = encoding.decode(stream, message, self._frame(stream), crop=self._refitted.get(stream.name) == CROP)
         size = size_of(message) if isinstance(stream, ImageStream) else None
         if size is not None:
             self._warn_of_stretching(stream, *size)
@@ -210,7 +211,7 @@ class ObservationBuffer(ManagedNode):
     def _warn_of_stretching(self, stream: Stream, width: int, height: int) -> None:
         """Log that pictures may be squeezed as none of training's were, once, where the bundle cannot tell."""
         assert isinstance(stream, ImageStream)
-        if stream.name in self._shapes or stream.name in self._boxed or stream.fit != 'stretch':
+        if stream.name in self._shapes or stream.name in self._refitted or stream.fit != 'stretch':
             return
         if abs(width * stream.height - height * stream.width) > stream.height + stream.width:  # more than a row or so
             self.get_logger().warning(
@@ -220,8 +221,8 @@ class ObservationBuffer(ManagedNode):
             )
 
     def _frame(self, stream: Stream) -> tuple[int, int] | None:
-        """Return the height and width that a camera's pictures had in training, where others are letterboxed to it."""
-        if not isinstance(stream, ImageStream) or stream.name not in self._boxed:
+        """Return the height and width that a camera's pictures had in training, where others are brought to it."""
+        if not isinstance(stream, ImageStream) or stream.name not in self._refitted:
             return None
         assert self._bundle is not None
         return self._bundle.camera_shapes.get(stream.name, (stream.height, stream.width))
