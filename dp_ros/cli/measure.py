@@ -64,7 +64,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
 
 LATENCY = (
     *('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'samples', 'continuity', 'threads', 'seed'),
-    *('composed', 'realtime_priority', 'cpu_dma_latency'),
+    *('composed', 'realtime_priority', 'cpu_dma_latency', 'picture_size'),
 )
 
 

@@ -67,6 +67,10 @@ class RecordSettings:
     episodes: int = option(1, 'episodes to record', low=1, high=100_000)
     seed: int = option(0, 'seed of the first episode', low=0, high=MOST_SEED)
     seconds: float = option(30.0, 'longest episode', unit='s', low=1.0, high=3600.0)
+    rate: float = option(
+        1.0, 'ros, scripted: seconds of the world per second; other than 1, all nodes go by a clock of the robot, so '
+        'that less than 1 suits a machine that is too slow or too busy', low=0.05, high=10.0,
+    )
     storage: Literal['mcap', 'sqlite3'] = option('mcap', 'rosbag2 storage')
     # fmt: on
 
@@ -90,6 +94,8 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
     """Write the bags. The folder appears when every bag in it is whole."""
     if settings.source != 'scripted':
         raise ConfigError(f'source: got {settings.source!r}, allowed scripted in this process')
+    if settings.rate != 1.0:
+        raise ConfigError(f'rate: got {settings.rate:g} with --through direct, allowed with --through ros')
     check_range('seconds', settings.seconds, 1.0, SPACING / NANOSECONDS, unit='s')
     refuse_existing(settings.out)
     world = make_world(settings.world, disturbance=settings.disturbance)

@@ -64,10 +64,25 @@ def running(
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
-    policy = policy_specs(settings, bundle, common)
+    own = {}
+    if settings.picture_size:
+        robot['picture_size'] = settings.picture_size
+        own['observation_buffer'] = {f'other_size.{first_camera(settings.world, bundle.task)}': 'crop'}
+    policy = policy_specs(settings, bundle, common, own)
     first = NodeSpec(name=ROBOT, parameters=robot)
     with configured([first, *policy], world_spec(settings.world).parameters, logs) as client:
         yield client
+
+
+def first_camera(world: str, task: TaskSpec) -> str:
+    """Return the stream that a task has of the first camera of a world; ConfigError if it has none."""
+    topics = [f'/{topic}' for topic in world_spec(world).camera_topics.values()][:1]
+    found = [s.name for s in task.streams if isinstance(s, ImageStream) and s.topic in topics]
+    if not found:
+        raise ConfigError(
+            f'picture_size: got one for a policy that sees no {listed(topics) or "camera"}, allowed for one that does'
+        )
+    return found[0]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from tqdm import tqdm
 
@@ -33,17 +34,23 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
         isolate()
         chosen = world_parameters(settings.world)
         robot = {**chosen, 'camera': _has_camera(settings.task), 'disturbance': settings.disturbance}
+        if settings.rate != 1.0:
+            robot |= {'rate': settings.rate, 'publish_clock': True}
         specs = [NodeSpec(name=ROBOT, parameters=robot)]
         if settings.source == 'scripted':
             # Who teleoperates may be there already.
             refuse_company(*command_topics(settings.task, world_spec(settings.world)))
-            specs.append(NodeSpec(name=DEMONSTRATOR, parameters=chosen))
+            paced = {'control_dt': settings.task.control_dt, 'use_sim_time': settings.rate != 1.0}
+            specs.append(NodeSpec(name=DEMONSTRATOR, parameters={**chosen, **paced, 'autostart': False}))
     settings.out.mkdir(parents=True)
     robot_spec = world_spec(settings.world)
     with NodeProcesses(specs, robot_spec.parameters, settings.out / 'logs') as processes:
         client = SimulationClient(processes)
         try:
+            client.node.set_parameters([Parameter('use_sim_time', value=settings.rate != 1.0)])
             words = _words(client, settings)
+            if settings.source == 'scripted':
+                client.transition(DEMONSTRATOR, 'configure')
             recorder = Recorder(client.node, topics, new_bag, goals=goals)
             client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(topics)}')
             recorder.connect()
@@ -64,6 +71,11 @@ def _check(settings: RecordSettings) -> None:
         raise ConfigError(f'record: {settings.out} exists, allowed a new folder')
     if settings.noise is not None:
         raise ConfigError(f'noise: got {settings.noise} through ros, allowed with --through direct')
+    if settings.rate != 1.0 and settings.source != 'scripted':
+        raise ConfigError(
+            f'rate: got {settings.rate:g} with --source {settings.source}, allowed 1 unless it is scripted: who '
+            'commands goes by the time of day'
+        )
     if settings.source == 'scripted' and world_spec(settings.world).make_expert is None:
         raise ConfigError(
             f'demonstrator of the world {settings.world}: got none, allowed a world that has one; or --source '
@@ -99,7 +111,11 @@ def _words(client: SimulationClient, settings: RecordSettings) -> Any:
 def _episode(
     client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int, words: Any = None
 ) -> bool:
-    """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded."""
+    """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded.
+
+    A scripted demonstrator is active only while it is recorded: so a recording has its first command, and a robot that
+    was reset gets none that was meant for where it was before.
+    """
     seed = settings.seed + number
     asked = asked_for(world_spec(settings.world), settings.task, seed) if simulates(settings) else None
     if words is not None and asked is not None:
@@ -108,15 +124,20 @@ def _episode(
         client.set_parameter(ROBOT, 'meaning', asked.meaning)
     if simulates(settings):
         client.reset_robot(seed)
+    scripted = settings.source == 'scripted'
     with recorder.episode(settings.out / f'episode_{number:04d}'):
-        until = time.monotonic() + settings.seconds
+        if scripted:
+            client.transition(DEMONSTRATOR, 'activate')
+        until = time.monotonic() + settings.seconds / settings.rate
         while time.monotonic() < until and not client.succeeded:
             client.spin()
         if simulates(settings):
-            until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
+            until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success / settings.rate)
             while time.monotonic() < until:
                 client.spin()
             recorder.note(**episode_labels(settings.world, seed, client.succeeded, asked))
+    if scripted:
+        client.transition(DEMONSTRATOR, 'deactivate')
     return client.succeeded
 
 
