@@ -14,7 +14,7 @@ import numpy as np
 import rclpy
 from tqdm import tqdm
 
-from dp_ros.errors import DpRosError
+from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.world_planner import command_topics, goal_pictures, world_goal
