@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings
+from dp_ros.evaluation.workers.workers import check_workers
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.ros.bundles import below_namespace
 from dp_ros.simulation.instructions import asked_instruction, episode_labels
@@ -64,6 +65,7 @@ def _check(settings: RecordSettings) -> None:
         raise ConfigError(f'record: {settings.out} exists, allowed a new folder')
     if settings.noise is not None:
         raise ConfigError(f'noise: got {settings.noise} through ros, allowed with --through direct')
+    check_workers(settings.workers, settings.ray, 'ros')
     if settings.source == 'scripted' and world_spec(settings.world).make_expert is None:
         raise ConfigError(
             f'demonstrator of the world {settings.world}: got none, allowed a world that has one; or --source '
