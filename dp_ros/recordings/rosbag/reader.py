@@ -303,7 +303,7 @@ def serialized(stamped: Stamped) -> Raw:
     """Return a message made of rosbags' classes as a bag holds it."""
     topic, received, message = stamped
     kind = message.__msgtype__
-    return topic, received, kind, typestore().serialize_cdr(message, kind)
+    return topic, received, kind, bytes(typestore().serialize_cdr(message, kind))
 
 
 def check_type(topic: str, kind: str) -> None:
