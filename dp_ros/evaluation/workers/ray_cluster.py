@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dp_ros import __version__
 from dp_ros.errors import ConfigError, DataError, DpRosError, one_line
 from dp_ros.evaluation.workers.workers import Folder
 
@@ -83,13 +84,13 @@ class RayCluster:
 
     def done(self, work: Callable[..., T], parts: Sequence[Part], *beside: Any) -> Iterator[tuple[Part, T]]:
         """Yield each part with what ``work(part, *beside)`` returns, as they are finished, in any order."""
-        started = self._ray.remote(num_cpus=1, max_retries=TRIES)(work)
+        started = self._ray.remote(num_cpus=1, max_retries=TRIES)(_done)
         left = iter(parts)
         handles: dict[Any, Part] = {}
         try:
             while True:
                 for part in islice(left, AT_ONCE - len(handles)):
-                    handles[started.remote(part, *beside)] = part
+                    handles[started.remote(__version__, work, part, *beside)] = part
                 if not handles:
                     return
                 ready, _ = self._ray.wait(list(handles))
@@ -111,6 +112,14 @@ class RayCluster:
             raise
         except errors.RayError as error:
             raise DataError(f'ray: got no outcome of a part ({one_line(str(error))}), allowed one of each') from error
+
+
+def _done(version: str, work: Callable[..., T], part: Part, *beside: Any) -> T:
+    if __version__ != version:
+        raise ConfigError(
+            f'dp_ros on {socket.gethostname()}: got version {__version__}, allowed {version}, that of who asks'
+        )
+    return work(part, *beside)
 
 
 def check_answers(address: str) -> None:
