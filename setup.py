@@ -87,7 +87,7 @@ EXTRAS = {
     'rl': [
         'stable-baselines3==2.9.2',  # SAC and PPO
     ],
-    # Sweeps over several machines: `dp_ros sweep --ray`.
+    # Episodes and sweeps over several machines: `--ray` of `dp_ros evaluate`, `record`, `critic` and `sweep`.
     'cluster': [
         'ray==2.60.0',  # carries the work to them, and does again what one was doing when it went away
     ],

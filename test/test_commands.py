@@ -103,8 +103,13 @@ def test_what_only_sequence_models_have_reaches_them(asked):
     assert {name: tuple(getattr(asked[0], name)) for name in KEPT} == KEPT
 
 
+def test_a_cluster_that_is_asked_for_reaches_an_evaluation(asked):
+    assert main(['evaluate', BUNDLE, '--ray', '10.0.0.1:6379']) == 130
+    assert asked[0].ray == '10.0.0.1:6379'
+
+
 def test_every_setting_of_an_evaluation_can_be_asked_for():
-    tried = {*DIRECT, *ROS, 'composed', 'record_camera', 'bundle', 'world', 'delay', *SEQUENCE, *KEPT}
+    tried = {*DIRECT, *ROS, 'composed', 'record_camera', 'bundle', 'world', 'delay', 'ray', *SEQUENCE, *KEPT}
     assert tried == {field.name for field in dataclasses.fields(EvaluationSettings)}
 
 

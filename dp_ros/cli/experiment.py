@@ -30,10 +30,11 @@ def _sweep_options(parser: CommandParser) -> None:
         out={'required': True},
         vary={**again, 'metavar': 'KEY=VALUE,VALUE'},
         variants={**again, 'metavar': 'NAME:KEY=VALUE,KEY=VALUE', 'flag': '--variant'},
-        ray={'metavar': 'ADDRESS'},
     )
     parser.world('without it, the one with these joints')
-    parser.settings(EvaluationSettings, 'episodes', 'seed', 'seconds', episodes=200)
+    parser.settings(
+        EvaluationSettings, 'episodes', 'seed', 'seconds', 'workers', 'ray', episodes=200, ray={'metavar': 'ADDRESS'}
+    )
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def _record_options(parser: CommandParser) -> None:
     parser.add_argument('--through', default='ros', choices=['ros', 'direct'],
                         help='ros: the nodes, in real time; direct: in this process, much faster')  # fmt: skip
     parser.world()
-    parser.settings(RecordSettings)
+    parser.settings(RecordSettings, ray={'metavar': 'ADDRESS'})
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -222,7 +222,7 @@ def _critic_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.critic.learn import CriticSettings
 
     parser.bundle('models/pusht_mirror')
-    parser.settings(CriticSettings)
+    parser.settings(CriticSettings, ray={'metavar': 'ADDRESS'})
 
 
 def _critic(options: argparse.Namespace) -> int:

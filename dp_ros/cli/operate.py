@@ -67,7 +67,8 @@ def _evaluate_options(parser: CommandParser) -> None:
 
     parser.bundle('models/pusht_mirror')
     apart = (*SEQUENCE_ONLY, 'latency', 'delay')
-    parser.settings(EvaluationSettings, *(o.name for o in options_of(EvaluationSettings) if o.name not in apart))
+    usual = [o.name for o in options_of(EvaluationSettings) if o.name not in apart]
+    parser.settings(EvaluationSettings, *usual, ray={'metavar': 'ADDRESS'})
     add_settings(parser.add_mutually_exclusive_group(), EvaluationSettings, 'latency', 'delay')
     parser.file('json', 'write the summary here')
     group = parser.add_argument_group('a sequence model', 'How it plans; see doc/howto/sequence_models.md.')

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,11 +21,14 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_range
-from dp_ros.evaluation.settings import MOST_SEED
+from dp_ros.evaluation.episode_bag import WholeEpisode
+from dp_ros.evaluation.settings import MOST_SEED, EvaluationSettings
+from dp_ros.evaluation.workers.played import played
+from dp_ros.evaluation.workers.workers import check_workers, workers_of
 from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
-from dp_ros.options import REQUIRED, check_options, option
-from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
+from dp_ros.options import REQUIRED, check_options, like, option
+from dp_ros.recordings.rosbag.reader import Stamped, folder_beside, refuse_existing, serialized
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
@@ -72,10 +76,15 @@ class RecordSettings:
         'that less than 1 suits a machine that is too slow or too busy', low=0.05, high=10.0,
     )
     storage: Literal['mcap', 'sqlite3'] = option('mcap', 'rosbag2 storage')
+    workers: int = like(EvaluationSettings, 'workers', 1, 'direct: processes that share the episodes')
+    ray: str = like(
+        EvaluationSettings, 'ray', '', 'direct: a Ray cluster that makes them, as 10.0.0.1:6379 (extra: cluster)'
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
         check_options(self)
+        check_workers(self.workers, self.ray)
 
     @property
     def camera(self) -> bool:
@@ -98,36 +107,47 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
         raise ConfigError(f'rate: got {settings.rate:g} with --through direct, allowed with --through ros')
     check_range('seconds', settings.seconds, 1.0, SPACING / NANOSECONDS, unit='s')
     refuse_existing(settings.out)
-    world = make_world(settings.world, disturbance=settings.disturbance)
-    spec = world_spec(settings.world)
-    controllers = controllers_of(spec, world)
-    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers)
-    failed = 0
-    with folder_beside(settings.out) as folder:
+    make = partial(_make_demonstrate, settings)
+    demonstrate, workers = make(), workers_of(settings.workers, settings.ray)
+    number, failed = 0, 0
+    with (
+        folder_beside(settings.out) as folder,
+        tqdm(total=settings.episodes, unit='episode', desc='demonstrate') as bar,
+    ):
         made = folder / settings.out.name
         made.mkdir()
-        bar = tqdm(total=settings.episodes, unit='episode', desc='demonstrate')
-        number = 0
         while number < settings.episodes:
-            robot.now = START + (number + failed) * SPACING
-            seed = settings.seed + number + failed
-            messages = list(demonstration(robot, settings, seed))
-            if not robot.episode.success or robot.episode.elapsed >= settings.seconds:
-                failed += 1
-                if failed > settings.episodes:  # this is no demonstrator
-                    raise DataError(f'demonstrations: {failed} failed, allowed up to {settings.episodes}')
-                continue
-            with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
-                for topic, received, message in messages:
-                    bag.write(topic, received, message)
-                bag.note(**episode_labels(settings.world, seed, True, asked_for(spec, settings.task, seed)))
-            number += 1
-            bar.update()
-        bar.close()
+            first = settings.seed + number + failed
+            seeds = range(first, first + settings.episodes - number)
+            for episode in played(workers, demonstrate, make, seeds):
+                if episode is None:
+                    failed += 1
+                    if failed > settings.episodes:  # this is no demonstrator
+                        raise DataError(f'demonstrations: {failed} failed, allowed up to {settings.episodes}')
+                    continue
+                episode.write(made / f'episode_{number:04d}', settings.storage)
+                number += 1
+                bar.update()
         refuse_existing(settings.out)
         made.rename(settings.out)
     say(f'{settings.episodes} episodes in {settings.out}; {failed} that failed were left out')
     return 0
+
+
+def _make_demonstrate(settings: RecordSettings) -> Callable[[int], WholeEpisode | None]:
+    world, spec = make_world(settings.world, disturbance=settings.disturbance), world_spec(settings.world)
+    controllers = controllers_of(spec, world)
+    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers)
+
+    def demonstrate(seed: int) -> WholeEpisode | None:
+        robot.now = START + (seed - settings.seed) * SPACING
+        messages = [serialized(stamped) for stamped in demonstration(robot, settings, seed)]
+        if not robot.episode.success or robot.episode.elapsed >= settings.seconds:
+            return None
+        asked = asked_for(spec, settings.task, seed)
+        return WholeEpisode(messages=messages, labels=episode_labels(settings.world, seed, True, asked))
+
+    return demonstrate
 
 
 def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) -> Iterator[Stamped]:

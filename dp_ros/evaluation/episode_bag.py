@@ -2,60 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages import encoding
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.recordings.episodes.episode import wanted_topics
-from dp_ros.recordings.rosbag.reader import BagWriter
+from dp_ros.recordings.rosbag.reader import BagWriter, serialized
+from dp_ros.recordings.rosbag.storages import Raw
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.robot import REWARD_TOPIC, JointReading, Reading, topic_of
 from dp_ros.simulation.world import WorldSpec
 from dp_ros.task.spec import Instruction, TaskSpec
 
 
-class _Dropped(Exception):
-    """The episode is not worth its bag."""
+@dataclass(frozen=True, kw_only=True)
+class WholeEpisode:
+    """The messages of an episode that is over, and what is to be said of it; see `BagWriter.note`."""
+
+    messages: Sequence[Raw]
+    labels: Mapping[str, object]
+
+    def write(self, path: Path, storage: str = 'mcap') -> None:
+        """Write it as a bag."""
+        with BagWriter(path, storage) as bag:
+            for topic, received, kind, data in self.messages:
+                bag.write_raw(topic, kind, received, data)
+            bag.note(**self.labels)
 
 
 class EpisodeBag:
-    """What one episode's readings and commands are on their topics, in order.
+    """What one episode's readings and commands are on their topics, in order."""
 
-    Attributes
-    ----------
-    keep
-        Whether the bag stays when the episode is over.
-
-    """
-
-    def __init__(self, writer: BagWriter, task: TaskSpec, spec: WorldSpec) -> None:
-        self.keep = False
-        self._writer = writer
+    def __init__(self, task: TaskSpec, spec: WorldSpec) -> None:
+        self._messages: list[Raw] = []
         self._joints = _joints_topic(task)
         self._task, self._spec = task, spec
 
     def instruction(self, text: str, now: int) -> None:
-        """Write what is asked for from ``now`` [ns] on."""
+        """Take what is asked for from ``now`` [ns] on."""
         for topic in _instruction_topics(self._task):
-            self._writer.write(topic, now, encoding.to_string(text, types=rosbags_types()))
-
-    def note(self, **labels: object) -> None:
-        """Say something of the whole episode; see `BagWriter.note`."""
-        self._writer.note(**labels)
+            self._take(topic, now, encoding.to_string(text, types=rosbags_types()))
 
     def reading(self, reading: Reading) -> None:
-        """Write what a sensor read."""
+        """Take what a sensor read."""
         message = encoding.reading_to_message(reading, frame_id=self._spec.name, types=rosbags_types())
-        self._writer.write(self._topic(reading), reading.stamp, message)
+        self._take(self._topic(reading), reading.stamp, message)
 
     def command(self, trajectory: Trajectory, now: int) -> None:
-        """Write a trajectory that the controller got at ``now`` [ns]."""
+        """Take a trajectory that the controller got at ``now`` [ns]."""
         for topic, part in commands_of(trajectory, self._task, self._spec):
-            self._writer.write(topic, now, encoding.to_joint_trajectory(part, types=rosbags_types()))
+            self._take(topic, now, encoding.to_joint_trajectory(part, types=rosbags_types()))
+
+    def whole(self, **labels: object) -> WholeEpisode:
+        """Return the episode at its end."""
+        return WholeEpisode(messages=self._messages, labels=labels)
+
+    def _take(self, topic: str, now: int, message: Any) -> None:
+        self._messages.append(serialized((topic, now, message)))
 
     def _topic(self, reading: Reading) -> str:
         if isinstance(reading, JointReading):
@@ -89,16 +97,3 @@ def _instruction_topics(task: TaskSpec) -> list[str]:
 
 def _joints_topic(task: TaskSpec) -> str:
     return next((s.topic for s in task.streams if s.kind == 'joint_state'), '/joint_states')
-
-
-@contextmanager
-def episode_bag(folder: Path | None, name: str, task: TaskSpec, spec: WorldSpec) -> Iterator[EpisodeBag | None]:
-    """Give a bag to write an episode to, or None without a folder; it appears there if it is kept."""
-    if folder is None:
-        yield None
-        return
-    with suppress(_Dropped), BagWriter(folder / name) as writer:
-        bag = EpisodeBag(writer, task, spec)
-        yield bag
-        if not bag.keep:
-            raise _Dropped

@@ -6,24 +6,25 @@ observation, however long predicting really took; that real time is what is repo
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Chunk, Goal, Observation, Refusal, Window, to_nanoseconds
 from dp_ros.errors import DataError
-from dp_ros.evaluation.episode_bag import EpisodeBag, check_recording, episode_bag
+from dp_ros.evaluation.episode_bag import EpisodeBag, WholeEpisode, check_recording
 from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
+from dp_ros.evaluation.workers.played import played
+from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Planned
@@ -61,11 +62,13 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
     """Run episodes on consecutive seeds and return their summary."""
     runner = make_runner(settings)  # refuses what can't be, before anything is started
     check_recording(settings.record, runner.task, runner.spec)
+    workers = workers_of(settings.workers, settings.ray)
     seeds = range(settings.seed, settings.seed + settings.episodes)
-    bar = tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True)
     results = []
-    with bar, played(runner.run, partial(_make_play, settings), seeds, settings.workers) as episodes:
-        for result in episodes:
+    with tqdm(total=len(seeds), unit='episode', desc=runner.bundle.name, dynamic_ncols=True) as bar:
+        make = partial(_make_play, settings)
+        for result, recorded in played(workers, runner.recorded, make, seeds, settings.bundle):
+            runner.write(result.seed, recorded)
             results.append(result)
             bar.update()
             bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
@@ -84,8 +87,10 @@ def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None
     return DirectRunner(bundle, policy.with_settings(**asked), settings)
 
 
-def _make_play(settings: EvaluationSettings) -> Callable[[int], EpisodeResult]:
-    return make_runner(settings).run
+def _make_play(
+    settings: EvaluationSettings, bundle: Path
+) -> Callable[[int], tuple[EpisodeResult, WholeEpisode | None]]:
+    return make_runner(replace(settings, bundle=bundle)).recorded
 
 
 class DirectRunner:
@@ -124,14 +129,26 @@ class DirectRunner:
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
-        folder, name = self.settings.record, f'seed_{seed}'
-        with episode_bag(folder, name, self.task, self.spec) as bag:
-            episode = self.episode(seed, bag)
-            self.play(episode, watch)
-            if bag is not None:
-                bag.keep = success = episode.robot.episode.success
-                bag.note(**episode_labels(self.settings.world, seed, success, episode.asked))
-        return episode.result()
+        result, recorded = self.recorded(seed, watch)
+        self.write(seed, recorded)
+        return result
+
+    def recorded(
+        self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None
+    ) -> tuple[EpisodeResult, WholeEpisode | None]:
+        """Run one episode as `run` does; return its recording too, where it is to be written."""
+        bag = None if self.settings.record is None else EpisodeBag(self.task, self.spec)
+        episode = self.episode(seed, bag)
+        self.play(episode, watch)
+        result = episode.result()
+        if bag is None or not result.success:
+            return result, None
+        return result, bag.whole(**episode_labels(self.settings.world, seed, True, episode.asked))
+
+    def write(self, seed: int, recorded: WholeEpisode | None) -> None:
+        """Write the recording of an episode, if there is one."""
+        if recorded is not None and self.settings.record is not None:
+            recorded.write(self.settings.record / f'seed_{seed}')
 
     def episode(self, seed: int, bag: EpisodeBag | None = None) -> Episode:
         """Return an episode at its beginning."""
@@ -356,33 +373,3 @@ def _decoded(task: TaskSpec, spec: WorldSpec, reading: Reading) -> Iterator[tupl
 
 def _from(stream: Stream, topic: str) -> bool:
     return stream.topic.removesuffix('/compressed').removeprefix('/') == topic
-
-
-T = TypeVar('T')
-
-
-@contextmanager
-def played(
-    play: Callable[[int], T], make: Callable[[], Callable[[int], T]], seeds: Sequence[int], workers: int
-) -> Iterator[Iterator[T]]:
-    """Yield what ``play`` returns for each of ``seeds``; several workers are processes that ``make`` their own."""
-    workers = min(workers, len(seeds))
-    if workers == 1:
-        yield map(play, seeds)
-        return
-    # Spawned: a forked process would have a copy of ONNX Runtime's threads, which do not run there.
-    with multiprocessing.get_context('spawn').Pool(workers, _start_worker, (make,)) as pool:
-        yield pool.imap(_play_in_worker, seeds)
-
-
-_play: Callable[[int], Any] | None = None  # of a worker's process
-
-
-def _start_worker(make: Callable[[], Callable[[int], Any]]) -> None:
-    global _play
-    _play = make()
-
-
-def _play_in_worker(seed: int) -> Any:
-    assert _play is not None
-    return _play(seed)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import ConfigError, listed
+from dp_ros.evaluation.workers.workers import check_workers
 from dp_ros.options import check_options, like, option
 from dp_ros.policy.backends.sessions import BackendName
 from dp_ros.policy.backends.thread_count import MOST_THREADS
@@ -101,7 +102,11 @@ class EvaluationSettings:
         'phrasings', "of a policy that is asked in words: those that it was trained with, or the world's own, which no "
         'training has',
     )
-    workers: int = option(1, 'processes that share the episodes; direct only', low=1, high=256)
+    workers: int = option(
+        1, 'processes that share the episodes; with several, chunks take longer than they would alone; direct only',
+        low=1, high=256,
+    )
+    ray: str = option('', 'a Ray cluster that plays them, as 10.0.0.1:6379 (extra: cluster); direct only')
     record: Path | None = option(
         None, 'write recordings of the episodes that succeed into this new folder; direct only'
     )
@@ -110,8 +115,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.workers > 1 and self.through == 'ros':
-            raise ConfigError(f'workers: got {self.workers} through ros, allowed 1: there is one robot')
+        check_workers(self.workers, self.ray, self.through)
         for name, usual in NODES_ONLY.items():
             if getattr(self, name) != usual and self.through == 'direct':
                 raise ConfigError(f'{name}: got it direct, allowed through ros only: nodes are processes there')
@@ -192,6 +196,7 @@ class EvaluationSettings:
             'longest_episode_s': self.seconds,
             **({} if self.instructions == 'phrasings' else {'instructions': self.instructions}),
             **({} if self.workers == 1 else {'workers': self.workers}),
+            **({'ray': True} if self.ray else {}),
         }
 
     def latency_in(self, bundle: Bundle) -> float:

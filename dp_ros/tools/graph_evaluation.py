@@ -24,7 +24,7 @@ from dp_ros.ros.bundles import aligned_type, below_namespace
 from dp_ros.simulation.instructions import Asked, asked_for
 from dp_ros.simulation.registry import check_world, make_world, world_parameters, world_spec
 from dp_ros.simulation.robot import begin_episode
-from dp_ros.task.spec import GoalImage, GoalPose, ImageStream
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.tools.simulation_client import SimulationClient
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings
+from dp_ros.evaluation.workers.workers import check_workers
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.ros.bundles import below_namespace
 from dp_ros.simulation.instructions import asked_for, episode_labels
@@ -76,6 +77,7 @@ def _check(settings: RecordSettings) -> None:
             f'rate: got {settings.rate:g} with --source {settings.source}, allowed 1 unless it is scripted: who '
             'commands goes by the time of day'
         )
+    check_workers(settings.workers, settings.ray, 'ros')
     if settings.source == 'scripted' and world_spec(settings.world).make_expert is None:
         raise ConfigError(
             f'demonstrator of the world {settings.world}: got none, allowed a world that has one; or --source '

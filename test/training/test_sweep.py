@@ -21,10 +21,11 @@ from dp_ros.evaluation.sweep import parts as parts_module
 from dp_ros.evaluation.sweep import sweep as sweep_module
 from dp_ros.evaluation.sweep.combinations import axes_of, combine
 from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha256, training_of
-from dp_ros.evaluation.sweep.process_pool import done_by
 from dp_ros.evaluation.sweep.report import row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
-from dp_ros.evaluation.sweep.workers import RayCluster
+from dp_ros.evaluation.sweep.work import played, trained
+from dp_ros.evaluation.workers.process_pool import done_by
+from dp_ros.evaluation.workers.ray_cluster import RayCluster
 from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
@@ -69,7 +70,7 @@ def test_a_sweep_goes_on_where_it_was_killed_and_counts_nothing_twice(bags, tmp_
             done[name].append(part)
             return real(part, *rest)
 
-        monkeypatch.setattr(f'dp_ros.evaluation.sweep.workers.{name}', work)
+        monkeypatch.setattr(f'dp_ros.evaluation.sweep.work.{name}', work)
 
     counted('train')
     counted('play')
@@ -120,7 +121,7 @@ def test_a_process_that_dies_takes_no_part_along(tmp_path):
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, capsys, asked, message, monkeypatch):
-    monkeypatch.setattr('dp_ros.evaluation.sweep.workers.train', lambda *_: pytest.fail('trained'))
+    monkeypatch.setattr('dp_ros.evaluation.sweep.work.train', lambda *_: pytest.fail('trained'))
     options = [
         option for name, texts in asked.items() if name != 'ray' for text in texts for option in (f'--{name}', text)
     ]
@@ -270,14 +271,14 @@ def test_a_ray_cluster_that_loses_a_machine_loses_nothing(bags, tmp_path, monkey
         asked = settings(bags, tmp_path / 'sweep', vary=('objective.diffusion_steps=4,8',))
         plan = sweep_module._plan(asked, combine(SMALL, axes_of(asked.vary, []), evaluation=EVALUATION, data=bags))
         trainings, blocks = sweep_module._missing(plan, asked.out)
-        workers = RayCluster(asked.out, cluster.address)
-        trained = []
-        for part in workers.train(trainings):
-            trained.append(part.name)
-            if len(trained) == 1:
+        workers = RayCluster(cluster.address)
+        finished = []
+        for part in trained(workers, trainings, asked.out):
+            finished.append(part.name)
+            if len(finished) == 1:
                 cluster.remove_node(second)  # with what it was doing
-        assert sorted(trained) == sorted(t.name for t in trainings)
-        for block, results in workers.play(blocks):
+        assert sorted(finished) == sorted(t.name for t in trainings)
+        for block, results in played(workers, blocks, asked.out):
             keep(block, asked.out, results)
         assert sweep_module._missing(plan, asked.out) == ([], [])
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from tqdm import tqdm
 
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
-from dp_ros.evaluation.episodes import make_runner, played
+from dp_ros.evaluation.episodes import make_runner
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.evaluation.workers.played import played
+from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION, action_base
@@ -69,8 +73,8 @@ class ExploringPolicy(DiffusionPolicy):
         return ranked
 
 
-def _make_play(settings: EvaluationSettings, explore: float) -> Callable[[int], Decisions]:
-    runner = make_runner(settings, ExploringPolicy)
+def _make_play(settings: EvaluationSettings, explore: float, bundle: Path) -> Callable[[int], Decisions]:
+    runner = make_runner(replace(settings, bundle=bundle), ExploringPolicy)
     policy = runner.policy
     assert isinstance(policy, ExploringPolicy)
     policy.explore, policy.mirror = explore, trained_mirror(runner.bundle)
@@ -128,10 +132,10 @@ def rollouts(settings: EvaluationSettings, explore: float, what: str) -> Iterato
     """Play the episodes of ``settings``, with a progress bar that says ``what``, and yield each one's decisions."""
     seeds = range(settings.seed, settings.seed + settings.episodes)
     make = partial(_make_play, settings, explore)
-    bar = tqdm(total=len(seeds), unit='episode', desc=what, dynamic_ncols=True)
+    play, workers = make(settings.bundle), workers_of(settings.workers, settings.ray)
     successes = 0
-    with bar, played(make(), make, seeds, settings.workers) as episodes:
-        for number, decisions in enumerate(episodes, 1):
+    with tqdm(total=len(seeds), unit='episode', desc=what, dynamic_ncols=True) as bar:
+        for number, decisions in enumerate(played(workers, play, make, seeds, settings.bundle), 1):
             successes += decisions.success
             bar.update()
             bar.set_postfix(success=f'{successes / number:.1%}')

@@ -57,6 +57,7 @@ class CriticSettings:
     )
     epochs: int = option(24, 'how often it sees each decision', low=1, high=1000)
     workers: int = like(EvaluationSettings, 'workers', 1, 'processes that share the episodes')
+    ray: str = like(EvaluationSettings, 'ray', '', 'a Ray cluster that plays them, as 10.0.0.1:6379 (extra: cluster)')
     overwrite: bool = option(False, 'replace a bundle that is there')
     # fmt: on
 
@@ -77,6 +78,7 @@ class CriticSettings:
             seconds=self.seconds,
             threads=1,
             workers=self.workers,
+            ray=self.ray,
         )
 
 
@@ -134,6 +136,6 @@ def _unknown(settings: CriticSettings, task: TaskSpec) -> int:
 def _record(settings: CriticSettings, source: Bundle) -> dict[str, Any]:
     """Return what the bundle says about where its critic comes from."""
     plain = asdict(settings)
-    for name in ('bundle', 'out', 'workers', 'overwrite'):
+    for name in ('bundle', 'out', 'workers', 'ray', 'overwrite'):
         del plain[name]
     return {**plain, 'policy': source.name, 'bundle_sha256': sha256(source.folder / MANIFEST), 'told': []}

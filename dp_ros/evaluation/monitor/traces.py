@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Chunk, Goal, Window, to_nanoseconds
-from dp_ros.evaluation.episodes import DirectRunner, make_runner, played
+from dp_ros.evaluation.episodes import DirectRunner, make_runner
 from dp_ros.evaluation.recorded.moments import asked_at, check_goals
 from dp_ros.evaluation.recorded.open_loop import trained_episodes
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.evaluation.workers.played import played
+from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.policy.failure_monitor import RunningScores, sampling_policy
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.policy import DiffusionPolicy
@@ -109,8 +111,8 @@ class _TracedPolicy(DiffusionPolicy):
         return super().chunk(window, *arguments, **named)
 
 
-def _traced_runner(settings: EvaluationSettings, samples: int) -> Callable[[int], Trace | None]:
-    runner: DirectRunner = make_runner(settings, _TracedPolicy)
+def _traced_runner(settings: EvaluationSettings, samples: int, bundle: Path) -> Callable[[int], Trace | None]:
+    runner: DirectRunner = make_runner(replace(settings, bundle=bundle), _TracedPolicy)
     assert isinstance(runner.policy, _TracedPolicy)
     tracer = Tracer(runner.policy, samples)
     runner.policy.tracer, runner.observed = tracer, tracer.observe
@@ -127,10 +129,10 @@ def played_traces(settings: EvaluationSettings, samples: int, *, what: str = '')
     """Play the episodes of ``settings``, with a progress bar, and yield their traces."""
     seeds = range(settings.seed, settings.seed + settings.episodes)
     make = partial(_traced_runner, settings, samples)
-    bar = tqdm(total=len(seeds), unit='episode', desc=what or settings.bundle.name, dynamic_ncols=True)
+    play, workers = make(settings.bundle), workers_of(settings.workers, settings.ray)
     successes = 0
-    with bar, played(make(), make, seeds, settings.workers) as episodes:
-        for number, trace in enumerate(episodes, 1):
+    with tqdm(total=len(seeds), unit='episode', desc=what or settings.bundle.name, dynamic_ncols=True) as bar:
+        for number, trace in enumerate(played(workers, play, make, seeds, settings.bundle), 1):
             bar.update()
             if trace is None:
                 continue

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.episodes import played
 from dp_ros.evaluation.obstacles.arenas import WORLDS, Layout
 from dp_ros.evaluation.obstacles.episodes import CONTENDERS, Contender, ObstacleResult
 from dp_ros.evaluation.obstacles.runner import ObstacleRunner
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.evaluation.workers.played import played
+from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.options import check_options, like, option
 from dp_ros.policy.policy import SamplingOptions
 
@@ -87,9 +88,9 @@ def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dic
     summary: dict[str, Any] = {}
     for first in range(0, len(seeds), BLOCK):
         block = [(seed, *kind) for seed, kind in product(seeds[first : first + BLOCK], kinds)]
-        with played(play, make, block, settings.workers) as outcomes:  # type: ignore[arg-type]
-            for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
-                results[speed, contender].append(outcome)
+        outcomes = played(workers_of(settings.workers), play, make, block)
+        for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
+            results[speed, contender].append(outcome)
         summary = summarize(settings, results)
         if settings.json is not None:
             settings.json.parent.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ def training_of(settings: TrainSettings, data: Path, data_sha256: str) -> Traini
 def blocks_of(training: str, settings: EvaluationSettings) -> list[Block]:
     """Return the parts that play the episodes of an evaluation of what a training leads to."""
     plain = to_plain(settings)
-    for name in ('bundle', 'episodes', 'seed', 'workers', 'record', 'record_camera'):
+    for name in ('bundle', 'episodes', 'seed', 'workers', 'ray', 'record', 'record_camera'):
         del plain[name]
     name = _hashed({'training': training, 'settings': plain, 'dp_ros': __version__})
     end = settings.seed + settings.episodes
@@ -113,19 +113,22 @@ def recordings_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=2)
-def _episodes(
-    data: Path, task: TaskSpec, cut: CutSettings, columns: tuple[tuple[str, str], ...], unreadable: BrokenRecordings
-) -> list[Episode]:
-    broken = Broken(unreadable, lambda _: None)
-    return list(read_recordings(data, task, cut=cut, columns=dict(columns), progress=False, broken=broken))
+Reading = tuple[Path, TaskSpec, CutSettings, tuple[tuple[str, str], ...], BrokenRecordings]
 
 
-def read_for(training: Training) -> list[Episode]:
-    """Return the episodes of a training, read once in a process for all trainings with the same task."""
+def reading(training: Training) -> Reading:
+    """Return all that the episodes of a training depend on."""
     settings = training.settings
     columns = tuple(sorted(settings.columns.items()))
-    return _episodes(training.data, settings.task, settings.cut, columns, settings.broken_recordings)
+    return training.data, settings.task, settings.cut, columns, settings.broken_recordings
+
+
+@lru_cache(maxsize=2)
+def read_for(what: Reading) -> list[Episode]:
+    """Return the episodes, read once in a process for all trainings with the same `reading`."""
+    data, task, cut, columns, unreadable = what
+    broken = Broken(unreadable, lambda _: None)
+    return list(read_recordings(data, task, cut=cut, columns=dict(columns), progress=False, broken=broken))
 
 
 def train(training: Training, folder: Path, episodes: Sequence[Episode] | None = None) -> bool:
@@ -133,7 +136,7 @@ def train(training: Training, folder: Path, episodes: Sequence[Episode] | None =
     run, bundle = folder / 'runs' / training.name, folder / 'bundles' / training.name
     trainer = Trainer(
         training.settings,
-        read_for(training) if episodes is None else episodes,
+        read_for(reading(training)) if episodes is None else episodes,
         run,
         roll_out=rollouts_of(training.settings),
     )

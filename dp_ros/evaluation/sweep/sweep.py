@@ -27,7 +27,8 @@ from dp_ros.evaluation.sweep.parts import (
     training_of,
 )
 from dp_ros.evaluation.sweep.report import Row, trained_row, write_report
-from dp_ros.evaluation.sweep.workers import OneProcess, Processes, RayCluster, Workers
+from dp_ros.evaluation.sweep.work import played, trained
+from dp_ros.evaluation.workers.workers import Workers, workers_of
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, make_world
@@ -45,7 +46,7 @@ class SweepSettings:
     training
         The configuration that the combinations change.
     evaluation
-        World, episodes, and their first seed; the bundle in it counts for nothing.
+        World, episodes, their first seed, and who trains and plays; the bundle in it counts for nothing.
 
     """
 
@@ -63,10 +64,6 @@ class SweepSettings:
     seeds: int = option(1, "training seeds of each, from the configuration's on", low=1, high=100)
     evaluation: EvaluationSettings
     out: Path = option(REQUIRED, 'folder for trainings, episodes, table and plot')
-    processes: int = option(
-        1, 'that share the work; with several, chunks take longer than they would alone', low=1, high=256
-    )
-    ray: str = option('', 'a Ray cluster that does the work, as 10.0.0.1:6379 (extra: cluster)')
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -95,7 +92,7 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
         plan = _plan(settings, combinations)
         missing = _missing(plan, settings.out)
         if any(missing):
-            workers = _workers(settings)
+            workers = workers_of(settings.evaluation.workers, settings.evaluation.ray)
             _work(workers, *missing, settings.out, say)
         rows = [_row(planned, settings.out) for planned in plan]
         say(write_report(rows, settings.out, settings.evaluation.world))
@@ -128,12 +125,6 @@ def _missing(plan: Sequence[_Planned], out: Path) -> tuple[list[Training], list[
     )
 
 
-def _workers(settings: SweepSettings) -> Workers:
-    if settings.ray:
-        return RayCluster(settings.out, settings.ray)
-    return OneProcess(settings.out) if settings.processes == 1 else Processes(settings.out, settings.processes)
-
-
 def _work(
     workers: Workers, trainings: Sequence[Training], blocks: Sequence[Block], out: Path, say: Callable[[str], None]
 ) -> None:
@@ -141,11 +132,11 @@ def _work(
     say(f'to do: {len(trainings)} trainings, {episodes} episodes')
     if trainings:
         with tqdm(total=len(trainings), unit='training', desc='train', dynamic_ncols=True) as bar:
-            for _ in workers.train(trainings):
+            for _ in trained(workers, trainings, out):
                 bar.update()
     if blocks:
         with tqdm(total=episodes, unit='episode', desc='evaluate', dynamic_ncols=True) as bar:
-            for block, results in workers.play(blocks):
+            for block, results in played(workers, blocks, out):
                 keep(block, out, results)
                 bar.update(len(results))
 

@@ -271,8 +271,8 @@ class BagWriter:
 
     def write(self, topic: str, received: int, message: Any) -> None:
         """Write a message made of rosbags' classes."""
-        kind = message.__msgtype__
-        self.write_raw(topic, kind, received, typestore().serialize_cdr(message, kind))
+        topic, received, kind, data = serialized((topic, received, message))
+        self.write_raw(topic, kind, received, data)
 
     def write_raw(self, topic: str, kind: str, received: int, data: bytes | memoryview) -> None:
         """Write a message that is serialized already (CDR), of the ROS type ``kind``."""
@@ -297,6 +297,13 @@ class _Sqlite3Writer(Sqlite3Writer):
 
 class _Writer(Writer):
     STORAGE_PLUGINS: Mapping[StoragePlugin, Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3Writer}
+
+
+def serialized(stamped: Stamped) -> Raw:
+    """Return a message made of rosbags' classes as a bag holds it."""
+    topic, received, message = stamped
+    kind = message.__msgtype__
+    return topic, received, kind, bytes(typestore().serialize_cdr(message, kind))
 
 
 def check_type(topic: str, kind: str) -> None:

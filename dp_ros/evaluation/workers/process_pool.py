@@ -38,7 +38,7 @@ def done_by(count: int, work: Callable[..., Any], parts: Sequence[Part], *beside
             if tried == TRIES - 1:
                 raise DataError(
                     f'processes: got {TRIES} that died with {len(left)} parts left, allowed none; '
-                    'is there too little memory? try fewer --processes'
+                    'is there too little memory? try fewer --workers'
                 ) from error
 
 
