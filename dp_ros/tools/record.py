@@ -62,8 +62,9 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
 def _check(settings: RecordSettings) -> None:
     if settings.out.exists():
         raise ConfigError(f'record: {settings.out} exists, allowed a new folder')
-    if settings.noise is not None:
-        raise ConfigError(f'noise: got {settings.noise} through ros, allowed with --through direct')
+    for name in ('noise', 'rate'):
+        if getattr(settings, name) is not None:
+            raise ConfigError(f'{name}: got {getattr(settings, name)} through ros, allowed with --through direct')
     if settings.source == 'scripted' and world_spec(settings.world).make_expert is None:
         raise ConfigError(
             f'demonstrator of the world {settings.world}: got none, allowed a world that has one; or --source '

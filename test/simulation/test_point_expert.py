@@ -116,6 +116,28 @@ def test_its_recordings_train_the_shipped_configuration(name: str, tmp_path: Pat
     assert main(['evaluate', bundle, '--world', name, '--episodes', '1', '--seconds', '2', '--threads', '1']) == 0
 
 
+def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    from dp_ros.cli.main import main
+    from dp_ros.recordings.episodes.readers import read_recordings
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
+
+    task = read_yaml(world_spec('point_targets').training, TrainSettings).task
+    episodes, sizes = [], []
+    for rate in ([], ['--rate', '20']):
+        bags = tmp_path / f'bags_{len(episodes)}'
+        asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *rate]
+        assert main(asked) == 0
+        episodes += read_recordings(bags, task, progress=False)
+        sizes.append(sum(file.stat().st_size for file in bags.rglob('*.mcap')))
+    one, other = episodes
+    assert sizes[1] < sizes[0] / 3
+    np.testing.assert_array_equal(one.actions, other.actions)
+    for name, values in one.streams.items():
+        np.testing.assert_array_equal(values, other.streams[name])
+
+
 def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> None:
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
