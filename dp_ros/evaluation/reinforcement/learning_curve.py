@@ -92,7 +92,7 @@ class LearningCurve:
         actor.load_state_dict(state['best'])
         self.best, self._reached = actor, tuple(state['reached'])
         self._successes, self._returns = list(state['successes']), list(state['returns'])
-        self.bar.update(done)
+        self.bar.initial = self.bar.n = done  # of what was learnt before, its rate says nothing
 
     def callback(self, interrupted: Callable[[], bool], actor: Callable[[Any], Actor], keep: Callable[[], None]) -> Any:
         """Return what stable-baselines3 calls after each step; it ends learning once that is ``interrupted``.
