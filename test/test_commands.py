@@ -47,6 +47,7 @@ DIRECT: dict[str, Any] = {**ASKED, 'fault': 'object_heavier', 'latency': 0.1, 'w
 SEQUENCE: dict[str, Any] = {'planning': 'beam', 'asked_return': -3.0, 'beams': 4, 'temperature': 0.5}
 KEPT: dict[str, Any] = {'keep_clear': ('obstacle_0:0.3',), 'keep_within': ('point_x:-1:1', 'point_y:0:1')}
 ROS: dict[str, Any] = {**ASKED, 'through': 'ros', 'rate': 2.0, 'realtime_priority': 5, 'cpu_dma_latency': 0}
+ROS |= {'picture_size': '640x480'}
 
 
 @pytest.fixture

@@ -128,6 +128,17 @@ def test_a_letterbox_keeps_a_ball_round_and_shows_all(height: int, width: int):
     assert abs(rows.mean() - 11.5) <= 0.6 and abs(columns.mean() - 15.5) <= 0.6
 
 
+@pytest.mark.parametrize(('height', 'width'), [(48, 64), (24, 96), (96, 24), (48, 128)])
+def test_a_crop_is_the_middle_of_a_picture_in_the_shape_asked_for(height: int, width: int):
+    stream = ImageStream(name='camera', topic='/c', height=12, width=16)
+    picture = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    found = messages.decode(stream, image(picture), (24, 32), crop=True)
+    size = min(height // 3, width // 4)
+    top, left = (height - 3 * size) // 2, (width - 4 * size) // 2
+    middle = picture[top : top + 3 * size, left : left + 4 * size]
+    np.testing.assert_array_equal(found, messages.decode(stream, image(middle)))
+
+
 def test_a_picture_that_is_learnt_from_later_is_of_the_goal_s_kind():
     stream = replace(CAMERA, content='mono')
     with pytest.raises(ConfigError, match="goal 'goal_image' stream: got 'camera'"):

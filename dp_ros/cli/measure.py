@@ -64,7 +64,7 @@ def add_latency(commands: argparse._SubParsersAction) -> None:
 
 LATENCY = (
     *('policy_speed', 'exec_horizon', 'sampling_steps', 'warm_steps', 'samples', 'continuity', 'threads', 'seed'),
-    *('composed', 'realtime_priority', 'cpu_dma_latency'),
+    *('composed', 'realtime_priority', 'cpu_dma_latency', 'picture_size'),
 )
 
 
@@ -79,7 +79,7 @@ def _latency_options(parser: CommandParser) -> None:
     parser.file('json', 'write the numbers here')
     group = parser.add_argument_group('recordings', 'Their sensors are played into the nodes; nothing is commanded.')
     group.add_argument('--recordings', type=Path, nargs='+', default=None, metavar='BAGS',
-                       help='recordings, or folders of them, in place of a world')  # fmt: skip
+                       help='recordings, folders of them, or datasets, in place of a world')  # fmt: skip
     group.add_argument('--params-file', type=Path, default=None, metavar='FILE',
                        help="the robot's; without it, limits as dp_ros init would write them")  # fmt: skip
 
@@ -108,6 +108,7 @@ def _latency_played(options: argparse.Namespace, usual: dict[str, Any]) -> dict[
     import tempfile
 
     from dp_ros.evaluation.settings import EvaluationSettings
+    from dp_ros.tools.played.dataset import playable
     from dp_ros.tools.played.latency import run_played_latency
 
     if options.world:
@@ -115,14 +116,14 @@ def _latency_played(options: argparse.Namespace, usual: dict[str, Any]) -> dict[
     usual |= {'bundle': bundle_folder(options.bundle), 'world': EvaluationSettings.world}
     settings = made_of(EvaluationSettings, options, **usual)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as folder:
-        params_file = options.params_file
+        params_file, bundle = options.params_file, settings.load()
+        recordings = playable(options.recordings, bundle, Path(folder) / 'bags')
         if params_file is None:
             from dp_ros.audit.proposal.init import suggested_limits
 
             params_file = Path(folder) / 'limits.yaml'
-            joints = settings.load().task.action.joints
-            params_file.write_text(suggested_limits(options.recordings, joints), encoding='utf-8')
-        return run_played_latency(settings, options.recordings, params_file, options.seconds, print)
+            params_file.write_text(suggested_limits(recordings, bundle.task.action.joints), encoding='utf-8')
+        return run_played_latency(settings, recordings, params_file, options.seconds, print)
 
 
 def add_tune(commands: argparse._SubParsersAction) -> None:
@@ -147,8 +148,8 @@ def _tune(options: argparse.Namespace) -> int:
 def add_obstacles(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     text = (
-        'Play a policy of point_navigation among obstacles that it does not know: alone, with checks, with a way '
-        'around, and beside a path planner and a control-barrier filter.'
+        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, '
+        'with a way around, and beside a path planner and a control-barrier filter.'
     )
     command(commands, 'obstacles', _obstacles_options, _obstacles, text)
 
@@ -157,8 +158,9 @@ def _obstacles_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings
 
     parser.add_argument(
-        '--bundle', default='models/point_navigation', help='a policy of point_navigation or point_obstacle'
-    )
+        '--bundle', default='models/point_navigation',
+        help='a policy of point_navigation, point_obstacle or pick_place',
+    )  # fmt: skip
     parser.settings(ObstacleSettings)
     parser.add_argument('--cost', type=int, default=0, metavar='CHECKS',
                         help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip

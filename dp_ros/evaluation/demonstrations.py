@@ -26,7 +26,7 @@ from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, folder_beside, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
-from dp_ros.simulation.instructions import asked_instruction, episode_labels
+from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
 from dp_ros.simulation.worlds import DEFAULT_WORLD
@@ -64,13 +64,17 @@ class RecordSettings:
         None, "direct: by how much the demonstrator strays from its way [rad or m]; without it, the world's",
         low=0.0, high=1.0,
     )
-    rate: float | None = option(
+    readings: float | None = option(
         None, 'direct: readings of joints and poses a second; fewer make recordings small; without it, 100',
         unit='Hz', low=1.0, high=1000.0,
     )
     episodes: int = option(1, 'episodes to record', low=1, high=100_000)
     seed: int = option(0, 'seed of the first episode', low=0, high=MOST_SEED)
     seconds: float = option(30.0, 'longest episode', unit='s', low=1.0, high=3600.0)
+    rate: float = option(
+        1.0, 'ros, scripted: seconds of the world per second; other than 1, all nodes go by a clock of the robot, so '
+        'that less than 1 suits a machine that is too slow or too busy', low=0.05, high=10.0,
+    )
     storage: Literal['mcap', 'sqlite3'] = option('mcap', 'rosbag2 storage')
     # fmt: on
 
@@ -94,12 +98,14 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
     """Write the bags. The folder appears when every bag in it is whole."""
     if settings.source != 'scripted':
         raise ConfigError(f'source: got {settings.source!r}, allowed scripted in this process')
+    if settings.rate != 1.0:
+        raise ConfigError(f'rate: got {settings.rate:g} with --through direct, allowed with --through ros')
     check_range('seconds', settings.seconds, 1.0, SPACING / NANOSECONDS, unit='s')
     refuse_existing(settings.out)
     world = make_world(settings.world, disturbance=settings.disturbance)
     spec = world_spec(settings.world)
     controllers = controllers_of(spec, world)
-    rates = {} if settings.rate is None else {'joint_rate': settings.rate, 'pose_rate': settings.rate}
+    rates = {} if settings.readings is None else {'joint_rate': settings.readings, 'pose_rate': settings.readings}
     robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers, **rates)
     failed = 0
     with folder_beside(settings.out) as folder:
@@ -119,7 +125,7 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
             with BagWriter(made / f'episode_{number:04d}', settings.storage) as bag:
                 for topic, received, message in messages:
                     bag.write(topic, received, message)
-                bag.note(**episode_labels(settings.world, seed, True, asked_instruction(spec, settings.task, seed)))
+                bag.note(**episode_labels(settings.world, seed, True, asked_for(spec, settings.task, seed)))
             number += 1
             bar.update()
         bar.close()
@@ -133,7 +139,7 @@ def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) ->
     """Yield the messages of one episode in order of receive time, which is their stamp too."""
     rng, task, spec = np.random.default_rng([0, seed]), settings.task, world_spec(settings.world)
     control_dt, types, topics = to_nanoseconds(task.control_dt), rosbags_types(), settings.topics
-    asked = asked_instruction(spec, task, seed)
+    asked = asked_for(spec, task, seed)
     meaning = '' if asked is None else asked.meaning
     robot.reset(seed, meaning)
     expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise, meaning=meaning)

@@ -162,8 +162,9 @@ def _asked_in_world(settings: DenoisingSettings, bundle: Bundle, backend: Backen
     )
     if policy.newest is None:
         raise DataError(f'at: got {settings.at} s, allowed so much that the policy has been asked')
+    goal = runner.goal(settings.seed)
     runner.world.set_scene(scenes[-1])
-    return policy.newest, runner.goal(settings.seed), runner.world
+    return policy.newest, goal, runner.world
 
 
 def _ways(

@@ -36,7 +36,7 @@ from dp_ros.policy.continuity import Continuation
 from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.protocol import Policy
-from dp_ros.simulation.instructions import AskedInstruction, asked_instruction, episode_labels
+from dp_ros.simulation.instructions import Asked, asked_for, episode_labels
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (
     ImageReading,
@@ -45,6 +45,7 @@ from dp_ros.simulation.robot import (
     Reading,
     RewardReading,
     SimulatedRobot,
+    begin_episode,
     controllers_of,
     topic_of,
 )
@@ -104,20 +105,22 @@ class DirectRunner:
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
         self.spec = world_spec(settings.world)
-        self.goal(settings.seed)  # refuses what the world can't ask for
         self.world = make_wrong(settings.world, settings.fault) if settings.fault else make_world(settings.world)
+        self.goal(settings.seed)  # refuses what the world can't ask for
         sees = any(isinstance(s, ImageStream) for s in self.task.streams)
         self.camera = sees or settings.record_camera
         self.camera_rate = settings.camera_rate if sees else CAMERA_RATE
         self.observed: Callable[[Window], None] | None = None
 
-    def asked(self, seed: int) -> AskedInstruction | None:
-        """Return the instruction of an episode; None for a policy without."""
-        return asked_instruction(self.spec, self.task, seed, self.settings.instructions)
+    def asked(self, seed: int) -> Asked | None:
+        """Return what an episode is asked for; None for a policy that nothing is asked."""
+        return asked_for(self.spec, self.task, seed, self.settings.instructions)
 
     def goal(self, seed: int) -> Goal:
-        """Return what the world asks for in an episode."""
-        return world_goal(self.settings.world, self.task, self.asked(seed))
+        """Return the policy's goal in an episode, which begins in the world."""
+        asked = self.asked(seed)
+        begin_episode(self.world, seed, '' if asked is None else asked.meaning)
+        return world_goal(self.settings.world, self.task, self.world, asked)
 
     def run(self, seed: int, watch: Callable[[SimulatedRobot], None] | None = None) -> EpisodeResult:
         """Run one episode until success or time is up; ``watch`` is called at every control tick."""
@@ -192,7 +195,7 @@ class Episode:
         )
         self.asked, self.goal = runner.asked(seed), runner.goal(seed)
         self.robot.reset(seed, '' if self.asked is None else self.asked.meaning)
-        if bag is not None and self.asked is not None:
+        if bag is not None and self.asked is not None and self.asked.text:
             bag.instruction(self.asked.text, self.robot.now)
         self.planner = runner.planner()
         self.aligner = Aligner(runner.task)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.evaluation.comparison import bootstrap95, wilson95
-from dp_ros.simulation.instructions import AskedInstruction
+from dp_ros.simulation.instructions import Asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Instructed:
     Attributes
     ----------
     meaning, text
-        As in `AskedInstruction`.
+        As in `Asked`.
     wrong_object
         Whether another object than the one asked for was lifted first or put where that belongs.
     right_object
@@ -36,7 +36,7 @@ class Instructed:
     grip_force: float | None = None
 
     @classmethod
-    def of(cls, asked: AskedInstruction, details: Mapping[str, float | str]) -> Instructed:
+    def of(cls, asked: Asked, details: Mapping[str, float | str]) -> Instructed:
         """Return what a world's findings say of it."""
         force = details.get('grip_force')
         return cls(

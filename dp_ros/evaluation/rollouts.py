@@ -12,8 +12,9 @@ from typing import Any
 
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.evaluation.world_planner import world_goal
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.simulation.instructions import asked_instruction
+from dp_ros.simulation.instructions import asked_for
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.training.export.export import export_network
 from dp_ros.training.run_folder import PolicyNetwork
@@ -33,8 +34,8 @@ def rollouts_of(settings: TrainSettings) -> RollOut | None:
     if not settings.rollouts.world:
         return None
     check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
-    make_world(settings.rollouts.world)
-    asked_instruction(world_spec(settings.rollouts.world), settings.task, settings.rollouts.seed)
+    spec, world = world_spec(settings.rollouts.world), make_world(settings.rollouts.world)
+    world_goal(spec.name, settings.task, world, asked_for(spec, settings.task, settings.rollouts.seed))
     return roll_out
 
 

@@ -26,7 +26,8 @@ CAMERA_RATE = 10.0  # [Hz]
 MOST_SEED = 2**31 - 1
 SEQUENCE_ONLY = ('planning', 'asked_return', 'beams', 'temperature', 'keep_clear', 'keep_within')
 DIFFUSION_ONLY = ('sampler', 'sampling_steps', 'warm_steps', 'samples', 'guidance_scale')
-NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1}  # and what they are when not asked for
+# And what they are when not asked for.
+NODES_ONLY = {'composed': False, 'realtime_priority': 0, 'cpu_dma_latency': -1, 'picture_size': ''}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,10 @@ class EvaluationSettings:
     cpu_dma_latency: int = like(
         RealtimeOptions, 'cpu_dma_latency', -1,
         'longest that a processor may take to wake up, where it is permitted; -1 for any; ros only',
+    )
+    picture_size: str = option(
+        '', "WIDTHxHEIGHT, of which the first camera's pictures are sent, for what larger ones cost; the policy takes "
+        'their middle; ros only',
     )
     rate: float = option(1.0, 'speed of simulated time; 1 is real time; ros only', low=0.01, high=100.0)
     threads: int = option(2, 'threads of one network call', low=1, high=MOST_THREADS)

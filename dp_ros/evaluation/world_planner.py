@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dp_ros.bounded_files import from_yaml, read_text
 from dp_ros.data import Goal
 from dp_ros.errors import ConfigError, listed
-from dp_ros.messages.encoding import pose_features
+from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.motion.outputs import OUTPUT_OPTIONS, split
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.plan import PlanSettings, limit_options
@@ -26,10 +28,10 @@ from dp_ros.paths import locate
 from dp_ros.policy.node_options import BundleOptions, LifecycleOptions, RealtimeOptions
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_urdf, read_urdf
-from dp_ros.simulation.instructions import AskedInstruction
+from dp_ros.simulation.instructions import Asked
 from dp_ros.simulation.registry import world_spec
-from dp_ros.simulation.world import World, WorldSpec
-from dp_ros.task.spec import GoalPose, Instruction, TaskSpec
+from dp_ros.simulation.world import WithGoalPictures, World, WorldSpec
+from dp_ros.task.spec import GoalImage, GoalPose, TaskSpec
 
 NODE = '/**/trajectory_publisher'
 NOT_OF_THE_PLAN = re.compile(rf'outputs\..+\.({OUTPUT_OPTIONS})|home\..+')
@@ -77,31 +79,53 @@ def _robot(urdf: UrdfOptions, robot_description: str) -> RobotModel | None:
     return parse_urdf(robot_description) if urdf.robot_description else None
 
 
-def world_goal(name: str, task: TaskSpec, asked: AskedInstruction | None = None) -> Goal:
-    """Return the goal of the world ``name`` as the task's goals say it: where its block should come to lie.
+def world_goal(name: str, task: TaskSpec, world: World, asked: Asked | None = None) -> Goal:
+    """Return what the episode that a world has begun is asked for, as the task's goals say it.
 
-    ``asked`` is the instruction of an episode, see `dp_ros.simulation.instructions`.
+    Parameters
+    ----------
+    name, world
+        Which world, and itself: where what it tracks should come to lie is known of all, a picture belongs to the
+        episode.
+    task
+        Whose goals are asked for.
+    asked
+        What the episode was begun with, see `dp_ros.simulation.instructions`.
 
     Raises
     ------
     ConfigError
-        If the task has goals that are no poses and no instruction: a world has no picture of what it asks for.
+        If the task asks by a picture, and the world shows none, or not by that camera.
 
     """
-    others = [f'{g.name} ({g.kind})' for g in task.goals if not isinstance(g, GoalPose | Instruction)]
-    if others:
-        raise ConfigError(
-            f'goals: got {listed(others)} in the world {name}, allowed goal poses and instructions: it gives no other'
-        )
-    pose = world_spec(name).goal_pose
-    return Goal(
-        streams={
-            g.name: pose_features(g.as_stream, pose.position, pose.orientation)
-            for g in task.goals
-            if isinstance(g, GoalPose)
-        },
-        instruction='' if asked is None else asked.text,
-    )
+    spec = world_spec(name)
+    streams = {
+        g.name: pose_features(g.as_stream, spec.goal_pose.position, spec.goal_pose.orientation)
+        for g in task.goals
+        if isinstance(g, GoalPose)
+    }
+    pictures = goal_pictures(spec, task, world)
+    streams |= {g.name: resize_rgb(g.as_stream, pictures[g.name]) for g in task.goals if isinstance(g, GoalImage)}
+    return Goal(streams=streams, instruction='' if asked is None else asked.text)
+
+
+def goal_pictures(spec: WorldSpec, task: TaskSpec, world: World) -> dict[str, np.ndarray]:
+    """Return pictures of how the episode that a world has begun should end, by goal, (H, W, 3) uint8 RGB."""
+    pictures = {}
+    topics = {stream.name: stream.topic.removesuffix('/compressed').strip('/') for stream in task.streams}
+    cameras = {topic: camera for camera, topic in spec.camera_topics.items()}
+    for goal in task.goals:
+        if not isinstance(goal, GoalImage):
+            continue
+        if not spec.pictured or not isinstance(world, WithGoalPictures):
+            raise ConfigError(f'goals: got the picture {goal.name}, allowed none: the world {spec.name} shows none')
+        camera = cameras.get(topics.get(goal.stream, '')) if goal.stream else next(iter(spec.camera_topics))
+        if camera is None:
+            raise ConfigError(
+                f'goal {goal.name!r} stream: got {goal.stream!r}, allowed a camera of {spec.name}: {listed(cameras)}'
+            )
+        pictures[goal.name] = world.goal_picture(camera)
+    return pictures
 
 
 def command_topics(task: TaskSpec, spec: WorldSpec) -> tuple[str, ...]:

@@ -78,10 +78,10 @@ def _serialized(names: tuple[str, ...], little: bool) -> tuple[bytes, ...]:
     return tuple(struct.pack('<I' if little else '>I', len(text)) + text for text in texts)
 
 
-def decode(stream: Stream, msg: Any, frame: tuple[int, int] | None = None) -> np.ndarray:
+def decode(stream: Stream, msg: Any, frame: tuple[int, int] | None = None, *, crop: bool = False) -> np.ndarray:
     """Return what the stream takes from a message: (C,) float64, or (H, W, 3) uint8 for images.
 
-    ``frame`` is that of `resize_rgb`.
+    ``frame`` and ``crop`` are those of `resize_rgb`.
     """
     if isinstance(stream, JointStream):
         return joint_vector(stream, msg.name, msg.position, msg.velocity, msg.effort)
@@ -95,8 +95,8 @@ def decode(stream: Stream, msg: Any, frame: tuple[int, int] | None = None) -> np
         return pose_features(stream, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     what = f'stream {stream.name!r}'
     if stream.compressed:
-        return resize_rgb(stream, decode_compressed(what, msg), msg.format, frame)
-    return resize_rgb(stream, decode_image(what, msg), msg.encoding, frame)
+        return resize_rgb(stream, decode_compressed(what, msg), msg.format, frame, crop=crop)
+    return resize_rgb(stream, decode_image(what, msg), msg.encoding, frame, crop=crop)
 
 
 def decode_aligned(stream: Stream, msg: Any) -> np.ndarray:

@@ -160,7 +160,12 @@ def _jpeg_frame(data: Any) -> int | None:
 
 
 def resize_rgb(
-    stream: ImageStream, pixels: np.ndarray, encoding: str = '', frame: tuple[int, int] | None = None
+    stream: ImageStream,
+    pixels: np.ndarray,
+    encoding: str = '',
+    frame: tuple[int, int] | None = None,
+    *,
+    crop: bool = False,
 ) -> np.ndarray:
     """Return pixels as the stream has them, (H, W, 3) uint8, as an array of its own.
 
@@ -175,6 +180,8 @@ def resize_rgb(
     frame
         Height and width of the pictures that the stream had in training, which those of another shape are brought
         to whole, with black beside them; None: as the stream's `fit` says.
+    crop
+        Bring only the largest part in the middle that has the frame's shape there, so that nothing is black.
 
     Raises
     ------
@@ -195,7 +202,7 @@ def resize_rgb(
         pixels = _shades(pixels, *stream.depth_range)
     if frame is None and stream.fit == 'letterbox':
         frame = stream.shape[0], stream.shape[1]
-    fitted = _fitted(stream, pixels, frame)
+    fitted = _fitted(stream, _middle(pixels, frame) if crop and frame else pixels, frame)
     return np.repeat(fitted[..., None], 3, axis=2) if fitted.ndim == 2 else fitted
 
 
@@ -204,6 +211,14 @@ def _shades(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     measured = np.isfinite(depth) & (depth > 0.0)
     share = (np.where(measured, depth, near).clip(near, far) - near) / (far - near)
     return np.where(measured, 1.0 + np.round(254.0 * share), 0.0).astype(np.uint8)
+
+
+def _middle(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the largest part in the middle of pixels (H, W, ...) that has a shape, by height and width."""
+    scale = min(length / side for length, side in zip(pixels.shape[:2], shape, strict=True))
+    height, width = (max(1, round(scale * side)) for side in shape)
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
 
 
 def _fitted(stream: ImageStream, pixels: np.ndarray, frame: tuple[int, int] | None) -> np.ndarray:

@@ -28,11 +28,15 @@ class ClearChunk:
         The chunk, with its alternatives.
     more
         Tells, before each alternative, whether there is time for one.
+    resting
+        Whether the robot is to stay where it rests until something is clear: a way around is looked for from there.
 
     """
 
-    def __init__(self, planner: Planner, chunk: Chunk, more: Callable[[], bool] = lambda: True) -> None:
-        self._planner, self._chunk, self._more = planner, chunk, more
+    def __init__(
+        self, planner: Planner, chunk: Chunk, more: Callable[[], bool] = lambda: True, *, resting: bool = False
+    ) -> None:
+        self._planner, self._chunk, self._more, self._resting = planner, chunk, more, resting
         self._likely: tuple[int, ...] = ()
 
     def accept(self, now: int) -> Planned | Refusal:
@@ -47,6 +51,8 @@ class ClearChunk:
             first = planner.checkpoint()
             planner.rollback(before)
             found = self._first_clear(takewhile(lambda _: self._more(), range(1, 1 + len(chunk.alternatives))), now)
+            if found is None and self._resting:
+                return Refusal(reason=f'a way around is looked for: {verdict.blocked}', passing=True)
             if found is None:
                 planner.rollback(first)
                 return verdict

@@ -250,17 +250,17 @@ class Planner:
         ``now`` may be up to `LEAD` after the real now, which leaves that time for planning.
 
         Where a chunk would leave them with steps beyond `keep_steps`, which the next chunk replaces in time, these are
-        left out: the plan rests before them. If that does not help, the chunk is refused. With ``whole``, so is one
-        that an obstacle is in the way of, instead of followed in part.
+        left out: the plan rests before them. If that does not help, the chunk is refused. With ``whole`` nothing is
+        left out, and one that an obstacle is in the way of is refused, instead of followed in part.
         """
         outcome = self._accept(chunk, now, whole)
-        if isinstance(outcome, Planned) or not outcome.stop:
+        if whole or isinstance(outcome, Planned) or not outcome.stop:
             return outcome
         count, least = len(chunk.actions), self.options.keep_steps or len(chunk.actions)
         # A few tries must do: each costs as much as the first.
         tries = {count - 1, (count - 1 + least) // 2, least} if least < count else ()
         for kept in sorted(tries, reverse=True):
-            shorter = self._accept(chunk.first(kept), now, whole)
+            shorter = self._accept(chunk.first(kept), now, whole=False)
             if isinstance(shorter, Planned):
                 return replace(shorter, left_out_steps=count - kept)
             if not shorter.stop:

@@ -72,10 +72,10 @@ class ObservationEncoder(nn.Module):
         width = settings.camera_width
         goals = GoalEncoder(task, settings)
         self.scaled = settings.camera_goal
-        if (self.scaled or settings.goal_mixing) and (not task.goals or task.guidance):
+        if (self.scaled or settings.goal_mixing) and (not task.goals or task.guidance == 'observation'):
             got = f'guidance {task.guidance!r}' if task.goals else 'no goals'
             name = 'camera_goal' if self.scaled else 'goal_mixing'
-            raise ConfigError(f'network.{name}: got it for a task with {got}, allowed with goals, unguided')
+            raise ConfigError(f'network.{name}: got it for a task with {got}, allowed with goals; guidance: goal')
         seen = goals.width if self.scaled else 0
         shared = make_camera(settings, width, seen) if settings.camera_shared and cameras else None
         self.cameras = nn.ModuleDict({name: shared or make_camera(settings, width, seen) for name in cameras})
@@ -94,14 +94,16 @@ class ObservationEncoder(nn.Module):
         """
         count = len(self.names)
         goals = [self.goals(*inputs[count : count + len(self.goals.names)])] if self.goals.names else []
-        scale = [nn.functional.layer_norm(goal, (self.goals.width,)) for goal in goals if self.scaled]
-        conditions = [self._observed(inputs[:count], *scale), *goals]
+        given = []
         if self.guidance:
-            given = inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(conditions[0])
-            left_out = 0 if self.guidance == 'observation' else 1
-            conditions[left_out] = conditions[left_out] * given
-            conditions.append(given)
-        cond = torch.cat(conditions, dim=-1)
+            given = [inputs[-1] if len(inputs) > count + len(self.goals.names) else self._draw(inputs[0])]
+        if self.guidance == 'goal':
+            goals = [goal * given[0] for goal in goals]
+        scale = [nn.functional.layer_norm(goal, (self.goals.width,)) for goal in goals if self.scaled]
+        observed = self._observed(inputs[:count], *scale)
+        if self.guidance == 'observation':
+            observed = observed * given[0]
+        cond = torch.cat([observed, *goals, *given], dim=-1)
         return cond if self.mixing is None else cond + self.mixing(cond, goals[0])
 
     def _draw(self, like: Tensor) -> Tensor:

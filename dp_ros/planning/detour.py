@@ -26,6 +26,12 @@ AGAIN = 500_000_000
 """From a way that was not found or not taken to the next try [ns]."""
 
 
+FURTHER = 16
+"""Steps by which a chunk is prolonged where none of its own is clear."""
+MEAN = 4
+"""Of how many last steps the mean motion prolongs it."""
+
+
 class WayPlanner(Protocol):
     """Plans ways, here or elsewhere."""
 
@@ -108,6 +114,11 @@ class Detour:
             self._waiting = Waiting(since=since, beyond=beyond if len(beyond) else chunk.actions[-1:])
 
     @property
+    def asks(self) -> bool:
+        """Whether a way is looked for, which begins where the robot rests."""
+        return self._asked is not None
+
+    @property
     def waits(self) -> bool:
         """Whether a way is waited for."""
         return self._waiting is not None or self._asked is not None
@@ -132,7 +143,7 @@ class Detour:
             self._waiting = replace(waiting, since=now)
         elif now - waiting.since >= self._after:
             self._asked = end
-            self.ways.request(end, [*waiting.beyond[::-1], *self._others])
+            self.ways.request(end, [*waiting.beyond[::-1], *_prolonged(waiting.beyond), *self._others])
         return None
 
     def followed(self, verdict: Planned | Refusal, now: int) -> None:
@@ -165,3 +176,14 @@ class Detour:
         self.failed += 1
         self._not_before = now + AGAIN
         self._note(reason)
+
+
+def _prolonged(steps: np.ndarray) -> list[np.ndarray]:
+    """Return where a chunk's last steps (n, A) lead if it goes on like that, the nearest place first."""
+    count = min(MEAN, len(steps) - 1)
+    if count < 1:
+        return []
+    motion = (steps[-1] - steps[-1 - count]) / count
+    if np.abs(motion).max() <= RESTING:
+        return []  # it wants to rest there
+    return [steps[-1] + number * motion for number in range(1, FURTHER + 1)]

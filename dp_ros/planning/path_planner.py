@@ -6,7 +6,8 @@ way is still clear when it is followed is the business of `dp_ros.motion.obstacl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -24,6 +26,14 @@ AHEAD = 0.6
 """For which moving obstacles are grown by their speed [s]: about a look and a stop."""
 ROUNDS = 3
 """Of short-cutting and of smoothing."""
+PATHS = 4
+"""That are searched for, while half of the time is left: the shortest counts, because the first is often a long one."""
+NEARBY = 0.8
+"""How far joints go beyond start and goal [rad or m] where such a path is found in half of the time."""
+TOLERANCE = 0.02
+"""By which a place to go on at may be outside of the limits, to which it is brought then [rad or m]."""
+INSIDE = 0.01
+"""By which the tool stays inside of its workspace [m], but for where the path begins and ends."""
 STEP = 0.02
 """Of a path, as a part of what its joints move altogether [rad or m]."""
 EFFORT = 0.5
@@ -56,16 +66,26 @@ def plan_way(
     *,
     seconds: float,
     seed: int,
+    workspace: Workspace | None = None,
 ) -> Way | Refusal:
     """Plan a path from ``start`` (A,) to the first of ``goals`` (A,) that is clear; random by ``seed``.
 
-    Joints without position limits are planned within a turn of start and goal.
+    Joints without position limits are planned within a turn of start and goal. The tool stays in the ``workspace``;
+    whether it does so between the points of the path is for who follows it to check. Grippers stay as they are,
+    whatever the goals say, because they may hold something (`dp_ros.robot.model.RobotModel.fingers`).
     """
-    chosen = first_free(check, goals)
+    fingers = check.robot.robot.fingers(check.robot.joints)
+    planned = np.array([name not in fingers for name in check.robot.joints])
+    kept = [np.where(planned, goal, start) for goal in goals]
+    chosen = first_free(check, [goal for goal in kept if _within(goal, limits, workspace)])
     if isinstance(chosen, Refusal):
         return chosen
-    low, high = _ranges(limits, start, chosen)
-    found = _search(check, (start, np.clip(chosen, low, high)), (low, high), seconds, seed)
+    inside = _tool_inside(workspace, start, chosen)
+    found = None
+    for beyond in (NEARBY, np.inf):
+        low, high = _ranges(limits, start, chosen, beyond)
+        ends = start, np.clip(chosen, low, high)
+        found = found if found is not None else _search(check, inside, ends, (low, high), planned, seconds / 2, seed)
     if found is None:
         return Refusal(reason=f'way around: found none in {seconds:.2f} s')
     return Way(points=found)
@@ -79,46 +99,87 @@ def first_free(check: CollisionCheck, goals: Sequence[np.ndarray]) -> np.ndarray
     return chosen
 
 
-def _ranges(limits: JointLimits, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _within(goal: np.ndarray, limits: JointLimits, workspace: Workspace | None) -> bool:
+    """Return whether joint positions (A,) are within limits, but for `TOLERANCE`, and the tool is where it may be."""
+    if (goal < limits.lowest - TOLERANCE).any() or (goal > limits.highest + TOLERANCE).any():
+        return False
+    if workspace is None:
+        return True
+    (tool,) = workspace.chain.points(goal[np.newaxis])
+    return bool((tool >= workspace.lower).all() and (tool <= workspace.upper).all())
+
+
+def _ranges(
+    limits: JointLimits, start: np.ndarray, goal: np.ndarray, beyond: float
+) -> tuple[np.ndarray, np.ndarray]:
     least, most = np.minimum(start, goal), np.maximum(start, goal)
     low = np.where(np.isfinite(limits.lowest), np.minimum(limits.lowest, least), least - 2 * np.pi)
     high = np.where(np.isfinite(limits.highest), np.maximum(limits.highest, most), most + 2 * np.pi)
-    return low, high
+    return np.maximum(low, least - beyond), np.minimum(high, most + beyond)
+
+
+def _tool_inside(
+    workspace: Workspace | None, start: np.ndarray, goal: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], bool]:
+    """Return what tells whether the tool is inside on the straight way between joint positions (A,)."""
+    if workspace is None:
+        return lambda _first, _last: True
+    ends = workspace.chain.points(np.stack([start, goal]))
+    low = np.minimum(np.array(workspace.lower) + INSIDE, ends.min(axis=0))
+    high = np.maximum(np.array(workspace.upper) - INSIDE, ends.max(axis=0))
+
+    def inside(first: np.ndarray, last: np.ndarray) -> bool:
+        count = 1 + int(np.ceil(np.abs(last - first).max() / STEP))
+        tool = workspace.chain.points(first + np.linspace(0.0, 1.0, count)[:, None] * (last - first))
+        return bool((tool >= low).all() and (tool <= high).all())
+
+    return inside
 
 
 def _search(
     check: CollisionCheck,
+    inside: Callable[[np.ndarray, np.ndarray], bool],
     ends: tuple[np.ndarray, np.ndarray],
     ranges: tuple[np.ndarray, np.ndarray],
+    planned: np.ndarray,
     seconds: float,
     seed: int,
 ) -> np.ndarray | None:
+    """Return the shortest path (N, A) between ``ends`` of some; all joints but the ``planned`` ones (A,) stay."""
     from ompl import base, geometric, util
 
     util.noOutputHandler()
     util.RNG.setSeed(seed + 1)
-    count = len(ends[0])
+    columns = np.flatnonzero(planned)
+
+    def vector(state: Any) -> np.ndarray:
+        place = ends[0].copy()
+        place[columns] = [state[i] for i in range(len(columns))]
+        return place
+
     # The robot may rest closer to an obstacle than a path should be: from there it may leave, and not come closer.
     close = not check.free(ends[0], MARGIN, ahead=AHEAD)
 
     class Validity(base.StateValidityChecker):
         def isValid(self, state: Any) -> bool:
-            place = _vector(state, count)
+            place = vector(state)
+            if not inside(place, place):
+                return False
             return bool(np.array_equal(place, ends[0])) or check.free(place, MARGIN, ahead=AHEAD)
 
     class Motions(base.MotionValidator):
         def checkMotion(self, one: Any, two: Any, *_: Any) -> bool:
-            first, last = _vector(one, count), _vector(two, count)
+            first, last = vector(one), vector(two)
             if np.array_equal(last, ends[0]):
                 first, last = last, first
             leaving = close and np.array_equal(first, ends[0])
-            return check.free_way(first, last, MARGIN, ahead=AHEAD, leaving=leaving)
+            return inside(first, last) and check.free_way(first, last, MARGIN, ahead=AHEAD, leaving=leaving)
 
-    space = base.RealVectorStateSpace(count)
-    bounds = base.RealVectorBounds(count)
-    for joint in range(count):
-        bounds.setLow(joint, float(ranges[0][joint]))
-        bounds.setHigh(joint, float(ranges[1][joint]))
+    space = base.RealVectorStateSpace(len(columns))
+    bounds = base.RealVectorBounds(len(columns))
+    for number, joint in enumerate(columns):
+        bounds.setLow(number, float(ranges[0][joint]))
+        bounds.setHigh(number, float(ranges[1][joint]))
     space.setBounds(bounds)
     info = base.SpaceInformation(space)
     validity, motions = Validity(info), Motions(info)
@@ -126,38 +187,48 @@ def _search(
     info.setMotionValidator(motions)
     info.setup()
     problem = base.ProblemDefinition(info)
-    problem.setStartAndGoalStates(*(_state(info, end) for end in ends))
+    problem.setStartAndGoalStates(*(_state(info, end[columns]) for end in ends))
     planner = geometric.RRTConnect(info)
     planner.setProblemDefinition(problem)
     planner.setup()
-    planner.solve(seconds)
-    if not problem.hasExactSolution():
-        return None
-    path = problem.getSolutionPath()
     simplifier = geometric.PathSimplifier(info)
-    for _ in range(ROUNDS):
-        simplifier.reduceVertices(path)
-        simplifier.partialShortcutPath(path)
-    straight = _points(path, count)
-    simplifier.smoothBSpline(path, ROUNDS)
-    return next((points for points in (_points(path, count), straight) if _clear(check, points, close)), None)
+    found: list[np.ndarray] = []
+    until, began = time.monotonic() + seconds, time.monotonic()
+    for number in range(PATHS):
+        if number and time.monotonic() - began > seconds / 2:
+            break
+        problem.clearSolutionPaths()
+        planner.clear()
+        planner.solve(max(0.0, until - time.monotonic()))
+        if not problem.hasExactSolution():
+            break
+        path = problem.getSolutionPath()
+        for _ in range(ROUNDS):
+            simplifier.reduceVertices(path)
+            simplifier.partialShortcutPath(path)
+        straight = _points(path, vector)
+        simplifier.smoothBSpline(path, ROUNDS)
+        found += [points for points in (_points(path, vector), straight) if _clear(check, inside, points, close)][:1]
+    return min(found, key=_length) if found else None
 
 
-def _points(path: Any, count: int) -> np.ndarray:
-    return np.array([_vector(path.getState(number), count) for number in range(path.getStateCount())])
+def _length(points: np.ndarray) -> float:
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
-def _clear(check: CollisionCheck, points: np.ndarray, close: bool) -> bool:
+def _points(path: Any, vector: Callable[[Any], np.ndarray]) -> np.ndarray:
+    return np.array([vector(path.getState(number)) for number in range(path.getStateCount())])
+
+
+def _clear(
+    check: CollisionCheck, inside: Callable[[np.ndarray, np.ndarray], bool], points: np.ndarray, close: bool
+) -> bool:
     """Return whether a whole path is clear, whatever OMPL thinks of it; ``close``: it begins closer, and leaves."""
     for first, last in pairwise(points):
-        if not check.free_way(first, last, MARGIN / 2, ahead=AHEAD, leaving=close):
+        if not inside(first, last) or not check.free_way(first, last, MARGIN / 2, ahead=AHEAD, leaving=close):
             return False
         close = close and not check.free(last, MARGIN, ahead=AHEAD)
     return True
-
-
-def _vector(state: Any, count: int) -> np.ndarray:
-    return np.array([state[i] for i in range(count)])
 
 
 def _state(info: Any, place: np.ndarray) -> Any:

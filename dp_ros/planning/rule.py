@@ -75,6 +75,7 @@ def way_options(
         self_clearance=options.self_clearance,
         limits=planner.limits,
         seconds=options.planning_time,
+        workspace=planner.options.workspace,
     )
 
 

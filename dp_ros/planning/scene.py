@@ -207,11 +207,14 @@ def read_scene(path: Path) -> Scene:
 class Item:
     """Hold what a source says of one thing that stands: its shapes, and what of it cannot be used, or ''.
 
-    A thing that cannot be used keeps the shapes that were known of it: one that is left out is run into.
+    A thing that cannot be used keeps the shapes that were known of it: one that is left out is run into. ``place`` and
+    ``turn`` are the pose that its shapes move with, where the source has one.
     """
 
     parts: tuple[Obstacle, ...] = ()
     fault: str = ''
+    place: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turn: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

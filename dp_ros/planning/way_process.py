@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dp_ros.data import Refusal
+from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.path_planner import Way, check_installed, plan_way
 from dp_ros.planning.robot_geometry import RobotGeometry, robot_geometry
@@ -42,6 +43,7 @@ class WayOptions:
     self_clearance: float
     limits: JointLimits
     seconds: float
+    workspace: Workspace | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,5 +153,8 @@ def _found(question: _Question, options: WayOptions, geometry: RobotGeometry) ->
     for name, seen in question.sightings:
         scene.see(name, scene.frame, seen)
     check = CollisionCheck(geometry, scene, clearance=options.clearance, self_clearance=options.self_clearance)
-    way = plan_way(check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number)
+    way = plan_way(
+        check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number,
+        workspace=options.workspace,
+    )  # fmt: skip
     return way if isinstance(way, Refusal) else way.points

@@ -69,6 +69,27 @@ class RobotModel:
         """Return those of ``joints`` that turn without end."""
         return tuple(name for name in joints if self._commanded(name).kind == 'continuous')
 
+    def fingers(self, joints: Sequence[str]) -> tuple[str, ...]:
+        """Return those of ``joints`` that open and close a gripper, where it has two fingers or more.
+
+        Such a joint moves no other, but for some that mimic it; and another one like it begins at the same body.
+        """
+        above = {joint.name: self._above(joint.parent) for joint in self.joints.values() if joint.kind in MOVING}
+        driver = {name: (self.joints[name].mimic or (name,))[0] for name in above}
+        ends = [n for n in above if all(driver[m] == driver[n] for m, others in above.items() if n in others)]
+        bodies = [above[name][:1] for name in ends]
+        found = {driver[name] for name, body in zip(ends, bodies, strict=True) if bodies.count(body) > 1}
+        return tuple(name for name in joints if name in found)
+
+    def _above(self, link: str) -> list[str]:
+        """Return the moving joints that move a link, the nearest first."""
+        by_child, found = {joint.child: joint for joint in self.joints.values()}, []
+        while link in by_child:
+            if by_child[link].kind in MOVING:
+                found.append(by_child[link].name)
+            link = by_child[link].parent
+        return found
+
     def chain(self, joints: Sequence[str], link: str, *, frame: str = '', point: Sequence[float] = (0, 0, 0)) -> Chain:
         """Return the chain from ``frame``, or the root, to a point of ``link`` [m]; only ``joints`` may move it."""
         chain_joints: list[ChainJoint] = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mujoco
 import numpy as np
@@ -103,3 +104,25 @@ class MujocoWorld(ABC):
         """Return the pose of x, y, z [m] and a quaternion w, x, y, z; of the two for it, that with w not negative."""
         w, x, y, z = values[3:] if values[3] >= 0.0 else [-v for v in values[3:]]
         return Pose(position=(values[0], values[1], values[2]), orientation=(x, y, z, w))
+
+
+FRICTION = 0.5  # of what it was, where it is halved
+
+
+def with_change(model: mujoco.MjModel, change: Callable[[mujoco.MjModel], None]) -> mujoco.MjModel:
+    """Return a copy of a model with a change."""
+    changed = copy.deepcopy(model)
+    change(changed)
+    return changed
+
+
+def halve_friction(model: mujoco.MjModel) -> None:
+    """Let everything slide more easily."""
+    model.geom_friction[:, 0] *= FRICTION
+
+
+def make_round(model: mujoco.MjModel, box: str) -> None:
+    """Turn a box into a cylinder that is as wide and as high."""
+    geom = model.geom(box).id
+    model.geom_type[geom] = mujoco.mjtGeom.mjGEOM_CYLINDER
+    model.geom_size[geom, 1] = model.geom_size[geom, 2]  # radius and half of its height

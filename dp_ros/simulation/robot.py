@@ -85,6 +85,16 @@ class EpisodeStatus:
     details: Mapping[str, float | str] = field(default_factory=dict)
 
 
+
+def begin_episode(world: World, seed: int, meaning: str = '') -> None:
+    """Begin an episode of a world; ``meaning`` is as of `SimulatedRobot.reset`, ConfigError if the world takes none."""
+    world.reset(seed)
+    if meaning:
+        if not isinstance(world, WithInstructions):
+            raise ConfigError(f'instruction: got one that means {meaning!r}, allowed none: this world takes none')
+        world.set_instruction(meaning)
+
+
 class SimulatedRobot:
     """A world behind one or several joint_trajectory_controllers.
 
@@ -149,11 +159,7 @@ class SimulatedRobot:
 
         ``meaning`` is what an instruction asks for, of a world that takes some; empty: what the world asks by itself.
         """
-        self.world.reset(seed)
-        if meaning:
-            if not isinstance(self.world, WithInstructions):
-                raise ConfigError(f'instruction: got one that means {meaning!r}, allowed none: this world takes none')
-            self.world.set_instruction(meaning)
+        begin_episode(self.world, seed, meaning)
         self._group.reset(self.world.joint_positions)
         self._driven = self._group.set_point
         self._began = self.now

@@ -5,7 +5,7 @@ Positions in [m], angles in [rad], times in [ns].
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -157,6 +157,18 @@ class WithInstructions(Protocol):
         """Let the episode that `reset` began ask for what an instruction means, a key of `WorldSpec.instructions`."""
 
 
+@runtime_checkable
+class WithGoalPictures(Protocol):
+    """What a world has besides, where its spec has `WorldSpec.pictured`."""
+
+    def goal_picture(self, camera: str) -> np.ndarray:
+        """Return what a camera would see at the end of this episode, had it come to what it asks for, (H, W, 3) uint8.
+
+        The same episode, which is known by its seed and by what `WithInstructions.set_instruction` said, has the same
+        picture whatever has been done in it.
+        """
+
+
 class Expert(Protocol):
     """A scripted demonstrator of a world's task; ask it every ``control_dt``. One for each episode.
 
@@ -255,11 +267,16 @@ class WorldSpec:
     instructions
         What can be asked for in words: by meaning, a name that the world knows, sentences that evaluations ask with
         and no training has. The world is `WithInstructions` then.
+    pictured
+        Which of these can be asked for by a goal picture. The world is `WithGoalPictures` then.
+    faults
+        Return what can be wrong in its physics, by name: what makes such a world. It imports what it needs.
 
     Raises
     ------
     ConfigError
-        If the name is no identifier, or joints and units do not fit each other.
+        If the name is no identifier, joints and units do not fit each other, or something else is pictured than can be
+        asked for in words.
 
     """
 
@@ -280,10 +297,17 @@ class WorldSpec:
     environment: str = ''
     expert_noise: float | None = None
     instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pictured: tuple[str, ...] = ()
+    faults: Callable[[], Mapping[str, Callable[[], World]]] = dict
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError(f'world name: got {self.name!r}, allowed letters, digits and underscores')
+        if not set(self.pictured) <= set(self.instructions):
+            raise ConfigError(
+                f'world {self.name}: got pictured {listed(self.pictured)}, allowed of its instructions: '
+                f'{listed(self.instructions)}'
+            )
         allowed = SI
         if not self.joints or len(self.units) != len(self.joints) or not set(self.units) <= set(allowed):
             raise ConfigError(

@@ -17,12 +17,14 @@ from tqdm import tqdm
 from dp_ros.errors import ConfigError, DpRosError, listed
 from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
-from dp_ros.evaluation.world_planner import command_topics
+from dp_ros.evaluation.world_planner import command_topics, goal_pictures, world_goal
+from dp_ros.messages import encoding
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.ros.bundles import aligned_type, below_namespace
-from dp_ros.simulation.instructions import AskedInstruction, asked_instruction
-from dp_ros.simulation.registry import check_world, world_parameters, world_spec
-from dp_ros.task.spec import ImageStream, Instruction, TaskSpec
+from dp_ros.simulation.instructions import Asked, asked_for
+from dp_ros.simulation.registry import check_world, make_world, world_parameters, world_spec
+from dp_ros.simulation.robot import begin_episode
+from dp_ros.task.spec import GoalImage, GoalPose, ImageStream
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
 from dp_ros.tools.simulation_client import SimulationClient
 
@@ -50,13 +52,9 @@ def running(
 ) -> Iterator[SimulationClient]:
     """Start the nodes for a bundle, and a client with the policy configured but not yet active."""
     check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
-    others = [goal.name for goal in bundle.task.goals if not isinstance(goal, Instruction)]
-    if others:
-        raise ConfigError(
-            f'bundle {bundle.name}: got goals ({listed(others)}) through ros, allowed none but an instruction: nobody '
-            'asks there; dp_ros evaluate --through direct lets the world ask'
-        )
-    asked_instruction(world_spec(settings.world), bundle.task, settings.seed)  # refuses what can't be asked for
+    spec = world_spec(settings.world)
+    if bundle.task.goals:  # refuses what can't be asked for
+        world_goal(spec.name, bundle.task, make_world(spec.name), asked_for(spec, bundle.task, settings.seed))
     isolate()
     refuse_company(*command_topics(bundle.task, world_spec(settings.world)))
     simulated = settings.rate != 1.0
@@ -66,10 +64,25 @@ def running(
     robot['camera_rate'] = settings.camera_rate
     if simulated:
         robot |= {'rate': settings.rate, 'publish_clock': True}
-    policy = policy_specs(settings, bundle, common)
+    own = {}
+    if settings.picture_size:
+        robot['picture_size'] = settings.picture_size
+        own['observation_buffer'] = {f'other_size.{first_camera(settings.world, bundle.task)}': 'crop'}
+    policy = policy_specs(settings, bundle, common, own)
     first = NodeSpec(name=ROBOT, parameters=robot)
     with configured([first, *policy], world_spec(settings.world).parameters, logs) as client:
         yield client
+
+
+def first_camera(world: str, task: TaskSpec) -> str:
+    """Return the stream that a task has of the first camera of a world; ConfigError if it has none."""
+    topics = [f'/{topic}' for topic in world_spec(world).camera_topics.values()][:1]
+    found = [s.name for s in task.streams if isinstance(s, ImageStream) and s.topic in topics]
+    if not found:
+        raise ConfigError(
+            f'picture_size: got one for a policy that sees no {listed(topics) or "camera"}, allowed for one that does'
+        )
+    return found[0]
 
 
 @contextmanager
@@ -133,11 +146,6 @@ def refuse_company(*topics: str, seconds: float = LOOK_SECONDS) -> None:
         context.try_shutdown()
 
 
-def give_instruction(client: SimulationClient, task: TaskSpec, asked: AskedInstruction) -> None:
-    """Say the next episode's instruction to the policy, and to the simulated robot what it means."""
-    (topic,) = (goal.topic for goal in task.goals if isinstance(goal, Instruction))
-    client.set_goal(asked.text, topic=below_namespace(topic))
-    client.set_parameter(ROBOT, 'meaning', asked.meaning)
 
 
 class RosRunner:
@@ -151,6 +159,8 @@ class RosRunner:
         self._rates: list[float] = []
         self._refused = self._waited = 0
         self._memory: list[dict[str, float]] = []
+        pictured = any(isinstance(goal, GoalImage) for goal in bundle.task.goals)
+        self._goal_world = make_world(settings.world) if pictured else None
         first = bundle.task.streams[0]
         client.node.create_subscription(
             aligned_type(first), f'observation_buffer/{first.name}', self._on_observation, 10
@@ -160,9 +170,8 @@ class RosRunner:
         """Run one episode until success or time is up, at most ``seconds``; ``watch`` is called about every 20 ms."""
         client, longest = self.client, min(seconds, self.settings.seconds)
         self._arrivals = []
-        asked = asked_instruction(self._spec, self._task, seed, self.settings.instructions)
-        if asked is not None:
-            give_instruction(client, self._task, asked)
+        asked = asked_for(self._spec, self._task, seed, self.settings.instructions)
+        self._give_goals(seed, asked)
         client.begin(seed)
         spoken, elapsed = time.monotonic(), 0.0
         while not client.succeeded and client.elapsed < longest:
@@ -194,6 +203,30 @@ class RosRunner:
             collided=collided(episode.details),
             instructed=None if asked is None else Instructed.of(asked, episode.details),
         )
+
+    def _give_goals(self, seed: int, asked: Asked | None) -> None:
+        """Give the policy what an episode is asked for, on its goal topics, and the simulated robot what that means."""
+        pictures: dict[str, np.ndarray] = {}
+        if self._goal_world is not None:
+            begin_episode(self._goal_world, seed, '' if asked is None else asked.meaning)
+            pictures = goal_pictures(self._spec, self._task, self._goal_world)
+        pose = self._spec.goal_pose
+        for goal in self._task.goals:
+            value: Any
+            if isinstance(goal, GoalPose):
+                value = encoding.to_pose(
+                    stamp=0, position=pose.position, orientation=pose.orientation, frame_id=goal.frame
+                )
+            elif isinstance(goal, GoalImage):
+                picture = pictures[goal.name]
+                value = (encoding.to_compressed_image if goal.compressed else encoding.to_image)(
+                    stamp=0, pixels=picture, frame_id=''
+                )
+            else:
+                value = '' if asked is None else asked.text
+            self.client.set_goal(value, topic=below_namespace(goal.topic))
+        if asked is not None:
+            self.client.set_parameter(ROBOT, 'meaning', asked.meaning)
 
     def findings(self) -> dict[str, Any]:
         """Return what the episodes showed besides scores: rate held (wall clock), refused chunks, memory."""

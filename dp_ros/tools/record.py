@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from tqdm import tqdm
 
@@ -13,7 +14,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings
 from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.ros.bundles import below_namespace
-from dp_ros.simulation.instructions import asked_instruction, episode_labels
+from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
@@ -33,17 +34,23 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
         isolate()
         chosen = world_parameters(settings.world)
         robot = {**chosen, 'camera': _has_camera(settings.task), 'disturbance': settings.disturbance}
+        if settings.rate != 1.0:
+            robot |= {'rate': settings.rate, 'publish_clock': True}
         specs = [NodeSpec(name=ROBOT, parameters=robot)]
         if settings.source == 'scripted':
             # Who teleoperates may be there already.
             refuse_company(*command_topics(settings.task, world_spec(settings.world)))
-            specs.append(NodeSpec(name=DEMONSTRATOR, parameters=chosen))
+            paced = {'control_dt': settings.task.control_dt, 'use_sim_time': settings.rate != 1.0}
+            specs.append(NodeSpec(name=DEMONSTRATOR, parameters={**chosen, **paced, 'autostart': False}))
     settings.out.mkdir(parents=True)
     robot_spec = world_spec(settings.world)
     with NodeProcesses(specs, robot_spec.parameters, settings.out / 'logs') as processes:
         client = SimulationClient(processes)
         try:
+            client.node.set_parameters([Parameter('use_sim_time', value=settings.rate != 1.0)])
             words = _words(client, settings)
+            if settings.source == 'scripted':
+                client.transition(DEMONSTRATOR, 'configure')
             recorder = Recorder(client.node, topics, new_bag, goals=goals)
             client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(topics)}')
             recorder.connect()
@@ -62,9 +69,14 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
 def _check(settings: RecordSettings) -> None:
     if settings.out.exists():
         raise ConfigError(f'record: {settings.out} exists, allowed a new folder')
-    for name in ('noise', 'rate'):
+    for name in ('noise', 'readings'):
         if getattr(settings, name) is not None:
             raise ConfigError(f'{name}: got {getattr(settings, name)} through ros, allowed with --through direct')
+    if settings.rate != 1.0 and settings.source != 'scripted':
+        raise ConfigError(
+            f'rate: got {settings.rate:g} with --source {settings.source}, allowed 1 unless it is scripted: who '
+            'commands goes by the time of day'
+        )
     if settings.source == 'scripted' and world_spec(settings.world).make_expert is None:
         raise ConfigError(
             f'demonstrator of the world {settings.world}: got none, allowed a world that has one; or --source '
@@ -100,23 +112,33 @@ def _words(client: SimulationClient, settings: RecordSettings) -> Any:
 def _episode(
     client: SimulationClient, recorder: Recorder, settings: RecordSettings, number: int, words: Any = None
 ) -> bool:
-    """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded."""
+    """Record one episode, which ``words`` asks for if it is not None; return whether it succeeded.
+
+    A scripted demonstrator is active only while it is recorded: so a recording has its first command, and a robot that
+    was reset gets none that was meant for where it was before.
+    """
     seed = settings.seed + number
-    asked = None if words is None else asked_instruction(world_spec(settings.world), settings.task, seed)
-    if asked is not None:
+    asked = asked_for(world_spec(settings.world), settings.task, seed) if simulates(settings) else None
+    if words is not None and asked is not None:
         words.publish(String(data=asked.text))
+    if asked is not None:
         client.set_parameter(ROBOT, 'meaning', asked.meaning)
     if simulates(settings):
         client.reset_robot(seed)
+    scripted = settings.source == 'scripted'
     with recorder.episode(settings.out / f'episode_{number:04d}'):
-        until = time.monotonic() + settings.seconds
+        if scripted:
+            client.transition(DEMONSTRATOR, 'activate')
+        until = time.monotonic() + settings.seconds / settings.rate
         while time.monotonic() < until and not client.succeeded:
             client.spin()
         if simulates(settings):
-            until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success)
+            until = min(until, time.monotonic() + world_spec(settings.world).seconds_after_success / settings.rate)
             while time.monotonic() < until:
                 client.spin()
             recorder.note(**episode_labels(settings.world, seed, client.succeeded, asked))
+    if scripted:
+        client.transition(DEMONSTRATOR, 'deactivate')
     return client.succeeded
 
 

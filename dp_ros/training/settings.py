@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
-from dp_ros.errors import ConfigError, check_range, listed
+from dp_ros.errors import ConfigError, check_range
 from dp_ros.networks.settings import NetworkSettings
 from dp_ros.policy.sequence.spec import MOST_BINS, check_sequence_task
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
-from dp_ros.task.spec import GoalPose, Instruction, TaskSpec
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.samples.augment import AugmentSettings
 from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror
 
@@ -268,12 +268,6 @@ class TrainSettings:
             raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
         self._check_family()
         check_mirror(self.task, self.mirror)
-        others = [goal.kind for goal in self.task.goals if not isinstance(goal, GoalPose | Instruction)]
-        if self.rollouts.world and others:
-            raise ConfigError(
-                f'rollouts.world: got {self.rollouts.world!r} for a task with {listed(others)}, allowed none, '
-                'or goal poses and instructions: a world asks for nothing else'
-            )
 
     def _check_family(self) -> None:
         if self.family == 'diffusion':

@@ -111,12 +111,23 @@ def test_a_goal_scales_what_cameras_see():
     torch.testing.assert_close(one, scaled(*streams, words)[1:], atol=1e-5, rtol=1e-5)
 
 
-def test_cameras_are_scaled_by_no_goal_that_is_not_there_or_is_left_out_at_times():
+@torch.no_grad()
+def test_a_goal_that_is_left_out_scales_nothing():
+    asked = dataclasses.replace(SEEING, goals=(Instruction(),), guidance='goal')
+    encoder = made(asked, dataclasses.replace(KINDS['unet'], camera_goal=True, goal_mixing=16)).encoder
+    *streams, words = *batch(asked, 2)[2:], torch.randn((2, 256), generator=torch.Generator().manual_seed(2))
+    left_out = encoder(*streams, words, torch.zeros((2, 1)))
+    torch.testing.assert_close(left_out, encoder(*streams, words.flip(0), torch.zeros((2, 1))))
+    given = [encoder(*streams, goal, torch.ones((2, 1))) for goal in (words, words.flip(0))]
+    assert not torch.allclose(given[0], given[1]) and not torch.allclose(given[0], left_out)
+
+
+def test_cameras_are_scaled_by_no_goal_that_is_not_there_nor_left_out_themselves():
     scaled = dataclasses.replace(KINDS['unet'], camera_goal=True)
     with pytest.raises(ConfigError, match=r'camera_goal: got it for a task with no goals, allowed with goals'):
         made(SEEING, scaled)
-    with pytest.raises(ConfigError, match=r"network.camera_goal: got it for a task with guidance 'goal'"):
-        made(dataclasses.replace(SEEING, goals=(Instruction(),), guidance='goal'), scaled)
+    with pytest.raises(ConfigError, match=r"network.camera_goal: got it for a task with guidance 'observation'"):
+        made(dataclasses.replace(SEEING, goals=(Instruction(),), guidance='observation'), scaled)
     with pytest.raises(ConfigError, match=r'network.goal_mixing: got it for a task with no goals'):
         made(SEEING, dataclasses.replace(KINDS['unet'], goal_mixing=8))
 

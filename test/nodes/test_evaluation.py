@@ -17,24 +17,21 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
-from dp_ros.task.spec import GoalPose, Instruction
+from dp_ros.task.spec import GoalImage, Instruction
 from dp_ros.tools import demo, graph_evaluation, latency, soak
-from test.tiny_bundle import NORMALIZER, TASK, write_tiny_bundle
+from test.tiny_bundle import TASK, write_tiny_bundle
 
 STOP = 'no chunk for 2 s'
 
 
 def asking(folder: Path) -> Path:
-    """Write a bundle that needs a goal."""
-    extrema = {'goal_pose': (0.0, 0.0)}
-    low, high = {**NORMALIZER.low, **extrema}, {**NORMALIZER.high, 'goal_pose': (0.5, 0.5)}
-    normalizer = replace(NORMALIZER, low=low, high=high)
-    task = replace(TASK, goals=(GoalPose(features=('x', 'y'), source='topic'),))
-    return write_tiny_bundle(folder / 'asking', task=task, normalizer=normalizer)
+    """Write a bundle that needs a goal which its world has not."""
+    picture = GoalImage(height=8, width=8, source='topic')
+    return write_tiny_bundle(folder / 'asking', task=replace(TASK, goals=(picture,)))
 
 
 @pytest.mark.parametrize('way', ['evaluate', 'soak', 'latency', 'demo'])
-def test_a_bundle_with_goals_is_refused_before_any_node_is_started(
+def test_a_bundle_that_its_world_can_t_ask_is_refused_before_any_node_is_started(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(*_: Any, **__: Any) -> None:
@@ -49,7 +46,7 @@ def test_a_bundle_with_goals_is_refused_before_any_node_is_started(
         'latency': lambda: latency.run_latency(settings, 5.0, print),
         'demo': lambda: demo.run_demo(settings, tmp_path / 'demo', print),
     }
-    with pytest.raises(ConfigError, match=r'got goals \(goal_pose\) through ros, allowed none but'):
+    with pytest.raises(ConfigError, match='goals: got the picture goal_image, allowed none: the world pusht shows'):
         runs[way]()
 
 

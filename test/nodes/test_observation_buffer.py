@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.context import Context
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from dp_ros.data import Observation
@@ -594,6 +594,41 @@ def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training
     show(live, 200, 24, 32)
     reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 12, as before'
     ros.status('observation_buffer: observations', ERROR, reason)
+
+
+@pytest.mark.parametrize('resent', [True, False])
+def test_lost_packets_of_pictures_are_sent_again_where_who_publishes_them_does_so(ros, described, resent):
+    """A picture of a megabyte is some fifteen packets: without that, one that is lost costs all of it."""
+    node = ros.create(ObservationBuffer, bundle=described(task(CAMERA)))
+    assert node.start()
+    offered = 5 if resent else qos_profile_sensor_data
+    camera = ros.tester.create_publisher(Image, CAMERA.topic, offered)
+    ros.wait(lambda: node.count_publishers(CAMERA.topic) == 1, 'the camera')
+    node.refresh()
+    asked = {QoSReliabilityPolicy.RELIABLE if resent else QoSReliabilityPolicy.BEST_EFFORT}
+    ros.wait(lambda: {i.qos_profile.reliability for i in ros.tester.get_subscriptions_info_by_topic(CAMERA.topic)}
+             == asked, 'the subscription')  # fmt: skip
+    ros.wait(lambda: camera.get_subscription_count() == 1, 'the camera to be connected')
+    camera.publish(picture(T0))
+    ros.wait(lambda: node.counts['received'] == 1, 'its picture')
+    node.refresh()
+    camera.publish(picture(T0 + 100 * MS))
+    ros.wait(lambda: node.counts['received'] == 2, 'another')
+
+
+def test_of_a_picture_of_another_size_the_middle_in_the_shape_of_the_training_is_taken(ros, described):
+    small = replace(CAMERA, height=12, width=16)
+    live = Live(ros, described(task(small), camera_shapes={'camera': (24, 32)}), task(small),
+                other_size__camera='crop')  # fmt: skip
+    live.time(T0 + 90 * MS)
+    wide = picture(T0 + 90 * MS, seed=3, size=(48, 96))
+    live.send(CAMERA.topic, wide)
+    live.time(T0 + 130 * MS)
+    ros.wait(lambda: live.heard['camera'], 'the observation')
+    middle = np.frombuffer(bytes(wide.data), np.uint8).reshape(48, 96, 3)[:, 16:80]
+    alone = messages.to_image(stamp=1, pixels=middle, frame_id='camera')
+    got = messages.decode_aligned(small, live.heard['camera'][0])
+    assert np.array_equal(got, messages.decode(small, alone))
 
 
 def test_live_pictures_that_are_letterboxed_are_those_of_recordings_that_are(ros, described, tmp_path):

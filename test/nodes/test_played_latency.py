@@ -15,17 +15,19 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('rosbags', reason='rosbags is not installed (extra: train)')
 
+from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.messages.encoding import JOINT_STATE, stamp_of
+from dp_ros.messages.encoding import JOINT_STATE, POSE, stamp_of
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.task.spec import ActionSpec, GoalPose, JointStream, PoseStream, TaskSpec
-from dp_ros.tools.played.player import BagPlayer, Settling, joint_topic, played_topics
+from dp_ros.task.spec import ActionSpec, GoalImage, GoalPose, ImageStream, JointStream, PoseStream, TaskSpec
+from dp_ros.tools.client import KEPT
+from dp_ros.tools.played.player import BagPlayer, Settling, hindsight_topics, joint_topic, played_topics
 from test.tiny_bundle import write_tiny_bundle
 from test.training.arm_bags import ARM, CAMERA, COMMANDS, FINGER, STATES, WRIST, ArmBag
-from test.training.bag_maker import MS, T0, TASK, arm, save, state
+from test.training.bag_maker import MS, T0, TASK, arm, pose, save, state
 
 JOINTS = (*ARM, FINGER)
 OWN = TaskSpec(
@@ -75,11 +77,37 @@ def test_messages_are_played_in_their_time_and_stamped_anew(ros: Any, tmp_path: 
     assert len(player.late) == 26 and min(player.late) >= 0.0
 
 
+@pytest.mark.ros
+def test_what_a_recording_came_to_is_its_goal_and_said_first(ros: Any, tmp_path: Path) -> None:
+    arms = [state(T0 + i * 20 * MS, (i, 0.0)) for i in range(3)]
+    bags = [save(tmp_path / str(end), [*arms, pose(T0 + 50 * MS, end, 0.0)]) for end in (0.3, 0.7)]
+    player = BagPlayer(
+        ros.tester, {'/joint_states': {JOINT_STATE}, '/block_pose': {POSE}}, (), lambda *_: None,
+        {'/goal_pose': '/block_pose'},
+    )  # fmt: skip
+    goals: list[float] = []
+    for count, bag in enumerate(bags, 1):
+        for number, ahead in enumerate(player.play(bag)):
+            if number == 0:  # nothing of the recording is due before
+                kept = ros.tester.create_subscription(
+                    PoseStamped, '/goal_pose', lambda m: goals.append(m.pose.position.x), KEPT
+                )
+                ros.wait(lambda count=count: len(goals) == count, 'the goal')
+                ros.tester.destroy_subscription(kept)
+            ros.executor.spin_once(timeout_sec=ahead)
+    assert goals == pytest.approx([0.3, 0.7])
+
+
 def test_what_cannot_be_played_is_refused(tmp_path: Path) -> None:
     goal = GoalPose(features=('x', 'y'), source='hindsight', stream='place')
     place = PoseStream(name='place', topic='/place', features=('x', 'y'))
-    with pytest.raises(ConfigError, match='got a task with goal_pose of hindsight, allowed goals that they have'):
-        played_topics(replace(TASK, streams=(*TASK.streams, place), goals=(goal,)), '/joint_states')
+    hindsight = replace(TASK, streams=(*TASK.streams, place), goals=(goal,))
+    assert hindsight_topics(hindsight) == {'/goal_pose': '/place'}
+    assert '/goal_pose' not in played_topics(hindsight, '/joint_states')
+    top = ImageStream(name='top', topic='/top', height=8, width=8, compressed=True)
+    seen = replace(TASK, streams=(*TASK.streams, top), goals=(GoalImage(height=8, width=8, stream='top'),))
+    with pytest.raises(ConfigError, match=r"goal 'goal_image' \(sensor_msgs/msg/Image\) in hindsight of 'top', allo"):
+        hindsight_topics(seen)
     asked = replace(TASK, goals=(GoalPose(features=('x', 'y'), source='topic'),))
     assert '/goal_pose' in played_topics(asked, '/joint_states')
     blind = replace(TASK, streams=TASK.streams[1:])

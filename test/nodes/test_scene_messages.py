@@ -119,7 +119,8 @@ class StandIns:
     def collision_object(self, name: str, operation: int, dimensions: list[float], meshes: int = 0) -> Any:
         return SimpleNamespace(
             id=name, header=SimpleNamespace(frame_id='base'), operation=bytes([operation]), meshes=[None] * meshes,
-            planes=[], pose=pose(1.0, (0.0, 0.0, HALF, HALF)), primitive_poses=[pose(0.5)],
+            planes=[], mesh_poses=[], plane_poses=[],
+            pose=pose(1.0, (0.0, 0.0, HALF, HALF)), primitive_poses=[pose(0.5)],
             primitives=[SimpleNamespace(type=1, dimensions=dimensions)],
         )  # fmt: skip
 
@@ -166,8 +167,16 @@ def moveit(request: Any) -> Any:
     return request.param()
 
 
-def crate(moveit: Any, operation: int = ADD, name: str = 'crate', **more: Any) -> Any:
-    return moveit.collision_object(name, operation, [0.1, 0.2, 0.3], **more)
+def crate(
+    moveit: Any, operation: int = ADD, name: str = 'crate', *, at: float = 1.0, turn: Any = (0.0, 0.0, HALF, HALF),
+    poses: Any = None, **more: Any,
+) -> Any:  # fmt: skip
+    """Return a box at x ``at``; ``poses`` are the x of its shapes in it, or how many there are."""
+    made = moveit.collision_object(name, operation, [0.1, 0.2, 0.3], **more)
+    made.pose = pose(at, turn)
+    if poses is not None:
+        made.primitive_poses = [pose(x) for x in (poses if isinstance(poses, list) else [0.5] * poses)]
+    return made
 
 
 def test_collision_objects_are_put_by_their_poses_and_removed(scene, moveit):
@@ -187,8 +196,9 @@ def test_collision_objects_are_put_by_their_poses_and_removed(scene, moveit):
     ('changes', 'reason'),
     [
         ({'meshes': 1}, "collision object 'crate': got meshes or planes"),
-        ({'operation': APPEND}, "collision object 'crate': got operation 2, allowed add and remove"),
-        ({'operation': MOVE}, "collision object 'crate': got operation 3, allowed add and remove"),
+        ({'operation': 7}, "collision object 'crate': got operation 7, allowed add, remove, append and move"),
+        ({'operation': MOVE, 'poses': 2}, "collision object 'crate': got move with another number of poses"),
+        ({'operation': APPEND, 'at': 2.0}, "collision object 'crate': got append with another pose, allowed that"),
     ],
 )
 def test_an_object_that_cannot_be_used_is_a_fault_until_it_is_removed(scene, moveit, changes, reason):
@@ -198,6 +208,53 @@ def test_an_object_that_cannot_be_used_is_a_fault_until_it_is_removed(scene, mov
     assert reason in scene.fault(0) and len(scene.standing) == 2
     take(OBJECTS, crate(moveit, REMOVE), scene)
     assert scene.fault(0) == '' and len(scene.standing) == 1
+
+
+def test_an_object_gets_more_shapes_and_is_moved_with_them_as_moveit_does(scene, moveit):
+    def places() -> list[list[float]]:
+        return [[round(length, 9) for length in part.position] for part in scene.standing.values()]
+
+    take(OBJECTS, crate(moveit), scene)  # at x 1, turned by a quarter about z; its shape is 0.5 along its own x
+    take(OBJECTS, crate(moveit, APPEND, poses=[1.5]), scene)
+    assert places() == [[1.0, 0.5, 0.0], [1.0, 1.5, 0.0]]
+    assert len({part.name for part in scene.standing.values()}) == 2
+    take(OBJECTS, crate(moveit, MOVE, at=3.0, poses=0), scene)
+    assert places() == [[3.0, 0.5, 0.0], [3.0, 1.5, 0.0]]
+    take(OBJECTS, crate(moveit, MOVE, at=3.0, turn=(0.0, 0.0, 0.0, 1.0), poses=0), scene)
+    assert places() == [[3.5, 0.0, 0.0], [4.5, 0.0, 0.0]]
+    for part in scene.standing.values():
+        assert part.orientation == pytest.approx((0.0, 0.0, 0.0, 1.0))
+    take(OBJECTS, crate(moveit, MOVE, at=0.0, poses=[0.1, 0.2]), scene)
+    assert places() == [[0.0, 0.1, 0.0], [0.0, 0.2, 0.0]]
+    take(OBJECTS, crate(moveit), scene)
+    assert places() == [[1.0, 0.5, 0.0]] and scene.fault(0) == '', 'added anew, it has what it is added with'
+    take(OBJECTS, crate(moveit, APPEND, name='new'), scene)
+    assert len(places()) == 2 and scene.fault(0) == ''
+
+
+def test_a_single_shape_whose_object_has_no_pose_is_moved_by_its_own(scene, moveit):
+    still = (0.0, 0.0, 0.0, 1.0)
+    take(OBJECTS, crate(moveit, at=0.0, turn=still, poses=[0.7]), scene)
+    (part,) = scene.standing.values()
+    assert part.position == pytest.approx((0.7, 0.0, 0.0))
+    take(OBJECTS, crate(moveit, MOVE, at=2.0, turn=still, poses=0), scene)
+    (part,) = scene.standing.values()
+    assert part.position == pytest.approx((2.0, 0.0, 0.0))
+
+
+def test_what_is_moved_or_gets_more_stays_a_fault_where_it_could_not_be_used_or_is_not_there(scene, moveit):
+    take(OBJECTS, crate(moveit, MOVE), scene)
+    assert "collision object 'crate': got move, allowed of what was added before" in scene.fault(0)
+    take(OBJECTS, crate(moveit), scene)
+    assert scene.fault(0) == ''
+    take(OBJECTS, crate(moveit, meshes=1), scene)
+    for operation in (MOVE, APPEND):
+        take(OBJECTS, crate(moveit, operation), scene)
+        assert 'got meshes or planes' in scene.fault(0) and len(scene.standing) == 1
+    take(OBJECTS, crate(moveit), scene)
+    assert scene.fault(0) == ''
+    take(OBJECTS, crate(moveit, MOVE, at=float('nan')), scene)
+    assert 'position' in scene.fault(0) and len(scene.standing) == 1
 
 
 def test_an_object_with_too_few_lengths_or_without_a_name_is_a_fault(scene, moveit):

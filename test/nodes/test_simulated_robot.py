@@ -171,6 +171,25 @@ def test_a_rate_needs_a_clock_of_its_own(ros):
 # The arm.
 
 
+def test_larger_pictures_of_the_first_camera_have_those_that_are_drawn_in_their_middle(ros):
+    pytest.importorskip('mujoco', reason='mujoco is not installed')
+    live = Live(ros, world='push_block', picture_size='320x240')
+    wrist = ros.listen(Image, '/wrist_camera/color/image_raw')
+    ros.wait(lambda: live.images and wrist, 'images of both')
+    assert [(m.height, m.width) for m in (live.images[0], wrist[0])] == [(240, 320), (96, 96)]
+    large = np.frombuffer(bytes(live.images[0].data), np.uint8).reshape(240, 320, 3)
+    middle = large[24:216, 64:256]
+    assert (middle[::2, ::2] == middle[1::2, 1::2]).all() and middle.std() > 10.0
+    assert (large[:, :64] == large[:, 64:65]).all()
+
+
+@pytest.mark.parametrize(('size', 'reason'), [('640', 'allowed WIDTHxHEIGHT'), ('-1x4', 'allowed WIDTHxHEIGHT')])
+def test_a_picture_size_that_is_none_is_refused(ros, size, reason):
+    node = ros.create(SimulatedRobotNode, picture_size=size)
+    assert not node.start()
+    ros.status('simulated_robot: lifecycle', DiagnosticStatus.ERROR, reason)
+
+
 def test_the_arm_has_two_cameras_and_says_what_it_looks_like_to_whoever_comes_later(ros):
     pytest.importorskip('mujoco', reason='mujoco is not installed')
     live = Live(ros, world='push_block', camera_rate=20.0)

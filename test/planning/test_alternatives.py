@@ -183,3 +183,19 @@ def mirrored(scene: Scene) -> Obstacle:
     (ball,) = scene.obstacles
     place = balls(LEFT[np.newaxis] * (-1.0, 1.0))[0, 1]
     return replace(ball, position=(*map(float, place), 0.0))
+
+
+@pytest.mark.parametrize('alternatives', [(), (turning(0.9 * STEP),)])
+def test_while_a_way_is_looked_for_from_where_the_robot_rests_a_blocked_chunk_moves_nothing(alternatives):
+    planner, untouched = resting(), resting()
+    plan = planner.plan
+    refused = ClearChunk(planner, replace(turning(STEP), alternatives=alternatives), resting=True).accept(T0)
+    assert isinstance(refused, Refusal) and refused.passing and not refused.stop
+    assert 'a way around is looked for' in refused.reason and 'ball' in refused.reason
+    assert planner.plan is plan
+    # One that is clear ends the search, as if the refused one had never come; so does an alternative.
+    for each in (turning(-STEP), replace(turning(STEP), alternatives=(turning(-STEP),))):
+        planner.rollback(untouched.checkpoint())
+        taken = ClearChunk(planner, each, resting=True).accept(T0)
+        assert isinstance(taken, Planned)
+        same(taken, followed(turning(-STEP)))

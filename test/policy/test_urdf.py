@@ -167,3 +167,38 @@ def test_a_file_is_read(tmp_path):
     assert set(read_urdf(tmp_path / 'arm.urdf').joints) == {'j1', 'j2', 'j3', 'flange', 'finger'}
     with pytest.raises(ConfigError, match='cannot be read'):
         read_urdf(tmp_path / 'none.urdf')
+
+
+def gripper(fingers: str) -> str:
+    links = ''.join(f'<link name="{name}"/>' for name in ('base', 'arm', 'hand', 'palm', 'left', 'right', 'tip'))
+    return f"""<robot name="gripper">{links}
+      <joint name="wrist" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 0 1"/>
+        <limit lower="-1" upper="1" velocity="1" effort="1"/></joint>
+      <joint name="flange" type="fixed"><parent link="arm"/><child link="hand"/></joint>
+      <joint name="mount" type="fixed"><parent link="hand"/><child link="palm"/></joint>{fingers}</robot>"""
+
+
+def finger(name: str, parent: str, child: str, mimic: str = '') -> str:
+    of = f'<mimic joint="{mimic}"/>' if mimic else ''
+    limit = '<limit lower="0" upper="0.04" velocity="1" effort="1"/>'
+    return f"""<joint name="{name}" type="prismatic"><parent link="{parent}"/><child link="{child}"/>
+      <axis xyz="0 1 0"/>{limit}{of}</joint>"""
+
+
+@pytest.mark.parametrize(
+    ('fingers', 'expected'),
+    [
+        (finger('a', 'palm', 'left') + finger('b', 'hand', 'right', 'a'), ('a',)),
+        (finger('a', 'palm', 'left') + finger('b', 'palm', 'right'), ('a', 'b')),
+        # A knuckle and a tip that both mimic the other finger.
+        (finger('a', 'palm', 'left') + finger('b', 'hand', 'right', 'a') + finger('c', 'right', 'tip', 'a'), ('a',)),
+        (finger('a', 'palm', 'left') + finger('b', 'left', 'right'), ()),  # the last joints of an arm
+        (finger('a', 'palm', 'left') + finger('b', 'palm', 'right') + finger('c', 'right', 'tip'), ()),
+        (finger('a', 'palm', 'left'), ()),
+        ('', ()),
+    ],
+)
+def test_a_gripper_s_joints_are_those_of_two_fingers_or_more_on_the_same_body(fingers, expected):
+    robot = parse_urdf(gripper(fingers))
+    assert robot.fingers(('wrist', *expected)) == expected
+    assert robot.fingers(('wrist',)) == ()

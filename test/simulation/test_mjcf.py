@@ -91,6 +91,19 @@ def test_cameras_see_the_cube_in_the_size_of_the_file(world: ModelWorld) -> None
     assert 0 < column < 128 and 0 < row < 96
 
 
+def test_pictures_of_what_stands_still_differ_by_their_noise_and_come_again_with_the_seed(
+    tmp_path: Path, world: ModelWorld
+) -> None:
+    world.reset(3)
+    first, second = (world.render('camera').astype(int) for _ in range(2))
+    assert 0.8 < (first - second).std() / np.sqrt(2.0) < 1.2 and np.abs(first - second).max() < 12
+    world.reset(3)
+    np.testing.assert_array_equal(world.render('camera'), first)
+    clean = make_world(str(write_own_arm(tmp_path, world=WORLD.replace('{name: camera}', '{name: camera, noise: 0}'))))
+    clean.reset(3)
+    np.testing.assert_array_equal(clean.render('camera'), clean.render('camera'))
+
+
 def test_the_description_puts_every_link_where_the_model_has_it(world: ModelWorld, file: str) -> None:
     """The oracle is MuJoCo's own kinematics, at joints drawn at random."""
     robot = parse_urdf(world.robot_description)
@@ -180,6 +193,7 @@ def refused(tmp_path: Path, world: str = WORLD, model: str = MODEL) -> str:
         ('model: my_arm.xml', 'model: ../my_arm.xml', 'allowed one within the folder'),
         ('model: my_arm.xml', 'model: other.xml', 'cannot be read'),
         ('tool: tool', 'tools: tool', "unknown key 'tools', allowed model, joints, controllers"),
+        ('height: 64', 'noise: 100', 'camera wrist_camera: noise: got 100.*, allowed 0'),
         ('height: 64', 'height: 100000', 'camera wrist_camera: height: got 100000, allowed 8 to 1024'),
         ('mimic_joint', 'mimik_joint', 'joint_states mimik_joint: got none in the model, allowed its hinges'),
     ],

@@ -125,9 +125,9 @@ def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
 
     task = read_yaml(world_spec('point_targets').training, TrainSettings).task
     episodes, sizes = [], []
-    for rate in ([], ['--rate', '20']):
+    for fewer in ([], ['--readings', '20']):
         bags = tmp_path / f'bags_{len(episodes)}'
-        asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *rate]
+        asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *fewer]
         assert main(asked) == 0
         episodes += read_recordings(bags, task, progress=False)
         sizes.append(sum(file.stat().st_size for file in bags.rglob('*.mcap')))

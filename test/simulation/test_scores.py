@@ -16,7 +16,7 @@ from dp_ros.evaluation.scores import (
     table,
     wilson95,
 )
-from dp_ros.simulation.instructions import AskedInstruction
+from dp_ros.simulation.instructions import Asked
 
 
 def test_wilson_interval_of_published_examples():
@@ -63,7 +63,7 @@ def test_what_was_asked_for_in_words_is_summed_up_by_meaning():
     def result(meaning: str, force: float | None, *, right: bool = True) -> EpisodeResult:
         found = {'right_object': str(right), 'wrong_object': str(not right)}
         details = found if force is None else {**found, 'grip_force': str(force)}
-        one = Instructed.of(AskedInstruction(meaning=meaning, text=f'now {meaning}'), details)
+        one = Instructed.of(Asked(meaning=meaning, text=f'now {meaning}'), details)
         return EpisodeResult(seed=1, score=1.0, success=right, seconds=6.0, chunks=8, instructed=one)
 
     forces = [('gently', 5.0), ('gently', 7.0), ('firmly', 15.0)]

@@ -16,7 +16,7 @@ from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstration
 from dp_ros.messages.encoding import STRING
 from dp_ros.recordings.episodes.episode import read_episodes
 from dp_ros.recordings.rosbag.reader import BagReader
-from dp_ros.simulation.instructions import asked_instruction
+from dp_ros.simulation.instructions import asked_for
 from dp_ros.simulation.registry import world_spec
 from dp_ros.task.spec import (
     ActionSource,
@@ -79,7 +79,7 @@ def test_an_instruction_and_what_became_of_it_are_in_the_bag(
     )
     settings = RecordSettings(out=tmp_path / 'bags', task=task, world='pick_place', episodes=1, seed=3)
     write_demonstrations(settings, lambda _: None)
-    asked = asked_instruction(spec, task, 3)
+    asked = asked_for(spec, task, 3)
     assert asked is not None and asked.meaning == 'blue_firmly'
     with BagReader(tmp_path / 'bags' / 'episode_0000') as bag:
         said = [(topic, message.data) for topic, _, message in bag.messages({'/instruction': {STRING}})]

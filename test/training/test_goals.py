@@ -27,7 +27,8 @@ from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.cache import cached_episodes
 from dp_ros.recordings.episodes.episode import episodes_from_messages, read_episodes
 from dp_ros.recordings.episodes.readers import read_recordings
-from dp_ros.simulation.instructions import AskedInstruction
+from dp_ros.simulation.instructions import Asked
+from dp_ros.simulation.registry import make_world
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.training.export.export import export_network, export_run
 from dp_ros.training.run_folder import make_network
@@ -223,8 +224,8 @@ def test_every_kind_of_goal_comes_through_export(tmp_path: Path, denoiser: Any) 
 
 
 def test_a_world_that_shows_no_picture_and_asks_in_no_words_gives_no_rollouts() -> None:
-    with pytest.raises(ConfigError, match=r"rollouts\.world: got 'pusht' for a task with goal_image, allowed none"):
-        settings(replace(TASK, goals=(PICTURE,)), rollouts=RolloutSettings(world='pusht'))
+    with pytest.raises(ConfigError, match=r'goals: got the picture goal_image, allowed none: the world pusht shows'):
+        rollouts_of(settings(replace(TINY, goals=(PICTURE,)), rollouts=RolloutSettings(world='pusht')))
     with pytest.raises(ConfigError, match=r'allowed what the world pusht can be asked for: \(none\)'):
         rollouts_of(settings(replace(TINY, goals=(WORDS,)), rollouts=RolloutSettings(world='pusht')))
     settings(replace(TASK, goals=(POSE,)), rollouts=RolloutSettings(world='pusht'))
@@ -232,13 +233,15 @@ def test_a_world_that_shows_no_picture_and_asks_in_no_words_gives_no_rollouts() 
 
 def test_a_world_asks_for_its_block_s_place() -> None:
     yaw = replace(POSE, features=('x', 'y', 'sin_yaw'), source='topic')
-    asked = world_goal('pusht', replace(TASK, goals=(yaw,)))
+    world = make_world('pusht')
+    asked = world_goal('pusht', replace(TASK, goals=(yaw,)), world)
     assert asked.streams['goal_pose'] == pytest.approx([0.256, 0.256, np.sqrt(0.5)])
-    assert world_goal('push_block', replace(TASK, goals=(yaw,))).streams['goal_pose'] == pytest.approx([0.73, 0, 0])
-    assert not world_goal('pusht', TASK).streams
-    with pytest.raises(ConfigError, match=r'goals: got goal_image \(goal_image\) in the world pusht, allowed goal'):
-        world_goal('pusht', replace(TASK, goals=(yaw, PICTURE)))
-    asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), AskedInstruction(meaning='red', text='the red one'))
+    asked = world_goal('push_block', replace(TASK, goals=(yaw,)), world)
+    assert asked.streams['goal_pose'] == pytest.approx([0.73, 0, 0])
+    assert not world_goal('pusht', TASK, world).streams
+    with pytest.raises(ConfigError, match=r'goals: got the picture goal_image, allowed none: the world pusht shows'):
+        world_goal('pusht', replace(TASK, goals=(yaw, PICTURE)), world)
+    asked = world_goal('pick_place', replace(TASK, goals=(WORDS,)), world, Asked(meaning='red', text='the red one'))
     assert asked.instruction == 'the red one'
 
 

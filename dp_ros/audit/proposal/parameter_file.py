@@ -80,7 +80,8 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield from _topics(proposal)
     yield from _limits(proposal)
     yield '    # How far a joint may be from the plan, its lag taken off [rad or m]: a little more than while it works.'
-    tolerance = min(TOLERANCES[unit] for unit in task.action.units)
+    # Fingers in m beside an arm in rad have the arm's: what they hold keeps them millimetres from their command.
+    tolerance = max(TOLERANCES[unit] for unit in task.action.units)
     yield f'    follow_tolerance: {number(tolerance)}  {CHECK}'
     yield '    # What the joint states of a robot at rest may be wrong by [rad or m]. More makes beginning slower.'
     yield f'    joint_state_error: {number(STATE_ERROR)}  {CHECK}'

@@ -14,14 +14,9 @@ import numpy as np
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.episodes import played
-from dp_ros.evaluation.obstacles.episodes import (
-    CONTENDERS,
-    WORLD,
-    Contender,
-    Layout,
-    ObstacleResult,
-    ObstacleRunner,
-)
+from dp_ros.evaluation.obstacles.arenas import WORLDS, Layout
+from dp_ros.evaluation.obstacles.episodes import CONTENDERS, Contender, ObstacleResult
+from dp_ros.evaluation.obstacles.runner import ObstacleRunner
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.options import check_options, like, option
@@ -33,15 +28,19 @@ BLOCK = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ObstacleSettings:
-    """Choose the episodes that are played; `dp_ros.evaluation.obstacles.episodes` has contenders and layouts.
+    """Choose the episodes that are played, see `dp_ros.evaluation.obstacles.episodes` and `.arenas`.
 
-    The policy is of `point_navigation`, which knows no obstacles, or of `point_obstacle`, which knows the first.
+    The policy is of `point_navigation`, which knows no obstacles, of `point_obstacle`, which knows the first, or of
+    `pick_place`.
     """
 
     # fmt: off
     bundle: Path
-    contenders: tuple[Contender, ...] = option(CONTENDERS, 'who moves the robot')
-    layout: Layout = option('row', 'row: three discs; beside: that of point_obstacle, and one closes its left')
+    contenders: tuple[Contender, ...] = option((), 'who moves the robot; none: all that the layout has')
+    layout: Layout = option(
+        'row', 'row: three discs; beside: that of point_obstacle, and one closes its left; box: one on the table of '
+        'pick_place'
+    )
     speeds: tuple[float, ...] = option(
         (0.0, 0.1, 0.3), 'greatest speeds of the obstacles, 0 for still ones', unit='m/s', low=0.0, high=1.0
     )
@@ -59,21 +58,28 @@ class ObstacleSettings:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if not self.contenders or not self.speeds:
-            raise ConfigError('obstacles: got no contenders or speeds, allowed one or more of each')
+        if not self.speeds:
+            raise ConfigError('speeds: got none, allowed one or more')
+        if self.layout == 'box' and 'barrier' in self.contenders:
+            raise ConfigError('contenders: got barrier with layout box, allowed where discs are: it filters a point')
+
+    @property
+    def chosen(self) -> tuple[Contender, ...]:
+        """Return who moves the robot."""
+        return self.contenders or tuple(c for c in CONTENDERS if self.layout != 'box' or c != 'barrier')
 
     @property
     def episode(self) -> EvaluationSettings:
         """Return the settings of each episode."""
         return EvaluationSettings(
-            bundle=self.bundle, world=WORLD, seconds=self.seconds, seed=self.seed, episodes=self.episodes, threads=1,
-            samples=self.samples,
+            bundle=self.bundle, world=WORLDS[self.layout], seconds=self.seconds, seed=self.seed,
+            episodes=self.episodes, threads=1, samples=self.samples,
         )  # fmt: skip
 
 
 def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dict[str, Any]:
     """Play everything; return and write the summary."""
-    kinds = list(product(settings.speeds, settings.contenders))
+    kinds = list(product(settings.speeds, settings.chosen))
     make = partial(_make, settings)
     play = make()
     results: dict[tuple[float, Contender], list[ObstacleResult]] = {kind: [] for kind in kinds}

@@ -1,25 +1,25 @@
-"""Episodes of `point_navigation` with obstacles in the way, which its policy has never seen, for each contender.
+"""Episodes with obstacles in the way, which the policy has never seen, for each contender.
 
 policy      the policy alone
 checks      its plans rest on their path before what is in the way
 hybrid      the same, and a way around where they stay blocked
-planning    no policy: paths to the target, planned anew where the way is blocked
-barrier     the policy through a control-barrier filter, see `barrier`
+planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked
+barrier     the policy through a control-barrier filter, see `barrier`; for the point only
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, Chunk, Refusal, Window
 from dp_ros.evaluation.episode_bag import EpisodeBag
-from dp_ros.evaluation.episodes import DirectRunner, Episode
+from dp_ros.evaluation.episodes import Episode
+from dp_ros.evaluation.obstacles.arenas import Discs
 from dp_ros.evaluation.obstacles.barrier import filtered
-from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
@@ -28,39 +28,22 @@ from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
 from dp_ros.planning.path_planner import Way, plan_way
 from dp_ros.planning.rule import keep_clear
-from dp_ros.planning.scene import Cylinder, MovingObstacle, Scene, Sighting
-from dp_ros.planning.scene import Obstacle as Standing
-from dp_ros.policy.backends.sessions import open_backend
-from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.robot.urdf import parse_urdf
+from dp_ros.planning.scene import Sighting
 from dp_ros.simulation.robot import PoseReading, Reading
-from dp_ros.simulation.worlds.point_navigation.spec import OBSTACLE, TARGET, Obstacle, point_world
+from dp_ros.simulation.worlds.point_navigation.spec import TARGET
 from dp_ros.simulation.worlds.point_navigation.urdf import BODY
+
+if TYPE_CHECKING:
+    from dp_ros.evaluation.obstacles.runner import ObstacleRunner
 
 Contender = Literal['policy', 'checks', 'hybrid', 'planning', 'barrier']
 CONTENDERS: tuple[Contender, ...] = ('policy', 'checks', 'hybrid', 'planning', 'barrier')
-Layout = Literal['row', 'beside']
-LAYOUTS: dict[Layout, tuple[tuple[float, float, float, float], ...]] = {
-    'row': ((0.0, 0.0, 0.18, 0.08), (0.1, 0.6, 0.12, 0.08), (-0.1, -0.6, 0.12, 0.08)),
-    'beside': ((0.0, 0.0, 0.2, 0.0), (0.0, 0.36, 0.12, 0.04)),
-}
-"""Where discs are: x, y, radius, spread [m]. A row of three; or that of `point_obstacle`, and one closes its left."""
-WORLD = 'point_navigation'
 LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""
 WAIT = {'hybrid': 0.2, 'planning': 0.2}
 """For how long the robot rests before what is in the way when a way around is planned [s]."""
-PLANNING = 200_000_000
-"""Robot time that planning a way takes [ns]: its process does not stop the robot."""
-TRIED = 1.0
-"""Longest time that is really spent on planning one [s]."""
-HEIGHT = 1.0
-SWING = 0.3
-"""How far moving obstacles go to and fro [m]."""
 MOVES = 0.02
 """Speed above which the robot is under way [m/s]."""
-DONE = (0.05, 0.1)
-"""Distance from the target [m] and speed [m/s] at which it is reached, as in the world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,71 +77,6 @@ class ObstacleResult:
     def safe(self) -> bool:
         """Whether the target was reached without a contact."""
         return self.reached and not self.contacts
-
-
-def obstacles(speed: float, layout: Layout = 'row') -> tuple[Obstacle, ...]:
-    """Return what is in the way: discs, still, or going to and fro with a greatest ``speed`` [m/s]."""
-    period = 2.0 * np.pi * SWING / speed if speed else 8.0
-    places, ways = LAYOUTS[layout], ((0.0, SWING), (SWING, 0.0), (-SWING, 0.0))
-    return tuple(
-        Obstacle(centre=(x, y), radius=radius, spread=spread, swing=way if speed else (0.0, 0.0), period=period)
-        for (x, y, radius, spread), way in zip(places, ways, strict=False)
-    )
-
-
-class ObstacleRunner(DirectRunner):
-    """Plays episodes of one contender among obstacles of one speed [m/s]."""
-
-    def __init__(
-        self,
-        settings: EvaluationSettings,
-        contender: Contender,
-        speed: float,
-        *,
-        clearance: float,
-        alternatives: int = 0,
-        layout: Layout = 'row',
-    ) -> None:
-        bundle = settings.load()
-        policy = DiffusionPolicy(bundle, open_backend(bundle, backend=settings.backend, threads=settings.threads))
-        policy = policy.with_settings(**settings.sampler_settings(bundle), alternatives=alternatives)
-        super().__init__(bundle, policy, settings)
-        self.contender, self.clearance = contender, clearance
-        self.obstacles = obstacles(speed, layout)
-        self.spec = point_world(WORLD, self.obstacles, parameter_file=self.spec.parameter_file)
-        self.world = self.spec.make_world(disturbance=0.0)
-        self.robot = parse_urdf(self.world.robot_description)
-        # What a pose says of the next instants may be a little more than the greatest speed.
-        self.speed = 1.05 * speed
-
-    def episode(self, seed: int, bag: EpisodeBag | None = None) -> ObstacleEpisode:
-        """Return an episode of this contender at its beginning."""
-        kinds = {'policy': ObstacleEpisode, 'barrier': BarrierEpisode, 'planning': PlanningEpisode}
-        return kinds.get(self.contender, CheckedEpisode)(self, seed, bag)
-
-    def over(self, episode: Episode) -> bool:
-        """Return whether the target is reached, with contacts or without."""
-        world = episode.robot.world
-        near = float(world.progress.details['distance']) <= DONE[0]
-        return near and float(np.linalg.norm(world.joint_velocities)) <= DONE[1]
-
-    def outcome(self, seed: int) -> ObstacleResult:
-        """Play one episode."""
-        episode = self.episode(seed)
-        self.play(episode)
-        return episode.outcome()
-
-    def scene(self) -> Scene:
-        """Return what the robot is told of the obstacles of this episode."""
-        poses = self.world.poses
-        names = [f'{OBSTACLE}{number}' for number in range(len(self.obstacles))]
-        shapes = [Cylinder(radius=obstacle.radius, length=HEIGHT) for obstacle in self.obstacles]
-        parts = zip(names, shapes, strict=True)
-        if self.speed:
-            moving = [MovingObstacle(name=n, shape=shape, topic=n, speed=self.speed) for n, shape in parts]
-            return Scene(frame=self.robot.root, moving=tuple(moving))
-        standing = [Standing(name=n, shape=shape, position=poses[n].position) for n, shape in parts]
-        return Scene(frame=self.robot.root, obstacles=tuple(standing))
 
 
 class ObstacleEpisode(Episode):
@@ -212,8 +130,11 @@ class _Ways:
         assert limits is not None
         self._tries += 1
         seed = self._seed * 1000 + self._tries
-        self._found = plan_way(episode.check, start, goals, limits, seconds=TRIED, seed=seed)
-        self._ready = episode.robot.now + PLANNING
+        self._found = plan_way(
+            episode.check, start, goals, limits, seconds=episode.runner.arena.tried, seed=seed,
+            workspace=episode.planner.options.workspace,
+        )  # fmt: skip
+        self._ready = episode.robot.now + episode.runner.arena.planning
 
     def answer(self) -> Way | Refusal | None:
         found = self._found
@@ -229,7 +150,8 @@ class CheckedEpisode(ObstacleEpisode):
     def __init__(self, runner: ObstacleRunner, seed: int, bag: EpisodeBag | None) -> None:
         super().__init__(runner, seed, bag)
         options = ObstacleOptions(clearance=runner.clearance)
-        check = keep_clear(self.planner, options, runner.robot, scene=runner.scene())
+        scene = runner.arena.scene(runner.world, runner.robot.root)
+        check = keep_clear(self.planner, options, runner.robot, scene=scene)
         assert check is not None
         self.check: CollisionCheck = check
         wait = WAIT.get(runner.contender)
@@ -283,7 +205,8 @@ class CheckedEpisode(ObstacleEpisode):
         """Splice a chunk or an alternative of it into the plan, unless a way around is followed."""
         if self._detour is not None and self._detour.follows(now):
             return Refusal(reason='a way around is followed', passing=True)
-        verdict = ClearChunk(self.planner, chunk).accept(now)
+        resting = self._detour is not None and self._detour.asks
+        verdict = ClearChunk(self.planner, chunk, resting=resting).accept(now)
         if isinstance(verdict, Planned):
             self.alternatives_taken += verdict.alternative > 0
             if self._detour is not None:
@@ -292,10 +215,14 @@ class CheckedEpisode(ObstacleEpisode):
 
 
 class PlanningEpisode(CheckedEpisode):
-    """No policy: paths to the target."""
+    """No policy: paths to where `place` says, one after the other."""
 
     def observe(self, tick: int) -> None:
         """Predict nothing."""
+
+    def place(self, now: int) -> np.ndarray | None:
+        """Return where a path should lead (A,) [rad or m], None where none is asked for."""
+        raise NotImplementedError
 
     def look(self, now: int) -> None:
         """Plan a path wherever none is followed."""
@@ -303,8 +230,18 @@ class PlanningEpisode(CheckedEpisode):
         detour = self._detour
         assert detour is not None
         if not detour.follows(now) and not detour.waits:
-            detour.want(np.array(self.robot.world.poses[TARGET].position[:2]), now)
+            place = self.place(now)
+            if place is not None:
+                detour.want(place, now)
         super().look(now)
+
+
+class PointPlanning(PlanningEpisode):
+    """Paths to the target."""
+
+    def place(self, now: int) -> np.ndarray:
+        """Return the target."""
+        return np.array(self.robot.world.poses[TARGET].position[:2])
 
 
 class BarrierEpisode(ObstacleEpisode):
@@ -313,8 +250,9 @@ class BarrierEpisode(ObstacleEpisode):
     def __init__(self, runner: ObstacleRunner, seed: int, bag: EpisodeBag | None) -> None:
         super().__init__(runner, seed, bag)
         self._chunk: Chunk | None = None
-        self._places: dict[str, list[np.ndarray]] = {f'{OBSTACLE}{n}': [] for n in range(len(runner.obstacles))}
-        self._radii = np.array([obstacle.radius + BODY + runner.clearance for obstacle in runner.obstacles])
+        assert isinstance(runner.arena, Discs)
+        self._places: dict[str, list[np.ndarray]] = {name: [] for name in runner.arena.obstacles}
+        self._radii = np.array([disc.radius + BODY + runner.clearance for disc in runner.arena.discs])
 
     def observe(self, tick: int) -> Window | None:
         """Observe as ever; and filter what is left of the newest chunk, and send that."""

@@ -58,7 +58,7 @@ class ObstacleOptions:
         low=0.0, high=600.0, nanoseconds=True,
     )
     planning_time: float = option(
-        1.0, 'Longest time for planning a way around; then the robot waits, and it is tried again.', unit='s',
+        2.0, 'Longest time for planning a way around; then the robot waits, and it is tried again.', unit='s',
         low=0.05, high=60.0,
     )
 # fmt: on

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 from rclpy.time import Time
 
 from dp_ros.data import Observation, to_nanoseconds
@@ -21,14 +21,15 @@ from dp_ros.messages import encoding
 from dp_ros.messages.images import RECORDED, check_size, size_of
 from dp_ros.nodes.observation_buffer.stream_health import StreamHealth, report_streams, status_of
 from dp_ros.nodes.observation_buffer.stream_settings import (
+    CROP,
     LETTERBOX,
     OTHER_SIZE,
     PARAMETERS,
     PATTERNS,
     TOPICS,
     declare_streams,
-    letterboxed,
     make_alignment_limits,
+    refitted,
 )
 from dp_ros.policy.alignment import Aligner, Missing, tick_at_or_after
 from dp_ros.policy.bundle.bundle import Bundle
@@ -44,6 +45,7 @@ from dp_ros.ros.realtime import CpuLatency, take_priority
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
 STATUS = 'observations'
+RESENT = QoSProfile(depth=qos_profile_sensor_data.depth, reliability=QoSReliabilityPolicy.RELIABLE)
 CATCH_UP = 10  # ticks; further behind than this, ticks are given up
 
 
@@ -57,10 +59,10 @@ class ObservationBuffer(ManagedNode):
         self._bundle: Bundle | None = None
         self._task: TaskSpec | None = None
         self._outputs: dict[str, Any] = {}
-        self._inputs: list[Any] = []
+        self._inputs: dict[str, tuple[Any, QoSProfile]] = {}
         self._timer: ClockTimer | None = None
         self._health: dict[str, StreamHealth] = {}
-        self._boxed: frozenset[str] = frozenset()  # cameras with pictures of another size than the training's
+        self._refitted: dict[str, str] = {}  # how cameras' pictures of another size than the training's are taken
         self._forget()
 
     def _forget(self) -> None:
@@ -98,15 +100,10 @@ class ObservationBuffer(ManagedNode):
         self._forget()
         assert self._bundle is not None
         self._aligner = Aligner(self._task, make_alignment_limits(self, self._task.streams))
-        recorded, self._boxed = self._bundle.camera_shapes, letterboxed(self, self._task.streams)
-        self._shapes = {name: (shape, RECORDED) for name, shape in recorded.items() if name not in self._boxed}
+        recorded, self._refitted = self._bundle.camera_shapes, refitted(self, self._task.streams)
+        self._shapes = {name: (shape, RECORDED) for name, shape in recorded.items() if name not in self._refitted}
         self._health = {stream.name: StreamHealth(self._topic(stream)) for stream in self._task.streams}
-        self._inputs = [
-            self.create_subscription(
-                message_type(stream), self._topic(stream), self._receiver(stream), qos_profile_sensor_data
-            )
-            for stream in self._task.streams
-        ]
+        self._listen()
         self._check_silent()
         self._timer = ClockTimer(self, to_nanoseconds(self._task.control_dt), self._on_timer)
         self._advance(self.now())
@@ -114,9 +111,9 @@ class ObservationBuffer(ManagedNode):
     def deactivate(self) -> None:
         """Stop listening."""
         self._cpu_latency.deactivate()
-        for subscription in self._inputs:
+        for subscription, _ in self._inputs.values():
             self.destroy_subscription(subscription)
-        self._inputs = []
+        self._inputs = {}
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -154,6 +151,25 @@ class ObservationBuffer(ManagedNode):
         found = self._types(stream)
         if found and topic_type(stream) not in found:
             check_compatibility(self._bundle, topic_types={stream.name: min(found)})
+
+    def _listen(self) -> None:
+        """Subscribe to each stream; while a camera is silent, anew where lost pictures of it would be sent again."""
+        assert self._task is not None
+        for stream in self._task.streams:
+            qos = self._input_qos(stream)
+            subscription, before = self._inputs.get(stream.name, (None, None))
+            if before in (qos, RESENT) or (before and not self._health[stream.name].silent):
+                continue
+            if subscription is not None:
+                self.destroy_subscription(subscription)
+            made = self.create_subscription(message_type(stream), self._topic(stream), self._receiver(stream), qos)
+            self._inputs[stream.name] = made, qos
+
+    def _input_qos(self, stream: Stream) -> QoSProfile:
+        """Return how to subscribe; a picture is many packets, and is lost with one that nobody sends again."""
+        found = self.get_publishers_info_by_topic(self._topic(stream)) if isinstance(stream, ImageStream) else []
+        resent = bool(found) and all(info.qos_profile.reliability == RESENT.reliability for info in found)
+        return RESENT if resent else qos_profile_sensor_data
 
     def _check_silent(self) -> None:
         """Note of each stream without a message who publishes it: nobody, or one who came after `configure`."""
@@ -199,7 +215,7 @@ class ObservationBuffer(ManagedNode):
 
         Of a bundle that does not say which, and of a stream that takes any, the first picture's size holds.
         """
-        value = encoding.decode(stream, message, self._frame(stream))
+        value = encoding.decode(stream, message, self._frame(stream), crop=self._refitted.get(stream.name) == CROP)
         size = size_of(message) if isinstance(stream, ImageStream) else None
         if size is not None:
             self._warn_of_stretching(stream, *size)
@@ -210,7 +226,7 @@ class ObservationBuffer(ManagedNode):
     def _warn_of_stretching(self, stream: Stream, width: int, height: int) -> None:
         """Log that pictures may be squeezed as none of training's were, once, where the bundle cannot tell."""
         assert isinstance(stream, ImageStream)
-        if stream.name in self._shapes or stream.name in self._boxed or stream.fit != 'stretch':
+        if stream.name in self._shapes or stream.name in self._refitted or stream.fit != 'stretch':
             return
         if abs(width * stream.height - height * stream.width) > stream.height + stream.width:  # more than a row or so
             self.get_logger().warning(
@@ -220,8 +236,8 @@ class ObservationBuffer(ManagedNode):
             )
 
     def _frame(self, stream: Stream) -> tuple[int, int] | None:
-        """Return the height and width that a camera's pictures had in training, where others are letterboxed to it."""
-        if not isinstance(stream, ImageStream) or stream.name not in self._boxed:
+        """Return the height and width that a camera's pictures had in training, where others are brought to it."""
+        if not isinstance(stream, ImageStream) or stream.name not in self._refitted:
             return None
         assert self._bundle is not None
         return self._bundle.camera_shapes.get(stream.name, (stream.height, stream.width))
@@ -324,6 +340,7 @@ class ObservationBuffer(ManagedNode):
     def refresh(self) -> None:
         """Say how each stream does, and whether the newest tick had an observation; if not, why."""
         if self.active:
+            self._listen()
             self._check_silent()
             self._report()
             report_streams(self.diagnostics, self._health, self._aligner, self._missing, self.now())

@@ -13,7 +13,7 @@ from dp_ros.ros.parameters import overrides
 from dp_ros.task.spec import ImageStream, Stream
 
 TOPICS, MAX_AGE, OTHER_SIZE = 'topics.', 'max_age.', 'other_size.'
-REFUSE, LETTERBOX = 'refuse', 'letterbox'
+REFUSE, LETTERBOX, CROP = 'refuse', 'letterbox', 'crop'
 LONGEST = 60.0  # [s]
 PARAMETERS = [
     Option(
@@ -62,9 +62,10 @@ def _stretched(stream: Stream) -> bool:
     return isinstance(stream, ImageStream) and stream.fit == 'stretch'
 
 
-def letterboxed(node: ManagedNode, streams: Sequence[Stream]) -> frozenset[str]:
-    """Return the cameras whose pictures of another size are taken whole, with black beside them."""
-    return frozenset(s.name for s in streams if _stretched(s) and node.value(OTHER_SIZE + s.name) == LETTERBOX)
+def refitted(node: ManagedNode, streams: Sequence[Stream]) -> dict[str, str]:
+    """Return the cameras whose pictures of another size are taken, and how: `LETTERBOX` or `CROP`."""
+    ways = {s.name: str(node.value(OTHER_SIZE + s.name)) for s in streams if _stretched(s)}
+    return {name: way for name, way in ways.items() if way != REFUSE}
 
 
 def make_alignment_limits(node: ManagedNode, streams: Sequence[Stream]) -> AlignmentLimits:
@@ -99,7 +100,8 @@ def _other_size(stream: Stream) -> Option:
     return Option(
         name=OTHER_SIZE + stream.name,
         default=REFUSE,
-        choices=(REFUSE, LETTERBOX),
+        choices=(REFUSE, LETTERBOX, CROP),
         description=f'Pictures of the camera {stream.name} of another size than those of the training: refuse; '
-        'letterbox: take them whole, with black beside them, so that things keep their shape.',
+        'letterbox: take them whole, with black beside them, so that things keep their shape; crop: take their middle '
+        'in the shape of those, and leave out what is beside it.',
     )

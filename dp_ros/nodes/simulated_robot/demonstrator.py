@@ -78,9 +78,11 @@ class Demonstrator(ManagedNode):
         super().__init__('demonstrator', PARAMETERS, **options)
 
     def configure(self) -> None:
-        """Make the outputs."""
+        """Load what the demonstrator needs, and make the outputs."""
         self._world = chosen_world(self.value('world'), self.value('world_file'))
         spec = world_spec(self._world)
+        # What it imports and loads takes its time: that must not be an episode's.
+        make_expert(self._world, np.random.default_rng(0), control_dt=self.value('control_dt'))
         topics = renamed(spec.pose_topics, [self.value('topics.pose')])
         self._robot = JointStream(name=JOINTS, topic=JOINTS, joints=spec.joints, units=spec.units)
         self._poses = [PoseStream(name=name, topic=topic, features=FEATURES) for name, topic in topics.items()]

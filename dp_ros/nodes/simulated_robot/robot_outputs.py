@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
@@ -13,12 +16,13 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64, String
 
+from dp_ros.errors import ConfigError
 from dp_ros.messages import encoding
 from dp_ros.messages.status import Episode, encode
 from dp_ros.options import Option
 from dp_ros.ros.diagnostics import OK
 from dp_ros.ros.lifecycle import ManagedNode, reliable
-from dp_ros.simulation.robot import EpisodeStatus, JointReading, PoseReading, Reading, RewardReading
+from dp_ros.simulation.robot import EpisodeStatus, ImageReading, JointReading, PoseReading, Reading, RewardReading
 from dp_ros.simulation.world import World, WorldSpec
 
 WORLD_FILE = Option(
@@ -42,6 +46,11 @@ PARAMETERS = [
         description="Images of the world's second camera go out here, if it has one; empty: the world's own topic.",
     ),
     Option(
+        name='picture_size', default='',
+        description="WIDTHxHEIGHT of the pictures of the world's first camera, for what larger ones cost: each as "
+        'often as fits, and beside them those at the edges; empty: as they are drawn.',
+    ),
+    Option(
         name='topics.reward', default='reward',
         description="The world's score as it is now, 0 to 1, goes out here, 10 Hz: what recordings have as rewards.",
     ),
@@ -59,6 +68,28 @@ def renamed(topics: Mapping[str, str], others: Sequence[str]) -> dict[str, str]:
     return {name: given.get(name) or topic for name, topic in topics.items()}
 
 
+def size_of_text(text: str) -> tuple[int, int] | None:
+    """Return height and width [pixels] of what is written as WIDTHxHEIGHT; None of what is empty."""
+    if not text:
+        return None
+    found = re.fullmatch(r'(\d{1,4})x(\d{1,4})', text)
+    if found is None:
+        raise ConfigError(f'picture_size: got {text!r}, allowed WIDTHxHEIGHT, as 640x480')
+    return int(found[2]), int(found[1])
+
+
+def enlarged(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return pixels (H, W, 3) repeated to the height and width, and the rest as at the edges; they are the middle."""
+    times = min(length // own for length, own in zip(size, pixels.shape[:2], strict=True))
+    if times < 1:
+        height, width = pixels.shape[:2]
+        raise ConfigError(f'picture_size: got {size[1]}x{size[0]}, allowed {width}x{height}, as it is drawn, or more')
+    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    before = [(length - own) // 2 for length, own in zip(size, large.shape[:2], strict=True)]
+    sides = [(first, length - own - first) for length, own, first in zip(size, large.shape, before, strict=False)]
+    return np.pad(large, [*sides, (0, 0)], mode='edge')
+
+
 class RobotOutputs:
     """The publishers of a node for a world."""
 
@@ -66,6 +97,7 @@ class RobotOutputs:
         self._node = node
         self._frame_id = node.value('frame_id') or spec.name
         self._description = world.robot_description
+        self._size, self._first_camera = size_of_text(node.value('picture_size')), next(iter(spec.camera_topics), '')
         poses = renamed(spec.pose_topics, [node.value('topics.pose')])
         cameras = renamed(spec.camera_topics, [node.value('topics.image'), node.value('topics.wrist_image')])
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -113,6 +145,8 @@ class RobotOutputs:
             kind = REWARD
         else:
             kind = reading.name if isinstance(reading, PoseReading) else reading.camera
+        if self._size is not None and isinstance(reading, ImageReading) and reading.camera == self._first_camera:
+            reading = replace(reading, pixels=enlarged(reading.pixels, self._size))
         message = encoding.reading_to_message(reading, frame_id=self._frame_id)
         self._publishers[kind].publish(message)
 

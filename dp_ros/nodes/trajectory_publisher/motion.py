@@ -201,6 +201,8 @@ class Motion:
                 self.parts.detour.taken(chunk.choice(verdict.alternative), verdict, now)
         elif verdict.stop:
             self.latch(Reason(cause=Cause.CHUNK, text=verdict.reason))
+        elif verdict.passing and self.parts.detour is not None and self.parts.detour.asks:
+            self.safety.accepted(chunk.stamp)  # the policy is there, and waits for the way around
         return verdict
 
     def _approached(self, chunk: Chunk, now: int) -> Refusal | None:
@@ -239,8 +241,7 @@ class Motion:
         detour = self.parts.detour
         if detour is None or self.safety.safety_state is not SafetyState.RUN or self._newcomer or self.planner.lost:
             return
-        way = detour.step(now)
-        if way is None:
+        if (way := detour.step(now)) is None:
             return
         whole = partial(self.planner.accept, way, whole=True)
         verdict = self.parts.sender.send_before_deadline(whole, must=False)
@@ -251,7 +252,8 @@ class Motion:
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before, steady = self.planner.checkpoint(), self.parts.sender.steady
         until = steady() + TRYING
-        clear = ClearChunk(self.planner, chunk, lambda: steady() < until)
+        resting = self.parts.detour is not None and self.parts.detour.asks
+        clear = ClearChunk(self.planner, chunk, lambda: steady() < until, resting=resting)
         try:
             return self.parts.sender.send_before_deadline(clear.accept, must=False)
         except Exception as error:  # whatever it is, the arm comes to rest

@@ -66,7 +66,7 @@ def _add_axis(joint: ElementTree.Element, model: mujoco.MjModel, name: str, velo
 
 
 def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, name: str) -> None:
-    """Add a link that looks like the body."""
+    """Add a link that looks like the body, and touches what that touches."""
     link = ElementTree.SubElement(robot, 'link', name=name)
     body = model.body(name)
     first = int(body.geomadr[0])
@@ -77,22 +77,27 @@ def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, name: str) -> N
 def add_shape(link: ElementTree.Element, model: mujoco.MjModel, number: int, anchor: np.ndarray | None = None) -> None:
     """Add the shape of a geom to a link, which lies at ``anchor`` (3,) in the body's frame [m], or at its origin.
 
-    URDF has no capsules, so they become cylinders; of what else it does not have, as planes and meshes, nothing is
-    added.
+    URDF has no capsules, so they become cylinders, which are as long as they are where they collide; of what else it
+    does not have, as planes and meshes, nothing is added. Geoms that touch nothing are not added to what collides.
     """
     size, kind, shapes = model.geom_size[number], mujoco.mjtGeom(int(model.geom_type[number])), mujoco.mjtGeom
     if kind not in (shapes.mjGEOM_BOX, shapes.mjGEOM_SPHERE, shapes.mjGEOM_CAPSULE, shapes.mjGEOM_CYLINDER):
         return
-    visual = ElementTree.SubElement(link, 'visual')
     place = model.geom_pos[number] if anchor is None else model.geom_pos[number] - anchor
-    visual.append(origin(place, model.geom_quat[number]))
-    shape = ElementTree.SubElement(visual, 'geometry')
-    if kind == shapes.mjGEOM_BOX:
-        ElementTree.SubElement(shape, 'box', size=written(2.0 * size))
-    elif kind == shapes.mjGEOM_SPHERE:
-        ElementTree.SubElement(shape, 'sphere', radius=written(size[:1]))
-    else:
-        ElementTree.SubElement(shape, 'cylinder', radius=written(size[:1]), length=written(2.0 * size[1:2]))
+    touches = bool(model.geom_contype[number] or model.geom_conaffinity[number])
+    for tag in ('visual', 'collision')[: 1 + touches]:
+        element = ElementTree.SubElement(link, tag)
+        element.append(origin(place, model.geom_quat[number]))
+        shape = ElementTree.SubElement(element, 'geometry')
+        if kind == shapes.mjGEOM_BOX:
+            ElementTree.SubElement(shape, 'box', size=written(2.0 * size))
+        elif kind == shapes.mjGEOM_SPHERE:
+            ElementTree.SubElement(shape, 'sphere', radius=written(size[:1]))
+        else:
+            ends = 2.0 * size[:1] if kind == shapes.mjGEOM_CAPSULE and tag == 'collision' else 0.0
+            length = 2.0 * size[1:2] + ends
+            ElementTree.SubElement(shape, 'cylinder', radius=written(size[:1]), length=written(length))
+    visual = link.findall('visual')[-1]
     number_of, own = int(model.geom_matid[number]), model.geom_rgba[number]
     name = model.material(number_of).name if number_of >= 0 else f'geom_{number}'
     material = ElementTree.SubElement(visual, 'material', name=name)

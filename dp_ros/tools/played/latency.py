@@ -26,7 +26,7 @@ from dp_ros.ros.bundles import below_namespace
 from dp_ros.tools.graph_evaluation import configured, isolate, policy_specs, refuse_company
 from dp_ros.tools.latency import Stopwatch, check_seconds, measured, table
 from dp_ros.tools.node_processes import EXECUTOR, POLICY_NODES, PUBLISHER
-from dp_ros.tools.played.player import BagPlayer, Settling, joint_topic, played_topics
+from dp_ros.tools.played.player import BagPlayer, Settling, hindsight_topics, joint_topic, played_topics
 from dp_ros.tools.simulation_client import SimulationClient
 
 ANY = 1000.0  # a follow_tolerance [rad or m] that nothing exceeds
@@ -60,7 +60,9 @@ def run_played_latency(
     ):
         client.subscribe(InferenceReport, f'{EXECUTOR}/ledger', watch.inferred)
         client.subscribe(ChunkReport, f'{PUBLISHER}/ledger', watch.published)
-        player = BagPlayer(client.node, topics, {g.topic for g in bundle.task.goals}, settling.sent)
+        player = BagPlayer(
+            client.node, topics, {g.topic for g in bundle.task.goals}, settling.sent, hindsight_topics(bundle.task)
+        )
         began, before, played = time.monotonic(), client.processes.processor(), 0
         for bag in itertools.cycle(bags):
             settling.clear()

@@ -22,7 +22,7 @@ from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.recordings.rosbag.reader import BagReader
 from dp_ros.ros.bundles import below_namespace
 from dp_ros.ros.lifecycle import reliable
-from dp_ros.task.spec import JointStream, TaskSpec
+from dp_ros.task.spec import Instruction, JointStream, TaskSpec
 from dp_ros.tools.client import KEPT
 
 TYPES = {
@@ -80,7 +80,9 @@ class BagPlayer:
     latched
         Those of them that are kept for whoever comes later: goals.
     sent
-        Called with topic, stamp and time [ns] of each message.
+        Called with topic, stamp and time [ns] of each message of a recording.
+    hindsight
+        Topics of goals that recordings do not have, each with the topic whose last message is what was asked for.
 
     Attributes
     ----------
@@ -95,13 +97,17 @@ class BagPlayer:
         wanted: Mapping[str, set[str]],
         latched: Collection[str],
         sent: Callable[[str, int, int], None],
+        hindsight: Mapping[str, str] | None = None,
     ) -> None:
         self._node, self._wanted, self._latched, self._sent = node, wanted, latched, sent
+        self._hindsight = dict(hindsight or {})
         self._publishers: dict[str, Any] = {}
         self.late: list[float] = []
 
     def play(self, bag: Path) -> Iterator[float]:
         """Publish what is due, and yield how long nothing is [s], until the recording ends.
+
+        What the recording came to is published first, where that is asked for.
 
         Raises
         ------
@@ -111,6 +117,9 @@ class BagPlayer:
         """
         with BagReader(bag) as reader:
             reader.check(self._wanted)
+            for goal, topic in self._hindsight.items():
+                *_, (_, _, kind, data) = reader.raw({topic})
+                self._publisher(goal, TYPES[kind]).publish(deserialize_message(bytes(data), TYPES[kind]))
             offset = None
             for topic, received, kind, data in reader.raw(self._wanted):
                 message = deserialize_message(bytes(data), TYPES[kind])
@@ -136,25 +145,38 @@ class BagPlayer:
 
     def _publisher(self, topic: str, kind: type) -> Any:
         if topic not in self._publishers:
-            qos = KEPT if topic in self._latched else reliable(DEPTH)
+            kept = topic in self._latched or topic in self._hindsight
+            qos = KEPT if kept else reliable(DEPTH)
             self._publishers[topic] = self._node.create_publisher(kind, below_namespace(topic), qos)
         return self._publishers[topic]
 
 
 def played_topics(task: TaskSpec, joint_states: str) -> dict[str, set[str]]:
-    """Return the topics that a recording must have, each with its ROS type.
+    """Return the topics that a recording must have, each with its ROS type."""
+    played = recorded_goals(task)
+    return {joint_states: {JOINT_STATE}, **{one.topic: {type_of(one)} for one in (*task.streams, *played)}}
+
+
+def hindsight_topics(task: TaskSpec) -> dict[str, str]:
+    """Return the topics of goals in hindsight, each with that of the stream whose last message is the goal.
 
     Raises
     ------
     ConfigError
-        For a task with goals that recordings do not have.
+        If a goal's messages are of another type than its stream's.
 
     """
-    played = recorded_goals(task)
-    lacking = [goal.name for goal in task.goals if goal not in played]
-    if lacking:
-        raise ConfigError(f'recordings: got a task with {listed(lacking)} of hindsight, allowed goals that they have')
-    return {joint_states: {JOINT_STATE}, **{one.topic: {type_of(one)} for one in (*task.streams, *played)}}
+    streams, found = {stream.name: stream for stream in task.streams}, {}
+    for goal in task.goals:
+        if not isinstance(goal, Instruction) and goal.source == 'hindsight':
+            stream = streams[goal.stream]
+            if type_of(goal) != type_of(stream):
+                raise ConfigError(
+                    f'recordings: got goal {goal.name!r} ({type_of(goal)}) in hindsight of {stream.name!r}, allowed of '
+                    f'the same type ({type_of(stream)})'
+                )
+            found[goal.topic] = stream.topic
+    return found
 
 
 def joint_topic(task: TaskSpec, bag: Path) -> str:

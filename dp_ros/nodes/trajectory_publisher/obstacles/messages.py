@@ -8,7 +8,7 @@ topic, by name: an obstacle that is left out is one that the robot runs into.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,10 +20,15 @@ from dp_ros.planning.scene import Box, Cylinder, Item, LiveScene, Obstacle, Sphe
 
 ADD, DELETE, DELETE_ALL = 0, 2, 3
 """Actions of markers; a collision object is added by the same number."""
-REMOVE = 1
+REMOVE, APPEND, MOVE = 1, 2, 3
 """Of a collision object."""
 CUBE, SPHERE, CYLINDER = 1, 2, 3
 """Types of markers, and of shape_msgs/SolidPrimitive."""
+Place = tuple[float, float, float]
+Turn = tuple[float, float, float, float]
+NO_POSE: dict[str, Any] = {'position': (0.0, 0.0, 0.0), 'orientation': (0.0, 0.0, 0.0, 1.0)}
+SAME_TURN = 1.0 - 1e-9
+"""Product of two quaternions of the same turn, at least."""
 OCTOMAP, HELD = '<octomap>', '<attached>/'
 """Names that no object has; the first is MoveIt's."""
 PACKAGES = {
@@ -67,23 +72,23 @@ def _with_markers(items: dict[str, Item], markers: Any, scene: LiveScene) -> dic
         elif marker.action == DELETE:
             items.pop(name, None)
         else:
-            items[name] = _item(items.get(name), partial(_marker_parts, marker, name, scene))
+            items[name] = _item(items.get(name), partial(_marker_item, marker, name, scene))
     return items
 
 
-def _item(before: Item | None, read: Callable[[], Iterable[Obstacle]]) -> Item:
+def _item(before: Item | None, read: Callable[[], Item]) -> Item:
     """Return what is read of a thing; what cannot be used is a fault of it, and it stays where it was."""
     try:
-        return Item(parts=tuple(read()))
+        return read()
     except (ConfigError, DataError) as error:
         return replace(before or Item(), fault=str(error))
 
 
-def _marker_parts(marker: Any, name: str, scene: LiveScene) -> Iterator[Obstacle]:
+def _marker_item(marker: Any, name: str, scene: LiveScene) -> Item:
     if marker.action != ADD:
         raise DataError(f'marker {name}: got action {marker.action}, allowed add, delete and delete all')
     scene.check_frame(marker.header.frame_id)
-    yield Obstacle(name=name, shape=_marker_shape(marker), **_pose(marker.pose))
+    return Item(parts=(Obstacle(name=name, shape=_marker_shape(marker), **_pose(marker.pose)),))
 
 
 def _marker_shape(marker: Any) -> Box | Sphere | Cylinder:
@@ -100,7 +105,8 @@ def _marker_shape(marker: Any) -> Box | Sphere | Cylinder:
 def _with_objects(items: dict[str, Item], objects: Any, scene: LiveScene) -> dict[str, Item]:
     for item in objects:
         if _operation(item) != REMOVE:
-            items[item.id] = _item(items.get(item.id), partial(_object_parts, item, scene))
+            before = items.get(item.id)
+            items[item.id] = _item(before, partial(_object_item, item, before, scene))
         elif item.id:
             items.pop(item.id, None)
         else:
@@ -108,13 +114,45 @@ def _with_objects(items: dict[str, Item], objects: Any, scene: LiveScene) -> dic
     return items
 
 
-def _object_parts(item: Any, scene: LiveScene) -> Iterator[Obstacle]:
-    if _operation(item) != ADD:
-        raise DataError(f'collision object {item.id!r}: got operation {_operation(item)}, allowed add and remove')
+def _object_item(item: Any, before: Item | None, scene: LiveScene) -> Item:
+    """Return a collision object after a message of it, as MoveIt understands that."""
+    operation, what = _operation(item), f'collision object {item.id!r}'
+    if operation not in (ADD, APPEND, MOVE):
+        raise DataError(f'{what}: got operation {operation}, allowed add, remove, append and move')
     if not item.id:
         raise DataError('collision object: got no id, allowed one')
     scene.check_frame(item.header.frame_id)
-    yield from _solids(item)
+    if operation != ADD and before is not None and before.fault:
+        raise DataError(before.fault)  # until it is added anew, or removed
+    if operation == MOVE:
+        if before is None:
+            raise DataError(f'{what}: got move, allowed of what was added before')
+        return _moved(item, before)
+    place, turn, solids = _solids(item)
+    parts: tuple[Obstacle, ...] = ()
+    if operation == APPEND and before is not None:
+        if not (np.allclose(place, before.place) and abs(np.dot(turn, before.turn)) > SAME_TURN):
+            raise DataError(f'{what}: got append with another pose, allowed that of the object')
+        parts = before.parts
+    for solid, pose in solids:
+        parts += (Obstacle(name=f'{item.id}/{len(parts)}', shape=solid, **_composed(place, turn, pose)),)
+    return Item(parts=parts, place=place, turn=turn)
+
+
+def _moved(item: Any, before: Item) -> Item:
+    """Return an object at another pose, and its shapes at others in it where the message has poses for them."""
+    pose = _pose(item.pose)
+    place, turn = pose['position'], pose['orientation']
+    inside = [_relative(part, before.place, before.turn) for part in before.parts]
+    if item.mesh_poses or item.plane_poses or len(item.primitive_poses) not in (0, len(inside)):
+        raise DataError(
+            f'collision object {item.id!r}: got move with another number of poses, allowed none, or one for each shape'
+        )
+    inside = [_pose(given) for given in item.primitive_poses] or inside
+    parts = [
+        replace(part, **_composed(place, turn, pose)) for part, pose in zip(before.parts, inside, strict=True)
+    ]
+    return Item(parts=tuple(parts), place=place, turn=turn)
 
 
 def _operation(item: Any) -> int:
@@ -137,18 +175,25 @@ def _with_unchecked(items: dict[str, Item], message: Any, scene: LiveScene) -> d
     return items
 
 
-def _solids(item: Any) -> Iterator[Obstacle]:
+def _solids(item: Any) -> tuple[Place, Turn, list[tuple[Box | Sphere | Cylinder, dict[str, Any]]]]:
+    """Return an object's pose, and its shapes with their poses in it; those that have none are at the object's own.
+
+    The pose of a single shape is the object's, where that is left empty: so it is moved by it.
+    """
     if item.meshes or item.planes:
         raise DataError(
             f'collision object {item.id!r}: got meshes or planes, allowed boxes, spheres and cylinders; put meshes '
             'into scene_file'
         )
-    if len(item.primitives) != len(item.primitive_poses):
+    if not item.primitives or len(item.primitives) < len(item.primitive_poses):
         raise DataError(f'collision object {item.id!r}: got unlike numbers of shapes and poses, allowed one for each')
-    base = _pose(item.pose)
-    for number, (solid, pose) in enumerate(zip(item.primitives, item.primitive_poses, strict=True)):
-        place, turn = _composed(base, _pose(pose))
-        yield Obstacle(name=f'{item.id}/{number}', shape=_solid_shape(solid, item.id), position=place, orientation=turn)
+    poses = [_pose(pose) for pose in item.primitive_poses]
+    poses += [dict(NO_POSE) for _ in range(len(item.primitives) - len(poses))]
+    own = _pose(item.pose)
+    if own == NO_POSE and len(poses) == 1:
+        own, poses = poses[0], [dict(NO_POSE)]
+    shapes = [_solid_shape(solid, item.id) for solid in item.primitives]
+    return own['position'], own['orientation'], list(zip(shapes, poses, strict=True))
 
 
 def _solid_shape(solid: Any, name: str) -> Box | Sphere | Cylinder:
@@ -172,15 +217,31 @@ def _pose(pose: Any) -> dict[str, Any]:
     }
 
 
-def _composed(
-    base: dict[str, Any], pose: dict[str, Any]
-) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-    """Return a pose in the frame of another's."""
-    bx, by, bz, bw = base['orientation']
-    x, y, z, w = pose['orientation']
-    axis, place = np.array([bx, by, bz]), np.array(pose['position'])
-    across = 2.0 * np.cross(axis, place)
-    moved = np.array(base['position']) + place + bw * across + np.cross(axis, across)
-    vector = bw * np.array([x, y, z]) + w * axis + np.cross(axis, [x, y, z])
-    scalar = bw * w - float(axis @ [x, y, z])
-    return (moved[0], moved[1], moved[2]), (vector[0], vector[1], vector[2], scalar)
+def _composed(base: Place, base_turn: Turn, pose: dict[str, Any]) -> dict[str, Any]:
+    """Return a pose in the frame that another is given in."""
+    return {
+        'position': tuple((np.array(base) + _turned(base_turn, pose['position'])).tolist()),
+        'orientation': _product(base_turn, pose['orientation']),
+    }
+
+
+def _relative(part: Obstacle, base: Place, base_turn: Turn) -> dict[str, Any]:
+    """Return where a part is in the frame of an object's pose."""
+    x, y, z, w = base_turn
+    back = (-x, -y, -z, w)
+    away = np.array(part.position) - np.array(base)
+    return {'position': tuple(_turned(back, away).tolist()), 'orientation': _product(back, part.orientation)}
+
+
+def _turned(turn: Turn, vector: Any) -> np.ndarray:
+    """Return a vector (3,) turned by a quaternion x, y, z, w of length 1."""
+    axis, w = np.array(turn[:3]), turn[3]
+    across = 2.0 * np.cross(axis, vector)
+    return np.asarray(vector + w * across + np.cross(axis, across))
+
+
+def _product(one: Turn, other: Turn) -> Turn:
+    """Return the quaternion of turning by ``other``, then by ``one``."""
+    a, b = np.array(one[:3]), np.array(other[:3])
+    x, y, z = (one[3] * b + other[3] * a + np.cross(a, b)).tolist()
+    return x, y, z, float(one[3] * other[3] - a @ b)

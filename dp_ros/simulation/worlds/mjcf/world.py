@@ -31,9 +31,15 @@ from dp_ros.simulation.worlds.mjcf.model import (
     keyframe_number,
     load_model,
 )
-from dp_ros.simulation.worlds.mjcf.world_file import WorldFile
+from dp_ros.simulation.worlds.mjcf.world_file import FileCamera, WorldFile
 
 SEEN = (0, 1, 2)  # groups of geoms; the rest is collision shapes, by MuJoCo's custom
+
+
+def _grain(camera: FileCamera) -> np.ndarray:
+    """Return noise for a picture (H * W * 3,); one picture is told from the next by where in it that begins."""
+    size = 3 * camera.height * camera.width
+    return np.round(np.random.default_rng(0).normal(0.0, camera.noise, size)).astype(np.int16)
 
 
 class ModelWorld(MujocoWorld):
@@ -72,6 +78,7 @@ class ModelWorld(MujocoWorld):
         self._offsets = np.array([drive.offset for drive in drives])
         states = [joint_number(model, name, 'joint_states') for name in file.states]
         self._state_rows, self._state_columns = model.jnt_qposadr[states], model.jnt_dofadr[states]
+        self._grains = {camera.name: _grain(camera) for camera in file.cameras}
         self._bodies = {name: body_number(model, name, 'tracked') for name in self.tracked}
         for camera in self.cameras:
             camera_number(model, camera)
@@ -113,8 +120,9 @@ class ModelWorld(MujocoWorld):
         return int(self._model.jnt_qposadr[first])
 
     def reset(self, seed: int) -> None:
-        """Begin an episode at the start that belongs to ``seed``."""
+        """Begin an episode at the start that belongs to ``seed``, which the pictures' noise belongs to as well."""
         rng = np.random.default_rng(seed)
+        self._shifts = np.random.default_rng([seed, 1])
         self._begin()
         spread = np.array([joint.spread for joint in self._file.joints])
         joints = self._data.qpos[self._rows] + rng.uniform(-spread, spread)
@@ -208,6 +216,14 @@ class ModelWorld(MujocoWorld):
         success = off == 0.0
         score = 1.0 if success else min(0.99, max(0.0, 1.0 - off / self._whole))
         return Progress(score=score, success=success, details={'distance': off})
+
+    def render(self, camera: str) -> np.ndarray:
+        """Return what a camera sees with its noise, (H, W, 3) uint8 RGB; ConfigError if there is none of that name."""
+        picture, grain = super().render(camera), self._grains[camera]
+        if not grain.any():
+            return picture
+        shifted = np.roll(grain, self._shifts.integers(grain.size)).reshape(picture.shape)
+        return np.clip(picture + shifted, 0, 255).astype(np.uint8)
 
     def _tool_places(self, joints: np.ndarray) -> np.ndarray:
         data = mujoco.MjData(self._model)

@@ -18,6 +18,8 @@ from dp_ros.task.yaml_reader import read_yaml
 WITHOUT_PARAMETERS = Path('config/mjcf.yaml')
 LARGEST_PICTURE = 1024
 """Rows or columns of a camera's pictures."""
+MOST_NOISE = 64.0
+"""Of a level of a picture."""
 FARTHEST = 1e3
 """Largest number of a start, a spread or a box [m] or [rad]."""
 
@@ -72,14 +74,28 @@ class FileController:
 
 @dataclass(frozen=True, kw_only=True)
 class FileCamera:
-    """A camera of the model: its topic (empty: ``NAME/color/image_raw``), and the size of its pictures."""
+    """A camera of the model.
+
+    Attributes
+    ----------
+    topic
+        Empty: ``NAME/color/image_raw``.
+    height, width
+        Of its pictures [pixels].
+    noise
+        Standard deviation of what a level, 0 to 255, is off. Without any, a picture of what stands still is taken for
+        one of a camera that hangs.
+
+    """
 
     name: str
     topic: str = ''
     height: int = 96
     width: int = 96
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
+        check_range(f'camera {self.name}: noise', self.noise, 0.0, MOST_NOISE)
         check_range(f'camera {self.name}: height', self.height, 8, LARGEST_PICTURE)
         check_range(f'camera {self.name}: width', self.width, 8, LARGEST_PICTURE)
 

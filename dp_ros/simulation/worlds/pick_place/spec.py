@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,7 @@ HALF_HEIGHT = 0.025  # of both [m]
 HALF_WIDTHS = {BOX: 0.020, CYLINDER: 0.021}  # [m]
 TRAY = (0.48, 0.24)  # its middle [m]
 TRAY_HALF = 0.085  # half of its inner edge [m]
+TRAY_FLOOR = 0.004  # its height [m]
 
 
 def _make_world(*, disturbance: float) -> World:
@@ -95,6 +98,19 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float, meaning: str = 
     from dp_ros.simulation.worlds.pick_place.expert import PickPlaceExpert
 
     return PickPlaceExpert(rng, control_dt=control_dt, asked=MEANINGS[meaning] if meaning else USUAL)
+
+
+def _make_wrong(fault: str) -> World:
+    from dp_ros.simulation.worlds.pick_place.model import wrong_model
+    from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
+
+    return PickPlaceWorld(physics=wrong_model(fault))
+
+
+def _faults() -> dict[str, Callable[[], World]]:
+    from dp_ros.simulation.worlds.pick_place.model import FAULTS
+
+    return {fault: partial(_make_wrong, fault) for fault in FAULTS}
 
 
 PICK_PLACE = WorldSpec(
@@ -112,5 +128,7 @@ PICK_PLACE = WorldSpec(
     bundle='models/pick_place_image',
     seconds_after_success=1.0,
     environment='dp_ros/PickPlace-v0',
+    faults=_faults,
     instructions=PARAPHRASES,
+    pictured=('red_firmly', 'blue_firmly'),  # a grip can't be seen
 )

@@ -18,10 +18,11 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.simulation.arm.camera import Cameras
-from dp_ros.simulation.arm.kinematics import BENT
+from dp_ros.simulation.arm.kinematics import BENT, ToolPose
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.arm.world import ArmWorld
 from dp_ros.simulation.world import Pose, Progress, Scene
+from dp_ros.simulation.worlds.pick_place.expert import CARRY, SPREAD
 from dp_ros.simulation.worlds.pick_place.model import model
 from dp_ros.simulation.worlds.pick_place.spec import (
     BOX,
@@ -30,7 +31,9 @@ from dp_ros.simulation.worlds.pick_place.spec import (
     JOINTS,
     MEANINGS,
     OBJECTS,
+    OPEN,
     TRAY,
+    TRAY_FLOOR,
     TRAY_HALF,
     UNITS,
     USUAL,
@@ -46,6 +49,7 @@ AT_REST = 0.03  # of the object, at most [m/s]
 TIPPED = 0.8  # cosine of an object's lean from which on it has tipped over
 WIDE_SHARE = 0.4  # of disturbed episodes
 FAR = 0.3  # of the tool from the object, where the score begins [m]
+GOAL = 0x60A1  # of random numbers: the same seed draws the start
 
 
 class PickPlaceWorld(ArmWorld):
@@ -80,15 +84,13 @@ class PickPlaceWorld(ArmWorld):
             self._begin(draw_wide_start(draw))
         self._disturb(draw, self._disturbance)
         self.wanted, self._meaning = USUAL.wanted, ''
+        self._seed, self._at_first = seed, self.poses
 
     def _begin(self, start: Start) -> None:
         """Put arm, gripper and objects where ``start`` has them."""
         arm = self._arm.solve(start.tool, BENT, start.height)
         poses = {
-            name: Pose(
-                position=(*place, HALF_HEIGHT),
-                orientation=(0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))),
-            )
+            name: _upright(*place, HALF_HEIGHT, yaw)
             for name, place, yaw in zip(OBJECTS, start.objects, start.yaws, strict=True)
         }
         self._put(np.array([*arm, start.finger]), poses)
@@ -104,6 +106,21 @@ class PickPlaceWorld(ArmWorld):
         if meaning not in MEANINGS:
             raise ConfigError(f'instruction: got one that means {meaning!r}, allowed {listed(MEANINGS)}')
         self.wanted, self._meaning = MEANINGS[meaning].wanted, meaning
+
+    def goal_picture(self, camera: str) -> np.ndarray:
+        """Return what a camera would see with the object that is asked for in the tray, (H, W, 3) uint8 RGB.
+
+        Where in the tray that lies, and how the open hand above it is turned, belongs to the episode's seed; the other
+        object is where the episode began.
+        """
+        draw = np.random.default_rng([GOAL, self._seed])
+        x, y = (np.array(TRAY) + draw.uniform(-SPREAD, SPREAD, 2)).tolist()
+        lying, turned = draw.uniform(-np.pi / 4, np.pi / 4), draw.uniform(-np.pi / 4, 3 * np.pi / 4)
+        there = _upright(x, y, TRAY_FLOOR + HALF_HEIGHT, lying)
+        arm = self._arm.solve(ToolPose(x=x, y=y, yaw=turned), BENT, CARRY)
+        done = PickPlaceWorld(physics=self._model)
+        done.set_scene(Scene(joints=(*arm.tolist(), OPEN), poses={**self._at_first, self.wanted: there}))
+        return done.render(camera)
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm, gripper and objects where they are asked for, at rest."""
@@ -202,3 +219,8 @@ class PickPlaceWorld(ArmWorld):
 
     def _make_cameras(self) -> Cameras:
         return Cameras(self._model, {**CAMERAS, VIEW: (480, 640)})
+
+
+def _upright(x: float, y: float, z: float, yaw: float) -> Pose:
+    """Return the pose of an object that stands: its middle [m] and yaw [rad]."""
+    return Pose(position=(x, y, z), orientation=(0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))))

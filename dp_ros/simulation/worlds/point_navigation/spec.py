@@ -5,6 +5,7 @@ Another package makes one with its own obstacles by `point_world`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,7 @@ def point_world(
     training_file: Path | None = None,
     bundle: str = '',
     environment: str = '',
+    faults: Callable[[], Mapping[str, Callable[[], World]]] = dict,
 ) -> WorldSpec:
     """Return the spec of a world with a point, these obstacles, and a target or two that are reached in order.
 
@@ -80,6 +82,7 @@ def point_world(
         seconds_after_success=1.0,  # in which it comes to rest
         environment=environment,
         expert_noise=NOISE,
+        faults=faults,
     )
 
 
@@ -105,6 +108,15 @@ def _make_expert(
     return PointExpert(rng, radii=radii, control_dt=control_dt, noise=noise)
 
 
+def _faults() -> dict[str, Callable[[], World]]:
+    """Return worlds of another obstacle than the one that `POINT_OBSTACLE` has."""
+    wrong = {'object_larger': Obstacle(radius=0.3), 'object_moving': Obstacle(swing=(0.0, 0.3), period=3.0)}
+    return {
+        fault: partial(_make_world, 'point_obstacle', (obstacle,), disturbance=0.0)
+        for fault, obstacle in wrong.items()
+    }
+
+
 POINT_NAVIGATION = point_world(
     'point_navigation',
     parameter_file=Path('config/point_navigation.yaml'),
@@ -119,6 +131,7 @@ POINT_OBSTACLE = point_world(
     training_file=Path('config/train/point_obstacle.yaml'),
     bundle='models/point_obstacle',
     environment='dp_ros/PointObstacle-v0',
+    faults=_faults,
 )
 POINT_TARGETS = point_world(
     'point_targets',

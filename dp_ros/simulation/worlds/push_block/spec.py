@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,19 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float) -> Expert:
     return PushBlockExpert(rng, control_dt=control_dt)
 
 
+def _make_wrong(fault: str) -> World:
+    from dp_ros.simulation.worlds.push_block.model import wrong_model
+    from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+
+    return PushBlockWorld(physics=wrong_model(fault))
+
+
+def _faults() -> dict[str, Callable[[], World]]:
+    from dp_ros.simulation.worlds.push_block.model import FAULTS
+
+    return {fault: partial(_make_wrong, fault) for fault in FAULTS}
+
+
 PUSH_BLOCK = WorldSpec(
     name='push_block',
     make_world=_make_world,
@@ -45,4 +60,5 @@ PUSH_BLOCK = WorldSpec(
     bundle='models/push_block_state',
     seconds_after_success=2.0,  # in which it goes on to the middle of the goal, and backs off
     environment='dp_ros/PushBlock-v0',
+    faults=_faults,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,12 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float) -> Expert:
     return PushTExpert(rng, control_dt=control_dt)
 
 
+def _faults() -> dict[str, Callable[[], World]]:
+    from dp_ros.simulation.worlds.pusht.world import FAULTS, WrongPushTWorld
+
+    return {name: partial(WrongPushTWorld, change) for name, change in FAULTS.items()}
+
+
 PUSHT = WorldSpec(
     name='pusht',
     make_world=_make_world,
@@ -40,4 +48,5 @@ PUSHT = WorldSpec(
     bundle='models/pusht_mirror',
     policy_speed=1.4,
     environment='dp_ros/PushT-v0',
+    faults=_faults,
 )

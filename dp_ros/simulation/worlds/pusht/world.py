@@ -7,7 +7,7 @@ The pusher follows its set point by the benchmark's own PD law, in the benchmark
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')  # pygame greets on standard output when it is imported
 
@@ -24,6 +24,7 @@ PIXELS_PER_METRE = 1000.0
 WIDTH = 0.512  # [m]
 SUCCESS_COVERAGE = 0.95
 MASS = 1.0  # [kg], for efforts; the benchmark's pusher has none
+FRICTION, HEAVIER = 0.5, 2.0  # of what it was, where it is wrong
 
 
 class PushTWorld:
@@ -139,3 +140,30 @@ class PushTWorld:
         """Return a picture of ``height`` x ``height`` pixels, uint8 RGB."""
         picture: np.ndarray = self.env._get_img(self.env._draw(), width=height, height=height)
         return picture
+
+
+class WrongPushTWorld(PushTWorld):
+    """The same with its physics changed after each reset, which makes them anew."""
+
+    def __init__(self, change: Callable[[PushTEnv], None]) -> None:
+        self._change = change
+        super().__init__()
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        super().reset(seed)
+        self._change(self.env)
+
+
+def _smooth(env: PushTEnv) -> None:
+    for shape in (*env.block.shapes, *env.agent.shapes):
+        shape.friction *= FRICTION
+
+
+def _heavy(env: PushTEnv) -> None:
+    """Put another T on the table, which turns more slowly than the one that was shown."""
+    env.block.moment *= HEAVIER
+    env.block.mass *= HEAVIER
+
+
+FAULTS: Mapping[str, Callable[[PushTEnv], None]] = {'friction_halved': _smooth, 'object_heavier': _heavy}
