@@ -37,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
     """Draw the picture that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('bundle', type=Path, help='folder of the policy')
-    parser.add_argument('world', help='point_navigation or point_obstacle')
+    parser.add_argument('world', help='point_navigation, point_obstacle or point_targets')
     parser.add_argument('out', type=Path, help='PNG file to write')
     parser.add_argument('--seed', type=int, default=100_000, help='of the first of six episodes')
     options = parser.parse_args(args)

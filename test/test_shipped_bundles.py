@@ -14,7 +14,7 @@ from dp_ros.simulation.registry import check_world, world_names, world_spec
 BUNDLES = sorted(p.parent for p in (share_folder() / 'models').glob('*/bundle.json'))
 
 
-@pytest.mark.parametrize('world', world_names())
+@pytest.mark.parametrize('world', [name for name in world_names() if world_spec(name).bundle])
 def test_there_is_a_bundle_for_each_demo(world: str) -> None:
     spec = world_spec(world)
     settings = EvaluationSettings(

@@ -68,6 +68,10 @@ class RecordSettings:
         None, "direct: by how much the demonstrator strays from its way [rad or m]; without it, the world's",
         low=0.0, high=1.0,
     )
+    readings: float | None = option(
+        None, 'direct: readings of joints and poses a second; fewer make recordings small; without it, 100',
+        unit='Hz', low=1.0, high=1000.0,
+    )
     episodes: int = option(1, 'episodes to record', low=1, high=100_000)
     seed: int = option(0, 'seed of the first episode', low=0, high=MOST_SEED)
     seconds: float = option(30.0, 'longest episode', unit='s', low=1.0, high=3600.0)
@@ -137,7 +141,8 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
 def _make_demonstrate(settings: RecordSettings) -> Callable[[int], WholeEpisode | None]:
     world, spec = make_world(settings.world, disturbance=settings.disturbance), world_spec(settings.world)
     controllers = controllers_of(spec, world)
-    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers)
+    rates = {} if settings.readings is None else {'joint_rate': settings.readings, 'pose_rate': settings.readings}
+    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers, **rates)
 
     def demonstrate(seed: int) -> WholeEpisode | None:
         robot.now = START + (seed - settings.seed) * SPACING

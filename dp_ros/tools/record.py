@@ -70,8 +70,9 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
 def _check(settings: RecordSettings) -> None:
     if settings.out.exists():
         raise ConfigError(f'record: {settings.out} exists, allowed a new folder')
-    if settings.noise is not None:
-        raise ConfigError(f'noise: got {settings.noise} through ros, allowed with --through direct')
+    for name in ('noise', 'readings'):
+        if getattr(settings, name) is not None:
+            raise ConfigError(f'{name}: got {getattr(settings, name)} through ros, allowed with --through direct')
     if settings.rate != 1.0 and settings.source != 'scripted':
         raise ConfigError(
             f'rate: got {settings.rate:g} with --source {settings.source}, allowed 1 unless it is scripted: who '

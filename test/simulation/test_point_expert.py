@@ -10,7 +10,7 @@ import pytest
 
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings, demonstration
-from dp_ros.simulation.registry import make_world, world_spec
+from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
 from dp_ros.simulation.worlds.point_navigation.spec import Obstacle, point_world
@@ -69,6 +69,24 @@ def test_it_gets_by_several_obstacles() -> None:
         assert robot.success
 
 
+def test_it_goes_to_two_targets_in_order_and_touches_none_of_five_obstacles() -> None:
+    world = make_world('point_targets')
+    robot = SimulatedRobot(world, start=0)
+    sides = []
+    for seed in range(30):
+        expert = make_expert('point_targets', np.random.default_rng([0, seed]))
+        robot.reset(seed)
+        ends = [np.array(world.poses[name].position[:2]) for name in ('target', 'last_target')]
+        places, commanded = demonstrate(robot, expert, seed)
+        assert robot.success and world.progress.details['collisions'] == 0.0
+        there = [int(np.argmin(np.linalg.norm(places - end, axis=1))) for end in ends]
+        assert there[0] < there[1] and np.linalg.norm(places[-80:] - ends[1], axis=1).max() < 0.05
+        assert np.linalg.norm(np.diff(commanded, axis=0), axis=1).max() / 0.1 < 0.8
+        assert np.abs(np.diff(commanded, n=2, axis=0)).max() / 0.1**2 < 4.0
+        sides.append(world.progress.details['side'])
+    assert 8 <= sides.count('left') <= 22
+
+
 def test_its_randomness_is_the_generators() -> None:
     robot = SimulatedRobot(make_world('point_obstacle'), start=0)
     ways = [demonstrate(robot, PointExpert(np.random.default_rng(n), radii=(0.2,)), 3)[1] for n in (1, 1, 2)]
@@ -81,7 +99,7 @@ def test_a_rate_it_cannot_keep_is_refused() -> None:
         PointExpert(np.random.default_rng(0), control_dt=1.0)
 
 
-@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle'])
+@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle', 'point_targets'])
 def test_its_recordings_train_the_shipped_configuration(name: str, tmp_path: Path) -> None:
     pytest.importorskip('torch', reason='torch is not installed (extra: train)')
     pytest.importorskip('rosbags', reason='rosbags is not installed')
@@ -96,6 +114,28 @@ def test_its_recordings_train_the_shipped_configuration(name: str, tmp_path: Pat
     assert main(['train', '--config', str(config), '--data', bags, '--run', run]) == 0
     assert main(['export', run, bundle]) == 0
     assert main(['evaluate', bundle, '--world', name, '--episodes', '1', '--seconds', '2', '--threads', '1']) == 0
+
+
+def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    from dp_ros.cli.main import main
+    from dp_ros.recordings.episodes.readers import read_recordings
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
+
+    task = read_yaml(world_spec('point_targets').training, TrainSettings).task
+    episodes, sizes = [], []
+    for fewer in ([], ['--readings', '20']):
+        bags = tmp_path / f'bags_{len(episodes)}'
+        asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *fewer]
+        assert main(asked) == 0
+        episodes += read_recordings(bags, task, progress=False)
+        sizes.append(sum(file.stat().st_size for file in bags.rglob('*.mcap')))
+    one, other = episodes
+    assert sizes[1] < sizes[0] / 3
+    np.testing.assert_array_equal(one.actions, other.actions)
+    for name, values in one.streams.items():
+        np.testing.assert_array_equal(values, other.streams[name])
 
 
 def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_walls_hold_the_point() -> None:
     np.testing.assert_array_equal(world.joint_velocities, 0.0)
 
 
-@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle'])
+@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle', 'point_targets'])
 def test_a_seed_decides_the_start(name: str) -> None:
     first, second = make_world(name), make_world(name)
     starts = []
@@ -137,6 +137,86 @@ def test_obstacles_may_be_drawn_and_may_move() -> None:
         assert there['obstacle_0'].position[0] == pytest.approx(begin['obstacle_0'].position[0] + 0.2)
         assert there['obstacle_1'] == begin['obstacle_1'] and there['target'] == begin['target']
     assert len(set(places)) == 5 and np.abs(np.array(places) - (0.1, 0.0)).max() <= 0.1
+
+
+def two(point: tuple[float, float], first: tuple[float, float], last: tuple[float, float]) -> PointWorld:
+    """Return a world with two targets and an obstacle at the origin."""
+    world = PointWorld([Obstacle()], two_targets=True)
+    poses = {'target': flat_pose(*first, 0.0), 'last_target': flat_pose(*last, 0.0)}
+    world.set_scene(Scene(joints=point, poses={**poses, 'obstacle_0': flat_pose(0.0, 0.0, 0.0)}))
+    return world
+
+
+def test_two_targets_are_reached_in_order() -> None:
+    first, last = (0.6, 0.6), (-0.6, 0.6)
+    world = two((-0.6, -0.6), first, last)
+    assert (world.poses['target'], world.poses['last_target']) == (flat_pose(*first, 0.0), flat_pose(*last, 0.0))
+    drive(world, last)  # the second before the first: that counts for nothing
+    assert not world.progress.success and world.progress.details['targets_reached'] == 0.0
+    assert world.poses['target'] == flat_pose(*first, 0.0)
+    drive(world, first)
+    assert not world.progress.success and world.progress.details['targets_reached'] == 1.0
+    assert world.poses['target'] == world.poses['last_target'] == flat_pose(*last, 0.0)
+    drive(world, last)
+    assert world.progress.success and world.progress.score == 1.0
+    assert world.progress.details['targets_reached'] == 2.0
+
+
+def test_of_two_targets_the_first_need_not_be_rested_at_and_is_not_missed_by_more_than_the_tolerance() -> None:
+    for aside, reached in ((0.04, 1.0), (0.07, 0.0)):
+        world = two((-0.6, -0.6), (0.0, -0.6), (-0.6, 0.6))
+        for x in np.linspace(-0.6, 0.6, 240):  # by it at 0.5 m/s
+            world.step(np.array([x, -0.6 + aside]))
+        assert world.progress.details['targets_reached'] == reached
+
+
+def test_the_score_is_the_share_of_both_ways_and_never_jumps() -> None:
+    world = two((-0.6, -0.6), (0.6, -0.6), (0.6, 0.6))
+    scores = []
+    for x in np.linspace(-0.6, 0.6, 240):
+        world.step(np.array([x, -0.6]))
+        scores.append(world.progress.score)
+    drive(world, (0.6, -0.6))
+    assert scores[0] == 0.0 and world.progress.score == pytest.approx(0.5, abs=0.05)
+    assert np.abs(np.diff(scores)).max() < 0.06  # what the tolerance of the first target is of the whole
+    drive(world, (0.6, 0.6))
+    assert world.progress.score == 1.0
+
+
+def test_a_collision_on_the_way_to_either_target_ends_success() -> None:
+    first, last = (0.6, 0.0), (-0.6, 0.0)
+    for way in ([first, (0.0, 0.5), last], [(0.0, 0.5), first, last], [(0.0, 0.5), first, (0.0, 0.5), last]):
+        world = two((-0.6, 0.0), first, last)
+        drive(world, *way)
+        through = way.count((0.0, 0.5)) < 2
+        assert world.progress.details['targets_reached'] == (1.0 if through else 2.0)
+        assert world.progress.details['collisions'] == float(through)
+        assert world.progress.success is not through
+
+
+def test_a_scene_with_both_targets_in_one_place_is_the_second_half_of_an_episode() -> None:
+    world = two((0.6, 0.6), (-0.6, 0.6), (-0.6, 0.6))
+    assert world.progress.details['targets_reached'] == 1.0 and world.progress.score == 0.0
+    drive(world, (-0.6, 0.6))
+    assert world.progress.success
+
+
+def test_starts_of_point_targets_are_free_with_an_obstacle_in_each_way() -> None:
+    world = make_world('point_targets')
+    obstacles = [f'obstacle_{number}' for number in range(5)]
+    assert world.tracked == ('target', 'last_target', *obstacles)
+    for seed in range(100):
+        world.reset(seed)
+        centres = np.array([world.poses[name].position[:2] for name in obstacles])
+        start, first, last = world.joint_positions, *(np.array(world.poses[n].position[:2]) for n in world.tracked[:2])
+        ends = np.linalg.norm(np.stack([start, first, last])[:, np.newaxis] - centres, axis=-1)
+        assert ends.min() >= 0.12 + 0.15
+        for one, other in ((start, first), (first, last)):
+            way = one + np.linspace(0.0, 1.0, 500)[:, np.newaxis] * (other - one)
+            assert np.linalg.norm(way[:, np.newaxis] - centres, axis=-1).min() < 0.121
+        # Discs apart by more than the point needs: there is a way.
+        apart = np.linalg.norm(centres[:, np.newaxis] - centres, axis=-1)[np.triu_indices(5, k=1)]
+        assert apart.min() > 0.4
 
 
 def test_what_cannot_be_is_refused() -> None:

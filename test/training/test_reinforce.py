@@ -1,6 +1,9 @@
 """Reinforcement learning: what is learnt in the loop of an evaluation is what the bundle does, and what it refuses."""
 
 import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,11 @@ from dp_ros.cli.main import main
 from dp_ros.data import Window
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import BundleError, ConfigError, DataError
+from dp_ros.evaluation.reinforcement.checkpoint import TRANSITIONS, Checkpoint, model_state, restore_model
 from dp_ros.evaluation.reinforcement.environment import DecisionEnv
 from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
 from dp_ros.evaluation.reinforcement.learning_curve import LearningCurve
+from dp_ros.evaluation.reinforcement.reinforce import Learning, ReinforceSettings
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.networks.noise_actor import Actor
 from dp_ros.paths import locate
@@ -24,6 +29,7 @@ from dp_ros.policy.bundle.bundle import NOISE, Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.export.export import export_run
+from dp_ros.training.run_folder import load_checkpoint
 
 WORLD = 'point_obstacle'
 STATE = 12  # two observations of two joints, target and obstacle, x and y each
@@ -202,6 +208,75 @@ def test_bundles_that_cannot_be_learnt_with_are_refused(steered, tmp_path, capsy
     assert 'got a path that exists' in capsys.readouterr().err
     with pytest.raises(ConfigError, match='allowed none'):
         DecisionEnv(dataclasses.replace(SETTINGS, bundle=locate('models/pusht_goal'), world='pusht'), kind='noise')
+
+
+# Too slow to reach or touch anything: each episode is of 3 decisions, which 2 s have begun.
+SLOW = ['--envs', '2', '--width', '8', '--layers', '1', '--seconds', '2', '--speed', '0.05', '--world', WORLD]
+
+
+def test_learning_that_was_killed_goes_on_and_counts_no_episode_twice(tmp_path, capsys):
+    pytest.importorskip('stable_baselines3', reason='stable_baselines3 is not installed (extra: rl)')
+    out = tmp_path / 'learnt'
+    checkpoint = tmp_path / 'learnt.checkpoint.pt'
+    command = ['reinforce', 'models/point_obstacle', str(out), '--method', 'sac', '--steps', '192', *SLOW]
+    learning = subprocess.Popen([sys.executable, '-m', 'dp_ros', *command], stderr=subprocess.DEVNULL)
+    try:
+        while not checkpoint.is_file():
+            assert learning.poll() is None, 'it ended without a checkpoint'
+            time.sleep(0.02)
+    finally:
+        learning.kill()
+        learning.wait()
+    assert not out.exists()
+    before = load_checkpoint(checkpoint)
+    done, episodes = before['model']['decisions'], before['curve']['episodes']
+    assert 64 <= done < 192 and episodes == 2 * (done // 2 // 3)
+    begun = [seed - 3_000_000 - 1_000_000 * env for env, seed in enumerate(before['seeds'])]
+    assert begun == [episodes // 2 + 1] * 2  # seeds of their own
+
+    other = [*command[:-2], '--world', WORLD, '--discount', '0.8']
+    assert main(other) == 1
+    assert 'got a checkpoint of learning with another discount, allowed the same settings' in capsys.readouterr().err
+    assert main(command) == 0
+    assert f'goes on after {done} decisions and {episodes} episodes' in capsys.readouterr().out
+    record = load_bundle(out).provenance['reinforcement']
+    # What was under way at the checkpoint is neither gone on with nor counted.
+    assert record['steps'] == 192 and record['episodes'] == episodes + 2 * ((192 - done) // 2 // 3)
+    rows = before['curve']['rows']
+    assert record['curve'][: len(rows)] == rows and len(record['curve']) > len(rows)
+    assert [row['step'] for row in record['curve']] == sorted({row['step'] for row in record['curve']} | {192})
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize('method', ['sac', 'ppo'])
+def test_a_model_goes_on_from_what_it_has_learnt_and_what_it_learns_from(tmp_path, method):
+    pytest.importorskip('stable_baselines3', reason='stable_baselines3 is not installed (extra: rl)')
+    chosen = {'method': method, 'steps': 32, 'envs': 2, 'width': 8, 'seconds': 2.0}
+    settings = ReinforceSettings(bundle=SOURCE.folder, out=tmp_path / 'out', world=WORLD, **chosen)
+    learning, again = (Learning(settings, Checkpoint(settings, 'hash')) for _ in range(2))
+    assert learning.run()
+    checkpoint = Checkpoint(settings, 'hash')
+    checkpoint.write({'model': model_state(learning.model)})
+    saved = checkpoint.read()
+    assert saved is not None
+    restore_model(again.model, saved['model'])
+    again.curve.bar.close()
+    assert again.model.num_timesteps == learning.model.num_timesteps == 32
+    for name, learnt in learning.model.policy.state_dict().items():
+        torch.testing.assert_close(again.model.policy.state_dict()[name], learnt)
+    optimizers = [name for name in learning.model.get_parameters() if 'optimizer' in name]
+    assert len(optimizers) == (3 if method == 'sac' else 1)
+    for name in optimizers:
+        one, other = (each.model.get_parameters()[name]['state'] for each in (learning, again))
+        assert one and one.keys() == other.keys()
+        for key, moments in one.items():
+            torch.testing.assert_close(other[key]['exp_avg'], moments['exp_avg'])
+    if method == 'sac':
+        buffers = [each.model.replay_buffer for each in (learning, again)]
+        assert buffers[0].pos == buffers[1].pos == 16 and np.abs(buffers[1].observations[:16]).max() > 0.0
+        for name in TRANSITIONS:
+            np.testing.assert_array_equal(*(getattr(buffer, name)[:16] for buffer in buffers))
+        assert again.model.log_ent_coef.item() == learning.model.log_ent_coef.item() != np.log(np.float32(0.02))
 
 
 @pytest.mark.parametrize('method', ['dsrl', 'sac', 'ppo'])

@@ -66,6 +66,13 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     loop
         ``full``: all that evaluations run; ``light``: without planner and controller, see `LightEpisode`.
 
+    Attributes
+    ----------
+    decision_seconds
+        Robot time from one decision to the next [s].
+    next_seed
+        Of the episode that `reset` begins next.
+
     Raises
     ------
     ConfigError
@@ -87,7 +94,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> None:
         bundle = settings.load()
         check_bundle(bundle, kind)
-        self._kind, self._bound, self._speed, self._next_seed = kind, bound, speed, seed
+        self._kind, self._bound, self._speed, self.next_seed = kind, bound, speed, seed
         policy = SteeredPolicy(bundle, open_backend(bundle, threads=settings.threads))
         self._policy = policy.with_settings(**settings.sampler_settings(bundle))
         self._runner = DirectRunner(bundle, self._policy, settings)
@@ -109,13 +116,13 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Begin the next episode, or the one of ``seed``."""
         super().reset(seed=seed)
         if seed is not None:
-            self._next_seed = seed
-        self._episode = self._begin(self._runner, self._next_seed)
-        self._next_seed += 1
+            self.next_seed = seed
+        self._episode = self._begin(self._runner, self.next_seed)
+        self.next_seed += 1
         self._windows = self._runner.windows(self._episode)
         self._window = next(self._windows, None)
         if self._window is None:
-            raise DataError(f'seed {self._next_seed - 1}: got an episode without an observation, allowed one or more')
+            raise DataError(f'seed {self.next_seed - 1}: got an episode without an observation, allowed one or more')
         self._worth = worth_of(self._episode.robot.world.progress.score)
         return self._observe(), {}
 

@@ -5,7 +5,7 @@ The actor that did best of all is what is written in the end: reinforcement forg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -70,20 +70,51 @@ class LearningCurve:
         self.rows: list[dict[str, float]] = []
         self.episodes = 0
         self.best: Actor | None = None
-        self._reached = (-1.0, -np.inf)
+        self._reached: tuple[float, ...] = (-1.0, -np.inf)
         self._successes: list[bool] = []
         self._returns: list[float] = []
 
-    def callback(self, interrupted: Callable[[], bool], actor: Callable[[Any], Actor]) -> Any:
-        """Return what stable-baselines3 calls after each step; it ends learning once that is ``interrupted``."""
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on with the curve, as plain values and tensors."""
+        assert self.best is not None  # there was a look
+        return {
+            'rows': self.rows,
+            'episodes': self.episodes,
+            'best': self.best.state_dict(),
+            'reached': list(self._reached),
+            'successes': self._successes[-RECENT:],
+            'returns': self._returns[-RECENT:],
+        }
+
+    def restore(self, done: int, state: Mapping[str, Any], actor: Actor) -> None:
+        """Go on after ``done`` decisions from what `state` returned; ``actor`` has the best one's layers."""
+        self.rows, self.episodes = list(state['rows']), state['episodes']
+        actor.load_state_dict(state['best'])
+        self.best, self._reached = actor, tuple(state['reached'])
+        self._successes, self._returns = list(state['successes']), list(state['returns'])
+        self.bar.initial = self.bar.n = done  # of what was learnt before, its rate says nothing
+
+    def callback(self, interrupted: Callable[[], bool], actor: Callable[[Any], Actor], keep: Callable[[], None]) -> Any:
+        """Return what stable-baselines3 calls after each step; it ends learning once that is ``interrupted``.
+
+        After a look, ``keep`` is called as soon as all that was collected has been learnt from.
+        """
         from stable_baselines3.common.callbacks import BaseCallback
 
         curve = self
 
         class Callback(BaseCallback):
+            looked = False
+
+            def _on_rollout_start(self) -> None:
+                if self.looked:
+                    keep()
+                self.looked = False
+
             def _on_step(self) -> bool:
                 if curve.took(self.num_timesteps, self.locals['infos'], self.locals['dones']):
                     curve.look(self.num_timesteps, actor(self.model))
+                    self.looked = True
                 return not interrupted()
 
         return Callback()

@@ -2,7 +2,8 @@
 
 ``dsrl`` steers a bundle's diffusion policy, which stays as it is, by the noise that its sampling begins with: SAC in
 the space of that noise (DSRL, Wagenmaker et al. 2025). ``sac`` and ``ppo`` learn a policy of their own, from rewards
-alone, with the bundle's observations and normalizer. The algorithms are those of stable-baselines3.
+alone, with the bundle's observations and normalizer. The algorithms are those of stable-baselines3. Learning that was
+ended goes on by the same command, see `checkpoint`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from dp_ros.evaluation.reinforcement.checkpoint import Checkpoint, model_state, restore_model
 from dp_ros.evaluation.reinforcement.environment import DecisionEnv, Kind, Loop, check_bundle
 from dp_ros.evaluation.reinforcement.export import write_line_bundle, write_with_noise_actor
 from dp_ros.evaluation.reinforcement.learning_curve import TRIALS, LearningCurve
@@ -31,6 +33,10 @@ from dp_ros.policy.bundle.manifest import check_target
 from dp_ros.training.distributed import interruptible
 
 Method = Literal['dsrl', 'sac', 'ppo']
+CLOCKS: dict[str, Callable[[], float]] = {
+    'training_seconds': time.perf_counter,
+    'processor_seconds': time.process_time,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,55 +99,108 @@ class ReinforceSettings:
         """Return the first seed of the environment ``number`` of those that run side by side."""
         return self.seed + number * 1_000_000
 
-    def environment(self, number: int) -> DecisionEnv:
-        """Return the environment ``number`` of those that run side by side."""
+    def environment(self, seed: int) -> DecisionEnv:
+        """Return an environment whose first episode has ``seed``."""
         return DecisionEnv(
             self.evaluation,
             kind=self.kind,
             bound=self.bound,
             speed=self.speed,
-            seed=self.first_seed(number),
+            seed=seed,
             loop=self.loop,
         )
+
+
+class Learning:
+    """Environments, algorithm and curve: anew, or from the checkpoint.
+
+    Attributes
+    ----------
+    model
+        The algorithm of stable-baselines3.
+    curve
+        How learning goes.
+
+    """
+
+    def __init__(self, settings: ReinforceSettings, checkpoint: Checkpoint) -> None:
+        from stable_baselines3.common.utils import set_random_seed
+        from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
+
+        saved = checkpoint.read()
+        seeds = saved['seeds'] if saved else [settings.first_seed(number) for number in range(settings.envs)]
+        make: list[Any] = [partial(_environment, settings, seed) for seed in seeds]
+        self._environments = VecMonitor((SubprocVecEnv if settings.workers > 1 else DummyVecEnv)(make))
+        # Not as the model's seed: that is given to the first episodes too, and so all environments would have the same.
+        set_random_seed((settings.seed + (saved['model']['decisions'] if saved else 0)) % 2**31)
+        self._environments.action_space.seed(settings.seed % 2**31)
+        decision_seconds = self._environments.get_attr('decision_seconds')[0]
+        self.model = _model(settings, self._environments, settings.discount**decision_seconds)
+        trials = settings.first_seed(settings.envs)
+        self.curve = LearningCurve(settings.steps, settings.method, settings.environment(trials), trials)
+        self._checkpoint, self._steps = checkpoint, settings.steps
+        self._before = {name: 0.0 for name in CLOCKS}
+        if saved:
+            restore_model(self.model, saved['model'])
+            self.curve.restore(self.model.num_timesteps, saved['curve'], actor_of(self.model))
+            self._before = saved['seconds']
+        self._began = {name: clock() for name, clock in CLOCKS.items()}
+
+    def seconds(self) -> dict[str, float]:
+        """Return what learning has taken so far, before the checkpoint too [s]."""
+        return {name: round(self._before[name] + clock() - self._began[name], 1) for name, clock in CLOCKS.items()}
+
+    def run(self) -> bool:
+        """Learn; return whether it came to its end, or was interrupted."""
+        with interruptible() as interrupted, self.curve.bar:
+            self.model.learn(
+                self._steps - self.model.num_timesteps,
+                callback=self.curve.callback(interrupted, actor_of, self._keep),
+                reset_num_timesteps=False,
+            )
+            self._environments.close()
+            if not self.curve.rows or self.curve.rows[-1]['step'] < self.model.num_timesteps:
+                self.curve.look(self.model.num_timesteps, actor_of(self.model))
+        return bool(self.model.num_timesteps >= self._steps)
+
+    def _keep(self) -> None:
+        seeds = self._environments.get_attr('next_seed')
+        learnt = {'model': model_state(self.model), 'curve': self.curve.state()}
+        self._checkpoint.write({**learnt, 'seeds': seeds, 'seconds': self.seconds()})
 
 
 def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> int:
     """Learn, and write the bundle; return the exit code."""
     import stable_baselines3
-    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
 
     source = settings.evaluation.load()
     check_bundle(source, settings.kind)
     check_target(settings.out, settings.overwrite)
-    torch.manual_seed(settings.seed)
-    make: list[Any] = [partial(_environment, settings, number) for number in range(settings.envs)]
-    kind = SubprocVecEnv if settings.workers > 1 else DummyVecEnv
-    environments = VecMonitor(kind(make))
-    decision_seconds = environments.get_attr('decision_seconds')[0]
-    model = _model(settings, environments, settings.discount**decision_seconds)
-    began, used = time.perf_counter(), time.process_time()
-    curve = LearningCurve(
-        settings.steps, settings.method, settings.environment(settings.envs), settings.first_seed(settings.envs)
-    )
-    with interruptible() as interrupted, curve.bar:
-        model.learn(settings.steps, callback=curve.callback(interrupted, actor_of))
-        environments.close()
-        curve.look(model.num_timesteps, actor_of(model))
-    if model.num_timesteps < settings.steps:
+    bundle_sha256 = sha256(source.folder / MANIFEST)
+    checkpoint = Checkpoint(settings, bundle_sha256)
+    learning = Learning(settings, checkpoint)
+    model, curve = learning.model, learning.curve
+    if model.num_timesteps:
+        say(f'goes on after {model.num_timesteps} decisions and {curve.episodes} episodes: {checkpoint.path}')
+    finished = learning.run()
+    if not finished:
         say(f'interrupted after {model.num_timesteps} decisions; what was learnt by then is written')
     record = {
         **{name: value for name, value in asdict(settings).items() if name not in ('bundle', 'out', 'overwrite')},
         'policy': source.name,
-        'bundle_sha256': sha256(source.folder / MANIFEST),
+        'bundle_sha256': bundle_sha256,
         'stable_baselines3': stable_baselines3.__version__,
         'steps': model.num_timesteps,
         'episodes': curve.episodes,
-        'training_seconds': round(time.perf_counter() - began, 1),
-        'processor_seconds': round(time.process_time() - used, 1),
+        **learning.seconds(),
         'curve': curve.rows,
     }
     assert curve.best is not None  # there was a look at the end
     written = _write(settings, source, curve.best, record)
+    if finished:
+        checkpoint.remove()
+    elif checkpoint.path.is_file():
+        say(f'the same command with --overwrite goes on from {checkpoint.path}')
     best = max(row['trial_success'] for row in curve.rows)
     say(
         f'{written.folder}: {settings.method}, {curve.episodes} episodes; '
@@ -150,11 +209,11 @@ def run_reinforce(settings: ReinforceSettings, say: Callable[[str], None]) -> in
     return 0
 
 
-def _environment(settings: ReinforceSettings, number: int) -> DecisionEnv:
-    """Return the environment ``number``; Ctrl-C is for the process that learns, which ends those of environments."""
+def _environment(settings: ReinforceSettings, seed: int) -> DecisionEnv:
+    """Return an environment from ``seed`` on; Ctrl-C is for the process that learns, which ends theirs."""
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return settings.environment(number)
+    return settings.environment(seed)
 
 
 def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
@@ -165,7 +224,6 @@ def _model(settings: ReinforceSettings, environments: Any, gamma: float) -> Any:
     common: dict[str, Any] = {
         'gamma': gamma,
         'learning_rate': settings.learning_rate,
-        'seed': settings.seed % 2**31,
         'device': 'cpu',
     }
     if settings.method == 'ppo':

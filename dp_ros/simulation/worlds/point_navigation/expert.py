@@ -61,7 +61,8 @@ class PointExpert:
         self._velocity = np.zeros(2)
         self._way: np.ndarray | None = None  # where it would be without noise
         self._commanded = np.zeros(2)
-        self._start = np.zeros(2)
+        self._start = np.zeros(2)  # where it was when the target became the one it is
+        self._target: np.ndarray | None = None
         self._steps = 0
         self._rested = 0.0
 
@@ -74,9 +75,11 @@ class PointExpert:
         """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next."""
         if self._way is None:
             self._way = np.array(joints, dtype=np.float64)
-            self._start = self._commanded = self._way.copy()
+            self._commanded = self._way.copy()
         before = self._commanded
         target = np.array(poses[TARGET].position[:2])
+        if self._target is None or (target != self._target).any():
+            self._target, self._start, self._rested = target, self._way.copy(), 0.0
         centres = np.array([poses[f'{OBSTACLE}{i}'].position[:2] for i in range(len(self._radii))]).reshape(-1, 2)
         self._way = self._advance(self._way, target, centres)
         self._steps += 1

@@ -16,7 +16,8 @@ from dp_ros.errors import ConfigError, check_range
 from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
 
 JOINTS = ('point_x', 'point_y')
-TARGET = 'target'  # its name
+TARGET = 'target'  # its name: where to go now
+LAST_TARGET = 'last_target'  # where to end, of a world with two targets: the same once the first has been reached
 OBSTACLE = 'obstacle_'  # and a number: their names
 NOISE = 0.02  # of the demonstrator: standard deviation of what is commanded from the way [m]
 
@@ -54,17 +55,22 @@ def point_world(
     name: str,
     obstacles: tuple[Obstacle, ...] = (),
     *,
+    two_targets: bool = False,
     parameter_file: Path,
     training_file: Path | None = None,
     bundle: str = '',
     environment: str = '',
     faults: Callable[[], Mapping[str, Callable[[], World]]] = dict,
 ) -> WorldSpec:
-    """Return the spec of a world with a point, a target and these obstacles."""
-    names = (TARGET, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
+    """Return the spec of a world with a point, these obstacles, and a target or two that are reached in order.
+
+    With two, the topic `TARGET` has the one to go to now and `LAST_TARGET` the second: once the first has been reached,
+    both have the second. So one observation tells what is left to do, and no policy has to remember it.
+    """
+    names = (*target_names(two_targets), *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
     return WorldSpec(
         name=name,
-        make_world=partial(_make_world, name, obstacles),
+        make_world=partial(_make_world, name, obstacles, two_targets),
         make_expert=partial(_make_expert, obstacles),
         joints=JOINTS,
         units=('m', 'm'),
@@ -80,12 +86,17 @@ def point_world(
     )
 
 
-def _make_world(name: str, obstacles: tuple[Obstacle, ...], *, disturbance: float) -> World:
+def target_names(two_targets: bool) -> tuple[str, ...]:
+    """Return the names of the targets that a world shows."""
+    return (TARGET, LAST_TARGET) if two_targets else (TARGET,)
+
+
+def _make_world(name: str, obstacles: tuple[Obstacle, ...], two_targets: bool, *, disturbance: float) -> World:
     from dp_ros.simulation.worlds.point_navigation.world import PointWorld
 
     if disturbance:
         raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world {name}')
-    return PointWorld(obstacles)
+    return PointWorld(obstacles, two_targets=two_targets)
 
 
 def _make_expert(
@@ -121,4 +132,15 @@ POINT_OBSTACLE = point_world(
     bundle='models/point_obstacle',
     environment='dp_ros/PointObstacle-v0',
     faults=_faults,
+)
+POINT_TARGETS = point_world(
+    'point_targets',
+    tuple(
+        Obstacle(centre=centre, radius=0.12, spread=0.05)
+        for centre in ((0.0, 0.0), (0.45, 0.5), (0.45, -0.5), (-0.45, 0.5), (-0.45, -0.5))
+    ),
+    two_targets=True,
+    parameter_file=Path('config/point_targets.yaml'),
+    training_file=Path('config/train/point_targets.yaml'),
+    environment='dp_ros/PointTargets-v0',
 )

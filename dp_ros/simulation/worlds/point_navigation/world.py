@@ -7,6 +7,7 @@ The axes are x to the right and y up. The drives' law, with position p, velocity
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, check_finite, check_shape
 from dp_ros.simulation.world import Pose, Progress, Scene, flat_pose
-from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, TARGET, Obstacle
+from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, Obstacle, target_names
 from dp_ros.simulation.worlds.point_navigation.urdf import URDF
 
 STEP_DURATION = 10_000_000  # [ns]
@@ -26,13 +27,18 @@ MASS = 1.0  # [kg], for efforts
 TOLERANCE = 0.05  # of success [m]
 AT_REST = 0.1  # of success [m/s]
 CLEAR = 0.15  # of starts and targets from obstacles [m]
-# Lowest and highest of start and target (2, 2) [m]: anywhere, or from the left to the right of obstacles.
+# Lowest and highest of start and targets (2 or 3, 2) [m]: anywhere, from the left to the right of obstacles, and back.
 ANYWHERE = (np.full((2, 2), -0.9), np.full((2, 2), 0.9))
 ACROSS = (np.array([[-0.9, -0.4], [0.5, -0.4]]), np.array([[-0.5, 0.4], [0.9, 0.4]]))
-APART = 0.4  # smallest distance of start and target [m]
+THERE_AND_BACK = (
+    np.array([[-0.9, -0.8], [0.7, -0.8], [-0.9, -0.8]]),
+    np.array([[-0.7, 0.8], [0.9, 0.8], [-0.7, 0.8]]),
+)
+APART = 0.4  # smallest distance of start and target, and of two targets [m]
 DRAWS = 1_000  # of a start, at most
 POINT_RADIUS, RING = 0.03, 0.015  # as drawn [m]
 GROUND, INK, GREEN, RED = (250, 250, 250), (40, 90, 200), (60, 160, 80), (190, 70, 60)  # RGB
+AMBER, GREY = (225, 160, 40), (185, 185, 185)  # of a target that comes later, and of one that has been reached
 
 
 class PointWorld:
@@ -46,9 +52,10 @@ class PointWorld:
     lower: tuple[float, ...] = (-SIDE, -SIDE)
     upper: tuple[float, ...] = (SIDE, SIDE)
 
-    def __init__(self, obstacles: Sequence[Obstacle] = ()) -> None:
+    def __init__(self, obstacles: Sequence[Obstacle] = (), *, two_targets: bool = False) -> None:
         self._obstacles = tuple(obstacles)
-        self.tracked: tuple[str, ...] = (TARGET, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
+        self._names = target_names(two_targets)
+        self.tracked: tuple[str, ...] = (*self._names, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
         self._radii = np.array([obstacle.radius for obstacle in obstacles])
         self._swings = np.array([obstacle.swing for obstacle in obstacles]).reshape(-1, 2)
         self._rates = np.array([2.0 * np.pi / obstacle.period for obstacle in obstacles])
@@ -57,39 +64,50 @@ class PointWorld:
     def reset(self, seed: int) -> None:
         """Begin an episode at the start that belongs to ``seed``.
 
-        With obstacles it goes from the left to the right, and the first of them is between start and target.
+        With obstacles it goes from the left to the right, and the first of them is between start and target. With two
+        targets it goes back to the left, too, and some obstacle is in each of both ways.
         """
         rng = np.random.default_rng(seed)
-        low, high = ACROSS if self._obstacles else ANYWHERE
+        low, high = THERE_AND_BACK if len(self._names) > 1 else ACROSS if self._obstacles else ANYWHERE
         for _ in range(DRAWS):
             centres = np.array([o.centre + rng.uniform(-o.spread, o.spread, 2) for o in self._obstacles]).reshape(-1, 2)
-            start, target = rng.uniform(low, high)
-            if self._fits(start, target, centres):
-                self._put(start, target, centres, self._swings)
+            places = rng.uniform(low, high)
+            if self._fits(places, centres):
+                self._put(places[0], places[1:], centres, self._swings)
                 return
         raise ConfigError(f'obstacles: got none of {DRAWS} starts that is free of them, allowed ones that leave room')
 
-    def _fits(self, start: np.ndarray, target: np.ndarray, centres: np.ndarray) -> bool:
-        ends = np.linalg.norm(np.stack([start, target])[:, np.newaxis] - centres, axis=-1)
-        if np.linalg.norm(target - start) < APART or (ends < self._radii + CLEAR).any():
+    def _fits(self, places: np.ndarray, centres: np.ndarray) -> bool:
+        """Return whether start and targets (2 or 3, 2) are apart and free, with an obstacle in each way."""
+        ways = [*itertools.pairwise(places)]
+        ends = np.linalg.norm(places[:, np.newaxis] - centres, axis=-1)
+        if min(np.linalg.norm(end - start) for start, end in ways) < APART or (ends < self._radii + CLEAR).any():
             return False
-        return not len(centres) or _distance(start, target, centres[0]) < self._radii[0]
+        blocking = [*zip(centres, self._radii, strict=True)][: None if len(ways) > 1 else 1]
+        return not blocking or all(any(_distance(*way, c) < radius for c, radius in blocking) for way in ways)
 
     def set_scene(self, scene: Scene) -> None:
-        """Put point, target and obstacles where they are asked for, at rest; there they stay."""
+        """Put point, targets and obstacles where they are asked for, at rest; there they stay."""
         point = np.asarray(scene.joints, dtype=np.float64)
         check_shape('joints', point, (len(JOINTS),))
         check_finite('joints', point)
-        target, *centres = (np.array(scene.poses[name].position[:2]) for name in self.tracked)
-        self._put(point, target, np.array(centres).reshape(-1, 2), np.zeros_like(self._swings))
+        places = np.array([scene.poses[name].position[:2] for name in self.tracked])
+        targets, centres = np.split(places, [len(self._names)])
+        self._put(point, targets, centres, np.zeros_like(self._swings))
+        self._reached = int(len(targets) > 1 and np.array_equal(*targets))
 
-    def _put(self, point: np.ndarray, target: np.ndarray, centres: np.ndarray, swings: np.ndarray) -> None:
-        self._start, self._position, self._target = point.copy(), point.copy(), target
+    def _put(self, point: np.ndarray, targets: np.ndarray, centres: np.ndarray, swings: np.ndarray) -> None:
+        self._start, self._position = point.copy(), point.copy()
+        self._targets, self._reached = targets, 0
         self._velocity, self._acceleration = np.zeros(2), np.zeros(2)
         self._middles, self._moves, self._time = centres, swings, 0.0
-        self._ahead: list[float] = (target - point).tolist()
+        self._ahead: list[float] = (targets[0] - point).tolist()
         self._inside = [False] * len(centres)
         self._collisions, self._side, self._passed = 0, '', True
+
+    @property
+    def _target(self) -> np.ndarray:
+        return self._targets[self._reached]
 
     @property
     def _centres(self) -> np.ndarray:
@@ -112,6 +130,8 @@ class PointWorld:
         self._acceleration = (self._velocity - before) / dt
         self._time += dt
         self._watch(*position)
+        if self._reached < len(self._targets) - 1 and float(np.linalg.norm(self._target - self._position)) <= TOLERANCE:
+            self._reached += 1
 
     def _watch(self, x: float, y: float) -> None:
         """Count collisions, and see on which side the point goes by the first obstacle."""
@@ -144,19 +164,24 @@ class PointWorld:
 
     @property
     def poses(self) -> dict[str, Pose]:
-        """Poses of the target and of the obstacles."""
-        places = np.vstack([self._target, self._centres]).tolist()
+        """Poses of the targets and of the obstacles."""
+        shown = [self._target, self._targets[-1]][: len(self._names)]
+        places = np.vstack([*shown, self._centres]).tolist()
         return {name: flat_pose(x, y, 0.0) for name, (x, y) in zip(self.tracked, places, strict=True)}
 
     @property
     def progress(self) -> Progress:
-        """Return how much nearer to the target the point is than it was; after a collision that counts half."""
+        """Return how much of the straight ways to the targets is done; after a collision that counts half."""
         off, speed = float(np.linalg.norm(self._target - self._position)), float(np.linalg.norm(self._velocity))
-        success = off <= TOLERANCE and speed <= AT_REST and not self._collisions
-        whole = max(float(np.linalg.norm(self._target - self._start)) - TOLERANCE, 1e-6)
-        share = min(0.99, max(0.0, 1.0 - max(0.0, off - TOLERANCE) / whole))
+        last = self._reached == len(self._targets) - 1
+        success = last and off <= TOLERANCE and speed <= AT_REST and not self._collisions
+        whole = max(_length(np.vstack([self._start, self._targets])) - TOLERANCE, 1e-6)
+        left = _length(np.vstack([self._position, self._targets[self._reached :]])) - TOLERANCE
+        share = min(0.99, max(0.0, 1.0 - max(0.0, left) / whole))
         score = 1.0 if success else share / 2.0 if self._collisions else share
         details: dict[str, float | str] = {'distance': off}
+        if len(self._targets) > 1:
+            details['targets_reached'] = float(self._reached + success)
         if self._obstacles:
             collided = str(self._collisions > 0)
             details |= {'side': self._side, 'collided': collided, 'collisions': float(self._collisions)}
@@ -175,7 +200,9 @@ class PointWorld:
         picture = np.full((height, height, 3), GROUND, dtype=np.float64)
         for centre, radius in zip(self._centres, self._radii, strict=True):
             self._draw(picture, centre, (0.0, radius), RED)
-        self._draw(picture, self._target, (TOLERANCE - RING, TOLERANCE), GREEN)
+        for number, target in enumerate(self._targets):
+            colour = GREEN if number == self._reached else GREY if number < self._reached else AMBER
+            self._draw(picture, target, (TOLERANCE - RING, TOLERANCE), colour)
         self._draw(picture, self._position, (0.0, POINT_RADIUS), INK)
         return np.round(picture).astype(np.uint8)
 
@@ -196,6 +223,11 @@ class PointWorld:
 
 def _clip(value: float, most: float) -> float:
     return max(-most, min(most, value))
+
+
+def _length(places: np.ndarray) -> float:
+    """Return the length of the straight ways from each place (N, 2) to the next [m]."""
+    return float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
 
 
 def _distance(start: np.ndarray, end: np.ndarray, point: np.ndarray) -> float:
