@@ -141,8 +141,10 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
 def _make_demonstrate(settings: RecordSettings) -> Callable[[int], WholeEpisode | None]:
     world, spec = make_world(settings.world, disturbance=settings.disturbance), world_spec(settings.world)
     controllers = controllers_of(spec, world)
-    rates = {} if settings.readings is None else {'joint_rate': settings.readings, 'pose_rate': settings.readings}
-    robot = SimulatedRobot(world, start=START, camera=settings.camera, controllers=controllers, **rates)
+    rate = 100.0 if settings.readings is None else settings.readings
+    robot = SimulatedRobot(
+        world, start=START, camera=settings.camera, controllers=controllers, joint_rate=rate, pose_rate=rate
+    )
 
     def demonstrate(seed: int) -> WholeEpisode | None:
         robot.now = START + (seed - settings.seed) * SPACING

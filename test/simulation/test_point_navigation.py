@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.simulation.registry import make_world
+from dp_ros.simulation.registry import make_expert, make_world, world_spec
+from dp_ros.simulation.robot import SimulatedRobot, controllers_of
 from dp_ros.simulation.world import Scene, flat_pose
 from dp_ros.simulation.worlds.point_navigation.spec import Obstacle, point_world
 from dp_ros.simulation.worlds.point_navigation.world import ACCELERATION, AT_REST, FREQUENCY, VELOCITY, PointWorld
@@ -220,8 +221,8 @@ def test_starts_of_point_targets_are_free_with_an_obstacle_in_each_way() -> None
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r'disturbance: got 1.0, allowed 0 in the world point_obstacle'):
-        make_world('point_obstacle', disturbance=1.0)
+    with pytest.raises(ConfigError, match=r'disturbance: got 0.5, allowed 0 or 1 in the world point_obstacle'):
+        make_world('point_obstacle', disturbance=0.5)
     with pytest.raises(ConfigError, match=r'obstacles: got none of 1000 starts that is free of them, allowed ones t'):
         PointWorld([Obstacle(centre=(x, y), radius=0.5) for x in (-0.5, 0.5) for y in (-0.5, 0.5)])
     with pytest.raises(ConfigError, match=r'obstacle radius: got 0.0, allowed 0.01 to 0.5 m'):
@@ -241,3 +242,33 @@ def test_the_picture_shows_where_things_are() -> None:
     point, obstacle, ring, ground = picture[50, 50], picture[100, 100], picture[150, 150 + 4], picture[10, 10]
     assert point.argmax() == 2 and obstacle.argmax() == 0 and ring.argmax() == 1 and ground.min() > 240
     assert picture[150, 150].min() > 240  # inside of the ring
+
+
+@pytest.mark.parametrize('name', ['point_navigation', 'point_obstacle', 'point_targets'])
+def test_disturbed_demonstrations_begin_elsewhere_too_free_of_obstacles_and_arrive(name: str) -> None:
+    usual, world = (make_world(name, disturbance=disturbance) for disturbance in (0.0, 1.0))
+    elsewhere, later = 0, 0
+    for seed in range(60):
+        usual.reset(seed)
+        world.reset(seed)
+        poses = world.poses
+        apart = float(np.linalg.norm(world.joint_positions - usual.joint_positions))
+        elsewhere += apart > 0.0
+        last = 'last_target' in poses and poses['target'] == poses['last_target']
+        later += last
+        if not last:
+            assert poses == usual.poses, 'only the point begins elsewhere'
+        for obstacle in (pose for place, pose in poses.items() if place.startswith('obstacle_')):
+            assert np.linalg.norm(world.joint_positions - np.array(obstacle.position[:2])) > 0.12 + 0.04
+    assert 25 < elsewhere < 55
+    assert (later > 10) is (name == 'point_targets')
+    controllers = controllers_of(world_spec(name), world)
+    for seed in range(12):
+        robot = SimulatedRobot(world, start=0, camera=False, controllers=controllers)
+        robot.reset(seed)
+        expert = make_expert(name, np.random.default_rng(seed))
+        while not expert.finished and robot.episode.elapsed < 20.0:
+            for _ in range(10):
+                list(robot.step())
+            robot.command(expert.trajectory(robot.now, world.joint_positions, world.poses))
+        assert robot.episode.success, seed

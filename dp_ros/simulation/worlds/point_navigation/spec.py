@@ -94,9 +94,9 @@ def target_names(two_targets: bool) -> tuple[str, ...]:
 def _make_world(name: str, obstacles: tuple[Obstacle, ...], two_targets: bool, *, disturbance: float) -> World:
     from dp_ros.simulation.worlds.point_navigation.world import PointWorld
 
-    if disturbance:
-        raise ConfigError(f'disturbance: got {disturbance}, allowed 0 in the world {name}')
-    return PointWorld(obstacles, two_targets=two_targets)
+    if disturbance not in (0.0, 1.0):
+        raise ConfigError(f'disturbance: got {disturbance}, allowed 0 or 1 in the world {name}')
+    return PointWorld(obstacles, two_targets=two_targets, wide_starts=bool(disturbance))
 
 
 def _make_expert(
@@ -112,7 +112,7 @@ def _faults() -> dict[str, Callable[[], World]]:
     """Return worlds of another obstacle than the one that `POINT_OBSTACLE` has."""
     wrong = {'object_larger': Obstacle(radius=0.3), 'object_moving': Obstacle(swing=(0.0, 0.3), period=3.0)}
     return {
-        fault: partial(_make_world, 'point_obstacle', (obstacle,), disturbance=0.0)
+        fault: partial(_make_world, 'point_obstacle', (obstacle,), False, disturbance=0.0)
         for fault, obstacle in wrong.items()
     }
 

@@ -36,13 +36,28 @@ THERE_AND_BACK = (
 )
 APART = 0.4  # smallest distance of start and target, and of two targets [m]
 DRAWS = 1_000  # of a start, at most
+WIDE_SHARE, BESIDE_SHARE = 0.7, 0.3  # of episodes that begin elsewhere, and of those beside a target
+BESIDE = 0.2  # so far, at most, along each axis [m]
+NARROW = 0.04  # of such starts from obstacles [m]
 POINT_RADIUS, RING = 0.03, 0.015  # as drawn [m]
 GROUND, INK, GREEN, RED = (250, 250, 250), (40, 90, 200), (60, 160, 80), (190, 70, 60)  # RGB
 AMBER, GREY = (225, 160, 40), (185, 185, 185)  # of a target that comes later, and of one that has been reached
 
 
 class PointWorld:
-    """The physics, one step of 10 ms at a time. Positions in [m]."""
+    """The physics, one step of 10 ms at a time. Positions in [m].
+
+    Parameters
+    ----------
+    obstacles
+        What it must not touch.
+    two_targets
+        Whether there are two, to be reached one after the other.
+    wide_starts
+        Whether most episodes begin elsewhere: anywhere that is free, or beside a target, with the first of two targets
+        reached or not. For demonstrations that show how to go on from there.
+
+    """
 
     joints: tuple[str, ...] = JOINTS
     units: tuple[str, ...] = ('m', 'm')
@@ -52,8 +67,10 @@ class PointWorld:
     lower: tuple[float, ...] = (-SIDE, -SIDE)
     upper: tuple[float, ...] = (SIDE, SIDE)
 
-    def __init__(self, obstacles: Sequence[Obstacle] = (), *, two_targets: bool = False) -> None:
-        self._obstacles = tuple(obstacles)
+    def __init__(
+        self, obstacles: Sequence[Obstacle] = (), *, two_targets: bool = False, wide_starts: bool = False
+    ) -> None:
+        self._obstacles, self._wide = tuple(obstacles), wide_starts
         self._names = target_names(two_targets)
         self.tracked: tuple[str, ...] = (*self._names, *(f'{OBSTACLE}{number}' for number in range(len(obstacles))))
         self._radii = np.array([obstacle.radius for obstacle in obstacles])
@@ -74,8 +91,21 @@ class PointWorld:
             places = rng.uniform(low, high)
             if self._fits(places, centres):
                 self._put(places[0], places[1:], centres, self._swings)
+                if self._wide and rng.random() < WIDE_SHARE:
+                    self._begin_elsewhere(rng, places[1:], centres)
                 return
         raise ConfigError(f'obstacles: got none of {DRAWS} starts that is free of them, allowed ones that leave room')
+
+    def _begin_elsewhere(self, rng: np.random.Generator, targets: np.ndarray, centres: np.ndarray) -> None:
+        """Put the point where no episode begins, maybe after the first of two targets."""
+        reached = int(rng.integers(len(targets)))
+        while True:
+            beside = targets[reached] + rng.uniform(-BESIDE, BESIDE, 2)
+            start = beside if rng.random() < BESIDE_SHARE else rng.uniform(-0.95, 0.95, 2)
+            free = np.linalg.norm(start - centres, axis=-1) > self._radii + NARROW
+            if (np.abs(start) <= 0.95).all() and free.all():
+                break
+        self._put(start, targets, centres, self._swings, reached)
 
     def _fits(self, places: np.ndarray, centres: np.ndarray) -> bool:
         """Return whether start and targets (2 or 3, 2) are apart and free, with an obstacle in each way."""
@@ -93,15 +123,17 @@ class PointWorld:
         check_finite('joints', point)
         places = np.array([scene.poses[name].position[:2] for name in self.tracked])
         targets, centres = np.split(places, [len(self._names)])
-        self._put(point, targets, centres, np.zeros_like(self._swings))
-        self._reached = int(len(targets) > 1 and np.array_equal(*targets))
+        reached = int(len(targets) > 1 and np.array_equal(*targets))
+        self._put(point, targets, centres, np.zeros_like(self._swings), reached)
 
-    def _put(self, point: np.ndarray, targets: np.ndarray, centres: np.ndarray, swings: np.ndarray) -> None:
+    def _put(
+        self, point: np.ndarray, targets: np.ndarray, centres: np.ndarray, swings: np.ndarray, reached: int = 0
+    ) -> None:
         self._start, self._position = point.copy(), point.copy()
-        self._targets, self._reached = targets, 0
+        self._targets, self._reached = targets, reached
         self._velocity, self._acceleration = np.zeros(2), np.zeros(2)
         self._middles, self._moves, self._time = centres, swings, 0.0
-        self._ahead: list[float] = (targets[0] - point).tolist()
+        self._ahead: list[float] = (targets[reached] - point).tolist()
         self._inside = [False] * len(centres)
         self._collisions, self._side, self._passed = 0, '', True
 
