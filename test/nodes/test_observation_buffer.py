@@ -573,24 +573,31 @@ def test_without_a_recorded_size_the_first_one_holds(ros, described, fit, capfd)
     assert capfd.readouterr().err.count(warned) == (fit == 'stretch')
 
 
-def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training(ros, described):
-    small = replace(CAMERA, height=12, width=16)
-    live = Live(ros, described(task(small), camera_shapes={'camera': (24, 32)}), task(small),
-                other_size__camera='letterbox')  # fmt: skip
+SMALL = replace(CAMERA, height=12, width=16)
+
+
+def seen_of_another_size(ros: Any, described: Any, way: str, size: tuple[int, int]) -> tuple[Live, Any]:
+    """Show a picture of ``size`` to a policy of another, that takes it in a ``way``; return node and picture."""
+    live = Live(ros, described(task(SMALL), camera_shapes={'camera': (24, 32)}), task(SMALL), other_size__camera=way)
     live.time(T0 + 90 * MS)
-    wide = picture(T0 + 90 * MS, seed=3, size=(12, 64))
+    wide = picture(T0 + 90 * MS, seed=3, size=size)
     live.send(CAMERA.topic, wide)
     live.time(T0 + 130 * MS)
     ros.wait(lambda: live.heard['camera'], 'the observation')
+    return live, wide
+
+
+def test_a_picture_of_another_size_is_letterboxed_into_the_shape_of_the_training(ros, described):
+    live, _ = seen_of_another_size(ros, described, 'letterbox', (12, 64))
     # Whole in 32 x 24 the picture is 32 x 6, with 9 rows above and below; then half of it.
-    got = messages.decode_aligned(small, live.heard['camera'][0])
+    got = messages.decode_aligned(SMALL, live.heard['camera'][0])
     assert not got[:4].any() and not got[-5:].any() and got[4:7].any(axis=(1, 2)).all()
     # A whole picture in the shape of the training: as if it had been recorded with black above and below.
     pixels = np.zeros((24, 32, 3), np.uint8)
     half = picture(1, seed=4, size=(12, 32))
     pixels[6:18] = np.frombuffer(bytes(half.data), np.uint8).reshape(12, 32, 3)
     framed = messages.to_image(stamp=1, pixels=pixels, frame_id='camera')
-    assert np.array_equal(messages.decode(small, half, (24, 32)), messages.decode(small, framed))
+    assert np.array_equal(messages.decode(SMALL, half, (24, 32)), messages.decode(SMALL, framed))
     show(live, 200, 24, 32)
     reason = 'size: got a picture of 32 x 24 pixels, allowed 64 x 12, as before'
     ros.status('observation_buffer: observations', ERROR, reason)
@@ -617,18 +624,11 @@ def test_lost_packets_of_pictures_are_sent_again_where_who_publishes_them_does_s
 
 
 def test_of_a_picture_of_another_size_the_middle_in_the_shape_of_the_training_is_taken(ros, described):
-    small = replace(CAMERA, height=12, width=16)
-    live = Live(ros, described(task(small), camera_shapes={'camera': (24, 32)}), task(small),
-                other_size__camera='crop')  # fmt: skip
-    live.time(T0 + 90 * MS)
-    wide = picture(T0 + 90 * MS, seed=3, size=(48, 96))
-    live.send(CAMERA.topic, wide)
-    live.time(T0 + 130 * MS)
-    ros.wait(lambda: live.heard['camera'], 'the observation')
+    live, wide = seen_of_another_size(ros, described, 'crop', (48, 96))
     middle = np.frombuffer(bytes(wide.data), np.uint8).reshape(48, 96, 3)[:, 16:80]
     alone = messages.to_image(stamp=1, pixels=middle, frame_id='camera')
-    got = messages.decode_aligned(small, live.heard['camera'][0])
-    assert np.array_equal(got, messages.decode(small, alone))
+    got = messages.decode_aligned(SMALL, live.heard['camera'][0])
+    assert np.array_equal(got, messages.decode(SMALL, alone))
 
 
 def test_live_pictures_that_are_letterboxed_are_those_of_recordings_that_are(ros, described, tmp_path):
