@@ -21,6 +21,8 @@ from dp_ros.simulation.worlds.pick_place.spec import TRAY
 
 BLOCKED = 100_002
 """A seed at which the policy goes where a disc that it does not know is in its way."""
+BOX_IN_HAND = 100_001
+"""A seed whose first start has the hand where the box goes."""
 
 
 def played(alternatives: int) -> dict[str, Any]:
@@ -97,3 +99,13 @@ def test_what_a_layout_has_not_is_refused():
         ObstacleSettings(bundle=locate('models/pick_place_image'), layout='box', contenders=('barrier',))
     with pytest.raises(ConfigError, match='world pick_place'):
         run_obstacles(ObstacleSettings(bundle=locate('models/point_navigation'), layout='box'), print)
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2, BOX_IN_HAND])
+def test_a_moving_box_runs_into_no_hand_that_stays_where_it_begins(seed):
+    world = blocked_pick_place(0.3).make_world(disturbance=0.0)
+    world.reset(seed)
+    rest = world.joint_positions
+    for _ in range(220):  # to and fro once
+        world.step(rest)
+    assert world.progress.details['collisions'] == 0.0

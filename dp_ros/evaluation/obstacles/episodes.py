@@ -43,7 +43,9 @@ LOOK = 50_000_000
 WAIT = {'hybrid': 0.2, 'planning': 0.2}
 """For how long the robot rests before what is in the way when a way around is planned [s]."""
 MOVES = 0.02
-"""Speed above which the robot is under way [m/s]."""
+"""Speed of a joint's set point above which the robot is under way [rad/s or m/s],"""
+SETTLED = 200_000_000
+"""... and how long after that it still is: its drives lag. What is pushed aside then was not under way [ns]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +89,17 @@ class ObstacleEpisode(Episode):
     def __init__(self, runner: ObstacleRunner, seed: int, bag: EpisodeBag | None) -> None:
         super().__init__(runner, seed, bag)
         self._contacts = self._own = self.alternatives_taken = 0
+        self._moved = self.robot.now - SETTLED
 
     def advance(self) -> None:
         """Advance by one physics step, and count contacts."""
+        before, robot = self.robot.set_point, self.robot
         super().advance()
-        world = self.robot.world
-        contacts = int(float(world.progress.details['collisions']))
+        if np.abs(robot.set_point - before).max() > MOVES * robot.step_duration / NANOSECONDS:
+            self._moved = robot.now
+        contacts = int(float(robot.world.progress.details['collisions']))
         if contacts > self._contacts:
-            moved = float(np.linalg.norm(world.joint_velocities)) > MOVES
-            self._own += (contacts - self._contacts) * moved
+            self._own += (contacts - self._contacts) * (robot.now - self._moved < SETTLED)
             self._contacts = contacts
 
     def outcome(self) -> ObstacleResult:

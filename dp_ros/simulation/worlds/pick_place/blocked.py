@@ -25,6 +25,7 @@ FARTHEST = -0.03  # of the red box from the tray's side: the largest y of its st
 SPREAD = 0.02  # of its place, along x [m]
 SWING = 0.10  # how far it goes to and fro, along x [m]
 DRAWS = 100  # of a start, at most
+PLACES = 9  # of the box on its way, where it must not touch the hand at first
 OTHERS = 1_000_003  # from the seed of one draw to that of the next
 
 
@@ -43,7 +44,8 @@ def blocked_model() -> mujoco.MjModel:
 class BlockedPickPlaceWorld(PickPlaceWorld):
     """The physics; ``speed`` is the box's greatest [m/s], 0 where it stands.
 
-    An episode begins where the red box is far enough from the tray for the box to stand between.
+    An episode begins where the red box is far enough from the tray for the box to stand between, and the hand is not
+    where that goes.
     """
 
     def __init__(self, *, speed: float = 0.0, disturbance: float = 0.0) -> None:
@@ -51,35 +53,41 @@ class BlockedPickPlaceWorld(PickPlaceWorld):
         self._rate = speed / SWING  # [rad/s]
         self._middle = self._phase = 0.0
         self._steps = self._collisions = 0
+        self._geom = int(blocked_model().geom(OBSTACLE).id)
         super().__init__(disturbance=disturbance, physics=blocked_model())
         self.tracked = (*self.tracked, OBSTACLE)
-        self._geom = int(self._model.geom(OBSTACLE).id)
 
     def reset(self, seed: int) -> None:
         """Begin an episode at the first start with room for the box, of those that belong to ``seed``."""
+        draw = np.random.default_rng([seed, DRAWS])
+        aside, self._phase = float(draw.uniform(-SPREAD, SPREAD)), float(draw.uniform(0.0, 2.0 * np.pi))
+        self._steps = self._collisions = 0
+        self._touched = False
         for number in range(DRAWS):
             super().reset(seed + number * OTHERS)
             x, y = self._position(BOX)[:2].tolist()
-            if y <= FARTHEST:
-                break
-        else:
-            raise ConfigError(f'starts: got none of {DRAWS} with room for the box, allowed y up to {FARTHEST} m')
-        draw = np.random.default_rng([seed, DRAWS])
-        along = (BETWEEN - y) / (TRAY[1] - y)
-        self._middle = x + along * (TRAY[0] - x) + float(draw.uniform(-SPREAD, SPREAD))
-        self._phase = float(draw.uniform(0.0, 2.0 * np.pi))
-        self._steps = self._collisions = 0
-        self._touched = False
-        self._place()
+            self._middle = x + (BETWEEN - y) / (TRAY[1] - y) * (TRAY[0] - x) + aside
+            if y <= FARTHEST and not self._in_the_way():
+                return
+        raise ConfigError(f'starts: got none of {DRAWS} with room for the box, allowed y up to {FARTHEST} m')
+
+    def _in_the_way(self) -> bool:
+        """Return whether the box touches something where it goes; put it where it begins."""
+        touched = False
+        for part in np.linspace(-1.0, 1.0, PLACES) if self._rate else (0.0,):
+            self._place((self._middle + part * SWING, *self._at[1:]))
+            touched = touched or bool((self._data.contact.geom == self._geom).any())
+        self._place(self._at)
+        return touched
 
     def set_scene(self, scene: Scene) -> None:
         """Put arm, gripper, objects and the box where they are asked for, at rest; there the box stays."""
         super().set_scene(replace(scene, poses={name: p for name, p in scene.poses.items() if name != OBSTACLE}))
         self._middle, self._rate = scene.poses[OBSTACLE].position[0], 0.0
-        self._place()
+        self._place(self._at)
 
-    def _place(self) -> None:
-        self._data.mocap_pos[0] = self._at
+    def _place(self, position: tuple[float, float, float]) -> None:
+        self._data.mocap_pos[0] = position
         mujoco.mj_forward(self._model, self._data)
 
     @property
