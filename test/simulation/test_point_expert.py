@@ -119,12 +119,14 @@ def test_its_recordings_train_the_shipped_configuration(name: str, tmp_path: Pat
 def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
     pytest.importorskip('rosbags', reason='rosbags is not installed')
     from dp_ros.cli.main import main
+    from dp_ros.recordings.episodes.builder import Episode
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.settings import TrainSettings
 
     task = read_yaml(world_spec('point_targets').training, TrainSettings).task
-    episodes, sizes = [], []
+    episodes: list[Episode] = []
+    sizes: list[int] = []
     for fewer in ([], ['--readings', '20']):
         bags = tmp_path / f'bags_{len(episodes)}'
         asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *fewer]

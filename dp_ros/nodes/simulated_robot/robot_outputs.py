@@ -47,8 +47,8 @@ PARAMETERS = [
     ),
     Option(
         name='picture_size', default='',
-        description="WIDTHxHEIGHT of the pictures of the world's first camera, for what larger ones cost: each as "
-        'often as fits, and beside them those at the edges; empty: as they are drawn.',
+        description="WIDTHxHEIGHT of the pictures of the world's first camera, for what larger ones cost: each "
+        'pixel as often as fits, and beside them those at the edges; empty: as they are drawn.',
     ),
     Option(
         name='topics.reward', default='reward',
