@@ -36,7 +36,7 @@ class WholeEpisode:
 
 
 class EpisodeBag:
-    """What one episode's readings and commands are on their topics, in order."""
+    """Keep one episode's readings and commands as messages on their topics, in order."""
 
     def __init__(self, task: TaskSpec, spec: WorldSpec) -> None:
         self._messages: list[Raw] = []

@@ -109,7 +109,7 @@ class ClearPlans:
 
     @property
     def judged(self) -> Judged:
-        """What was found of the newest plans; may be set, as where they are taken back."""
+        """Return what was found of the newest plans; it may be set, as where they are taken back."""
         return self._cleared, self._ready
 
     @judged.setter

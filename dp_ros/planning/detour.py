@@ -115,7 +115,7 @@ class Detour:
 
     @property
     def asks(self) -> bool:
-        """Whether a way is looked for, which begins where the robot rests."""
+        """Tell whether a way is looked for, which begins where the robot rests."""
         return self._asked is not None
 
     @property

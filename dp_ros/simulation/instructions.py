@@ -18,7 +18,7 @@ STREAM = 0x1257  # of random numbers: the same seed draws the world's start
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What an episode is asked for: which of `WorldSpec.instructions`, and its words; none where a picture asks."""
+    """Say what an episode is asked for: which of `WorldSpec.instructions`, in what words; none where a picture asks."""
 
     meaning: str
     text: str = ''

@@ -1,4 +1,4 @@
-"""Where episodes among obstacles are played, what the robot is told of them there, and when it has done its task.
+"""Say where episodes among obstacles are played, what the robot is told of these, and when it has done its task.
 
 row, beside     `point_navigation`: a row of three discs; or that of `point_obstacle`, and one that closes its left
 box             `pick_place`: a box between the red box and the tray
@@ -32,7 +32,7 @@ SWING = 0.3
 DONE = (0.05, 0.1)
 """Distance from the target [m] and speed [m/s] at which it is reached, as in the world."""
 FASTER = 1.05
-"""What a pose says of the next instants may be a little more than the greatest speed."""
+"""Factor on the greatest speed: a pose may say a little more of the next instants."""
 HELD = 0.05
 """Edge of a cube around whatever the gripper holds [m]."""
 BELOW = 0.03

@@ -9,6 +9,7 @@ barrier     the policy through a control-barrier filter, see `barrier`; for the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -218,15 +219,15 @@ class CheckedEpisode(ObstacleEpisode):
         return verdict
 
 
-class PlanningEpisode(CheckedEpisode):
+class PlanningEpisode(CheckedEpisode, ABC):
     """No policy: paths to where `place` says, one after the other."""
 
     def observe(self, tick: int) -> None:
         """Predict nothing."""
 
+    @abstractmethod
     def place(self, now: int) -> np.ndarray | None:
         """Return where a path should lead (A,) [rad or m], None where none is asked for."""
-        raise NotImplementedError
 
     def look(self, now: int) -> None:
         """Plan a path wherever none is followed."""

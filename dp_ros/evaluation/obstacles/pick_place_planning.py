@@ -45,7 +45,7 @@ class PickPlacePlanning(PlanningEpisode):
 
     @property
     def stage(self) -> Stage:
-        """What is done now."""
+        """Return what is done now."""
         return STAGES[self._number % len(STAGES)]
 
     def place(self, now: int) -> np.ndarray | None:

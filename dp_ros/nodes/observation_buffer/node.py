@@ -156,9 +156,11 @@ class ObservationBuffer(ManagedNode):
         """Subscribe to each stream; while a camera is silent, anew where lost pictures of it would be sent again."""
         assert self._task is not None
         for stream in self._task.streams:
-            qos = self._input_qos(stream)
             subscription, before = self._inputs.get(stream.name, (None, None))
-            if before in (qos, RESENT) or (before and not self._health[stream.name].silent):
+            if before is not None and (before == RESENT or not self._health[stream.name].silent):
+                continue  # nothing to look for in the graph
+            qos = self._input_qos(stream)
+            if before == qos:
                 continue
             if subscription is not None:
                 self.destroy_subscription(subscription)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ class BagPlayer:
         with BagReader(bag) as reader:
             reader.check(self._wanted)
             for goal, topic in self._hindsight.items():
-                *_, (_, _, kind, data) = reader.raw({topic})
+                ((_, _, kind, data),) = deque(reader.raw({topic}), maxlen=1)  # there is one: `check` has seen it
                 self._publisher(goal, TYPES[kind]).publish(deserialize_message(bytes(data), TYPES[kind]))
             offset = None
             for topic, received, kind, data in reader.raw(self._wanted):
