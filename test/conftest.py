@@ -51,6 +51,12 @@ if find_spec('hypothesis'):
     settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='module')
 def own_domain() -> Iterator[int]:
     """Put a module's tests in a domain of their own: nodes that share names with others' would answer for them."""

@@ -51,6 +51,7 @@ def test_a_shipped_bundle_with_weights_can_be_trained_further(folder: Path) -> N
     np.testing.assert_allclose(prepared.encoder(*inputs).detach(), parity.cond, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_pusht_policy_solves_the_benchmark() -> None:
     """On ten of the seeds that it is evaluated on, with a wide margin: what is tested is the way, not the score."""
     pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')

@@ -110,7 +110,7 @@ class Planner:
     def forget_states(self) -> None:
         """Forget what was measured, because none of it counts any more; its controller may hold where that was."""
         if self._plan is None and self._held_before is None and self.states.newest is not None:
-            self._held_before = self.states.newest.positions
+            self._held_before = self._points.possible(self.states.newest.positions)
         self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._distance = None
 
@@ -139,7 +139,7 @@ class Planner:
         if before is not None and (np.abs(self.beside_turns(positions, before)) <= self._slip).all():
             self._held_before = before
         elif last is not None:
-            self._held_before = last.positions
+            self._held_before = self._points.possible(last.positions)
 
     def lose(self, reason: str = '', held: np.ndarray | None = None) -> None:
         """Give the plan up, because the robot does not follow it, until one begins anew.

@@ -30,7 +30,9 @@ from dp_ros.motion.splice import joined
 from dp_ros.motion.spline import Ending, Knots
 from dp_ros.motion.trajectory import Trajectory
 
-EFFORTS = ((0.0, 0.9, 1.0), (0.0, 0.75, 4.0), (0.0, 0.55, 16.0), (0.5, 0.75, 4.0))
+EFFORTS = (
+    (0.0, 0.9, 1.0), (0.0, 0.75, 4.0), (0.0, 0.55, 16.0), (0.5, 0.75, 4.0), (1.0, 0.75, 4.0), (2.0, 0.75, 4.0),
+)  # fmt: skip
 """What is tried: control steps that the plan is followed before, part of the deceleration limit, times the least stop.
 
 Cubics between knots take a little more than the pass. Where the plan turns as hard as it may, only time helps.

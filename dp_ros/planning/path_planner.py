@@ -7,7 +7,7 @@ way is still clear when it is followed is the business of `dp_ros.motion.obstacl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.robot.joint_limits import JointLimits
+from dp_ros.robot.model import RobotModel
 
 MARGIN = 0.01
 """By which a path is farther from obstacles than asked for [m]: what smoothing and timing may cut."""
@@ -67,15 +68,15 @@ def plan_way(
     seconds: float,
     seed: int,
     workspace: Workspace | None = None,
+    grippers: Collection[str] = (),
 ) -> Way | Refusal:
     """Plan a path from ``start`` (A,) to the first of ``goals`` (A,) that is clear; random by ``seed``.
 
     Joints without position limits are planned within a turn of start and goal. The tool stays in the ``workspace``;
-    whether it does so between the points of the path is for who follows it to check. Grippers stay as they are,
-    whatever the goals say, because they may hold something (`dp_ros.robot.model.RobotModel.fingers`).
+    whether it does so between the points of the path is for who follows it to check. Grippers (`moved_on_ways`) stay
+    as they are, whatever the goals say.
     """
-    fingers = check.robot.robot.fingers(check.robot.joints)
-    planned = np.array([name not in fingers for name in check.robot.joints])
+    planned = moved_on_ways(check.robot.robot, check.robot.joints, grippers)
     kept = [np.where(planned, goal, start) for goal in goals]
     chosen = first_free(check, [goal for goal in kept if _within(goal, limits, workspace)])
     if isinstance(chosen, Refusal):
@@ -89,6 +90,12 @@ def plan_way(
     if found is None:
         return Refusal(reason=f'way around: found none in {seconds:.2f} s')
     return Way(points=found)
+
+
+def moved_on_ways(robot: RobotModel, joints: Sequence[str], grippers: Collection[str]) -> np.ndarray:
+    """Return which of ``joints`` (A,) a way moves: neither ``grippers`` nor fingers, which may hold something."""
+    kept = {*grippers, *robot.fingers(joints)}
+    return np.array([name not in kept for name in joints])
 
 
 def first_free(check: CollisionCheck, goals: Sequence[np.ndarray]) -> np.ndarray | Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dp_ros.errors import ConfigError
+from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.paths import locate
@@ -37,7 +37,8 @@ def keep_clear(
     Raises
     ------
     ConfigError
-        If the scene, the SRDF or the robot's geometry cannot be used, or Pinocchio or Coal is not installed.
+        If a gripper is no joint of the planner, or the scene, the SRDF or the robot's geometry cannot be used, or
+        Pinocchio or Coal is not installed.
 
     """
     planner.keep_clear(None)
@@ -46,6 +47,9 @@ def keep_clear(
         return None
     if robot is None:
         raise ConfigError('scene_file: got a scene without a URDF, allowed urdf_file or topics.robot_description')
+    unknown = [name for name in options.grippers if name not in planner.joints]
+    if unknown:
+        raise ConfigError(f'grippers: got {listed(unknown)}, allowed {listed(planner.joints)}')
     scene = read_scene(locate(options.scene_file)) if scene is None else scene
     srdf = locate(options.srdf_file) if options.srdf_file else None
     geometry = robot_geometry(robot, planner.joints, scene, srdf=srdf, home=home)
@@ -76,6 +80,7 @@ def way_options(
         limits=planner.limits,
         seconds=options.planning_time,
         workspace=planner.options.workspace,
+        grippers=options.grippers,
     )
 
 

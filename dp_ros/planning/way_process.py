@@ -44,6 +44,7 @@ class WayOptions:
     limits: JointLimits
     seconds: float
     workspace: Workspace | None = None
+    grippers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,6 +156,6 @@ def _found(question: _Question, options: WayOptions, geometry: RobotGeometry) ->
     check = CollisionCheck(geometry, scene, clearance=options.clearance, self_clearance=options.self_clearance)
     way = plan_way(
         check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number,
-        workspace=options.workspace,
+        workspace=options.workspace, grippers=options.grippers,
     )  # fmt: skip
     return way if isinstance(way, Refusal) else way.points

@@ -5,7 +5,7 @@ Between the events all is well: joint states at 100 Hz are true, and chunks of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -14,11 +14,13 @@ import numpy as np
 from .controller import Controller
 from .curves import SECOND
 from .events import Event
-from .judge import Limits, Marks
+from .judge import ERROR, Limits, Marks, way_time
 from .signals import Chunk, JointState, Policy
 
 JOINT_STATE_PERIOD = SECOND // 100
 OPERATOR = 7 * SECOND // 10  # after which someone calls ~/reset
+RECOVERY = 4.0  # [s] of good data
+REMEMBERED = 5 * SECOND  # for which the controller may be thought to hold the robot where a joint state had it
 
 
 class Port(Protocol):
@@ -67,6 +69,7 @@ class Attack:
     latched_since: int | None = None
     _last_stamp: int = 0
     _last_state: JointState | None = None
+    _told_away: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def tick(self) -> None:
         """Do what is due."""
@@ -150,8 +153,25 @@ class Attack:
         names = self.joints if place else ('finger_1', 'finger_2')
         stamp = max(now + self.port.controller.offset, 1)
         rest = [place] * len(names)
+        self._note_away(rest if place else (), self.port.controller.measured(now).positions.tolist())
         self.port.joint_state(JointState(names=names, positions=rest, velocities=rest, stamp=stamp), peer=True)
         self.later.append((now + JOINT_STATE_PERIOD, lambda: self._echo(event, until)))
+
+    def recovery(self) -> float:
+        """Return how long it may take until the robot moves again from now on [s].
+
+        Where joint states had it farther off than by `ERROR`, that includes the controller's way from there: it may
+        hold the robot there, for all that the publisher knows, and is given the time for coming back.
+        """
+        since = self.port.now() - REMEMBERED
+        ways = (way_time(self.limits, away) for at, away in self._told_away if at > since)
+        return RECOVERY + max(ways, default=0.0) / 0.9
+
+    def _note_away(self, positions: Sequence[float], true: Sequence[float]) -> None:
+        if len(positions) == len(true):
+            away = np.abs(np.subtract(positions, true))
+            if np.isfinite(away).all() and away.max() > ERROR:
+                self._told_away.append((self.port.now(), away))
 
     def calm(self) -> None:
         """End all that goes on, and take it back."""
@@ -175,6 +195,7 @@ class Attack:
             state = state and self._lied(state, (now - since) / SECOND, event)
         if state is not None:
             self._last_state = state
+            self._note_away(state.positions, true.positions.tolist())
             self.port.joint_state(state)
 
     def _lied(self, state: JointState, since: float, event: Event) -> JointState | None:

@@ -288,8 +288,12 @@ def _moving(controller: Controller, cycle: int) -> bool:
 def stopping(limits: Limits, *, away: bool = False) -> int:
     """Return how long an ending may take until all rests [ns]."""
     usual = max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max()))
-    way = np.maximum(np.sqrt(6.0 * ERROR / limits.acceleration), 1.5 * ERROR / limits.velocity)
-    return round((usual + away * float(way.max())) * SECOND)
+    return round((usual + away * way_time(limits, np.full(len(limits.velocity), ERROR))) * SECOND)
+
+
+def way_time(limits: Limits, away: np.ndarray) -> float:
+    """Return how long a controller needs for its way from rest to rest across ``away`` (A,) [s]."""
+    return float(np.maximum(np.sqrt(6.0 * away / limits.acceleration), 1.5 * away / limits.velocity).max())
 
 
 def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:

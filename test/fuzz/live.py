@@ -18,7 +18,7 @@ os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 import numpy as np
 import rclpy
 
-from .attack import Attack
+from .attack import RECOVERY, Attack
 from .controller import Controller
 from .curves import SECOND
 from .events import Event, drawn, themed
@@ -34,7 +34,7 @@ WEIGHTS = {
     'reset': 4.0, 'garbage': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0, 'end': 0.6, 'kill': 0.4,
 }  # fmt: skip
 CLOCK_WEIGHT = 8.0
-START, RECOVERY = 60.0, 4.0
+START = 60.0
 
 
 class Sequence:
@@ -147,13 +147,13 @@ class Sequence:
         self._say('-- good data from now on')
         for attempt in (1, 2):
             began = self.rig.now()
-            if self.rig.until(lambda: self._moves() or self.rig.latched(), RECOVERY, self._tick) and self._moves():
+            allowed = self.attack.recovery()
+            if self.rig.until(lambda: self._moves() or self.rig.latched(), allowed, self._tick) and self._moves():
                 self._say(f'-- moves after {(self.rig.now() - began) / SECOND:.2f} s')
                 return
             if not self.rig.latched():
-                self._fault(
-                    'recovery', f'says {self.rig.safety_state!r}, and does not move {RECOVERY} s after good data began'
-                )
+                says = f'says {self.rig.safety_state!r}'
+                self._fault('recovery', f'{says}, and does not move {allowed:.1f} s after good data began')
                 return
             if attempt == 1:
                 # The operator of the attack calls ~/reset.

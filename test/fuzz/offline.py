@@ -23,7 +23,7 @@ from dp_ros.robot.kinematics import Chain
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.starts import DemonstratedStarts
 
-from .attack import Attack
+from .attack import RECOVERY, Attack
 from .controller import Controller, Setup
 from .curves import SECOND
 from .events import Event, drawn, themed
@@ -39,7 +39,6 @@ WEIGHTS = {
     'reset': 4.0, 'clock': 2.0, 'controller_off': 5.0, 'controller_restart': 2.0,
 }  # fmt: skip
 START = 1_700_000_000 * SECOND
-RECOVERY = 4.0
 X_MIN = 0.05  # [m]
 
 
@@ -187,12 +186,13 @@ class Sequence:
         self._say('-- good data from now on')
         began = self.world.now()
         for _ in range(2):
-            self._spin(RECOVERY, until_moving=True)
+            allowed = self.attack.recovery()
+            self._spin(allowed, until_moving=True)
             if self._moves():
                 self._say(f'-- moves after {(self.world.now() - began) / SECOND:.2f} s')
                 return
             if not self.world.latched():
-                self._fault('recovery', f'no motion {RECOVERY} s after good data began: {self.world.product.why}')
+                self._fault('recovery', f'no motion {allowed:.1f} s after good data began: {self.world.product.why}')
                 return
             end = self.world.now() + round(RECOVERY * SECOND)
             while self.world.latched() and self.world.now() < end:

@@ -22,7 +22,7 @@ from dp_ros.paths import share_folder
 from dp_ros.tools.client import KEPT, ClientError, PolicyClient
 from dp_ros.tools.node_processes import PUBLISHER, ROBOT, NodeProcesses, NodeSpec
 
-pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('own_domain')]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
 
 NAMESPACE = '/left'
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,11 +49,12 @@ class MoveGroup:
         (goal,) = wanted.goal_constraints
         assert tuple(wanted.start_state.joint_state.name) == JOINTS and wanted.start_state.is_diff
         places = [each.position for each in goal.joint_constraints]
+        self.wanted = tuple(each.joint_name for each in goal.joint_constraints)
         answer = response.motion_plan_response
         answer.error_code.val = self.code
         answer.trajectory.joint_trajectory.joint_names = list(self.names)
-        for x, y in self._path(np.array(wanted.start_state.joint_state.position), np.array(places)):
-            answer.trajectory.joint_trajectory.points.append(self._points(positions=[y, x]))
+        for place in self._path(np.array(wanted.start_state.joint_state.position), np.array(places)):
+            answer.trajectory.joint_trajectory.points.append(self._points(positions=[*reversed(place)]))
         return response
 
 
@@ -60,7 +63,9 @@ def straight(start: np.ndarray, goal: np.ndarray) -> Any:
 
 
 class Check:
-    """Clear everywhere but at one place."""
+    """Clear everywhere but at one place; its robot has no fingers."""
+
+    robot = SimpleNamespace(robot=SimpleNamespace(fingers=lambda joints: ()))
 
     def free(self, place: np.ndarray, *_: Any, **__: Any) -> bool:
         return not np.array_equal(place, BLOCKED)
@@ -89,7 +94,7 @@ def test_a_path_comes_in_the_order_of_the_joints_to_the_first_goal_that_is_clear
     assert isinstance(found, Way)
     np.testing.assert_allclose(found.points, [START, START, (START + GOAL) / 2, GOAL])
     (asked,) = group.asked
-    assert (asked.group_name, asked.allowed_planning_time) == ('arm', 1.0)
+    assert (asked.group_name, asked.allowed_planning_time) == ('arm', OPTIONS.planning_time)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_a_path_comes_in_the_order_of_the_joints_to_the_first_goal_that_is_clear
     [
         (straight, JOINTS, -12, 'MoveIt found none, GOAL_IN_COLLISION'),
         (straight, JOINTS, 12345, 'MoveIt found none, 12345'),
-        (straight, ('a', 'b'), 1, 'got a path of a, b, allowed one of pusher_x, pusher_y'),
+        (straight, ('a', 'b'), 1, 'got a path of a, b, allowed one of pusher_x, pusher_y, with grippers or without'),
         (lambda start, goal: [], JOINTS, 1, 'got a path of 0 points'),
         (lambda start, goal: [goal, goal], tuple(reversed(JOINTS)), 1, 'got a path from elsewhere'),
         (lambda start, goal: [start, goal * np.nan], JOINTS, 1, 'numbers that are not finite'),
@@ -108,6 +113,27 @@ def test_a_path_that_cannot_be_used_is_a_refusal_with_its_reason(ros, ways, path
     group.names, group.code = names, code
     found = answered(ros, ways)
     assert isinstance(found, Refusal) and reason in found.reason
+
+
+@pytest.mark.parametrize('names', [JOINTS[:1], tuple(reversed(JOINTS))], ids=['arm_alone', 'both'])
+def test_a_gripper_stays_as_it_is_whether_the_path_has_it_or_not(ros, ways, names):
+    ways.close()
+    gripping = replace(OPTIONS, grippers=JOINTS[1:])
+    ways = MoveItWays(ways._node, gripping, JOINTS, ways._check)
+    open_hand = GOAL + np.array([0.0, 0.2])
+
+    def path(start: np.ndarray, goal: np.ndarray) -> Any:
+        return [[x, 0.7][: len(names)] for x in (start[0], *goal)]
+
+    group = MoveGroup(ros, path)
+    group.names = names
+    found = answered(ros, ways, [open_hand])
+    assert isinstance(found, Way) and group.wanted == JOINTS[:1]
+    np.testing.assert_allclose(found.points, [START, START, (GOAL[0], START[1])])
+    group.names = JOINTS[1:]
+    group._path = lambda *_: [[0.0]]
+    refused = answered(ros, ways, [open_hand])
+    assert isinstance(refused, Refusal) and 'allowed one of pusher_x, with grippers or without' in refused.reason
 
 
 def test_without_an_answer_or_a_goal_that_is_clear_there_is_no_way(ros, ways, monkeypatch):
@@ -121,7 +147,7 @@ def test_without_an_answer_or_a_goal_that_is_clear_there_is_no_way(ros, ways, mo
     ways.request(START, [GOAL])
     assert ways.answer() is None
     steady = ways._node.steady
-    monkeypatch.setattr(ways._node, 'steady', lambda: steady() + 1000 * MS + LATER)
+    monkeypatch.setattr(ways._node, 'steady', lambda: steady() + round(OPTIONS.planning_time * 1000) * MS + LATER)
     assert 'got no answer' in ways.answer().reason
     assert ways.answer() is None
 

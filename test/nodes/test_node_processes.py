@@ -38,7 +38,7 @@ NO_LIMITS = [
     *(f'limits.pusher_{axis}.{side}:={value}' for axis in 'xy' for side, value in (('lower', -9.0), ('upper', 9.0))),
 ]
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 Start = Callable[..., 'Process']
 

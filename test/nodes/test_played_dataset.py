@@ -76,6 +76,7 @@ def test_what_rows_cannot_say_is_refused(own: tuple[Path, Bundle], tmp_path: Pat
             playable([data], asked, tmp_path / 'bags')
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 def test_the_nodes_are_timed_on_a_dataset(own: tuple[Path, Bundle], tmp_path: Path) -> None:
     data, bundle = own

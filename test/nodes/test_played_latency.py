@@ -138,6 +138,7 @@ def _around(middle: tuple[float, ...], streams: tuple[str, ...]) -> Normalizer:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 def test_the_nodes_are_timed_on_recordings_of_an_arm_that_no_world_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

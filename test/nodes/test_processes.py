@@ -60,6 +60,7 @@ def test_a_killed_node_may_be_missing_and_is_started_again(processes):
     assert processes.log(NAME).read_text().startswith('before'), 'it goes on in its log'
 
 
+@pytest.mark.slow
 def test_a_node_that_runs_is_not_started_twice(processes):
     with pytest.raises(DpRosError, match='got a start while it runs, allowed after kill'):
         processes.start(NAME)

@@ -21,7 +21,7 @@ from dp_ros.tools.graph_evaluation import evaluate_ros, running
 from dp_ros.tools.node_processes import NodeDiedError
 from test.tiny_bundle import write_tiny_bundle
 
-pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('own_domain')]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.usefixtures('own_domain')]
 
 
 @pytest.fixture(scope='module')

@@ -65,6 +65,15 @@ def test_a_gripper_holds_what_it_holds_all_the_way_and_the_tool_stays_in_its_wor
     assert (tool >= box.lower).all() and (tool <= box.upper).all()
 
 
+def test_a_gripper_of_one_jaw_that_is_named_stays_as_it_is(robot, check):
+    limits, start = robot.limits(JOINTS), over(0.46, -0.05, GRIP)
+    turned = start + np.array([0, 0, 0, 0, 0, 0, 0.3, 0.01])
+    for grippers, moved in (((), (True, False)), ((JOINTS[6],), (False, False))):
+        way = plan_way(check, start, [turned], limits, seconds=4.0, seed=0, grippers=grippers)
+        assert isinstance(way, Way)
+        assert tuple((np.ptp(way.points[:, 6:], axis=0) > 0).tolist()) == moved
+
+
 def test_a_place_outside_of_the_workspace_or_the_limits_is_none_to_go_on_at(robot, check):
     start, goal = over(0.46, -0.05, GRIP), over(*TRAY, GRIP)
     low = Workspace(chain=robot.chain(JOINTS, 'tool'), lower=(0.2, -0.4, 0.0), upper=(0.75, 0.2, 0.3))

@@ -859,6 +859,19 @@ def test_a_robot_that_is_back_where_it_was_held_never_left(back, takes):
     assert point.times[0] / 1e9 == pytest.approx(takes, abs=0.01)
 
 
+def test_no_controller_is_thought_to_hold_a_robot_where_its_limits_do_not_let_it_be():
+    def begins(lied: float) -> float:
+        planner = Planner(JOINTS, DT, LIMITS)
+        planner.measured(START, np.array([lied, 0.0]))
+        planner.moved_by_others(np.zeros(2))
+        for tick in range(1, 30):
+            planner.measured(START + 10 * tick * MS, np.zeros(2))
+        return float(planner.begin(START + 300 * MS).times[0]) / 1e9
+
+    highest = LIMITS.upper[0]
+    assert begins(highest + 0.3) == begins(0.0) < begins(highest)
+
+
 def test_stop_is_found_where_the_limits_are_almost_used_up():
     slow = replace(LIMITS, velocity=(1.0, 0.6), acceleration=(1.8, 1.1))
     for start in range(0, 1500, 100):

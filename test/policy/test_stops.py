@@ -9,8 +9,11 @@ import pytest
 
 from dp_ros.data import Chunk
 from dp_ros.motion.checks.limits import check
+from dp_ros.motion.committed_plan import committed_head
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.spline import Ending
+from dp_ros.motion.stops import braking_trajectory
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -36,6 +39,37 @@ def planned(rng, joints, control_dt, acceleration, accelerations=False):
     actions = sizes * (np.sin(rates * t + phases) - np.sin(phases))
     outcome = planner.accept(Chunk(stamp=START, control_dt=dt, joints=names, actions=actions), START)
     return planner, limits, outcome
+
+
+def test_where_the_plan_turns_as_hard_as_it_may_a_stop_waits_for_that_and_not_for_its_end():
+    limits = JointLimits(
+        joints=('a', 'b'), lower=(-2.9, -2.9), upper=(2.9, 2.9), velocity=(1.0, 1.0), acceleration=(5.0, 5.0)
+    )
+    # Times [ns], positions [rad], velocities [rad/s].
+    rows = np.array([
+        (0, 0.1066688, 0.1888579, 0.0000000, 0.0000000),
+        (399052367, -0.0710890, 0.0740349, -0.5511823, -0.3101889),
+        (610833750, -0.1360548, 0.0671681, 0.0728007, 0.3593897),
+        (660833750, -0.1288417, 0.0883597, 0.1656635, 0.4332874),
+        (710833750, -0.1213302, 0.1084173, 0.1480194, 0.3824136),
+        (760833750, -0.1135373, 0.1270839, 0.1605234, 0.3605079),
+        (810833750, -0.1054814, 0.1441196, 0.1608153, 0.3176930),
+        (863620155, -0.0971809, 0.1593061, 0.1513797, 0.2554166),
+        (923535415, -0.0886553, 0.1724482, 0.1333928, 0.1864328),
+        (994605984, -0.0799241, 0.1833776, 0.1121149, 0.1237727),
+        (1087226952, -0.0710077, 0.1919538, 0.0788239, 0.0659053),
+        (1310833750, -0.0619267, 0.1980669, 0.0101533, 0.0038031),
+        (1360833750, -0.0616728, 0.1981619, 0.0000000, 0.0000000),
+    ])
+    plan = Trajectory(
+        stamp=START, joints=limits.joints, times=rows[:, 0].astype(np.int64), positions=rows[:, 1:3],
+        velocities=rows[:, 3:],
+    )  # fmt: skip
+    splice, ending = START + 568_211_132, Ending(limits=limits, least=0.0025, quintic=False)
+    head = committed_head(plan, oldest=START, splice=splice, closest=2_500_000)
+    stopped = braking_trajectory(head, plan, control_dt=50_000_000, ending=ending, closest=2_500_000)
+    assert stopped is not None and check(stopped, limits) is None
+    assert stopped.end - splice < 0.35 * SECOND < 0.5 * (plan.end - splice)
 
 
 @pytest.mark.parametrize('accelerations', [False, True])
@@ -64,6 +98,7 @@ def test_a_stop_keeps_the_limits_and_the_path_and_is_soon(joints, control_dt, ac
     assert np.mean(soon) > (0.4 if accelerations else 0.9)
 
 
+@pytest.mark.slow
 def test_a_stop_costs_the_same_whatever_the_plan_is():
     rng, costs = np.random.default_rng(2), []
     for _ in range(40):

@@ -74,6 +74,7 @@ def test_a_moving_box_goes_to_and_fro_at_its_greatest_speed():
     assert np.abs(np.diff(x)).max() / 0.01 == pytest.approx(0.3, rel=0.01)
 
 
+@pytest.mark.slow
 def test_planned_paths_take_the_box_around_what_is_in_the_way():
     row = on_the_table('planning')
     assert (row['safe'], row['contact']) == (1, 0) and row['ways'] >= 2

@@ -47,6 +47,7 @@ def played() -> list[tuple[str, np.ndarray]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_policy_is_never_stopped_by_the_box(played: list[tuple[str, np.ndarray]]) -> None:
     assert [stop for stop, _ in played if stop] == []
 

@@ -56,6 +56,7 @@ def test_the_plain_loop_learns_and_averages():
         torch.testing.assert_close(own, expected)
 
 
+@pytest.mark.slow
 def test_the_report_has_every_way_and_thread_count(tmp_path):
     settings = BenchTrainSettings(
         config=SETTINGS, rounds=2, turn=1, bf16=True, threads=(1, 2), json=tmp_path / 'deep' / 'report.json'
@@ -92,6 +93,7 @@ def test_every_way_runs_on_the_threads_that_are_measured_whatever_the_configurat
     assert set(ran) == {2}
 
 
+@pytest.mark.slow
 def test_processes_share_a_step_and_measure_themselves():
     settings = BenchTrainSettings(config=SETTINGS, rounds=1, turn=2, processes=2)
     row = measure(settings, 1, lambda said: None)

@@ -37,6 +37,7 @@ def train_by_two(folder: Path, stop: int) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_stopped_and_resumed_learn_what_one_learns_from_both_parts(tmp_path):
     shown = train_by_two(tmp_path / 'shared', 6)
     assert shown.count('interrupted at step 7') == 1
@@ -82,6 +83,7 @@ def test_the_order_of_samples_is_a_function_of_seed_and_step():
         assert len(set(drawn)) == 9 and set(drawn) < set(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('changes', [{'precision': 'bf16'}, {'compile': True}], ids=['bf16', 'compiled'])
 def test_faster_ways_learn_the_same_within_their_rounding(tmp_path, changes):
     network = NetworkSettings(denoiser='mlp', width=16, layers=1, level_width=16)  # small: compiling takes long

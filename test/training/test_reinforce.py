@@ -214,6 +214,7 @@ def test_bundles_that_cannot_be_learnt_with_are_refused(steered, tmp_path, capsy
 SLOW = ['--envs', '2', '--width', '8', '--layers', '1', '--seconds', '2', '--speed', '0.05', '--world', WORLD]
 
 
+@pytest.mark.slow
 def test_learning_that_was_killed_goes_on_and_counts_no_episode_twice(tmp_path, capsys):
     pytest.importorskip('stable_baselines3', reason='stable_baselines3 is not installed (extra: rl)')
     out = tmp_path / 'learnt'

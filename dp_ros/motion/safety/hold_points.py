@@ -99,6 +99,13 @@ class HoldPoints:
         # A clock that is set forward makes the controller leap to the plan's end.
         return self.stop(state, now, (plan.positions[-1:], velocities))
 
+    def possible(self, positions: np.ndarray) -> np.ndarray | None:
+        """Return where a robot was measured (A,), or None if it is so far outside of its limits that this is false."""
+        if self._limits is None:
+            return positions
+        beyond = np.maximum(self._limits.lowest - positions, positions - self._limits.highest)
+        return None if (beyond > self._options.joint_state_error).any() else positions
+
     def _in_turn_of(self, plan: Trajectory | None, state: MeasuredState | None) -> MeasuredState:
         """Return a state in the turn of the commands so far: a new plan must not unwind a joint."""
         assert state is not None, 'a planner that is not blind has a joint state'

@@ -48,10 +48,15 @@ class ObstacleOptions:
         choices=('none', 'builtin', 'moveit'),
     )
     planning_group: str = option(
-        '', "With path_planner moveit: the group of MoveIt's SRDF that has all joints of the policy."
+        '', "With path_planner moveit: the group of MoveIt's SRDF that has all joints of the policy but grippers."
     )
     planning_service: str = option(
         'plan_kinematic_path', 'With path_planner moveit: the service that plans (moveit_msgs/GetMotionPlan).'
+    )
+    grippers: tuple[str, ...] = option(
+        (), 'Those of the joints that a way around leaves as they are, because they may hold something, besides those '
+        'that the URDF shows: two fingers or more that begin at the same body. A gripper of one jaw is to be named '
+        'here.', example='[gripper]',
     )
     blocked_after: int = option(
         1.5, 'Time for which the robot has rested before an obstacle when a way around is planned.', unit='s',

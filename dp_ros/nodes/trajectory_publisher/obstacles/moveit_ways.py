@@ -17,7 +17,7 @@ from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.planning.collision import CollisionCheck
-from dp_ros.planning.path_planner import Way, first_free
+from dp_ros.planning.path_planner import Way, first_free, moved_on_ways
 from dp_ros.ros.lifecycle import ManagedNode
 
 TOLERANCE = 1e-3
@@ -48,9 +48,9 @@ class MoveItWays:
     options
         Group, service, and time for planning.
     joints
-        Those of the ways, in order; all of them must be in the group.
+        Those of the ways, in order; all of them but grippers must be in the group.
     check
-        What tells which goal is clear.
+        What tells which goal is clear, with the robot, which tells its fingers.
 
     Raises
     ------
@@ -65,6 +65,7 @@ class MoveItWays:
         if not options.planning_group:
             raise ConfigError("planning_group: got none with path_planner 'moveit', allowed a group of MoveIt")
         self._node, self._options, self._joints, self._check = node, options, joints, check
+        self._moved = moved_on_ways(check.robot.robot, joints, options.grippers)
         self._kind = service_type()
         self._client: Any = node.create_client(self._kind, options.planning_service)
         self._asked: Future | None = None
@@ -75,7 +76,7 @@ class MoveItWays:
     def request(self, start: np.ndarray, goals: Sequence[np.ndarray]) -> None:
         """Ask for a way from ``start`` (A,) to the first of ``goals`` that is clear; forget an earlier question."""
         self._asked, self._start = None, start
-        goal = first_free(self._check, goals)
+        goal = first_free(self._check, [np.where(self._moved, goal, start) for goal in goals])
         if isinstance(goal, Refusal):
             self._refusal = goal
         elif not self._client.service_is_ready():
@@ -98,7 +99,8 @@ class MoveItWays:
             messages.JointConstraint(
                 joint_name=joint, position=place, tolerance_above=TOLERANCE, tolerance_below=TOLERANCE, weight=1.0
             )
-            for joint, place in zip(self._joints, goal.tolist(), strict=True)
+            for joint, place, moved in zip(self._joints, goal.tolist(), self._moved, strict=True)
+            if moved
         ]
         wanted.goal_constraints = [messages.Constraints(joint_constraints=joints)]
         return question
@@ -126,15 +128,18 @@ class MoveItWays:
         if found.error_code.val != found.error_code.SUCCESS:
             return Refusal(reason=f'way around: MoveIt found none, {_code(found.error_code)}')
         path = found.trajectory.joint_trajectory
-        if sorted(path.joint_names) != sorted(self._joints):
-            names = listed(path.joint_names)
-            return Refusal(reason=f'way around: got a path of {names}, allowed one of {listed(self._joints)}')
-        columns = [list(path.joint_names).index(joint) for joint in self._joints]
+        names = list(path.joint_names)
+        moved = [joint for joint, moves in zip(self._joints, self._moved, strict=True) if moves]
+        if len(set(names)) < len(names) or not set(moved) <= set(names) <= set(self._joints):
+            allowed = f'allowed one of {listed(moved)}, with grippers or without'
+            return Refusal(reason=f'way around: got a path of {listed(names)}, {allowed}')
         rows = [list(point.positions) for point in path.points[: MOST + 1]]
-        if not 1 <= len(rows) <= MOST or any(len(row) != len(columns) for row in rows):
+        if not 1 <= len(rows) <= MOST or any(len(row) != len(names) for row in rows):
             return Refusal(reason=f'way around: got a path of {len(path.points)} points, allowed 1 to {MOST}, whole')
-        points = np.array(rows, dtype=np.float64)[:, columns]
-        if not np.isfinite(points).all():
+        found_places = np.array(rows, dtype=np.float64)
+        points = np.tile(self._start, (len(rows), 1))  # grippers stay, whatever the path says
+        points[:, self._moved] = found_places[:, [names.index(joint) for joint in moved]]
+        if not np.isfinite(found_places).all():
             return Refusal(reason='way around: got a path with numbers that are not finite, allowed finite ones')
         if np.abs(points[0] - self._start).max() > TOLERANCE:
             return Refusal(reason='way around: got a path from elsewhere, allowed one from where the robot rests')
