@@ -59,17 +59,6 @@ USUAL = {
     'obs_horizon': 'observations in a window',
     'pred_horizon': 'actions in a chunk',
     'exec_horizon': 'actions executed before the next chunk takes over',
-    'diffusion_steps': 'noise levels in training',
-    'prediction_type': 'what the network predicts',
-    'learning_rate': 'largest learning rate',
-    'betas': "AdamW's two decay rates",
-    'weight_decay': "AdamW's weight decay",
-    'warmup_steps': 'steps in which the learning rate rises',
-    'gradient_clip': 'largest norm of the gradient',
-    'ema_power': 'exponent of the warm-up of the moving average of weights',
-    'ema_max': 'largest decay of the moving average of weights',
-    'seed': 'decides all that is random',
-    'device': 'what computes',
 }
 
 PARAMETERS = """# Node parameters
@@ -235,7 +224,7 @@ def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], d
     rows, below = [], []
     shown = examples.get((where, kind or ''), {})
     if kind:
-        rows.append(('`kind`', f'`{kind}`', '*required*', '', 'chooses this form'))
+        rows.append(('`kind`', f'`{kind}`', '*required*', '', '', 'chooses this form'))
     for field in dataclasses.fields(cls):
         if not field.init:
             continue
@@ -248,9 +237,11 @@ def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], d
             text = text or 'see below'
         default, example = _field_default(field, bool(nested)), shown.get(field.name, '')
         example = '' if example == default.replace('"', '') else example  # the default is its own example
-        rows.append((f'`{field.name}`', _type_text(hints[field.name]), default, example, text))
-    lead = _summary(cls)
-    yield f'\n## {title}\n\n{lead}\n\n{_table(("key", "type", "default", "example", "meaning"), rows)}'
+        option = field.metadata.get('option')
+        allowed = '' if option is None or option.low is None else f'{_number(option.low)} to {_number(option.high)}'
+        rows.append((f'`{field.name}`', _type_text(hints[field.name]), default, allowed, example, text))
+    lead, columns = _summary(cls), ('key', 'type', 'default', 'allowed', 'example', 'meaning')
+    yield f'\n## {title}\n\n{lead}\n\n{_table(columns, rows)}'
     for entry, name in below:
         yield from _dataclass_sections(entry, name, examples)
 
@@ -294,6 +285,8 @@ def _field_default(field: Any, nested: bool) -> str:
 
 
 def _metadata_text(field: Any) -> str:
+    if 'option' in field.metadata:
+        return str(field.metadata['option'].text)
     return next((str(field.metadata[key]) for key in ('description', 'text', 'help') if key in field.metadata), '')
 
 

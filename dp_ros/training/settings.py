@@ -8,6 +8,7 @@ from typing import Literal
 from dp_ros.diffusion.schedule import PredictionType, ScheduleName, ScheduleSpec
 from dp_ros.errors import ConfigError, check_range
 from dp_ros.networks.settings import NetworkSettings
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.sequence.spec import MOST_BINS, check_sequence_task
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import BrokenRecordings
@@ -16,29 +17,23 @@ from dp_ros.training.samples.augment import AugmentSettings
 from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror
 
 Family = Literal['diffusion', 'sequence']
+MOST_STEPS = 100_000_000
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings:
-    """Distillation of a trained network into one that needs few sampling steps; see `dp_ros.training.distillation`.
+    """Distillation of a trained network into one that needs few sampling steps; see `dp_ros.training.distillation`."""
 
-    Attributes
-    ----------
-    teacher
-        Its run folder, or bundle; empty: no distillation.
-    sampling_steps
-        The student's network calls for a chunk.
-    teacher_steps
-        The teacher's: a multiple of sampling_steps, for a teacher that is distilled itself the number it knows.
-
-    """
-
-    teacher: str = ''
-    sampling_steps: int = 4
-    teacher_steps: int = 20
+    teacher: str = option('', 'Its run folder, or bundle; empty: no distillation.')
+    sampling_steps: int = option(4, "The student's network calls for a chunk.", low=1, high=100)
+    teacher_steps: int = option(
+        20, "The teacher's: a multiple of sampling_steps, for a teacher that is distilled itself the number it knows.",
+        low=2, high=1000,
+    )
 
     def __post_init__(self) -> None:
-        check_range('distill.sampling_steps', self.sampling_steps, 1, 100)
+        check_options(self, 'distill.')
         if self.teacher_steps <= self.sampling_steps or self.teacher_steps % self.sampling_steps:
             raise ConfigError(
                 f'distill.teacher_steps: got {self.teacher_steps}, '
@@ -48,39 +43,34 @@ class DistillSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings:
-    """The objective: diffusion (Ho et al. 2020), flow matching (Lipman et al. 2023), or regression.
+    """The objective: diffusion (Ho et al. 2020), flow matching (Lipman et al. 2023), or regression."""
 
-    Attributes
-    ----------
-    schedule
-        ``flow`` is flow matching (prediction_type velocity); ``none`` is regression, behaviour cloning with the same
-        network (prediction_type sample, diffusion_steps 1).
-    distill
-        The teacher, where the network is distilled from one.
-    prefix_steps
-        Longest clean prefix: so many first actions at most, from none on, are given without noise, and only the others
-        count. The policy then goes on from what is executed while it predicts (arXiv 2512.05964).
-    velocity_weight
-        How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, and
-        chunks carry them. 0: it gives actions only.
-    count_padding
-        Whether actions after the end of an episode, which are copies of its last one, count in the loss. Without them
-        a policy learns nothing about what comes after a demonstration: for those that stop short of rest.
-
-    """
-
-    diffusion_steps: int = 100
-    schedule: ScheduleName = 'squaredcos_cap_v2'
-    prediction_type: PredictionType = 'epsilon'
+    diffusion_steps: int = option(100, 'Noise levels in training; 1 for regression.', low=1, high=1000)
+    schedule: ScheduleName = option(
+        'squaredcos_cap_v2', '`flow` is flow matching (prediction_type velocity); `none` is regression, behaviour '
+        'cloning with the same network (prediction_type sample, diffusion_steps 1).',
+    )
+    prediction_type: PredictionType = option('epsilon', 'What the network predicts.')
     distill: DistillSettings = field(default_factory=DistillSettings)
-    prefix_steps: int = 0
-    velocity_weight: float = 0.0
-    count_padding: bool = True
+    prefix_steps: int = option(
+        0, 'Longest clean prefix: so many first actions at most, from none on, are given without noise, and only the '
+        'others count. The policy then goes on from what is executed while it predicts (arXiv 2512.05964). Less than '
+        'task.pred_horizon.', low=0, high=10_000,
+    )
+    velocity_weight: float = option(
+        0.0, "How much the joints' velocities count in the loss, beside the actions; with any, the network gives both, "
+        'and chunks carry them. 0: it gives actions only.', low=0.0, high=100.0,
+    )
+    count_padding: bool = option(
+        True, 'Whether actions after the end of an episode, which are copies of its last one, count in the loss. '
+        'Without them a policy learns nothing about what comes after a demonstration: for those that stop short of '
+        'rest.',
+    )
 
     def __post_init__(self) -> None:
+        check_options(self, 'objective.')
         if self.distill.teacher:
             self._check_distill()
-        check_range('objective.velocity_weight', self.velocity_weight, 0.0, 100.0)
         if self.spec.noisy:
             check_range('objective.diffusion_steps', self.diffusion_steps, 2, 1000)
 
@@ -115,155 +105,119 @@ class ObjectiveSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceSettings:
-    """The tokens of a sequence model; see `dp_ros.policy.sequence.spec`.
+    """The tokens of a sequence model; see `dp_ros.policy.sequence.spec`."""
 
-    Attributes
-    ----------
-    bins
-        Quantile bins of each column.
-    states
-        Streams that are predicted too, one control step after each action; none: actions, rewards and returns only.
-    step_cost
-        Taken from each recorded reward: what a control step costs. With 1, a world's score from 0 to 1 becomes what is
-        missing, and who is done sooner has the higher return.
-
-    """
-
-    bins: int = 100
-    states: tuple[str, ...] = ()
-    step_cost: float = 1.0
+    bins: int = option(100, 'Quantile bins of each column.', low=2, high=MOST_BINS)
+    states: tuple[str, ...] = option(
+        (), 'Streams that are predicted too, one control step after each action; none: actions, rewards and returns '
+        'only.',
+    )
+    step_cost: float = option(
+        1.0, "Taken from each recorded reward: what a control step costs. With 1, a world's score from 0 to 1 becomes "
+        'what is missing, and who is done sooner has the higher return.', low=-1e6, high=1e6,
+    )
 
     def __post_init__(self) -> None:
-        check_range('sequence.bins', self.bins, 2, MOST_BINS)
-        check_range('sequence.step_cost', self.step_cost, -1e6, 1e6)
+        check_options(self, 'sequence.')
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     """AdamW with linear warm-up and cosine decay; EMA after Chi et al. 2023."""
 
-    learning_rate: float = 3e-4
-    betas: tuple[float, ...] = (0.95, 0.999)
-    weight_decay: float = 1e-6
-    warmup_steps: int = 500
-    gradient_clip: float = 1.0
-    ema_power: float = 0.75
-    ema_max: float = 0.9999
+    learning_rate: float = option(3e-4, 'Largest learning rate.', low=1e-8, high=1.0)
+    betas: tuple[float, ...] = option((0.95, 0.999), "AdamW's two decay rates.", low=0.0, high=1.0)
+    weight_decay: float = option(1e-6, "AdamW's weight decay.", low=0.0, high=1.0)
+    warmup_steps: int = option(500, 'Steps in which the learning rate rises.', low=0, high=MOST_STEPS)
+    gradient_clip: float = option(1.0, 'Largest norm of the gradient.', low=1e-3, high=1e6)
+    ema_power: float = option(
+        0.75, 'Exponent of the warm-up of the moving average of weights.', low=0.0, high=10.0
+    )
+    ema_max: float = option(0.9999, 'Largest decay of the moving average of weights.', low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
-        check_range('optimizer.learning_rate', self.learning_rate, 1e-8, 1.0)
-        check_range('optimizer.gradient_clip', self.gradient_clip, 1e-3, 1e6)
-        check_range('optimizer.ema_max', self.ema_max, 0.0, 1.0)
-        if len(self.betas) != 2:
-            raise ConfigError(f'optimizer.betas: got {list(self.betas)}, allowed two numbers')
+        check_options(self, 'optimizer.')
+        if len(self.betas) != 2 or not max(self.betas) < 1.0:
+            raise ConfigError(f'optimizer.betas: got {list(self.betas)}, allowed two numbers from 0 to less than 1')
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutSettings:
-    """Episodes in a simulated world while training; the best checkpoint by them is kept.
+    """Episodes in a simulated world while training; the best checkpoint by them is kept."""
 
-    Attributes
-    ----------
-    world
-        Empty: no rollouts.
-    every
-        Optimizer steps between two looks.
-    episodes, seed, seconds
-        Episodes on consecutive seeds, which no evaluation should use again, and their greatest length [s].
-
-    """
-
-    world: str = ''
-    every: int = 2000
-    episodes: int = 25
-    seed: int = 50_000
-    seconds: float = 30.0
+    world: str = option('', 'Empty: no rollouts.')
+    every: int = option(2000, 'Optimizer steps between two looks.', low=1, high=MOST_STEPS)
+    episodes: int = option(
+        25, 'Episodes on consecutive seeds, which no evaluation should use again.', low=1, high=100_000
+    )
+    seed: int = option(50_000, 'The first of them.', low=0, high=2**31 - 1)
+    seconds: float = option(30.0, 'Greatest length of one.', unit='s', low=1.0, high=3600.0)
 
     def __post_init__(self) -> None:
-        check_range('rollouts.every', self.every, 1, 100_000_000)
-        check_range('rollouts.episodes', self.episodes, 1, 100_000)
-        check_range('rollouts.seed', self.seed, 0, 2**31 - 1)
-        check_range('rollouts.seconds', self.seconds, 1.0, 3600.0)
+        check_options(self, 'rollouts.')
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything `dp_ros train` needs but the recordings.
+    """Everything `dp_ros train` needs but the recordings."""
 
-    Attributes
-    ----------
-    family
-        ``diffusion``: a chunk out of noise; ``sequence``: token by token, after the return that is asked for. That
-        needs recordings with rewards (task.reward) and `network.denoiser` ``transformer``; `objective` is not its.
-    sequence
-        The tokens of the family ``sequence``.
-    start
-        Run folder, or bundle, whose weights (the best, or the last) and normalizer this run begins with; empty: begin
-        at random. It must stay as it is until this run is over. On the same recordings keep `seed` and
-        `validation_share`, or episodes are held out that the start has seen.
-    steps, batch
-        Optimizer steps in all, and windows in each.
-    validation_share
-        Share of the episodes held out, whole episodes chosen by `seed`.
-    validate_every, checkpoint_every
-        In steps.
-    mirror
-        By stream, recorded goal and ``action``: what the task's mirror symmetry makes of it; empty: it has none.
-    cut
-        What divides a recording into episodes.
-    broken_recordings
-        ``refuse`` to train where a rosbag2 recording cannot be read, or ``skip`` it: said, and written to ``run.json``.
-    columns
-        Of a LeRobot or robomimic dataset, by stream name and ``action``, where they are not the task's topics.
-    threads
-        CPU threads; 0 leaves torch's default.
-    precision
-        ``bf16`` computes the forward pass in bfloat16 where torch holds that to be safe; weights stay float32.
-    accumulate
-        Parts of a batch that are computed one after the other, to save memory; the step is taken on their mean.
-    compile
-        Whether to compile the network first (torch.compile; on CPU it needs a C++ compiler).
-
-    """
-
-    name: str
+    name: str = option(REQUIRED, 'What the policy is called.')
     task: TaskSpec
-    family: Family = 'diffusion'
+    family: Family = option(
+        'diffusion', '`diffusion`: a chunk out of noise; `sequence`: token by token, after the return that is asked '
+        'for. That needs recordings with rewards (task.reward) and `network.denoiser` `transformer`; `objective` is '
+        'not its.',
+    )
     sequence: SequenceSettings = field(default_factory=SequenceSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
-    mirror: dict[str, MirrorSettings] = field(default_factory=dict)
+    mirror: dict[str, MirrorSettings] = field(
+        default_factory=dict, metadata={'text': "By stream, recorded goal and `action`: what the task's mirror "
+        'symmetry makes of it; empty: it has none.'},
+    )
     cut: CutSettings = field(default_factory=CutSettings)
-    broken_recordings: BrokenRecordings = 'refuse'
-    columns: dict[str, str] = field(default_factory=dict)
-    start: str = ''
-    steps: int
-    batch: int = 128
-    validation_share: float = 0.05
-    validate_every: int = 1000
-    checkpoint_every: int = 1000
-    seed: int = 0
-    threads: int = 0
-    device: Literal['cpu', 'cuda'] = 'cpu'
-    precision: Literal['fp32', 'bf16'] = 'fp32'
-    accumulate: int = 1
-    compile: bool = False
+    broken_recordings: BrokenRecordings = option(
+        'refuse', '`refuse` to train where a rosbag2 recording cannot be read, or `skip` it: said, and written to '
+        '`run.json`.',
+    )
+    columns: dict[str, str] = field(
+        default_factory=dict, metadata={'text': 'Of a LeRobot or robomimic dataset, by stream name and `action`, where '
+        "they are not the task's topics."},
+    )
+    start: str = option(
+        '', 'Run folder, or bundle, whose weights (the best, or the last) and normalizer this run begins with; empty: '
+        'begin at random. It must stay as it is until this run is over. On the same recordings keep `seed` and '
+        '`validation_share`, or episodes are held out that the start has seen.',
+    )
+    steps: int = option(REQUIRED, 'Optimizer steps in all.', low=1, high=MOST_STEPS)
+    batch: int = option(128, 'Windows in each.', low=1, high=65536)
+    validation_share: float = option(
+        0.05, 'Share of the episodes held out, whole episodes chosen by `seed`.', low=0.0, high=0.5
+    )
+    validate_every: int = option(1000, 'Steps between two validations.', low=1, high=MOST_STEPS)
+    checkpoint_every: int = option(1000, 'Steps between two checkpoints.', low=1, high=MOST_STEPS)
+    seed: int = option(0, 'Decides all that is random.', low=0, high=2**31 - 1)
+    threads: int = option(0, "CPU threads; 0 leaves torch's default.", low=0, high=1024)
+    device: Literal['cpu', 'cuda'] = option('cpu', 'What computes.')
+    precision: Literal['fp32', 'bf16'] = option(
+        'fp32', '`bf16` computes the forward pass in bfloat16 where torch holds that to be safe; weights stay float32.'
+    )
+    accumulate: int = option(
+        1, 'Parts of a batch that are computed one after the other, to save memory; the step is taken on their mean.',
+        low=1, high=65536,
+    )
+    compile: bool = option(
+        False, 'Whether to compile the network first (torch.compile; on CPU it needs a C++ compiler).'
+    )
 
     def __post_init__(self) -> None:
-        check_range('steps', self.steps, 1, 100_000_000)
-        check_range('batch', self.batch, 1, 65536)
+        check_options(self)
         check_range('objective.prefix_steps', self.objective.prefix_steps, 0, self.task.pred_horizon - 1)
         if self.objective.velocity_weight and self.task.pred_horizon < 2:
             raise ConfigError('objective.velocity_weight: got one with pred_horizon 1, allowed 0: that has no velocity')
-        check_range('validation_share', self.validation_share, 0.0, 0.5)
-        check_range('validate_every', self.validate_every, 1, 100_000_000)
-        check_range('checkpoint_every', self.checkpoint_every, 1, 100_000_000)
-        check_range('seed', self.seed, 0, 2**31 - 1)
-        check_range('threads', self.threads, 0, 1024)
-        check_range('accumulate', self.accumulate, 1, 65536)
         if self.start and self.objective.distill.teacher:
             raise ConfigError(f'start: got {self.start!r} with distill.teacher, where a student begins, allowed none')
         self._check_family()
@@ -283,3 +237,4 @@ class TrainSettings:
             )
         if self.objective != ObjectiveSettings():
             raise ConfigError('objective: got one with family sequence, allowed none: its tokens have no noise')
+# fmt: on

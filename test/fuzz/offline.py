@@ -186,7 +186,7 @@ class Sequence:
         self._say('-- good data from now on')
         began = self.world.now()
         for _ in range(2):
-            allowed = self.attack.recovery()
+            allowed = self.attack.recovery() * (1 + (self.case.loss > 0.4))  # all copies of a plan may be lost
             self._spin(allowed, until_moving=True)
             if self._moves():
                 self._say(f'-- moves after {(self.world.now() - began) / SECOND:.2f} s')

@@ -73,6 +73,7 @@ class Graph:
         young = self.controller and self.time.steady - self.since < NEWCOMER
         return GraphState(
             faults=tuple(faults), restarted=restarted, untouched=() if restarted else (0,),
+            listening=(0,) if self.controller else (),
             newcomer='arm_controller listens since a moment' if young else '',
         )  # fmt: skip
 

@@ -71,5 +71,17 @@ def test_a_stop_that_took_long_becomes_a_hold_where_the_robot_may_have_been_left
     planner, costs, on_path
 ):
     made, sent = sender(planner, [cost * MS for cost in costs])
-    Stops(planner, made, pytest.fail).brake(NOW)
+    to_some: Any = SimpleNamespace(send_only=lambda trajectory, topics: sent.append((trajectory, topics)))
+    Stops(planner, made, to_some, pytest.fail).brake(NOW)
     assert [trajectory.stamp != 0 for trajectory in sent] == [on_path]
+
+
+def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_is_not_sent_again(planner):
+    made, sent = sender(planner, [2 * MS])
+    stopped = []
+    to_some: Any = SimpleNamespace(send_only=lambda trajectory, topics: stopped.append((trajectory.end, topics)))
+    stops = Stops(planner, made, to_some, pytest.fail)
+    end = planner.plan.end
+    stops.brake(NOW, (1,))
+    assert sent == [] and stopped == [(planner.plan.end, (1,))] and planner.plan.end < end
+    assert not stops.under_way

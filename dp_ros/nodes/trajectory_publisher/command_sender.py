@@ -20,7 +20,7 @@ from dp_ros.motion.trajectory import Trajectory
 Verdict = TypeVar('Verdict', Planned | Refusal, Trajectory | Refusal)
 ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
-AGAIN = 10_000_000  # [ns] from one sending to the next
+AGAIN = 5_000_000  # [ns] from one sending to the next
 AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
 FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again at most
 FAREWELL_COPIES = 10  # of it, one right after the other: a controller that is off and on again gets none

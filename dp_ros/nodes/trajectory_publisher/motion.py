@@ -79,12 +79,12 @@ class Motion:
         self.parts = parts
         self.planner, self.safety, self.joint_states = parts.planner, parts.safety, parts.joint_states
         self.approach = parts.approach
-        self._home, self._home_duration = home, home_duration
-        self._patience = patience
+        self._home, self._home_duration, self._patience = home, home_duration, patience
         self._jump: tuple[int, int] | None = None
         self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
-        self.stops = Stops(self.planner, parts.sender, parts.say)
+        self._listening: tuple[int, ...] | None = None  # topics to which a stop may go; None: all
+        self.stops = Stops(self.planner, parts.sender, parts.command, parts.say)
         self._ended = self._copies = 0  # when `end` was called [ns, steady], and how often `farewell` since
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
@@ -108,15 +108,13 @@ class Motion:
     def look(self) -> int:
         """Collect all inputs, and do what the safety state asks for; return robot time [ns]."""
         now = self.time()
-        graph = self.parts.command.look()
-        self._newcomer = graph.newcomer
-        self._on_restart(graph, now)
+        graph = self._look_at_graph(now)
         inputs = self._inputs(now, graph.faults + graph.grippers)
         self._watch(now)
         self._do(self.safety.step(inputs), now)
         self._avoid(now)
         self._go_around(now)
-        if any(fault.cause is Cause.CONTROLLER for fault in graph.faults):
+        if self._listening is not None:
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
             self.parts.sender.silence()
@@ -126,6 +124,13 @@ class Motion:
         self.beginning.progress(now)
         self.stops.again(self.rests_at, now)
         return now
+
+    def _look_at_graph(self, now: int) -> GraphState:
+        graph = self.parts.command.look()
+        gone = any(fault.cause is Cause.CONTROLLER for fault in graph.faults)
+        self._newcomer, self._listening = graph.newcomer, graph.listening if gone else None
+        self._on_restart(graph, now)
+        return graph
 
     def _watch(self, now: int) -> None:
         """Compare the robot with the plan and with what it can do."""
@@ -280,9 +285,7 @@ class Motion:
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
-        graph = self.parts.command.look()
-        self._newcomer = graph.newcomer
-        self._on_restart(graph, now)
+        graph = self._look_at_graph(now)
         self._watch(now)
         latched = self.safety.latched
         objection = self.safety.reset(self._inputs(now, graph.faults + graph.grippers))
@@ -339,7 +342,7 @@ class Motion:
             self.parts.detour.stopped()
         if self.planner.plan is not None:
             self.beginning.cancel()
-            self.stops.brake(now)
+            self.stops.brake(now, self._listening)
 
     # Time.
 
@@ -404,8 +407,7 @@ class Motion:
     # What the safety states take and ask for.
 
     def _inputs(self, now: int, faults: tuple[Reason, ...]) -> SafetyInputs:
-        permission = self.parts.permission.fault()
-        found = [*faults, *([] if permission is None else [permission])]
+        found = [*faults, *filter(None, [self.parts.permission.fault()])]
         found += [fault for source in self.parts.sources if (fault := source.fault()) is not None]
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
@@ -443,6 +445,6 @@ class Motion:
         self.parts.sender.silence()
         self.beginning.cancel()
         if self._moving(now) and graph.untouched and self.stops.on_plan(now):
-            self.stops.stop_only(self.parts.command, graph.untouched, now)
+            self.stops.stop_only(graph.untouched, now)
         self.planner.forget_plan(now)
         self.stops.under_way = False

@@ -25,6 +25,8 @@ class Stops:
         Whose plan is stopped.
     sender
         Sends what stops it.
+    command
+        The same, to some of the controllers.
     say
         Logs what went wrong.
 
@@ -35,14 +37,23 @@ class Stops:
 
     """
 
-    def __init__(self, planner: Planner, sender: CommandSender, say: Callable[[str], None]) -> None:
-        self._planner, self._sender, self._say = planner, sender, say
+    def __init__(
+        self, planner: Planner, sender: CommandSender, command: CommandTopics, say: Callable[[str], None]
+    ) -> None:
+        self._planner, self._sender, self._command, self._say = planner, sender, command, say
         self.under_way = False
 
-    def brake(self, now: int) -> None:
-        """Come to rest along the plan's path; where the robot does not follow it, where it is measured."""
+    def brake(self, now: int, topics: Sequence[int] | None = None) -> None:
+        """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
+
+        With ``topics``, other controllers than theirs are gone, and whoever listens in their place knows nothing of
+        the plan: a stop along it goes to these topics alone.
+        """
         try:
             if self.on_plan(now):
+                if topics is not None:
+                    self.stop_only(topics, now)
+                    return
                 stopped = self._sender.send_before_deadline(self._planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
                     self.under_way = True
@@ -74,12 +85,12 @@ class Stops:
         else:
             self._say(f'{otherwise}: {held.reason}')
 
-    def stop_only(self, command: CommandTopics, topics: Sequence[int], now: int) -> None:
+    def stop_only(self, topics: Sequence[int], now: int) -> None:
         """Bring the controllers of some topics to rest along the plan."""
         try:
             stopped = self._planner.stop(now + LEAST_AHEAD)
             if isinstance(stopped, Trajectory):
-                command.send_only(stopped, topics)
+                self._command.send_only(stopped, topics)
             else:
                 self._say(f'no stop for the other controllers: {stopped.reason}')
         except Exception as error:  # the plan that they have ends at rest

@@ -41,6 +41,8 @@ class GraphState:
         Which controller was restarted since the last look, or ''.
     untouched
         The topics, by number, whose controllers were not.
+    listening
+        The topics, by number, on which somebody listens who may be the controller.
     newcomer
         Who has only begun to listen, in words, or ''. Someone whose name has not come through yet may be a controller
         that was restarted: nothing that goes on from an old plan may reach it. And a controller that does not hear the
@@ -52,6 +54,7 @@ class GraphState:
     grippers: tuple[Reason, ...] = ()
     restarted: str = ''
     untouched: tuple[int, ...] = ()
+    listening: tuple[int, ...] = ()
     newcomer: str = ''
 
 
@@ -132,7 +135,7 @@ class CommandTopics:
     def look(self) -> GraphState:
         """Return what the graph shows now."""
         faults: list[Reason] = []
-        restarted, newcomers, untouched = [], [], []
+        restarted, newcomers, untouched, listening = [], [], [], []
         for number, topic in enumerate(self._topics if self._publishers else []):
             others = self._others(topic)
             if others:
@@ -151,12 +154,14 @@ class CommandTopics:
             here = [name for name, gids in listeners.items() if name in known and gids - known[name]]
             restarted += here
             untouched += [] if here else [number]
+            listening += [number] if everyone else []
             self._known[number] = known | listeners
         return GraphState(
             faults=tuple(faults),
             grippers=tuple(self._grippers.faults()) if self._grippers is not None else (),
             restarted=', '.join(restarted),
             untouched=tuple(untouched),
+            listening=tuple(listening),
             newcomer=', '.join(newcomers),
         )
 
