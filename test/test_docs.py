@@ -200,7 +200,7 @@ def test_examples_of_the_training_file_are_those_that_training_accepts(
     monkeypatch.setattr(generate_reference, 'EXAMPLES', {'One': file})
     page = ''.join(generate_reference._settings_sections())
     assert '| `name` | text | *required* |  | `stack_cups` | What the policy is called. |' in page
-    assert '| `near` | list of number | `[0.0, 0.0, 0.0, 1.0]` | `[1.0, 0.0, 0.0, 0.0]` |' in page
+    assert '| `near` | list of number | `[0.0, 0.0, 0.0, 1.0]` |  | `[1.0, 0.0, 0.0, 0.0]` |' in page
     assert f'## One\n\n```yaml\n{file.read_text()}```' in page
     file.write_text(text.replace('shortest:', 'shortes:'))
     with pytest.raises(ConfigError, match="unknown key 'shortes'"):

@@ -29,9 +29,11 @@ def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rou
 # Once unclean: a controller off and on in the farewell; another robot after activation; a lie that outlasts the time
 # in which it could be true; a velocity that only a lie showed; a clock set forward while joint states lied; an end of
 # the plan so far that beginning took 5 s; a lead-in that shot beyond the chunk; a hold that an ending began anew; a
-# plan that took so long that the controller, off and on again, had been left behind meanwhile.
+# plan that took so long that the controller, off and on again, had been left behind meanwhile; a plan that turned too
+# hard for a stop; a stop that went to a controller that came in a lost one's place; six copies of a plan, all lost.
 FOUND = [
     (9001, 387), (5001, 147), (6001, 218), (6001, 78), (6001, 249), (11, 357), (9001, 157), (31001, 214), (51001, 345),
+    (92001, 140), (93001, 400), (93001, 1223),
 ]  # fmt: skip
 
 
@@ -70,8 +72,7 @@ def test_a_controller_that_is_off_for_a_moment_in_a_farewell_is_not_led_back_to_
 
 def test_a_planner_that_does_not_look_whether_it_is_followed_is_found_out(monkeypatch):
     monkeypatch.setattr(Planner, 'astray', lambda self: '' if self.plan is not None else 'there is no plan')
-    found = {kind for number in range(48, 56) for kind in run(SEED, number)[1]}
-    assert 'velocity' in found
+    assert 'velocity' in run(SEED, 117)[1]
 
 
 def test_a_sequence_is_the_same_each_time():
