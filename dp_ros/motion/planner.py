@@ -73,6 +73,7 @@ class Planner:
         self.clear = ClearPlans(None, self._braked_at)
         self._plan: Trajectory | None = None
         self._held_before: np.ndarray | None = None  # where a controller may hold that is on no plan
+        self.forgotten_until = 0  # when the last one of those ends that were forgotten, maybe not stopped [ns]
         self._distance: np.ndarray | None = None  # from the plan, once it is asked for
         self.reset()
 
@@ -114,11 +115,17 @@ class Planner:
         self.states = MeasuredStates(self.continuous, self.options.max_joint_age)
         self._distance = None
 
-    def forget_plan(self, now: int | None = None) -> None:
-        """Forget the plan, and keep what was measured; its controller may hold the end, or where it is ``now``."""
-        if self._plan is not None and self._held_before is None:
-            at = self._plan.end if now is None else now
-            self._held_before = self._plan.positions_at(np.array([at - self._plan.stamp]))[0]
+    def forget_plan(self, now: int | None = None, *, restarted: bool = False) -> None:
+        """Forget the plan, and keep what was measured; its controller may hold the end, or where it is ``now``.
+
+        One that was ``restarted`` holds the robot where it is, whatever was before.
+        """
+        if self._plan is not None:
+            self.forgotten_until = self._plan.end
+            if self._held_before is None:
+                at = self._plan.end if now is None else now
+                self._held_before = self._plan.positions_at(np.array([at - self._plan.stamp]))[0]
+        self._held_before = None if restarted else self._held_before
         self._distance = None
         self._plan = None
         self._path = CommandedPath()
@@ -227,11 +234,10 @@ class Planner:
 
         See `HoldPoints`: the controller may be where it held the robot before, or where the plan is.
         """
-        blind = self.states.blind(now)
-        if blind:
-            return Refusal(reason=blind)
-        if not self.standing:
-            return Refusal(reason='the robot moves, or has been seen for too short a time: allowed to begin at rest')
+        moving = 'the robot moves, or has been seen for too short a time: allowed to begin at rest'
+        reason = self.states.blind(now) or ('' if self.standing else moving)
+        if reason:
+            return Refusal(reason=reason)
         return self._points.beginning(self.states, self._plan, self._held_before, now)
 
     def rest_at(self, positions: np.ndarray, now: int) -> None:
@@ -268,11 +274,9 @@ class Planner:
         return outcome
 
     def _accept(self, chunk: Chunk, now: int, whole: bool) -> Planned | Refusal:
-        unusable = self.unusable(chunk, now)
-        if unusable is not None:
+        if (unusable := self.unusable(chunk, now)) is not None:
             return unusable
-        reason = self.states.blind(now) or self.astray()
-        if reason:
+        if reason := self.states.blind(now) or self.astray():
             return Refusal(reason=reason)
         led_in, head = self._led_in, self._committed(now)
         actions = unwrapped(chunk.actions, head, chunk.due, self.continuous)
@@ -383,8 +387,7 @@ class Planner:
         """
         check_shape('home positions', np.asarray(positions), (len(self.joints),))
         check_finite('home positions', np.asarray(positions))
-        reason = self.states.blind(now) or self.astray()
-        if reason:
+        if reason := self.states.blind(now) or self.astray():
             return Refusal(reason=reason)
         assert self._plan is not None
         wanted = np.asarray(positions, dtype=np.float64)[None]

@@ -872,6 +872,17 @@ def test_no_controller_is_thought_to_hold_a_robot_where_its_limits_do_not_let_it
     assert begins(highest + 0.3) == begins(0.0) < begins(highest)
 
 
+def test_a_controller_that_was_restarted_holds_the_robot_where_it_is_whatever_the_plan_was():
+    def begins(*, restarted: bool) -> float:
+        planner, now = running()
+        planner.forget_plan(now + 500 * MS, restarted=restarted)
+        for tick in range(30):
+            planner.measured(now + (500 + 10 * tick) * MS, np.full(2, -0.7))
+        return float(planner.begin(now + 800 * MS).times[0]) / 1e9
+
+    assert begins(restarted=True) < begins(restarted=False)
+
+
 def test_stop_is_found_where_the_limits_are_almost_used_up():
     slow = replace(LIMITS, velocity=(1.0, 0.6), acceleration=(1.8, 1.1))
     for start in range(0, 1500, 100):

@@ -103,8 +103,6 @@ class Motion:
         """Whether the clock jumped, and a joint state is waited for."""
         return self._jump is not None
 
-    # What happens.
-
     def look(self) -> int:
         """Collect all inputs, and do what the safety state asks for; return robot time [ns]."""
         now = self.time()
@@ -300,8 +298,8 @@ class Motion:
     def end(self) -> None:
         """Come to rest if the robot is on its way; `farewell` must follow until it returns False.
 
-        A robot that rests is sent nothing: it may have been moved by other means, and the end of the plan would make
-        it jump.
+        A robot that rests is sent nothing: the end of the plan would make it jump if it was moved by other means. One
+        that moves without a plan is held while a plan of before may be what it is on.
         """
         now = self.time()
         holding = self.beginning.under_way
@@ -309,14 +307,16 @@ class Motion:
         self._ended, self._copies = self.parts.sender.steady(), 0
         if self.unsettled:
             self._settle(now, patient=False)
-            self.parts.sender.insist()
         elif self._moving(now) and not holding:
             self._inputs(now, ())
             if not self.stops.under_way:
                 self.brake(now)
-            self.parts.sender.insist()
+        elif now < self.planner.forgotten_until and not (self.planner.states.blind(now) or self.planner.standing):
+            self.stops.hold(self.planner.hold(now), 'no hold of an arm that is on a plan of before')
         else:
             self.parts.sender.silence()
+            return
+        self.parts.sender.insist()
 
     def farewell(self) -> bool:
         """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
@@ -446,5 +446,5 @@ class Motion:
         self.beginning.cancel()
         if self._moving(now) and graph.untouched and self.stops.on_plan(now):
             self.stops.stop_only(graph.untouched, now)
-        self.planner.forget_plan(now)
+        self.planner.forget_plan(now, restarted=not graph.untouched)
         self.stops.under_way = False
