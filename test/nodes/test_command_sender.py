@@ -85,3 +85,23 @@ def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_is_not_s
     stops.brake(NOW, (1,))
     assert sent == [] and stopped == [(planner.plan.end, (1,))] and planner.plan.end < end
     assert not stops.under_way
+
+
+@pytest.mark.parametrize(
+    ('copies', 'since', 'unsure'), [(1, 100, True), (5, 100, False), (1, 30, False), (1, 300, False)]
+)
+def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_shows(planner, copies, since, unsure):
+    clock, sent = SimpleNamespace(now=NOW), list[Any]()
+    made = CommandSender(
+        planner, lambda trajectory: trajectory, sent.append, lambda: clock.now, steady=lambda: clock.now,
+        repeat=sent.append,
+    )  # fmt: skip
+    planner.measured(NOW, planner.plan.positions_at(np.array([NOW - 40 * MS - planner.plan.stamp]))[0])
+    verdict = made.send_before_deadline(partial(planner.accept, chunk(START + 50 * MS)), must=True)
+    assert isinstance(verdict, Planned)
+    for _ in range(copies - 1):
+        clock.now += 5 * MS
+        assert made.again()
+    assert len(sent) == copies
+    clock.now = NOW + since * MS
+    assert bool(made.unsure()) == unsure

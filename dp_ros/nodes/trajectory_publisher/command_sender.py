@@ -22,6 +22,8 @@ ATTEMPTS = 3
 LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the planner's LEAD
 AGAIN = 5_000_000  # [ns] from one sending to the next
 AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
+LEAST_COPIES = 3  # of a plan: fewer mean that this process was stalled, and they may all have been lost
+SHOWN = 150_000_000  # [ns] after which joint states show whether the robot follows a plan that it may not have got
 FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again at most
 FAREWELL_COPIES = 10  # of it, one right after the other: a controller that is off and on again gets none
 FAREWELL_AGAIN = 2_000_000  # [ns] from one of them to the next
@@ -66,6 +68,7 @@ class CommandSender:
         self.rests_at = 0  # when what was sent last ends [ns]
         self._until = self._began = 0
         self._anew = False  # whether what was sent last counts from its arrival
+        self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
@@ -111,8 +114,15 @@ class CommandSender:
         if not (0 <= left <= longest and passed <= longest):
             return False
         if not skip:
+            self._copies += 1
             self._repeat(self._sent)
         return True
+
+    def unsure(self) -> str:
+        """Return why nothing that goes on from the last plan may be sent yet; '' if it may."""
+        if self._anew or self._copies >= LEAST_COPIES or not 0 < self.steady() - self._over < SHOWN:
+            return ''
+        return f'this process was stalled, and sent the last plan {self._copies} times only: it may have been lost'
 
     def resend(self) -> None:
         """Send what was sent last once more, whenever that was."""
@@ -134,4 +144,5 @@ class CommandSender:
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
         self._sent, self._until, self._began, self._anew = message, until, self.steady(), False
+        self._copies, self._over = 1, self._began + until - self.now()  # not by robot time, which may run faster
         self._wake()
