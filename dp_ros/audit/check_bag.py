@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from dp_ros.audit.checks import findings
 from dp_ros.audit.dataset import audit_dataset
 from dp_ros.audit.plots import plot_audit
 from dp_ros.audit.report import as_data, report
+from dp_ros.bounded_files import write_json
 from dp_ros.options import REQUIRED, option
 from dp_ros.recordings.datasets.tables import in_columns
 from dp_ros.recordings.episodes.readers import check_whole_episodes, kind_of
@@ -62,9 +62,7 @@ def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
         (settings.out / 'report.txt').write_text(text + '\n', encoding='utf-8')
         for path in plot_audit(audit, settings.out):
             say(f'{path}')
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(as_data(audit, found), indent=2) + '\n', encoding='utf-8')
+    write_json(settings.json, as_data(audit, found), indent=2)
     levels = {f.level for f in found}
     if 'error' in levels:
         return ERRORS

@@ -120,13 +120,11 @@ def table(summary: dict[str, Any]) -> str:
 
 def plot_soak(summary: dict[str, Any], path: Path) -> None:
     """Draw memory and latency over time."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = summary['by_minute']
-    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
+    figure = Figure(figsize=(8, 6), layout='constrained')
+    upper, lower = figure.subplots(2, 1, sharex=True)
     minutes = np.arange(1, len(rows) + 1)
     for name in rows[0]['memory_mb']:
         upper.plot(minutes, [row['memory_mb'][name] for row in rows], marker='.', label=name)
@@ -139,4 +137,3 @@ def plot_soak(summary: dict[str, Any], path: Path) -> None:
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -6,7 +6,6 @@ within a turn. Weights are random, which changes no time.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.evaluation.bench.bags import measure_bags
 from dp_ros.evaluation.bench.contenders import (
@@ -110,9 +110,7 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
         'bags': bags,
     }
     say(table({**report, 'chunks': []}))
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(report, indent=1) + '\n')
+    write_json(settings.json, report)
     if settings.plot:
         plot_report(report, settings.plot)
     return 0

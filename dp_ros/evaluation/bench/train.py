@@ -26,6 +26,7 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
@@ -108,9 +109,7 @@ def run_bench_train(settings: BenchTrainSettings, say: Callable[[str], None]) ->
     training = settings.training
     report = {'machine': machine(), 'torch': torch.__version__, 'batch': training.batch, 'device': training.device}
     report |= {'network': list(training.network.channels), 'rounds': settings.rounds, 'turn': settings.turn}
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps({**report, 'rows': rows}, indent=2) + '\n')
+    write_json(settings.json, {**report, 'rows': rows}, indent=2)
     return 0
 
 

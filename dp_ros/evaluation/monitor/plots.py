@@ -28,10 +28,7 @@ def plot_failure(episodes: Sequence[Watched], spec: MonitorSpec, path: Path, det
         If no episode failed.
 
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     failed = [e for e in episodes if not e.trace.success]
     if not failed:
@@ -41,7 +38,8 @@ def plot_failure(episodes: Sequence[Watched], spec: MonitorSpec, path: Path, det
     )
     shown = foretold[len(foretold) // 2] if foretold else failed[0]
     good = [e for e in episodes if e.trace.success][:20]
-    figure, axes = plt.subplots(len(detectors), 1, figsize=(8, 1.5 * len(detectors)), sharex=True, dpi=110)
+    figure = Figure(figsize=(8, 1.5 * len(detectors)), dpi=110)
+    axes = figure.subplots(len(detectors), 1, sharex=True)
     for axis, name, colour in zip(axes, detectors, COLOURS, strict=True):
         for other in good:
             axis.plot(other.trace.since_start, np.minimum(other.shares[name], MOST), color=GREY, linewidth=0.8)
@@ -61,4 +59,3 @@ def plot_failure(episodes: Sequence[Watched], spec: MonitorSpec, path: Path, det
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    plt.close(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError, DataError, check_range, listed
 from dp_ros.evaluation.monitor.plots import plot_failure
 from dp_ros.evaluation.monitor.traces import Trace, played_traces, scored
@@ -82,9 +82,7 @@ def run_study(settings: StudySettings, say: Callable[[str], None]) -> int:
     summary = summarize_study(episodes, spec)
     summary = {**evaluation.about(policy.bundle), 'seed': evaluation.seed, 'each': evaluation.episodes, **summary}
     say(study_table(summary))
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+    write_json(settings.json, summary)
     if settings.plot:
         plot_failure(episodes, spec, settings.plot, DETECTORS)
         say(f'{settings.plot}')

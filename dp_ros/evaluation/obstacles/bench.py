@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.obstacles.arenas import WORLDS, Layout
 from dp_ros.evaluation.obstacles.episodes import CONTENDERS, Contender, ObstacleResult
@@ -92,9 +92,7 @@ def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dic
         for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
             results[speed, contender].append(outcome)
         summary = summarize(settings, results)
-        if settings.json is not None:
-            settings.json.parent.mkdir(parents=True, exist_ok=True)
-            settings.json.write_text(json.dumps(summary, indent=1) + '\n')
+        write_json(settings.json, summary)
     for line in table(summary['rows']):
         say(line)
     return summary

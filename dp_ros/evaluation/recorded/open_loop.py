@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import DataError
 from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count, moments
 from dp_ros.evaluation.recorded.plots import plot_moments
@@ -78,13 +78,9 @@ def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int
         seed=settings.seed, sampler=policy.settings.sampler, sampling_steps=policy.settings.sampling_steps,
     )  # fmt: skip
     say(table(summary))
-    files = [settings.json] if settings.json else []
+    write_json(settings.json, summary)
     if settings.output:
-        files.append(settings.output / SUMMARY)
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-    if settings.output:
+        write_json(settings.output / SUMMARY, summary)
         for path in plot_moments(summary, worst(found, task), task, settings.output):
             say(f'{path}')
     return 0
