@@ -28,7 +28,7 @@ from dp_ros.evaluation.workers.workers import check_workers, workers_of
 from dp_ros.evaluation.world_planner import command_topics, commands_of
 from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
 from dp_ros.options import REQUIRED, check_options, like, option
-from dp_ros.recordings.rosbag.reader import Stamped, folder_beside, refuse_existing, serialized
+from dp_ros.recordings.rosbag.reader import Stamped, new_folder, refuse_existing, serialized
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
@@ -115,10 +115,9 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
     demonstrate, workers = make(), workers_of(settings.workers, settings.ray)
     number, failed = 0, 0
     with (
-        folder_beside(settings.out) as folder,
+        new_folder(settings.out) as made,
         tqdm(total=settings.episodes, unit='episode', desc='demonstrate') as bar,
     ):
-        made = folder / settings.out.name
         made.mkdir()
         while number < settings.episodes:
             first = settings.seed + number + failed
@@ -132,8 +131,6 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
                 episode.write(made / f'episode_{number:04d}', settings.storage)
                 number += 1
                 bar.update()
-        refuse_existing(settings.out)
-        made.rename(settings.out)
     say(f'{settings.episodes} episodes in {settings.out}; {failed} that failed were left out')
     return 0
 

@@ -14,10 +14,10 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, Goal, Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.recordings.episodes.builder import Episode, position_columns
+from dp_ros.recordings.episodes.builder import Episode, measured_positions
 from dp_ros.recordings.episodes.episode import window_indices
 from dp_ros.recordings.episodes.goals import source_of
-from dp_ros.task.spec import Instruction, JointStream, TaskSpec
+from dp_ros.task.spec import Instruction, TaskSpec
 
 STAND_STILL, LAST_MOTION = 'stand still', 'last motion'
 BASELINES = (STAND_STILL, LAST_MOTION)
@@ -83,7 +83,7 @@ def moments(
     """
     task = policy.task
     observed, acted = window_indices(len(episode.stamps), task)
-    positions = measured_positions(episode, task)
+    positions = measured_positions(task, episode.streams)
     for row in range(0, len(observed), every):
         steps, newest = observed[row], int(observed[row, -1])
         window, goal = asked_at(episode, task, steps)
@@ -107,18 +107,6 @@ def asked_at(episode: Episode, task: TaskSpec, steps: np.ndarray) -> tuple[Windo
     """Return what a policy is given at the last of an episode's ``steps`` (T,): the window, and the goal."""
     seen = {stream.name: episode.streams[stream.name][steps] for stream in task.streams}
     return Window(stamps=episode.stamps[steps], streams=seen), goal_of(episode, task, int(steps[-1]))
-
-
-def measured_positions(episode: Episode, task: TaskSpec) -> np.ndarray | None:
-    """Return the commanded joints' measured positions (N, A); None for a task that does not observe them."""
-    columns = []
-    for joint in task.action.joints:
-        for stream in task.streams:
-            chosen = position_columns(stream)
-            if isinstance(stream, JointStream) and chosen and joint in stream.joints:
-                columns.append(episode.streams[stream.name][:, chosen][:, stream.joints.index(joint)])
-                break
-    return np.stack(columns, axis=1) if len(columns) == len(task.action.joints) else None
 
 
 def baselines(positions: np.ndarray, newest: int, length: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.recordings.datasets.zarr import CAMERAS, PushtZarr, episode_name
-from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter, folder_beside, refuse_existing
+from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter, new_folder, refuse_existing
 
 
 def convert_pusht(
@@ -46,12 +46,9 @@ def convert_pusht(
     if episodes is not None and not 1 <= episodes <= len(store):
         raise ConfigError(f'episodes: got {episodes}, allowed 1 to {len(store)}')
     indices = range(len(store) if episodes is None else episodes)
-    with folder_beside(out) as folder:
-        made = folder / out.name
+    with new_folder(out) as made:
         for index in tqdm(indices, desc='convert', unit='episode', disable=not progress):
             with BagWriter(made / episode_name(index), storage) as bag:
                 for topic, received, message in store.messages(index, camera, rewards=True):
                     bag.write(topic, received, message)
-        refuse_existing(out)
-        made.rename(out)
     return [out / episode_name(index) for index in indices]

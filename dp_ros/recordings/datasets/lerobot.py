@@ -21,11 +21,9 @@ from dp_ros.recordings.datasets.lerobot_files import (
     picture,
     read_parquet,
     video_pictures,
-    whole,
 )
-from dp_ros.recordings.datasets.tables import Table, episode_from_table, in_columns
+from dp_ros.recordings.datasets.tables import Table, whole
 from dp_ros.recordings.episodes.actions import action_sources
-from dp_ros.recordings.episodes.builder import Episode, FrameStore
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 
 INFO = 'meta/info.json'
@@ -39,31 +37,11 @@ def is_lerobot(path: Path) -> bool:
     return (path / INFO).is_file()
 
 
-def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = None) -> Iterator[Episode]:
-    """Yield the episodes of the dataset at ``path``; a stream's topic is its feature, as ``observation.state``.
-
-    In place of topics as ``/joint_states`` its usual features serve (see `usual_columns`).
-
-    Raises
-    ------
-    DataError
-        If the dataset is of another format, incomplete, or lacks what the task wants.
-
-    """
-    dataset = LeRobotDataset(Path(path))
-    task = in_columns(task, usual_columns(task, dataset.features))
-    for table in lerobot_tables(dataset):
-        read = table()
-        with whole(Path(path)):
-            episode = episode_from_table(read, task, frames)
-        yield episode
-
-
 def lerobot_tables(dataset: LeRobotDataset) -> Iterator[Callable[[], Table]]:
     """Yield for each episode a function that reads its table; it raises DataError where that cannot be read."""
 
     def read(number: int) -> Table:
-        with whole(dataset.path):
+        with whole(f'LeRobot dataset {dataset.path}'):
             return dataset.table(number)
 
     return (partial(read, number) for number in range(len(dataset)))
@@ -87,7 +65,7 @@ class LeRobotDataset:
         major = version.lstrip('v').split('.')[0]
         if major not in ('2', '3'):
             raise DataError(f'LeRobot dataset {path}: got format {version[:80]}, allowed 2.0, 2.1 or 3.0')
-        with whole(path):
+        with whole(f'LeRobot dataset {path}'):
             # Of format 2 an episode's number says where it is: none has to be listed.
             self._episodes = self._in_files() if major == '3' else None
             self._lengths = _lengths(path) if self._episodes is None else {}

@@ -28,7 +28,7 @@ from dp_ros.recordings.datasets.lerobot_stats import Stats, joined_stats, pictur
 from dp_ros.recordings.datasets.lerobot_video import check_size, video_info, write_video
 from dp_ros.recordings.datasets.tables import joint_label, pose_label
 from dp_ros.recordings.episodes.builder import Episode
-from dp_ros.recordings.rosbag.reader import folder_beside, refuse_existing
+from dp_ros.recordings.rosbag.reader import new_folder, refuse_existing
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
 
 STATE, ENVIRONMENT, ACTION, IMAGES = (
@@ -120,8 +120,7 @@ def export_lerobot(
     if abs(rate - round(rate)) > 1e-6:
         raise ConfigError(f'control_dt: got {task.control_dt} s, allowed a whole number of frames a second')
     _refuse_recorded_goals(task)
-    with folder_beside(out) as folder:
-        made = folder / out.name
+    with new_folder(out) as made:
         writer = _Writer(made, task, round(rate), pictures, file_megabytes)
         try:
             for episode in tqdm(episodes, unit=' episodes', desc='export', disable=not progress, dynamic_ncols=True):
@@ -129,8 +128,6 @@ def export_lerobot(
         finally:
             writer.close_file()
         writer.finish(instruction, robot)
-        refuse_existing(out)
-        made.rename(out)
     return LerobotFacts(folder=out, episodes=len(writer.places), frames=writer.frames)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.bounded_files import inside, open_regular, read_bytes, shown
-from dp_ros.errors import ConfigError, DataError, listed, one_line
+from dp_ros.errors import DataError, listed, one_line
 from dp_ros.messages.images import MOST_PIXELS, decode_file
 
 MOST_PICTURE = 2**28
@@ -26,21 +25,6 @@ _ROWS = 65536
 _PLACE = re.compile(r'\{(\w+)(?::0?(\d{1,2})d)?\}')
 _CONTAINERS = {'.mp4': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'matroska', '.avi': 'avi'}
 _INFO = 'meta/info.json'
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[None]:
-    """Make any error within a :class:`DataError` that names the dataset: a damaged one fails in many ways."""
-    where = f'LeRobot dataset {path}'
-    try:
-        yield
-    except ConfigError:
-        raise
-    except DataError as error:
-        raise error if str(path) in str(error) else DataError(f'{where}: {error}') from error
-    except Exception as error:
-        text = f'{where}: damaged or of no known format ({_reason(error)}); allowed a whole dataset'
-        raise DataError(text) from error
 
 
 def dataset_file(folder: Path, name: str) -> Path:

@@ -249,20 +249,17 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         """Start writing."""
-        self._folder = self._stack.enter_context(folder_beside(self.path))
-        self._writer = _Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
+        folder = self._stack.enter_context(new_folder(self.path))
+        self._writer = _Writer(folder, version=9, storage_plugin=self._storage)
         self._writer.open()
+        self._stack.push(self._writer)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the bag, or remove it if there was an error."""
-        with self._stack:
-            self._writer.__exit__(kind, error, trace)
-            if kind is None:
-                refuse_existing(self.path)
-                (self._folder / self.path.name).rename(self.path)
+        self._stack.__exit__(kind, error, trace)
 
     def note(self, **labels: object) -> None:
         """Say something of the whole recording, such as ``success``: it stands in metadata.yaml, as custom_data."""
@@ -316,6 +313,15 @@ def refuse_existing(path: Path) -> None:
     """Raise :class:`ConfigError` if there is something at ``path``: recordings are never overwritten."""
     if path.exists():
         raise ConfigError(f'output {path}: exists already; allowed a new folder')
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a path of a folder to make, which becomes ``path`` when it is whole: at the end, without an error."""
+    with folder_beside(path) as beside:
+        yield beside / path.name
+        refuse_existing(path)
+        (beside / path.name).rename(path)
 
 
 @contextmanager
