@@ -171,7 +171,7 @@ class _Feed:
 
     def __init__(self, audit: Audit, reader: BagReader, name: str) -> None:
         self.name, self.count = name, 0
-        self._audit, self._pictures = audit, 0
+        self._audit = audit
         markers = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
         self.needed = {**audit.wanted, **markers}
         self.topics: dict[str, TopicAudit] = {}

@@ -7,7 +7,7 @@ has hardly begun.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError, check_range
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.film import INK, draw_way
-from dp_ros.evaluation.recorded.observations import observation_at
+from dp_ros.evaluation.recorded.open_loop import observation_at
 from dp_ros.evaluation.recorded.strips import strips
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.options import check_options, like, option
-from dp_ros.policy.backends.sessions import Backend, open_backend
+from dp_ros.policy.backends.sessions import Backend, open_backend, with_denoiser
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, action_base
@@ -91,30 +91,6 @@ def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, 
     return tuple(found)
 
 
-class _Watched:
-    """A backend that keeps what the network was given."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.seen: list[np.ndarray] = []
-
-    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._backend.encode(inputs)
-
-    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
-        self.seen.append(x_k[0].copy())
-        return self._backend.predict(x_k, k, cond)
-
-    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return self._backend.value(cond, state, actions)
-
-    def novelty(self, cond: np.ndarray) -> np.ndarray:
-        return self._backend.novelty(cond)
-
-    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._backend.noise(inputs)
-
-
 class _Asked(DiffusionPolicy):
     """A policy that keeps the newest window that it predicted from."""
 
@@ -130,9 +106,9 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle)
     if settings.recordings is not None:
-        asked = observation_at(settings.recordings, bundle, settings.at)
-        ways = _ways(settings, bundle, backend, asked.window, asked.goal)
-        draw = strips(bundle.task.action.joints, asked.recorded, [way[-1] for way in ways])
+        window, goal, recorded = observation_at(settings.recordings, bundle, settings.at)
+        ways = _ways(settings, bundle, backend, window, goal)
+        draw = strips(bundle.task.action.joints, recorded, [way[-1] for way in ways])
     else:
         window, goal, world = _asked_in_world(settings, bundle, backend)
         ways = _ways(settings, bundle, backend, window, goal)
@@ -173,14 +149,19 @@ def _ways(
     """Return x_k of each panel (calls + 1, chunks, P, A), the chunk itself last."""
     ways = []
     for panel in settings.panels:
-        watched = _Watched(backend)
-        asked = DiffusionPolicy(bundle, watched, panel)
+        seen: list[np.ndarray] = []
+
+        def predict(x_k: np.ndarray, k: np.ndarray, cond: np.ndarray, seen: list[np.ndarray] = seen) -> np.ndarray:
+            seen.append(x_k[0].copy())
+            return backend.predict(x_k, k, cond)
+
+        asked = DiffusionPolicy(bundle, with_denoiser(backend, predict), panel)
         chunks = []
         for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
-            watched.seen.clear()
+            seen.clear()
             last = asked.chunk(window, np.random.default_rng([settings.seed, number]), goal=goal).actions
             base = action_base(bundle.task, asked.unwrapped(window).streams)
-            noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
+            noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in seen]
             chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
         ways.append(np.array(chunks).swapaxes(0, 1))
     return ways

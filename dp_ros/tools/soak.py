@@ -90,11 +90,11 @@ def account(monitor: CommandMonitor, rows: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-def growth(rows: list[dict[str, Any]], skip: int = 5) -> dict[str, float]:
-    """Return how much memory each node gained from minute ``skip`` to the last [MB]; nothing for shorter runs."""
-    if len(rows) <= skip + 1:
+def growth(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return how much memory each node gained from minute 5 to the last [MB]; nothing for shorter runs."""
+    if len(rows) <= 6:
         return {}
-    first, last = rows[skip]['memory_mb'], rows[-1]['memory_mb']
+    first, last = rows[5]['memory_mb'], rows[-1]['memory_mb']
     return {name: round(last[name] - first[name], 1) for name in first if name in last}
 
 

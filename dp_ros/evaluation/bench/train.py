@@ -212,11 +212,11 @@ def summary(taken: Sequence[float], plain: Sequence[float]) -> dict[str, float]:
     return {'ms': round(float(np.median(taken)) * 1e3, 3), **{n: round(float(v), 3) for n, v in ratios.items()}}
 
 
-def data_time(trainer: Trainer, rounds: int = 20) -> float:
+def data_time(trainer: Trainer) -> float:
     """Return how long our batches take to be put together [s]."""
     chosen = trainer.settings
     taken = []
-    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=rounds)
+    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=20)
     for indices in order:
         began = time.perf_counter()
         trainer.train_set.batch(indices)

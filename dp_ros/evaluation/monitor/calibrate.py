@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class MonitorSettings:
         if bool(self.world) == bool(self.recordings):
             raise ConfigError('monitor: got a world and recordings, or neither, allowed one of the two')
         if self.world:
-            self.evaluation()
+            _ = self.evaluation  # refuses what can't be
             if self.episodes < self.needed:
                 raise ConfigError(
                     f'episodes: got {self.episodes}, allowed {self.needed} or more for level {self.level:g}: half of '
@@ -73,13 +72,10 @@ class MonitorSettings:
         """Successful episodes that it takes."""
         return 2 * successes_needed(level_of_each(self.level, self.rule))
 
-    def evaluation(self, **changes: Any) -> EvaluationSettings:
-        """Return how episodes are played."""
-        plain: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ('bundle', 'world', 'episodes', 'seed', 'seconds', 'policy_speed', 'workers')
-        }
-        return EvaluationSettings(**{**plain, 'threads': 1, **changes})
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """How episodes are played."""
+        return EvaluationSettings.of(self, threads=1, samples=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +95,7 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
     if settings.recordings:
         traces = list(recorded_traces(settings.recordings, policy, settings.samples))
     else:
-        traces = list(played_traces(settings.evaluation(), settings.samples))
+        traces = list(played_traces(settings.evaluation, settings.samples))
     calibrated = calibrate(traces, policy.bundle, settings)
     successes = sum(trace.success for trace in traces)
     record = {

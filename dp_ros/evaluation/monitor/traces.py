@@ -60,14 +60,13 @@ class Trace:
 class Tracer:
     """Collects what a monitor would see of one episode at a time."""
 
-    def __init__(self, policy: Policy, samples: int, goal: Goal = NO_GOAL) -> None:
+    def __init__(self, policy: Policy, samples: int) -> None:
         self._sampling = sampling_policy(policy, samples)
-        self._goal = goal
         self.begin(0)
 
-    def begin(self, seed: int, goal: Goal | None = None) -> None:
-        """Forget the episode before; ``seed`` is the next one's, and so is ``goal``, if it has another."""
-        self._seed, self._goal = seed, goal or self._goal
+    def begin(self, seed: int, goal: Goal = NO_GOAL) -> None:
+        """Forget the episode before; ``seed`` and ``goal`` are the next one's."""
+        self._seed, self._goal = seed, goal
         self._every: list[np.ndarray] = []
         self._chunks: list[tuple[int, np.ndarray, np.ndarray]] = []
 

@@ -89,8 +89,7 @@ def moments(
         window, goal = asked_at(episode, task, steps)
         noises = [np.random.default_rng([seed, number, row, draw]) for draw in range(draws)]
         chunks = [policy.chunk(window, rng, goal=goal).actions for rng in noises]
-        recorded = episode.actions[acted[row]].astype(np.float64)
-        recorded[newest + np.arange(task.pred_horizon) >= len(episode.stamps)] = np.nan
+        recorded = recorded_chunk(episode, acted[row], newest)
         yield Moment(
             episode=episode.name,
             number=number,
@@ -107,6 +106,13 @@ def asked_at(episode: Episode, task: TaskSpec, steps: np.ndarray) -> tuple[Windo
     """Return what a policy is given at the last of an episode's ``steps`` (T,): the window, and the goal."""
     seen = {stream.name: episode.streams[stream.name][steps] for stream in task.streams}
     return Window(stamps=episode.stamps[steps], streams=seen), goal_of(episode, task, int(steps[-1]))
+
+
+def recorded_chunk(episode: Episode, acted: np.ndarray, newest: int) -> np.ndarray:
+    """Return what was commanded at the steps ``acted`` (P,), the first of which is ``newest``; NaN beyond the end."""
+    recorded = episode.actions[acted].astype(np.float64)
+    recorded[newest + np.arange(len(acted)) >= len(episode.stamps)] = np.nan
+    return recorded
 
 
 def baselines(positions: np.ndarray, newest: int, length: int) -> dict[str, np.ndarray]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from dp_ros.bounded_files import write_json
-from dp_ros.errors import DataError
-from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count, moments
+from dp_ros.data import NANOSECONDS, Goal, Window
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.recorded.moments import Moment, asked_at, check_goals, moment_count, moments, recorded_chunk
 from dp_ros.evaluation.recorded.plots import plot_moments
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.evaluation.settings import EvaluationSettings
@@ -20,7 +22,7 @@ from dp_ros.policy.backends.sessions import BackendName
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.builder import Episode
-from dp_ros.recordings.episodes.episode import wanted_topics
+from dp_ros.recordings.episodes.episode import wanted_topics, window_indices
 from dp_ros.recordings.episodes.readers import kind_of, read_recordings
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
@@ -134,3 +136,34 @@ def check_topics(path: Path, bundle: Bundle) -> None:
     for bag in find_bags(path):
         with BagReader(bag) as reader:
             reader.check(wanted)
+
+
+def first_episode(recordings: Path, bundle: Bundle) -> Episode:
+    """Return the first episode at a path."""
+    check_goals(bundle.task)
+    for episode in trained_episodes([recordings], bundle):
+        return episode
+    raise DataError(f'recordings {recordings}: got no episode, allowed one or more')
+
+
+def observation_at(recordings: Path, bundle: Bundle, at: float) -> tuple[Window, Goal, np.ndarray]:
+    """Return what a policy is given at the first episode's first moment that is ``at`` [s] or more after its beginning.
+
+    The window, the goal, and what was commanded from there on (P, A); NaN beyond the episode.
+    """
+    episode = first_episode(recordings, bundle)
+    observed, acted = window_indices(len(episode.stamps), bundle.task)
+    seconds = (episode.stamps[observed[:, -1]] - episode.stamps[0]) / NANOSECONDS
+    later = np.flatnonzero(seconds >= at - 1e-9)
+    if not len(later):
+        raise ConfigError(f'at: got {at:g} s, allowed up to {seconds[-1]:g} s in {episode.name}')
+    row = later[0]
+    return *asked_at(episode, bundle.task, observed[row]), recorded_chunk(episode, acted[row], int(observed[row, -1]))
+
+
+def observations(recordings: Path, bundle: Bundle, most: int) -> list[tuple[Window, Goal]]:
+    """Return windows and goals of the first episode, ``most`` or fewer, spread over it."""
+    episode = first_episode(recordings, bundle)
+    observed, _ = window_indices(len(episode.stamps), bundle.task)
+    rows = np.unique(np.linspace(0, len(observed) - 1, most).round().astype(int))
+    return [asked_at(episode, bundle.task, observed[row]) for row in rows]

@@ -46,6 +46,6 @@ def _play(part: Part, key: str, make: Callable[..., Callable[[Part], T]], folder
             _made[2].close()
             _made = None
         with ExitStack() as stack:
-            play = make(*(stack.enter_context(folder.opened()) for folder in folders))
+            play = make(*(stack.enter_context(folder()) for folder in folders))
             _made = key, play, stack.pop_all()
     return _made[1](part)
