@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.audit.finding import some
-from dp_ros.audit.stream_guess import guess_task
+from dp_ros.audit.proposal.propose import propose
+from dp_ros.audit.proposal.survey import survey_bag
 from dp_ros.audit.ticks import TickAudit
 from dp_ros.audit.topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, decode
 from dp_ros.messages.images import decode_compressed
 from dp_ros.messages.raw_images import decode_image
@@ -26,6 +27,27 @@ from dp_ros.recordings.episodes.segmentation import BY_FILE, CutSettings, Cutter
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
+
+Level = Literal['ok', 'warning', 'error']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing found out about recordings."""
+
+    level: Level
+    where: str
+    what: str
+    got: str
+    allowed: str = ''
+    advice: str = ''
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """List a few names and how many more there are."""
+    names = list(names)
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
 
 _MOST_DEVICES = 20
 """So many devices of a topic are measured apart; there are no more on a robot."""
@@ -316,3 +338,36 @@ def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> No
     if measured.channels is None or names != measured.channels.names:
         measured.form(', '.join(names))
     measured.numbers(received, names, row)
+
+
+_SECONDS = 10.0
+"""Of a recording, from its beginning, the guess is made of [s]."""
+_AGE = 1.0
+"""What is guessed must not hide what is wrong with the rates [s]."""
+
+
+def guess_task(reader: BagReader) -> TaskSpec | None:
+    """Return the task that `dp_ros init` would propose for a bag's beginning, with patience; None if it has none."""
+    try:
+        task = propose(survey_bag(reader, seconds=_SECONDS)).task
+    except DataError:
+        return None
+    return replace(task, streams=tuple(replace(s, max_age=max(_AGE, s.max_age)) for s in task.streams))
+
+
+def guess_lines(task: TaskSpec) -> Iterator[str]:
+    """Yield what was guessed, in lines for people."""
+    for stream in task.streams:
+        what = stream.kind
+        if isinstance(stream, JointStream):
+            what = f'{", ".join(stream.fields)} of {listed(stream.joints)}'
+        elif isinstance(stream, ImageStream):
+            what = f'{"compressed " if stream.compressed else ""}pictures'
+        yield f'observes {stream.topic}: {what}'
+    action = task.action
+    for source in action.sources:
+        yield f'actions: on {source.topic}, {listed(source.joints)}'
+    if action.sources:
+        return
+    where = '' if action.source == 'next_state' else f' on {action.source_topic or action.topic}'
+    yield f'actions: {action.source}{where}, {listed(action.joints)}'

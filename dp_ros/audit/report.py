@@ -9,9 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dp_ros.audit.audit import Audit
-from dp_ros.audit.finding import Finding
-from dp_ros.audit.stream_guess import guess_lines
+from dp_ros.audit.audit import Audit, Finding, guess_lines
 from dp_ros.audit.topics import TopicAudit
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ def _convert_options(parser: CommandParser) -> None:
 
 @command('Turn the PushT demonstrations (zarr) into rosbag2 recordings.', _convert_options)
 def _convert(options: argparse.Namespace) -> int:
-    from dp_ros.recordings.datasets.convert import convert_pusht
+    from dp_ros.recordings.datasets.zarr import convert_pusht
 
     bags = convert_pusht(
         options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
@@ -51,7 +50,6 @@ def _record_options(parser: CommandParser) -> None:
 @command('Record demonstrations of the running robot as rosbag2.', _record_options)
 def _record(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
-    from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.simulation.registry import world_spec
     from dp_ros.simulation.world import whole_task
     from dp_ros.simulation.worlds import DEMO_WORLD
@@ -66,7 +64,7 @@ def _record(options: argparse.Namespace) -> int:
         return write_demonstrations(settings, print)
     from dp_ros.tools.record import run_record
 
-    return run_record(settings, partial(BagWriter, storage=settings.storage), print)
+    return run_record(settings, print)
 
 
 def _init_options(parser: CommandParser) -> None:

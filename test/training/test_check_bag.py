@@ -15,10 +15,9 @@ import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
-from dp_ros.audit.audit import Audit, audit_bags
+from dp_ros.audit.audit import Audit, Finding, audit_bags
 from dp_ros.audit.check_bag import CheckSettings, check_bags
 from dp_ros.audit.checks import findings
-from dp_ros.audit.finding import Finding
 from dp_ros.audit.statistics import Channels, Decimated, LogHistogram, Longest
 from dp_ros.cli.main import main
 from dp_ros.errors import DataError

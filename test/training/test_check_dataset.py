@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.audit.audit import Audit
+from dp_ros.audit.audit import Audit, Finding
 from dp_ros.audit.checks import findings
 from dp_ros.audit.dataset import audit_dataset
-from dp_ros.audit.finding import Finding
 from dp_ros.cli.main import main
 from dp_ros.data import NANOSECONDS
 from dp_ros.recordings.episodes.readers import read_dataset

@@ -9,8 +9,7 @@ import pytest
 import zarr
 
 from dp_ros.errors import ConfigError, DataError
-from dp_ros.recordings.datasets import convert
-from dp_ros.recordings.datasets.convert import convert_pusht
+from dp_ros.recordings.datasets import zarr as pusht
 from dp_ros.recordings.datasets.zarr import (
     BLOCK_POSE,
     CAMERA,
@@ -19,6 +18,7 @@ from dp_ros.recordings.datasets.zarr import (
     JOINT_STATES,
     JOINTS,
     PushtZarr,
+    convert_pusht,
     read_pusht_zarr,
 )
 from dp_ros.recordings.episodes.episode import Episode, read_episodes
@@ -160,7 +160,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, store: Path, m
                 raise KeyboardInterrupt
             super().write(topic, received, message)
 
-    monkeypatch.setattr(convert, 'BagWriter', Interrupted)
+    monkeypatch.setattr(pusht, 'BagWriter', Interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert_pusht(store, tmp_path / 'bags', progress=False)
     assert list(tmp_path.iterdir()) == [store]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.audit.audit import guess_task
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.init import InitSettings, run_init, survey_bags
 from dp_ros.audit.proposal.parameter_file import parameter_text
@@ -17,7 +18,6 @@ from dp_ros.audit.proposal.survey import Motion, TopicSurvey
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.units import guess_unit
 from dp_ros.audit.proposal.yaml_text import scalar
-from dp_ros.audit.stream_guess import guess_task
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion.settings.plan import PlanSettings

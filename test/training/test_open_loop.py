@@ -18,7 +18,7 @@ from dp_ros.cli.main import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.denoising import BANNER
+from dp_ros.evaluation.denoising import BANNER, STRIP, WIDTH
 from dp_ros.evaluation.recorded.moments import (
     LAST_MOTION,
     STAND_STILL,
@@ -29,7 +29,6 @@ from dp_ros.evaluation.recorded.moments import (
     moments,
 )
 from dp_ros.evaluation.recorded.open_loop import observation_at, observations
-from dp_ros.evaluation.recorded.strips import STRIP, WIDTH
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer

@@ -26,7 +26,6 @@ from dp_ros.task.yaml_reader import parse
 from dp_ros.training.critic.experience import Decision, Decisions
 from dp_ros.training.samples.symmetry import MirrorSettings, mirrored_window
 
-"""What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
 NEAR_POWER = 4
 """The score of a moment counts to this power: half of it is far from success."""
 

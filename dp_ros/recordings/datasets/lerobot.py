@@ -11,9 +11,11 @@ import numpy as np
 
 from dp_ros.bounded_files import MOST_JSON, from_json, read_text, shown
 from dp_ros.errors import DataError, listed
-from dp_ros.recordings.datasets.lerobot_check import check_rows, check_totals, check_video_times
 from dp_ros.recordings.datasets.lerobot_files import (
+    check_rows,
     check_text,
+    check_totals,
+    check_video_times,
     dataset_file,
     episode_rows,
     numbers_of,
@@ -69,7 +71,7 @@ class LeRobotDataset:
             # Of format 2 an episode's number says where it is: none has to be listed.
             self._episodes = self._in_files() if major == '3' else None
             self._lengths = _lengths(path) if self._episodes is None else {}
-            self._count = self._announced() if self._episodes is None else len(self._episodes)
+            self._count = _count(self._info, 'total_episodes') if self._episodes is None else len(self._episodes)
             entries = self._episodes
             lengths = list(self._lengths.values()) if entries is None else [entry['length'] for entry in entries]
             if lengths:
@@ -139,9 +141,6 @@ class LeRobotDataset:
             return self._episodes[number]
         chunk = number // _count(self._info, 'chunks_size', 1000)
         return {'episode_index': number, 'episode_chunk': chunk, 'length': self._lengths.get(number)}
-
-    def _announced(self) -> int:
-        return _count(self._info, 'total_episodes')
 
     def _in_files(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

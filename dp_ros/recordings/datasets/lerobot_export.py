@@ -15,7 +15,7 @@ action                  the set points, called after the joints
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,19 +24,14 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.recordings.datasets.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
+from dp_ros.recordings.datasets.lerobot import ACTION, IMAGES, STATE
 from dp_ros.recordings.datasets.lerobot_video import check_size, video_info, write_video
 from dp_ros.recordings.datasets.tables import joint_label, pose_label
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.rosbag.reader import new_folder, refuse_existing
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
 
-STATE, ENVIRONMENT, ACTION, IMAGES = (
-    'observation.state',
-    'observation.environment_state',
-    'action',
-    'observation.images.',
-)
+ENVIRONMENT = 'observation.environment_state'
 Pictures = Literal['video', 'png']
 _VIDEOS = 'videos/{video_key}/'
 _FILES = 'chunk-{chunk_index:03d}/file-{file_index:03d}'
@@ -350,3 +345,48 @@ def _encoded(pictures: Any, episode: int) -> Any:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+Stats = dict[str, np.ndarray]
+_SHADES = np.arange(256)
+
+
+def vector_stats(values: np.ndarray) -> Stats:
+    """Return the statistics of rows (N, C)."""
+    return {
+        'min': values.min(axis=0),
+        'max': values.max(axis=0),
+        'mean': values.mean(axis=0),
+        'std': values.std(axis=0),
+        'count': np.array([len(values)]),
+    }
+
+
+def shade_counts(pixels: np.ndarray) -> np.ndarray:
+    """Return how often each shade occurs in each channel of pictures (N, H, W, 3) uint8: (3, 256)."""
+    return np.stack([np.bincount(pixels[..., channel].ravel(), minlength=256) for channel in range(3)])
+
+
+def picture_stats(counts: np.ndarray, pictures: int) -> Stats:
+    """Return the statistics of pictures, shades from 0 to 1, each (3, 1, 1), from their `shade_counts`."""
+    total = counts.sum(axis=1)
+    mean = counts @ _SHADES / total
+    spread = np.sqrt(np.maximum(counts @ _SHADES**2 / total - mean**2, 0.0))
+    seen = counts > 0
+    values = {'min': seen.argmax(axis=1), 'max': 255 - seen[:, ::-1].argmax(axis=1), 'mean': mean, 'std': spread}
+    return {name: (value / 255.0).reshape(3, 1, 1) for name, value in values.items()} | {'count': np.array([pictures])}
+
+
+def joined_stats(parts: Sequence[Stats]) -> Stats:
+    """Return the statistics of all rows, from those of each part."""
+    counts = np.array([part['count'][0] for part in parts], dtype=np.float64)
+    share = (counts / counts.sum()).reshape(-1, *[1] * parts[0]['mean'].ndim)
+    mean = sum(w * part['mean'] for w, part in zip(share, parts, strict=True))
+    square = sum(w * (part['std'] ** 2 + part['mean'] ** 2) for w, part in zip(share, parts, strict=True))
+    return {
+        'min': np.min([part['min'] for part in parts], axis=0),
+        'max': np.max([part['max'] for part in parts], axis=0),
+        'mean': np.asarray(mean),
+        'std': np.sqrt(np.maximum(np.asarray(square) - np.asarray(mean) ** 2, 0.0)),
+        'count': np.array([int(counts.sum())]),
+    }
