@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -56,6 +56,7 @@ from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskS
 
 START = 1_700_000_000 * NANOSECONDS
 READING_RATE = 100.0  # [Hz]
+T = TypeVar('T')
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
@@ -73,6 +74,21 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
             bar.update()
             bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
     return summarize(results, **settings.about(runner.bundle))
+
+
+def played_with_bar(settings: EvaluationSettings, make: Callable[[Path], Callable[[int], T]], what: str) -> Iterator[T]:
+    """Play the episodes of ``settings``, with a progress bar that says ``what``, and yield what became of each.
+
+    ``make`` returns who plays an episode by its seed, from where the bundle lies: an outcome with ``success``, or None.
+    """
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    workers, successes = workers_of(settings.workers, settings.ray), 0
+    with tqdm(total=len(seeds), unit='episode', desc=what, dynamic_ncols=True) as bar:
+        for number, outcome in enumerate(played(workers, make(settings.bundle), make, seeds, settings.bundle), 1):
+            successes += bool(getattr(outcome, 'success', False))
+            bar.update()
+            bar.set_postfix(success=f'{successes / number:.1%}')
+            yield outcome
 
 
 def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:

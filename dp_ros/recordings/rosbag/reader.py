@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -80,9 +79,7 @@ class BagReader:
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Close the bag."""
         self._stack.close()
 
@@ -255,11 +252,9 @@ class BagWriter:
         self._stack.push(self._writer)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Finish the bag, or remove it if there was an error."""
-        self._stack.__exit__(kind, error, trace)
+        self._stack.__exit__(*error)
 
     def note(self, **labels: object) -> None:
         """Say something of the whole recording, such as ``success``: it stands in metadata.yaml, as custom_data."""
