@@ -24,16 +24,7 @@ FINE, ERRORS, WARNINGS = 0, 1, 3
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """What to audit, and where the outcome goes.
-
-    Attributes
-    ----------
-    task
-        What training would read; None audits what the topics suggest.
-    columns
-        Of a dataset, by stream name and ``action``, as in a training configuration.
-
-    """
+    """What to audit, and where the outcome goes; without a task, what the topics suggest is audited."""
 
     path: Path = option(REQUIRED, 'a recording, a folder of them, a LeRobot dataset or HDF5')
     task: TaskSpec | None = None

@@ -34,10 +34,6 @@ class Motion:
 
     Attributes
     ----------
-    topic
-        Of its commands.
-    joints
-        Names of the columns.
     times
         Of the rows, in time since the recording's first message [s], (N,).
     commanded, measured

@@ -59,14 +59,10 @@ class ObstacleResult:
 
     Attributes
     ----------
-    reached
-        Whether the target was reached, contacts or not.
     contacts, own_contacts
         With obstacles; of these, those that the robot came to while it was under way.
     seconds
         Until the target was reached, or all.
-    ways
-        Ways around that were followed.
     alternatives
         Chunks of which an alternative was followed, because they were not clear.
 

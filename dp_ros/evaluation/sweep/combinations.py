@@ -71,8 +71,6 @@ class Combination:
         The configuration, with the first of the training seeds.
     run
         Fields of `EvaluationSettings` that differ from what they are without being asked for.
-    data
-        The recordings.
     bundle
         A policy that is there already, which counts in place of training and data; None: none.
 

@@ -54,14 +54,10 @@ class Row:
 
     Attributes
     ----------
-    labels, title
-        Which combination it is.
     measured
         By the names of `MEASURES`; those that the world does not have are missing.
     successes
         By the episode's seed, the share of the trainings that succeeded: what rows are compared by.
-    facts
-        Other columns, by name.
     curves
         Of each training, its steps and validation losses.
 

@@ -87,18 +87,12 @@ def export_lerobot(
     ----------
     episodes
         Read one at a time; memory holds one.
-    task
-        What their streams are.
     instruction
         The task in words, of every episode.
-    robot
-        LeRobot's ``robot_type``.
     pictures
         How cameras are stored: ``video`` loses a little, and takes a small part of the room of ``png``.
     file_megabytes
         Episodes after this many megabytes [MB] begin another file.
-    progress
-        Whether to show a progress bar.
 
     Raises
     ------

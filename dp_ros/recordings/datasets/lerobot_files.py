@@ -186,15 +186,8 @@ TOLERANCE = 0.1  # of the time between two rows
 def check_rows(columns: Mapping[str, np.ndarray], rate: float, length: int | None) -> None:
     """Raise :class:`DataError` unless the rows of an episode are as many, and as old, as the dataset says.
 
-    Parameters
-    ----------
-    columns
-        The episode's numbers by column, (N, ...) each.
-    rate
-        Rows a second, as ``fps`` says.
-    length
-        Rows of the episode, as ``meta/episodes`` says; None where it says nothing.
-
+    Columns are (N, ...) numbers each; ``rate`` is ``fps``, ``length`` the rows by ``meta/episodes``, None where it says
+    nothing.
     """
     rows = min((len(column) for column in columns.values()), default=0)
     if length is not None and rows != length:

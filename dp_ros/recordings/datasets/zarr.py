@@ -234,21 +234,10 @@ def convert_pusht(
     episodes: int | None = None,
     progress: bool = True,
 ) -> list[Path]:
-    """Convert the store at ``source`` into bags under the new folder ``out``; return their paths.
+    """Convert the first ``episodes`` of the store at ``source``, or all, into bags under ``out``; return their paths.
 
-    Parameters
-    ----------
-    source, out
-        The zarr's folder; a folder that does not exist yet. It appears when every bag in it is whole.
-    storage
-        ``mcap`` or ``sqlite3``.
-    camera
-        ``raw`` (Image), ``png`` or ``jpeg`` (CompressedImage), or ``none``.
-    episodes
-        How many, from the first on; None for all.
-    progress
-        Whether to show a progress bar.
-
+    The folder appears when every bag in it is whole. ``camera`` is ``raw`` (Image), ``png`` or ``jpeg``
+    (CompressedImage), or ``none``.
     """
     out = Path(out)
     if storage not in STORAGES:

@@ -58,8 +58,6 @@ def cached_episodes(
         Folder of the store; made if it is missing. Its pictures take H x W x 3 bytes each.
     workers
         Processes that decode; 0 is one for each processor. Each holds 64 pictures of each camera.
-    progress
-        Whether to show a progress bar.
 
     """
     if not 0 <= workers <= 1024:

@@ -13,16 +13,7 @@ from dp_ros.task.spec import RewardSpec
 
 
 class RewardTrack:
-    """The rewards of a topic, in order of receive time.
-
-    Parameters
-    ----------
-    spec
-        The topic.
-    wait
-        How long after a tick a message may be received and still count [ns].
-
-    """
+    """The rewards of a topic, in order of receive time; one received up to ``wait`` [ns] after a tick still counts."""
 
     def __init__(self, spec: RewardSpec, wait: int) -> None:
         self.spec = spec
@@ -51,14 +42,8 @@ class RewardTrack:
 
 
 def returns_to_go(rewards: np.ndarray, step_cost: float) -> np.ndarray:
-    """Return at each tick what is still to come until the episode ends: the sum of rewards, less a cost each, (N,).
+    """Return at each tick what is still to come until the episode ends: the sum of rewards (N,), less a cost each.
 
-    Parameters
-    ----------
-    rewards
-        One each tick, (N,).
-    step_cost
-        Taken from each of them: 1 makes a score from 0 to 1 what is missing, so that who is done sooner has more.
-
+    A cost of 1 makes a score from 0 to 1 what is missing, so that who is done sooner has more.
     """
     return np.cumsum((rewards - step_cost)[::-1])[::-1].copy()
