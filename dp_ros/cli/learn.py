@@ -220,9 +220,9 @@ def _export_lerobot(options: argparse.Namespace) -> int:
     task = settings.task
     if options.size == 'recorded':
         task = at_recorded_size(task, next(read(task)).camera_shapes)
-    made = export_lerobot(
+    episodes, frames = export_lerobot(
         read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures,
         progress=True,
     )  # fmt: skip
-    print(f'{made.episodes} episodes, {made.frames} frames in {made.folder}')
+    print(f'{episodes} episodes, {frames} frames in {options.out}')
     return 0

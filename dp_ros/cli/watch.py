@@ -41,7 +41,9 @@ def _monitor(options: argparse.Namespace) -> int:
         return _study(options)
     if options.out is None:
         raise ConfigError('out: got none, allowed a folder for the bundle with a monitor, or --study')
-    _only_with_study(options)
+    for name in ('faults', 'json', 'plot'):
+        if getattr(options, name) is not None:
+            raise ConfigError(f'{name}: got it without --study, allowed with it only')
     where = {'bundle': locate(options.bundle)} if options.recordings else bundle_and_world(options)
     seed = {} if options.seed is None else {'seed': options.seed}
     del options.seed, options.world
@@ -58,12 +60,6 @@ def _study(options: argparse.Namespace) -> int:
     usual: dict[str, Any] = {'seed': STUDY_SEED if options.seed is None else options.seed, 'threads': 1, 'samples': 1}
     evaluation = made_of(EvaluationSettings, options, **usual, **bundle_and_world(options))
     return run_study(made_of(StudySettings, options, evaluation=evaluation), print)
-
-
-def _only_with_study(options: argparse.Namespace) -> None:
-    for name in ('faults', 'json', 'plot'):
-        if getattr(options, name) is not None:
-            raise ConfigError(f'{name}: got it without --study, allowed with it only')
 
 
 def _outcomes_options(parser: CommandParser) -> None:

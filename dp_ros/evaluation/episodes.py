@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,12 +203,6 @@ class DirectRunner:
         return make_planner(self.world, self.settings.world, self.task, **changes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    chunk: Chunk
-    due: int
-
-
 class Episode:
     """The state of one episode; ``rate`` is that of readings of joints and poses [Hz]."""
 
@@ -235,7 +229,7 @@ class Episode:
         self.windows = WindowBuffer(runner.task.obs_horizon, runner.control_dt)
         self.continuation = Continuation()
         self.seams = SeamRecorder(runner.control_dt, self.robot.step_duration)
-        self.pending: _Pending | None = None
+        self.pending: tuple[int, Chunk] | None = None  # when it is out [ns]
         self.last: int | None = None  # when the newest chunk's window was taken
         self.latency: list[float] = []
         self.processor: list[float] = []
@@ -257,8 +251,8 @@ class Episode:
         for reading in robot.step():
             self.sense(reading)
         self.seams.commanded(robot.now, robot.set_point)
-        if self.pending is not None and robot.now >= self.pending.due:
-            chunk, self.pending = self.pending.chunk, None
+        if self.pending is not None and robot.now >= self.pending[0]:
+            (_, chunk), self.pending = self.pending, None
             self.chunks += self.command(chunk)
 
     def observe(self, tick: int) -> Window | None:
@@ -294,7 +288,7 @@ class Episode:
 
     def answer(self, chunk: Chunk) -> None:
         """Take the chunk that answers the newest window; it is commanded as late as a policy's would be."""
-        self.pending = _Pending(chunk=chunk, due=chunk.stamp + self.runner.latency)
+        self.pending = chunk.stamp + self.runner.latency, chunk
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""

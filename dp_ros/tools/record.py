@@ -36,7 +36,7 @@ def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
         check_world(settings.world, settings.task.action.joints, 'the configuration')
         isolate()
         chosen = world_parameters(settings.world)
-        robot = {**chosen, 'camera': _has_camera(settings.task), 'disturbance': settings.disturbance}
+        robot = {**chosen, 'camera': settings.camera, 'disturbance': settings.disturbance}
         if settings.rate != 1.0:
             robot |= {'rate': settings.rate, 'publish_clock': True}
         specs = [NodeSpec(name=ROBOT, parameters=robot)]
@@ -144,7 +144,3 @@ def _episode(
     if scripted:
         client.transition(DEMONSTRATOR, 'deactivate')
     return client.succeeded
-
-
-def _has_camera(task: TaskSpec) -> bool:
-    return any(stream.kind == 'image' for stream in task.streams)

@@ -78,14 +78,6 @@ class MonitorSettings:
         return EvaluationSettings.of(self, threads=1, samples=1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Calibrated:
-    """A monitor that is in no bundle yet."""
-
-    novelty: Novelty
-    spec: MonitorSpec
-
-
 def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
     """Collect episodes, calibrate, and write the bundle; return the exit code."""
     source = load_bundle(settings.bundle)
@@ -96,17 +88,14 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
         traces = list(recorded_traces(settings.recordings, policy, settings.samples))
     else:
         traces = list(played_traces(settings.evaluation, settings.samples))
-    calibrated = calibrate(traces, policy.bundle, settings)
+    novelty, spec = calibrate(traces, policy.bundle, settings)
     successes = sum(trace.success for trace in traces)
     record = {
         'world': settings.world, 'recordings': [str(path) for path in settings.recordings], 'seed': settings.seed,
         'episodes': len(traces), 'successes': successes, 'policy': source.name,
         'bundle_sha256': sha256(source.folder / MANIFEST),
     }  # fmt: skip
-    written = write_with_monitor(
-        source, settings.out, calibrated.novelty, calibrated.spec, record=record, overwrite=settings.overwrite
-    )
-    spec = calibrated.spec
+    written = write_with_monitor(source, settings.out, novelty, spec, record=record, overwrite=settings.overwrite)
     say(f'{successes} of {len(traces)} episodes succeed; thresholds from {spec.episodes} of them at level '
         f'{spec.level:g}: novelty {spec.novelty:.3g}, entropy {spec.entropy:.3g}')  # fmt: skip
     say(f'{written.folder}: {source.name} with a monitor, which looks at {spec.samples} samples of a window')
@@ -115,7 +104,7 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
 
 def calibrate(
     traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings, *, fit_steps: int = 2000
-) -> Calibrated:
+) -> tuple[Novelty, MonitorSpec]:
     """Return a monitor: learnt from half of the successful ``traces``, with thresholds from the other half.
 
     Raises
@@ -150,4 +139,4 @@ def calibrate(
         samples=settings.samples, window=settings.window, bin_width=bin_width, steps=steps, level=settings.level,
         rule=settings.rule, episodes=len(held), policy_speed=settings.policy_speed, seconds=seconds, **thresholds,
     )  # fmt: skip
-    return Calibrated(novelty=novelty, spec=spec)
+    return novelty, spec

@@ -163,7 +163,7 @@ def summarize(
     """Return rates with their intervals, and every outcome."""
     rows = []
     for (speed, contender), outcomes in results.items():
-        count = len(outcomes)
+        count, safe = len(outcomes), [o.seconds for o in outcomes if o.safe]
         rows.append({
             'speed': speed,
             'contender': contender,
@@ -173,7 +173,7 @@ def summarize(
             **_rate('contact', sum(o.contacts > 0 for o in outcomes), count),
             **_rate('own_contact', sum(o.own_contacts > 0 for o in outcomes), count),
             'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
-            'seconds_safe_median': _median([o.seconds for o in outcomes if o.safe]),
+            'seconds_safe_median': float(np.median(safe)) if safe else None,
             'ways': sum(o.ways for o in outcomes),
             'alternatives': sum(o.alternatives for o in outcomes),
             'outcomes': [asdict(o) for o in outcomes],
@@ -185,10 +185,6 @@ def summarize(
 
 def _rate(name: str, successes: int, trials: int) -> dict[str, Any]:
     return {name: successes, f'{name}_rate': successes / trials, f'{name}_wilson95': list(wilson95(successes, trials))}
-
-
-def _median(seconds: list[float]) -> float | None:
-    return float(np.median(seconds)) if seconds else None
 
 
 def table(rows: list[dict[str, Any]]) -> Iterable[str]:

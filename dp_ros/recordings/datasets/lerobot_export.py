@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,15 +61,6 @@ as dp_ros trains from them.
 _COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
 
 
-@dataclass(frozen=True, kw_only=True)
-class LerobotFacts:
-    """How many there are."""
-
-    folder: Path
-    episodes: int
-    frames: int
-
-
 def export_lerobot(
     episodes: Iterable[Episode],
     task: TaskSpec,
@@ -80,8 +71,10 @@ def export_lerobot(
     pictures: Pictures = 'video',
     file_megabytes: float = _FILE_MEGABYTES,
     progress: bool = False,
-) -> LerobotFacts:
+) -> tuple[int, int]:
     """Write episodes as a dataset in the new folder ``out``, which appears when all of it is written.
+
+    Return how many episodes and frames there are.
 
     Parameters
     ----------
@@ -117,7 +110,7 @@ def export_lerobot(
         finally:
             writer.close_file()
         writer.finish(instruction, robot)
-    return LerobotFacts(folder=out, episodes=len(writer.places), frames=writer.frames)
+    return len(writer.places), writer.frames
 
 
 def _refuse_recorded_goals(task: TaskSpec) -> None:

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.recordings.rosbag.folder import BagFiles, files_of
+from dp_ros.recordings.rosbag.folder import files_of
 from dp_ros.recordings.rosbag.folder import find_bags as find_bags
-from dp_ros.recordings.rosbag.metadata import Topic
+from dp_ros.recordings.rosbag.metadata import Metadata, Topic
 from dp_ros.recordings.rosbag.order import check_order, merged
 from dp_ros.recordings.rosbag.storage_mcap import McapStorage
 from dp_ros.recordings.rosbag.storage_sqlite3 import Sqlite3Storage
@@ -73,7 +73,7 @@ class BagReader:
         """Open the bag and list its topics."""
         with self._of_bag():
             try:
-                self._open(files_of(self.path))
+                self._open(*files_of(self.path))
             except BaseException:
                 self._stack.close()
                 raise
@@ -90,14 +90,13 @@ class BagReader:
         except DataError as error:
             raise DataError(f'bag {self.path}: {error}') from error
 
-    def _open(self, bag: BagFiles) -> None:
-        metadata = bag.metadata
+    def _open(self, files: Sequence[Path], metadata: Metadata | None) -> None:
         self._listed = metadata is not None
         self.labels = metadata.labels if metadata is not None else {}
         whole = metadata is not None and metadata.compression == 'file'
         self._packed = metadata is not None and metadata.compression == 'message'
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if whole else None
-        for path in bag.files:
+        for path in files:
             # Of a bag that is a file, the path has been said.
             name = '' if path == self.path else path.name
             with of_file(name):
