@@ -23,8 +23,7 @@ from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
+from dp_ros.evaluation.workers.workers import played, workers_of
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Planned

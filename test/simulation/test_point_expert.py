@@ -148,5 +148,5 @@ def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> 
     task = read_yaml(spec.training, TrainSettings).task
     settings = RecordSettings(out=tmp_path / 'bags', task=task, world=spec.name)
     robot = SimulatedRobot(make_world(spec.name), start=0)
-    topics = {topic for topic, _, _ in demonstration(robot, settings, seed=1)}
+    topics = {topic for topic, _, _, _ in demonstration(robot, settings, seed=1).whole().messages}
     assert topics == {'/joint_states', '/target', '/obstacle_0', '/arm_controller/joint_trajectory'}

@@ -28,8 +28,7 @@ from dp_ros.evaluation.obstacles.episodes import (
 from dp_ros.evaluation.obstacles.pick_place_planning import PickPlacePlanning
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
+from dp_ros.evaluation.workers.workers import played, workers_of
 from dp_ros.options import check_options, like, option
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.policy import DiffusionPolicy, SamplingOptions
