@@ -133,14 +133,11 @@ class Audit:
         return wanted_topics(self.task) if self.task else {}
 
 
-def audit_bags(
-    path: Path | str, task: TaskSpec | None = None, cut: CutSettings = BY_FILE, *, progress: bool = True
-) -> Audit:
+def audit_bags(path: Path | str, task: TaskSpec | None = None, cut: CutSettings = BY_FILE) -> Audit:
     """Measure every bag at or under ``path``; without a task, what the topics suggest."""
     bags = find_bags(path)
     audit = Audit(path=Path(path), task=task, cut=cut)
-    bar = tqdm(total=len(bags), disable=not progress, desc='check-bag', bar_format=_BAR)
-    with bar:
+    with tqdm(total=len(bags), desc='check-bag', bar_format=_BAR) as bar:
         for bag in bags:
             name = bag.relative_to(path).as_posix() if bag != Path(path) else bag.name
             done = bar.n

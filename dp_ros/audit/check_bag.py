@@ -33,7 +33,6 @@ class CheckSettings:
     out: Path | None = option(None, 'folder for the report and the plots')
     json: Path | None = option(None, 'write the outcome here')
     strict: bool = option(False, 'warnings fail too')
-    progress: bool = True
 
 
 def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
@@ -42,9 +41,9 @@ def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
     if kind_of(path) in ('lerobot', 'hdf5'):
         check_whole_episodes(path, cut)
         task = task and in_columns(task, settings.columns or {})
-        audit = audit_dataset(path, task, cut.idle_speed, progress=settings.progress)
+        audit = audit_dataset(path, task, cut.idle_speed)
     else:
-        audit = audit_bags(path, task, cut, progress=settings.progress)
+        audit = audit_bags(path, task, cut)
     found = findings(audit)
     text = report(audit, found)
     say(text)

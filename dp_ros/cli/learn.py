@@ -128,7 +128,7 @@ def _train(options: argparse.Namespace) -> int:
     broken = Broken(settings.broken_recordings, tqdm.write if first else lambda _: None)
     episodes = read_recordings(
         options.data, settings.task, cut=settings.cut, columns=settings.columns,
-        cache=options.cache, workers=options.workers, progress=False, broken=broken,
+        cache=options.cache, workers=options.workers, broken=broken,
     )  # fmt: skip
     read = collected(episodes)
     result = Trainer(settings, read, options.folder, broken.skipped, roll_out=rollouts_of(settings)).run()
@@ -221,8 +221,7 @@ def _export_lerobot(options: argparse.Namespace) -> int:
     if options.size == 'recorded':
         task = at_recorded_size(task, next(read(task)).camera_shapes)
     episodes, frames = export_lerobot(
-        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures,
-        progress=True,
-    )  # fmt: skip
+        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures
+    )
     print(f'{episodes} episodes, {frames} frames in {options.out}')
     return 0

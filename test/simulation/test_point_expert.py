@@ -131,7 +131,7 @@ def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
         bags = tmp_path / f'bags_{len(episodes)}'
         asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *fewer]
         assert main(asked) == 0
-        episodes += read_recordings(bags, task, progress=False)
+        episodes += read_recordings(bags, task)
         sizes.append(sum(file.stat().st_size for file in bags.rglob('*.mcap')))
     one, other = episodes
     assert sizes[1] < sizes[0] / 3

@@ -46,7 +46,7 @@ def hdf5(path: Path, state: Change = np.copy, commands: Change = np.copy, episod
 
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
-    audit = audit_dataset(path, task, 0.01, progress=False)
+    audit = audit_dataset(path, task, 0.01)
     return audit, findings(audit)
 
 

@@ -416,7 +416,7 @@ def test_only_what_is_in_the_file_itself_is_read(tmp_path: Path) -> None:
 def test_bags_are_read_with_and_without_a_cache(tmp_path: Path) -> None:
     bag = save(tmp_path / 'bag', arm(3.0))
     (plain,) = read_recordings(bag, BAG_TASK)
-    (cached,) = read_recordings(bag, BAG_TASK, cache=tmp_path / 'store', workers=1, progress=False)
+    (cached,) = read_recordings(bag, BAG_TASK, cache=tmp_path / 'store', workers=1)
     assert plain.actions.tobytes() == cached.actions.tobytes()
 
 

@@ -54,7 +54,6 @@ class OpenLoopSettings:
     seed: int = like(EvaluationSettings, 'seed', 100_000)
     output: Path | None = option(None, 'folder for the summary and the plots')
     json: Path | None = None
-    progress: bool = True
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -91,7 +90,7 @@ def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int
 def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) -> Iterator[Moment]:
     task = policy.task
     draws = settings.draws if policy.bundle.schedule.noisy else 1
-    with tqdm(total=0, unit='moment', desc=policy.bundle.name, disable=not settings.progress) as bar:
+    with tqdm(total=0, unit='moment', desc=policy.bundle.name) as bar:
         episodes = trained_episodes(settings.recordings, policy.bundle, cut=settings.cut, columns=settings.columns)
         for number, episode in enumerate(episodes):
             bar.total += moment_count(episode, task, every)
@@ -123,7 +122,7 @@ def trained_episodes(
         for path in recordings:
             check_topics(path, bundle)
         for path in recordings:
-            yield from read_recordings(path, bundle.task, cut=cut, columns=columns, progress=False)
+            yield from read_recordings(path, bundle.task, cut=cut, columns=columns)
     except DataError as error:
         raise DataError(f'recordings do not fit bundle {bundle.name}: {error}') from error
 

@@ -70,7 +70,6 @@ def export_lerobot(
     robot: str = 'unknown',
     pictures: Pictures = 'video',
     file_megabytes: float = _FILE_MEGABYTES,
-    progress: bool = False,
 ) -> tuple[int, int]:
     """Write episodes as a dataset in the new folder ``out``, which appears when all of it is written.
 
@@ -105,7 +104,7 @@ def export_lerobot(
     with new_folder(out) as made:
         writer = _Writer(made, task, round(rate), pictures, file_megabytes)
         try:
-            for episode in tqdm(episodes, unit=' episodes', desc='export', disable=not progress, dynamic_ncols=True):
+            for episode in tqdm(episodes, unit=' episodes', desc='export', dynamic_ncols=True):
                 writer.add(episode, instruction)
         finally:
             writer.close_file()

@@ -232,7 +232,6 @@ def convert_pusht(
     storage: str = 'mcap',
     camera: str = 'raw',
     episodes: int | None = None,
-    progress: bool = True,
 ) -> list[Path]:
     """Convert the first ``episodes`` of the store at ``source``, or all, into bags under ``out``; return their paths.
 
@@ -250,7 +249,7 @@ def convert_pusht(
         raise ConfigError(f'episodes: got {episodes}, allowed 1 to {len(store)}')
     indices = range(len(store) if episodes is None else episodes)
     with new_folder(out) as made:
-        for index in tqdm(indices, desc='convert', unit='episode', disable=not progress):
+        for index in tqdm(indices, desc='convert', unit='episode'):
             with BagWriter(made / episode_name(index), storage) as bag:
                 for topic, received, message in store.messages(index, camera, rewards=True):
                     bag.write(topic, received, message)

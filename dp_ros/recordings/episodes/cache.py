@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import zarr
-from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.episodes.builder import Episode
@@ -45,7 +44,6 @@ def cached_episodes(
     *,
     cut: CutSettings = BY_FILE,
     workers: int = 0,
-    progress: bool = True,
     broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes of every bag at or under ``path``, in order of name, by way of the store ``cache``.
@@ -70,8 +68,7 @@ def cached_episodes(
     broken = broken or Broken()
     with _mapping(min(workers or os.cpu_count() or 1, len(missing))) as in_turn:
         made = in_turn(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
-        bar = tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing)
-        for bag, error in zip(missing, bar, strict=True):
+        for bag, error in zip(missing, made, strict=True):
             if error is not None:
                 with broken.reading(bag):
                     raise error

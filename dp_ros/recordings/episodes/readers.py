@@ -40,7 +40,6 @@ def read_recordings(
     columns: Mapping[str, str] | None = None,
     cache: Path | str | None = None,
     workers: int = 0,
-    progress: bool = True,
     broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes at ``path``: rosbag2 recordings, a LeRobot dataset, robomimic's HDF5, or PushT's zarr.
@@ -53,7 +52,7 @@ def read_recordings(
         What divides a rosbag2 recording; the others know their episodes.
     columns
         Of a LeRobot or robomimic dataset, by stream name and ``action``; without one, what the task has as topic.
-    cache, workers, progress
+    cache, workers
         See `cached_episodes`; for rosbag2 recordings.
     broken
         Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
@@ -75,7 +74,7 @@ def read_recordings(
 
         read = read_dataset(path, in_columns(task, columns or {}))
     else:
-        read = _bags(path, task, cut, cache, workers, progress, broken)
+        read = _bags(path, task, cut, cache, workers, broken)
     if kind != 'bags':
         check_whole_episodes(path, cut, cache)
     for episode in read:
@@ -156,7 +155,6 @@ def _bags(
     cut: CutSettings,
     cache: Path | str | None,
     workers: int,
-    progress: bool,
     broken: Broken | None,
 ) -> Iterator[Episode]:
     if cache is None:
@@ -165,4 +163,4 @@ def _bags(
         return read_episodes(path, task, cut=cut, broken=broken)
     from dp_ros.recordings.episodes.cache import cached_episodes
 
-    return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress, broken=broken)
+    return cached_episodes(path, task, cache, cut=cut, workers=workers, broken=broken)
