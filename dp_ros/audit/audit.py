@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
+BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 _MOST_DEVICES = 20
 """So many devices of a topic are measured apart; there are no more on a robot."""
 ANOTHER_TYPE = 'got type '
@@ -64,8 +66,6 @@ class Audit:
     ----------
     task
         What training would read: given, or guessed from the topics; None if neither.
-    guessed
-        Whether it was guessed.
     broken
         By bag, why it could not be read, in full or in part.
     unannounced
@@ -74,8 +74,6 @@ class Audit:
         What its recordings are: ``bag``, or ``episode`` of a dataset.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
-    seconds
-        Length of all recordings [s].
 
     """
 
@@ -89,7 +87,7 @@ class Audit:
     broken: dict[str, str] = field(default_factory=dict)
     unannounced: dict[str, str] = field(default_factory=dict)
     topics: dict[str, TopicAudit] = field(default_factory=dict)
-    bags_with: dict[str, int] = field(default_factory=dict)
+    bags_with: Counter[str] = field(default_factory=Counter)
     lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     ticks: TickAudit | None = None
 
@@ -137,7 +135,7 @@ def audit_bags(path: Path | str, task: TaskSpec | None = None, cut: CutSettings 
     """Measure every bag at or under ``path``; without a task, what the topics suggest."""
     bags = find_bags(path)
     audit = Audit(path=Path(path), task=task, cut=cut)
-    with tqdm(total=len(bags), desc='check-bag', bar_format=_BAR) as bar:
+    with tqdm(total=len(bags), desc='check-bag', bar_format=BAR) as bar:
         for bag in bags:
             name = bag.relative_to(path).as_posix() if bag != Path(path) else bag.name
             done = bar.n
@@ -149,9 +147,6 @@ def audit_bags(path: Path | str, task: TaskSpec | None = None, cut: CutSettings 
             audit.bags += 1
             bar.update(done + 1 - bar.n)
     return audit
-
-
-_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 
 
 def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
@@ -166,7 +161,7 @@ def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
     chosen = [t for t in reader.topics if audit.guessed or t in feed.needed]
     for topic in reader.topics:
         if topic in chosen and reader.topics[topic].count:
-            audit.bags_with[topic] = audit.bags_with.get(topic, 0) + 1
+            audit.bags_with[topic] += 1
     total = max(1, sum(reader.topics[t].count for t in chosen))
     first = last = None
     try:
@@ -249,7 +244,7 @@ class _Feed:
             if found.name not in self.topics:
                 found.start(self.name, 0)
                 self.topics[found.name] = found
-                self._audit.bags_with[found.name] = self._audit.bags_with.get(found.name, 0) + 1
+                self._audit.bags_with[found.name] += 1
             self._devices[topic, names] = found
         return self._devices[topic, names]
 

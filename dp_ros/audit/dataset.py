@@ -67,7 +67,7 @@ def _column(audit: Audit, table: Table, column: str, times: np.ndarray) -> None:
         kind = POSE_COLUMN
     known = audit.topics.setdefault(column, TopicAudit(column, kind))
     known.start(table.name, len(times))
-    audit.bags_with[column] = audit.bags_with.get(column, 0) + 1
+    audit.bags_with[column] += 1
     if kind == PICTURE_COLUMN:
         known.rows(times)
         if len(times):

@@ -28,8 +28,6 @@ class TickAudit:
 
     Attributes
     ----------
-    lengths
-        Ticks of each episode.
     starts
         By bag, how many episodes it gave.
     skew

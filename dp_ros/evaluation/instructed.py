@@ -18,8 +18,6 @@ class Instructed:
 
     Attributes
     ----------
-    meaning, text
-        As in `Asked`.
     wrong_object
         Whether another object than the one asked for was lifted first or put where that belongs.
     right_object

@@ -32,10 +32,6 @@ class Recorder:
     ----------
     node
         Subscribes; its executor must spin while an episode is recorded.
-    topics
-        Fully qualified names.
-    new_bag
-        Opens a new recording at a path.
     goals
         Those topics on which the newest message counts, however old: it is written at the start of each episode too,
         as received then.

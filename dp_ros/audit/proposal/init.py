@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
+from dp_ros.audit.audit import BAR
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.parameter_file import parameter_text
 from dp_ros.audit.proposal.propose import Proposal, propose
@@ -78,16 +79,13 @@ def survey_bags(paths: Sequence[Path]) -> list[Survey]:
     """Measure every recording at or under some paths."""
     bags = list(dict.fromkeys(bag for path in paths for bag in find_bags(path)))
     found = []
-    with tqdm(total=len(bags), desc='init', bar_format=_BAR) as bar:
+    with tqdm(total=len(bags), desc='init', bar_format=BAR) as bar:
         for bag in bags:
             with BagReader(bag) as reader:
                 total, done = max(1, sum(t.count for t in reader.topics.values())), bar.n
                 found.append(survey_bag(reader, seen=partial(bar.update, 1 / total)))
             bar.update(done + 1 - bar.n)
     return found
-
-
-_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 
 
 def summary(proposal: Proposal) -> Iterator[str]:

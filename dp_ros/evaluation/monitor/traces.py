@@ -29,8 +29,8 @@ class Trace:
 
     Attributes
     ----------
-    success, seconds
-        What became of it, and when it was over [s].
+    seconds
+        When it was over [s].
     every
         The encoder's outputs at all control ticks (T, D).
     stamps

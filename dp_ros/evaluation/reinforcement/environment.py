@@ -108,8 +108,6 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         task and normalizer of the bundle count.
     kind, bound, speed
         What an action is; the bound in standard deviations, the speed in [rad/s or m/s].
-    seed
-        Of the first episode; those after it have the seeds after it.
     loop
         ``full``: all that evaluations run; ``light``: without planner and controller, see `LightEpisode`.
 
@@ -118,7 +116,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     decision_seconds
         Robot time from one decision to the next [s].
     next_seed
-        Of the episode that `reset` begins next.
+        Of the episode that `reset` begins next; those after it have the seeds after it.
 
     Raises
     ------

@@ -41,11 +41,6 @@ def _opened(name: str, files: Any) -> Iterator[Path]:
 class RayCluster:
     """Do parts on a Ray cluster. What a machine was doing when it went away is done again on another.
 
-    Parameters
-    ----------
-    address
-        As ``10.0.0.1:6379``.
-
     Raises
     ------
     ConfigError

@@ -100,10 +100,6 @@ class Collector:
 
     Parameters
     ----------
-    task
-        What is observed and commanded.
-    strictness
-        See :class:`~dp_ros.policy.alignment.AlignmentLimits`.
     cut, cutter
         What divides a recording, and who hears of it.
     frames

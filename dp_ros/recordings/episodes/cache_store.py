@@ -26,15 +26,7 @@ _FRAMES, _EPISODES = 'frames', 'episodes'
 class CachedFrames:
     """Pictures (N, H, W, 3) uint8 on disk, indexed as an array by numbers, slices and arrays of numbers.
 
-    Parameters
-    ----------
-    folder
-        Of the zarr array that has the pictures.
-    rows
-        Which of its rows these are, (N,) int64.
-    size
-        Of a picture (H, W, 3).
-
+    They are ``rows`` (N,) int64 of the zarr array in ``folder``, each of ``size`` (H, W, 3).
     """
 
     dtype = np.dtype(np.uint8)

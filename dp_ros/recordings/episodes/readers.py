@@ -73,8 +73,14 @@ def read_recordings(
         from dp_ros.recordings.datasets.tables import in_columns
 
         read = read_dataset(path, in_columns(task, columns or {}))
+    elif cache is None:
+        from dp_ros.recordings.episodes.episode import read_episodes
+
+        read = read_episodes(path, task, cut=cut, broken=broken)
     else:
-        read = _bags(path, task, cut, cache, workers, broken)
+        from dp_ros.recordings.episodes.cache import cached_episodes
+
+        read = cached_episodes(path, task, cache, cut=cut, workers=workers, broken=broken)
     if kind != 'bags':
         check_whole_episodes(path, cut, cache)
     for episode in read:
@@ -147,20 +153,3 @@ def check_reach(episode: Episode, task: TaskSpec) -> None:
         if isinstance(stream, JointStream):
             what = f'{episode.name}: topic {stream.topic}: stream {stream.name!r}'
             check_positions(what, stream, episode.streams[stream.name])
-
-
-def _bags(
-    path: Path,
-    task: TaskSpec,
-    cut: CutSettings,
-    cache: Path | str | None,
-    workers: int,
-    broken: Broken | None,
-) -> Iterator[Episode]:
-    if cache is None:
-        from dp_ros.recordings.episodes.episode import read_episodes
-
-        return read_episodes(path, task, cut=cut, broken=broken)
-    from dp_ros.recordings.episodes.cache import cached_episodes
-
-    return cached_episodes(path, task, cache, cut=cut, workers=workers, broken=broken)
