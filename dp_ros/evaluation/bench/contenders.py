@@ -119,10 +119,8 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
     if name == 'torch, diffusers':
         streams = [torch.from_numpy(np.array(value)) for value in subject.inputs.values()]
         return lambda: _eager(subject.network, scheduler, streams, shape, steps)
-    if name == 'onnxruntime, diffusers':
-        backend = open_backend(subject.bundle, threads=threads)
-        return lambda: _mixed(backend, scheduler, subject.inputs, shape, steps)
-    raise ConfigError(f'contenders: got {name!r}, allowed {listed(CONTENDERS)}')
+    backend = open_backend(subject.bundle, threads=threads)
+    return lambda: _mixed(backend, scheduler, subject.inputs, shape, steps)
 
 
 @torch.no_grad()
