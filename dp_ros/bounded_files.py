@@ -79,6 +79,13 @@ def read_text(path: Path | str, most: int = MOST_TEXT) -> str:
         raise DataError(f'got bytes that are no UTF-8 ({error.reason} at byte {error.start}), allowed text') from error
 
 
+def write_json(path: Path | None, plain: Any, *, indent: int = 1) -> None:
+    """Write plain values as JSON to a file, whose folder is made too; without a path nothing."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain, indent=indent) + '\n', encoding='utf-8')
+
+
 def inside(folder: Path, name: str, beside: str = '') -> Path:
     """Return the path of ``name`` in ``folder``, which must lie there really, whatever links are on the way.
 

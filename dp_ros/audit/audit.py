@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.audit.finding import some
-from dp_ros.audit.stream_guess import guess_task
+from dp_ros.audit.proposal.propose import propose
+from dp_ros.audit.proposal.survey import survey_bag
 from dp_ros.audit.ticks import TickAudit
 from dp_ros.audit.topics import NUMBERS, PICTURES, TopicAudit, numbers_of
 from dp_ros.data import NANOSECONDS
-from dp_ros.errors import DataError
+from dp_ros.errors import DataError, listed
 from dp_ros.messages.encoding import IMAGE, JOINT_STATE, decode
 from dp_ros.messages.images import decode_compressed
 from dp_ros.messages.raw_images import decode_image
@@ -27,6 +29,28 @@ from dp_ros.recordings.rosbag.reader import BagReader, find_bags
 from dp_ros.recordings.rosbag.types import deserialize
 from dp_ros.task.spec import ImageStream, JointStream, Stream, TaskSpec
 
+Level = Literal['ok', 'warning', 'error']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing found out about recordings."""
+
+    level: Level
+    where: str
+    what: str
+    got: str
+    allowed: str = ''
+    advice: str = ''
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """List a few names and how many more there are."""
+    names = list(names)
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
+
+BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 _MOST_DEVICES = 20
 """So many devices of a topic are measured apart; there are no more on a robot."""
 ANOTHER_TYPE = 'got type '
@@ -42,8 +66,6 @@ class Audit:
     ----------
     task
         What training would read: given, or guessed from the topics; None if neither.
-    guessed
-        Whether it was guessed.
     broken
         By bag, why it could not be read, in full or in part.
     unannounced
@@ -52,8 +74,6 @@ class Audit:
         What its recordings are: ``bag``, or ``episode`` of a dataset.
     lacking
         By topic that the task needs, what is wrong with it and in which bags.
-    seconds
-        Length of all recordings [s].
 
     """
 
@@ -67,7 +87,7 @@ class Audit:
     broken: dict[str, str] = field(default_factory=dict)
     unannounced: dict[str, str] = field(default_factory=dict)
     topics: dict[str, TopicAudit] = field(default_factory=dict)
-    bags_with: dict[str, int] = field(default_factory=dict)
+    bags_with: Counter[str] = field(default_factory=Counter)
     lacking: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     ticks: TickAudit | None = None
 
@@ -111,14 +131,11 @@ class Audit:
         return wanted_topics(self.task) if self.task else {}
 
 
-def audit_bags(
-    path: Path | str, task: TaskSpec | None = None, cut: CutSettings = BY_FILE, *, progress: bool = True
-) -> Audit:
+def audit_bags(path: Path | str, task: TaskSpec | None = None, cut: CutSettings = BY_FILE) -> Audit:
     """Measure every bag at or under ``path``; without a task, what the topics suggest."""
     bags = find_bags(path)
     audit = Audit(path=Path(path), task=task, cut=cut)
-    bar = tqdm(total=len(bags), disable=not progress, desc='check-bag', bar_format=_BAR)
-    with bar:
+    with tqdm(total=len(bags), desc='check-bag', bar_format=BAR) as bar:
         for bag in bags:
             name = bag.relative_to(path).as_posix() if bag != Path(path) else bag.name
             done = bar.n
@@ -130,9 +147,6 @@ def audit_bags(
             audit.bags += 1
             bar.update(done + 1 - bar.n)
     return audit
-
-
-_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 
 
 def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
@@ -147,7 +161,7 @@ def _one(audit: Audit, reader: BagReader, name: str, bar: Any) -> None:
     chosen = [t for t in reader.topics if audit.guessed or t in feed.needed]
     for topic in reader.topics:
         if topic in chosen and reader.topics[topic].count:
-            audit.bags_with[topic] = audit.bags_with.get(topic, 0) + 1
+            audit.bags_with[topic] += 1
     total = max(1, sum(reader.topics[t].count for t in chosen))
     first = last = None
     try:
@@ -171,7 +185,7 @@ class _Feed:
 
     def __init__(self, audit: Audit, reader: BagReader, name: str) -> None:
         self.name, self.count = name, 0
-        self._audit, self._pictures = audit, 0
+        self._audit = audit
         markers = {t: set(cut_types(audit.cut, t, _type(reader, t))) for t in cut_topics(audit.cut)}
         self.needed = {**audit.wanted, **markers}
         self.topics: dict[str, TopicAudit] = {}
@@ -230,7 +244,7 @@ class _Feed:
             if found.name not in self.topics:
                 found.start(self.name, 0)
                 self.topics[found.name] = found
-                self._audit.bags_with[found.name] = self._audit.bags_with.get(found.name, 0) + 1
+                self._audit.bags_with[found.name] += 1
             self._devices[topic, names] = found
         return self._devices[topic, names]
 
@@ -316,3 +330,36 @@ def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> No
     if measured.channels is None or names != measured.channels.names:
         measured.form(', '.join(names))
     measured.numbers(received, names, row)
+
+
+_SECONDS = 10.0
+"""Of a recording, from its beginning, the guess is made of [s]."""
+_AGE = 1.0
+"""What is guessed must not hide what is wrong with the rates [s]."""
+
+
+def guess_task(reader: BagReader) -> TaskSpec | None:
+    """Return the task that `dp_ros init` would propose for a bag's beginning, with patience; None if it has none."""
+    try:
+        task = propose(survey_bag(reader, seconds=_SECONDS)).task
+    except DataError:
+        return None
+    return replace(task, streams=tuple(replace(s, max_age=max(_AGE, s.max_age)) for s in task.streams))
+
+
+def guess_lines(task: TaskSpec) -> Iterator[str]:
+    """Yield what was guessed, in lines for people."""
+    for stream in task.streams:
+        what = stream.kind
+        if isinstance(stream, JointStream):
+            what = f'{", ".join(stream.fields)} of {listed(stream.joints)}'
+        elif isinstance(stream, ImageStream):
+            what = f'{"compressed " if stream.compressed else ""}pictures'
+        yield f'observes {stream.topic}: {what}'
+    action = task.action
+    for source in action.sources:
+        yield f'actions: on {source.topic}, {listed(source.joints)}'
+    if action.sources:
+        return
+    where = '' if action.source == 'next_state' else f' on {action.source_topic or action.topic}'
+    yield f'actions: {action.source}{where}, {listed(action.joints)}'

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.audit.audit import Audit
-from dp_ros.audit.finding import Finding, some
+from dp_ros.audit.audit import Audit, Finding, some
 from dp_ros.audit.topics import COLUMN, POSE_COLUMN, UNNAMED, TopicAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, POSE

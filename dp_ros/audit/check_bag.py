@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from dp_ros.audit.checks import findings
 from dp_ros.audit.dataset import audit_dataset
 from dp_ros.audit.plots import plot_audit
 from dp_ros.audit.report import as_data, report
+from dp_ros.bounded_files import write_json
 from dp_ros.options import REQUIRED, option
 from dp_ros.recordings.datasets.tables import in_columns
 from dp_ros.recordings.episodes.readers import check_whole_episodes, kind_of
@@ -24,16 +24,7 @@ FINE, ERRORS, WARNINGS = 0, 1, 3
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """What to audit, and where the outcome goes.
-
-    Attributes
-    ----------
-    task
-        What training would read; None audits what the topics suggest.
-    columns
-        Of a dataset, by stream name and ``action``, as in a training configuration.
-
-    """
+    """What to audit, and where the outcome goes; without a task, what the topics suggest is audited."""
 
     path: Path = option(REQUIRED, 'a recording, a folder of them, a LeRobot dataset or HDF5')
     task: TaskSpec | None = None
@@ -42,7 +33,6 @@ class CheckSettings:
     out: Path | None = option(None, 'folder for the report and the plots')
     json: Path | None = option(None, 'write the outcome here')
     strict: bool = option(False, 'warnings fail too')
-    progress: bool = True
 
 
 def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
@@ -51,9 +41,9 @@ def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
     if kind_of(path) in ('lerobot', 'hdf5'):
         check_whole_episodes(path, cut)
         task = task and in_columns(task, settings.columns or {})
-        audit = audit_dataset(path, task, cut.idle_speed, progress=settings.progress)
+        audit = audit_dataset(path, task, cut.idle_speed)
     else:
-        audit = audit_bags(path, task, cut, progress=settings.progress)
+        audit = audit_bags(path, task, cut)
     found = findings(audit)
     text = report(audit, found)
     say(text)
@@ -62,9 +52,7 @@ def check_bags(settings: CheckSettings, say: Callable[[str], None]) -> int:
         (settings.out / 'report.txt').write_text(text + '\n', encoding='utf-8')
         for path in plot_audit(audit, settings.out):
             say(f'{path}')
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(as_data(audit, found), indent=2) + '\n', encoding='utf-8')
+    write_json(settings.json, as_data(audit, found), indent=2)
     levels = {f.level for f in found}
     if 'error' in levels:
         return ERRORS

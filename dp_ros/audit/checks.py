@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.audit.audit import ANOTHER_TYPE, Audit
+from dp_ros.audit.audit import ANOTHER_TYPE, Audit, Finding, some
 from dp_ros.audit.channel_checks import channel_findings
-from dp_ros.audit.finding import Finding, some
 from dp_ros.audit.tick_checks import tick_findings
 from dp_ros.audit.ticks import FROZEN
 from dp_ros.audit.topics import PICTURE_COLUMN, PICTURES, TopicAudit

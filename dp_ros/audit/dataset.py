@@ -23,13 +23,13 @@ BOOKKEEPING = ('timestamp', 'frame_index', 'episode_index', 'index', 'task_index
 """Columns of LeRobot's that are no data."""
 
 
-def audit_dataset(path: Path, task: TaskSpec | None, idle_speed: float, *, progress: bool = True) -> Audit:
+def audit_dataset(path: Path, task: TaskSpec | None, idle_speed: float) -> Audit:
     """Measure every episode of the dataset at ``path``; without a task, its columns alone."""
     task, tables = dataset_tables(path, task)
     audit = Audit(path=path, task=task, part='episode')
     if task is not None:
         audit.ticks = TickAudit(task, idle_speed)
-    for number, read in enumerate(tqdm(tables, disable=not progress, desc='check-bag', unit=' episodes')):
+    for number, read in enumerate(tqdm(tables, desc='check-bag', unit=' episodes')):
         audit.bags += 1
         try:
             _one(audit, read())
@@ -67,7 +67,7 @@ def _column(audit: Audit, table: Table, column: str, times: np.ndarray) -> None:
         kind = POSE_COLUMN
     known = audit.topics.setdefault(column, TopicAudit(column, kind))
     known.start(table.name, len(times))
-    audit.bags_with[column] = audit.bags_with.get(column, 0) + 1
+    audit.bags_with[column] += 1
     if kind == PICTURE_COLUMN:
         known.rows(times)
         if len(times):

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dp_ros.audit.audit import Audit
 from dp_ros.audit.ticks import LAGS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _MOST = 12
 
 
 def plot_audit(audit: Audit, folder: Path) -> list[Path]:
     """Draw what was measured into ``folder``; return the files."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     drawn = []
     for name, draw in (('times', _times), ('channels', _channels), ('ticks', _ticks)):
-        figure = draw(audit, pyplot)
-        if figure is not None:
+        figure = Figure(layout='constrained')
+        if draw(audit, figure):
             drawn.append(folder / f'{name}.png')
             figure.savefig(drawn[-1], dpi=110)
-            pyplot.close(figure)
     return drawn
 
 
-def _times(audit: Audit, pyplot: Any) -> Any:
+def _times(audit: Audit, figure: Figure) -> bool:
     topics = [t for t in audit.topics.values() if t.intervals.count][:_MOST]
     if not topics:
-        return None
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 1.2 + 0.45 * max(3, len(topics))), layout='constrained')
+        return False
+    figure.set_size_inches(11, 1.2 + 0.45 * max(3, len(topics)))
+    left, right = figure.subplots(1, 2)
     shares = (0.01, 0.25, 0.5, 0.75, 0.99)
     for axes, title, of in (
         (left, 'between messages [s]: 1 %, 25-75 %, 99 %; x: longest', [t.intervals for t in topics]),
@@ -52,15 +52,15 @@ def _times(audit: Audit, pyplot: Any) -> Any:
         axes.grid(True, axis='x', alpha=0.3)
     left.set_yticklabels([t.name for t in topics])
     right.set_yticklabels([])
-    return figure
+    return True
 
 
-def _channels(audit: Audit, pyplot: Any) -> Any:
+def _channels(audit: Audit, figure: Figure) -> bool:
     chosen = [(t, t.channels) for t in audit.topics.values() if t.channels is not None and t.channels.count > 1][:4]
     if not chosen:
-        return None
-    size = (11, 2.6 * len(chosen))
-    figure, all_axes = pyplot.subplots(len(chosen), 1, figsize=size, layout='constrained', squeeze=False)
+        return False
+    figure.set_size_inches(11, 2.6 * len(chosen))
+    all_axes = figure.subplots(len(chosen), 1, squeeze=False)
     for axes, (topic, channels) in zip(all_axes[:, 0], chosen, strict=True):
         rows = channels.sample.rows
         for index, name in enumerate(channels.names[:_MOST]):
@@ -69,14 +69,15 @@ def _channels(audit: Audit, pyplot: Any) -> Any:
         axes.set(title=f'{topic.name}: {channels.count} messages{sample}', xlabel='of all recordings [%]')
         axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), markerscale=5, fontsize='small')
         axes.grid(True, alpha=0.3)
-    return figure
+    return True
 
 
-def _ticks(audit: Audit, pyplot: Any) -> Any:
+def _ticks(audit: Audit, figure: Figure) -> bool:
     ticks = audit.ticks
     if ticks is None or not ticks.lengths:
-        return None
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 6.5), layout='constrained')
+        return False
+    figure.set_size_inches(11, 6.5)
+    axes = figure.subplots(2, 2)
     axes[0, 0].hist(np.array(ticks.lengths) * ticks.task.control_dt, bins=30, color='C0')
     axes[0, 0].set(title='episodes by length', xlabel='[s]')
     for joint, column in zip(ticks.task.action.joints, ticks.correlation.T, strict=True):
@@ -101,4 +102,4 @@ def _ticks(audit: Audit, pyplot: Any) -> Any:
         axes[1, 1].legend(fontsize='x-small', ncols=2)
     for one in axes.flat:
         one.grid(True, alpha=0.3)
-    return figure
+    return True

@@ -9,9 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dp_ros.audit.audit import Audit
-from dp_ros.audit.finding import Finding
-from dp_ros.audit.stream_guess import guess_lines
+from dp_ros.audit.audit import Audit, Finding, guess_lines
 from dp_ros.audit.topics import TopicAudit
 
 
@@ -56,7 +54,7 @@ def _table(audit: Audit) -> list[str]:
     head = (*kind, 'rate /s', 'jitter', 'longest gap', 'late p50/p99')
     rows: list[tuple[str, ...]] = [head]
     for topic in audit.topics.values():
-        bags = str(audit.bags_with.get(topic.name, 0)) if topic.count else '-'
+        bags = str(audit.bags_with[topic.name]) if topic.count else '-'
         rows.append((topic.name, topic.type, bags, str(topic.count or topic.announced), *_times(topic)))
     wide = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return ['  '.join(_cell(i, c, w) for i, (c, w) in enumerate(zip(r, wide, strict=True))).rstrip() for r in rows]

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dp_ros.audit.audit import Audit
-from dp_ros.audit.finding import Finding, some
+from dp_ros.audit.audit import Audit, Finding, some
 from dp_ros.audit.ticks import FROZEN, HELD, TickAudit
 from dp_ros.data import NANOSECONDS
 from dp_ros.task.spec import JointStream

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from dp_ros.audit.statistics import Channels, LogHistogram
 from dp_ros.data import NANOSECONDS, Observation
-from dp_ros.recordings.episodes.builder import Run, position_columns
+from dp_ros.recordings.episodes.builder import Run, measured_positions, position_columns
 from dp_ros.recordings.episodes.stillness import moving_steps
 from dp_ros.recordings.episodes.wrapping import unwrapped_episode
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
@@ -29,8 +28,6 @@ class TickAudit:
 
     Attributes
     ----------
-    lengths
-        Ticks of each episode.
     starts
         By bag, how many episodes it gave.
     skew
@@ -96,7 +93,7 @@ class TickAudit:
         for run, (streams, actions) in zip(runs, episodes, strict=True):
             self.lengths.append(len(run.stamps))
             self._motion(name, actions, streams)
-            state = self._state(streams)
+            state = measured_positions(self.task, streams)
             if state is not None:
                 self._hold(name, run.stamps, actions, state)
                 self._lag(actions, state)
@@ -107,17 +104,6 @@ class TickAudit:
         vectors = [s.name for s in self.task.streams if not isinstance(s, ImageStream)]
         streams = {name: np.stack([values[name] for values in run.streams]) for name in vectors}
         return unwrapped_episode(self.task, streams, np.stack(run.actions))
-
-    def _state(self, streams: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Return the commanded joints' own positions (N, A); None unless all are observed."""
-        columns: list[Any] = []
-        for joint in self.task.action.joints:
-            for stream in self.task.streams:
-                chosen = position_columns(stream)
-                if isinstance(stream, JointStream) and chosen and joint in stream.joints:
-                    columns.append(streams[stream.name][:, chosen][:, stream.joints.index(joint)])
-                    break
-        return np.stack(columns, axis=1) if len(columns) == len(self.task.action.joints) else None
 
     def _motion(self, bag: str, actions: np.ndarray, streams: dict[str, np.ndarray]) -> None:
         commanded = moving_steps(actions, self._still)

@@ -115,8 +115,6 @@ class TopicAudit:
         Between receive times [s], within a bag.
     gaps
         The longest of them.
-    stamp_intervals
-        Between header stamps that grow [s].
     rates
         By bag, messages a second.
     forms
@@ -134,7 +132,7 @@ class TopicAudit:
         self.headed = has_header(kind)
         self.count = 0
         self.announced = 0
-        self.intervals, self.stamp_intervals = LogHistogram(), LogHistogram()
+        self.intervals = LogHistogram()
         self.gaps = Longest()
         self.clock = Clock()
         self.rates: dict[str, float] = {}
@@ -143,7 +141,6 @@ class TopicAudit:
         self.refused: dict[str, int] = {}
         self.size: tuple[int, int] | None = None  # width and height of the last picture
         self.sizes: set[tuple[int, int]] = set()
-        self.repeated_pictures = 0
         self.longest_picture = (0.0, '')  # [s], and in which bag
         self._bag = ''
         self._times: list[tuple[int, int]] = []
@@ -225,7 +222,6 @@ class TopicAudit:
         self.form(text)
         crc = zlib.crc32(data[12:])
         if crc == self._crc:
-            self.repeated_pictures += 1
             self.longest_picture = max(self.longest_picture, ((received - self._crc_since) / NANOSECONDS, self._bag))
         else:
             self._crc, self._crc_since = crc, received
@@ -239,9 +235,6 @@ class TopicAudit:
             self.gaps.add(steps, received[:-1], self._bag)
             if self.headed:
                 self.clock.add(times[:, 0], times[:, 1], self._last)
-                stamps = times[:, 1] if self._last is None else np.concatenate([[self._last[1]], times[:, 1]])
-                grown = np.diff(stamps) / NANOSECONDS
-                self.stamp_intervals.add(grown[(grown > 0) & (stamps[:-1] != 0)])
             self._last = self._times[-1]
             self._times.clear()
         if self._rows and self.channels:

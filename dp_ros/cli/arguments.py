@@ -9,10 +9,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from dp_ros.errors import ConfigError
 from dp_ros.options import Option, options_of, types_of
+from dp_ros.paths import locate
+
+if TYPE_CHECKING:
+    from dp_ros.training.settings import TrainSettings
 
 T = TypeVar('T')
 Fill = Callable[['CommandParser'], None]
@@ -117,19 +121,35 @@ def made_of(cls: type[T], options: argparse.Namespace, **given: Any) -> T:
     return cls(**{**values, **given})
 
 
-def command(commands: argparse._SubParsersAction, name: str, fill: Fill, run: Run, text: str) -> None:
-    """Add a command, whose parser ``fill`` fills, and which ``run`` runs."""
+COMMANDS: dict[str, tuple[str, Fill, Run]] = {}
+"""By name, what a command does, what fills its parser, and what runs it."""
+
+
+def command(text: str, fill: Fill = lambda _: None) -> Callable[[Run], Run]:
+    """Make a command of the function that runs it, and that it is called after; ``fill`` fills its parser."""
+
+    def made(run: Run) -> Run:
+        COMMANDS[run.__name__.strip('_').replace('_', '-')] = text, fill, run
+        return run
+
+    return made
+
+
+def add_command(commands: argparse._SubParsersAction, name: str) -> None:
+    """Add one of `COMMANDS` to the parser of all."""
+    text, fill, run = COMMANDS[name]
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
     parser.fill = fill
     parser.set_defaults(run=run)
 
 
-def bundle_folder(path: str) -> Path:
-    """Return the bundle that a user names: a path, or a shipped one."""
-    from dp_ros.paths import locate
+def training_config(path: Path | str) -> TrainSettings:
+    """Read the training configuration that a user names: a path, or a shipped one."""
+    from dp_ros.task.yaml_reader import read_yaml
+    from dp_ros.training.settings import TrainSettings
 
-    return locate(path)
+    return read_yaml(locate(path), TrainSettings)
 
 
 def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +157,7 @@ def bundle_and_world(options: argparse.Namespace) -> dict[str, Any]:
     from dp_ros.policy.bundle.manifest import load_bundle
     from dp_ros.simulation.registry import world_for
 
-    folder = bundle_folder(options.bundle)
+    folder = locate(options.bundle)
     try:
         world = options.world or world_for(load_bundle(folder).task)
     except ConfigError as error:

@@ -6,13 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import CommandParser, bundle_and_world, bundle_folder, command, made_of
+from dp_ros.bounded_files import write_json
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of
 from dp_ros.errors import DataError
-
-
-def add_compare(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    command(commands, 'compare', _compare_options, _compare, 'Compare two evaluations on the seeds they share.')
+from dp_ros.paths import locate
 
 
 def _compare_options(parser: CommandParser) -> None:
@@ -21,15 +18,12 @@ def _compare_options(parser: CommandParser) -> None:
     parser.file('json', 'write the comparison here')
 
 
+@command('Compare two evaluations on the seeds they share.', _compare_options)
 def _compare(options: argparse.Namespace) -> int:
-    import json
-
     from dp_ros.evaluation.comparison import compare, comparison_table
 
     found = compare(*(_summary(path) for path in (options.first, options.second)))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found, indent=2) + '\n')
+    write_json(options.json, found, indent=2)
     print(f'first   {options.first}\nsecond  {options.second}\n')
     print(comparison_table(found))
     return 0
@@ -67,12 +61,6 @@ def _check_episodes(path: Path, summary: dict[str, Any]) -> None:
         raise DataError(f'{path}: got {got}, allowed one of each for every episode')
 
 
-def add_delays(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Score the ways to go on from one chunk to the next under delays, on the same seeds.'
-    command(commands, 'delays', _delays_options, _delays, text)
-
-
 def _delays_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.delay_sweep import DelaySettings
     from dp_ros.evaluation.settings import EvaluationSettings
@@ -85,6 +73,7 @@ def _delays_options(parser: CommandParser) -> None:
     parser.settings(DelaySettings, 'json', 'plot')
 
 
+@command('Score the ways to go on from one chunk to the next under delays, on the same seeds.', _delays_options)
 def _delays(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.delay_sweep import DelaySettings, run_delays, usual_ways
     from dp_ros.evaluation.settings import EvaluationSettings
@@ -92,12 +81,6 @@ def _delays(options: argparse.Namespace) -> int:
     evaluation = made_of(EvaluationSettings, options, **bundle_and_world(options))
     ways = tuple(options.ways or usual_ways(evaluation.bundle))
     return run_delays(made_of(DelaySettings, options, evaluation=evaluation, ways=ways), print)
-
-
-def add_denoise(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Draw chunks as they come out of noise, a panel for each sampler: a GIF.'
-    command(commands, 'denoise', _denoise_options, _denoise, text)
 
 
 def _denoise_options(parser: CommandParser) -> None:
@@ -109,10 +92,11 @@ def _denoise_options(parser: CommandParser) -> None:
     parser.settings(DenoisingSettings, recordings={'metavar': 'PATH'})
 
 
+@command('Draw chunks as they come out of noise, a panel for each sampler: a GIF.', _denoise_options)
 def _denoise(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.denoising import DenoisingSettings, film_denoising, panels
 
-    where: dict[str, Any] = {'bundle': bundle_folder(options.bundle), 'world': options.world or ''}
+    where: dict[str, Any] = {'bundle': locate(options.bundle), 'world': options.world or ''}
     if not options.recordings:
         where = bundle_and_world(options)
     chosen = panels(where['bundle'], options.panels)

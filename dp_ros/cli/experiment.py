@@ -6,16 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of
-
-
-def add_sweep(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = (
-        'Train and evaluate every combination of some settings on the same episodes: a table with intervals, a plot. '
-        'The same command goes on where it was interrupted.'
-    )
-    command(commands, 'sweep', _sweep_options, _sweep, text)
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of, training_config
 
 
 def _sweep_options(parser: CommandParser) -> None:
@@ -37,25 +28,21 @@ def _sweep_options(parser: CommandParser) -> None:
     )
 
 
+@command(
+    'Train and evaluate every combination of some settings on the same episodes: a table with intervals, a plot. '
+    'The same command goes on where it was interrupted.',
+    _sweep_options,
+)
 def _sweep(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.settings import EvaluationSettings
     from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
-    from dp_ros.paths import locate
     from dp_ros.simulation.registry import world_for
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
-    training = read_yaml(locate(options.config), TrainSettings)
+    training = training_config(options.config)
     evaluation = made_of(
         EvaluationSettings, options, bundle=Path(), world=options.world or world_for(training.task), threads=1
     )
     return run_sweep(made_of(SweepSettings, options, training=training, evaluation=evaluation), print)
-
-
-def add_reinforce(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Learn from trial and error in a simulated world: steer a diffusion policy, or learn one from nothing.'
-    command(commands, 'reinforce', _reinforce_options, _reinforce, text)
 
 
 def _reinforce_options(parser: CommandParser) -> None:
@@ -65,6 +52,10 @@ def _reinforce_options(parser: CommandParser) -> None:
     parser.settings(ReinforceSettings)
 
 
+@command(
+    'Learn from trial and error in a simulated world: steer a diffusion policy, or learn one from nothing.',
+    _reinforce_options,
+)
 def _reinforce(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.reinforcement.reinforce import ReinforceSettings, run_reinforce
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of, training_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dp_ros.recordings.episodes.builder import Episode
     from dp_ros.task.spec import TaskSpec
-
-
-def add_convert(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    command(
-        commands, 'convert', _convert_options, _convert, 'Turn the PushT demonstrations (zarr) into rosbag2 recordings.'
-    )
 
 
 def _convert_options(parser: CommandParser) -> None:
@@ -33,19 +25,15 @@ def _convert_options(parser: CommandParser) -> None:
     parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
 
 
+@command('Turn the PushT demonstrations (zarr) into rosbag2 recordings.', _convert_options)
 def _convert(options: argparse.Namespace) -> int:
-    from dp_ros.recordings.datasets.convert import convert_pusht
+    from dp_ros.recordings.datasets.zarr import convert_pusht
 
     bags = convert_pusht(
         options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
     )
     print(f'{len(bags)} bags in {options.out}')
     return 0
-
-
-def add_record(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    command(commands, 'record', _record_options, _record, 'Record demonstrations of the running robot as rosbag2.')
 
 
 def _record_options(parser: CommandParser) -> None:
@@ -59,19 +47,16 @@ def _record_options(parser: CommandParser) -> None:
     parser.settings(RecordSettings, ray={'metavar': 'ADDRESS'})
 
 
+@command('Record demonstrations of the running robot as rosbag2.', _record_options)
 def _record(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
-    from dp_ros.paths import locate
-    from dp_ros.recordings.rosbag.reader import BagWriter
     from dp_ros.simulation.registry import world_spec
     from dp_ros.simulation.world import whole_task
     from dp_ros.simulation.worlds import DEMO_WORLD
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
     spec = world_spec(options.world or DEMO_WORLD)
     if options.config or spec.training_file is not None:
-        task = read_yaml(locate(options.config) if options.config else spec.training, TrainSettings).task
+        task = training_config(options.config or spec.training).task
     else:
         task = whole_task(spec)
     settings = made_of(RecordSettings, options, task=task, world=options.world or DEMO_WORLD)
@@ -79,13 +64,7 @@ def _record(options: argparse.Namespace) -> int:
         return write_demonstrations(settings, print)
     from dp_ros.tools.record import run_record
 
-    return run_record(settings, partial(BagWriter, storage=settings.storage), print)
-
-
-def add_init(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Write a training file and a parameter file for the nodes from what recordings hold.'
-    command(commands, 'init', _init_options, _init, text)
+    return run_record(settings, print)
 
 
 def _init_options(parser: CommandParser) -> None:
@@ -94,16 +73,11 @@ def _init_options(parser: CommandParser) -> None:
     parser.settings(InitSettings, bags={'metavar': 'BAG'})
 
 
+@command('Write a training file and a parameter file for the nodes from what recordings hold.', _init_options)
 def _init(options: argparse.Namespace) -> int:
     from dp_ros.audit.proposal.init import InitSettings, run_init
 
     return run_init(made_of(InitSettings, options), print)
-
-
-def add_check_bag(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.'
-    command(commands, 'check-bag', _check_bag_options, _check_bag, text)
 
 
 def _check_bag_options(parser: CommandParser) -> None:
@@ -114,25 +88,19 @@ def _check_bag_options(parser: CommandParser) -> None:
     parser.settings(CheckSettings, 'out', 'json', 'strict')
 
 
+@command(
+    'Audit recordings before training. Exit code: 0 fine, 1 errors, 3 with --strict: warnings.', _check_bag_options
+)
 def _check_bag(options: argparse.Namespace) -> int:
     from dp_ros.audit.check_bag import CheckSettings, check_bags
-    from dp_ros.paths import locate
     from dp_ros.recordings.episodes.segmentation import BY_FILE
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
-    train = read_yaml(locate(options.config), TrainSettings) if options.config else None
+    train = training_config(options.config) if options.config else None
     settings = made_of(
         CheckSettings, options, task=train.task if train else None, cut=getattr(train, 'cut', BY_FILE),
         columns=train.columns if train else None,
     )  # fmt: skip
     return check_bags(settings, print)
-
-
-def add_train(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Train a policy from recordings; the same command resumes a run.'
-    command(commands, 'train', _train_options, _train, text)
 
 
 def _train_options(parser: CommandParser) -> None:
@@ -145,24 +113,22 @@ def _train_options(parser: CommandParser) -> None:
                         help='run folder; an unfinished run goes on')  # fmt: skip
 
 
+@command('Train a policy from recordings; the same command resumes a run.', _train_options)
 def _train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dp_ros.evaluation.rollouts import rollouts_of
-    from dp_ros.paths import locate
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
-    from dp_ros.task.yaml_reader import read_yaml
     from dp_ros.training.distributed import is_first_process
-    from dp_ros.training.settings import TrainSettings
     from dp_ros.training.trainer import Trainer, collected
 
-    settings = read_yaml(locate(options.config), TrainSettings)
+    settings = training_config(options.config)
     first = is_first_process()
     broken = Broken(settings.broken_recordings, tqdm.write if first else lambda _: None)
     episodes = read_recordings(
         options.data, settings.task, cut=settings.cut, columns=settings.columns,
-        cache=options.cache, workers=options.workers, progress=False, broken=broken,
+        cache=options.cache, workers=options.workers, broken=broken,
     )  # fmt: skip
     read = collected(episodes)
     result = Trainer(settings, read, options.folder, broken.skipped, roll_out=rollouts_of(settings)).run()
@@ -170,12 +136,6 @@ def _train(options: argparse.Namespace) -> int:
     if first:
         print(f'{state} at step {result.step}, validation loss {result.validation_loss:.4f}: {result.folder}')
     return 0 if result.finished else 130
-
-
-def add_export(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Export a run, or a bundle anew, as a bundle that a robot can load.'
-    command(commands, 'export', _export_options, _export, text)
 
 
 def _export_options(parser: CommandParser) -> None:
@@ -193,6 +153,7 @@ def _export_options(parser: CommandParser) -> None:
     parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
 
 
+@command('Export a run, or a bundle anew, as a bundle that a robot can load.', _export_options)
 def _export(options: argparse.Namespace) -> int:
     from dp_ros.training.export.export import export_run
     from dp_ros.training.run_folder import trained_folder
@@ -212,12 +173,6 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_critic(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Let a policy play in a simulated world, and learn from it which of its samples lead to success.'
-    command(commands, 'critic', _critic_options, _critic, text)
-
-
 def _critic_options(parser: CommandParser) -> None:
     from dp_ros.evaluation.critic.learn import CriticSettings
 
@@ -225,16 +180,13 @@ def _critic_options(parser: CommandParser) -> None:
     parser.settings(CriticSettings, ray={'metavar': 'ADDRESS'})
 
 
+@command(
+    'Let a policy play in a simulated world, and learn from it which of its samples lead to success.', _critic_options
+)
 def _critic(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.critic.learn import CriticSettings, run_critic
 
     return run_critic(made_of(CriticSettings, options, **bundle_and_world(options)), print)
-
-
-def add_export_lerobot(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Write recordings as a LeRobot dataset (format 3.0): an observation and an action for each control tick.'
-    command(commands, 'export-lerobot', _export_lerobot_options, _export_lerobot, text)
 
 
 def _export_lerobot_options(parser: CommandParser) -> None:
@@ -249,15 +201,16 @@ def _export_lerobot_options(parser: CommandParser) -> None:
                         help='of pictures: as they were recorded, or as the configuration resizes them')  # fmt: skip
 
 
+@command(
+    'Write recordings as a LeRobot dataset (format 3.0): an observation and an action for each control tick.',
+    _export_lerobot_options,
+)
 def _export_lerobot(options: argparse.Namespace) -> int:
-    from dp_ros.paths import locate
     from dp_ros.recordings.datasets.lerobot_export import at_recorded_size, export_lerobot
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
-    settings = read_yaml(locate(options.config), TrainSettings)
+    settings = training_config(options.config)
 
     def read(task: TaskSpec) -> Iterator[Episode]:
         return read_recordings(
@@ -267,9 +220,8 @@ def _export_lerobot(options: argparse.Namespace) -> int:
     task = settings.task
     if options.size == 'recorded':
         task = at_recorded_size(task, next(read(task)).camera_shapes)
-    made = export_lerobot(
-        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures,
-        progress=True,
-    )  # fmt: skip
-    print(f'{made.episodes} episodes, {made.frames} frames in {made.folder}')
+    episodes, frames = export_lerobot(
+        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures
+    )
+    print(f'{episodes} episodes, {frames} frames in {options.out}')
     return 0

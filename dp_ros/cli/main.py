@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from dp_ros import __version__
-from dp_ros.cli import compare, experiment, learn, measure, operate, watch
-from dp_ros.cli import learn as datasets
-from dp_ros.cli.arguments import CommandParser
+from dp_ros.cli import compare, experiment, learn, measure, operate, watch  # noqa: F401, they make the commands
+from dp_ros.cli.arguments import CommandParser, add_command
 from dp_ros.errors import DpRosError, one_line
 
 
@@ -79,17 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='dp_ros', description='Diffusion policies for ROS 2 arms.')
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(required=True, metavar='COMMAND', parser_class=CommandParser)
-    for add in (
-        operate.add_demo, learn.add_convert, learn.add_record, learn.add_init, learn.add_check_bag, learn.add_train,
-        learn.add_export, learn.add_critic,
-        watch.add_monitor, watch.add_outcomes,
-        datasets.add_export_lerobot,
-        operate.add_evaluate, compare.add_compare, compare.add_delays, compare.add_denoise, experiment.add_sweep,
-        experiment.add_reinforce,
-        operate.add_soak, operate.add_plot, operate.add_streaming, operate.add_inspect, operate.add_reset,
-        measure.add_bench, measure.add_latency, measure.add_tune, measure.add_obstacles,
+    for name in (
+        'demo', 'convert', 'record', 'init', 'check-bag', 'train', 'export', 'critic', 'monitor', 'outcomes',
+        'export-lerobot', 'evaluate', 'compare', 'delays', 'denoise', 'sweep', 'reinforce', 'soak', 'plot', 'streaming',
+        'inspect', 'reset', 'bench', 'latency', 'tune', 'obstacles',
     ):  # fmt: skip
-        add(commands)
+        add_command(commands, name)
     return parser
 
 

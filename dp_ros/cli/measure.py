@@ -6,17 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import CommandParser, add_settings, bundle_and_world, bundle_folder, command, made_of
+from dp_ros.bounded_files import write_json
+from dp_ros.cli.arguments import CommandParser, add_settings, bundle_and_world, command, made_of, training_config
 from dp_ros.errors import ConfigError
-
-
-def add_bench(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = (
-        "Measure what a chunk costs, beside others' ways to make it, and how fast recordings are read; "
-        'or what a training step costs.'
-    )
-    command(commands, 'bench', _bench_options, _bench, text)
+from dp_ros.paths import locate
 
 
 def _bench_options(parser: CommandParser) -> None:
@@ -32,6 +25,11 @@ def _bench_options(parser: CommandParser) -> None:
     add_settings(group, BenchTrainSettings, *names)
 
 
+@command(
+    "Measure what a chunk costs, beside others' ways to make it, and how fast recordings are read; "
+    'or what a training step costs.',
+    _bench_options,
+)
 def _bench(options: argparse.Namespace) -> int:
     options.rounds = options.rounds or (20 if options.training else 50)
     return _bench_training(options) if options.training else _bench_chunks(options)
@@ -39,27 +37,15 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _bench_training(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.bench.train import BenchTrainSettings, run_bench_train
-    from dp_ros.paths import locate
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
-    config = read_yaml(locate(options.training), TrainSettings)
+    config = training_config(options.training)
     return run_bench_train(made_of(BenchTrainSettings, options, config=config), print)
 
 
 def _bench_chunks(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.bench.bench import BenchSettings, run_bench
 
-    return run_bench(made_of(BenchSettings, options, bundle=bundle_folder(options.bundle)), print)
-
-
-def add_latency(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = (
-        'Run the nodes with a simulated robot, or on recordings of any robot, and say where the time from observation '
-        'to command goes.'
-    )
-    command(commands, 'latency', _latency_options, _latency, text)
+    return run_bench(made_of(BenchSettings, options, bundle=locate(options.bundle)), print)
 
 
 LATENCY = (
@@ -84,9 +70,12 @@ def _latency_options(parser: CommandParser) -> None:
                        help="the robot's; without it, limits as dp_ros init would write them")  # fmt: skip
 
 
+@command(
+    'Run the nodes with a simulated robot, or on recordings of any robot, and say where the time from observation '
+    'to command goes.',
+    _latency_options,
+)
 def _latency(options: argparse.Namespace) -> int:
-    import json
-
     from dp_ros.evaluation.settings import EvaluationSettings
     from dp_ros.tools.latency import run_latency
 
@@ -98,9 +87,7 @@ def _latency(options: argparse.Namespace) -> int:
             raise ConfigError(f'params_file: got {options.params_file} without recordings, allowed with them only')
         settings = made_of(EvaluationSettings, options, **usual, **bundle_and_world(options))
         summary = run_latency(settings, options.seconds, print)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(summary, indent=1) + '\n')
+    write_json(options.json, summary)
     return 1 if summary['late_unreported'] or not summary['chunks'] else 0
 
 
@@ -113,7 +100,7 @@ def _latency_played(options: argparse.Namespace, usual: dict[str, Any]) -> dict[
 
     if options.world:
         raise ConfigError(f'world: got {options.world!r} with recordings, allowed one of the two')
-    usual |= {'bundle': bundle_folder(options.bundle), 'world': EvaluationSettings.world}
+    usual |= {'bundle': locate(options.bundle), 'world': EvaluationSettings.world}
     settings = made_of(EvaluationSettings, options, **usual)
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as folder:
         params_file, bundle = options.params_file, settings.load()
@@ -126,12 +113,6 @@ def _latency_played(options: argparse.Namespace, usual: dict[str, Any]) -> dict[
         return run_played_latency(settings, recordings, params_file, options.seconds, print)
 
 
-def add_tune(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = "Measure a bundle on this machine, and write the executor's parameters that meet a deadline."
-    command(commands, 'tune', _tune_options, _tune, text)
-
-
 def _tune_options(parser: CommandParser) -> None:
     from dp_ros.tools.tune import TuneSettings
 
@@ -139,19 +120,11 @@ def _tune_options(parser: CommandParser) -> None:
     parser.settings(TuneSettings, recordings={'metavar': 'PATH'})
 
 
+@command("Measure a bundle on this machine, and write the executor's parameters that meet a deadline.", _tune_options)
 def _tune(options: argparse.Namespace) -> int:
     from dp_ros.tools.tune import TuneSettings, run_tune
 
-    return run_tune(made_of(TuneSettings, options, bundle=bundle_folder(options.bundle)), print)
-
-
-def add_obstacles(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = (
-        'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, '
-        'with a way around, and beside a path planner and a control-barrier filter.'
-    )
-    command(commands, 'obstacles', _obstacles_options, _obstacles, text)
+    return run_tune(made_of(TuneSettings, options, bundle=locate(options.bundle)), print)
 
 
 def _obstacles_options(parser: CommandParser) -> None:
@@ -166,6 +139,11 @@ def _obstacles_options(parser: CommandParser) -> None:
                         help='measure so many checks of seven joints among 20 shapes instead')  # fmt: skip
 
 
+@command(
+    'Play a policy of point_navigation or pick_place among obstacles that it does not know: alone, with checks, '
+    'with a way around, and beside a path planner and a control-barrier filter.',
+    _obstacles_options,
+)
 def _obstacles(options: argparse.Namespace) -> int:
     if options.cost:
         from dp_ros.evaluation.obstacles.cost import report_costs
@@ -174,5 +152,5 @@ def _obstacles(options: argparse.Namespace) -> int:
         return 0
     from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
 
-    run_obstacles(made_of(ObstacleSettings, options, bundle=bundle_folder(options.bundle)), print)
+    run_obstacles(made_of(ObstacleSettings, options, bundle=locate(options.bundle)), print)
     return 0

@@ -8,14 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import CommandParser, add_settings, bundle_and_world, bundle_folder, command, made_of
+from dp_ros.bounded_files import write_json
+from dp_ros.cli.arguments import CommandParser, add_settings, bundle_and_world, command, made_of, training_config
 from dp_ros.errors import ConfigError, listed
-
-
-def add_demo(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Run a shipped policy on a simulated robot, through the real nodes.'
-    command(commands, 'demo', _demo_options, _demo, text)
+from dp_ros.paths import locate
 
 
 def _demo_options(parser: CommandParser) -> None:
@@ -36,6 +32,7 @@ def _demo_options(parser: CommandParser) -> None:
     parser.add_argument('--out', type=Path, default=Path('demo'), help='folder for the GIF, the table and the logs')
 
 
+@command('Run a shipped policy on a simulated robot, through the real nodes.', _demo_options)
 def _demo(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.scores import EvaluationSettings
     from dp_ros.simulation.registry import world_spec
@@ -48,16 +45,10 @@ def _demo(options: argparse.Namespace) -> int:
         spec = world_spec(options.world or DEMO_WORLD)
         if not spec.bundle:
             raise ConfigError(f'bundle: got none for the world {spec.name}, allowed one with --bundle')
-        bundle, speed = {'bundle': bundle_folder(spec.bundle), 'world': spec.name}, spec.policy_speed
+        bundle, speed = {'bundle': locate(spec.bundle), 'world': spec.name}, spec.policy_speed
     speed = speed if options.policy_speed is None else options.policy_speed
     settings = made_of(EvaluationSettings, options, **bundle, through='ros', policy_speed=speed)
     return run_demo(settings, options.out, print)
-
-
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Score a policy on a simulated robot, or on recordings.'
-    command(commands, 'evaluate', _evaluate_options, _evaluate, text)
 
 
 def _evaluate_options(parser: CommandParser) -> None:
@@ -86,6 +77,7 @@ _RECORDED = ('recordings', 'every', 'draws', 'config', 'output')
 _EITHER = ('bundle', 'sampler', 'sampling_steps', 'guidance_scale', 'threads', 'backend', 'seed', 'json')
 
 
+@command('Score a policy on a simulated robot, or on recordings.', _evaluate_options)
 def _evaluate(default: Callable[[str], Any], options: argparse.Namespace) -> int:
     asked = {name for name, value in vars(options).items() if name != 'run' and value != default(name)}
     if options.recordings and asked - {*_RECORDED, *_EITHER}:
@@ -98,20 +90,15 @@ def _evaluate(default: Callable[[str], Any], options: argparse.Namespace) -> int
 
 def _evaluate_recorded(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.recorded.open_loop import OpenLoopSettings, run_open_loop
-    from dp_ros.paths import locate
-    from dp_ros.task.yaml_reader import read_yaml
-    from dp_ros.training.settings import TrainSettings
 
-    chosen: dict[str, Any] = {'bundle': bundle_folder(options.bundle)}
+    chosen: dict[str, Any] = {'bundle': locate(options.bundle)}
     if options.config:
-        config = read_yaml(locate(options.config), TrainSettings)
+        config = training_config(options.config)
         chosen |= {'cut': config.cut, 'columns': config.columns}
     return run_open_loop(made_of(OpenLoopSettings, options, **chosen), print)
 
 
 def _evaluate_simulated(options: argparse.Namespace) -> int:
-    import json
-
     from dp_ros.evaluation.scores import EvaluationSettings, table
 
     if options.through == 'ros':
@@ -119,17 +106,9 @@ def _evaluate_simulated(options: argparse.Namespace) -> int:
     else:
         from dp_ros.evaluation.episodes import evaluate_direct as evaluate
     summary = evaluate(made_of(EvaluationSettings, options, **bundle_and_world(options)))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(summary, indent=2) + '\n')
+    write_json(options.json, summary, indent=2)
     print(table(summary))
     return 0
-
-
-def add_plot(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Draw what a recording commanded beside what was measured.'
-    command(commands, 'plot', _plot_options, _plot, text)
 
 
 def _plot_options(parser: CommandParser) -> None:
@@ -137,6 +116,7 @@ def _plot_options(parser: CommandParser) -> None:
     parser.add_argument('--out', type=Path, default=None, help='the picture (PNG); without it, beside the recording')
 
 
+@command('Draw what a recording commanded beside what was measured.', _plot_options)
 def _plot(options: argparse.Namespace) -> int:
     from dp_ros.tools.recorded_motion import plot_motion, read_motion, summary
 
@@ -146,12 +126,6 @@ def _plot(options: argparse.Namespace) -> int:
     plot_motion(recorded, out, options.recording.name)
     print(f'{summary(recorded)}\n{out}')
     return 0
-
-
-def add_soak(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Run the nodes for long, and write down memory, latency and limits.'
-    command(commands, 'soak', _soak_options, _soak, text)
 
 
 def _soak_options(parser: CommandParser) -> None:
@@ -165,29 +139,21 @@ def _soak_options(parser: CommandParser) -> None:
     parser.file('plot', 'draw memory and latency here (PNG)')
 
 
+@command('Run the nodes for long, and write down memory, latency and limits.', _soak_options)
 def _soak(options: argparse.Namespace) -> int:
-    import json
-
     from dp_ros.evaluation.scores import EvaluationSettings
     from dp_ros.tools.soak import plot_soak, run_soak
 
     settings = made_of(EvaluationSettings, options, through='ros', **bundle_and_world(options))
     summary = run_soak(settings, options.minutes, print)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(summary, indent=1) + '\n')
+    write_json(options.json, summary)
     if options.plot:
         plot_soak(summary, options.plot)
     bad = ('limit_violations', 'rejected_by_the_controller', 'ended_early')
     return 1 if any(summary[name] for name in bad) or not summary['chunks'] else 0
 
 
-def add_streaming(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Show what ways of streaming a plan to a controller do to a motion.'
-    command(commands, 'streaming', lambda _: None, _streaming, text)
-
-
+@command('Show what ways of streaming a plan to a controller do to a motion.')
 def _streaming(_: argparse.Namespace) -> int:
     from dp_ros.evaluation.streaming_baselines import streaming_table
 
@@ -195,29 +161,16 @@ def _streaming(_: argparse.Namespace) -> int:
     return 0
 
 
-def add_inspect(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    command(commands, 'inspect', _inspect_options, _inspect, 'Say what a bundle, a recording or a dataset holds.')
-
-
 def _inspect_options(parser: CommandParser) -> None:
     parser.add_argument('path', help='bundle, rosbag2 recording, LeRobot dataset or HDF5')
 
 
+@command('Say what a bundle, a recording or a dataset holds.', _inspect_options)
 def _inspect(options: argparse.Namespace) -> int:
     from dp_ros.cli.inspect import describe
 
-    print(describe(bundle_folder(options.path)))
+    print(describe(locate(options.path)))
     return 0
-
-
-def add_reset(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = (
-        'Release the latch of a trajectory_publisher on this machine that has allow_reset: local, once its reason has '
-        'been read.'
-    )
-    command(commands, 'reset', _reset_options, _reset, text)
 
 
 def _reset_options(parser: CommandParser) -> None:
@@ -226,6 +179,11 @@ def _reset_options(parser: CommandParser) -> None:
     parser.add_argument('--yes', action='store_true', help='do not ask')
 
 
+@command(
+    'Release the latch of a trajectory_publisher on this machine that has allow_reset: local, once its reason has '
+    'been read.',
+    _reset_options,
+)
 def _reset(options: argparse.Namespace) -> int:
     import sys
 

@@ -6,16 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dp_ros.cli.arguments import CommandParser, bundle_and_world, bundle_folder, command, made_of
+from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of
 from dp_ros.errors import ConfigError
+from dp_ros.paths import locate
 
 STUDY_SEED = 5_000_000
-
-
-def add_monitor(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Calibrate a failure monitor on the successful episodes of a policy, and write a bundle with it.'
-    command(commands, 'monitor', _monitor_options, _monitor, text)
 
 
 def _monitor_options(parser: CommandParser) -> None:
@@ -36,6 +31,9 @@ def _monitor_options(parser: CommandParser) -> None:
     parser.settings(StudySettings, faults={'metavar': 'FAULT'})
 
 
+@command(
+    'Calibrate a failure monitor on the successful episodes of a policy, and write a bundle with it.', _monitor_options
+)
 def _monitor(options: argparse.Namespace) -> int:
     from dp_ros.evaluation.monitor.calibrate import MonitorSettings, run_monitor
 
@@ -43,8 +41,10 @@ def _monitor(options: argparse.Namespace) -> int:
         return _study(options)
     if options.out is None:
         raise ConfigError('out: got none, allowed a folder for the bundle with a monitor, or --study')
-    _only_with_study(options)
-    where = {'bundle': bundle_folder(options.bundle)} if options.recordings else bundle_and_world(options)
+    for name in ('faults', 'json', 'plot'):
+        if getattr(options, name) is not None:
+            raise ConfigError(f'{name}: got it without --study, allowed with it only')
+    where = {'bundle': locate(options.bundle)} if options.recordings else bundle_and_world(options)
     seed = {} if options.seed is None else {'seed': options.seed}
     del options.seed, options.world
     return run_monitor(made_of(MonitorSettings, options, **where, **seed), print)
@@ -62,18 +62,6 @@ def _study(options: argparse.Namespace) -> int:
     return run_study(made_of(StudySettings, options, evaluation=evaluation), print)
 
 
-def _only_with_study(options: argparse.Namespace) -> None:
-    for name in ('faults', 'json', 'plot'):
-        if getattr(options, name) is not None:
-            raise ConfigError(f'{name}: got it without --study, allowed with it only')
-
-
-def add_outcomes(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    text = 'Print what became of episodes, as the node outcomes has counted them, or add one.'
-    command(commands, 'outcomes', _outcomes_options, _outcomes, text)
-
-
 def _outcomes_options(parser: CommandParser) -> None:
     parser.add_argument('file', type=Path, help='SQLite file of the node outcomes')
     parser.add_argument('--add', default=None, choices=['success', 'failure', 'unknown'],
@@ -88,6 +76,7 @@ def _outcomes_options(parser: CommandParser) -> None:
     parser.file('plot', 'draw the rate of each day here (PNG)')
 
 
+@command('Print what became of episodes, as the node outcomes has counted them, or add one.', _outcomes_options)
 def _outcomes(options: argparse.Namespace) -> int:
     import time
 
@@ -99,7 +88,7 @@ def _outcomes(options: argparse.Namespace) -> int:
     check_range('newest', options.newest, 1, 100_000)
     measured = None
     if options.measured_bundle:
-        measured = measured_of(load_bundle(bundle_folder(options.measured_bundle)).provenance)
+        measured = measured_of(load_bundle(locate(options.measured_bundle)).provenance)
         if measured is None:
             raise ConfigError(
                 f'measured_bundle: got {options.measured_bundle}, which was measured nowhere, allowed one of dp_ros '

@@ -163,12 +163,10 @@ def delays_table(findings: Mapping[str, Any]) -> str:
 
 def plot_delays(findings: Mapping[str, Any], path: Path) -> None:
     """Draw score, success, jump and jerk over the delay, with their 95 % intervals."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 5, figsize=(17, 3.6), layout='constrained')
+    figure = Figure(figsize=(17, 3.6), layout='constrained')
+    axes = figure.subplots(1, 5)
     by_way: dict[str, list[dict[str, Any]]] = {}
     for condition in findings['conditions']:
         by_way.setdefault(condition['way'], []).append(condition)
@@ -185,7 +183,6 @@ def plot_delays(findings: Mapping[str, Any], path: Path) -> None:
     axes[0].legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[float, float, float]]]:

@@ -10,7 +10,7 @@ is noted in its bag's metadata.yaml: world, seed, success, and what the instruct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,24 +21,20 @@ from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Refusal, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_range
-from dp_ros.evaluation.episode_bag import WholeEpisode
+from dp_ros.evaluation.episode_bag import EpisodeBag, WholeEpisode
 from dp_ros.evaluation.settings import MOST_SEED, EvaluationSettings
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import check_workers, workers_of
-from dp_ros.evaluation.world_planner import command_topics, commands_of
-from dp_ros.messages.encoding import reading_to_message, to_joint_trajectory, to_string
+from dp_ros.evaluation.workers.workers import check_workers, played, workers_of
+from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.options import REQUIRED, check_options, like, option
-from dp_ros.recordings.rosbag.reader import Stamped, folder_beside, refuse_existing, serialized
-from dp_ros.recordings.rosbag.types import rosbags_types
+from dp_ros.recordings.rosbag.reader import new_folder, refuse_existing
 from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
-from dp_ros.simulation.robot import JointReading, SimulatedRobot, controllers_of, topic_of
+from dp_ros.simulation.robot import SimulatedRobot, controllers_of
 from dp_ros.simulation.worlds import DEFAULT_WORLD
-from dp_ros.task.spec import Instruction, TaskSpec
+from dp_ros.task.spec import TaskSpec
 
 START = 1_700_000_000 * NANOSECONDS
 SPACING = 120 * NANOSECONDS  # between two episodes' beginnings, so that no two share a stamp
-JOINT_TOPIC = '/joint_states'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +111,9 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
     demonstrate, workers = make(), workers_of(settings.workers, settings.ray)
     number, failed = 0, 0
     with (
-        folder_beside(settings.out) as folder,
+        new_folder(settings.out) as made,
         tqdm(total=settings.episodes, unit='episode', desc='demonstrate') as bar,
     ):
-        made = folder / settings.out.name
         made.mkdir()
         while number < settings.episodes:
             first = settings.seed + number + failed
@@ -132,8 +127,6 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
                 episode.write(made / f'episode_{number:04d}', settings.storage)
                 number += 1
                 bar.update()
-        refuse_existing(settings.out)
-        made.rename(settings.out)
     say(f'{settings.episodes} episodes in {settings.out}; {failed} that failed were left out')
     return 0
 
@@ -148,39 +141,35 @@ def _make_demonstrate(settings: RecordSettings) -> Callable[[int], WholeEpisode 
 
     def demonstrate(seed: int) -> WholeEpisode | None:
         robot.now = START + (seed - settings.seed) * SPACING
-        messages = [serialized(stamped) for stamped in demonstration(robot, settings, seed)]
+        shown = demonstration(robot, settings, seed)
         if not robot.episode.success or robot.episode.elapsed >= settings.seconds:
             return None
-        asked = asked_for(spec, settings.task, seed)
-        return WholeEpisode(messages=messages, labels=episode_labels(settings.world, seed, True, asked))
+        return shown.whole(**episode_labels(settings.world, seed, True, asked_for(spec, settings.task, seed)))
 
     return demonstrate
 
 
-def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) -> Iterator[Stamped]:
-    """Yield the messages of one episode in order of receive time, which is their stamp too."""
+def demonstration(robot: SimulatedRobot, settings: RecordSettings, seed: int) -> EpisodeBag:
+    """Return the messages of one episode in order of receive time, which is their stamp too."""
     rng, task, spec = np.random.default_rng([0, seed]), settings.task, world_spec(settings.world)
-    control_dt, types, topics = to_nanoseconds(task.control_dt), rosbags_types(), settings.topics
+    control_dt, shown = to_nanoseconds(task.control_dt), EpisodeBag(task, spec, settings.topics)
     asked = asked_for(spec, task, seed)
     meaning = '' if asked is None else asked.meaning
     robot.reset(seed, meaning)
     expert = make_expert(settings.world, rng, control_dt=task.control_dt, noise=settings.noise, meaning=meaning)
-    for goal in task.goals:
-        if asked is not None and isinstance(goal, Instruction):
-            yield goal.topic, robot.now, to_string(asked.text, types=types)
+    if asked is not None:
+        shown.instruction(asked.text, robot.now)
     while robot.episode.elapsed < settings.seconds and not expert.finished:
         for reading in robot.step():
-            topic = JOINT_TOPIC if isinstance(reading, JointReading) else f'/{topic_of(reading, spec)}'
-            if topic in topics:
-                yield topic, reading.stamp, reading_to_message(reading, frame_id=spec.name, types=types)
+            shown.reading(reading)
         if robot.now % control_dt:
             continue
         if robot.episode.success and not expert.finishes:
-            return
+            break
         world = robot.world
         command = expert.trajectory(robot.now, world.joint_positions, world.poses)
         verdict = robot.command(command)
         if isinstance(verdict, Refusal):
             raise DataError(f'the controller rejected a demonstrated command: {verdict.reason}; allowed none')
-        for topic, part in commands_of(command, settings.task, spec):
-            yield topic, robot.now, to_joint_trajectory(part, types=types)
+        shown.command(command, robot.now)
+    return shown

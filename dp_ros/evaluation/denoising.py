@@ -7,7 +7,7 @@ has hardly begun.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.errors import ConfigError, DataError, check_range
 from dp_ros.evaluation.episodes import DirectRunner
 from dp_ros.evaluation.film import INK, draw_way
-from dp_ros.evaluation.recorded.observations import observation_at
-from dp_ros.evaluation.recorded.strips import strips
+from dp_ros.evaluation.recorded.open_loop import observation_at
 from dp_ros.evaluation.scores import EvaluationSettings
 from dp_ros.options import check_options, like, option
-from dp_ros.policy.backends.sessions import Backend, open_backend
+from dp_ros.policy.backends.sessions import Backend, open_backend, with_denoiser
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, action_base
@@ -91,30 +90,6 @@ def panels(folder: Path, asked: Sequence[str] | None) -> tuple[SamplerSettings, 
     return tuple(found)
 
 
-class _Watched:
-    """A backend that keeps what the network was given."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.seen: list[np.ndarray] = []
-
-    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._backend.encode(inputs)
-
-    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
-        self.seen.append(x_k[0].copy())
-        return self._backend.predict(x_k, k, cond)
-
-    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return self._backend.value(cond, state, actions)
-
-    def novelty(self, cond: np.ndarray) -> np.ndarray:
-        return self._backend.novelty(cond)
-
-    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._backend.noise(inputs)
-
-
 class _Asked(DiffusionPolicy):
     """A policy that keeps the newest window that it predicted from."""
 
@@ -130,9 +105,9 @@ def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> i
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle)
     if settings.recordings is not None:
-        asked = observation_at(settings.recordings, bundle, settings.at)
-        ways = _ways(settings, bundle, backend, asked.window, asked.goal)
-        draw = strips(bundle.task.action.joints, asked.recorded, [way[-1] for way in ways])
+        window, goal, recorded = observation_at(settings.recordings, bundle, settings.at)
+        ways = _ways(settings, bundle, backend, window, goal)
+        draw = strips(bundle.task.action.joints, recorded, [way[-1] for way in ways])
     else:
         window, goal, world = _asked_in_world(settings, bundle, backend)
         ways = _ways(settings, bundle, backend, window, goal)
@@ -173,14 +148,19 @@ def _ways(
     """Return x_k of each panel (calls + 1, chunks, P, A), the chunk itself last."""
     ways = []
     for panel in settings.panels:
-        watched = _Watched(backend)
-        asked = DiffusionPolicy(bundle, watched, panel)
+        seen: list[np.ndarray] = []
+
+        def predict(x_k: np.ndarray, k: np.ndarray, cond: np.ndarray, seen: list[np.ndarray] = seen) -> np.ndarray:
+            seen.append(x_k[0].copy())
+            return backend.predict(x_k, k, cond)
+
+        asked = DiffusionPolicy(bundle, with_denoiser(backend, predict), panel)
         chunks = []
         for number in tqdm(range(settings.chunks), desc=_name(panel), unit=' chunks', dynamic_ncols=True):
-            watched.seen.clear()
+            seen.clear()
             last = asked.chunk(window, np.random.default_rng([settings.seed, number]), goal=goal).actions
             base = action_base(bundle.task, asked.unwrapped(window).streams)
-            noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in watched.seen]
+            noisy = [bundle.normalizer.denormalize(ACTION, x[:, : last.shape[1]]) for x in seen]
             chunks.append([*(x if base is None else x + base[-1] for x in noisy), last])
         ways.append(np.array(chunks).swapaxes(0, 1))
     return ways
@@ -220,3 +200,44 @@ def _pictures(settings: DenoisingSettings, ways: Sequence[np.ndarray], draw: Dra
 
 def _name(panel: SamplerSettings) -> str:
     return f'{panel.sampler}, {panel.sampling_steps} steps'
+
+
+STRIP, WIDTH, MOST = 96, 288, 8  # pixels, and joints that are drawn
+RECORDED, LINE = (40, 90, 200), (200, 200, 200)  # RGB
+_MARGIN = 0.25
+
+
+def strips(
+    joints: Sequence[str], recorded: np.ndarray, clean: Sequence[np.ndarray]
+) -> Callable[[np.ndarray, tuple[int, ...]], np.ndarray]:
+    """Return a function that draws chunks (N, P, A) in a colour, over what was commanded (P, A).
+
+    ``clean`` are chunks (N, P, A) that say, with ``recorded``, which range each strip shows; noise goes beyond it.
+    """
+    count = min(len(joints), MOST)
+    shown = np.concatenate([recorded[None], *clean])
+    low, high = np.nanmin(shown, axis=(0, 1)), np.nanmax(shown, axis=(0, 1))
+    margin = np.maximum(_MARGIN * (high - low), 1e-3)
+    low, high = low - margin, high + margin
+
+    def points(joint: int, values: np.ndarray) -> np.ndarray:
+        kept = np.flatnonzero(np.isfinite(values))
+        share = np.clip((high[joint] - values[kept]) / (high[joint] - low[joint]), 0.0, 1.0)
+        across = kept * (WIDTH - 1) / max(1, len(values) - 1)
+        return np.stack([across, joint * STRIP + share * (STRIP - 1)], axis=1).round().astype(np.int32)
+
+    empty = np.full((count * STRIP, WIDTH, 3), 255, dtype=np.uint8)
+    for joint in range(count):
+        cv2.line(empty, (0, joint * STRIP), (WIDTH, joint * STRIP), LINE, 1)
+
+    def draw(chunks: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
+        picture = empty.copy()
+        for joint in range(count):
+            for chunk in chunks:
+                cv2.polylines(picture, [points(joint, chunk[:, joint])], False, colour, 1, cv2.LINE_AA)
+            cv2.polylines(picture, [points(joint, recorded[:, joint])], False, RECORDED, 2, cv2.LINE_AA)
+            at = (6, joint * STRIP + 16)
+            cv2.putText(picture, joints[joint], at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
+        return picture
+
+    return draw

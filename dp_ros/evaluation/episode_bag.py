@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,12 @@ class WholeEpisode:
 
 
 class EpisodeBag:
-    """Keep one episode's readings and commands as messages on their topics, in order."""
+    """Keep one episode's readings and commands as messages on their topics, in order; readings of some topics alone."""
 
-    def __init__(self, task: TaskSpec, spec: WorldSpec) -> None:
+    def __init__(self, task: TaskSpec, spec: WorldSpec, topics: Collection[str] | None = None) -> None:
         self._messages: list[Raw] = []
         self._joints = _joints_topic(task)
-        self._task, self._spec = task, spec
+        self._task, self._spec, self._topics = task, spec, topics
 
     def instruction(self, text: str, now: int) -> None:
         """Take what is asked for from ``now`` [ns] on."""
@@ -50,8 +50,10 @@ class EpisodeBag:
 
     def reading(self, reading: Reading) -> None:
         """Take what a sensor read."""
-        message = encoding.reading_to_message(reading, frame_id=self._spec.name, types=rosbags_types())
-        self._take(self._topic(reading), reading.stamp, message)
+        topic = self._joints if isinstance(reading, JointReading) else f'/{topic_of(reading, self._spec)}'
+        if self._topics is None or topic in self._topics:
+            message = encoding.reading_to_message(reading, frame_id=self._spec.name, types=rosbags_types())
+            self._take(topic, reading.stamp, message)
 
     def command(self, trajectory: Trajectory, now: int) -> None:
         """Take a trajectory that the controller got at ``now`` [ns]."""
@@ -64,11 +66,6 @@ class EpisodeBag:
 
     def _take(self, topic: str, now: int, message: Any) -> None:
         self._messages.append(serialized((topic, now, message)))
-
-    def _topic(self, reading: Reading) -> str:
-        if isinstance(reading, JointReading):
-            return self._joints
-        return f'/{topic_of(reading, self._spec)}'
 
 
 def check_recording(folder: Path | None, task: TaskSpec, spec: WorldSpec) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -23,8 +23,7 @@ from dp_ros.evaluation.instructed import Instructed
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings, collided, summarize
 from dp_ros.evaluation.seams import SeamRecorder
 from dp_ros.evaluation.settings import CAMERA_RATE
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
+from dp_ros.evaluation.workers.workers import played, workers_of
 from dp_ros.evaluation.world_planner import make_planner, world_goal
 from dp_ros.messages.encoding import joint_vector, pose_features, resize_rgb
 from dp_ros.motion.outcome import Planned
@@ -56,6 +55,7 @@ from dp_ros.task.spec import ImageStream, JointStream, PoseStream, Stream, TaskS
 
 START = 1_700_000_000 * NANOSECONDS
 READING_RATE = 100.0  # [Hz]
+T = TypeVar('T')
 
 
 def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
@@ -73,6 +73,21 @@ def evaluate_direct(settings: EvaluationSettings) -> dict[str, Any]:
             bar.update()
             bar.set_postfix(score=f'{np.mean([r.score for r in results]):.3f}')
     return summarize(results, **settings.about(runner.bundle))
+
+
+def played_with_bar(settings: EvaluationSettings, make: Callable[[Path], Callable[[int], T]], what: str) -> Iterator[T]:
+    """Play the episodes of ``settings``, with a progress bar that says ``what``, and yield what became of each.
+
+    ``make`` returns who plays an episode by its seed, from where the bundle lies: an outcome with ``success``, or None.
+    """
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    workers, successes = workers_of(settings.workers, settings.ray), 0
+    with tqdm(total=len(seeds), unit='episode', desc=what, dynamic_ncols=True) as bar:
+        for number, outcome in enumerate(played(workers, make(settings.bundle), make, seeds, settings.bundle), 1):
+            successes += bool(getattr(outcome, 'success', False))
+            bar.update()
+            bar.set_postfix(success=f'{successes / number:.1%}')
+            yield outcome
 
 
 def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
@@ -187,12 +202,6 @@ class DirectRunner:
         return make_planner(self.world, self.settings.world, self.task, **changes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    chunk: Chunk
-    due: int
-
-
 class Episode:
     """The state of one episode; ``rate`` is that of readings of joints and poses [Hz]."""
 
@@ -219,7 +228,7 @@ class Episode:
         self.windows = WindowBuffer(runner.task.obs_horizon, runner.control_dt)
         self.continuation = Continuation()
         self.seams = SeamRecorder(runner.control_dt, self.robot.step_duration)
-        self.pending: _Pending | None = None
+        self.pending: tuple[int, Chunk] | None = None  # when it is out [ns]
         self.last: int | None = None  # when the newest chunk's window was taken
         self.latency: list[float] = []
         self.processor: list[float] = []
@@ -241,8 +250,8 @@ class Episode:
         for reading in robot.step():
             self.sense(reading)
         self.seams.commanded(robot.now, robot.set_point)
-        if self.pending is not None and robot.now >= self.pending.due:
-            chunk, self.pending = self.pending.chunk, None
+        if self.pending is not None and robot.now >= self.pending[0]:
+            (_, chunk), self.pending = self.pending, None
             self.chunks += self.command(chunk)
 
     def observe(self, tick: int) -> Window | None:
@@ -278,7 +287,7 @@ class Episode:
 
     def answer(self, chunk: Chunk) -> None:
         """Take the chunk that answers the newest window; it is commanded as late as a policy's would be."""
-        self.pending = _Pending(chunk=chunk, due=chunk.stamp + self.runner.latency)
+        self.pending = chunk.stamp + self.runner.latency, chunk
 
     def result(self) -> EpisodeResult:
         """Return what became of it."""

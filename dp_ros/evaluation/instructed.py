@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ class Instructed:
 
     Attributes
     ----------
-    meaning, text
-        As in `Asked`.
     wrong_object
         Whether another object than the one asked for was lifted first or put where that belongs.
     right_object
@@ -60,13 +58,7 @@ def instructions_summary(episodes: Sequence[tuple[Instructed, bool]]) -> dict[st
         **_counts(episodes),
         'by_meaning': {meaning: _counts(found) for meaning, found in sorted(by_meaning.items())},
         'episodes': [
-            {
-                'meaning': one.meaning,
-                'text': one.text,
-                'right_object': one.right_object,
-                'wrong_object': one.wrong_object,
-                'grip_force': None if one.grip_force is None else round(one.grip_force, 3),
-            }
+            {**asdict(one), 'grip_force': None if one.grip_force is None else round(one.grip_force, 3)}
             for one, _ in episodes
         ],
     }

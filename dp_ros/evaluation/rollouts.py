@@ -41,18 +41,8 @@ def rollouts_of(settings: TrainSettings) -> RollOut | None:
 
 def roll_out(settings: TrainSettings, network: PolicyNetwork, normalizer: Normalizer) -> dict[str, Any]:
     """Return the summary of a network's episodes, run as `dp_ros evaluate` runs them; the network is left as it is."""
-    asked = settings.rollouts
     with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
         bundle = export_network(
             settings, network, normalizer, Path(scratch) / settings.name, weights='float32', provenance={}
         )
-        return evaluate_direct(
-            EvaluationSettings(
-                bundle=bundle.folder,
-                world=asked.world,
-                episodes=asked.episodes,
-                seed=asked.seed,
-                seconds=asked.seconds,
-                threads=1,
-            )
-        )
+        return evaluate_direct(EvaluationSettings.of(settings.rollouts, bundle=bundle.folder, threads=1))

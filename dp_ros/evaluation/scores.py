@@ -24,16 +24,10 @@ class EpisodeResult:
 
     Attributes
     ----------
-    seed
-        Of the world's initial state.
     score
         The best reached, 0 to 1.
-    success
-        Whether the world's criterion was met.
     seconds
         Robot time until success or the end [s].
-    chunks
-        Chunks that were executed.
     latency
         From an observation's stamp to the command that answers it, each chunk [s].
     processor

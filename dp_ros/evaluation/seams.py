@@ -40,16 +40,7 @@ MEASURES = tuple(f.name for f in fields(Seams))
 
 
 class SeamRecorder:
-    """Listens to one episode.
-
-    Parameters
-    ----------
-    control_dt
-        Time between steps [ns].
-    cycle
-        Time between commands [ns].
-
-    """
+    """Listens to one episode, with ``control_dt`` between steps and ``cycle`` between commands [ns]."""
 
     def __init__(self, control_dt: int, cycle: int) -> None:
         self._control_dt, self._cycle = control_dt, cycle

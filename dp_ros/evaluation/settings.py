@@ -128,6 +128,12 @@ class EvaluationSettings:
         if self.delay is not None and self.through == 'ros':
             raise ConfigError(f'delay: got {self.delay} through ros, allowed direct only: nodes take what they take')
 
+    @classmethod
+    def of(cls, settings: Any, **changes: Any) -> EvaluationSettings:
+        """Return those that other settings, as of a training, have by the same names, with ``changes``."""
+        known = {f.name: getattr(settings, f.name) for f in fields(cls) if hasattr(settings, f.name)}
+        return cls(**{**known, **changes})
+
     def load(self) -> Bundle:
         """Read the bundle, at the speed asked for."""
         return at_speed(load_bundle(self.bundle), self.policy_speed)

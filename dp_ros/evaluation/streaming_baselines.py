@@ -17,37 +17,19 @@ from dp_ros.simulation.controller.controller import JointTrajectoryController
 from dp_ros.simulation.controller.plant import LaggingPlant
 from dp_ros.simulation.controller.spec import ControllerSpec
 
+AMPLITUDE, OMEGA = 0.5, 2.0 * np.pi * 0.3  # of the sine [rad], [rad/s]
+STEP = NANOSECONDS // 10  # between points [ns]
+LATENCY = (0.03, 0.05)  # after which a message arrives, drawn evenly [s]
+LAG = 0.04  # of the plant [s]
+RATE = 250.0  # of the controller [Hz]
+DURATION = 10.0  # [s]
 SETTLING = 2 * NANOSECONDS  # [ns] at the start that the peaks leave out
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """The motion and the machinery: a sine of ``amplitude`` [rad] and ``frequency`` [Hz], and steps of ``step`` [ns].
-
-    A message arrives ``latency`` [s] after it was sent, drawn evenly with ``seed``; the plant lags by ``lag`` [s]. It
-    all takes ``duration`` [s], with a controller of ``spec``.
-    """
-
-    amplitude: float = 0.5
-    frequency: float = 0.3
-    step: int = NANOSECONDS // 10
-    latency: tuple[float, float] = (0.03, 0.05)
-    lag: float = 0.04
-    duration: float = 10.0
-    seed: int = 0
-    spec: ControllerSpec = field(default_factory=lambda: ControllerSpec(rate=250.0))
-
-    @property
-    def ideal(self) -> Peaks:
-        """The sine's own peaks."""
-        omega = 2.0 * np.pi * self.frequency
-        return Peaks(speed=self.amplitude * omega, acceleration=self.amplitude * omega**2)
-
-    def sine(self, times: np.ndarray, order: int = 0) -> np.ndarray:
-        """Return the sine's derivative of an order at ``times`` (N,) [ns], (N, 1)."""
-        omega = 2.0 * np.pi * self.frequency
-        angle = omega * times / NANOSECONDS + order * np.pi / 2.0
-        return np.asarray(self.amplitude * omega**order * np.sin(angle))[:, None]
+def sine(times: np.ndarray, order: int = 0) -> np.ndarray:
+    """Return the motion's derivative of an order at ``times`` (N,) [ns], (N, 1)."""
+    angle = OMEGA * times / NANOSECONDS + order * np.pi / 2.0
+    return np.asarray(AMPLITUDE * OMEGA**order * np.sin(angle))[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +63,17 @@ class Pattern:
     at_once: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def message(self, setup: Setup, sent: int) -> Trajectory:
+    def message(self, sent: int) -> Trajectory:
         """Return what is sent at ``sent`` [ns]."""
-        due = sent + setup.step * (self.first + np.arange(self.points))
-        speeds = setup.sine(due, 1)
+        due = sent + STEP * (self.first + np.arange(self.points))
+        speeds = sine(due, 1)
         speeds[-1] = 0.0
         start = due[0] if self.anchored or self.at_once else sent
         return Trajectory(
             stamp=int(due[0]) if self.anchored else 0,
             joints=('joint',),
             times=due - start,
-            positions=setup.sine(due),
+            positions=sine(due),
             velocities=speeds if self.velocities else None,
         )
 
@@ -104,6 +86,8 @@ class Peaks:
     acceleration: float
 
 
+IDEAL = Peaks(speed=AMPLITUDE * OMEGA, acceleration=AMPLITUDE * OMEGA**2)
+"""The sine's own."""
 DESIRED = {'interpolate_from_desired_state': True}
 PATTERNS: dict[str, Pattern] = {
     'one point, time_from_start 0': Pattern(first=1, points=1, at_once=True),
@@ -117,20 +101,19 @@ PATTERNS: dict[str, Pattern] = {
 }
 
 
-def stream(pattern: Pattern, setup: Setup | None = None) -> Peaks:
+def stream(pattern: Pattern, *, rate: float = RATE, duration: float = DURATION) -> Peaks:
     """Return the peaks of the set points after 2 s. A rejected message is an error of the pattern: AssertionError."""
-    setup = setup or Setup()
-    controller = JointTrajectoryController(('joint',), spec=setup.spec, **pattern.settings)
-    begin, end = NANOSECONDS, NANOSECONDS + round(setup.duration * NANOSECONDS)
-    draw = np.random.default_rng(setup.seed)
-    sent = range(begin, end, pattern.every * setup.step)
-    waiting = [(t + round(draw.uniform(*setup.latency) * NANOSECONDS), t) for t in sent]
-    plant = LaggingPlant(setup.sine(np.array([begin]))[0], time_constant=setup.lag)
+    controller = JointTrajectoryController(('joint',), spec=ControllerSpec(rate=rate), **pattern.settings)
+    begin, end = NANOSECONDS, NANOSECONDS + round(duration * NANOSECONDS)
+    draw = np.random.default_rng(0)
+    sent = range(begin, end, pattern.every * STEP)
+    waiting = [(t + round(draw.uniform(*LATENCY) * NANOSECONDS), t) for t in sent]
+    plant = LaggingPlant(sine(np.array([begin]))[0], time_constant=LAG)
     controller.reset(plant.positions)
     set_points = []
     for now in range(begin, end, controller.period):
         while waiting and waiting[0][0] <= now:
-            verdict = controller.command(pattern.message(setup, waiting.pop(0)[1]), now)
+            verdict = controller.command(pattern.message(waiting.pop(0)[1]), now)
             assert not isinstance(verdict, Refusal), verdict
         set_points.append(controller.update(now, plant.positions, plant.velocities)[0])
         plant.step(controller.set_point, controller.period / NANOSECONDS)
@@ -146,10 +129,10 @@ def peaks(set_points: np.ndarray, period: int) -> Peaks:
     )
 
 
-def streaming_table(setup: Setup | None = None) -> str:
+def streaming_table(*, duration: float = DURATION) -> str:
     """Return the peaks of every pattern as a Markdown table, the motion's own first."""
-    setup = setup or Setup()
-    rows = {'the motion itself': setup.ideal} | {name: stream(pattern, setup) for name, pattern in PATTERNS.items()}
+    rows = {'the motion itself': IDEAL}
+    rows |= {name: stream(pattern, duration=duration) for name, pattern in PATTERNS.items()}
     width = max(map(len, rows))
     lines = [f'| {"pattern":{width}} | peak speed | peak acceleration |', f'|{"-" * (width + 2)}|---|---|']
     lines += [f'| {name:{width}} | {p.speed:10.4g} | {p.acceleration:17.4g} |' for name, p in rows.items()]

@@ -82,15 +82,8 @@ def _robot(urdf: UrdfOptions, robot_description: str) -> RobotModel | None:
 def world_goal(name: str, task: TaskSpec, world: World, asked: Asked | None = None) -> Goal:
     """Return what the episode that a world has begun is asked for, as the task's goals say it.
 
-    Parameters
-    ----------
-    name, world
-        Which world, and itself: where what it tracks should come to lie is known of all, a picture belongs to the
-        episode.
-    task
-        Whose goals are asked for.
-    asked
-        What the episode was begun with, see `dp_ros.simulation.instructions`.
+    Where what it tracks should come to lie is known of all worlds, a picture belongs to the episode; ``asked`` is what
+    the episode was begun with, see `dp_ros.simulation.instructions`.
 
     Raises
     ------

@@ -60,15 +60,9 @@ PARAMETERS = options_of(BlackBoxOptions)
 
 
 class RecentMessages:
-    """Keep the newest messages of all topics: those of a time, as far as a number of bytes allows. For one thread.
+    """Keep the newest messages of all topics: those of ``span`` [ns], as far as ``budget`` bytes allow. For one thread.
 
-    Parameters
-    ----------
-    span
-        Of that time [ns].
-    budget
-        Number of bytes; beyond it, the topic that takes most loses its oldest.
-
+    Beyond these, the topic that takes most loses its oldest.
     """
 
     def __init__(self, span: int, budget: int) -> None:

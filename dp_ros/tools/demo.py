@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from sensor_msgs.msg import JointState
 from tqdm import tqdm
 from trajectory_msgs.msg import JointTrajectory
 
+from dp_ros.bounded_files import write_json
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.evaluation.scores import EvaluationSettings, summarize, table
 from dp_ros.evaluation.world_planner import command_topics
@@ -104,7 +104,7 @@ def run_demo(settings: EvaluationSettings, out: Path, say: Callable[[str], None]
             bar.close()
         findings = runner.findings()
     summary: dict[str, Any] = summarize(results, **settings.about(bundle), **findings)
-    (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    write_json(out / 'summary.json', summary, indent=2)
     say('\n' + table(summary))
     say('memory            ' + ', '.join(f'{name} {mb:.0f} MB' for name, mb in findings['memory_mb_last'].items()))
     topics = {stream.topic.removeprefix('/') for stream in bundle.task.streams if isinstance(stream, ImageStream)}

@@ -47,9 +47,7 @@ def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def running(
-    settings: EvaluationSettings, bundle: Bundle, logs: Path, *, camera: bool = False
-) -> Iterator[SimulationClient]:
+def running(settings: EvaluationSettings, bundle: Bundle, logs: Path) -> Iterator[SimulationClient]:
     """Start the nodes for a bundle, and a client with the policy configured but not yet active."""
     check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
     spec = world_spec(settings.world)
@@ -59,7 +57,7 @@ def running(
     refuse_company(*command_topics(bundle.task, world_spec(settings.world)))
     simulated = settings.rate != 1.0
     common = {'use_sim_time': True} if simulated else {}
-    needs_camera = camera or any(isinstance(s, ImageStream) for s in bundle.task.streams)
+    needs_camera = any(isinstance(s, ImageStream) for s in bundle.task.streams)
     robot = {**world_parameters(settings.world), 'camera': needs_camera, 'seed': settings.seed}
     robot['camera_rate'] = settings.camera_rate
     if simulated:
@@ -144,8 +142,6 @@ def refuse_company(*topics: str, seconds: float = LOOK_SECONDS) -> None:
     finally:
         node.destroy_node()
         context.try_shutdown()
-
-
 
 
 class RosRunner:

@@ -50,8 +50,6 @@ class Stopwatch:
 
     Parameters
     ----------
-    task
-        What is observed, and how often.
     last_sent
         Gives when the robot sent its last message of a tick, both [ns], in place of `robot_sent`.
     refused_too

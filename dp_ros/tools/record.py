@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.parameter import Parameter
@@ -14,27 +15,28 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings
 from dp_ros.evaluation.workers.workers import check_workers
 from dp_ros.evaluation.world_planner import command_topics
+from dp_ros.recordings.rosbag.reader import BagWriter
 from dp_ros.ros.bundles import below_namespace
 from dp_ros.simulation.instructions import asked_for, episode_labels
 from dp_ros.simulation.registry import check_world, world_parameters, world_spec
 from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.tools.graph_evaluation import isolate, refuse_company
 from dp_ros.tools.node_processes import ROBOT, NodeProcesses, NodeSpec
-from dp_ros.tools.recorder import LATCHED, NewBag, Recorder
+from dp_ros.tools.recorder import LATCHED, Recorder
 from dp_ros.tools.simulation_client import SimulationClient
 
 DEMONSTRATOR = 'demonstrator'
 
 
-def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], None]) -> int:
-    """Record the episodes into bags opened by ``new_bag``; Ctrl-C leaves the episodes that are complete."""
+def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
+    """Record the episodes; Ctrl-C leaves those that are complete."""
     _check(settings)
     specs, topics, goals = [], recorded_topics(settings.task), goal_topics(settings.task)
     if simulates(settings):
         check_world(settings.world, settings.task.action.joints, 'the configuration')
         isolate()
         chosen = world_parameters(settings.world)
-        robot = {**chosen, 'camera': _has_camera(settings.task), 'disturbance': settings.disturbance}
+        robot = {**chosen, 'camera': settings.camera, 'disturbance': settings.disturbance}
         if settings.rate != 1.0:
             robot |= {'rate': settings.rate, 'publish_clock': True}
         specs = [NodeSpec(name=ROBOT, parameters=robot)]
@@ -52,7 +54,7 @@ def run_record(settings: RecordSettings, new_bag: NewBag, say: Callable[[str], N
             words = _words(client, settings)
             if settings.source == 'scripted':
                 client.transition(DEMONSTRATOR, 'configure')
-            recorder = Recorder(client.node, topics, new_bag, goals=goals)
+            recorder = Recorder(client.node, topics, partial(BagWriter, storage=settings.storage), goals=goals)
             client.wait_until(lambda: not recorder.missing(), f'got no publishers of {", ".join(topics)}')
             recorder.connect()
             client.wait_until(lambda: not recorder.unheard(), f'got no publishers of {", ".join(topics)}')
@@ -142,7 +144,3 @@ def _episode(
     if scripted:
         client.transition(DEMONSTRATOR, 'deactivate')
     return client.succeeded
-
-
-def _has_camera(task: TaskSpec) -> bool:
-    return any(stream.kind == 'image' for stream in task.streams)

@@ -34,10 +34,6 @@ class Motion:
 
     Attributes
     ----------
-    topic
-        Of its commands.
-    joints
-        Names of the columns.
     times
         Of the rows, in time since the recording's first message [s], (N,).
     commanded, measured
@@ -148,16 +144,12 @@ def _states(
 
 def plot_motion(recorded: Recorded, path: Path, title: str) -> None:
     """Draw each joint: commanded and measured, and their difference; the background is the safety state."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = [(motion, column) for motion in recorded.motions for column in range(len(motion.joints))]
     end = max(motion.times[-1] for motion in recorded.motions)
-    figure, axes = pyplot.subplots(
-        len(rows), 2, figsize=(13, 1.2 + 1.5 * len(rows)), sharex=True, layout='constrained', squeeze=False
-    )
+    figure = Figure(figsize=(13, 1.2 + 1.5 * len(rows)), layout='constrained')
+    axes = figure.subplots(len(rows), 2, sharex=True, squeeze=False)
     for (left, right), (motion, column) in zip(axes, rows, strict=True):
         commanded, measured = motion.commanded[:, column], motion.measured[:, column]
         left.plot(motion.times, commanded, 'C0', lw=1.4, label='commanded')
@@ -175,7 +167,6 @@ def plot_motion(recorded: Recorded, path: Path, title: str) -> None:
     for panel in axes[-1]:
         panel.set_xlabel('time [s]; white: running, yellow: coming to rest or waiting, red: latched')
     figure.savefig(path, dpi=100)
-    pyplot.close(figure)
 
 
 def summary(recorded: Recorded) -> str:

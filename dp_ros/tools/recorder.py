@@ -5,34 +5,24 @@ from __future__ import annotations
 import importlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from dp_ros.errors import ConfigError, DataError, listed
 
+if TYPE_CHECKING:
+    from dp_ros.recordings.rosbag.reader import BagWriter
+
 # Deep enough that no message is lost while a file is opened.
 DEPTH = 1000
 LATCHED = QoSProfile(
     depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
 )
-
-
-class Bag(Protocol):
-    """An open recording."""
-
-    def write_raw(self, topic: str, kind: str, received: int, data: bytes) -> None:
-        """Add a serialized message of a type, received at a time [ns]."""
-
-    def note(self, **labels: object) -> None:
-        """Say something of the whole recording."""
-
-
-NewBag = Callable[[Path | str], AbstractContextManager[Bag]]
 
 
 class Recorder:
@@ -42,10 +32,6 @@ class Recorder:
     ----------
     node
         Subscribes; its executor must spin while an episode is recorded.
-    topics
-        Fully qualified names.
-    new_bag
-        Opens a new recording at a path, as :class:`dp_ros.recordings.rosbag.reader.BagWriter` does.
     goals
         Those topics on which the newest message counts, however old: it is written at the start of each episode too,
         as received then.
@@ -57,7 +43,14 @@ class Recorder:
 
     """
 
-    def __init__(self, node: Node, topics: Sequence[str], new_bag: NewBag, *, goals: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        node: Node,
+        topics: Sequence[str],
+        new_bag: Callable[[Path | str], BagWriter],
+        *,
+        goals: Sequence[str] = (),
+    ) -> None:
         self._goals = frozenset(goals)
         self.newest: dict[str, bytes] = {}
         self._seen: deque[tuple[int, bytes]] = deque(maxlen=DEPTH)
@@ -66,7 +59,7 @@ class Recorder:
         self._new_bag = new_bag
         self._types: dict[str, str] = {}
         self._subscriptions: dict[str, Any] = {}
-        self._bag: Bag | None = None
+        self._bag: BagWriter | None = None
         self._counts: dict[str, int] = {}
         self._error: Exception | None = None
 

@@ -40,15 +40,7 @@ class Ledger:
 class SimulationClient(PolicyClient):
     """Runs episodes. A node process that ends by itself is an error of whatever method is waiting.
 
-    Attributes
-    ----------
-    processes
-        The nodes.
-    ledger
-        Of this episode's chunks.
-    episode
-        How it goes; None before its first message.
-
+    ``ledger`` is of this episode's chunks, ``episode`` how it goes; None before its first message.
     """
 
     def __init__(self, processes: NodeProcesses) -> None:

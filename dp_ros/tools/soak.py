@@ -90,11 +90,11 @@ def account(monitor: CommandMonitor, rows: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-def growth(rows: list[dict[str, Any]], skip: int = 5) -> dict[str, float]:
-    """Return how much memory each node gained from minute ``skip`` to the last [MB]; nothing for shorter runs."""
-    if len(rows) <= skip + 1:
+def growth(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return how much memory each node gained from minute 5 to the last [MB]; nothing for shorter runs."""
+    if len(rows) <= 6:
         return {}
-    first, last = rows[skip]['memory_mb'], rows[-1]['memory_mb']
+    first, last = rows[5]['memory_mb'], rows[-1]['memory_mb']
     return {name: round(last[name] - first[name], 1) for name in first if name in last}
 
 
@@ -120,13 +120,11 @@ def table(summary: dict[str, Any]) -> str:
 
 def plot_soak(summary: dict[str, Any], path: Path) -> None:
     """Draw memory and latency over time."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = summary['by_minute']
-    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout='constrained')
+    figure = Figure(figsize=(8, 6), layout='constrained')
+    upper, lower = figure.subplots(2, 1, sharex=True)
     minutes = np.arange(1, len(rows) + 1)
     for name in rows[0]['memory_mb']:
         upper.plot(minutes, [row['memory_mb'][name] for row in rows], marker='.', label=name)
@@ -139,4 +137,3 @@ def plot_soak(summary: dict[str, Any], path: Path) -> None:
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

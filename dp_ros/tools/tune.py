@@ -14,7 +14,7 @@ import yaml
 
 from dp_ros.data import Goal, Window
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.recorded.observations import observations
+from dp_ros.evaluation.recorded.open_loop import observations
 from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.options import check_options, like, option

@@ -190,9 +190,9 @@ def _read_any(path: Path) -> object:
 
 
 def _read_hdf5(folder: Path) -> object:
-    from dp_ros.recordings.datasets.robomimic import read_hdf5
+    from dp_ros.recordings.episodes.readers import read_dataset
 
-    return list(read_hdf5(folder / 'low_dim.hdf5', SEEING))
+    return list(read_dataset(folder / 'low_dim.hdf5', SEEING))
 
 
 def _read_zarr(folder: Path) -> object:

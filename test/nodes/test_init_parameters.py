@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ros
 
 def test_the_nodes_take_the_parameters_that_recordings_suggest(ros: Any, described: Any, tmp_path: Path) -> None:
     bag = ArmBag(seconds=2.0, rest=0.0).save(tmp_path / 'bag')
-    proposal = propose(survey_bags([bag], progress=False)[0])
+    proposal = propose(survey_bags([bag])[0])
     text, bundle = parameter_text(proposal, 'arm'), described(proposal.task)
     for kind in (ObservationBuffer, TrajectoryPublisher):
         name = {ObservationBuffer: 'observation_buffer', TrajectoryPublisher: 'trajectory_publisher'}[kind]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
 from dp_ros.messages.encoding import stamp_of
 from dp_ros.paths import locate
-from dp_ros.recordings.rosbag.reader import BagReader, BagWriter, Stamped
+from dp_ros.recordings.rosbag.reader import BagReader, Stamped
 from dp_ros.simulation.registry import make_world
 from dp_ros.task.spec import Instruction, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
@@ -46,7 +45,7 @@ def test_two_controllers_recorded_in_time_with_each_other_from_each_episode_s_st
     settings = RecordSettings(
         out=tmp_path / 'bags', task=task, world=WORLD, episodes=2, seed=SEED, seconds=1.5, rate=0.5
     )
-    assert run_record(settings, partial(BagWriter, storage='mcap'), print) == 0
+    assert run_record(settings, print) == 0
     world = make_world(WORLD)
     (goal,) = [goal for goal in task.goals if isinstance(goal, Instruction)]
     for number in range(2):
@@ -79,4 +78,4 @@ def test_another_rate_is_for_scripted_demonstrations_through_the_nodes(
         if through == 'direct':
             write_demonstrations(settings, print)
         else:
-            run_record(settings, BagWriter, print)
+            run_record(settings, print)

@@ -97,7 +97,7 @@ def test_recordings_have_each_controllers_commands_on_its_own_topic(two: None, t
     robot = SimulatedRobot(world, start=0, camera=False, controllers=controllers_of(TWO, world))
     shown = RecordSettings(out=tmp_path / 'out', task=task, world=ONE.name, seconds=2.0)
     stamps: dict[str, list[int]] = {topic: [] for topic in topics}
-    for topic, stamp, _ in demonstration(robot, shown, 5):
+    for topic, stamp, _, _ in demonstration(robot, shown, 5).whole().messages:
         if topic in stamps:
             stamps[topic].append(stamp)
     assert stamps[topics[0]] == stamps[topics[1]] and len(stamps[topics[0]]) > 5

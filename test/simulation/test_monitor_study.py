@@ -106,7 +106,7 @@ def test_an_evaluation_plays_in_a_world_made_wrong():
 def test_thresholds_come_from_episodes_that_were_not_learnt_from_and_hold_on_others():
     good = [trace(seed) for seed in range(80)]
     found = calibrate([*good, trace(99, success=False)], BUNDLE, settings(), fit_steps=300)
-    assert found.spec.episodes == 40
+    assert found[1].episodes == 40
     others = [calibrated_alarm(found, trace(1000 + seed)) for seed in range(60)]
     assert np.mean(others) <= 0.15
     assert all(calibrated_alarm(found, trace(2000 + seed, far=6.0, spread=0.4)) for seed in range(10))
@@ -116,8 +116,8 @@ def calibrated_alarm(found: Any, other: Trace) -> bool:
     from dp_ros.evaluation.monitor.traces import highest, scored
     from dp_ros.training.monitor.fit import novelty_of
 
-    spec = found.spec
-    scores = scored(other, novelty_of(found.novelty, other.conds), spec.window, spec.bin_width, spec.steps)
+    novelty, spec = found
+    scores = scored(other, novelty_of(novelty, other.conds), spec.window, spec.bin_width, spec.steps)
     return all(highest(scores[name], spec.window) >= getattr(spec, name) for name in ('novelty', 'entropy'))
 
 

@@ -131,7 +131,7 @@ def test_fewer_readings_are_the_same_episode(tmp_path: Path) -> None:
         bags = tmp_path / f'bags_{len(episodes)}'
         asked = ['record', str(bags), '--world', 'point_targets', '--through', 'direct', '--seed', '5', *fewer]
         assert main(asked) == 0
-        episodes += read_recordings(bags, task, progress=False)
+        episodes += read_recordings(bags, task)
         sizes.append(sum(file.stat().st_size for file in bags.rglob('*.mcap')))
     one, other = episodes
     assert sizes[1] < sizes[0] / 3
@@ -148,5 +148,5 @@ def test_a_demonstration_is_what_a_robot_would_have_recorded(tmp_path: Path) -> 
     task = read_yaml(spec.training, TrainSettings).task
     settings = RecordSettings(out=tmp_path / 'bags', task=task, world=spec.name)
     robot = SimulatedRobot(make_world(spec.name), start=0)
-    topics = {topic for topic, _, _ in demonstration(robot, settings, seed=1)}
+    topics = {topic for topic, _, _, _ in demonstration(robot, settings, seed=1).whole().messages}
     assert topics == {'/joint_states', '/target', '/obstacle_0', '/arm_controller/joint_trajectory'}

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dp_ros.evaluation.streaming_baselines import DESIRED, PATTERNS, Setup, stream, streaming_table
-from dp_ros.simulation.controller.spec import ControllerSpec
+from dp_ros.evaluation.streaming_baselines import DESIRED, IDEAL, PATTERNS, stream, streaming_table
 
 TABLE = {
     'one point, time_from_start 0': (23.5, 5879.0, 0.01),
@@ -21,8 +20,8 @@ ANCHORED = PATTERNS['anchored, positions and velocities']
 
 
 def test_the_motion_has_the_peaks_of_its_closed_form() -> None:
-    assert Setup().ideal.speed == pytest.approx(0.94, rel=0.01)
-    assert Setup().ideal.acceleration == pytest.approx(1.78, rel=0.01)
+    assert IDEAL.speed == pytest.approx(0.94, rel=0.01)
+    assert IDEAL.acceleration == pytest.approx(1.78, rel=0.01)
 
 
 @pytest.mark.parametrize('name', PATTERNS)
@@ -39,14 +38,13 @@ def test_each_pattern_has_its_measured_peaks(name: str) -> None:
 def test_an_anchored_plan_is_as_smooth_as_its_motion_in_every_mode(
     settings: dict[str, bool], rate: float, every: int
 ) -> None:
-    setup = Setup(spec=ControllerSpec(rate=rate))
-    found = stream(replace(ANCHORED, every=every, settings=settings), setup)
-    assert found.speed < 1.01 * setup.ideal.speed
-    assert found.acceleration < 1.02 * setup.ideal.acceleration
+    found = stream(replace(ANCHORED, every=every, settings=settings), rate=rate)
+    assert found.speed < 1.01 * IDEAL.speed
+    assert found.acceleration < 1.02 * IDEAL.acceleration
 
 
 def test_the_table_has_a_row_for_each() -> None:
-    lines = streaming_table(replace(Setup(), duration=3.0)).splitlines()
+    lines = streaming_table(duration=3.0).splitlines()
     assert len(lines) == 2 + 1 + len(PATTERNS)
     assert all(line.startswith('| ') and line.count('|') == 4 for line in lines[2:])
     assert '0.9425' in lines[2]

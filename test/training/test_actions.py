@@ -205,7 +205,7 @@ def test_an_arm_and_a_gripper_may_be_commanded_on_topics_of_their_own(tmp_path: 
     # Until then its controller holds the gripper where it was measured at first.
     assert episode.actions.tolist() == [[10.0 + i, -0.0 if i < 2 else 0.5] for i in range(TICKS)]
     assert parse(TaskSpec, to_plain(spec)) == spec
-    found = [f for f in findings(audit_bags(bag, spec, progress=False)) if f.level == 'error']
+    found = [f for f in findings(audit_bags(bag, spec)) if f.level == 'error']
     assert [f.what for f in found] == []
 
 

@@ -53,7 +53,7 @@ def refused(path: Path, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
         list(read_episodes(path, TASK))
     assert str(caught.value).startswith(f'bag {path}: ')
-    assert list(audit_bags(path, TASK, progress=False).broken.values()) == [str(caught.value)]
+    assert list(audit_bags(path, TASK).broken.values()) == [str(caught.value)]
 
 
 # Finding.
@@ -229,7 +229,7 @@ def test_another_serialization_is_refused_where_it_is_wanted(tmp_path: Path) -> 
     change_metadata(bag, topics_with_message_count=list(topics.values()))
     with pytest.raises(DataError, match='topic /command: got serialization format xcdr2, allowed cdr'):
         list(read_episodes(bag, TASK))
-    assert audit_bags(bag, TASK, progress=False).lacking == {'/command': {'got serialization format xcdr2': ['bag']}}
+    assert audit_bags(bag, TASK).lacking == {'/command': {'got serialization format xcdr2': ['bag']}}
     with pytest.raises(DataError, match='got serialization format json, allowed cdr'):
         read_episode(mcap_file(tmp_path / 'x.mcap', arm(1.0), encoding='json'), TASK)
 
@@ -251,8 +251,8 @@ def test_two_types_on_one_topic_are_refused_where_it_is_wanted(tmp_path: Path, s
         return bag
 
     assert [len(e.stamps) for e in read_episodes(of_two_types('/other'), TASK)] == [10]
-    assert audit_bags(tmp_path / 'other', TASK, progress=False).broken == {}
-    assert audit_bags(tmp_path / 'other', progress=False).topics['/other'].count == 2
+    assert audit_bags(tmp_path / 'other', TASK).broken == {}
+    assert audit_bags(tmp_path / 'other').topics['/other'].count == 2
     words = 'topic /command: got type .*trajectory_msgs/msg/JointTrajectory and .*, allowed trajectory_msgs/msg/Joint'
     with pytest.raises(DataError, match=words):
         list(read_episodes(of_two_types('/command'), TASK))

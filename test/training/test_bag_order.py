@@ -39,7 +39,7 @@ def refused(path: Path, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
         read_episode(path, TASK)
     assert str(caught.value).startswith(f'bag {path}: ')
-    assert list(audit_bags(path, TASK, progress=False).broken.values()) == [str(caught.value)]
+    assert list(audit_bags(path, TASK).broken.values()) == [str(caught.value)]
 
 
 def same(path: Path, messages: Iterable[Stamped], other: Path) -> None:

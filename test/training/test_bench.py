@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.bench import bench, lerobot
+from dp_ros.evaluation.bench import bench, contenders
 from dp_ros.evaluation.bench.bench import BenchSettings, ratio, run_bench, steps_for, take_turns
 from dp_ros.evaluation.bench.contenders import Subject, make_chunk, make_subject
 from dp_ros.paths import locate
@@ -137,7 +137,7 @@ def test_lerobot_is_asked_for_the_same_network(tiny: Subject, monkeypatch: pytes
 
         def select_action(self, batch: dict[str, Tensor]) -> None:
             assert {name: tuple(v.shape) for name, v in batch.items()} == {
-                lerobot.STATE: (1, 2), lerobot.ENVIRONMENT: (1, 4),
+                contenders.STATE: (1, 2), contenders.ENVIRONMENT: (1, 4),
             }  # fmt: skip
 
         def predict_action_chunk(self, _: object) -> str:

@@ -42,14 +42,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
 
 def test_it_refuses_all_unless_asked_otherwise(bags: Path, store: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=rf'{BAD}.*(cut short|damaged)'):
-        list(read_recordings(bags, TASK, progress=False, **store))
+        list(read_recordings(bags, TASK, **store))
 
 
 def test_it_is_skipped_by_name_and_the_others_are_read(
     bags: Path, store: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Broken('skip')
-    found = list(read_recordings(bags, TASK, progress=False, broken=broken, **store))
+    found = list(read_recordings(bags, TASK, broken=broken, **store))
     assert [episode.name for episode in found] == [name for name in NAMES if name != BAD]
     assert [Path(path).name for path in broken.skipped] == [BAD]
     assert f'skipped: bag {bags / BAD}' in capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_where_none_can_be_read_nothing_is_trained_on(bags: Path, store: dict[st
         (file,) = (bags / name).glob('*.mcap')
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(DataError, match=r'recordings: got 4, all broken, allowed one or more .*bag_0'):
-        list(read_recordings(bags, TASK, progress=False, broken=Broken('skip'), **store))
+        list(read_recordings(bags, TASK, broken=Broken('skip'), **store))
 
 
 def test_what_is_wrong_with_the_task_is_no_broken_recording(bags: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_is_wrong_with_the_machine_is_no_broken_recording(
     monkeypatch.setattr(bags_module, '_OPEN', {'mcap': fail, 'sqlite3': fail})
     cache, broken = tmp_path / 'cache' if cached else None, Broken('skip')
     with pytest.raises(DataError, match=type(error).__name__):
-        list(read_recordings(tmp_path / 'bags', TASK, cache=cache, workers=1, progress=False, broken=broken))
+        list(read_recordings(tmp_path / 'bags', TASK, cache=cache, workers=1, broken=broken))
     assert broken.skipped == {}
 
 

@@ -71,14 +71,14 @@ def test_the_store_gives_what_the_recordings_give(bags: Path, tmp_path: Path, wo
     expected = list(read_episodes(bags, SEEING))
     assert len(expected) == 5
     assert len(expected[0].stamps) > CHUNK
-    first = list(cached_episodes(bags, SEEING, tmp_path / 'store', workers=workers, progress=False))
+    first = list(cached_episodes(bags, SEEING, tmp_path / 'store', workers=workers))
     same(first, expected)
     zarr_group: Any = zarr.open_group(str(tmp_path / 'store'), mode='r')
     assert len(list(zarr_group.group_keys())) == 4
 
 
 def test_recordings_are_decoded_once(bags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    list(cached_episodes(bags, SEEING, tmp_path, workers=1, progress=False))
+    list(cached_episodes(bags, SEEING, tmp_path, workers=1))
     read: list[Path] = []
     original = read_episode
 
@@ -88,10 +88,10 @@ def test_recordings_are_decoded_once(bags: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(cache_module, 'read_episode', noting)
     # Other horizons cut other windows from the same episodes.
-    list(cached_episodes(bags, replace(SEEING, pred_horizon=20), tmp_path, workers=1, progress=False))
+    list(cached_episodes(bags, replace(SEEING, pred_horizon=20), tmp_path, workers=1))
     assert read == []
     os.utime(next((bags / 'e1').glob('*.mcap')))
-    list(cached_episodes(bags, SEEING, tmp_path, workers=1, progress=False))
+    list(cached_episodes(bags, SEEING, tmp_path, workers=1))
     assert [p.name for p in read] == ['e1']
 
 
@@ -104,9 +104,9 @@ def test_recordings_are_decoded_once(bags: Path, tmp_path: Path, monkeypatch: py
     ],
 )
 def test_what_an_episode_holds_has_an_entry_of_its_own(bags: Path, tmp_path: Path, changed: Any) -> None:
-    list(cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1, progress=False))
+    list(cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1))
     task, cut = changed(SEEING)
-    got = list(cached_episodes(bags / 'e0', task, tmp_path, cut=cut, workers=1, progress=False))
+    got = list(cached_episodes(bags / 'e0', task, tmp_path, cut=cut, workers=1))
     same(got, list(read_episodes(bags / 'e0', task, cut=cut)))
 
 
@@ -114,12 +114,12 @@ def test_a_recording_that_is_refused_leaves_no_entry(bags: Path, tmp_path: Path)
     absent = replace(SEEING, streams=(replace(SEEING.streams[0], topic='/other'), *SEEING.streams[1:]))
     for workers in (1, 2):
         with pytest.raises(DataError, match='lacks topic /other'):
-            list(cached_episodes(bags, absent, tmp_path, workers=workers, progress=False))
+            list(cached_episodes(bags, absent, tmp_path, workers=workers))
     assert sorted(p.name for p in tmp_path.iterdir()) == ['zarr.json']
 
 
 def test_pictures_are_indexed_as_an_array(bags: Path, tmp_path: Path) -> None:
-    (episode,) = cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1, progress=False)
+    (episode,) = cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1)
     (expected,) = read_episodes(bags / 'e0', SEEING)
     frames, whole = episode.streams['front camera'], expected.streams['front camera']
     pairs = np.array([[0, 70], [70, 3]])
@@ -129,7 +129,7 @@ def test_pictures_are_indexed_as_an_array(bags: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_of_several_episodes_are_one_array(bags: Path, tmp_path: Path) -> None:
-    episodes = list(cached_episodes(bags, SEEING, tmp_path, workers=1, progress=False))
+    episodes = list(cached_episodes(bags, SEEING, tmp_path, workers=1))
     parts = [e.streams['front camera'] for e in episodes]
     joined, whole = JoinedFrames(parts), np.concatenate([np.asarray(p) for p in parts])
     assert joined.shape == whole.shape
@@ -138,7 +138,7 @@ def test_pictures_of_several_episodes_are_one_array(bags: Path, tmp_path: Path) 
 
 
 def test_a_damaged_entry_is_named(bags: Path, tmp_path: Path) -> None:
-    (episode,) = cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1, progress=False)
+    (episode,) = cached_episodes(bags / 'e0', SEEING, tmp_path, workers=1)
     for chunk in tmp_path.glob('e0-*/frames/*/c/0/0/0/0'):
         chunk.write_bytes(chunk.read_bytes()[:100])
     with pytest.raises(DataError, match=f'cache {tmp_path}/e0-.*cannot be read.*delete it'):

@@ -45,7 +45,7 @@ def test_the_shape_is_known_from_a_bag_its_cache_and_a_dataset(tmp_path: Path) -
     bag = save(tmp_path / 'bag', filmed(24, 48))
     (episode,) = read_episode(bag, SEEING)
     for _ in range(2):  # filled, then read
-        (cached,) = cached_episodes(bag, SEEING, tmp_path / 'cache', workers=1, progress=False)
+        (cached,) = cached_episodes(bag, SEEING, tmp_path / 'cache', workers=1)
         assert cached.camera_shapes == {'camera': (24, 48)}
     table = Table(
         name='t', rate=10.0, columns={'/joint_states': episode.actions, '/command': episode.actions}, labels={},

@@ -15,10 +15,9 @@ import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
-from dp_ros.audit.audit import Audit, audit_bags
+from dp_ros.audit.audit import Audit, Finding, audit_bags
 from dp_ros.audit.check_bag import CheckSettings, check_bags
 from dp_ros.audit.checks import findings
-from dp_ros.audit.finding import Finding
 from dp_ros.audit.statistics import Channels, Decimated, LogHistogram, Longest
 from dp_ros.cli.main import main
 from dp_ros.errors import DataError
@@ -48,7 +47,7 @@ STATES = '/joint_states'
 
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
-    audit = audit_bags(path, task, progress=False)
+    audit = audit_bags(path, task)
     return audit, findings(audit)
 
 
@@ -70,7 +69,7 @@ def test_a_recording_without_a_message_is_an_error(tmp_path: Path) -> None:
     for task in (TASK, None):
         _, found = audited(save(tmp_path / f'empty {task is None}', []), task)
         assert 'cannot be read whole' in wrong(found)[0] and 'got 0 messages, allowed 1 or more' in wrong(found)[0]
-    assert check_bags(CheckSettings(path=tmp_path / 'empty True', progress=False), lambda text: None) == 1
+    assert check_bags(CheckSettings(path=tmp_path / 'empty True'), lambda text: None) == 1
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
@@ -405,10 +404,10 @@ def test_recordings_are_audited_as_they_will_be_cut(tmp_path: Path) -> None:
     said = ((950, 'start'), (3050, 'stop'), (5950, 'start'))
     marks = [plain('String', '/marker', T0 + t * MS, word) for t, word in said]
     cut = CutSettings(by='marker', topic='/marker')
-    audit = audit_bags(save(tmp_path / 'bag', arm() + marks), TASK, cut, progress=False)
+    audit = audit_bags(save(tmp_path / 'bag', arm() + marks), TASK, cut)
     assert audit.ticks is not None and audit.ticks.lengths == [21, 20]
     assert wrong(findings(audit)) == []
-    lacking = audit_bags(save(tmp_path / 'other', arm()), TASK, cut, progress=False)
+    lacking = audit_bags(save(tmp_path / 'other', arm()), TASK, cut)
     assert wrong(findings(lacking))[0].startswith('error /marker: not usable in 1 of 1 bags (other): not recorded')
 
 
@@ -456,7 +455,7 @@ def test_the_command_writes_its_report_and_says_by_its_code_how_it_went(
 def test_report_data_and_plots_are_files(tmp_path: Path) -> None:
     said: list[str] = []
     bag, out, data_file = save(tmp_path / 'bag', arm()), tmp_path / 'out', tmp_path / 'a/audit.json'
-    settings = CheckSettings(path=bag, task=TASK, out=out, json=data_file, progress=False)
+    settings = CheckSettings(path=bag, task=TASK, out=out, json=data_file)
     assert check_bags(settings, said.append) == 0
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
         'channels.png', 'report.txt', 'ticks.png', 'times.png'

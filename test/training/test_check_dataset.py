@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp_ros.audit.audit import Audit
+from dp_ros.audit.audit import Audit, Finding
 from dp_ros.audit.checks import findings
 from dp_ros.audit.dataset import audit_dataset
-from dp_ros.audit.finding import Finding
 from dp_ros.cli.main import main
 from dp_ros.data import NANOSECONDS
-from dp_ros.recordings.datasets.robomimic import read_hdf5
+from dp_ros.recordings.episodes.readers import read_dataset
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from test.training.bag_maker import path_at
 from test.training.test_sources import LENGTHS, lerobot
@@ -47,7 +46,7 @@ def hdf5(path: Path, state: Change = np.copy, commands: Change = np.copy, episod
 
 
 def audited(path: Path, task: TaskSpec | None = TASK) -> tuple[Audit, list[Finding]]:
-    audit = audit_dataset(path, task, 0.01, progress=False)
+    audit = audit_dataset(path, task, 0.01)
     return audit, findings(audit)
 
 
@@ -64,7 +63,7 @@ def test_a_good_dataset_passes_and_its_ticks_are_those_of_the_training(tmp_path:
     audit, found = audited(hdf5(tmp_path / 'good.hdf5'))
     assert wrong(found) == []
     assert audit.ticks is not None
-    assert audit.ticks.lengths == [len(episode.stamps) for episode in read_hdf5(audit.path, TASK)] == [80, 80, 80]
+    assert audit.ticks.lengths == [len(episode.stamps) for episode in read_dataset(audit.path, TASK)] == [80, 80, 80]
     assert audit.ticks.lag == pytest.approx(2.0, abs=0.1)
     assert audit.seconds == 24.0
     assert audit.topics['joints'].intervals.mean == pytest.approx(1 / RATE)

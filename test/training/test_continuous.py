@@ -149,10 +149,10 @@ def test_a_joint_that_wraps_is_refused_unless_it_is_called_continuous(
 ) -> None:
     bag = save(tmp_path / 'bag', recorded())
     with pytest.raises(DataError, match=words):
-        list(read_recordings(bag, task, progress=False))
-    found = [f for f in findings(audit_bags(bag, task, progress=False)) if f.level == 'error']
+        list(read_recordings(bag, task))
+    found = [f for f in findings(audit_bags(bag, task)) if f.level == 'error']
     assert 'wraps' in found[0].got and 'continuous' in found[0].got
-    errors = [f for f in findings(audit_bags(bag, TASK, progress=False)) if f.level == 'error']
+    errors = [f for f in findings(audit_bags(bag, TASK)) if f.level == 'error']
     assert errors == []
 
 

@@ -94,7 +94,7 @@ def test_the_cache_keeps_goals(tmp_path: Path) -> None:
     save(tmp_path / 'bags/bag', recording())
     (plainly,) = read_episodes(tmp_path / 'bags', task)
     for _ in range(2):
-        (cached,) = cached_episodes(tmp_path / 'bags', task, tmp_path / 'cache', workers=1, progress=False)
+        (cached,) = cached_episodes(tmp_path / 'bags', task, tmp_path / 'cache', workers=1)
         assert set(cached.streams) == {'arm', 'block', 'goal_pose', 'instruction'}
         for name, values in plainly.streams.items():
             assert np.array_equal(cached.streams[name], values)

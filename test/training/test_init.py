@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp_ros.audit.audit import guess_task
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.init import InitSettings, run_init, survey_bags
 from dp_ros.audit.proposal.parameter_file import parameter_text
@@ -17,7 +18,6 @@ from dp_ros.audit.proposal.survey import Motion, TopicSurvey
 from dp_ros.audit.proposal.training_file import training_text
 from dp_ros.audit.proposal.units import guess_unit
 from dp_ros.audit.proposal.yaml_text import scalar
-from dp_ros.audit.stream_guess import guess_task
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.motion.settings.plan import PlanSettings
@@ -46,7 +46,7 @@ SHORT = ArmBag(seconds=2.0, rest=0.0, camera_hz=10.0)
 
 
 def proposed(*bags: Path) -> Proposal:
-    return propose(merged(survey_bags(bags, progress=False)))
+    return propose(merged(survey_bags(bags)))
 
 
 def lines(text: str, word: str) -> list[str]:
@@ -183,7 +183,7 @@ def test_degrees_are_said_and_marked(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_files_that_are_there_are_not_replaced_unless_asked(one: Path, tmp_path: Path) -> None:
     (tmp_path / 'params.yaml').write_text('mine')
-    settings = InitSettings(bags=[one], output=tmp_path, progress=False)
+    settings = InitSettings(bags=[one], output=tmp_path)
     with pytest.raises(ConfigError, match=r'params.yaml exists already; allowed new files, or --force'):
         run_init(settings, print)
     assert (tmp_path / 'params.yaml').read_text() == 'mine' and not (tmp_path / 'train.yaml').exists()

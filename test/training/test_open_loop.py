@@ -18,7 +18,7 @@ from dp_ros.cli.main import main
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.denoising import BANNER
+from dp_ros.evaluation.denoising import BANNER, STRIP, WIDTH
 from dp_ros.evaluation.recorded.moments import (
     LAST_MOTION,
     STAND_STILL,
@@ -28,8 +28,7 @@ from dp_ros.evaluation.recorded.moments import (
     goal_of,
     moments,
 )
-from dp_ros.evaluation.recorded.observations import observation_at, observations
-from dp_ros.evaluation.recorded.strips import STRIP, WIDTH
+from dp_ros.evaluation.recorded.open_loop import observation_at, observations
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
@@ -80,11 +79,11 @@ def test_denoising_is_drawn_at_a_moment_of_a_recording(bundle: Path, bag: Path, 
 def test_what_is_asked_of_a_recording_is_the_window_of_the_training(bundle: Path, bag: Path) -> None:
     read = load_bundle(bundle)
     episode = read_episode(bag, TASK, cut=CutSettings(by='marker', topic='/marker'))[0]
-    asked = observation_at(bag, read, 0.5)
-    assert asked.window.stamp == episode.stamps[5]
-    assert np.array_equal(asked.window.streams['arm'], episode.streams['arm'][4:6])
-    last = observation_at(bag, read, (len(episode.stamps) - 1) * 0.1)
-    assert np.isfinite(last.recorded).all(axis=1).sum() < len(last.recorded)
+    asked, _, _ = observation_at(bag, read, 0.5)
+    assert asked.stamp == episode.stamps[5]
+    assert np.array_equal(asked.streams['arm'], episode.streams['arm'][4:6])
+    _, _, last = observation_at(bag, read, (len(episode.stamps) - 1) * 0.1)
+    assert np.isfinite(last).all(axis=1).sum() < len(last)
     stamps = [window.stamp for window, _ in observations(bag, read, 3)]
     assert stamps[0] == episode.stamps[0] and stamps[-1] == episode.stamps[-1] and len(stamps) == 3
     with pytest.raises(ConfigError, match=r'at: got 99 s, allowed up to \d'):

@@ -131,7 +131,7 @@ def test_configurations_that_do_not_fit_are_refused(changes, message):
 
 def test_the_coverage_of_a_pose_is_that_of_the_benchmark():
     pytest.importorskip('gym_pusht', reason='gym_pusht is not installed (extra: sim)')
-    from dp_ros.recordings.datasets.pusht_coverage import coverage
+    from dp_ros.recordings.datasets.zarr import coverage
     from dp_ros.simulation.worlds.pusht.world import PushTWorld
 
     world, rng = PushTWorld(), np.random.default_rng(0)

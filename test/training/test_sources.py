@@ -13,11 +13,9 @@ import pytest
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.datasets import lerobot_files
-from dp_ros.recordings.datasets.lerobot import read_lerobot
 from dp_ros.recordings.datasets.lerobot_video import scheduling_kept
-from dp_ros.recordings.datasets.robomimic import read_hdf5
 from dp_ros.recordings.datasets.tables import in_columns
-from dp_ros.recordings.episodes.readers import read_recordings
+from dp_ros.recordings.episodes.readers import read_dataset, read_recordings
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, PoseStream, TaskSpec
 from test.training.bag_maker import TASK as BAG_TASK
@@ -122,7 +120,7 @@ def lerobot(path: Path, version: str, codec: str = 'mpeg4') -> Path:
 
 @pytest.mark.parametrize('version', ['v2.0', 'v2.1', 'v3.0'])
 def test_a_lerobot_dataset_gives_its_episodes(tmp_path: Path, version: str) -> None:
-    found = list(read_lerobot(lerobot(tmp_path / 'set', version), TASK))
+    found = list(read_dataset(lerobot(tmp_path / 'set', version), TASK))
     assert [e.name for e in found] == ['episode_000000', 'episode_000001']
     for number, episode in enumerate(found):
         chosen = np.arange(0, LENGTHS[number], 2)
@@ -155,7 +153,7 @@ def test_av1_as_lerobot_writes_it_is_read(tmp_path: Path) -> None:
     av = pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
     if 'libsvtav1' not in av.codecs_available:
         pytest.skip('this PyAV cannot write AV1')
-    (first, _) = read_lerobot(lerobot(tmp_path / 'set', 'v3.0', 'libsvtav1'), TASK)
+    (first, _) = read_dataset(lerobot(tmp_path / 'set', 'v3.0', 'libsvtav1'), TASK)
     assert np.abs(first.streams['top'][:, 5, 5, 0] - [shade(0, i) for i in range(0, 30, 2)]).max() < 4.0
 
 
@@ -228,7 +226,7 @@ def test_bookkeeping_that_disagrees_is_refused(
     path = lerobot(tmp_path / 'set', 'v3.0')
     rewrite(path, file, change)
     with pytest.raises(DataError, match=words):
-        list(read_lerobot(path, TASK))
+        list(read_dataset(path, TASK))
 
 
 @pytest.mark.parametrize('version', ['v2.1', 'v3.0'])
@@ -240,7 +238,7 @@ def test_totals_that_disagree_are_refused(tmp_path: Path, version: str) -> None:
         lines = ''.join(json.dumps({'episode_index': e, 'length': n}) + '\n' for e, n in enumerate(LENGTHS))
         (path / 'meta/episodes.jsonl').write_text(lines)
     with pytest.raises(DataError, match=r'meta/info.json total_frames: got 75, allowed 74, what meta/episodes has'):
-        list(read_lerobot(path, TASK))
+        list(read_dataset(path, TASK))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +257,7 @@ def test_totals_that_disagree_are_refused(tmp_path: Path, version: str) -> None:
 )
 def test_what_a_dataset_lacks_is_named(tmp_path: Path, change: Callable[[TaskSpec], TaskSpec], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        list(read_lerobot(lerobot(tmp_path / 'set', 'v2.1'), change(TASK)))
+        list(read_dataset(lerobot(tmp_path / 'set', 'v2.1'), change(TASK)))
 
 
 def joints(task: TaskSpec, **changes: Any) -> TaskSpec:
@@ -280,7 +278,7 @@ def test_a_damaged_dataset_is_refused(tmp_path: Path, spoil: Callable[[Path], An
     path = lerobot(tmp_path / 'set', 'v2.1')
     spoil(path)
     with pytest.raises(DataError, match=words):
-        list(read_lerobot(path, TASK))
+        list(read_dataset(path, TASK))
 
 
 def edit(path: Path, version: str) -> None:
@@ -307,7 +305,7 @@ def test_a_dataset_reaches_nothing_else(tmp_path: Path, change: dict[str, Any], 
     about = path / 'meta/info.json'
     about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
     with pytest.raises(DataError, match=words):
-        list(read_lerobot(path, TASK))
+        list(read_dataset(path, TASK))
 
 
 def test_a_playlist_is_no_video(tmp_path: Path) -> None:
@@ -316,7 +314,7 @@ def test_a_playlist_is_no_video(tmp_path: Path) -> None:
     film.rename(tmp_path / 'other.mp4')
     film.write_text(f'ffconcat version 1.0\nfile {tmp_path}/other.mp4\n')
     with pytest.raises(DataError, match='cannot be decoded'):
-        list(read_lerobot(path, TASK))
+        list(read_dataset(path, TASK))
 
 
 # robomimic.
@@ -361,21 +359,20 @@ def test_robomimic_s_demonstrations_come_in_order_of_number(tmp_path: Path) -> N
 def test_steps_of_a_gripper_are_no_joint_positions(tmp_path: Path) -> None:
     steps = replace(SIM, action=replace(SIM.action, source='joint_trajectory', source_topic='actions'))
     with pytest.raises(DataError, match='demo_0 column actions: got 7 numbers without names for 2 joints'):
-        list(read_hdf5(robomimic(tmp_path / 'a.hdf5'), steps))
+        list(read_dataset(robomimic(tmp_path / 'a.hdf5'), steps))
 
 
 def test_degrees_are_not_taken_for_radians(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='got up to 36 for a, allowed 25 rad; that looks like degrees or percent'):
-        list(read_hdf5(robomimic(tmp_path / 'a.hdf5', scale=2.0), SIM))
+        list(read_dataset(robomimic(tmp_path / 'a.hdf5', scale=2.0), SIM))
 
 
-def test_a_rate_is_needed_and_may_be_given(tmp_path: Path) -> None:
+def test_a_rate_is_needed(tmp_path: Path) -> None:
     h5py = pytest.importorskip('h5py', reason='h5py is not installed (extra: datasets)')
     with h5py.File(robomimic(tmp_path / 'a.hdf5'), 'a') as file:
         del file['data'].attrs['env_args']
     with pytest.raises(DataError, match='env_args names no control_freq'):
-        list(read_hdf5(tmp_path / 'a.hdf5', SIM))
-    assert len(list(read_hdf5(tmp_path / 'a.hdf5', SIM, rate=20.0))) == 3
+        list(read_dataset(tmp_path / 'a.hdf5', SIM))
 
 
 @pytest.mark.parametrize('content', [b'no', None])
@@ -388,7 +385,7 @@ def test_a_file_that_is_no_robomimic_is_refused(tmp_path: Path, content: bytes |
     else:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r'cannot be opened|lacks data/demo_0; it has other'):
-        list(read_hdf5(path, SIM))
+        list(read_dataset(path, SIM))
 
 
 def test_only_what_is_in_the_file_itself_is_read(tmp_path: Path) -> None:
@@ -410,7 +407,7 @@ def test_only_what_is_in_the_file_itself_is_read(tmp_path: Path) -> None:
             del file[place]
             spoil(file)
         with pytest.raises(DataError, match=words):
-            list(read_hdf5(tmp_path / 'a.hdf5', SIM))
+            list(read_dataset(tmp_path / 'a.hdf5', SIM))
 
 
 # Telling them apart.
@@ -419,7 +416,7 @@ def test_only_what_is_in_the_file_itself_is_read(tmp_path: Path) -> None:
 def test_bags_are_read_with_and_without_a_cache(tmp_path: Path) -> None:
     bag = save(tmp_path / 'bag', arm(3.0))
     (plain,) = read_recordings(bag, BAG_TASK)
-    (cached,) = read_recordings(bag, BAG_TASK, cache=tmp_path / 'store', workers=1, progress=False)
+    (cached,) = read_recordings(bag, BAG_TASK, cache=tmp_path / 'store', workers=1)
     assert plain.actions.tobytes() == cached.actions.tobytes()
 
 

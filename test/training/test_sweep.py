@@ -24,8 +24,8 @@ from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha2
 from dp_ros.evaluation.sweep.report import row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
 from dp_ros.evaluation.sweep.work import played, trained
-from dp_ros.evaluation.workers.process_pool import done_by
 from dp_ros.evaluation.workers.ray_cluster import RayCluster
+from dp_ros.evaluation.workers.workers import Processes
 from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
@@ -97,7 +97,7 @@ def test_a_sweep_goes_on_where_it_was_killed_and_counts_nothing_twice(bags, tmp_
 
 def test_a_process_that_dies_takes_no_part_along(tmp_path):
     parts = [Path(str(number)) for number in range(4)]
-    found = dict(done_by(2, die_once, parts, tmp_path))
+    found = dict(Processes(2).done(die_once, parts, tmp_path))
     assert found == {part: part.name for part in parts}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
+from dp_ros.audit.audit import BAR
 from dp_ros.audit.proposal.alike import merged
 from dp_ros.audit.proposal.parameter_file import parameter_text
 from dp_ros.audit.proposal.propose import Proposal, propose
@@ -33,7 +34,6 @@ class InitSettings:
     bags: Sequence[Path] = option(REQUIRED, 'a recording, a folder of them, or a LeRobot dataset')
     output: Path = option(Path(), 'folder to write train.yaml and params.yaml to')
     force: bool = option(False, 'replace files that are there')
-    progress: bool = True
 
 
 def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
@@ -42,7 +42,7 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
     there = [file for file in files if file.exists()]
     if there and not settings.force:
         raise ConfigError(f'output: {listed(there)} exists already; allowed new files, or --force')
-    proposal = propose(_survey(settings.bags, progress=settings.progress))
+    proposal = propose(_survey(settings.bags))
     data = ' '.join(map(str, settings.bags)) if len(settings.bags) == 1 else 'BAGS'
     texts = [training_text(proposal, NAME, file=str(files[0]), data=data), parameter_text(proposal, NAME)]
     settings.output.mkdir(parents=True, exist_ok=True)
@@ -57,38 +57,35 @@ def run_init(settings: InitSettings, say: Callable[[str], None]) -> int:
     return 0
 
 
-def _survey(paths: Sequence[Path], *, progress: bool) -> Survey:
+def _survey(paths: Sequence[Path]) -> Survey:
     datasets = [path for path in paths if kind_of(path) != 'bags']
     if not datasets:
-        return merged(survey_bags(paths, progress=progress))
+        return merged(survey_bags(paths))
     if len(paths) > 1:
         raise ConfigError(f'got {listed(map(str, paths))}, allowed recordings, or one dataset alone')
-    return survey_dataset(datasets[0], progress=progress)
+    return survey_dataset(datasets[0])
 
 
-def suggested_limits(bags: Sequence[Path], joints: Collection[str], *, progress: bool = True) -> str:
+def suggested_limits(bags: Sequence[Path], joints: Collection[str]) -> str:
     """Return a parameter file with no more than the limits of ``joints`` that `run_init` would write."""
-    proposal = propose(merged(survey_bags(bags, progress=progress)))
+    proposal = propose(merged(survey_bags(bags)))
     nodes = yaml.safe_load(parameter_text(proposal, NAME))
     known = nodes['/**/trajectory_publisher']['ros__parameters']['limits']
     limits = {joint: limit for joint, limit in known.items() if joint in joints}
     return yaml.safe_dump({'/**/trajectory_publisher': {'ros__parameters': {'limits': limits}}})
 
 
-def survey_bags(paths: Sequence[Path], *, progress: bool = True) -> list[Survey]:
+def survey_bags(paths: Sequence[Path]) -> list[Survey]:
     """Measure every recording at or under some paths."""
     bags = list(dict.fromkeys(bag for path in paths for bag in find_bags(path)))
     found = []
-    with tqdm(total=len(bags), disable=not progress, desc='init', bar_format=_BAR) as bar:
+    with tqdm(total=len(bags), desc='init', bar_format=BAR) as bar:
         for bag in bags:
             with BagReader(bag) as reader:
                 total, done = max(1, sum(t.count for t in reader.topics.values())), bar.n
                 found.append(survey_bag(reader, seen=partial(bar.update, 1 / total)))
             bar.update(done + 1 - bar.n)
     return found
-
-
-_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} bags [{elapsed}<{remaining}]'
 
 
 def summary(proposal: Proposal) -> Iterator[str]:

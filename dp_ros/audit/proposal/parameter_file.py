@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from dp_ros.audit.audit import some
 from dp_ros.audit.proposal.actions import controller_of
 from dp_ros.audit.proposal.propose import Proposal
 from dp_ros.audit.proposal.survey import DESCRIPTION, Motion
@@ -31,11 +32,11 @@ _FROZEN = 0.5
 
 def parameter_text(proposal: Proposal, name: str) -> str:
     """Return the parameter file."""
-    before = [*_head(proposal), *_observation_buffer(proposal, name), *_policy_executor(name)]
+    before = [*_head(), *_observation_buffer(proposal, name), *_policy_executor(name)]
     return '\n'.join([*before, *_publisher(proposal, name)]) + '\n'
 
 
-def _head(proposal: Proposal) -> Iterator[str]:
+def _head() -> Iterator[str]:
     yield '# Parameters of the nodes for this robot, written by dp_ros init. Whatever is not here has its default;'
     yield f'# config/policy.yaml lists and explains every parameter. Look at each line that ends with `{CHECK}`.'
     yield '#   ros2 launch dp_ros policy.launch.py sim:=false params_file:=FILE'
@@ -75,7 +76,7 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield '    # A bundle for other joints, units or times is refused.'
     yield f'    joints: {flow(task.action.joints)}'
     unsure = [joint for joint, guess in proposal.units.items() if not guess.sure]
-    yield from remarked(f'    units: {flow(task.action.units)}', _few(unsure), check=bool(unsure))
+    yield from remarked(f'    units: {flow(task.action.units)}', some(unsure), check=bool(unsure))
     yield f'    control_dt: {number(task.control_dt, 6)}'
     yield from _topics(proposal)
     yield from _limits(proposal)
@@ -91,10 +92,6 @@ def _publisher(proposal: Proposal, name: str) -> Iterator[str]:
     yield '    home:'
     for joint in task.action.joints:
         yield f'      {scalar(joint)}: {number(proposal.motions[joint].start)}  {CHECK}'
-
-
-def _few(joints: list[str]) -> str:
-    return ', '.join(joints[:3]) + (f' and {len(joints) - 3} more' if len(joints) > 3 else '')
 
 
 def _topics(proposal: Proposal) -> Iterator[str]:

@@ -38,10 +38,6 @@ class Proposal:
 
     Attributes
     ----------
-    survey
-        What they hold.
-    units
-        By joint.
     ages
         By stream, why its ``max_age``.
     left_out

@@ -55,8 +55,6 @@ class TopicSurvey:
     ----------
     name
         The topic, or with further devices on it the topic and their joints.
-    count
-        Messages that were looked at.
     rate
         Messages a second; 0 of fewer than two.
     interval, delay
@@ -112,8 +110,6 @@ class Survey:
 
     Attributes
     ----------
-    names
-        Of the recordings.
     topics
         Those with messages of a type that can be observed, or that command; by name.
     others

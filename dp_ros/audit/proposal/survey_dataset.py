@@ -26,7 +26,7 @@ TOPICS = {STATE: '/joint_states', ACTION: '/arm_controller/joint_trajectory'}
 NOT_MEASURED = float('inf')
 
 
-def survey_dataset(path: Path, *, progress: bool = True) -> Survey:
+def survey_dataset(path: Path) -> Survey:
     """Measure every episode of the LeRobot dataset at ``path``; pictures in the first alone.
 
     Raises
@@ -42,7 +42,7 @@ def survey_dataset(path: Path, *, progress: bool = True) -> Survey:
     tables = list(dataset_tables(path, None)[1])
     found: list[Survey] = []
     cameras: Mapping[str, TopicSurvey] = {}
-    for read in tqdm(tables, disable=not progress, desc='init', unit=' episodes'):
+    for read in tqdm(tables, desc='init', unit=' episodes'):
         table = read()
         if not found:
             cameras = _cameras(table)

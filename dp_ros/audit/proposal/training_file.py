@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from dp_ros.audit.proposal.actions import controller_of
 from dp_ros.audit.proposal.propose import Proposal
@@ -34,12 +35,8 @@ def _head(proposal: Proposal, file: str, data: str) -> Iterator[str]:
     if survey.columns:
         yield '# A dataset has no topics and no delays: topics here are usual ones; `columns` has what stands for them.'
     yield f'#   dp_ros check-bag {data} --config {file} --out report'
-    yield f'#   dp_ros train --config {file} --data {data} --run runs/{_stem(file)}'
+    yield f'#   dp_ros train --config {file} --data {data} --run runs/{Path(file).name.partition(".")[0]}'
     yield '# doc/reference/training_file.md lists every key.'
-
-
-def _stem(file: str) -> str:
-    return file.rsplit('/', 1)[-1].partition('.')[0]
 
 
 def _task(proposal: Proposal) -> Iterator[str]:

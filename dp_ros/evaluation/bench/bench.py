@@ -6,19 +6,19 @@ within a turn. Weights are random, which changes no time.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.evaluation.bench.bags import measure_bags
 from dp_ros.evaluation.bench.contenders import (
@@ -30,16 +30,24 @@ from dp_ros.evaluation.bench.contenders import (
     check_size,
     make_chunk,
     make_subject,
+    subject_for,
+    training_of,
 )
-from dp_ros.evaluation.bench.growth import check_growth, measure_growth
 from dp_ros.evaluation.bench.memory import measure_memory
 from dp_ros.evaluation.bench.report import plot_report, table
 from dp_ros.evaluation.scores import percentiles
 from dp_ros.options import check_options, option
+from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
+from dp_ros.policy.goal_inputs import blank_goal
+from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import blank_window
+from dp_ros.task.spec import ImageStream
+from dp_ros.training.settings import TrainSettings
 
 USUAL_STEPS = (1, 4, 10)
+PICTURE = 96  # pixels, high and wide, of cameras that are added
 WARM_UP = 2  # turns; the first allocate
 FEWEST = 5  # turns, however long they take
 
@@ -75,7 +83,12 @@ class BenchSettings:
         check_options(self)
         for count in filter(None, self.messages):
             check_range('messages', count, 1000, 100_000_000)
-        check_growth(self.cameras, self.horizons)
+        for name, values, low, high in (('cameras', self.cameras, 0, 16), ('horizons', self.horizons, 4, 256)):
+            for value in values:
+                check_range(name, value, low, high)
+        for value in self.horizons:
+            if value % 4:
+                raise ConfigError(f'horizons: got {value}, allowed multiples of 4: the U-Net halves time twice')
         for size in self.sizes:
             check_size(size)
 
@@ -96,10 +109,7 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
                     say(table({'chunks': chunks[-1:]}))
             if settings.memory:
                 memory += measure_memory(subject.bundle, min(all_steps))
-        growth = measure_growth(
-            like, Path(folder), settings.cameras, settings.horizons, steps=max(all_steps),
-            take_turns=lambda runs: take_turns(runs, settings.rounds, settings.seconds),
-        )  # fmt: skip
+        growth = measure_growth(like, Path(folder), settings, max(all_steps))
     report = {
         'bundle': like.name,
         'machine': machine(),
@@ -110,9 +120,7 @@ def run_bench(settings: BenchSettings, say: Callable[[str], None]) -> int:
         'bags': bags,
     }
     say(table({**report, 'chunks': []}))
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(report, indent=1) + '\n')
+    write_json(settings.json, report)
     if settings.plot:
         plot_report(report, settings.plot)
     return 0
@@ -179,3 +187,50 @@ def machine() -> str:
     except OSError:
         pass  # not Linux: the short name has to do
     return f'{name}, {os.cpu_count()} processors, {platform.system()}'
+
+
+def with_cameras(settings: TrainSettings, count: int) -> TrainSettings:
+    """Return a configuration that observes its vectors, and ``count`` cameras instead of its own."""
+    vectors = tuple(s for s in settings.task.streams if not isinstance(s, ImageStream))
+    cameras = tuple(
+        ImageStream(name=f'bench_camera_{i}', topic=f'/bench_camera_{i}', height=PICTURE, width=PICTURE)
+        for i in range(count)
+    )
+    return replace(settings, task=replace(settings.task, streams=vectors + cameras), mirror={})
+
+
+def with_horizon(settings: TrainSettings, steps: int) -> TrainSettings:
+    """Return a configuration that predicts so many steps, and executes half of them."""
+    return replace(settings, task=replace(settings.task, pred_horizon=steps, exec_horizon=steps // 2), mirror={})
+
+
+def measure_growth(like: Bundle, folder: Path, settings: BenchSettings, steps: int) -> list[dict[str, Any]]:
+    """Return a row for each number of cameras and each horizon: the time of a chunk, and its ratio to the first."""
+    trained, rows = training_of(like), []
+    grown = ('cameras', settings.cameras, with_cameras), ('horizon', settings.horizons, with_horizon)
+    for what, values, change in grown:
+        subjects = {
+            str(value): subject_for(change(trained, value), like, folder / f'{what}_{value}') for value in values
+        }
+        runs = {name: _chunk(subject, steps) for name, subject in subjects.items()}
+        times = take_turns(runs, settings.rounds, settings.seconds) if runs else {}
+        for name, taken in times.items():
+            first = np.array(times[str(values[0])])
+            rows.append(
+                {
+                    'what': what,
+                    'value': int(name),
+                    'parameters': subjects[name].parameters,
+                    'steps': steps,
+                    'ms': percentiles(taken),
+                    'ratio': round(float(np.median(np.array(taken) / first)), 3),
+                }
+            )
+    return rows
+
+
+def _chunk(subject: Subject, steps: int) -> Callable[[], object]:
+    bundle = subject.bundle
+    policy = DiffusionPolicy(bundle, open_backend(bundle)).with_settings(sampling_steps=steps)
+    window, goal = blank_window(bundle.task), blank_goal(bundle.task, bundle.normalizer)
+    return lambda: policy.chunk(window, np.random.default_rng(0), goal=goal)

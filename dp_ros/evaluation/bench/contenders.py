@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 from diffusers import DDIMScheduler
 
 from dp_ros.errors import BundleError, ConfigError, listed
-from dp_ros.evaluation.bench.lerobot import lerobot_chunk
-from dp_ros.evaluation.bench.reduced import REDUCED, Reduced
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.settings import PRESETS, NetworkSettings
-from dp_ros.policy.backends.sessions import Backend, open_backend
+from dp_ros.policy.backends.sessions import Backend, open_backend, with_denoiser
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.task.spec import ImageStream
 from dp_ros.task.yaml_reader import parse
-from dp_ros.training.export.export import export_network
+from dp_ros.training.export.export import denoiser_onnx, export_network, prepare, record_parity
+from dp_ros.training.export.quantize import quantize
 from dp_ros.training.objective import make_noise_scheduler
 from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import TrainSettings
 
 OWN = 'onnxruntime'
 OWN_SIZE = 'bundle'
+REDUCED = ('int8', 'float16')
 CONTENDERS = (
     OWN, 'torchscript', *(f'{OWN}, {bits}' for bits in REDUCED), 'onnxruntime, diffusers', 'torch, diffusers', 'lerobot'
 )  # fmt: skip
 USUAL_CONTENDERS = tuple(name for name in CONTENDERS if name not in {f'{OWN}, {bits}' for bits in REDUCED})
 MakeChunk = Callable[[], object]
+STATE, ENVIRONMENT = 'observation.state', 'observation.environment_state'
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,15 +97,14 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
     Torch's number of threads belongs to the process: it is the caller's to set.
     """
     trained = make_noise_scheduler(subject.settings.objective)
-    if name in ('onnxruntime', 'torchscript'):
-        backend = open_backend(subject.bundle, backend=name, threads=threads)  # type: ignore[arg-type]
+    own, _, bits = name.partition(', ')
+    if name in ('onnxruntime', 'torchscript') or (own == OWN and bits in REDUCED):
+        if bits:
+            backend = reduced(subject, bits, threads)
+        else:
+            backend = open_backend(subject.bundle, backend=name, threads=threads)  # type: ignore[arg-type]
         policy, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
         return lambda: policy.sample(inputs, np.random.default_rng(0)).actions
-    own, _, bits = name.partition(', ')
-    if own == OWN and bits in REDUCED:
-        backend = Reduced(open_backend(subject.bundle), subject.network, subject.settings, bits, threads)
-        reduced, inputs = DiffusionPolicy(subject.bundle, backend).with_settings(sampling_steps=steps), subject.inputs
-        return lambda: reduced.sample(inputs, np.random.default_rng(0)).actions
     if trained is None:
         return f'schedule {subject.settings.objective.schedule!r} is not one of diffusers'
     if subject.bundle.schedule.mask_channels:
@@ -115,10 +119,8 @@ def make_chunk(name: str, subject: Subject, steps: int, threads: int) -> MakeChu
     if name == 'torch, diffusers':
         streams = [torch.from_numpy(np.array(value)) for value in subject.inputs.values()]
         return lambda: _eager(subject.network, scheduler, streams, shape, steps)
-    if name == 'onnxruntime, diffusers':
-        backend = open_backend(subject.bundle, threads=threads)
-        return lambda: _mixed(backend, scheduler, subject.inputs, shape, steps)
-    raise ConfigError(f'contenders: got {name!r}, allowed {listed(CONTENDERS)}')
+    backend = open_backend(subject.bundle, threads=threads)
+    return lambda: _mixed(backend, scheduler, subject.inputs, shape, steps)
 
 
 @torch.no_grad()
@@ -146,3 +148,79 @@ def _mixed(
         prediction = backend.predict(x_k.numpy(), np.array([int(k)], dtype=np.int64), cond)
         x_k = scheduler.step(torch.from_numpy(prediction), k, x_k).prev_sample
     return x_k
+
+
+def reduced(subject: Subject, bits: str, threads: int) -> Backend:
+    """Return a backend whose denoiser computes in fewer bits; its numbers are no longer the network's.
+
+    ``int8``: as `dp_ros export --weights int8` makes it. ``float16``: computed in half precision where the processor
+    can, converted back and forth where it can't.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # As dp_ros's own, and not to disturb it.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    network, settings = subject.network, subject.settings
+    prepared = prepare(network, settings)
+    denoiser = denoiser_onnx(prepared, record_parity(network, prepared, settings))
+    model = quantize(denoiser) if bits == 'int8' else _float16(onnx.load_from_string(denoiser))
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+
+    def predict(x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        prediction: np.ndarray = session.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
+        return prediction
+
+    return with_denoiser(open_backend(subject.bundle), predict)
+
+
+def _float16(denoiser: onnx.ModelProto) -> bytes:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model: bytes = convert_float_to_float16(denoiser, keep_io_types=True).SerializeToString()
+    return model
+
+
+def lerobot_chunk(settings: TrainSettings, steps: int) -> MakeChunk | str:
+    """Return what makes one chunk by LeRobot's DiffusionPolicy of the same width, horizons and steps; or why not."""
+    streams = settings.task.streams
+    if settings.network.denoiser != 'unet':
+        return f'its denoiser is a U-Net, not {settings.network.denoiser!r}'
+    if any(isinstance(s, ImageStream) for s in streams):
+        return 'its encoder of pictures is another one, so the networks would not be the same'
+    if len(streams) < 2:
+        return 'it wants a state and, beside it, pictures or the state of the environment'
+    if settings.objective.prediction_type == 'velocity':
+        return "it does not know prediction_type 'velocity'"
+    try:
+        types = importlib.import_module('lerobot.configs.types')
+        diffusion = importlib.import_module('lerobot.policies.diffusion.configuration_diffusion')
+        modeling = importlib.import_module('lerobot.policies.diffusion.modeling_diffusion')
+    except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch: a RuntimeError
+        return f'lerobot cannot be imported ({error})'
+    first, rest = streams[0].shape[0], sum(s.shape[0] for s in streams[1:])
+    kind, feature = types.FeatureType, types.PolicyFeature
+    config = diffusion.DiffusionConfig(
+        device='cpu',
+        input_features={
+            STATE: feature(type=kind.STATE, shape=(first,)),
+            ENVIRONMENT: feature(type=kind.ENV, shape=(rest,)),
+        },
+        output_features={'action': feature(type=kind.ACTION, shape=(len(settings.task.action.joints),))},
+        n_obs_steps=settings.task.obs_horizon,
+        horizon=settings.task.pred_horizon,
+        n_action_steps=settings.task.exec_horizon,
+        down_dims=settings.network.channels,
+        kernel_size=settings.network.kernel_size,
+        n_groups=settings.network.groups,
+        diffusion_step_embed_dim=settings.network.level_width,
+        noise_scheduler_type='DDIM',
+        num_train_timesteps=settings.objective.diffusion_steps,
+        beta_schedule=settings.objective.schedule,
+        prediction_type=settings.objective.prediction_type,
+        num_inference_steps=steps,
+    )
+    policy = modeling.DiffusionPolicy(config).eval()
+    batch = {STATE: torch.zeros(1, first), ENVIRONMENT: torch.zeros(1, rest)}
+    policy.select_action(dict(batch))  # fills its queues of observations
+    return lambda: policy.predict_action_chunk(dict(batch))

@@ -50,18 +50,14 @@ def _ratio(ratio: Mapping[str, float] | None) -> str:
 
 def plot_report(report: Mapping[str, Any], path: Path) -> None:
     """Draw a chunk's latency over the sampling steps: a panel for each size, a line for each contender and threads."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = report['chunks']
     sizes = list(dict.fromkeys(row['size'] for row in rows))
     names = list(dict.fromkeys(name for row in rows for name in row['ms']))
     threads = sorted({row['threads'] for row in rows})
-    figure, panels = pyplot.subplots(
-        1, len(sizes), figsize=(1.5 + 3.8 * len(sizes), 4.2), sharey=True, squeeze=False, layout='constrained'
-    )
+    figure = Figure(figsize=(1.5 + 3.8 * len(sizes), 4.2), layout='constrained')
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)
     for axes, size in zip(panels[0], sizes, strict=True):
         mine = [row for row in rows if row['size'] == size]
         for colour, name in enumerate(names):
@@ -81,7 +77,6 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
     panels[0][0].set_ylabel('a chunk, median [ms]')
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc='outside right upper', fontsize='small')
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _with(rows: Sequence[Mapping[str, Any]], name: str, threads: int) -> list[Mapping[str, Any]]:

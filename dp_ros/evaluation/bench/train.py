@@ -26,6 +26,7 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.bench.bench import machine
 from dp_ros.evaluation.bench.loop import PlainLoop
@@ -108,9 +109,7 @@ def run_bench_train(settings: BenchTrainSettings, say: Callable[[str], None]) ->
     training = settings.training
     report = {'machine': machine(), 'torch': torch.__version__, 'batch': training.batch, 'device': training.device}
     report |= {'network': list(training.network.channels), 'rounds': settings.rounds, 'turn': settings.turn}
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps({**report, 'rows': rows}, indent=2) + '\n')
+    write_json(settings.json, {**report, 'rows': rows}, indent=2)
     return 0
 
 
@@ -213,11 +212,11 @@ def summary(taken: Sequence[float], plain: Sequence[float]) -> dict[str, float]:
     return {'ms': round(float(np.median(taken)) * 1e3, 3), **{n: round(float(v), 3) for n, v in ratios.items()}}
 
 
-def data_time(trainer: Trainer, rounds: int = 20) -> float:
+def data_time(trainer: Trainer) -> float:
     """Return how long our batches take to be put together [s]."""
     chosen = trainer.settings
     taken = []
-    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=rounds)
+    order = batches(len(trainer.train_set), chosen.batch, seed=chosen.seed, first=0, last=20)
     for indices in order:
         began = time.perf_counter()
         trainer.train_set.batch(indices)

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dp_ros.data import Chunk, Window
 from dp_ros.errors import DataError
-from dp_ros.evaluation.episodes import make_runner
+from dp_ros.evaluation.episodes import make_runner, played_with_bar
 from dp_ros.evaluation.scores import EvaluationSettings
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION, action_base
@@ -26,7 +23,6 @@ from dp_ros.task.yaml_reader import parse
 from dp_ros.training.critic.experience import Decision, Decisions
 from dp_ros.training.samples.symmetry import MirrorSettings, mirrored_window
 
-"""What the encoder said (D,), `state_of` its inputs (S,), and the normalized chunk (P, A), all float32."""
 NEAR_POWER = 4
 """The score of a moment counts to this power: half of it is far from success."""
 
@@ -130,13 +126,4 @@ def trained_mirror(bundle: Bundle) -> dict[str, MirrorSettings]:
 
 def rollouts(settings: EvaluationSettings, explore: float, what: str) -> Iterator[Decisions]:
     """Play the episodes of ``settings``, with a progress bar that says ``what``, and yield each one's decisions."""
-    seeds = range(settings.seed, settings.seed + settings.episodes)
-    make = partial(_make_play, settings, explore)
-    play, workers = make(settings.bundle), workers_of(settings.workers, settings.ray)
-    successes = 0
-    with tqdm(total=len(seeds), unit='episode', desc=what, dynamic_ncols=True) as bar:
-        for number, decisions in enumerate(played(workers, play, make, seeds, settings.bundle), 1):
-            successes += decisions.success
-            bar.update()
-            bar.set_postfix(success=f'{successes / number:.1%}')
-            yield decisions
+    return played_with_bar(settings, partial(_make_play, settings, explore), what)

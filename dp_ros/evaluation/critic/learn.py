@@ -68,18 +68,8 @@ class CriticSettings:
 
     def round_settings(self, number: int, bundle: Path) -> EvaluationSettings:
         """Return how the episodes of a round are played, with the policy or with the one that has a critic."""
-        return EvaluationSettings(
-            bundle=bundle,
-            world=self.world,
-            episodes=self.episodes,
-            seed=self.seed + number * self.episodes,
-            policy_speed=self.policy_speed,
-            samples=self.samples if number else 1,
-            seconds=self.seconds,
-            threads=1,
-            workers=self.workers,
-            ray=self.ray,
-        )
+        seed, samples = self.seed + number * self.episodes, self.samples if number else 1
+        return EvaluationSettings.of(self, bundle=bundle, seed=seed, samples=samples, threads=1)
 
 
 def run_critic(settings: CriticSettings, say: Callable[[str], None]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ class MonitorSettings:
         if bool(self.world) == bool(self.recordings):
             raise ConfigError('monitor: got a world and recordings, or neither, allowed one of the two')
         if self.world:
-            self.evaluation()
+            _ = self.evaluation  # refuses what can't be
             if self.episodes < self.needed:
                 raise ConfigError(
                     f'episodes: got {self.episodes}, allowed {self.needed} or more for level {self.level:g}: half of '
@@ -73,21 +72,10 @@ class MonitorSettings:
         """Successful episodes that it takes."""
         return 2 * successes_needed(level_of_each(self.level, self.rule))
 
-    def evaluation(self, **changes: Any) -> EvaluationSettings:
-        """Return how episodes are played."""
-        plain: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ('bundle', 'world', 'episodes', 'seed', 'seconds', 'policy_speed', 'workers')
-        }
-        return EvaluationSettings(**{**plain, 'threads': 1, **changes})
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Calibrated:
-    """A monitor that is in no bundle yet."""
-
-    novelty: Novelty
-    spec: MonitorSpec
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """How episodes are played."""
+        return EvaluationSettings.of(self, threads=1, samples=1)
 
 
 def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
@@ -99,18 +87,15 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
     if settings.recordings:
         traces = list(recorded_traces(settings.recordings, policy, settings.samples))
     else:
-        traces = list(played_traces(settings.evaluation(), settings.samples))
-    calibrated = calibrate(traces, policy.bundle, settings)
+        traces = list(played_traces(settings.evaluation, settings.samples))
+    novelty, spec = calibrate(traces, policy.bundle, settings)
     successes = sum(trace.success for trace in traces)
     record = {
         'world': settings.world, 'recordings': [str(path) for path in settings.recordings], 'seed': settings.seed,
         'episodes': len(traces), 'successes': successes, 'policy': source.name,
         'bundle_sha256': sha256(source.folder / MANIFEST),
     }  # fmt: skip
-    written = write_with_monitor(
-        source, settings.out, calibrated.novelty, calibrated.spec, record=record, overwrite=settings.overwrite
-    )
-    spec = calibrated.spec
+    written = write_with_monitor(source, settings.out, novelty, spec, record=record, overwrite=settings.overwrite)
     say(f'{successes} of {len(traces)} episodes succeed; thresholds from {spec.episodes} of them at level '
         f'{spec.level:g}: novelty {spec.novelty:.3g}, entropy {spec.entropy:.3g}')  # fmt: skip
     say(f'{written.folder}: {source.name} with a monitor, which looks at {spec.samples} samples of a window')
@@ -119,7 +104,7 @@ def run_monitor(settings: MonitorSettings, say: Callable[[str], None]) -> int:
 
 def calibrate(
     traces: Sequence[Trace], bundle: Bundle, settings: MonitorSettings, *, fit_steps: int = 2000
-) -> Calibrated:
+) -> tuple[Novelty, MonitorSpec]:
     """Return a monitor: learnt from half of the successful ``traces``, with thresholds from the other half.
 
     Raises
@@ -154,4 +139,4 @@ def calibrate(
         samples=settings.samples, window=settings.window, bin_width=bin_width, steps=steps, level=settings.level,
         rule=settings.rule, episodes=len(held), policy_speed=settings.policy_speed, seconds=seconds, **thresholds,
     )  # fmt: skip
-    return Calibrated(novelty=novelty, spec=spec)
+    return novelty, spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError, DataError, check_range, listed
-from dp_ros.evaluation.monitor.plots import plot_failure
 from dp_ros.evaluation.monitor.traces import Trace, played_traces, scored
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
@@ -26,6 +25,9 @@ BOTH, EITHER = 'novelty and entropy', 'novelty or entropy'
 DETECTORS = (BOTH, EITHER, *SCORES)
 NAMES = {'consistency': 'consistency (STAC)', 'seconds': 'clock'}
 AS_IT_IS = 'as it is'
+COLOURS = ('#c0392b', '#8e44ad', '#2471a3', '#7d9f35', '#b7950b', '#909497')
+GREY = '#d5d8dc'
+MOST = 3.0  # of a threshold that is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +84,9 @@ def run_study(settings: StudySettings, say: Callable[[str], None]) -> int:
     summary = summarize_study(episodes, spec)
     summary = {**evaluation.about(policy.bundle), 'seed': evaluation.seed, 'each': evaluation.episodes, **summary}
     say(study_table(summary))
-    if settings.json:
-        settings.json.parent.mkdir(parents=True, exist_ok=True)
-        settings.json.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
+    write_json(settings.json, summary)
     if settings.plot:
-        plot_failure(episodes, spec, settings.plot, DETECTORS)
+        plot_failure(episodes, settings.plot)
         say(f'{settings.plot}')
     return 0
 
@@ -178,3 +178,43 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def _share(count: int, interval: Sequence[float] | None, total: int) -> str:
     return '-' if interval is None else f'{count / total:.0%} ({interval[0]:.0%}-{interval[1]:.0%})'
+
+
+def plot_failure(episodes: Sequence[Watched], path: Path) -> None:
+    """Draw every score as a share of its threshold, in the failed episode of median detection time.
+
+    Raises
+    ------
+    DataError
+        If no episode failed.
+
+    """
+    from matplotlib.figure import Figure
+
+    failed = [e for e in episodes if not e.trace.success]
+    if not failed:
+        raise DataError('plot: got no failed episode, allowed one or more')
+    foretold = sorted((e for e in failed if e.alarm(BOTH) is not None), key=lambda e: e.alarm(BOTH) or 0)
+    shown = foretold[len(foretold) // 2] if foretold else failed[0]
+    good = [e for e in episodes if e.trace.success][:20]
+    figure = Figure(figsize=(8, 1.5 * len(DETECTORS)), dpi=110)
+    axes = figure.subplots(len(DETECTORS), 1, sharex=True)
+    for axis, name, colour in zip(axes, DETECTORS, COLOURS, strict=True):
+        for other in good:
+            axis.plot(other.trace.since_start, np.minimum(other.shares[name], MOST), color=GREY, linewidth=0.8)
+        axis.plot(shown.trace.since_start, np.minimum(shown.shares[name], MOST), color=colour, linewidth=1.6)
+        axis.axhline(1.0, color='black', linewidth=0.8, linestyle='--')
+        at = shown.alarm(name)
+        if at is not None:
+            axis.axvline(at, color=colour, linewidth=0.8, linestyle=':')
+        axis.set_ylabel(name.replace(' and ', '\nand '), fontsize=8)
+        axis.set_ylim(0.0, MOST)
+        axis.tick_params(labelsize=8)
+    axes[0].set_title(
+        f'seed {shown.trace.seed}, {shown.condition.replace("_", " ")}: scores as shares of their thresholds; '
+        f'grey: {len(good)} episodes that succeed', fontsize=9,
+    )  # fmt: skip
+    axes[-1].set_xlabel('time since the first window [s]', fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

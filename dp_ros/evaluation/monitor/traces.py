@@ -12,12 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.data import NANOSECONDS, Chunk, Goal, Window, to_nanoseconds
-from dp_ros.evaluation.episodes import DirectRunner, make_runner
+from dp_ros.evaluation.episodes import DirectRunner, make_runner, played_with_bar
 from dp_ros.evaluation.recorded.moments import asked_at, check_goals
 from dp_ros.evaluation.recorded.open_loop import trained_episodes
 from dp_ros.evaluation.settings import EvaluationSettings
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
 from dp_ros.policy.failure_monitor import RunningScores, sampling_policy
 from dp_ros.policy.goal_inputs import NO_GOAL, goal_inputs, guided_inputs
 from dp_ros.policy.policy import DiffusionPolicy
@@ -31,8 +29,8 @@ class Trace:
 
     Attributes
     ----------
-    success, seconds
-        What became of it, and when it was over [s].
+    seconds
+        When it was over [s].
     every
         The encoder's outputs at all control ticks (T, D).
     stamps
@@ -60,14 +58,13 @@ class Trace:
 class Tracer:
     """Collects what a monitor would see of one episode at a time."""
 
-    def __init__(self, policy: Policy, samples: int, goal: Goal = NO_GOAL) -> None:
+    def __init__(self, policy: Policy, samples: int) -> None:
         self._sampling = sampling_policy(policy, samples)
-        self._goal = goal
         self.begin(0)
 
-    def begin(self, seed: int, goal: Goal | None = None) -> None:
-        """Forget the episode before; ``seed`` is the next one's, and so is ``goal``, if it has another."""
-        self._seed, self._goal = seed, goal or self._goal
+    def begin(self, seed: int, goal: Goal = NO_GOAL) -> None:
+        """Forget the episode before; ``seed`` and ``goal`` are the next one's."""
+        self._seed, self._goal = seed, goal
         self._every: list[np.ndarray] = []
         self._chunks: list[tuple[int, np.ndarray, np.ndarray]] = []
 
@@ -127,17 +124,9 @@ def _traced_runner(settings: EvaluationSettings, samples: int, bundle: Path) -> 
 
 def played_traces(settings: EvaluationSettings, samples: int, *, what: str = '') -> Iterator[Trace]:
     """Play the episodes of ``settings``, with a progress bar, and yield their traces."""
-    seeds = range(settings.seed, settings.seed + settings.episodes)
     make = partial(_traced_runner, settings, samples)
-    play, workers = make(settings.bundle), workers_of(settings.workers, settings.ray)
-    successes = 0
-    with tqdm(total=len(seeds), unit='episode', desc=what or settings.bundle.name, dynamic_ncols=True) as bar:
-        for number, trace in enumerate(played(workers, play, make, seeds, settings.bundle), 1):
-            bar.update()
-            if trace is None:
-                continue
-            successes += trace.success
-            bar.set_postfix(success=f'{successes / number:.1%}')
+    for trace in played_with_bar(settings, make, what or settings.bundle.name):
+        if trace is not None:
             yield trace
 
 

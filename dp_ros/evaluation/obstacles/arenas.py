@@ -44,8 +44,6 @@ class Arena(Protocol):
 
     Attributes
     ----------
-    spec
-        The world's.
     obstacles
         Their names, by which the world tracks them.
     planning

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,16 +11,28 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import write_json
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.obstacles.arenas import WORLDS, Layout
-from dp_ros.evaluation.obstacles.episodes import CONTENDERS, Contender, ObstacleResult
-from dp_ros.evaluation.obstacles.runner import ObstacleRunner
+from dp_ros.evaluation.episode_bag import EpisodeBag
+from dp_ros.evaluation.episodes import DirectRunner, Episode
+from dp_ros.evaluation.obstacles.arenas import WORLDS, Discs, Layout, arena
+from dp_ros.evaluation.obstacles.episodes import (
+    CONTENDERS,
+    BarrierEpisode,
+    CheckedEpisode,
+    Contender,
+    ObstacleEpisode,
+    ObstacleResult,
+    PointPlanning,
+)
+from dp_ros.evaluation.obstacles.pick_place_planning import PickPlacePlanning
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.settings import EvaluationSettings
-from dp_ros.evaluation.workers.played import played
-from dp_ros.evaluation.workers.workers import workers_of
+from dp_ros.evaluation.workers.workers import played, workers_of
 from dp_ros.options import check_options, like, option
-from dp_ros.policy.policy import SamplingOptions
+from dp_ros.policy.backends.sessions import open_backend
+from dp_ros.policy.policy import DiffusionPolicy, SamplingOptions
+from dp_ros.robot.urdf import parse_urdf
 
 BLOCK = 10
 """Seeds that all contenders play before the next ones: what is there after an interruption is paired."""
@@ -81,7 +92,7 @@ class ObstacleSettings:
 def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dict[str, Any]:
     """Play everything; return and write the summary."""
     kinds = list(product(settings.speeds, settings.chosen))
-    make = partial(_make, settings)
+    make = partial(_Player, replace(settings, json=None))
     play = make()
     results: dict[tuple[float, Contender], list[ObstacleResult]] = {kind: [] for kind in kinds}
     seeds = range(settings.seed, settings.seed + settings.episodes)
@@ -92,12 +103,43 @@ def run_obstacles(settings: ObstacleSettings, say: Callable[[str], None]) -> dic
         for (_, speed, contender), outcome in zip(block, outcomes, strict=True):
             results[speed, contender].append(outcome)
         summary = summarize(settings, results)
-        if settings.json is not None:
-            settings.json.parent.mkdir(parents=True, exist_ok=True)
-            settings.json.write_text(json.dumps(summary, indent=1) + '\n')
+        write_json(settings.json, summary)
     for line in table(summary['rows']):
         say(line)
     return summary
+
+
+class ObstacleRunner(DirectRunner):
+    """Plays episodes of one contender among obstacles of one speed [m/s]."""
+
+    def __init__(self, settings: ObstacleSettings, contender: Contender, speed: float) -> None:
+        played = settings.episode
+        bundle = played.load()
+        policy = DiffusionPolicy(bundle, open_backend(bundle, backend=played.backend, threads=played.threads))
+        policy = policy.with_settings(**played.sampler_settings(bundle), alternatives=settings.alternatives)
+        super().__init__(bundle, policy, played)
+        self.contender, self.clearance = contender, settings.clearance
+        self.arena = arena(settings.layout, speed)
+        self.spec = self.arena.spec
+        self.world = self.spec.make_world(disturbance=0.0)
+        self.robot = parse_urdf(self.world.robot_description)
+
+    def episode(self, seed: int, bag: EpisodeBag | None = None) -> ObstacleEpisode:
+        """Return an episode of this contender at its beginning."""
+        kinds: dict[Contender, type[ObstacleEpisode]] = {'policy': ObstacleEpisode, 'barrier': BarrierEpisode}
+        if self.contender == 'planning':
+            return (PointPlanning if isinstance(self.arena, Discs) else PickPlacePlanning)(self, seed, bag)
+        return kinds.get(self.contender, CheckedEpisode)(self, seed, bag)
+
+    def over(self, episode: Episode) -> bool:
+        """Return whether the task is done, with contacts or without."""
+        return self.arena.done(episode.robot.world)
+
+    def outcome(self, seed: int) -> ObstacleResult:
+        """Play one episode."""
+        episode = self.episode(seed)
+        self.play(episode)
+        return episode.outcome()
 
 
 class _Player:
@@ -110,20 +152,8 @@ class _Player:
     def __call__(self, what: tuple[int, float, Contender]) -> ObstacleResult:
         seed, speed, contender = what
         if (speed, contender) not in self._runners:
-            chosen = self._settings
-            self._runners[speed, contender] = ObstacleRunner(
-                chosen.episode,
-                contender,
-                speed,
-                clearance=chosen.clearance,
-                alternatives=chosen.alternatives,
-                layout=chosen.layout,
-            )
+            self._runners[speed, contender] = ObstacleRunner(self._settings, contender, speed)
         return self._runners[speed, contender].outcome(seed)
-
-
-def _make(settings: ObstacleSettings) -> _Player:
-    return _Player(replace(settings, json=None))
 
 
 def summarize(
@@ -132,7 +162,7 @@ def summarize(
     """Return rates with their intervals, and every outcome."""
     rows = []
     for (speed, contender), outcomes in results.items():
-        count = len(outcomes)
+        count, safe = len(outcomes), [o.seconds for o in outcomes if o.safe]
         rows.append({
             'speed': speed,
             'contender': contender,
@@ -142,7 +172,7 @@ def summarize(
             **_rate('contact', sum(o.contacts > 0 for o in outcomes), count),
             **_rate('own_contact', sum(o.own_contacts > 0 for o in outcomes), count),
             'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
-            'seconds_safe_median': _median([o.seconds for o in outcomes if o.safe]),
+            'seconds_safe_median': float(np.median(safe)) if safe else None,
             'ways': sum(o.ways for o in outcomes),
             'alternatives': sum(o.alternatives for o in outcomes),
             'outcomes': [asdict(o) for o in outcomes],
@@ -154,10 +184,6 @@ def summarize(
 
 def _rate(name: str, successes: int, trials: int) -> dict[str, Any]:
     return {name: successes, f'{name}_rate': successes / trials, f'{name}_wilson95': list(wilson95(successes, trials))}
-
-
-def _median(seconds: list[float]) -> float | None:
-    return float(np.median(seconds)) if seconds else None
 
 
 def table(rows: list[dict[str, Any]]) -> Iterable[str]:

@@ -57,14 +57,14 @@ def scene(rng: np.random.Generator) -> Scene:
     return Scene(frame='base', obstacles=tuple(found))
 
 
-def check_costs(count: int, seed: int = 0, speed: float = 0.3) -> np.ndarray:
-    """Return the cost of ``count`` checks of chunks (count,) [s], their joints at about ``speed`` [rad/s]."""
-    rng = np.random.default_rng(seed)
+def check_costs(count: int) -> np.ndarray:
+    """Return the cost of ``count`` checks of chunks (count,) [s], their joints at about 0.3 rad/s."""
+    rng = np.random.default_rng(0)
     around = scene(rng)
     check = CollisionCheck(robot_geometry(parse_urdf(arm()), JOINTS, around), LiveScene(around), clearance=0.02)
     due, costs = NANOSECONDS + PERIOD * np.arange(STEPS), []
     for _ in range(count):
-        ways = rng.normal(size=7) * speed * PERIOD / NANOSECONDS + rng.normal(size=(STEPS, 7)) * 0.002
+        ways = rng.normal(size=7) * 0.3 * PERIOD / NANOSECONDS + rng.normal(size=(STEPS, 7)) * 0.002
         chunk = chunk_curve(due, rng.uniform(-1.0, 1.0, 7) + np.cumsum(ways, axis=0), JOINTS)
         began = time.thread_time()
         check.still_contact(chunk, NANOSECONDS, SLACK)
@@ -72,12 +72,12 @@ def check_costs(count: int, seed: int = 0, speed: float = 0.3) -> np.ndarray:
     return np.array(costs)
 
 
-def plan_costs(count: int, alternatives: int, seed: int = 0, speed: float = 0.6) -> np.ndarray:
+def plan_costs(count: int, alternatives: int) -> np.ndarray:
     """Return the cost of ``count`` plans with chunks that something is in the way of (count,) [s].
 
     The ``alternatives`` of each are a little beside it, so that mostly all of them are tried and none is clear.
     """
-    rng, found = np.random.default_rng(seed), list[float]()
+    rng, found = np.random.default_rng(0), list[float]()
     around, robot, ones = scene(rng), parse_urdf(arm()), np.ones(7)
     limits = JointLimits(
         joints=JOINTS, lower=tuple(-2.8 * ones), upper=tuple(2.8 * ones), velocity=tuple(2.0 * ones),
@@ -86,7 +86,7 @@ def plan_costs(count: int, alternatives: int, seed: int = 0, speed: float = 0.6)
     while len(found) < count:
         planner = Planner(JOINTS, PERIOD, limits, max_joint_age=NANOSECONDS)
         keep_clear(planner, ObstacleOptions(clearance=0.02), robot, scene=around)
-        start, way = rng.uniform(-1.0, 1.0, 7), rng.normal(size=7) * speed * PERIOD / NANOSECONDS
+        start, way = rng.uniform(-1.0, 1.0, 7), rng.normal(size=7) * 0.6 * PERIOD / NANOSECONDS
         for now in (NANOSECONDS - PERIOD, NANOSECONDS):
             planner.measured(now, start, np.zeros(7))
         planner.rest_at(start, NANOSECONDS)

@@ -4,7 +4,8 @@ policy      the policy alone
 checks      its plans rest on their path before what is in the way
 hybrid      the same, and a way around where they stay blocked
 planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked
-barrier     the policy through a control-barrier filter, see `barrier`; for the point only
+barrier     the literature's rival, for the point only: a control-barrier filter, which pushes the policy's motion aside
+            at every control step. It leads the policy to where it has never been, and knows no limits of acceleration
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from dp_ros.data import NANOSECONDS, Chunk, Refusal, Window
 from dp_ros.evaluation.episode_bag import EpisodeBag
 from dp_ros.evaluation.episodes import Episode
 from dp_ros.evaluation.obstacles.arenas import Discs
-from dp_ros.evaluation.obstacles.barrier import filtered
 from dp_ros.motion.alternatives import ClearChunk
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.settings.obstacles import ObstacleOptions
@@ -35,10 +35,14 @@ from dp_ros.simulation.worlds.point_navigation.spec import TARGET
 from dp_ros.simulation.worlds.point_navigation.urdf import BODY
 
 if TYPE_CHECKING:
-    from dp_ros.evaluation.obstacles.runner import ObstacleRunner
+    from dp_ros.evaluation.obstacles.bench import ObstacleRunner
 
 Contender = Literal['policy', 'checks', 'hybrid', 'planning', 'barrier']
 CONTENDERS: tuple[Contender, ...] = ('policy', 'checks', 'hybrid', 'planning', 'barrier')
+ALPHA = 2.0
+"""How fast the filter lets an obstacle be approached, as a part of the distance [1/s]."""
+ROUNDS = 10
+"""Projections of the filter onto all half-planes."""
 LOOK = 50_000_000
 """From one look at what may stop the robot to the next, as in the node [ns]."""
 WAIT = {'hybrid': 0.2, 'planning': 0.2}
@@ -55,14 +59,10 @@ class ObstacleResult:
 
     Attributes
     ----------
-    reached
-        Whether the target was reached, contacts or not.
     contacts, own_contacts
         With obstacles; of these, those that the robot came to while it was under way.
     seconds
         Until the target was reached, or all.
-    ways
-        Ways around that were followed.
     alternatives
         Chunks of which an alternative was followed, because they were not clear.
 
@@ -282,7 +282,7 @@ class BarrierEpisode(ObstacleEpisode):
         start = plan.positions_at(np.array([tick - plan.stamp]))[0]
         centres = np.stack([places[-1] for places in self._places.values()])
         speeds = (centres - np.stack([places[-2:][0] for places in self._places.values()])) / (dt / NANOSECONDS)
-        steps = filtered(chunk.actions[passed:], start, centres, self._radii, speeds, dt / NANOSECONDS)
+        steps = _filtered(chunk.actions[passed:], start, centres, self._radii, speeds, dt / NANOSECONDS)
         inside = np.clip(steps, self.robot.world.lower, self.robot.world.upper)
         actions = np.concatenate([start[np.newaxis], inside])
         planned = self.planner.accept(Chunk(stamp=tick, control_dt=dt, joints=chunk.joints, actions=actions), now)
@@ -293,3 +293,33 @@ class BarrierEpisode(ObstacleEpisode):
         """Keep a chunk for the filter."""
         self._chunk = chunk
         return 1
+
+
+def _filtered(
+    steps: np.ndarray, start: np.ndarray, centres: np.ndarray, radii: np.ndarray, speeds: np.ndarray, control_dt: float
+) -> np.ndarray:
+    """Return a chunk's steps (T, 2) [m] with each velocity filtered, beginning at ``start`` (2,).
+
+    Obstacles have ``centres`` c (N, 2) [m], ``radii`` r (N,) [m], clearance included, and velocities ``speeds`` v
+    (N, 2) [m/s]; the point x has velocity u, and n is the direction from c to x. The u nearest to the policy's with
+
+        h(x) = |x - c| - r,    dh/dt >= -ALPHA h,    dh/dt = n . (u - v)
+
+    is found by projections onto the half-planes in turn (Ames and others 2019, Control Barrier Functions: Theory and
+    Applications; for diffusion policies Xiao and others 2023, SafeDiffuser).
+    """
+    at, found = np.array(start, dtype=np.float64), []
+    for number, step in enumerate(steps):
+        velocity = (step - at) / control_dt
+        moved = centres + speeds * (number * control_dt)
+        for _ in range(ROUNDS):
+            for centre, radius, speed in zip(moved, radii, speeds, strict=True):
+                away = at - centre
+                distance = max(float(np.linalg.norm(away)), 1e-9)
+                normal = away / distance
+                missing = -ALPHA * (distance - radius) - float(normal @ (velocity - speed))
+                if missing > 0.0:
+                    velocity = velocity + missing * normal
+        at = at + velocity * control_dt
+        found.append(at)
+    return np.array(found)

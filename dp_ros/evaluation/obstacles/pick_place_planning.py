@@ -19,7 +19,7 @@ from dp_ros.simulation.worlds.pick_place.model import model
 from dp_ros.simulation.worlds.pick_place.spec import BOX, FIRMLY, HALF_WIDTHS, OPEN, TRAY
 
 if TYPE_CHECKING:
-    from dp_ros.evaluation.obstacles.runner import ObstacleRunner
+    from dp_ros.evaluation.obstacles.bench import ObstacleRunner
 
 Stage = Literal['over', 'down', 'close', 'lift', 'across', 'lower', 'open', 'leave']
 STAGES: tuple[Stage, ...] = ('over', 'down', 'close', 'lift', 'across', 'lower', 'open', 'leave')

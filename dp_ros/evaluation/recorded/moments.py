@@ -14,10 +14,10 @@ import numpy as np
 from dp_ros.data import NANOSECONDS, Goal, Window
 from dp_ros.errors import ConfigError, listed
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.recordings.episodes.builder import Episode, position_columns
+from dp_ros.recordings.episodes.builder import Episode, measured_positions
 from dp_ros.recordings.episodes.episode import window_indices
 from dp_ros.recordings.episodes.goals import source_of
-from dp_ros.task.spec import Instruction, JointStream, TaskSpec
+from dp_ros.task.spec import Instruction, TaskSpec
 
 STAND_STILL, LAST_MOTION = 'stand still', 'last motion'
 BASELINES = (STAND_STILL, LAST_MOTION)
@@ -83,14 +83,13 @@ def moments(
     """
     task = policy.task
     observed, acted = window_indices(len(episode.stamps), task)
-    positions = measured_positions(episode, task)
+    positions = measured_positions(task, episode.streams)
     for row in range(0, len(observed), every):
         steps, newest = observed[row], int(observed[row, -1])
         window, goal = asked_at(episode, task, steps)
         noises = [np.random.default_rng([seed, number, row, draw]) for draw in range(draws)]
         chunks = [policy.chunk(window, rng, goal=goal).actions for rng in noises]
-        recorded = episode.actions[acted[row]].astype(np.float64)
-        recorded[newest + np.arange(task.pred_horizon) >= len(episode.stamps)] = np.nan
+        recorded = recorded_chunk(episode, acted[row], newest)
         yield Moment(
             episode=episode.name,
             number=number,
@@ -109,16 +108,11 @@ def asked_at(episode: Episode, task: TaskSpec, steps: np.ndarray) -> tuple[Windo
     return Window(stamps=episode.stamps[steps], streams=seen), goal_of(episode, task, int(steps[-1]))
 
 
-def measured_positions(episode: Episode, task: TaskSpec) -> np.ndarray | None:
-    """Return the commanded joints' measured positions (N, A); None for a task that does not observe them."""
-    columns = []
-    for joint in task.action.joints:
-        for stream in task.streams:
-            chosen = position_columns(stream)
-            if isinstance(stream, JointStream) and chosen and joint in stream.joints:
-                columns.append(episode.streams[stream.name][:, chosen][:, stream.joints.index(joint)])
-                break
-    return np.stack(columns, axis=1) if len(columns) == len(task.action.joints) else None
+def recorded_chunk(episode: Episode, acted: np.ndarray, newest: int) -> np.ndarray:
+    """Return what was commanded at the steps ``acted`` (P,), the first of which is ``newest``; NaN beyond the end."""
+    recorded = episode.actions[acted].astype(np.float64)
+    recorded[newest + np.arange(len(acted)) >= len(episode.stamps)] = np.nan
+    return recorded
 
 
 def baselines(positions: np.ndarray, newest: int, length: int) -> dict[str, np.ndarray]:

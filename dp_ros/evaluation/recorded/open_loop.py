@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from dp_ros.errors import DataError
-from dp_ros.evaluation.recorded.moments import Moment, check_goals, moment_count, moments
+from dp_ros.bounded_files import write_json
+from dp_ros.data import NANOSECONDS, Goal, Window
+from dp_ros.errors import ConfigError, DataError
+from dp_ros.evaluation.recorded.moments import Moment, asked_at, check_goals, moment_count, moments, recorded_chunk
 from dp_ros.evaluation.recorded.plots import plot_moments
 from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.evaluation.settings import EvaluationSettings
@@ -20,7 +22,7 @@ from dp_ros.policy.backends.sessions import BackendName
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.builder import Episode
-from dp_ros.recordings.episodes.episode import wanted_topics
+from dp_ros.recordings.episodes.episode import wanted_topics, window_indices
 from dp_ros.recordings.episodes.readers import kind_of, read_recordings
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagReader, find_bags
@@ -52,7 +54,6 @@ class OpenLoopSettings:
     seed: int = like(EvaluationSettings, 'seed', 100_000)
     output: Path | None = option(None, 'folder for the summary and the plots')
     json: Path | None = None
-    progress: bool = True
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -78,13 +79,9 @@ def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int
         seed=settings.seed, sampler=policy.settings.sampler, sampling_steps=policy.settings.sampling_steps,
     )  # fmt: skip
     say(table(summary))
-    files = [settings.json] if settings.json else []
+    write_json(settings.json, summary)
     if settings.output:
-        files.append(settings.output / SUMMARY)
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(summary, indent=1) + '\n', encoding='utf-8')
-    if settings.output:
+        write_json(settings.output / SUMMARY, summary)
         for path in plot_moments(summary, worst(found, task), task, settings.output):
             say(f'{path}')
     return 0
@@ -93,7 +90,7 @@ def run_open_loop(settings: OpenLoopSettings, say: Callable[[str], None]) -> int
 def _moments(settings: OpenLoopSettings, policy: DiffusionPolicy, every: int) -> Iterator[Moment]:
     task = policy.task
     draws = settings.draws if policy.bundle.schedule.noisy else 1
-    with tqdm(total=0, unit='moment', desc=policy.bundle.name, disable=not settings.progress) as bar:
+    with tqdm(total=0, unit='moment', desc=policy.bundle.name) as bar:
         episodes = trained_episodes(settings.recordings, policy.bundle, cut=settings.cut, columns=settings.columns)
         for number, episode in enumerate(episodes):
             bar.total += moment_count(episode, task, every)
@@ -125,7 +122,7 @@ def trained_episodes(
         for path in recordings:
             check_topics(path, bundle)
         for path in recordings:
-            yield from read_recordings(path, bundle.task, cut=cut, columns=columns, progress=False)
+            yield from read_recordings(path, bundle.task, cut=cut, columns=columns)
     except DataError as error:
         raise DataError(f'recordings do not fit bundle {bundle.name}: {error}') from error
 
@@ -138,3 +135,34 @@ def check_topics(path: Path, bundle: Bundle) -> None:
     for bag in find_bags(path):
         with BagReader(bag) as reader:
             reader.check(wanted)
+
+
+def first_episode(recordings: Path, bundle: Bundle) -> Episode:
+    """Return the first episode at a path."""
+    check_goals(bundle.task)
+    for episode in trained_episodes([recordings], bundle):
+        return episode
+    raise DataError(f'recordings {recordings}: got no episode, allowed one or more')
+
+
+def observation_at(recordings: Path, bundle: Bundle, at: float) -> tuple[Window, Goal, np.ndarray]:
+    """Return what a policy is given at the first episode's first moment that is ``at`` [s] or more after its beginning.
+
+    The window, the goal, and what was commanded from there on (P, A); NaN beyond the episode.
+    """
+    episode = first_episode(recordings, bundle)
+    observed, acted = window_indices(len(episode.stamps), bundle.task)
+    seconds = (episode.stamps[observed[:, -1]] - episode.stamps[0]) / NANOSECONDS
+    later = np.flatnonzero(seconds >= at - 1e-9)
+    if not len(later):
+        raise ConfigError(f'at: got {at:g} s, allowed up to {seconds[-1]:g} s in {episode.name}')
+    row = later[0]
+    return *asked_at(episode, bundle.task, observed[row]), recorded_chunk(episode, acted[row], int(observed[row, -1]))
+
+
+def observations(recordings: Path, bundle: Bundle, most: int) -> list[tuple[Window, Goal]]:
+    """Return windows and goals of the first episode, ``most`` or fewer, spread over it."""
+    episode = first_episode(recordings, bundle)
+    observed, _ = window_indices(len(episode.stamps), bundle.task)
+    rows = np.unique(np.linspace(0, len(observed) - 1, most).round().astype(int))
+    return [asked_at(episode, bundle.task, observed[row]) for row in rows]

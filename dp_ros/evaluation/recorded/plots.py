@@ -20,35 +20,27 @@ def plot_moments(
     summary: Mapping[str, Any], worst: Sequence[tuple[Moment, int]], task: TaskSpec, folder: Path
 ) -> list[Path]:
     """Draw a summary and its worst moments into ``folder``; return the files."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    drawn = []
-    for name, figure in (
-        ('error_per_step', _errors(summary, pyplot)),
-        ('worst_moments', _worst(worst, task, pyplot)),
-    ):
-        drawn.append(folder / f'{name}.png')
-        figure.savefig(drawn[-1], dpi=110)
-        pyplot.close(figure)
-    return drawn
+    drawn = {'error_per_step': _errors(summary), 'worst_moments': _worst(worst, task)}
+    for name, figure in drawn.items():
+        figure.savefig(folder / f'{name}.png', dpi=110)
+    return [folder / f'{name}.png' for name in drawn]
 
 
-def _panels(count: int, pyplot: Any) -> tuple[Any, list[Any]]:
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
     columns = min(3, count)
     rows = -(-count // columns)
-    size = (1.0 + 4.2 * columns, 0.6 + 2.9 * rows)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout='constrained')
+    figure = Figure(figsize=(1.0 + 4.2 * columns, 0.6 + 2.9 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat[count:]:
         one.set_axis_off()
     return figure, list(axes.flat[:count])
 
 
-def _errors(summary: Mapping[str, Any], pyplot: Any) -> Any:
+def _errors(summary: Mapping[str, Any]) -> Any:
     joints = summary['joints'][:_MOST]
-    figure, panels = _panels(len(joints), pyplot)
+    figure, panels = _panels(len(joints))
     for index, (axes, joint) in enumerate(zip(panels, joints, strict=True)):
         for name, errors in summary['errors'].items():
             colour, style = STYLES[name]
@@ -69,8 +61,8 @@ def _line(rows: Sequence[Sequence[float] | None], index: int) -> tuple[list[int]
     return [step for step, _ in known], [value for _, value in known]
 
 
-def _worst(worst: Sequence[tuple[Moment, int]], task: TaskSpec, pyplot: Any) -> Any:
-    figure, panels = _panels(len(worst), pyplot)
+def _worst(worst: Sequence[tuple[Moment, int]], task: TaskSpec) -> Any:
+    figure, panels = _panels(len(worst))
     dt = task.control_dt
     for axes, (moment, joint) in zip(panels, worst, strict=True):
         times = moment.seconds + dt * np.arange(task.pred_horizon)

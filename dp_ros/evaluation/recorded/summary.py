@@ -11,6 +11,8 @@ from dp_ros.evaluation.comparison import bootstrap95
 from dp_ros.evaluation.recorded.moments import BASELINES, STAND_STILL, Moment
 from dp_ros.task.spec import TaskSpec
 
+_WORST = 6
+"""Moments that are shown."""
 _SHOWN = 8
 """Steps of a chunk in the table."""
 
@@ -57,7 +59,7 @@ def ranges(found: Sequence[Moment]) -> np.ndarray:
     return np.maximum(reach, 1e-9)
 
 
-def worst(found: Sequence[Moment], task: TaskSpec, most: int = 6) -> list[tuple[Moment, int]]:
+def worst(found: Sequence[Moment], task: TaskSpec) -> list[tuple[Moment, int]]:
     """Return the moments at which the executed steps are farthest off for a joint's range, each with that joint.
 
     Neighbours in an episode show the same: of a stretch as long as a chunk there is one.
@@ -70,7 +72,7 @@ def worst(found: Sequence[Moment], task: TaskSpec, most: int = 6) -> list[tuple[
         near = any(m.number == found[i].number and abs(m.seconds - found[i].seconds) < length for m, _ in chosen)
         if not near:
             chosen.append((found[i], int(ratios[i].argmax())))
-        if len(chosen) == most:
+        if len(chosen) == _WORST:
             break
     return chosen
 

@@ -16,16 +16,63 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from dp_ros.data import Chunk, Window, to_nanoseconds
+from dp_ros.data import NANOSECONDS, Chunk, Window, to_nanoseconds
 from dp_ros.errors import ConfigError, DataError, check_finite, check_shape
-from dp_ros.evaluation.episodes import DirectRunner, Episode
-from dp_ros.evaluation.reinforcement.light_episode import LightEpisode
+from dp_ros.evaluation.episodes import READING_RATE, DirectRunner, Episode
 from dp_ros.evaluation.scores import collided
 from dp_ros.evaluation.settings import EvaluationSettings
+from dp_ros.motion.blend import fade_weight
+from dp_ros.policy.alignment import tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_width
 from dp_ros.policy.policy import DiffusionPolicy
+
+
+class LightEpisode(Episode):
+    """An episode without planner and controller: several times as fast, and nearly what they make of a chunk.
+
+        u   part of the cross-fade that has passed       w   weight of the chunk, 6 u^5 - 15 u^4 + 10 u^3
+
+    A chunk is a line through its steps. From ``latency`` and the publisher's splice margin after its observation on,
+    the set points are ``old + w (new - old)``, with a cross-fade as long as `blend_steps` allows. Left out are the
+    publisher's slower way into its first chunk, its shorter cross-fades and curves between steps, limits and checks;
+    physics, sensors, alignment and delays are the same. A policy closes the loop over what is left out, as it does on a
+    robot.
+    """
+
+    def __init__(self, runner: DirectRunner, seed: int) -> None:
+        # Of what sensors read between control ticks nothing is ever seen here. Rates are exact to thousandths.
+        exact = 1000 * NANOSECONDS % runner.control_dt == 0
+        super().__init__(runner, seed, rate=NANOSECONDS / runner.control_dt if exact else READING_RATE)
+        joints, step = runner.task.action.joints, self.robot.step_duration
+        self._order = [joints.index(joint) for joint in self.robot.world.joints]
+        self._margin = runner.latency + self.planner.options.splice_margin
+        self._fade = max(self.planner.blend_steps * runner.control_dt, step)
+        self._plan = self.robot.set_point[None]  # what is due at the end of each step of the physics from now on
+        self._passed = 0
+
+    def advance(self) -> None:
+        """Advance to the next control tick: nobody looks before."""
+        robot, control_dt = self.robot, self.runner.control_dt
+        tick = tick_at_or_after(robot.now + 1, control_dt)
+        while robot.now < tick:
+            set_point = self._plan[min(self._passed, len(self._plan) - 1)]
+            self._passed += 1
+            for reading in robot.step(set_point):
+                self.sense(reading)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Take the chunk that answers the newest window; it counts as late as a policy's would."""
+        now, step = self.robot.now, self.robot.step_duration
+        due = np.arange(now + step, chunk.due[-1] + step, step)
+        actions = chunk.actions[:, self._order]
+        new = np.stack([np.interp(due, chunk.due, column) for column in actions.T], axis=1)
+        old = self._plan[np.minimum(self._passed + np.arange(len(due)), len(self._plan) - 1)]
+        weight = fade_weight(((due - chunk.stamp - self._margin) / self._fade).clip(0.0, 1.0))[:, None]
+        self._plan, self._passed = old + weight * (new - old), 0
+        self.chunks += 1
+
 
 Kind = Literal['noise', 'line']
 Loop = Literal['light', 'full']
@@ -61,8 +108,6 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         task and normalizer of the bundle count.
     kind, bound, speed
         What an action is; the bound in standard deviations, the speed in [rad/s or m/s].
-    seed
-        Of the first episode; those after it have the seeds after it.
     loop
         ``full``: all that evaluations run; ``light``: without planner and controller, see `LightEpisode`.
 
@@ -71,7 +116,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     decision_seconds
         Robot time from one decision to the next [s].
     next_seed
-        Of the episode that `reset` begins next.
+        Of the episode that `reset` begins next; those after it have the seeds after it.
 
     Raises
     ------

@@ -47,10 +47,6 @@ class LearningCurve:
 
     Parameters
     ----------
-    steps
-        Decisions that are learnt from.
-    name
-        Of the bar that shows it.
     env, first_seed
         Where the actor is looked at, and the first of the seeds for that.
 

@@ -112,16 +112,7 @@ class ReinforceSettings:
 
 
 class Learning:
-    """Environments, algorithm and curve: anew, or from the checkpoint.
-
-    Attributes
-    ----------
-    model
-        The algorithm of stable-baselines3.
-    curve
-        How learning goes.
-
-    """
+    """Environments, algorithm of stable-baselines3 (``model``) and curve: anew, or from the checkpoint."""
 
     def __init__(self, settings: ReinforceSettings, checkpoint: Checkpoint) -> None:
         from stable_baselines3.common.utils import set_random_seed

@@ -8,6 +8,7 @@ is checked here, before anything is trained.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -43,20 +44,10 @@ MOST = 1000
 Changes = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One value of an axis: how a table shows it, and what it changes, by key."""
-
-    label: str
-    changes: Changes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """What one column of the table is, and its values."""
-
-    name: str
-    choices: tuple[Choice, ...]
+Choice = tuple[str, Changes]
+"""One value of an axis: how a table shows it, and what it changes, by key."""
+Axis = tuple[str, tuple[Choice, ...]]
+"""What one column of the table is, and its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +62,6 @@ class Combination:
         The configuration, with the first of the training seeds.
     run
         Fields of `EvaluationSettings` that differ from what they are without being asked for.
-    data
-        The recordings.
     bundle
         A policy that is there already, which counts in place of training and data; None: none.
 
@@ -101,12 +90,12 @@ def axes_of(vary: Sequence[str], variants: Sequence[str]) -> tuple[Axis, ...]:
     """
     axes = [_axis(text) for text in vary]
     if variants:
-        axes.append(Axis(name=VARIANT, choices=tuple(_variant(text) for text in variants)))
-    names = [axis.name for axis in axes]
-    for axis in axes:
-        labels = [choice.label for choice in axis.choices]
-        if names.count(axis.name) > 1 or len(set(labels)) < len(labels):
-            raise ConfigError(f'{axis.name}: got it, or one of {listed(labels)}, twice, allowed once')
+        axes.append((VARIANT, tuple(_variant(text) for text in variants)))
+    names = [name for name, _ in axes]
+    for name, choices in axes:
+        labels = [label for label, _ in choices]
+        if names.count(name) > 1 or len(set(labels)) < len(labels):
+            raise ConfigError(f'{name}: got it, or one of {listed(labels)}, twice, allowed once')
     return tuple(axes)
 
 
@@ -115,9 +104,7 @@ def _axis(text: str) -> Axis:
     if not equals or not key.strip() or not values.strip():
         raise ConfigError(f'vary: got {text!r}, allowed KEY=VALUE,VALUE, as objective.diffusion_steps=10,100')
     key = key.strip()
-    return Axis(
-        name=key, choices=tuple(Choice(label=part, changes={key: _value(key, part)}) for part in _parts(values))
-    )
+    return key, tuple((part, {key: _value(key, part)}) for part in _parts(values))
 
 
 def _variant(text: str) -> Choice:
@@ -127,7 +114,7 @@ def _variant(text: str) -> Choice:
         raise ConfigError(
             f'variant: got {text!r}, allowed NAME:KEY=VALUE,KEY=VALUE, or NAME: for the configuration as it is'
         )
-    return Choice(label=name.strip(), changes={key.strip(): _value(key, value) for key, _, value in pairs})
+    return name.strip(), {key.strip(): _value(key, value) for key, _, value in pairs}
 
 
 def _parts(text: str) -> list[str]:
@@ -166,19 +153,17 @@ def combine(
         If a key is unknown, a value is not allowed, alone or beside the others, or there are more than `MOST`.
 
     """
-    count = 1
-    for axis in axes:
-        count *= len(axis.choices)
+    count = math.prod(len(choices) for _, choices in axes)
     if count > MOST:
         raise ConfigError(f'combinations: got {count}, allowed up to {MOST}')
     plain = to_plain(training)
     known = dict(_leaves(plain))
     found = []
-    for choices in itertools.product(*(axis.choices for axis in axes)):
-        labels = {axis.name: choice.label for axis, choice in zip(axes, choices, strict=True)}
+    for choices in itertools.product(*(choices for _, choices in axes)):
+        labels = {name: label for (name, _), (label, _) in zip(axes, choices, strict=True)}
         changes: dict[str, Any] = {}
-        for choice in choices:
-            for key, value in choice.changes.items():
+        for _, chosen in choices:
+            for key, value in chosen.items():
                 _check_key(key, known)
                 if key in changes:
                     raise ConfigError(f'{key}: got it in two places of one combination, allowed once')

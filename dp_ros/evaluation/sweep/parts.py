@@ -128,7 +128,7 @@ def read_for(what: Reading) -> list[Episode]:
     """Return the episodes, read once in a process for all trainings with the same `reading`."""
     data, task, cut, columns, unreadable = what
     broken = Broken(unreadable, lambda _: None)
-    return list(read_recordings(data, task, cut=cut, columns=dict(columns), progress=False, broken=broken))
+    return list(read_recordings(data, task, cut=cut, columns=dict(columns), broken=broken))
 
 
 def train(training: Training, folder: Path, episodes: Sequence[Episode] | None = None) -> bool:

@@ -7,7 +7,6 @@ A row is one combination. Where several trainings differ by their seed alone, th
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.bounded_files import write_json
 from dp_ros.evaluation.comparison import bootstrap95, paired
 from dp_ros.evaluation.scores import wilson95
 from dp_ros.evaluation.sweep.combinations import Combination
@@ -54,14 +54,10 @@ class Row:
 
     Attributes
     ----------
-    labels, title
-        Which combination it is.
     measured
         By the names of `MEASURES`; those that the world does not have are missing.
     successes
         By the episode's seed, the share of the trainings that succeeded: what rows are compared by.
-    facts
-        Other columns, by name.
     curves
         Of each training, its steps and validation losses.
 
@@ -170,7 +166,7 @@ def write_report(rows: Sequence[Row], out: Path, world: str) -> str:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in table for name in row)), lineterminator='\n')
         writer.writeheader()
         writer.writerows(table)
-    (out / JSON).write_text(json.dumps(table, indent=1) + '\n')
+    write_json(out / JSON, table)
     text = markdown(rows)
     (out / MARKDOWN).write_text(text + '\n')
     plot_rows(rows, out / PLOT, world)

@@ -61,5 +61,5 @@ def _train_away(part: Training, episodes: Mapping[str, Any]) -> dict[str, bytes]
 
 
 def _play(part: Block, bundles: Mapping[str, Folder]) -> list[EpisodeResult]:
-    with bundles[part.training].opened() as bundle:
+    with bundles[part.training]() as bundle:
         return play(part, bundle)

@@ -9,7 +9,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,30 +28,18 @@ Part = TypeVar('Part')
 T = TypeVar('T')
 
 
-@dataclass(frozen=True)
-class FolderSent:
-    """A folder that went into the cluster."""
+@contextmanager
+def _opened(name: str, files: Any) -> Iterator[Path]:
+    """Give a copy of a folder that went into the cluster, which is there for so long."""
+    import ray
 
-    name: str
-    files: Any
-
-    @contextmanager
-    def opened(self) -> Iterator[Path]:
-        """Give a copy of the folder, which is there for so long."""
-        import ray
-
-        with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
-            unpack(ray.get(self.files), Path(scratch))
-            yield Path(scratch) / self.name
+    with tempfile.TemporaryDirectory(prefix='dp_ros_') as scratch:
+        unpack(ray.get(files), Path(scratch))
+        yield Path(scratch) / name
 
 
 class RayCluster:
     """Do parts on a Ray cluster. What a machine was doing when it went away is done again on another.
-
-    Parameters
-    ----------
-    address
-        As ``10.0.0.1:6379``.
 
     Raises
     ------
@@ -80,7 +68,7 @@ class RayCluster:
 
     def sent(self, folder: Path) -> Folder:
         """Return what ``work`` opens where it needs the folder."""
-        return FolderSent(folder.name, self.put(packed(folder.parent, folder.name)))
+        return partial(_opened, folder.name, self.put(packed(folder.parent, folder.name)))
 
     def done(self, work: Callable[..., T], parts: Sequence[Part], *beside: Any) -> Iterator[tuple[Part, T]]:
         """Yield each part with what ``work(part, *beside)`` returns, as they are finished, in any order."""

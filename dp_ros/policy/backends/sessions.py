@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -62,6 +63,13 @@ def open_backend(
     opened = OnnxRuntime(bundle, threads, provider) if backend == 'onnxruntime' else TorchScript(bundle, threads)
     _replay(opened, bundle, backend)
     return opened
+
+
+def with_denoiser(backend: Backend, predict: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Backend:
+    """Return a backend whose denoiser is ``predict``, and whose other networks are left as they are."""
+    changed = copy(backend)
+    changed.predict = predict  # type: ignore[assignment]
+    return changed
 
 
 class ExtraSessions:

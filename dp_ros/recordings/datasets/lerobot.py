@@ -11,9 +11,11 @@ import numpy as np
 
 from dp_ros.bounded_files import MOST_JSON, from_json, read_text, shown
 from dp_ros.errors import DataError, listed
-from dp_ros.recordings.datasets.lerobot_check import check_rows, check_totals, check_video_times
 from dp_ros.recordings.datasets.lerobot_files import (
+    check_rows,
     check_text,
+    check_totals,
+    check_video_times,
     dataset_file,
     episode_rows,
     numbers_of,
@@ -21,11 +23,9 @@ from dp_ros.recordings.datasets.lerobot_files import (
     picture,
     read_parquet,
     video_pictures,
-    whole,
 )
-from dp_ros.recordings.datasets.tables import Table, episode_from_table, in_columns
+from dp_ros.recordings.datasets.tables import Table, whole
 from dp_ros.recordings.episodes.actions import action_sources
-from dp_ros.recordings.episodes.builder import Episode, FrameStore
 from dp_ros.task.spec import ImageStream, JointStream, TaskSpec
 
 INFO = 'meta/info.json'
@@ -39,31 +39,11 @@ def is_lerobot(path: Path) -> bool:
     return (path / INFO).is_file()
 
 
-def read_lerobot(path: Path | str, task: TaskSpec, frames: FrameStore | None = None) -> Iterator[Episode]:
-    """Yield the episodes of the dataset at ``path``; a stream's topic is its feature, as ``observation.state``.
-
-    In place of topics as ``/joint_states`` its usual features serve (see `usual_columns`).
-
-    Raises
-    ------
-    DataError
-        If the dataset is of another format, incomplete, or lacks what the task wants.
-
-    """
-    dataset = LeRobotDataset(Path(path))
-    task = in_columns(task, usual_columns(task, dataset.features))
-    for table in lerobot_tables(dataset):
-        read = table()
-        with whole(Path(path)):
-            episode = episode_from_table(read, task, frames)
-        yield episode
-
-
 def lerobot_tables(dataset: LeRobotDataset) -> Iterator[Callable[[], Table]]:
     """Yield for each episode a function that reads its table; it raises DataError where that cannot be read."""
 
     def read(number: int) -> Table:
-        with whole(dataset.path):
+        with whole(f'LeRobot dataset {dataset.path}'):
             return dataset.table(number)
 
     return (partial(read, number) for number in range(len(dataset)))
@@ -87,11 +67,11 @@ class LeRobotDataset:
         major = version.lstrip('v').split('.')[0]
         if major not in ('2', '3'):
             raise DataError(f'LeRobot dataset {path}: got format {version[:80]}, allowed 2.0, 2.1 or 3.0')
-        with whole(path):
+        with whole(f'LeRobot dataset {path}'):
             # Of format 2 an episode's number says where it is: none has to be listed.
             self._episodes = self._in_files() if major == '3' else None
             self._lengths = _lengths(path) if self._episodes is None else {}
-            self._count = self._announced() if self._episodes is None else len(self._episodes)
+            self._count = _count(self._info, 'total_episodes') if self._episodes is None else len(self._episodes)
             entries = self._episodes
             lengths = list(self._lengths.values()) if entries is None else [entry['length'] for entry in entries]
             if lengths:
@@ -161,9 +141,6 @@ class LeRobotDataset:
             return self._episodes[number]
         chunk = number // _count(self._info, 'chunks_size', 1000)
         return {'episode_index': number, 'episode_chunk': chunk, 'length': self._lengths.get(number)}
-
-    def _announced(self) -> int:
-        return _count(self._info, 'total_episodes')
 
     def _in_files(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

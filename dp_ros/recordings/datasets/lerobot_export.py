@@ -15,8 +15,8 @@ action                  the set points, called after the joints
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,19 +24,14 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.recordings.datasets.lerobot_stats import Stats, joined_stats, picture_stats, shade_counts, vector_stats
+from dp_ros.recordings.datasets.lerobot import ACTION, IMAGES, STATE
 from dp_ros.recordings.datasets.lerobot_video import check_size, video_info, write_video
 from dp_ros.recordings.datasets.tables import joint_label, pose_label
 from dp_ros.recordings.episodes.builder import Episode
-from dp_ros.recordings.rosbag.reader import folder_beside, refuse_existing
+from dp_ros.recordings.rosbag.reader import new_folder, refuse_existing
 from dp_ros.task.spec import ImageStream, JointStream, PoseStream, TaskSpec
 
-STATE, ENVIRONMENT, ACTION, IMAGES = (
-    'observation.state',
-    'observation.environment_state',
-    'action',
-    'observation.images.',
-)
+ENVIRONMENT = 'observation.environment_state'
 Pictures = Literal['video', 'png']
 _VIDEOS = 'videos/{video_key}/'
 _FILES = 'chunk-{chunk_index:03d}/file-{file_index:03d}'
@@ -66,15 +61,6 @@ as dp_ros trains from them.
 _COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
 
 
-@dataclass(frozen=True, kw_only=True)
-class LerobotFacts:
-    """How many there are."""
-
-    folder: Path
-    episodes: int
-    frames: int
-
-
 def export_lerobot(
     episodes: Iterable[Episode],
     task: TaskSpec,
@@ -84,26 +70,21 @@ def export_lerobot(
     robot: str = 'unknown',
     pictures: Pictures = 'video',
     file_megabytes: float = _FILE_MEGABYTES,
-    progress: bool = False,
-) -> LerobotFacts:
+) -> tuple[int, int]:
     """Write episodes as a dataset in the new folder ``out``, which appears when all of it is written.
+
+    Return how many episodes and frames there are.
 
     Parameters
     ----------
     episodes
         Read one at a time; memory holds one.
-    task
-        What their streams are.
     instruction
         The task in words, of every episode.
-    robot
-        LeRobot's ``robot_type``.
     pictures
         How cameras are stored: ``video`` loses a little, and takes a small part of the room of ``png``.
     file_megabytes
         Episodes after this many megabytes [MB] begin another file.
-    progress
-        Whether to show a progress bar.
 
     Raises
     ------
@@ -120,18 +101,15 @@ def export_lerobot(
     if abs(rate - round(rate)) > 1e-6:
         raise ConfigError(f'control_dt: got {task.control_dt} s, allowed a whole number of frames a second')
     _refuse_recorded_goals(task)
-    with folder_beside(out) as folder:
-        made = folder / out.name
+    with new_folder(out) as made:
         writer = _Writer(made, task, round(rate), pictures, file_megabytes)
         try:
-            for episode in tqdm(episodes, unit=' episodes', desc='export', disable=not progress, dynamic_ncols=True):
+            for episode in tqdm(episodes, unit=' episodes', desc='export', dynamic_ncols=True):
                 writer.add(episode, instruction)
         finally:
             writer.close_file()
         writer.finish(instruction, robot)
-        refuse_existing(out)
-        made.rename(out)
-    return LerobotFacts(folder=out, episodes=len(writer.places), frames=writer.frames)
+    return len(writer.places), writer.frames
 
 
 def _refuse_recorded_goals(task: TaskSpec) -> None:
@@ -353,3 +331,48 @@ def _encoded(pictures: Any, episode: int) -> Any:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+Stats = dict[str, np.ndarray]
+_SHADES = np.arange(256)
+
+
+def vector_stats(values: np.ndarray) -> Stats:
+    """Return the statistics of rows (N, C)."""
+    return {
+        'min': values.min(axis=0),
+        'max': values.max(axis=0),
+        'mean': values.mean(axis=0),
+        'std': values.std(axis=0),
+        'count': np.array([len(values)]),
+    }
+
+
+def shade_counts(pixels: np.ndarray) -> np.ndarray:
+    """Return how often each shade occurs in each channel of pictures (N, H, W, 3) uint8: (3, 256)."""
+    return np.stack([np.bincount(pixels[..., channel].ravel(), minlength=256) for channel in range(3)])
+
+
+def picture_stats(counts: np.ndarray, pictures: int) -> Stats:
+    """Return the statistics of pictures, shades from 0 to 1, each (3, 1, 1), from their `shade_counts`."""
+    total = counts.sum(axis=1)
+    mean = counts @ _SHADES / total
+    spread = np.sqrt(np.maximum(counts @ _SHADES**2 / total - mean**2, 0.0))
+    seen = counts > 0
+    values = {'min': seen.argmax(axis=1), 'max': 255 - seen[:, ::-1].argmax(axis=1), 'mean': mean, 'std': spread}
+    return {name: (value / 255.0).reshape(3, 1, 1) for name, value in values.items()} | {'count': np.array([pictures])}
+
+
+def joined_stats(parts: Sequence[Stats]) -> Stats:
+    """Return the statistics of all rows, from those of each part."""
+    counts = np.array([part['count'][0] for part in parts], dtype=np.float64)
+    share = (counts / counts.sum()).reshape(-1, *[1] * parts[0]['mean'].ndim)
+    mean = sum(w * part['mean'] for w, part in zip(share, parts, strict=True))
+    square = sum(w * (part['std'] ** 2 + part['mean'] ** 2) for w, part in zip(share, parts, strict=True))
+    return {
+        'min': np.min([part['min'] for part in parts], axis=0),
+        'max': np.max([part['max'] for part in parts], axis=0),
+        'mean': np.asarray(mean),
+        'std': np.sqrt(np.maximum(np.asarray(square) - np.asarray(mean) ** 2, 0.0)),
+        'count': np.array([int(counts.sum())]),
+    }

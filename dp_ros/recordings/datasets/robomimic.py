@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,43 +10,16 @@ from typing import Any
 import numpy as np
 
 from dp_ros.bounded_files import from_json, open_regular
-from dp_ros.errors import ConfigError, DataError, listed, one_line
+from dp_ros.errors import DataError, listed
 from dp_ros.messages.images import MOST_PIXELS
-from dp_ros.recordings.datasets.tables import Table, episode_from_table
-from dp_ros.recordings.episodes.builder import Episode, FrameStore
-from dp_ros.task.spec import TaskSpec
+from dp_ros.recordings.datasets.tables import Table, whole
 
 MOST_BYTES = 2**27
 """Bytes of one column of numbers of a demonstration, or of a packed block of pictures."""
 SUFFIXES = ('.hdf5', '.h5')
 
 
-def read_hdf5(
-    path: Path | str, task: TaskSpec, frames: FrameStore | None = None, *, rate: float | None = None
-) -> Iterator[Episode]:
-    """Yield the demonstrations in the file at ``path``, in order of number.
-
-    A stream's topic is the name of an observation (``robot0_joint_pos``, ``agentview_image``), the action's is
-    ``actions``, or that of an observation. robomimic's own actions are mostly steps of the gripper in space, which are
-    no joint positions: with ``next_state`` the robot's own joints are the action.
-
-    Parameters
-    ----------
-    path, task, frames
-        As for `read_episode`.
-    rate
-        Rows a second; None takes the file's ``env_args`` (``control_freq``).
-
-    """
-    path = Path(path)
-    for table in hdf5_tables(path, rate):
-        read = table()
-        with _whole(path):
-            episode = episode_from_table(read, task, frames)
-        yield episode
-
-
-def hdf5_tables(path: Path, rate: float | None = None) -> Iterator[Callable[[], Table]]:
+def hdf5_tables(path: Path) -> Iterator[Callable[[], Table]]:
     """Yield for each demonstration a function that reads its table, while the file is open; it may raise DataError."""
     import h5py
 
@@ -57,32 +29,18 @@ def hdf5_tables(path: Path, rate: float | None = None) -> Iterator[Callable[[], 
     except (OSError, DataError) as error:
         raise DataError(f'HDF5 {path}: cannot be opened ({error}); allowed a whole HDF5 file') from error
     with file:
-        with _whole(path):
+        with whole(f'HDF5 {path}'):
             data = _own(file, 'data')
             demos = sorted(data, key=_number) if isinstance(data, h5py.Group) else []
             if not demos:
                 raise DataError(f"lacks data/demo_0; it has {listed(file)}, allowed robomimic's form")
-            rate = _rate(data) if rate is None else rate
+            rate = _rate(data)
 
         def read(name: str) -> Table:
-            with _whole(path):
+            with whole(f'HDF5 {path}'):
                 return _table(name, _own(data, name), rate)
 
         yield from (partial(read, name) for name in demos)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Make any error within a :class:`DataError` that names the file: a damaged one fails in many ways."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except DataError as error:
-        raise DataError(f'HDF5 {path}: {error}') from error
-    except Exception as error:
-        reason = f'{type(error).__name__}: {one_line(str(error))}'
-        raise DataError(f'HDF5 {path}: damaged or of no known form ({reason}); allowed a whole HDF5 file') from error
 
 
 def _own(group: Any, name: str) -> Any:

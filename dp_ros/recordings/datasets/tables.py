@@ -5,18 +5,18 @@ A stream's or the action's topic is the name of a column here: `in_columns` puts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.errors import ConfigError, DataError, check_finite, listed
+from dp_ros.errors import ConfigError, DataError, check_finite, listed, one_line
 from dp_ros.messages.encoding import check_positions, nearer_sign, pose_features, resize_rgb
 from dp_ros.policy.language import embed
 from dp_ros.recordings.episodes.actions import action_sources
-from dp_ros.recordings.episodes.builder import Episode, FrameStore, InMemory
+from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.goals import recorded_goals
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import ImageStream, Instruction, JointStream, PoseStream, Stream, TaskSpec
@@ -68,6 +68,20 @@ class Table:
         return int(height), int(width)
 
 
+@contextmanager
+def whole(where: str) -> Iterator[None]:
+    """Make any error within a :class:`DataError` that names the dataset: a damaged one fails in many ways."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except DataError as error:
+        raise error if where in str(error) else DataError(f'{where}: {error}') from error
+    except Exception as error:
+        reason = f'{type(error).__name__}: {one_line(str(error))}'
+        raise DataError(f'{where}: damaged or of no known format ({reason}); allowed a whole dataset') from error
+
+
 def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
     """Return the task with columns of a dataset in place of topics, by stream name, the action's by ``action``."""
     unknown = [name for name in columns if name not in {'action', *(s.name for s in task.streams)}]
@@ -79,7 +93,7 @@ def in_columns(task: TaskSpec, columns: Mapping[str, str]) -> TaskSpec:
     return replace(task, streams=streams, action=action)
 
 
-def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None = None) -> Episode:
+def episode_from_table(table: Table, task: TaskSpec) -> Episode:
     """Return the episode of a table: each of its rows that is at a control tick.
 
     Raises
@@ -88,7 +102,6 @@ def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None =
         If rows and control ticks do not fall together, or a column lacks what the task wants of it.
 
     """
-    frames = frames or InMemory()
     rows = _rows(table, task)
     ahead = task.action.source == 'next_state'
     actions = _joints(table, _action_stream(task), rows)
@@ -100,8 +113,8 @@ def episode_from_table(table: Table, task: TaskSpec, frames: FrameStore | None =
         name=table.name,
         stamps=_START + np.arange(len(kept), dtype=np.int64) * to_nanoseconds(task.control_dt),
         streams={
-            **{stream.name: _stream(table, stream, kept, frames, shapes) for stream in task.streams},
-            **{goal.name: _goal(table, goal, kept, frames, shapes) for goal in recorded_goals(task)},
+            **{stream.name: _stream(table, stream, kept, shapes) for stream in task.streams},
+            **{goal.name: _goal(table, goal, kept, shapes) for goal in recorded_goals(task)},
         },
         actions=actions[1:] if ahead else actions,
         camera_shapes=shapes,
@@ -128,7 +141,7 @@ def _action_stream(task: TaskSpec) -> JointStream:
     return JointStream(name='action', topic=source.topic, joints=joints, units=action.units, scale=action.scale)
 
 
-def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
+def _stream(table: Table, stream: Stream, rows: np.ndarray, shapes: Shapes) -> np.ndarray:
     if isinstance(stream, JointStream):
         return _joints(table, stream, rows)
     if isinstance(stream, PoseStream):
@@ -143,7 +156,7 @@ def _stream(table: Table, stream: Stream, rows: np.ndarray, frames: FrameStore, 
                 f'{listed(pose_label(stream, feature) for feature in stream.features)}'
             )
         return np.stack([pose_features(stream, row[:3], row[3:]) for row in values])
-    return _pictures(table, stream, rows, frames, shapes)
+    return _pictures(table, stream, rows, shapes)
 
 
 def _one_sign(stream: PoseStream, values: np.ndarray) -> np.ndarray:
@@ -156,15 +169,15 @@ def _one_sign(stream: PoseStream, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
+def _goal(table: Table, goal: GoalSpec, rows: np.ndarray, shapes: Shapes) -> np.ndarray:
     if not isinstance(goal, Instruction):
-        return _stream(table, goal.as_stream, rows, frames, shapes)
+        return _stream(table, goal.as_stream, rows, shapes)
     if not table.instructions:
         raise DataError(f'{table.name} goal {goal.name!r}: the dataset has no tasks in words, allowed one with them')
     return np.stack([embed(table.instructions[row]) for row in rows.tolist()])
 
 
-def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: FrameStore, shapes: Shapes) -> Any:
+def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, shapes: Shapes) -> np.ndarray:
     if stream.topic not in table.cameras:
         raise DataError(f'{table.name}: lacks pictures {stream.topic}; it has {listed(table.cameras)}')
     kept = []
@@ -175,10 +188,10 @@ def _pictures(table: Table, stream: ImageStream, rows: np.ndarray, frames: Frame
                 f'{table.name} pictures {stream.topic}: got a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels, '
                 f'{width} x {height} before; allowed one size in a recording'
             )
-        kept.append(frames.add(stream.name, resize_rgb(stream, pixels)))
+        kept.append(resize_rgb(stream, pixels))
     if len(kept) != len(rows):
         raise DataError(f'{table.name} pictures {stream.topic}: got {len(kept)} for {len(rows)} control ticks')
-    return frames.stack(stream.name, kept)
+    return np.stack(kept)
 
 
 def _column(table: Table, name: str, column: str) -> np.ndarray:

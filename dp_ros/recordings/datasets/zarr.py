@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, one_line
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed, one_line
 from dp_ros.messages.encoding import (
     to_compressed_image,
     to_float64,
@@ -19,10 +21,9 @@ from dp_ros.messages.encoding import (
     to_pose,
 )
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.recordings.datasets.pusht_coverage import score
 from dp_ros.recordings.datasets.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
 from dp_ros.recordings.episodes.episode import Episode, episodes_from_messages
-from dp_ros.recordings.rosbag.reader import Stamped
+from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter, Stamped, new_folder, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ImageStream, TaskSpec
 
@@ -165,3 +166,91 @@ def camera_for(task: TaskSpec) -> str:
     if not cameras:
         return 'none'
     return 'png' if any(stream.compressed for stream in cameras) else 'raw'
+
+
+# The coverage, from the block's pose alone: how much of the goal it lies on. The geometry is gym-pusht's [px].
+GOAL = (256.0, 256.0, np.pi / 4)
+SUCCESS_COVERAGE = 0.95
+SCALE, LENGTH = 30.0, 4.0
+BAR = np.array([[-0.5 * LENGTH, 1.0], [0.5 * LENGTH, 1.0], [0.5 * LENGTH, 0.0], [-0.5 * LENGTH, 0.0]]) * SCALE
+STEM = np.array([[-0.5, 1.0], [-0.5, LENGTH], [0.5, LENGTH], [0.5, 1.0]]) * SCALE
+
+
+def score(block: np.ndarray) -> float:
+    """Return the coverage for the block's x, y [px] and angle [rad], (3,), as a share of what counts as success."""
+    return min(1.0, coverage(block) / SUCCESS_COVERAGE)
+
+
+def coverage(block: np.ndarray) -> float:
+    """Return the share of the goal's area that the block lies on, 0 to 1."""
+    goal = _goal()
+    common = sum(_common(part, other) for part in _parts(*block) for other in goal)
+    return float(common / sum(abs(_area(part)) for part in goal))
+
+
+@lru_cache(maxsize=1)
+def _goal() -> tuple[np.ndarray, ...]:
+    return _parts(*GOAL)
+
+
+def _parts(x: float, y: float, angle: float) -> tuple[np.ndarray, ...]:
+    """Return the corners (4, 2) of bar and stem, which do not overlap, both in the same sense."""
+    c, s = np.cos(angle), np.sin(angle)
+    turned = (part @ np.array([[c, s], [-s, c]]) + (x, y) for part in (BAR, STEM))
+    return tuple(part if _area(part) > 0.0 else part[::-1] for part in turned)
+
+
+def _area(corners: np.ndarray) -> float:
+    """Return the area of a polygon (N, 2), negative if it goes round the other way."""
+    x, y = corners.T
+    return 0.5 * float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the area that two convex polygons have in common (Sutherland and Hodgman 1974)."""
+    kept = one
+    for start, end in zip(other, np.roll(other, -1, axis=0), strict=True):
+        along = end - start
+        sides = along[0] * (kept[:, 1] - start[1]) - along[1] * (kept[:, 0] - start[0])
+        corners = []
+        for i in range(len(kept)):
+            j = (i + 1) % len(kept)
+            if sides[i] >= 0.0:
+                corners.append(kept[i])
+            if (sides[i] >= 0.0) != (sides[j] >= 0.0):
+                corners.append(kept[i] + (kept[j] - kept[i]) * (sides[i] / (sides[i] - sides[j])))
+        if len(corners) < 3:
+            return 0.0
+        kept = np.array(corners)
+    return abs(_area(kept))
+
+
+def convert_pusht(
+    source: Path | str,
+    out: Path | str,
+    *,
+    storage: str = 'mcap',
+    camera: str = 'raw',
+    episodes: int | None = None,
+) -> list[Path]:
+    """Convert the first ``episodes`` of the store at ``source``, or all, into bags under ``out``; return their paths.
+
+    The folder appears when every bag in it is whole. ``camera`` is ``raw`` (Image), ``png`` or ``jpeg``
+    (CompressedImage), or ``none``.
+    """
+    out = Path(out)
+    if storage not in STORAGES:
+        raise ConfigError(f'storage: got {storage!r}, allowed {listed(STORAGES)}')
+    if camera not in CAMERAS:
+        raise ConfigError(f'camera: got {camera!r}, allowed {listed(CAMERAS)}')
+    refuse_existing(out)
+    store = PushtZarr(source)
+    if episodes is not None and not 1 <= episodes <= len(store):
+        raise ConfigError(f'episodes: got {episodes}, allowed 1 to {len(store)}')
+    indices = range(len(store) if episodes is None else episodes)
+    with new_folder(out) as made:
+        for index in tqdm(indices, desc='convert', unit='episode'):
+            with BagWriter(made / episode_name(index), storage) as bag:
+                for topic, received, message in store.messages(index, camera, rewards=True):
+                    bag.write(topic, received, message)
+    return [out / episode_name(index) for index in indices]

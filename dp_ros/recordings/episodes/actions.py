@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from dp_ros.errors import ConfigError, DataError, check_finite, listed
 from dp_ros.messages.encoding import JOINT_STATE, JOINT_TRAJECTORY, belongs, decode, stamp_of
 from dp_ros.policy.stream_buffer import StreamBuffer
 from dp_ros.recordings.episodes.command_track import CommandTrack
+from dp_ros.recordings.episodes.goals import Newest
 from dp_ros.recordings.rosbag.types import GRIPPER_COMMAND
 from dp_ros.task.spec import ActionSource, JointStream, TaskSpec, Unit
 
@@ -42,12 +42,14 @@ class ActionTrack(Protocol):
 
     def objection(self) -> str:
         """Return why these are not the set points that the robot followed, or ''."""
+        return ''
 
     def oddity(self) -> str:
         """Return what is odd about them, and no reason to refuse them, or ''."""
+        return ''
 
 
-class StateTrack:
+class StateTrack(ActionTrack):
     """Joint states as set points: a leader's, or the robot's own. The newest one that is no older than 0.2 s counts."""
 
     def __init__(self, source: ActionSource, wait: int, scale: Sequence[float] = ()) -> None:
@@ -79,19 +81,13 @@ class StateTrack:
         """Return why there is no set point."""
         return self._why
 
-    def objection(self) -> str:
-        """Return '': whatever was measured is."""
-        return ''
 
-    oddity = objection
-
-
-class HeldTrack:
+class HeldTrack(ActionTrack):
     """Set points that a controller holds: the last ``Float64MultiArray``, or a gripper's ``GripperCommand``."""
 
     def __init__(self, source: ActionSource, scale: Sequence[float] = ()) -> None:
         self._joints, self._scale = source.joints, tuple(scale) or 1.0
-        self._commands: deque[tuple[int, np.ndarray]] = deque()
+        self._commands = Newest()
 
     def push(self, received: int, msg: Any, measured: np.ndarray | None = None) -> None:
         """Add a ``std_msgs/Float64MultiArray`` or a ``control_msgs/GripperCommand``."""
@@ -102,23 +98,16 @@ class HeldTrack:
                 f'allowed {len(self._joints)} ({listed(self._joints)}, in this order)'
             )
         check_finite('action', values)
-        self._commands.append((received, values * self._scale))
+        self._commands.add(received, values * self._scale)
 
     def at(self, t: int) -> np.ndarray | None:
         """Return the last command received by ``t`` [ns]; ``t`` must not run backwards."""
-        while len(self._commands) > 1 and self._commands[1][0] <= t:
-            self._commands.popleft()
-        return self._commands[0][1] if self._commands and self._commands[0][0] <= t else None
+        newest = self._commands.at(t)
+        return None if newest is None else newest[1]
 
     def missing(self) -> str:
         """Return why there is no set point."""
         return 'no command yet'
-
-    def objection(self) -> str:
-        """Return '': a forwarding controller takes all."""
-        return ''
-
-    oddity = objection
 
 
 class ActionTracks:

@@ -100,10 +100,6 @@ class Collector:
 
     Parameters
     ----------
-    task
-        What is observed and commanded.
-    strictness
-        See :class:`~dp_ros.policy.alignment.AlignmentLimits`.
     cut, cutter
         What divides a recording, and who hears of it.
     frames
@@ -316,6 +312,18 @@ def position_columns(stream: Stream) -> slice | None:
         return None
     count, first = len(stream.joints), stream.fields.index('position')
     return slice(first * count, (first + 1) * count)
+
+
+def measured_positions(task: TaskSpec, streams: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the commanded joints' own positions (N, A), of an episode's streams; None unless all are observed."""
+    columns: list[np.ndarray] = []
+    for joint in task.action.joints:
+        for stream in task.streams:
+            chosen = position_columns(stream)
+            if isinstance(stream, JointStream) and chosen and joint in stream.joints:
+                columns.append(streams[stream.name][:, chosen][:, stream.joints.index(joint)])
+                break
+    return np.stack(columns, axis=1) if len(columns) == len(task.action.joints) else None
 
 
 def _decoded(camera: ImageStream, message: Any) -> np.ndarray:

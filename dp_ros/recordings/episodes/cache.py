@@ -12,13 +12,12 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import zarr
-from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.recordings.episodes.builder import Episode
@@ -45,7 +44,6 @@ def cached_episodes(
     *,
     cut: CutSettings = BY_FILE,
     workers: int = 0,
-    progress: bool = True,
     broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes of every bag at or under ``path``, in order of name, by way of the store ``cache``.
@@ -58,8 +56,6 @@ def cached_episodes(
         Folder of the store; made if it is missing. Its pictures take H x W x 3 bytes each.
     workers
         Processes that decode; 0 is one for each processor. Each holds 64 pictures of each camera.
-    progress
-        Whether to show a progress bar.
 
     """
     if not 0 <= workers <= 1024:
@@ -70,10 +66,9 @@ def cached_episodes(
     entries = {bag: cache / _key(bag, task, cut) for bag in bags}
     missing = [bag for bag in bags if not entries[bag].exists()]
     broken = broken or Broken()
-    with _pool(min(workers or os.cpu_count() or 1, len(missing))) as pool:
-        made = pool.map(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
-        bar = tqdm(made, total=len(missing), desc='decode', unit='bag', disable=not progress or not missing)
-        for bag, error in zip(missing, bar, strict=True):
+    with _mapping(min(workers or os.cpu_count() or 1, len(missing))) as in_turn:
+        made = in_turn(partial(_fill, task=task, cut=cut), missing, [entries[bag] for bag in missing])
+        for bag, error in zip(missing, made, strict=True):
             if error is not None:
                 with broken.reading(bag):
                     raise error
@@ -85,26 +80,17 @@ def cached_episodes(
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor | _Here]:
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[DataError | None]]]:
+    """Give what maps a function over bags in so many processes: `map` in this one."""
     if workers < 2:
-        yield _Here()
+        yield map
         return
     # Not a fork: the parent may have threads of torch's or OpenCV's.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), initializer=_one_thread)
     try:
-        yield pool
+        yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class _Here:
-    """A pool of no process but the one that asks."""
-
-    @staticmethod
-    def map(
-        function: Callable[[Path, Path], DataError | None], bags: Iterable[Path], entries: Iterable[Path]
-    ) -> Iterator[DataError | None]:
-        return map(function, bags, entries)
 
 
 def _one_thread() -> None:

@@ -26,15 +26,7 @@ _FRAMES, _EPISODES = 'frames', 'episodes'
 class CachedFrames:
     """Pictures (N, H, W, 3) uint8 on disk, indexed as an array by numbers, slices and arrays of numbers.
 
-    Parameters
-    ----------
-    folder
-        Of the zarr array that has the pictures.
-    rows
-        Which of its rows these are, (N,) int64.
-    size
-        Of a picture (H, W, 3).
-
+    They are ``rows`` (N,) int64 of the zarr array in ``folder``, each of ``size`` (H, W, 3).
     """
 
     dtype = np.dtype(np.uint8)
@@ -155,16 +147,14 @@ class FrameWriter:
 def save_episodes(group: zarr.Group, episodes: Iterable[Episode], cameras: frozenset[str]) -> None:
     """Write episodes whose pictures are rows of a `FrameWriter` of the same group."""
     for number, episode in enumerate(episodes):
-        saved = group.create_group(f'{_EPISODES}/{number:05d}', attributes=_facts(episode))
+        shapes = {name: list(shape) for name, shape in episode.camera_shapes.items()}
+        facts = {'name': episode.name, 'camera_shapes': shapes}
+        saved = group.create_group(f'{_EPISODES}/{number:05d}', attributes=facts)
         for name, values in (('stamps', episode.stamps), ('actions', episode.actions)):
             saved.create_array(name, data=values)
         for stream, values in episode.streams.items():
             kind = 'rows' if stream in cameras else 'vectors'
             saved.create_array(f'{kind}/{_safe(stream)}', data=values)
-
-
-def _facts(episode: Episode) -> dict[str, Any]:
-    return {'name': episode.name, 'camera_shapes': {n: list(shape) for n, shape in episode.camera_shapes.items()}}
 
 
 def load_episodes(folder: Path, streams: Sequence[str]) -> list[Episode]:

@@ -51,10 +51,8 @@ class CommandTrack:
 
     Parameters
     ----------
-    action
-        Names the joints that are commanded.
     continuous
-        Those of them that turn without end: they go the shorter way to the first point.
+        Joints that turn without end: they go the shorter way to the first point.
     scale
         What their numbers are multiplied by to be in m or rad; empty: nothing.
 

@@ -14,31 +14,36 @@ from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import REWARD, GoalImage, GoalPose, Instruction, TaskSpec
 
 
-class GoalTrack:
-    """The goals of one topic, in order of receive time: what was asked for at a time is the newest one received."""
+class Newest:
+    """Values in order of receive time, of which at a time the newest one received counts."""
+
+    def __init__(self) -> None:
+        self._values: deque[tuple[int, np.ndarray]] = deque()
+
+    def add(self, received: int, value: np.ndarray) -> None:
+        """Add a value received at ``received`` [ns], later than those before."""
+        self._values.append((received, value))
+
+    def at(self, t: int) -> tuple[int, np.ndarray] | None:
+        """Return the newest value that was received by ``t`` [ns], after when; ``t`` must not run backwards."""
+        while len(self._values) > 1 and self._values[1][0] <= t:
+            self._values.popleft()
+        return self._values[0] if self._values and self._values[0][0] <= t else None
+
+
+class GoalTrack(Newest):
+    """The goals of one topic."""
 
     def __init__(self, spec: GoalSpec) -> None:
+        super().__init__()
         self.spec = spec
-        self._goals: deque[tuple[int, np.ndarray]] = deque()
 
     def push(self, received: int, message: Any) -> None:
-        """Add a message received at ``received`` [ns], later than those before."""
-        self._goals.append((received, goal_value(self.spec, message)))
-
-    def at(self, t: int) -> np.ndarray | None:
-        """Return what was asked for at ``t`` [ns], or None if nothing was yet; ``t`` must not run backwards."""
-        while len(self._goals) > 1 and self._goals[1][0] <= t:
-            self._goals.popleft()
-        if not self._goals or self._goals[0][0] > t:
-            return None
-        return self._goals[0][1]
-
-
-def goal_value(spec: GoalSpec, message: Any) -> np.ndarray:
-    """Return what a goal's message holds: (C,) float64, (H, W, 3) uint8, or an instruction's embedding."""
-    if isinstance(spec, Instruction):
-        return instruction_value(spec, message.data)
-    return decode(spec.as_stream, message)
+        """Add a message received at ``received`` [ns]: (C,) float64, (H, W, 3) uint8, or the embedding of words."""
+        if isinstance(self.spec, Instruction):
+            self.add(received, instruction_value(self.spec, message.data))
+        else:
+            self.add(received, decode(self.spec.as_stream, message))
 
 
 def source_of(goal: GoalSpec) -> str:
@@ -71,8 +76,8 @@ def goals_as_streams(tracks: Sequence[GoalTrack], t: int) -> dict[str, np.ndarra
     """Return what was asked for at ``t`` [ns] by name, or the name of the first of which nothing is known yet."""
     found = {}
     for track in tracks:
-        value = track.at(t)
-        if value is None:
+        newest = track.at(t)
+        if newest is None:
             return track.spec.name
-        found[track.spec.name] = value
+        found[track.spec.name] = newest[1]
     return found

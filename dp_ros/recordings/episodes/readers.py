@@ -40,7 +40,6 @@ def read_recordings(
     columns: Mapping[str, str] | None = None,
     cache: Path | str | None = None,
     workers: int = 0,
-    progress: bool = True,
     broken: Broken | None = None,
 ) -> Iterator[Episode]:
     """Yield the episodes at ``path``: rosbag2 recordings, a LeRobot dataset, robomimic's HDF5, or PushT's zarr.
@@ -53,16 +52,12 @@ def read_recordings(
         What divides a rosbag2 recording; the others know their episodes.
     columns
         Of a LeRobot or robomimic dataset, by stream name and ``action``; without one, what the task has as topic.
-    cache, workers, progress
+    cache, workers
         See `cached_episodes`; for rosbag2 recordings.
     broken
         Deals with rosbag2 recordings that cannot be read; without it, the first one is refused.
 
     """
-    from dp_ros.recordings.datasets.lerobot import read_lerobot
-    from dp_ros.recordings.datasets.robomimic import read_hdf5
-    from dp_ros.recordings.datasets.tables import in_columns
-
     path = Path(path)
     kind = kind_of(path)
     if kind == 'zarr':
@@ -74,12 +69,18 @@ def read_recordings(
         read = read_pusht_zarr(path, task)
     elif task.reward is not None and kind != 'bags':
         raise ConfigError(f'task.reward: got one for {path}, allowed for rosbag2 recordings, and for PushT')
-    elif kind == 'lerobot':
-        read = read_lerobot(path, in_columns(task, columns or {}))
-    elif kind == 'hdf5':
-        read = read_hdf5(path, in_columns(task, columns or {}))
+    elif kind != 'bags':
+        from dp_ros.recordings.datasets.tables import in_columns
+
+        read = read_dataset(path, in_columns(task, columns or {}))
+    elif cache is None:
+        from dp_ros.recordings.episodes.episode import read_episodes
+
+        read = read_episodes(path, task, cut=cut, broken=broken)
     else:
-        read = _bags(path, task, cut, cache, workers, progress, broken)
+        from dp_ros.recordings.episodes.cache import cached_episodes
+
+        read = cached_episodes(path, task, cache, cut=cut, workers=workers, broken=broken)
     if kind != 'bags':
         check_whole_episodes(path, cut, cache)
     for episode in read:
@@ -92,6 +93,30 @@ def check_whole_episodes(path: Path, cut: CutSettings, cache: Path | str | None 
     """Raise ConfigError where a dataset, which knows its episodes, is to be cut, or its pictures cached."""
     if cut.by != 'file' or cache is not None:
         raise ConfigError(f'cut and cache: got them for {path}, allowed for rosbag2 recordings')
+
+
+def read_dataset(path: Path, task: TaskSpec) -> Iterator[Episode]:
+    """Yield the episodes of the LeRobot dataset or HDF5 at ``path``, where a stream's topic is the name of a column.
+
+    In place of topics as ``/joint_states`` LeRobot's usual columns serve, see `usual_columns`. robomimic's own actions
+    are mostly steps of the gripper in space, which are no joint positions: with ``next_state`` the robot's own joints
+    are the action.
+
+    Raises
+    ------
+    DataError
+        If the dataset is of another format, incomplete, or lacks what the task wants.
+
+    """
+    from dp_ros.recordings.datasets.tables import episode_from_table, whole
+
+    chosen, tables = dataset_tables(path, task)
+    where = f'{"HDF5" if kind_of(path) == "hdf5" else "LeRobot dataset"} {path}'
+    for read in tables:
+        table = read()
+        with whole(where):
+            episode = episode_from_table(table, chosen or task)
+        yield episode
 
 
 def dataset_tables(path: Path, task: TaskSpec | None) -> tuple[TaskSpec | None, Iterator[Callable[[], Table]]]:
@@ -128,21 +153,3 @@ def check_reach(episode: Episode, task: TaskSpec) -> None:
         if isinstance(stream, JointStream):
             what = f'{episode.name}: topic {stream.topic}: stream {stream.name!r}'
             check_positions(what, stream, episode.streams[stream.name])
-
-
-def _bags(
-    path: Path,
-    task: TaskSpec,
-    cut: CutSettings,
-    cache: Path | str | None,
-    workers: int,
-    progress: bool,
-    broken: Broken | None,
-) -> Iterator[Episode]:
-    if cache is None:
-        from dp_ros.recordings.episodes.episode import read_episodes
-
-        return read_episodes(path, task, cut=cut, broken=broken)
-    from dp_ros.recordings.episodes.cache import cached_episodes
-
-    return cached_episodes(path, task, cache, cut=cut, workers=workers, progress=progress, broken=broken)

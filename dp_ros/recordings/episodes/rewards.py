@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import numpy as np
 
 from dp_ros.data import to_nanoseconds
 from dp_ros.errors import DataError
+from dp_ros.recordings.episodes.goals import Newest
 from dp_ros.task.spec import RewardSpec
 
 
 class RewardTrack:
-    """The rewards of a topic, in order of receive time.
-
-    Parameters
-    ----------
-    spec
-        The topic.
-    wait
-        How long after a tick a message may be received and still count [ns].
-
-    """
+    """The rewards of a topic, in order of receive time; one received up to ``wait`` [ns] after a tick still counts."""
 
     def __init__(self, spec: RewardSpec, wait: int) -> None:
         self.spec = spec
         self._wait, self._max_age = wait, to_nanoseconds(spec.max_age)
-        self._rewards: deque[tuple[int, float]] = deque()
+        self._rewards = Newest()
         self._count = 0
 
     def push(self, received: int, msg: Any) -> None:
@@ -35,17 +26,13 @@ class RewardTrack:
         value = float(msg.data)
         if not np.isfinite(value):
             raise DataError(f'reward: got {value}, allowed finite numbers')
-        self._rewards.append((received, value))
+        self._rewards.add(received, np.array([value]))
         self._count += 1
 
     def at(self, tick: int) -> np.ndarray | None:
         """Return the reward (1,) at ``tick`` [ns], or None if there is none; ``tick`` must not run backwards."""
-        rewards = self._rewards
-        while len(rewards) > 1 and rewards[1][0] <= tick + self._wait:
-            rewards.popleft()
-        if not rewards or not tick - self._max_age <= rewards[0][0] <= tick + self._wait:
-            return None
-        return np.array([rewards[0][1]])
+        newest = self._rewards.at(tick + self._wait)
+        return None if newest is None or newest[0] < tick - self._max_age else newest[1]
 
     def missing(self) -> str:
         """Return why there is no reward at a tick."""
@@ -55,14 +42,8 @@ class RewardTrack:
 
 
 def returns_to_go(rewards: np.ndarray, step_cost: float) -> np.ndarray:
-    """Return at each tick what is still to come until the episode ends: the sum of rewards, less a cost each, (N,).
+    """Return at each tick what is still to come until the episode ends: the sum of rewards (N,), less a cost each.
 
-    Parameters
-    ----------
-    rewards
-        One each tick, (N,).
-    step_cost
-        Taken from each of them: 1 makes a score from 0 to 1 what is missing, so that who is done sooner has more.
-
+    A cost of 1 makes a score from 0 to 1 what is missing, so that who is done sooner has more.
     """
     return np.cumsum((rewards - step_cost)[::-1])[::-1].copy()

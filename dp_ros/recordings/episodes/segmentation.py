@@ -97,16 +97,7 @@ def cut_types(cut: CutSettings, topic: str, kind: str) -> tuple[str, ...]:
 
 
 class Cutter:
-    """Starts and stops of episodes, and which episode a time belongs to.
-
-    Parameters
-    ----------
-    cut
-        What cuts.
-    types
-        The ROS type of each cutting topic.
-
-    """
+    """Starts and stops of episodes by ``cut``, whose topics have ROS ``types``, and which episode a time belongs to."""
 
     def __init__(self, cut: CutSettings, types: Mapping[str, str]) -> None:
         self._cut = cut
@@ -191,15 +182,7 @@ def busy_parts(
 ) -> list[tuple[int, int]]:
     """Return the stretches [first, end) of ticks between idle ones, with their margins.
 
-    Parameters
-    ----------
-    actions, states
-        Joints at consecutive ticks [rad or m]: (N, A), and any number of (N, C).
-    control_dt
-        Between ticks [s].
-    cut
-        What counts as idle.
-
+    Joints are at ticks ``control_dt`` [s] apart [rad or m]: actions (N, A), and any number of states (N, C).
     """
     moving = np.zeros(len(actions), dtype=bool)
     for values in (actions, *states):

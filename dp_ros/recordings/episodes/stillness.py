@@ -21,15 +21,9 @@ _LONGEST = 64  # ticks of a mean
 
 
 def moving_steps(values: np.ndarray, slowest: float) -> np.ndarray:
-    """Return for each step between ticks (N - 1,) whether any channel moves.
+    """Return for each step (N - 1,) between ticks whether any channel of ``values`` (N, C) moves.
 
-    Parameters
-    ----------
-    values
-        Joints at consecutive ticks [rad or m], (N, C).
-    slowest
-        The slowest motion that counts, from one tick to the next [rad or m].
-
+    ``slowest`` is the slowest motion that counts, from one tick to the next; both are in [rad or m].
     """
     moving = np.zeros(max(0, len(values) - 1), dtype=bool)
     for channel in values.T:

@@ -32,18 +32,8 @@ def is_broken(error: DataError) -> bool:
 class Broken:
     """What happens to recordings that cannot be read, and which they were.
 
-    Parameters
-    ----------
-    recordings
-        ``refuse`` raises the first one's error, ``skip`` goes on without each.
-    report
-        Gets a line about each that is left out.
-
-    Attributes
-    ----------
-    skipped
-        Why each was left out, by its path.
-
+    ``refuse`` raises the first one's error; ``skip`` goes on without each, with a line to ``report``, and ``skipped``
+    says why, by its path.
     """
 
     def __init__(self, recordings: BrokenRecordings = 'refuse', report: Callable[[str], object] = tqdm.write) -> None:

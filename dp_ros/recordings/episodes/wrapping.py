@@ -14,7 +14,8 @@ import numpy as np
 from dp_ros.errors import DataError
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.turns import TURN, observed_at, turning, unwrapped
-from dp_ros.task.spec import JointStream, TaskSpec
+from dp_ros.recordings.episodes.builder import position_columns
+from dp_ros.task.spec import TaskSpec
 from dp_ros.task.units import MOST
 
 JUMP = 1.0
@@ -35,17 +36,16 @@ def unwrapped_episode(
 
     """
     for stream in task.streams:
-        if isinstance(stream, JointStream) and 'position' in stream.fields and stream.name in streams:
-            first = stream.fields.index('position') * len(stream.joints)
-            positions = streams[stream.name][:, first : first + len(stream.joints)]
-            _check(task, f'stream {stream.name!r}', stream, positions)
+        columns = position_columns(stream)
+        if columns is not None and stream.name in streams:
+            _check(task, f'stream {stream.name!r}', stream, streams[stream.name][:, columns])
     _check(task, ACTION, task.action, actions)
-    result, columns = dict(streams), turning(task)
-    for name in result.keys() & columns.keys():
-        result[name] = unwrapped(result[name], columns[name])
-    if ACTION in columns:
-        actions = unwrapped(actions, columns[ACTION])
-        for column in columns[ACTION]:
+    result, turn = dict(streams), turning(task)
+    for name in result.keys() & turn.keys():
+        result[name] = unwrapped(result[name], turn[name])
+    if ACTION in turn:
+        actions = unwrapped(actions, turn[ACTION])
+        for column in turn[ACTION]:
             place = observed_at(task, task.action.joints[column])
             if place is not None:
                 away = result[place[0]][0, place[1]] - actions[0, column]

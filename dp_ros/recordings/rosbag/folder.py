@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dp_ros.bounded_files import inside
@@ -22,14 +21,6 @@ METADATA, ZSTD = 'metadata.yaml', '.zstd'
 _ALLOWED = f'a rosbag2 folder, a file ({", ".join(STORAGE_OF)})'
 # As rosbag2 numbers them: without leading zeros, which people write.
 _PIECE = re.compile(r'(?P<stem>.*)_(?P<number>0|[1-9]\d*)')
-
-
-@dataclass(frozen=True, kw_only=True)
-class BagFiles:
-    """The storage files of a recording, in the order in which they were written, and its metadata if it has any."""
-
-    files: tuple[Path, ...]
-    metadata: Metadata | None = None
 
 
 def find_bags(path: Path | str) -> list[Path]:
@@ -99,13 +90,13 @@ def in_pieces(files: list[Path]) -> bool:
     return len(named) == 1 and numbers == list(range(numbers[0], numbers[0] + len(files)))
 
 
-def files_of(path: Path) -> BagFiles:
-    """Return the files of the bag at ``path``; an error does not name it."""
+def files_of(path: Path) -> tuple[list[Path], Metadata | None]:
+    """Return the storage files of the bag at ``path``, in order, and its metadata if any; errors do not name it."""
     if not path.exists():
         raise DataError(f'does not exist; allowed {_ALLOWED}')
     if path.is_file():
         _check_suffix(path)
-        return BagFiles(files=(path,))
+        return [path], None
     files = _storage_files(path)
     if (path / METADATA).exists():
         return _listed_files(path, files)
@@ -118,7 +109,7 @@ def files_of(path: Path) -> BagFiles:
             f'got files of several recordings ({listed(p.name for p in files)}), allowed one, or NAME_0, NAME_1 and so '
             'on; read them one by one'
         )
-    return BagFiles(files=tuple(sorted(files, key=_number)))
+    return sorted(files, key=_number), None
 
 
 def _number(file: Path) -> int:
@@ -136,7 +127,7 @@ def _check_suffix(file: Path) -> None:
         raise DataError(f'got a file {file.name}, allowed {listed(STORAGE_OF)}')
 
 
-def _listed_files(folder: Path, files: list[Path]) -> BagFiles:
+def _listed_files(folder: Path, files: list[Path]) -> tuple[list[Path], Metadata]:
     with of_file(METADATA):
         metadata = read_metadata(folder / METADATA)
     missing = [name for name in metadata.files if not inside(folder, name, METADATA).is_file()]
@@ -154,4 +145,4 @@ def _listed_files(folder: Path, files: list[Path]) -> BagFiles:
     # The list is edited by hand, the numbers are not.
     if plain and in_pieces(plain):
         paths = [p for _, p in sorted(zip(map(_number, plain), paths, strict=True))]
-    return BagFiles(files=tuple(paths), metadata=metadata)
+    return paths, metadata

@@ -36,8 +36,6 @@ class Metadata:
     ----------
     files
         Names of the storage files, in the order in which they were written.
-    storage
-        mcap or sqlite3.
     compression
         What is compressed with zstd, each ``file`` or each ``message``; empty for neither.
     labels

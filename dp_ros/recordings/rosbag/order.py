@@ -26,21 +26,10 @@ Pieces abut: a recorder closes one and opens the next between two messages.
 
 
 def check_order(files: Iterable[tuple[str, Storage]], *, listed: bool = True) -> list[int]:
-    """Refuse clocks that were set back, of any topic, over files in the order in which they were written.
+    """Return the first receive time of each file [ns]; refuse clocks that were set back, in the order of the files.
 
-    Each topic is looked at by itself: whether one was written after another tells nothing of the clock.
-
-    Parameters
-    ----------
-    files
-        By name, which errors say.
-    listed
-        Whether anything but their names says that they are pieces of one recording.
-
-    Returns
-    -------
-    list of int
-        The first receive time of each file [ns].
+    Each topic is looked at by itself: whether one was written after another tells nothing of the clock. ``listed`` says
+    whether anything but their names makes the files pieces of one recording.
 
     Raises
     ------

@@ -10,11 +10,10 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -22,9 +21,9 @@ from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from dp_ros.errors import ConfigError, DataError, listed
-from dp_ros.recordings.rosbag.folder import BagFiles, files_of
+from dp_ros.recordings.rosbag.folder import files_of
 from dp_ros.recordings.rosbag.folder import find_bags as find_bags
-from dp_ros.recordings.rosbag.metadata import Topic
+from dp_ros.recordings.rosbag.metadata import Metadata, Topic
 from dp_ros.recordings.rosbag.order import check_order, merged
 from dp_ros.recordings.rosbag.storage_mcap import McapStorage
 from dp_ros.recordings.rosbag.storage_sqlite3 import Sqlite3Storage
@@ -74,15 +73,13 @@ class BagReader:
         """Open the bag and list its topics."""
         with self._of_bag():
             try:
-                self._open(files_of(self.path))
+                self._open(*files_of(self.path))
             except BaseException:
                 self._stack.close()
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Close the bag."""
         self._stack.close()
 
@@ -93,14 +90,13 @@ class BagReader:
         except DataError as error:
             raise DataError(f'bag {self.path}: {error}') from error
 
-    def _open(self, bag: BagFiles) -> None:
-        metadata = bag.metadata
+    def _open(self, files: Sequence[Path], metadata: Metadata | None) -> None:
         self._listed = metadata is not None
         self.labels = metadata.labels if metadata is not None else {}
         whole = metadata is not None and metadata.compression == 'file'
         self._packed = metadata is not None and metadata.compression == 'message'
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if whole else None
-        for path in bag.files:
+        for path in files:
             # Of a bag that is a file, the path has been said.
             name = '' if path == self.path else path.name
             with of_file(name):
@@ -249,20 +245,15 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         """Start writing."""
-        self._folder = self._stack.enter_context(folder_beside(self.path))
-        self._writer = _Writer(self._folder / self.path.name, version=9, storage_plugin=self._storage)
+        folder = self._stack.enter_context(new_folder(self.path))
+        self._writer = _Writer(folder, version=9, storage_plugin=self._storage)
         self._writer.open()
+        self._stack.push(self._writer)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Finish the bag, or remove it if there was an error."""
-        with self._stack:
-            self._writer.__exit__(kind, error, trace)
-            if kind is None:
-                refuse_existing(self.path)
-                (self._folder / self.path.name).rename(self.path)
+        self._stack.__exit__(*error)
 
     def note(self, **labels: object) -> None:
         """Say something of the whole recording, such as ``success``: it stands in metadata.yaml, as custom_data."""
@@ -316,6 +307,15 @@ def refuse_existing(path: Path) -> None:
     """Raise :class:`ConfigError` if there is something at ``path``: recordings are never overwritten."""
     if path.exists():
         raise ConfigError(f'output {path}: exists already; allowed a new folder')
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a path of a folder to make, which becomes ``path`` when it is whole: at the end, without an error."""
+    with folder_beside(path) as beside:
+        yield beside / path.name
+        refuse_existing(path)
+        (beside / path.name).rename(path)
 
 
 @contextmanager

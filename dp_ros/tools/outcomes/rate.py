@@ -141,15 +141,13 @@ def by_day(episodes: Sequence[EpisodeOutcome]) -> dict[str, list[EpisodeOutcome]
 
 def plot(episodes: Sequence[EpisodeOutcome], measured: Measured | None, path: Path) -> None:
     """Draw the rate of each day with its interval, beside what was measured."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     days = {day: rate for day, those in by_day(episodes).items() if (rate := rate_of(those)).known}
     if not days:
         raise DataError('plot: got no episode whose outcome is known, allowed one or more')
-    figure, axis = plt.subplots(figsize=(7, 3), dpi=110)
+    figure = Figure(figsize=(7, 3), dpi=110)
+    axis = figure.subplots()
     middles = [rate.successes / rate.known for rate in days.values()]
     low = [max(0.0, m - rate.interval[0]) for m, rate in zip(middles, days.values(), strict=True)]
     high = [max(0.0, rate.interval[1] - m) for m, rate in zip(middles, days.values(), strict=True)]
@@ -164,4 +162,3 @@ def plot(episodes: Sequence[EpisodeOutcome], measured: Measured | None, path: Pa
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    plt.close(figure)

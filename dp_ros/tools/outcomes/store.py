@@ -36,8 +36,6 @@ class EpisodeOutcome:
 
     Attributes
     ----------
-    began, ended
-        When [s since 1970].
     outcome
         ``unknown`` where nobody knows: it was cut off, say.
     source
@@ -46,8 +44,6 @@ class EpisodeOutcome:
         The policy's name.
     foretold
         Whether the monitor foretold a failure in it.
-    note
-        Whatever a person wants to say, or why it ended.
 
     """
 
@@ -73,14 +69,7 @@ _NAMES = tuple(f.name for f in fields(EpisodeOutcome))
 
 
 class OutcomeStore:
-    """The file, made if it is not there; a context manager that closes it.
-
-    Parameters
-    ----------
-    path
-        Of the file; its folder is made too.
-    make
-        Whether to make it. A file that is only read must be there.
+    """The file, with its folder made if it is not there and ``make`` says so; a context manager that closes it.
 
     Raises
     ------

@@ -101,9 +101,7 @@ def _messages(stream: Any, episode: Episode, bundle: Bundle) -> Iterator[tuple[i
         yield stamp, stream.topic, encoding.to_joint_state(stamp=stamp, name=stream.joints, types=types, **parts)
 
 
-def _picture(
-    stream: ImageStream, pixels: np.ndarray, stamp: int, shape: tuple[int, int] | None, types: Any
-) -> Any:
+def _picture(stream: ImageStream, pixels: np.ndarray, stamp: int, shape: tuple[int, int] | None, types: Any) -> Any:
     """Return the message of a picture, as large as the camera's were."""
     import cv2
 

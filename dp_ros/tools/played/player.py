@@ -74,8 +74,6 @@ class BagPlayer:
 
     Parameters
     ----------
-    node
-        Who publishes.
     wanted
         The topics to play, each with its ROS types.
     latched
