@@ -1,7 +1,8 @@
 """Demonstrate in the worlds with a point: straight to the target, left or right around what is between.
 
 Where the straight way is blocked, it goes along the tangent to a circle around the obstacle. The side is a coin's, so
-that recordings show both; among several obstacles only where neither side is nearer. What is commanded strays from that way by about 20 mm, smoothly, as a hand does.
+that recordings show both; among several obstacles only where neither side is nearer. What is commanded strays from that
+way by about 20 mm, smoothly, as a hand does.
 """
 
 from __future__ import annotations
