@@ -19,7 +19,7 @@ JOINTS = ('point_x', 'point_y')
 TARGET = 'target'  # its name: where to go now
 LAST_TARGET = 'last_target'  # where to end, of a world with two targets: the same once the first has been reached
 OBSTACLE = 'obstacle_'  # and a number: their names
-COIN_WITHIN = 0.06  # of several obstacles' middles: there the demonstrator throws a coin for the side [m]
+COIN_WITHIN = 0.02  # of several obstacles' middles: there the demonstrator throws a coin for the side [m]
 NOISE = 0.02  # of the demonstrator: standard deviation of what is commanded from the way [m]
 
 
