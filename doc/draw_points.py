@@ -40,8 +40,17 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('world', help='point_navigation, point_obstacle or point_targets')
     parser.add_argument('out', type=Path, help='PNG file to write')
     parser.add_argument('--seed', type=int, default=100_000, help='of the first of six episodes')
+    parser.add_argument('--sampler', help="the policy's; without it, the usual one")
+    parser.add_argument('--sampling-steps', type=int, help='network calls for a chunk')
     options = parser.parse_args(args)
-    settings = EvaluationSettings(bundle=options.bundle, world=options.world, threads=1, seconds=SECONDS)
+    settings = EvaluationSettings(
+        bundle=options.bundle,
+        world=options.world,
+        threads=1,
+        seconds=SECONDS,
+        sampler=options.sampler,
+        sampling_steps=options.sampling_steps,
+    )
     runner = make_runner(settings)
     panels = [panel(runner, options.seed + number) for number in range(PANELS)]
     framed = [np.pad(p, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=SHADE) for p in panels]

@@ -12,6 +12,7 @@ from dp_ros.errors import ConfigError
 from dp_ros.evaluation.demonstrations import RecordSettings, demonstration
 from dp_ros.simulation.registry import make_expert, make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
+from dp_ros.simulation.world import flat_pose
 from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
 from dp_ros.simulation.worlds.point_navigation.spec import Obstacle, point_world
 
@@ -85,6 +86,19 @@ def test_it_goes_to_two_targets_in_order_and_touches_none_of_five_obstacles() ->
         assert np.abs(np.diff(commanded, n=2, axis=0)).max() / 0.1**2 < 4.0
         sides.append(world.progress.details['side'])
     assert 8 <= sides.count('left') <= 22
+
+
+@pytest.mark.parametrize(('aside', 'sides'), [(0.01, {1.0, -1.0}), (0.05, {1.0}), (-0.05, {-1.0})])
+def test_among_several_obstacles_a_coin_decides_only_where_no_side_is_nearer(aside: float, sides: set[float]) -> None:
+    places = [(0.0, -aside), (0.45, 0.5), (0.45, -0.5), (-0.45, 0.5), (-0.45, -0.5)]
+    poses = {f'obstacle_{number}': flat_pose(*place, 0.0) for number, place in enumerate(places)}
+    poses |= dict.fromkeys(('target', 'last_target'), flat_pose(0.8, 0.0, 0.0))
+    taken = set()
+    for seed in range(12):
+        expert = make_expert('point_targets', np.random.default_rng(seed), noise=0.0)
+        commands = [expert.trajectory(0, (-0.8, 0.0), poses) for _ in range(12)]
+        taken.add(float(np.sign(commands[-1].positions[-1][1])))
+    assert taken == sides
 
 
 def test_its_randomness_is_the_generators() -> None:

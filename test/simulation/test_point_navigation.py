@@ -272,3 +272,18 @@ def test_disturbed_demonstrations_begin_elsewhere_too_free_of_obstacles_and_arri
                 list(robot.step())
             robot.command(expert.trajectory(robot.now, world.joint_positions, world.poses))
         assert robot.episode.success, seed
+
+
+def test_most_disturbed_starts_among_five_obstacles_have_one_in_their_way() -> None:
+    usual, world = (make_world('point_targets', disturbance=disturbance) for disturbance in (0.0, 1.0))
+    blocked = []
+    for seed in range(300):
+        usual.reset(seed)
+        world.reset(seed)
+        start, target = world.joint_positions, np.array(world.poses['target'].position[:2])
+        if (start == usual.joint_positions).all() or (np.abs(start - target) < 0.2).all():
+            continue  # as usual, or beside a target
+        ways = start + np.linspace(0.0, 1.0, 200)[:, np.newaxis] * (target - start)
+        discs = np.array([world.poses[f'obstacle_{number}'].position[:2] for number in range(5)])
+        blocked.append(np.linalg.norm(ways[:, np.newaxis] - discs, axis=-1).min() < 0.121)
+    assert len(blocked) > 80 and all(blocked)

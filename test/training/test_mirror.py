@@ -9,13 +9,14 @@ import pytest
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
+from dp_ros.data import Window
 from dp_ros.errors import ConfigError
 from dp_ros.recordings.episodes.cache_store import JoinedFrames
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.simulation.worlds.pusht.world import PushTWorld
-from dp_ros.task.spec import ActionSpec, ImageStream, Instruction, JointStream, TaskSpec
+from dp_ros.task.spec import ActionSpec, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
-from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror, mirrored, with_mirrored
+from dp_ros.training.samples.symmetry import MirrorSettings, check_mirror, mirrored, mirrored_window, with_mirrored
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import Trainer
 from test.training.test_trainer import SETTINGS
@@ -128,6 +129,29 @@ def test_a_mirror_that_is_none_is_refused(change, words):
     asked = {name: value for name, value in {**MIRROR, **change}.items() if value is not None}
     with pytest.raises(ConfigError, match=words):
         check_mirror(TASK, asked)
+
+
+def test_what_stands_on_the_other_side_in_the_mirror_takes_the_others_place():
+    poses = (PoseStream(name=name, topic=f'/{name}', features=('x', 'y')) for name in 'ab')
+    task = dataclasses.replace(TASK, streams=(TASK.streams[0], *poses))
+    a, b = (MirrorSettings(stream=other, take=(0, 1), scale=(1.0, -1.0)) for other in 'ba')
+    mirror = {'joints': NEGATED, 'a': a, 'b': b, 'action': NEGATED}
+    check_mirror(task, mirror)
+    streams = dict(zip(('joints', 'a', 'b'), np.random.default_rng(0).normal(size=(3, 5, 2)), strict=True))
+    episode = Episode(name='e', stamps=np.arange(5), streams=streams, actions=np.ones((5, 2)))
+    there = mirrored(episode, mirror)
+    np.testing.assert_array_equal(there.streams['a'], streams['b'] * [1.0, -1.0])
+    np.testing.assert_array_equal(mirrored(there, mirror).streams['b'], streams['b'])
+    window = mirrored_window(Window(stamps=np.arange(2), streams={n: v[:2] for n, v in streams.items()}), mirror)
+    np.testing.assert_array_equal(window.streams['a'], there.streams['a'][:2])
+    for change, words in (
+        ({'a': dataclasses.replace(a, stream='camera')}, "mirror.a.stream: got 'camera', allowed a, b, joints"),
+        ({'b': dataclasses.replace(b, stream='')}, "mirror.b.stream: got '', allowed 'a'"),
+        ({'action': dataclasses.replace(NEGATED, stream='a')}, "mirror.action.stream: got 'a', allowed action"),
+        ({'a': MirrorSettings(stream='b', take=(0, 1))}, 'done twice'),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            check_mirror(task, mirror | change)
 
 
 def test_words_have_no_mirror():

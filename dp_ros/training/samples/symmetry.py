@@ -29,6 +29,8 @@ class MirrorSettings:
 
     Attributes
     ----------
+    stream
+        What it is made from, where the mirror puts one thing in another's place; empty: from itself.
     take
         For each value of the mirrored vector, the place of the value that it is made from; empty for pictures.
     scale, offset
@@ -38,6 +40,7 @@ class MirrorSettings:
 
     """
 
+    stream: str = ''
     take: tuple[int, ...] = ()
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
@@ -97,34 +100,51 @@ def check_mirror(task: TaskSpec, mirror: Mapping[str, MirrorSettings]) -> None:
             _check_pictures(name, shape, mirror[name])
         else:
             _check_vector(name, shape[0], mirror[name])
+    for name in shapes:
+        _check_twice(name, shapes, mirror)
     _check_action(task, mirror)
 
 
 def mirrored(episode: Episode, mirror: Mapping[str, MirrorSettings]) -> Episode:
     """Return an episode as it would have gone in the mirror; the pictures are turned when they are asked for."""
-    streams = {
-        name: MirroredFrames(values, mirror[name]) if values.dtype == np.uint8 else mirror[name].vector(values)
-        for name, values in episode.streams.items()
-        if name != REWARD
-    }
-    streams |= {name: values for name, values in episode.streams.items() if name == REWARD}
+    streams = {name: values for name, values in episode.streams.items() if name == REWARD}
+    for name in [name for name in episode.streams if name != REWARD]:
+        values = episode.streams[mirror[name].stream or name]
+        pictures = values.dtype == np.uint8
+        streams[name] = MirroredFrames(values, mirror[name]) if pictures else mirror[name].vector(values)
     actions = mirror[ACTION].vector(episode.actions)
     return replace(episode, name=f'{episode.name}, mirrored', streams=streams, actions=actions)
 
 
 def mirrored_window(window: Window, mirror: Mapping[str, MirrorSettings]) -> Window:
     """Return a window as it would be in the mirror."""
-    streams = {
-        name: np.ascontiguousarray(mirror[name].pictures(values)) if values.dtype == np.uint8
-        else mirror[name].vector(values)
-        for name, values in window.streams.items()
-    }  # fmt: skip
+    streams = {}
+    for name in window.streams:
+        asked, values = mirror[name], window.streams[mirror[name].stream or name]
+        pictures = values.dtype == np.uint8
+        streams[name] = np.ascontiguousarray(asked.pictures(values)) if pictures else asked.vector(values)
     return replace(window, streams=streams)
 
 
 def with_mirrored(episodes: Sequence[Episode], mirror: Mapping[str, MirrorSettings]) -> list[Episode]:
     """Return the episodes, followed by their mirror images if there is a mirror."""
     return [*episodes, *(mirrored(e, mirror) for e in episodes)] if mirror else list(episodes)
+
+
+def _check_twice(name: str, shapes: Mapping[str, tuple[int, ...]], mirror: Mapping[str, MirrorSettings]) -> None:
+    """Raise ConfigError unless a mirror of the mirror image of ``name`` gives the original back."""
+    asked = mirror[name]
+    source = asked.stream or name
+    allowed = [n for n, shape in shapes.items() if n == name or (shape == shapes[name] and ACTION not in (n, name))]
+    if source not in allowed:
+        raise ConfigError(f'mirror.{name}.stream: got {source!r}, allowed {listed(sorted(allowed))}')
+    back = mirror[source]
+    if (back.stream or source) != name:
+        raise ConfigError(f'mirror.{source}.stream: got {back.stream!r}, allowed {name!r}, which is made from it')
+    probe = np.random.default_rng(0).uniform(-1.0, 1.0, (4, *shapes[name]))
+    twice = back.vector(asked.vector(probe)) if asked.take else back.pictures(asked.pictures(probe))
+    if not np.allclose(twice, probe, atol=1e-9):
+        raise ConfigError(f'mirror.{name}: got {asked}, allowed what gives the original back when done twice')
 
 
 def _check_action(task: TaskSpec, mirror: Mapping[str, MirrorSettings]) -> None:
@@ -162,6 +182,3 @@ def _check_vector(name: str, size: int, asked: MirrorSettings) -> None:
             raise ConfigError(f'mirror.{name}.{what}: got {len(values)} numbers, allowed {size}, or none')
         if not np.isfinite(values).all():
             raise ConfigError(f'mirror.{name}.{what}: got {list(values)}, allowed finite numbers')
-    probe = np.random.default_rng(0).uniform(-1.0, 1.0, (4, size))
-    if not np.allclose(asked.vector(asked.vector(probe)), probe, atol=1e-9):
-        raise ConfigError(f'mirror.{name}: got {asked}, allowed what gives the original back when done twice')

@@ -1,7 +1,8 @@
 """Demonstrate in the worlds with a point: straight to the target, left or right around what is between.
 
 Where the straight way is blocked, it goes along the tangent to a circle around the obstacle. The side is a coin's, so
-that recordings show both. What is commanded strays from that way by about 20 mm, smoothly, as a hand does.
+that recordings show both; among several obstacles only where neither side is nearer. What is commanded strays from that
+way by about 20 mm, smoothly, as a hand does.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class PointExpert:
         Time between two commands [s].
     noise
         Standard deviation of what is commanded from the way [m].
+    coin_within
+        So near to an obstacle's middle the straight way must go by for a coin to choose the side, which is the nearer
+        one elsewhere [m].
 
     """
 
@@ -50,13 +54,14 @@ class PointExpert:
         radii: Sequence[float] = (),
         control_dt: float = 0.1,
         noise: float = NOISE,
+        coin_within: float = np.inf,
     ) -> None:
         check_range('expert control_dt', control_dt, 0.02, 0.5, unit='s')
         check_range('expert noise', noise, 0.0, 0.1, unit='m')
-        self._noise = noise
+        self._noise, self._coin_within = noise, coin_within
         self._dt = control_dt
         self._radii = np.asarray(radii, dtype=np.float64)
-        self.sides = np.where(rng.random(len(self._radii)) < 0.5, 1.0, -1.0)  # 1: left of an obstacle
+        self.sides = np.where(rng.random(len(self._radii)) < 0.5, 1.0, -1.0)  # 1: left of an obstacle; by coin
         self._phases, self._periods = rng.uniform(0.0, 2.0 * np.pi, 2), rng.uniform(2.0, 4.0, 2)
         self._velocity = np.zeros(2)
         self._way: np.ndarray | None = None  # where it would be without noise
@@ -110,12 +115,13 @@ class PointExpert:
         left = max(float(np.linalg.norm(way)), 1e-9)
         ahead = way / left
         best, heading = np.inf, ahead
-        for centre, radius, side in zip(centres, self._radii + CLEARANCE, self.sides, strict=True):
+        for centre, radius, coin in zip(centres, self._radii + CLEARANCE, self.sides, strict=True):
             to = centre - here
             along, aside = float(to @ ahead), float(ahead[0] * to[1] - ahead[1] * to[0])
             distance = max(float(np.linalg.norm(to)), 1e-9)
             if not 0.0 < along < left or abs(aside) >= radius or distance >= best:
                 continue
+            side = coin if abs(aside) < self._coin_within else -np.sign(aside)
             # The tangent to the circle; from inside of it, along the circle and outwards.
             angle = side * (np.arcsin(radius / distance) if distance > radius else np.pi / 2 + 1.0 - distance / radius)
             c, s = np.cos(angle), np.sin(angle)

@@ -19,6 +19,7 @@ JOINTS = ('point_x', 'point_y')
 TARGET = 'target'  # its name: where to go now
 LAST_TARGET = 'last_target'  # where to end, of a world with two targets: the same once the first has been reached
 OBSTACLE = 'obstacle_'  # and a number: their names
+COIN_WITHIN = 0.02  # of several obstacles' middles: there the demonstrator throws a coin for the side [m]
 NOISE = 0.02  # of the demonstrator: standard deviation of what is commanded from the way [m]
 
 
@@ -105,7 +106,9 @@ def _make_expert(
     from dp_ros.simulation.worlds.point_navigation.expert import PointExpert
 
     radii = tuple(obstacle.radius for obstacle in obstacles)
-    return PointExpert(rng, radii=radii, control_dt=control_dt, noise=noise)
+    # A coin for each of several obstacles would lead around the long way, and one decision against the other.
+    coin_within = COIN_WITHIN if len(radii) > 1 else np.inf
+    return PointExpert(rng, radii=radii, control_dt=control_dt, noise=noise, coin_within=coin_within)
 
 
 def _faults() -> dict[str, Callable[[], World]]:

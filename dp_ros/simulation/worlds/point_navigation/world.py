@@ -97,13 +97,18 @@ class PointWorld:
         raise ConfigError(f'obstacles: got none of {DRAWS} starts that is free of them, allowed ones that leave room')
 
     def _begin_elsewhere(self, rng: np.random.Generator, targets: np.ndarray, centres: np.ndarray) -> None:
-        """Put the point where no episode begins, maybe after the first of two targets."""
+        """Put the point where no episode begins, maybe after the first of two targets.
+
+        Among several obstacles one is in its way, unless it begins beside a target.
+        """
         reached = int(rng.integers(len(targets)))
         while True:
-            beside = targets[reached] + rng.uniform(-BESIDE, BESIDE, 2)
-            start = beside if rng.random() < BESIDE_SHARE else rng.uniform(-0.95, 0.95, 2)
-            free = np.linalg.norm(start - centres, axis=-1) > self._radii + NARROW
-            if (np.abs(start) <= 0.95).all() and free.all():
+            near = targets[reached] + rng.uniform(-BESIDE, BESIDE, 2)
+            beside = rng.random() < BESIDE_SHARE
+            start = near if beside else rng.uniform(-0.95, 0.95, 2)
+            if (np.abs(start) > 0.95).any() or (np.linalg.norm(start - centres, axis=-1) <= self._radii + NARROW).any():
+                continue
+            if beside or len(centres) < 2 or self._blocked(start, targets[reached], centres):
                 break
         self._put(start, targets, centres, self._swings, reached)
 
@@ -113,8 +118,12 @@ class PointWorld:
         ends = np.linalg.norm(places[:, np.newaxis] - centres, axis=-1)
         if min(np.linalg.norm(end - start) for start, end in ways) < APART or (ends < self._radii + CLEAR).any():
             return False
-        blocking = [*zip(centres, self._radii, strict=True)][: None if len(ways) > 1 else 1]
-        return not blocking or all(any(_distance(*way, c) < radius for c, radius in blocking) for way in ways)
+        blocking = centres[: None if len(ways) > 1 else 1]
+        return not len(blocking) or all(self._blocked(*way, blocking) for way in ways)
+
+    def _blocked(self, start: np.ndarray, end: np.ndarray, centres: np.ndarray) -> bool:
+        """Return whether one of the obstacles with these centres is in the straight way."""
+        return any(_distance(start, end, c) < radius for c, radius in zip(centres, self._radii, strict=False))
 
     def set_scene(self, scene: Scene) -> None:
         """Put point, targets and obstacles where they are asked for, at rest; there they stay."""
