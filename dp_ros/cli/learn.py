@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of, training_config
+from dp_ros.diffusion.samplers import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +146,8 @@ def _export_options(parser: CommandParser) -> None:
     parser.add_argument('--weights', default='float16', choices=['float16', 'float32', 'int8'],
                         help='how weights are stored; int8 is computed so too: faster, not quite the same')  # fmt: skip
     parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
+    parser.add_argument('--sampler', choices=get_args(Sampler),
+                        help="the default one (default: ddim, or what suits the schedule; a bundle's own)")  # fmt: skip
     parser.add_argument('--sampling-steps', type=int,
                         help="the default number (default: 10, or 1 for regression; a bundle's own)")  # fmt: skip
     parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
@@ -163,6 +166,7 @@ def _export(options: argparse.Namespace) -> int:
         options.bundle,
         weights=options.weights,
         torchscript=options.torchscript,
+        sampler=options.sampler,
         sampling_steps=options.sampling_steps,
         checkpoint=options.checkpoint,
         overwrite=options.overwrite,

@@ -151,8 +151,10 @@ def test_exported_anew_a_bundle_is_the_same_policy(kind: str, tmp_path: Path) ->
 
 def test_a_new_export_may_have_another_sampler_and_name(tmp_path: Path) -> None:
     exported(tmp_path / 'bundle', 'state')
-    bundle = export_run(tmp_path / 'bundle', tmp_path / 'new', sampling_steps=3, name='other')
-    assert (bundle.name, bundle.defaults.sampling_steps) == ('other', 3)
+    bundle = export_run(tmp_path / 'bundle', tmp_path / 'new', sampler='ddpm', sampling_steps=3, name='other')
+    assert (bundle.name, bundle.defaults.sampler, bundle.defaults.sampling_steps) == ('other', 'ddpm', 3)
+    with pytest.raises(ConfigError, match="sampler: got 'euler', allowed ddim, ddpm"):
+        export_run(tmp_path / 'bundle', tmp_path / 'newer', sampler='euler')
 
 
 def renamed(folder: Path, name: str, **defaults: int) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from dp_ros.diffusion.coefficients import default_settings
-from dp_ros.diffusion.samplers import SamplerSettings
-from dp_ros.errors import BundleError, ConfigError
+from dp_ros.diffusion.coefficients import default_settings, samplers_for
+from dp_ros.diffusion.samplers import Sampler, SamplerSettings
+from dp_ros.errors import BundleError, ConfigError, check_choice
 from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.sequence import SequenceNetwork
@@ -45,6 +45,7 @@ def export_run(
     *,
     weights: Weights = 'float16',
     torchscript: bool = False,
+    sampler: Sampler | None = None,
     sampling_steps: int | None = None,
     overwrite: bool = False,
     checkpoint: Literal['best', 'last'] | None = None,
@@ -63,8 +64,9 @@ def export_run(
         cannot be trained further.
     torchscript
         Also write TorchScript twins.
-    sampling_steps
-        The sampler's default; None for 10, or 1 where the objective is regression; of a bundle its own.
+    sampler, sampling_steps
+        The policy's defaults; None for ddim, or what else suits the schedule, and 10, or 1 where the objective is
+        regression; of a bundle its own.
     checkpoint
         The last, or the best by its rollouts; None for the best where there were rollouts.
     name
@@ -73,10 +75,8 @@ def export_run(
     """
     settings, network, normalizer, record = load_network(run, checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
-    if isinstance(network, SequenceNetwork) and sampling_steps is not None:
-        raise ConfigError(
-            f'sampling_steps: got {sampling_steps} for family sequence, allowed none: it samples no noise'
-        )
+    if isinstance(network, SequenceNetwork) and (given := sampler or sampling_steps) is not None:
+        raise ConfigError(f'sampler and steps: got {given} for family sequence, allowed none: it samples no noise')
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
     told = record.pop('starts', None)
     starts = None if told is None else parse(DemonstratedStarts, told, f'{run / RUN}.starts')
@@ -90,7 +90,7 @@ def export_run(
         folder,
         weights=weights,
         torchscript=torchscript,
-        defaults=None if settings.family == 'sequence' else _defaults(settings, source, sampling_steps),
+        defaults=None if settings.family == 'sequence' else _defaults(settings, source, sampler, sampling_steps),
         overwrite=overwrite,
         provenance={**record, 'weights': weights, 'config': to_plain(settings)},
         name=name or (source.name if source else ''),
@@ -100,10 +100,15 @@ def export_run(
     )
 
 
-def _defaults(settings: TrainSettings, source: Bundle | None, sampling_steps: int | None) -> SamplerSettings:
-    if source is None:
-        return default_settings(settings.objective.spec, sampling_steps)
-    return source.defaults if sampling_steps is None else replace(source.defaults, sampling_steps=sampling_steps)
+def _defaults(
+    settings: TrainSettings, source: Bundle | None, sampler: Sampler | None, sampling_steps: int | None
+) -> SamplerSettings:
+    spec = settings.objective.spec
+    usual = default_settings(spec) if source is None else source.defaults
+    if sampler is not None:
+        check_choice('sampler', sampler, samplers_for(spec))
+    steps = usual.sampling_steps if sampling_steps is None else sampling_steps
+    return replace(usual, sampler=sampler or usual.sampler, sampling_steps=steps)
 
 
 def export_network(

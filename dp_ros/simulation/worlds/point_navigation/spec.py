@@ -145,5 +145,6 @@ POINT_TARGETS = point_world(
     two_targets=True,
     parameter_file=Path('config/point_targets.yaml'),
     training_file=Path('config/train/point_targets.yaml'),
+    bundle='models/point_targets',
     environment='dp_ros/PointTargets-v0',
 )
