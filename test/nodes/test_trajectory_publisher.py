@@ -27,6 +27,7 @@ from dp_ros.motion.checks.limits import check
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
+from dp_ros.nodes.trajectory_publisher import command_sender
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
@@ -50,8 +51,12 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 
 @pytest.fixture(autouse=True)
 def known_at_once(monkeypatch):
-    """Listeners hear from the first moment; a test that is about those that don't puts it back."""
+    """Listeners hear from the first moment; a test that is about those that don't puts it back.
+
+    A test lets the node spin when it waits: between, it is stalled, on the clock that is not the test's.
+    """
     monkeypatch.setattr(command_topics, 'SETTLE', 0)
+    monkeypatch.setattr(command_sender, 'LEAST_COPIES', 0)
 
 
 class Live:
