@@ -25,9 +25,9 @@ from dp_ros.messages import encoding
 from dp_ros.messages.status import ChunkReport
 from dp_ros.motion.checks.limits import check
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher import command_sender
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
-from dp_ros.nodes.trajectory_publisher import command_sender
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
