@@ -31,7 +31,8 @@ from .curves import SECOND, Curve, Message, extrema
 
 ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
-SPEED_MARGIN, BEND_MARGIN = 1.0 / 3.0, 1.0  # a cubic that turns a joint around is faster midway by a third of its speed before
+# Midway, a cubic that turns a joint around is faster by a third of its speed before.
+SPEED_MARGIN, BEND_MARGIN = 1.0 / 3.0, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
 UPSET = SECOND
 THROWN = 0.005  # [rad or m] in a cycle
