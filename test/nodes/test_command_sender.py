@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -88,20 +89,35 @@ def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_is_not_s
 
 
 @pytest.mark.parametrize(
-    ('copies', 'since', 'unsure'), [(1, 100, True), (5, 100, False), (1, 30, False), (1, 300, False)]
+    ('copies', 'slope', 'seen', 'unsure'),
+    [(1, 3.0, None, True), (3, 3.0, None, False), (1, 1.0, None, False), (1, 3.0, 'new', False), (1, 3.0, 'old', True)],
+    ids=['lost maybe', 'sent often', 'hardly another one', 'followed', 'not followed'],
 )
-def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_shows(planner, copies, since, unsure):
+def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_shows(
+    planner, copies, slope, seen, unsure
+):
     clock, sent = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
         planner, lambda trajectory: trajectory, sent.append, lambda: clock.now, steady=lambda: clock.now,
         repeat=sent.append,
     )  # fmt: skip
-    planner.measured(NOW, planner.plan.positions_at(np.array([NOW - 40 * MS - planner.plan.stamp]))[0])
-    verdict = made.send_before_deadline(partial(planner.accept, chunk(START + 50 * MS)), must=True)
-    assert isinstance(verdict, Planned)
+    old = planner.plan
+
+    def measure(plan, until):
+        for now in range(clock.now, until + 1, 10 * MS):
+            planner.measured(now, plan.positions_at(np.array([now - 40 * MS - plan.stamp]))[0])
+        clock.now = until
+
+    measure(old, NOW)
+    steeper = chunk(START + 50 * MS)
+    steeper = replace(steeper, actions=slope * steeper.actions)
+    assert isinstance(made.send_before_deadline(partial(planner.accept, steeper), must=True), Planned)
     for _ in range(copies - 1):
         clock.now += 5 * MS
         assert made.again()
-    assert len(sent) == copies
-    clock.now = NOW + since * MS
+    assert len(sent) == copies and not made.unsure(), 'copies are due still'
+    if seen is None:
+        clock.now = NOW + 400 * MS
+    else:
+        measure(planner.plan if seen == 'new' else old, NOW + 600 * MS)
     assert bool(made.unsure()) == unsure

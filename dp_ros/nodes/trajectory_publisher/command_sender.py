@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dp_ros.data import Refusal
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import LEAD, Planner
+from dp_ros.motion.safety.following import LEAP
 from dp_ros.motion.safety.hold_points import HELD
 from dp_ros.motion.trajectory import Trajectory
 
@@ -23,7 +26,6 @@ LEAST_AHEAD = 5_000_000  # [ns] that are left for planning, or more, up to the p
 AGAIN = 5_000_000  # [ns] from one sending to the next
 AFTER = 20_000_000  # [ns] after its splice that a plan is still sent again: until then it is hardly another one
 LEAST_COPIES = 3  # of a plan: fewer mean that this process was stalled, and they may all have been lost
-SHOWN = 150_000_000  # [ns] after which joint states show whether the robot follows a plan that it may not have got
 FAREWELL = 80_000_000  # [ns] for which the last message of all is sent again at most
 FAREWELL_COPIES = 10  # of it, one right after the other: a controller that is off and on again gets none
 FAREWELL_AGAIN = 2_000_000  # [ns] from one of them to the next
@@ -69,11 +71,12 @@ class CommandSender:
         self._until = self._began = 0
         self._anew = False  # whether what was sent last counts from its arrival
         self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
+        self._before: Trajectory | None = None  # the plan before that
 
     def send(self, trajectory: Trajectory) -> None:
         """Send what counts from its arrival."""
         self._out(self.prepare(trajectory), self.now() + HELD)
-        self._anew = True
+        self._anew, self._before = True, None
         self.rests_at = self.now() + int(trajectory.times[-1])
 
     def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
@@ -96,6 +99,7 @@ class CommandSender:
                     self._planner.rollback(before)
                     return Refusal(reason=leap)
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
+                self._before = before.plan
                 self.rests_at = trajectory.end
                 return verdict
             self._planner.rollback(before)
@@ -120,7 +124,19 @@ class CommandSender:
 
     def unsure(self) -> str:
         """Return why nothing that goes on from the last plan may be sent yet; '' if it may."""
-        if self._anew or self._copies >= LEAST_COPIES or not 0 < self.steady() - self._over < SHOWN:
+        planner, plan, before = self._planner, self._planner.plan, self._before
+        if plan is None or before is None or self._copies >= LEAST_COPIES or self.steady() <= self._over:
+            return ''
+
+        def apart(at: int) -> bool:
+            places = [each.positions_at(np.array([at - each.stamp]))[0] for each in (plan, before)]
+            return bool((np.abs(places[0] - places[1]) > LEAP * planner.follow_tolerance).any())
+
+        if not apart(self.now() + planner.options.splice_margin):
+            return ''  # whichever it follows
+        newest = planner.states.newest
+        if newest is not None and apart(newest.stamp - planner.options.max_lag) and not planner.astray():
+            self._before = None  # it is seen on the new one
             return ''
         return f'this process was stalled, and sent the last plan {self._copies} times only: it may have been lost'
 
