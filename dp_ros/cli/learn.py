@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of, training_config
-from dp_ros.diffusion.samplers import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +139,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export_options(parser: CommandParser) -> None:
+    from dp_ros.diffusion.samplers import Sampler
+
     parser.add_argument('run_folder', metavar='RUN',
                         help='run folder of dp_ros train, or a bundle of a U-Net with float weights')  # fmt: skip
     parser.add_argument('bundle', type=Path, help='folder to write')

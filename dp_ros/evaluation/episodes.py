@@ -33,9 +33,8 @@ from dp_ros.policy.alignment import Aligner, WindowBuffer, tick_at_or_after
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.continuity import Continuation
-from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.protocol import Policy
+from dp_ros.policy.protocol import Policy, open_policy
 from dp_ros.simulation.instructions import Asked, asked_for, episode_labels
 from dp_ros.simulation.registry import check_world, make_world, world_spec
 from dp_ros.simulation.robot import (

@@ -10,8 +10,7 @@ from dp_ros.diffusion.samplers import Sampler
 from dp_ros.errors import ConfigError, listed
 from dp_ros.evaluation.workers.workers import check_workers
 from dp_ros.options import check_options, like, option
-from dp_ros.policy.backends.sessions import BackendName
-from dp_ros.policy.backends.thread_count import MOST_THREADS
+from dp_ros.policy.backends.sessions import MOST_THREADS, BackendName
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Continuity, check_start

@@ -14,8 +14,7 @@ from dp_ros.diffusion.samplers import Sampler, SamplerSettings, sample
 from dp_ros.errors import ConfigError, DataError, check_finite, check_range, check_shape
 from dp_ros.options import option
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.backends.sessions import Backend, BackendName, open_backend
-from dp_ros.policy.backends.thread_count import MOST_THREADS
+from dp_ros.policy.backends.sessions import MOST_THREADS, Backend, BackendName, open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, state_of
 from dp_ros.policy.continuity import Continuity, Overlap, check_continuity

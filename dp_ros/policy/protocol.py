@@ -106,11 +106,9 @@ class Policy(ABC):
             If the bundle is incomplete or altered, or its networks do not give what was recorded.
 
         """
-        from dp_ros.policy.families import FAMILIES
-
         loaded = at_speed(load_bundle(locate(bundle)), policy_speed)
         # This class itself is of no family, and gives the policy of the bundle's.
-        kind = cast('type[Self]', FAMILIES[loaded.family]) if cls is Policy else cls
+        kind = cast('type[Self]', _family(loaded.family)) if cls is Policy else cls
         given = {name: value for name, value in settings.items() if value is not None}
         return kind.open(loaded, backend, threads, provider).with_settings(**given)
 
@@ -248,3 +246,19 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f'window stream {name!r}: got {error}, allowed numbers') from error
+
+
+def open_policy(
+    bundle: Bundle, backend: BackendName = 'onnxruntime', threads: int = 1, provider: ProviderName = 'cpu'
+) -> Policy:
+    """Open a bundle's networks, with the settings that are its own."""
+    return _family(bundle.family).open(bundle, backend, threads, provider)
+
+
+def _family(name: str) -> type[Policy]:
+    """Return the class of a family's policies."""
+    from dp_ros.policy.policy import DiffusionPolicy
+    from dp_ros.policy.sequence.policy import SequencePolicy
+
+    families: dict[str, type[Policy]] = {'diffusion': DiffusionPolicy, 'sequence': SequencePolicy}
+    return families[name]

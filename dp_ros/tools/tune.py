@@ -19,8 +19,7 @@ from dp_ros.evaluation.settings import EvaluationSettings
 from dp_ros.nodes.policy_executor.anytime_steps import warm_up
 from dp_ros.options import check_options, like, option
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.backends.sessions import BackendName, open_backend
-from dp_ros.policy.backends.thread_count import MOST_THREADS, fewest_threads, thread_counts
+from dp_ros.policy.backends.sessions import MOST_THREADS, BackendName, fewest_threads, open_backend, thread_counts
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy, SamplingOptions

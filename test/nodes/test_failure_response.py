@@ -22,7 +22,7 @@ from dp_ros.nodes.policy_executor.failure_response import KEPT
 from dp_ros.nodes.policy_executor.node import PolicyExecutor
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
-from dp_ros.training.monitor.bundle import write_with_monitor
+from dp_ros.training.monitor import write_with_monitor
 from test.nodes.test_policy_executor import DT, T0, WARN, Live, expected
 
 pytestmark = pytest.mark.ros

@@ -34,9 +34,9 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap
-from dp_ros.policy.families import open_policy
 from dp_ros.policy.goal_inputs import NO_GOAL
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.policy.protocol import open_policy
 from dp_ros.ros.bundles import aligned_type
 from dp_ros.task.spec import GoalPose
 

@@ -13,7 +13,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from dp_ros.errors import ConfigError
 from dp_ros.nodes.policy_executor.inference_settings import PARAMETERS
 from dp_ros.paths import locate
-from dp_ros.policy.backends.thread_count import thread_counts
+from dp_ros.policy.backends.sessions import thread_counts
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.step_budget import Cost
 from dp_ros.tools import tune

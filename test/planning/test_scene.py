@@ -163,7 +163,7 @@ def point_check(*obstacles: Obstacle) -> Any:
     from dp_ros.planning.collision import CollisionCheck
     from dp_ros.planning.robot_geometry import robot_geometry
     from dp_ros.robot.urdf import parse_urdf
-    from dp_ros.simulation.worlds.point_navigation.urdf import URDF
+    from dp_ros.simulation.worlds.point_navigation.world import URDF
 
     scene = Scene(frame='ground', obstacles=obstacles)
     geometry = robot_geometry(parse_urdf(URDF), ('point_x', 'point_y'), scene)

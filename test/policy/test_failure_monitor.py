@@ -114,8 +114,7 @@ def test_thresholds_that_mean_nothing_are_refused(change, message):
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle with a monitor."""
     pytest.importorskip('torch', reason='torch is not installed')
-    from dp_ros.training.monitor.bundle import write_with_monitor
-    from dp_ros.training.monitor.fit import fit_novelty
+    from dp_ros.training.monitor import fit_novelty, write_with_monitor
     from test.tiny_bundle import write_tiny_bundle
 
     folder = tmp_path_factory.mktemp('monitor')
@@ -183,7 +182,7 @@ def test_another_network_in_its_place_is_refused(watched, tmp_path):
     import torch
 
     from dp_ros.networks.novelty import Features, Novelty
-    from dp_ros.training.monitor.bundle import write_with_monitor
+    from dp_ros.training.monitor import write_with_monitor
 
     bundle, width = load_bundle(watched.parent / 'tiny'), 9  # the encoder gives 8
     other = Novelty(Features(torch.zeros(width), torch.eye(width), torch.ones(width), torch.ones(())))

@@ -15,8 +15,7 @@ from dp_ros.evaluation import film
 from dp_ros.evaluation.film import Frame, write_gif
 from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.world import Scene
-from dp_ros.simulation.worlds.push_block.model import model
-from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+from dp_ros.simulation.worlds.push_block.world import PushBlockWorld, model
 
 
 def test_it_shows_the_scenes_and_the_way_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_fault_that_a_world_cannot_have_is_refused():
 
 def test_physics_made_wrong_leave_those_of_others_as_they_are():
     pytest.importorskip('mujoco', reason='mujoco is not installed')
-    from dp_ros.simulation.worlds.push_block.model import model
+    from dp_ros.simulation.worlds.push_block.world import model
 
     before = model().geom_friction.copy()
     make_wrong('push_block', 'friction_halved')
@@ -114,7 +114,7 @@ def test_thresholds_come_from_episodes_that_were_not_learnt_from_and_hold_on_oth
 
 def calibrated_alarm(found: Any, other: Trace) -> bool:
     from dp_ros.evaluation.monitor.traces import highest, scored
-    from dp_ros.training.monitor.fit import novelty_of
+    from dp_ros.training.monitor import novelty_of
 
     novelty, spec = found
     scores = scored(other, novelty_of(novelty, other.conds), spec.window, spec.bin_width, spec.steps)

@@ -14,10 +14,9 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.simulation.arm.kinematics import ELBOW, Arm, ToolPose
 from dp_ros.simulation.world import Scene, flat_pose
-from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK_HALF, GOAL, POST
 from dp_ros.simulation.worlds.push_block.way import AROUND, way_left
-from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+from dp_ros.simulation.worlds.push_block.world import PushBlockWorld, model
 
 
 @pytest.fixture(scope='module')

@@ -19,7 +19,7 @@ from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.registry import make_world
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.world import Scene
-from dp_ros.simulation.worlds.push_block.model import model
+from dp_ros.simulation.worlds.push_block.world import model
 
 MS = 1_000_000
 NOW = 1_700_000_000_000 * MS

@@ -19,8 +19,7 @@ from dp_ros.policy.bundle.manifest import check_target, load_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec, Rule, conformal_threshold, level_of_each, successes_needed
 from dp_ros.policy.failure_monitor import sampling_policy
 from dp_ros.policy.policy import MOST_SAMPLES, DiffusionPolicy
-from dp_ros.training.monitor.bundle import write_with_monitor
-from dp_ros.training.monitor.fit import fit_novelty, novelty_of
+from dp_ros.training.monitor import fit_novelty, novelty_of, write_with_monitor
 
 LEAST_BIN = 0.01
 """Of the bins that samples are counted in, in normalized actions: half a hundredth of what a joint did."""

@@ -32,7 +32,7 @@ from dp_ros.planning.rule import keep_clear
 from dp_ros.planning.scene import Sighting
 from dp_ros.simulation.robot import PoseReading, Reading
 from dp_ros.simulation.worlds.point_navigation.spec import TARGET
-from dp_ros.simulation.worlds.point_navigation.urdf import BODY
+from dp_ros.simulation.worlds.point_navigation.world import BODY
 
 if TYPE_CHECKING:
     from dp_ros.evaluation.obstacles.bench import ObstacleRunner

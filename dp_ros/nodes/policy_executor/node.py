@@ -26,12 +26,11 @@ from dp_ros.nodes.policy_executor.inference_settings import (
 from dp_ros.nodes.policy_executor.monitoring import Monitoring
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SingleSource, first_fault
 from dp_ros.policy.alignment import WindowBuffer
-from dp_ros.policy.backends.thread_count import fewest_threads, thread_counts
+from dp_ros.policy.backends.sessions import fewest_threads, thread_counts
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.failure_monitor import FailureMonitor
-from dp_ros.policy.families import open_policy
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.policy.protocol import Policy
+from dp_ros.policy.protocol import Policy, open_policy
 from dp_ros.ros.bundles import aligned_type, read_bundle
 from dp_ros.ros.diagnostics import ERROR, OK, WARN
 from dp_ros.ros.lifecycle import WARN_PERIOD, ManagedNode, reliable, run

@@ -22,7 +22,9 @@ from dp_ros.policy.bundle.files import check_zip
 from dp_ros.policy.bundle.parity import input_shapes, noise_inputs, sees, state_of, state_width
 
 BackendName = Literal['onnxruntime', 'torchscript']
-MAX_THREADS = 64
+MOST_THREADS = 64
+GAIN = 1.15
+"""So many times faster must more threads be: they take cores from others."""
 WARM_UP = 3  # runs; TorchScript compiles in the first two
 _ONNX_TYPES = {'k': 'tensor(int64)', 'token': 'tensor(int64)'}  # all others are tensor(float)
 
@@ -56,7 +58,7 @@ def open_backend(
 ) -> Backend:
     """Load the bundle's networks, check them against the task, replay the recorded pair, and warm up."""
     check_choice('backend', backend, get_args(BackendName))
-    check_range('threads', threads, 1, MAX_THREADS)
+    check_range('threads', threads, 1, MOST_THREADS)
     if backend == 'torchscript' and provider != 'cpu':
         raise ConfigError(f'execution_provider: got {provider!r}, allowed cpu with backend torchscript')
     opened: Backend
@@ -257,3 +259,19 @@ def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
                 f'bundle {bundle.name}: {what} by {name}: got a difference of {difference:.3g} from what was recorded, '
                 f'allowed up to {tolerance:g}'
             )
+
+
+def thread_counts(processors: int = 0) -> tuple[int, ...]:
+    """Return 1, 2, 4 ... up to ``processors``, and their number itself; 0: those that this process may use."""
+    processors = min(processors or len(os.sched_getaffinity(0)), MOST_THREADS)
+    counts = {min(2**power, processors) for power in range(MOST_THREADS.bit_length())}
+    return tuple(sorted(counts))
+
+
+def fewest_threads(seconds: Mapping[int, float]) -> int:
+    """Return the number of threads to take, by what a chunk takes with each number of them [s]."""
+    chosen = min(seconds)
+    for count in sorted(seconds):
+        if seconds[chosen] > GAIN * seconds[count]:
+            chosen = count
+    return chosen

@@ -15,7 +15,7 @@ import numpy as np
 
 from dp_ros.errors import BundleError, check_range, one_line
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.backends.sessions import MAX_THREADS, check_graph, network_session
+from dp_ros.policy.backends.sessions import MOST_THREADS, check_graph, network_session
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import input_shapes
 
@@ -38,7 +38,7 @@ class SequenceSession:
     """Run a bundle by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, threads: int = 1, provider: ProviderName = 'cpu') -> None:
-        check_range('threads', threads, 1, MAX_THREADS)
+        check_range('threads', threads, 1, MOST_THREADS)
         spec, task = bundle.sequence, bundle.task
         self._names = list(input_shapes(task))
         self.encoder = network_session(bundle, 'encoder.onnx', threads, provider)

@@ -9,12 +9,13 @@ import numpy as np
 
 from dp_ros.errors import check_range
 from dp_ros.simulation.arm import JOINTS
-from dp_ros.simulation.arm.disturbance import Disturbance
 from dp_ros.simulation.arm.kinematics import Arm
 from dp_ros.simulation.mujoco_world import STEP_DURATION, MujocoWorld
 from dp_ros.simulation.world import Pose
 
 ARM = slice(len(JOINTS))  # in joint positions
+CORRELATION = 0.5  # of a disturbance [s]
+SHIFT = np.array([0.006, 0.006, 0.06])  # standard deviation of a disturbance: x, y [m], yaw [rad]
 
 
 class ArmWorld(MujocoWorld):
@@ -29,7 +30,7 @@ class ArmWorld(MujocoWorld):
     bodies
         The names of what is tracked: of the joints, too, by which it is free.
     disturbance
-        0 to 2: how much the tool is shifted in episodes, as multiples of `dp_ros.simulation.arm.disturbance.SHIFT`.
+        0 to 2: how much the tool is shifted in episodes, as multiples of `SHIFT`.
 
     """
 
@@ -80,3 +81,22 @@ class ArmWorld(MujocoWorld):
 
     def _tool_places(self, joints: np.ndarray) -> np.ndarray:
         return np.stack([self._arm.tool(row[ARM])[0] for row in joints])
+
+
+class Disturbance:
+    """A random shift of where the drives take the tool: noise through two first-order filters, so it is smooth."""
+
+    def __init__(self, draw: np.random.Generator, strength: float, dt: float) -> None:
+        self._draw = draw
+        self._keep = float(np.exp(-dt / CORRELATION))
+        # The second filter's output then has the standard deviation SHIFT: sum of (n + 1)^2 q^n = (1 + q) / (1 - q)^3.
+        square = self._keep**2
+        self._scale = strength * SHIFT * np.sqrt((1.0 - square) ** 3 / (1.0 + square))
+        self._first: np.ndarray = np.zeros(3)
+        self._second: np.ndarray = np.zeros(3)
+
+    def next(self) -> np.ndarray:
+        """Return the shift (3,) of the next step: x, y [m], yaw [rad]."""
+        self._first = self._keep * self._first + self._scale * self._draw.standard_normal(3)
+        self._second = self._keep * self._second + self._first
+        return self._second

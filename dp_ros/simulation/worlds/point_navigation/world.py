@@ -16,7 +16,6 @@ import numpy as np
 from dp_ros.errors import ConfigError, check_finite, check_shape
 from dp_ros.simulation.world import Pose, Progress, Scene, flat_pose
 from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, OBSTACLE, Obstacle, target_names
-from dp_ros.simulation.worlds.point_navigation.urdf import URDF
 
 STEP_DURATION = 10_000_000  # [ns]
 SIDE = 1.0  # from the middle to a wall [m]
@@ -42,6 +41,29 @@ NARROW = 0.04  # of such starts from obstacles [m]
 POINT_RADIUS, RING = 0.03, 0.015  # as drawn [m]
 GROUND, INK, GREEN, RED = (250, 250, 250), (40, 90, 200), (60, 160, 80), (190, 70, 60)  # RGB
 AMBER, GREY = (225, 160, 40), (185, 185, 185)  # of a target that comes later, and of one that has been reached
+BODY = 0.01
+"""Radius of the point's collision geometry [m]; the world counts a contact where its middle is in an obstacle."""
+URDF = f"""<?xml version="1.0"?>
+<robot name="point">
+  <link name="ground"/>
+  <link name="slide"/>
+  <link name="point">
+    <collision><geometry><sphere radius="{BODY}"/></geometry></collision>
+  </link>
+  <joint name="point_x" type="prismatic">
+    <parent link="ground"/>
+    <child link="slide"/>
+    <axis xyz="1 0 0"/>
+    <limit lower="-1.0" upper="1.0" velocity="2.0" effort="15.0"/>
+  </joint>
+  <joint name="point_y" type="prismatic">
+    <parent link="slide"/>
+    <child link="point"/>
+    <axis xyz="0 1 0"/>
+    <limit lower="-1.0" upper="1.0" velocity="2.0" effort="15.0"/>
+  </joint>
+</robot>
+"""
 
 
 class PointWorld:

@@ -16,9 +16,9 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.simulation.arm.kinematics import Arm, ToolPose
 from dp_ros.simulation.expert import approach, ramp, wrapped
 from dp_ros.simulation.world import Pose
-from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.way import make_arc
+from dp_ros.simulation.worlds.push_block.world import model
 
 BEHIND = 0.0395  # from the tool's axis to the middle of a block that lies against the plate [m]
 STANDOFF = 0.090  # of the tool from the middle of the block, before the push

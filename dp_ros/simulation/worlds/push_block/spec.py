@@ -34,14 +34,13 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float) -> Expert:
 
 
 def _make_wrong(fault: str) -> World:
-    from dp_ros.simulation.worlds.push_block.model import wrong_model
-    from dp_ros.simulation.worlds.push_block.world import PushBlockWorld
+    from dp_ros.simulation.worlds.push_block.world import PushBlockWorld, wrong_model
 
     return PushBlockWorld(physics=wrong_model(fault))
 
 
 def _faults() -> dict[str, Callable[[], World]]:
-    from dp_ros.simulation.worlds.push_block.model import FAULTS
+    from dp_ros.simulation.worlds.push_block.world import FAULTS
 
     return {fault: partial(_make_wrong, fault) for fault in FAULTS}
 

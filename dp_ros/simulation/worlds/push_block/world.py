@@ -9,6 +9,10 @@ touch the post. The score is how much of the way from the start to the goal arou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+
 import mujoco
 import numpy as np
 
@@ -16,8 +20,8 @@ from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.kinematics import BENT
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.arm.world import ArmWorld
+from dp_ros.simulation.mujoco_world import halve_friction, make_round, with_change
 from dp_ros.simulation.world import Pose, Progress, Scene
-from dp_ros.simulation.worlds.push_block.model import model
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.starts import draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.way import way_left
@@ -27,12 +31,37 @@ CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and wid
 VIEW = 'camera'  # of pictures for people
 HARD = 5.0  # [N]
 WIDE_SHARE = 0.35  # of disturbed episodes
+HEAVIER = 4.0  # with the fault `object_heavier`
+
+
+@lru_cache(maxsize=1)
+def model() -> mujoco.MjModel:
+    """Return the compiled world; it is shared, so nobody may change it."""
+    return mujoco.MjModel.from_xml_path(str(Path(__file__).with_name('push_block.xml')))
+
+
+def wrong_model(fault: str) -> mujoco.MjModel:
+    """Return the compiled world with one of `FAULTS`."""
+    return with_change(model(), FAULTS[fault])
+
+
+def _heavy(physics: mujoco.MjModel) -> None:
+    block = physics.body(BLOCK).id
+    physics.body_mass[block] *= HEAVIER
+    physics.body_inertia[block] *= HEAVIER
+
+
+FAULTS: Mapping[str, Callable[[mujoco.MjModel], None]] = {
+    'friction_halved': halve_friction,
+    'object_heavier': _heavy,
+    'object_round': partial(make_round, box=BLOCK),
+}
 
 
 class PushBlockWorld(ArmWorld):
     """The physics, one step of 10 ms at a time. Positions in [m], angles in [rad].
 
-    ``physics`` are a changed copy of `dp_ros.simulation.worlds.push_block.model.model`, of the same arm.
+    ``physics`` are a changed copy of `model`, of the same arm.
     """
 
     units: tuple[str, ...] = ('rad',) * len(JOINTS)

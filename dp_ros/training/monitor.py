@@ -1,6 +1,10 @@
-"""Learn from the encoder's outputs of successful episodes what is usual."""
+"""Learn from the encoder's outputs of successful episodes what is usual, and write a bundle anew with that."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +13,9 @@ from tqdm import tqdm
 
 from dp_ros.errors import DataError, check_finite, check_shape
 from dp_ros.networks.novelty import Features, Novelty
+from dp_ros.policy.bundle.bundle import MONITOR, Bundle
+from dp_ros.policy.bundle.monitor_spec import MonitorSpec
+from dp_ros.training.export.further_network import write_with_network
 
 BATCH = 256
 LEARNING_RATE = 1e-3
@@ -71,3 +78,27 @@ def novelty_of(novelty: Novelty, conds: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         found: np.ndarray = novelty(torch.from_numpy(conds.astype(np.float32))).numpy()
     return found
+
+
+def write_with_monitor(
+    bundle: Bundle,
+    folder: Path,
+    novelty: Novelty,
+    spec: MonitorSpec,
+    *,
+    record: Mapping[str, Any],
+    overwrite: bool = False,
+    name: str = '',
+) -> Bundle:
+    """Write ``bundle`` with a monitor to ``folder``; ``record`` says what it comes from. All else stays as it is."""
+    return write_with_network(
+        bundle,
+        folder,
+        novelty,
+        {'cond': bundle.parity().cond},
+        file=MONITOR,
+        provenance={'monitor': dict(record)},
+        monitor=spec,
+        name=name,
+        overwrite=overwrite,
+    )

@@ -1,1 +1,0 @@
-"""Learn the novelty of observations from successful episodes, and write it into a bundle."""
