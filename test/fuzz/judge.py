@@ -16,7 +16,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; nor is the
   leap that a step of the clock makes the controller take along its own trajectory, at once or when the time of it
   comes again, nor, for `NOTICE`, the bridge that it makes to a message sent before the step; where it leaps by more
-  than `THROWN` in a cycle, all that follows begins at a robot that was thrown, and nothing is judged for `UPSET`
+  than `THROWN` in a cycle, all that follows begins at a robot that was thrown, and nothing is judged for `UPSET`, nor
+  of a bridge that begins then
 """
 
 from __future__ import annotations
@@ -246,6 +247,9 @@ def _relax(
     if unnoticed and piece.message is not None and piece.message.stamp:
         free = int(np.searchsorted(cycles, min(piece.since + NOTICE, controller.until(number))))
         fast[step.start : free] = strong[turns.start : free] = np.inf
+    if _thrown_before(controller, number):
+        free = int(np.searchsorted(cycles, min(piece.bridge_end, controller.until(number)))) + 1
+        fast[step.start : free] = strong[turns.start : free] = np.inf
     if lately or moving:
         end = int(np.searchsorted(cycles, piece.bridge_end)) + 1
         end = min(end, int(np.searchsorted(cycles, controller.until(number))))
@@ -258,10 +262,27 @@ def _relax(
 def _upset_until(controller: Controller, number: int, marks: Marks) -> int:
     """Return until when a step of the clock excuses what the controller makes of its old trajectory."""
     piece, until = controller.pieces[number], controller.until(number)
-    if marks.between(piece.since - BLIND, until, ('lie',)):
-        return until  # what is to replace the trajectory needs joint states
     thrown = any(_leap(controller, at) > THROWN for at in _leaps(controller, number))
-    return piece.since + UPSET if thrown else piece.since
+    upset = piece.since + UPSET if thrown else piece.since
+    lied = marks.between(piece.since - BLIND, until, ('lie',))
+    return max(upset, until) if lied else upset  # what is to replace the trajectory needs joint states
+
+
+def _thrown_before(controller: Controller, number: int) -> bool:
+    """Return whether a piece begins while nothing is judged after a step of the clock threw the robot.
+
+    Or in the midst of a bridge that does: it is the same point again.
+    """
+    since, last = controller.pieces[number].since, controller.pieces[max(number - 1, 0)]
+    if last.kind == 'bridged' and since < last.bridge_end and _thrown_before(controller, number - 1):
+        return True
+    for earlier in range(number - 1, -1, -1):
+        piece = controller.pieces[earlier]
+        if piece.since < since - UPSET:
+            return False
+        if piece.kind == 'stepped' and any(_leap(controller, at) > THROWN for at in _leaps(controller, earlier)):
+            return True
+    return False
 
 
 def _leaps(controller: Controller, number: int) -> list[int]:
