@@ -118,14 +118,15 @@ class Planner:
     def forget_plan(self, now: int | None = None, *, restarted: bool = False) -> None:
         """Forget the plan, and keep what was measured; its controller may hold the end, or where it is ``now``.
 
-        One that was ``restarted`` holds the robot where it is, whatever was before.
+        One that was ``restarted`` holds the robot where it is measured, whatever was before.
         """
         if self._plan is not None:
             self.forgotten_until = self._plan.end
             if self._held_before is None:
                 at = self._plan.end if now is None else now
                 self._held_before = self._plan.positions_at(np.array([at - self._plan.stamp]))[0]
-        self._held_before = None if restarted else self._held_before
+        if restarted and self.states.newest is not None:
+            self._held_before = self._points.possible(self.states.newest.positions)
         self._distance = None
         self._plan = None
         self._path = CommandedPath()

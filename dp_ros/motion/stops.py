@@ -43,7 +43,7 @@ FINE = 4
 """Steps of the pass from one knot to the next."""
 LONGEST = 400
 """Steps of one pass at most."""
-WAITS = (0.0, 1.0, 4.0)
+WAITS = (0.0, 1.0, 4.0, 10.0)
 """Control steps that a quintic plan may be followed before it is stopped."""
 TRIES = 6
 HOME_KNOTS = 24

@@ -875,9 +875,9 @@ def test_no_controller_is_thought_to_hold_a_robot_where_its_limits_do_not_let_it
 def test_a_controller_that_was_restarted_holds_the_robot_where_it_is_whatever_the_plan_was():
     def begins(*, restarted: bool) -> float:
         planner, now = running()
-        planner.forget_plan(now + 500 * MS, restarted=restarted)
         for tick in range(30):
             planner.measured(now + (500 + 10 * tick) * MS, np.full(2, -0.7))
+        planner.forget_plan(now + 790 * MS, restarted=restarted)
         return float(planner.begin(now + 800 * MS).times[0]) / 1e9
 
     assert begins(restarted=True) < begins(restarted=False)

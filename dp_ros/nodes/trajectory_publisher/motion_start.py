@@ -74,6 +74,7 @@ class Beginning:
             if isinstance(point, Refusal):
                 return point
             self._send(point)
+            self._planner.forget_plan()  # its controller leaves it for the point, whatever becomes of the beginning
             self._hold = _Hold(
                 point=point, sent=now, ready=now + HELD + int(point.times[-1]) + self._planner.options.splice_margin
             )
