@@ -7,8 +7,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   `MEMORY` before, or the robot moved: then `SPEED_MARGIN` and `BEND_MARGIN` on top, and the controller's own step to
   where it measures the robot, which no message changes; one that begins at the last command steps twice in its first
   cycle, which from rest is twice the acceleration of the bridge
-- the first message after some were lost, or after the controller came back, where no time is left for a bridge: a
-  step of no more than a joint travels at its speed limit in a cycle and in `ASTRAY`, for so far off it may be, with
+- the first message after some were lost or kept back by a stall, or after the controller came back, where no time is
+  left for a bridge: a step of no more than a joint travels at its speed limit in a cycle and in `ASTRAY`, for so far off it may be, with
   whatever acceleration; unless joint states lied from `BLIND` before: then nobody could know
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
@@ -227,7 +227,7 @@ def _relax(
         # Where the robot is thrown to, and how fast, shows in all that begins where it is measured.
         free = int(np.searchsorted(cycles, piece.since + UPSET))
         fast[step.start : free] = strong[turns.start : free] = np.inf
-    returns = before.kind in ('stepped', 'held') or 'lost' in marks.between(before.since, piece.since, ('lost',))
+    returns = before.kind in ('stepped', 'held') or marks.between(before.since, piece.since, ('lost', 'stall'))
     if piece.kind == 'anchored' or (returns and piece.bridge_end <= piece.since):
         if unnoticed:
             fast[step] = strong[turns] = np.inf
