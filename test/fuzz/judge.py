@@ -8,8 +8,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   where it measures the robot, which no message changes; one that begins at the last command steps twice in its first
   cycle, which from rest is twice the acceleration of the bridge
 - the first message after some were lost or kept back by a stall, or after the controller came back, where no time is
-  left for a bridge: a step of no more than a joint travels at its speed limit in a cycle and in `ASTRAY`, for so far off it may be, with
-  whatever acceleration; unless joint states lied from `BLIND` before: then nobody could know
+  left for a bridge: a step of no more than a joint travels at its speed limit in a cycle and in `ASTRAY`, for so far
+  off it may be, with whatever acceleration; unless joint states lied from `BLIND` before: then nobody could know
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
   be wrong, and the controller starts its way to the point from where the robot truly is
