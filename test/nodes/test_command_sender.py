@@ -121,3 +121,16 @@ def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_sh
     else:
         measure(planner.plan if seen == 'new' else old, NOW + 600 * MS)
     assert bool(made.unsure()) == unsure
+
+
+def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan(planner):
+    clock, again = SimpleNamespace(now=NOW), list[Any]()
+    made = CommandSender(
+        planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
+        repeat=again.append,
+    )  # fmt: skip
+    made.send(planner.hold(NOW))
+    for _ in range(6):
+        clock.now += 5 * MS
+        assert made.again()
+    assert len(again) == 3

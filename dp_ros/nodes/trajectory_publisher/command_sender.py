@@ -119,7 +119,8 @@ class CommandSender:
             return False
         if not skip:
             self._copies += 1
-            self._repeat(self._sent)
+            if self._copies % 2 or not self._anew:  # a controller may step twice at each copy of a point to hold
+                self._repeat(self._sent)
         return True
 
     def unsure(self) -> str:
