@@ -335,7 +335,7 @@ def _numbers(measured: TopicAudit, received: int, kind: str, message: Any) -> No
 _SECONDS = 10.0
 """Of a recording, from its beginning, the guess is made of [s]."""
 _AGE = 1.0
-"""What is guessed must not hide what is wrong with the rates [s]."""
+"""Least `max_age` of a guessed stream [s]: a shorter one would hide what is wrong with the rates."""
 
 
 def guess_task(reader: BagReader) -> TaskSpec | None:

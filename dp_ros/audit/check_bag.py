@@ -24,7 +24,7 @@ FINE, ERRORS, WARNINGS = 0, 1, 3
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """What to audit, and where the outcome goes; without a task, what the topics suggest is audited."""
+    """Name what to audit, and where the outcome goes; without a task, what the topics suggest is audited."""
 
     path: Path = option(REQUIRED, 'a recording, a folder of them, a LeRobot dataset or HDF5')
     task: TaskSpec | None = None

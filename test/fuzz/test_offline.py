@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from dp_ros.motion.planner import Planner
+from dp_ros.nodes.trajectory_publisher.motion import Motion
 
 from .events import Event
 from .offline import Case, Sequence, run
@@ -72,6 +73,23 @@ def test_a_controller_that_is_off_for_a_moment_in_a_farewell_is_not_led_back_to_
         Event(1.5, 'nothing'),
     ]
     assert sequence.run() == []
+
+
+def test_an_arm_on_a_plan_that_could_not_be_stopped_is_held_at_the_next_ending(monkeypatch):
+    end, failed = Motion.end, list[bool]()
+
+    def fail_once(self: Motion) -> None:
+        if failed:
+            end(self)
+        else:
+            failed.append(True)
+            self.parts.sender.silence()
+
+    monkeypatch.setattr(Motion, 'end', fail_once)
+    case, rng = Case.drawn(SEED, 0)
+    sequence = Sequence(replace(case, loss=0.0, control_dt=100_000_000, ending='deactivate'), rng, loud=False)
+    sequence.events = [Event(1.5, 'nothing'), Event(0.2, 'lifecycle', {'seconds': 0.05})]
+    assert sequence.run() == [] and failed
 
 
 def test_a_planner_that_does_not_look_whether_it_is_followed_is_found_out(monkeypatch):

@@ -115,12 +115,12 @@ def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_sh
     for _ in range(copies - 1):
         clock.now += 5 * MS
         assert made.again()
-    assert len(sent) == copies and not made.unsure(), 'copies are due still'
+    assert len(sent) == copies and not made.objection(), 'copies are due still'
     if seen is None:
         clock.now = NOW + 400 * MS
     else:
         measure(planner.plan if seen == 'new' else old, NOW + 600 * MS)
-    assert bool(made.unsure()) == unsure
+    assert bool(made.objection()) == unsure
 
 
 def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan(planner):

@@ -14,13 +14,16 @@ pytest.importorskip('ompl', reason='the extra planning is not installed')
 pytest.importorskip('pinocchio', reason='the extra planning is not installed')
 
 from dp_ros.data import Chunk, Refusal
+from dp_ros.errors import ConfigError
 from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import FURTHER, Detour
 from dp_ros.planning.path_planner import Way, plan_way
 from dp_ros.planning.robot_geometry import robot_geometry
+from dp_ros.planning.rule import keep_clear
 from dp_ros.planning.scene import Box, LiveScene, Obstacle, Scene
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
@@ -72,6 +75,13 @@ def test_a_gripper_of_one_jaw_that_is_named_stays_as_it_is(robot, check):
         way = plan_way(check, start, [turned], limits, seconds=4.0, seed=0, grippers=grippers)
         assert isinstance(way, Way)
         assert tuple((np.ptp(way.points[:, 6:], axis=0) > 0).tolist()) == moved
+
+
+def test_a_gripper_that_is_no_joint_of_the_policy_is_refused(robot):
+    planner: Any = Planner(JOINTS, 100 * MS, robot.limits(JOINTS))
+    options, scene = ObstacleOptions(grippers=(JOINTS[7], 'jaw')), Scene(frame=robot.root)
+    with pytest.raises(ConfigError, match='grippers: got jaw, allowed joint_1'):
+        keep_clear(planner, options, robot, scene=scene)
 
 
 def test_a_place_outside_of_the_workspace_or_the_limits_is_none_to_go_on_at(robot, check):

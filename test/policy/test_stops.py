@@ -72,6 +72,18 @@ def test_where_the_plan_turns_as_hard_as_it_may_a_stop_waits_for_that_and_not_fo
     assert stopped.end - splice < 0.35 * SECOND < 0.5 * (plan.end - splice)
 
 
+def test_where_a_quintic_plan_turns_hard_a_stop_waits_longer_before_it_takes_the_plans_end():
+    rng = np.random.default_rng(1)
+    for _ in range(6):
+        planner, limits, outcome = planned(rng, 3, 0.02, 5.0, accelerations=True)
+    assert isinstance(outcome, Planned)
+    end = outcome.trajectory.end
+    now = START + round(0.65 * (end - START))
+    stopped = planner.stop(now)
+    assert check(stopped, limits) is None
+    assert stopped.end - now < 0.5 * SECOND < 0.6 * (end - now)
+
+
 @pytest.mark.parametrize('accelerations', [False, True])
 @pytest.mark.parametrize(('joints', 'control_dt', 'acceleration'), [(2, 0.1, 10.0), (7, 0.1, 3.0), (7, 0.02, 20.0)])
 def test_a_stop_keeps_the_limits_and_the_path_and_is_soon(joints, control_dt, acceleration, accelerations):

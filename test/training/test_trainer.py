@@ -354,3 +354,19 @@ def test_a_folder_that_holds_something_else_is_no_run_folder(tmp_path):
     (tmp_path / 'metadata.yaml').write_text('a bag')
     with pytest.raises(ConfigError, match='got one that holds something else'):
         Trainer(SETTINGS, episodes(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'changes', 'message'),
+    [
+        (OptimizerSettings, {'weight_decay': -1.0}, r'optimizer\.weight_decay: got -1\.0, allowed 0 to 1'),
+        (OptimizerSettings, {'warmup_steps': -1}, r'optimizer\.warmup_steps: got -1, allowed 0 to'),
+        (OptimizerSettings, {'ema_power': 11.0}, r'optimizer\.ema_power: got 11\.0, allowed 0 to 10'),
+        (OptimizerSettings, {'betas': (0.9, 1.0)}, r'optimizer\.betas: got \[0\.9, 1\.0\], allowed two numbers'),
+        (ObjectiveSettings, {'diffusion_steps': 0}, r'objective\.diffusion_steps: got 0, allowed 1 to 1000'),
+        (RolloutSettings, {'seconds': 0.5}, r'rollouts\.seconds: got 0\.5, allowed 1 to 3600 s'),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(settings, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        settings(**changes)

@@ -47,7 +47,7 @@ Changes = Mapping[str, Any]
 Choice = tuple[str, Changes]
 """One value of an axis: how a table shows it, and what it changes, by key."""
 Axis = tuple[str, tuple[Choice, ...]]
-"""What one column of the table is, and its values."""
+"""Name and values of a column of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)

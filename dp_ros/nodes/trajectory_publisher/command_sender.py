@@ -123,7 +123,7 @@ class CommandSender:
                 self._repeat(self._sent)
         return True
 
-    def unsure(self) -> str:
+    def objection(self) -> str:
         """Return why nothing that goes on from the last plan may be sent yet; '' if it may."""
         planner, plan, before = self._planner, self._planner.plan, self._before
         if plan is None or before is None or self._copies >= LEAST_COPIES or self.steady() <= self._over:

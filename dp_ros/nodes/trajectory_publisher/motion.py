@@ -188,7 +188,7 @@ class Motion:
         if unusable is not None:
             return unusable
         early = self.beginning.request(now)
-        leap = '' if early else self.planner.leap(now) or self.parts.sender.unsure()
+        leap = '' if early else self.planner.leap(now) or self.parts.sender.objection()
         if early is not None:
             verdict: Planned | Refusal = early
         elif leap:
