@@ -110,6 +110,13 @@ class Live:
             heard.clear()
         self.node.ledger.clear()
 
+    def stand(self, x: float, y: float = 0.3) -> None:
+        """Let the robot stand until a controller that was sent a point to hold is there."""
+        least = self.now + 2 * DT  # it may have to be sent yet
+        while self.now < max(least, self.node.motion.parts.sender.held_at + DT):
+            self.time(self.now + DT // 2)
+            self.measure(self.now, x, y)
+
     def first(self, now: int, x: float) -> None:
         """Send the chunk that makes a plan begin."""
         self.send(self.chunk(now, x))
@@ -516,6 +523,7 @@ def test_after_a_stop_for_lack_of_joint_states_the_arm_starts_from_where_it_is_m
     live.reach('DECELERATE')
     live.trajectory(2)
     live.time(T0 + 1800 * MS)
+    live.stand(0.22)
     live.begin(0.22)
     live.send(live.chunk(live.now, 0.22))
     assert live.trajectory(1).positions[0].tolist() == [0.22, 0.3]
@@ -1007,11 +1015,45 @@ def test_a_clock_that_jumps_back_gets_a_hold_without_a_stamp_and_a_new_plan(ros,
     assert held.stamp == 0
     assert held.positions.tolist() == [[0.26, 0.3]], 'where it is, not where a plan of another time was'
     ros.status('trajectory_publisher: ladder', ERROR, 'the clock jumped by -10.')
+    live.stand(0.26)
     live.begin(0.26)
     live.send(live.chunk(live.now, 0.26, 0.001))
     again = live.trajectory(1)
     assert 0 < again.stamp <= live.now and again.positions[0].tolist() == [0.26, 0.3]
     assert live.safety_state == 'RUN'
+
+
+def test_nothing_begins_while_the_controller_is_on_its_way_to_a_point_to_hold(ros, tiny):
+    """Where it is meanwhile nobody knows, if another one publishes joint states of a robot that stands."""
+    live = started(ros, tiny)
+    live.advance(T0 + 500 * MS)
+    live.time(T0 - 10_000 * MS)
+    for _ in range(2):
+        live.measure(live.now, 0.26, 0.3)
+        live.time(live.now + 10 * MS)
+    held = live.trajectory(2)
+    assert held.stamp == 0
+    on_its_way_until = live.now + int(held.times[0])
+    while live.now + DT < on_its_way_until:
+        live.time(live.now + DT)
+        live.measure(live.now, 0.24, 0.3)
+        live.send(live.chunk(live.now, 0.24, 0.001))
+        ros.status('trajectory_publisher: chunk', WARN, 'the controller comes to rest first: a plan may begin in')
+    assert len(live.sent) == 2
+    live.stand(0.24)
+    live.send(live.chunk(live.now, 0.24, 0.001))
+    begun = live.trajectory(3)
+    assert begun.stamp == 0 and begun.positions.tolist() == [[0.24, 0.3]]
+
+
+def test_a_clock_that_jumps_right_after_activation_is_noticed(ros, tiny):
+    live = Live(ros, tiny, at=T0)
+    live.measure(T0, 0.2, 0.3)
+    live.node.trigger_deactivate()
+    live.node.trigger_activate()
+    live.measure(T0, 0.2, 0.3)
+    live.time(T0 - 4000 * MS)
+    live.begin()  # not when the time of the last joint state comes again
 
 
 def test_a_clock_that_jumps_again_while_a_hold_is_under_way_gets_another(ros, tiny):

@@ -84,3 +84,23 @@ def test_a_hold_counts_on_no_velocity_that_a_plan_contradicts(measured, planned)
             velocities=np.array([[speed], [0.0]]),
         )
         assert check(way, limits) is None
+
+
+@pytest.mark.parametrize('towards', [1.0, -1.0])
+@pytest.mark.parametrize('speed', [0.3, 1.0, 2.0])
+@pytest.mark.parametrize('room', [1.0, 1.5, 3.0])
+def test_a_hold_near_a_position_limit_does_not_shoot_beyond_it(towards, speed, room):
+    limits = JointLimits(joints=('a',), lower=(-1.0,), upper=(1.0,), velocity=(2.0,), acceleration=(8.0,))
+    place = 1.0 - room * (speed**2 / 16.0 + 0.03 * speed)  # from where it can stop yet, after `splice_margin`
+    state = MeasuredState(stamp=0, positions=np.array([towards * place]), velocities=np.array([towards * speed]))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    for planned in (None, (state.positions[None], state.velocities[None]), (np.zeros((1, 1)), np.zeros((1, 1)))):
+        point = points.stop(state, 0, planned)
+        assert isinstance(point, Trajectory)
+        for late in (0.0, 0.015, 0.03):
+            start, duration = place + late * speed, point.times[0] / 1e9
+            share, way = np.linspace(0.0, 1.0, 200), towards * float(point.positions[0, 0]) - start
+            passed = start + speed * duration * share * (1 - share) ** 2 + way * share**2 * (3 - 2 * share)
+            assert passed.max() <= 1.0 + 1e-6
+            assert max(abs(6 * way / duration - 4 * speed), abs(2 * speed - 6 * way / duration)) <= 16.0 * duration
+            assert np.abs(np.diff(passed)).max() <= 2.0 * duration / 199

@@ -894,7 +894,7 @@ def test_stop_is_found_where_the_limits_are_almost_used_up():
 def test_hold_next_to_a_limit_does_not_ask_for_more_than_the_limit():
     planner = Planner(JOINTS, DT, LIMITS)
     planner.measured(START, np.array([0.95, 0.0]), np.array([1.5, 0.0]))
-    assert planner.hold(START).positions[0, 0] == 1.0
+    assert 0.7 < planner.hold(START).positions[0, 0] <= 1.0, 'back from it, for the way there shoots beyond its end'
     assert 'no plan' in planner.stop(START).reason
 
 

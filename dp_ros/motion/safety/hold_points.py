@@ -25,6 +25,12 @@ HELD = 100_000_000
 """For which a point is sent again and again, for copies may be lost [ns]."""
 UNLIMITED = 0.5
 """How long the way to a point takes where nothing is limited [s]."""
+HARDEST = 2.0
+"""Times the acceleration limit: what a way that would pass a position limit may take instead."""
+SLOWEST = 1e-6
+"""Less speed than this passes no limit [rad or m per second]."""
+NEWTON = 12
+"""Steps of Newton's method, which converges from above."""
 PARTS = (1.0, 0.5, 0.25, 0.0)
 """Parts of the way to stop that are tried where the workspace leaves no room."""
 
@@ -148,8 +154,10 @@ class HoldPoints:
         if isinstance(inside, Refusal):
             return inside
         state = replace(state, positions=inside[0])
+        starts = [(state.positions, state.velocities)]
         error, speed = np.full(len(self._joints), self._options.joint_state_error), np.zeros(len(self._joints))
         if planned is not None:
+            starts.append((planned[0][0], planned[1][0]))
             error = np.maximum(error, np.abs(planned[0][0] - state.positions))
             measured, other = state.velocities, planned[1][0]
             both = np.clip(0.0, np.minimum(measured, other), np.maximum(measured, other))
@@ -157,7 +165,7 @@ class HoldPoints:
             state = replace(state, velocities=both)
         age, latency = max(now - state.stamp, 0), self._options.splice_margin
         doubt = Doubt(age=age, latency=latency, position=error, velocity=speed)
-        return _stop_point(state, doubt, self._joints, self._ending, self._options.workspace)
+        return _stop_point(state, doubt, starts, self._joints, self._ending, self._options.workspace)
 
 
 def _begin_point(
@@ -178,13 +186,15 @@ def _begin_point(
 def _stop_point(
     state: MeasuredState,
     doubt: Doubt,
+    starts: Sequence[tuple[np.ndarray, np.ndarray]],
     joints: tuple[str, ...],
     ending: Ending,
     workspace: Workspace | None,
 ) -> Trajectory | Refusal:
     """Return where a robot with this state comes to rest, counted from when the point is received.
 
-    The robot is expected where its velocity carries it until the middle of ``doubt``'s latency.
+    The robot is expected where its velocity carries it until the middle of ``doubt``'s latency. It stops short of a
+    position limit beyond which the way would lead from one of ``starts``, positions and velocities (A,).
     """
     velocities = state.velocities
     expected = extrapolated(state, state.stamp + doubt.age + doubt.latency // 2)
@@ -196,6 +206,9 @@ def _stop_point(
         target = expected.positions + part * velocities * duration / 2
         if ending.limits is not None:
             target = np.clip(target, ending.limits.lowest, ending.limits.highest)
+            late = (doubt.age + doubt.latency) / NANOSECONDS
+            for place, speed in starts:
+                target = _short_of_limits(place + late * speed, speed, target, duration, ending.limits)
         point = _point(target, duration, joints)
         found = None if workspace is None else workspace.first_violation(point)
         if found is None:
@@ -203,6 +216,31 @@ def _stop_point(
         left = left or found
     assert left is not None
     return replace(left, reason=f'measured {left}')
+
+
+def _short_of_limits(
+    place: np.ndarray, speed: np.ndarray, target: np.ndarray, duration: float, limits: JointLimits
+) -> np.ndarray:
+    """Return ``target`` (A,), moved back where the way there from ``place`` at ``speed`` would pass a position limit.
+
+    No farther than `HARDEST` and the speed limit allow: a way of -c v T goes back at up to
+    (4 + 6 c)^2 / (12 + 24 c) - 1 times v.
+    """
+    towards = np.where(speed < 0.0, -1.0, 1.0)
+    place = np.clip(place, limits.lowest, limits.highest)
+    room = np.where(speed < 0.0, place - limits.lowest, limits.highest - place)
+    fast = np.maximum(np.abs(speed), SLOWEST)
+    way, gain = (target - place) * towards, fast * duration
+    twice = 1 + 2 * limits.top_speed / fast
+    least = -gain * (twice + np.sqrt(twice**2 - 1) - 3) / 6
+    least = np.maximum(least, (4 * gain - HARDEST * limits.weakest * duration**2) / 6)
+    for _ in range(NEWTON):
+        turns = gain > np.maximum(3 * way, 0.0)  # in the midst of the way, and comes back
+        at = np.where(turns, gain / np.where(turns, 3 * gain - 6 * way, 1.0), 1.0)
+        share = at**2 * (3 - 2 * at)
+        beyond = gain * at * (1 - at) ** 2 + share * way - room
+        way = np.where(turns & (beyond > 0.0), np.maximum(way - beyond / share, np.minimum(least, way)), way)
+    return np.asarray(place + towards * way)
 
 
 def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> float:

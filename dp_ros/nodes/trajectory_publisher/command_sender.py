@@ -68,6 +68,7 @@ class CommandSender:
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
         self.rests_at = 0  # when what was sent last ends [ns]
+        self.held_at = 0  # when a controller that was sent a point to hold is there at the latest [ns]
         self._until = self._began = 0
         self._anew = False  # whether what was sent last counts from its arrival
         self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
@@ -78,6 +79,7 @@ class CommandSender:
         self._out(self.prepare(trajectory), self.now() + HELD)
         self._anew, self._before = True, None
         self.rests_at = self.now() + int(trajectory.times[-1])
+        self.held_at = self.rests_at + HELD + self._planner.options.splice_margin
 
     def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.

@@ -87,9 +87,10 @@ class Motion:
         self.stops = Stops(self.planner, parts.sender, parts.command, parts.say)
         self._ended = self._copies = 0  # when `end` was called [ns, steady], and how often `farewell` since
         self.blocked: Contact | None = None  # what is in the way of the motion
-        self.beginning = Beginning(self.planner, parts.sender.send, self._reference, parts.say, parts.note)
+        self.beginning = Beginning(self.planner, parts.sender, self._reference, parts.say, parts.note)
         self.planner.reset()
         self.safety.clear()
+        self.time()  # from which on a jump is noticed
 
     @property
     def rests_at(self) -> int | None:
@@ -106,8 +107,7 @@ class Motion:
     def look(self) -> int:
         """Collect all inputs, and do what the safety state asks for; return robot time [ns]."""
         now = self.time()
-        graph = self._look_at_graph(now)
-        inputs = self._inputs(now, graph.faults + graph.grippers)
+        inputs = self._inputs(now, self._look_at_graph(now))
         self._watch(now)
         self._do(self.safety.step(inputs), now)
         self._avoid(now)
@@ -123,12 +123,12 @@ class Motion:
         self.stops.again(self.rests_at, now)
         return now
 
-    def _look_at_graph(self, now: int) -> GraphState:
+    def _look_at_graph(self, now: int) -> tuple[Reason, ...]:
         graph = self.parts.command.look()
         gone = any(fault.cause is Cause.CONTROLLER for fault in graph.faults)
         self._newcomer, self._listening = graph.newcomer, graph.listening if gone else None
         self._on_restart(graph, now)
-        return graph
+        return graph.faults + graph.grippers
 
     def _watch(self, now: int) -> None:
         """Compare the robot with the plan and with what it can do."""
@@ -184,8 +184,7 @@ class Motion:
         if self.safety.was_blind and not self._moving(now):
             self.planner.forget_plan()  # nobody knows what happened to the robot meanwhile
             self.safety.was_blind = False
-        unusable = self.planner.unusable(chunk, now)
-        if unusable is not None:
+        if (unusable := self.planner.unusable(chunk, now)) is not None:
             return unusable
         early = self.beginning.request(now)
         leap = '' if early else self.planner.leap(now) or self.parts.sender.objection()
@@ -283,10 +282,10 @@ class Motion:
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
         now = self.time()
-        graph = self._look_at_graph(now)
+        faults = self._look_at_graph(now)
         self._watch(now)
         latched = self.safety.latched
-        objection = self.safety.reset(self._inputs(now, graph.faults + graph.grippers))
+        objection = self.safety.reset(self._inputs(now, faults))
         if latched and not objection:
             self.planner.forget_plan()
             self.stops.under_way = False
@@ -363,6 +362,7 @@ class Motion:
         self.safety.void(Reason(cause=Cause.CLOCK, text=f'the clock jumped by {jump.by / 1e9:.3f} s'))
         self.parts.say(f'the clock jumped by {jump.by / 1e9:.3f} s: the plan starts anew')
         self.parts.sender.silence()
+        self.parts.sender.held_at += now - jump.unjumped
         if self.parts.detour is not None:
             self.parts.detour.forget()
         if self.beginning.under_way:
@@ -391,7 +391,6 @@ class Motion:
             return
         unjumped, since = self._jump
         planned = unjumped + now - since
-        moved = self._moved
         if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
             self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)
@@ -399,16 +398,17 @@ class Motion:
             held = self.planner.hold_planned(planned)
         else:
             return
-        self._jump, self._moved = None, False
-        if moved:
+        self._jump = None
+        if self._moved:
             self.stops.hold(held, 'no hold after the jump of the clock')
+        self._moved = False
         self.planner.forget_plan()
 
     # What the safety states take and ask for.
 
     def _inputs(self, now: int, faults: tuple[Reason, ...]) -> SafetyInputs:
-        found = [*faults, *filter(None, [self.parts.permission.fault()])]
-        found += [fault for source in self.parts.sources if (fault := source.fault()) is not None]
+        others = [self.parts.permission.fault(), *(source.fault() for source in self.parts.sources)]
+        found = [*faults, *filter(None, others)]
         if self.joint_states.several_sources:
             found.append(Reason(cause=Cause.PUBLISHER, text=self.joint_states.several_sources))
         state = self.joint_states.read(now)

@@ -14,8 +14,8 @@ import numpy as np
 
 from dp_ros.data import Refusal
 from dp_ros.motion.planner import Planner
-from dp_ros.motion.safety.hold_points import HELD
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Beginning:
     ----------
     planner
         Whose plan begins.
-    send
-        Sends a point to hold, and sends it again for a while.
+    sender
+        Sends points to hold, again and again for a while.
     reference
         Returns when and where the controllers say that they command the joints to be, or None.
     say, note
@@ -46,12 +46,12 @@ class Beginning:
     def __init__(
         self,
         planner: Planner,
-        send: Callable[[Trajectory], None],
+        sender: CommandSender,
         reference: Callable[[int], tuple[int, np.ndarray] | None],
         say: Callable[[str], None],
         note: Callable[[str], None],
     ) -> None:
-        self._planner, self._send, self._reference = planner, send, reference
+        self._planner, self._sender, self._reference = planner, sender, reference
         self._say, self._note = say, note
         self._first = True  # whether no plan has begun yet
         self._hold: _Hold | None = None
@@ -70,14 +70,16 @@ class Beginning:
         self.progress(now)
         if self._hold is None and self._planner.astray():
             why = self._planner.astray()
+            left = (self._sender.held_at - now) / 1e9
+            if left > 0:  # where it is on its way there is unknown while joint states may be false
+                reason = f'the controller comes to rest first: a plan may begin in {left:.2f} s'
+                return Refusal(reason=reason, passing=True)
             point = self._planner.begin(now)
             if isinstance(point, Refusal):
                 return point
-            self._send(point)
+            self._sender.send(point)
             self._planner.forget_plan()  # its controller leaves it for the point, whatever becomes of the beginning
-            self._hold = _Hold(
-                point=point, sent=now, ready=now + HELD + int(point.times[-1]) + self._planner.options.splice_margin
-            )
+            self._hold = _Hold(point=point, sent=now, ready=self._sender.held_at)
             text = f'the plan begins where the robot stands ({why})'
             if self._first:  # two lines: rclpy refuses another severity from the same one
                 self._note(text)
