@@ -57,6 +57,7 @@ class Case:
     limits: Limits
     planner: dict[str, Any]
     ending: str
+    near: float = 0.0  # position limits as times of how far the policy goes; 0: far from there
     starts: float = 0.0  # where demonstrations began, each joint [rad]; 0: the bundle does not say
 
     @classmethod
@@ -100,6 +101,12 @@ class Case:
         other = np.random.default_rng([seed, number, 1])  # so that all the rest is as it was before there was this
         if not case.boxed and other.random() < 0.3:
             case = replace(case, starts=float(other.choice([-1.0, 1.0]) * other.uniform(0.1, 0.4)))
+        other = np.random.default_rng([seed, number, 2])
+        if not (case.boxed or case.starts) and other.random() < 0.3:
+            case = replace(case, near=float(other.uniform(1.0, 1.1)))
+        if other.random() < 0.3:
+            uneven = np.round(bend * other.uniform(0.5, 2.0, count), 2)
+            case = replace(case, limits=replace(limits, acceleration=uneven))
         return case, rng
 
     @property
@@ -136,6 +143,9 @@ class Sequence:
         policy = Policy.drawn(rng, case.limits, case.control_dt)
         if case.box is not None:
             policy = policy.inside(case.box)
+        if case.near:
+            far = np.maximum(case.near * policy.amplitude, 0.1)
+            self.case = case = replace(case, limits=replace(case.limits, lower=-far, upper=far))
         controller = Controller(case.setup, policy.centre, START, 100 * SECOND - START if case.simulated else 0)
         marks = Marks()
         self.world = Simulation(

@@ -123,14 +123,18 @@ def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_sh
     assert bool(made.objection()) == unsure
 
 
-def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan(planner):
+def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan_with_the_time_that_is_left(planner):
+    """So a controller that takes them all comes there in one way, and at the time of which `held_at` tells."""
     clock, again = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
         planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
         repeat=again.append,
     )  # fmt: skip
-    made.send(planner.hold(NOW))
+    point = planner.hold(NOW)
+    made.send(point)
     for _ in range(6):
         clock.now += 5 * MS
         assert made.again()
-    assert len(again) == 3
+    assert [copy.stamp for copy in again] == [0, 0, 0]
+    assert [int(copy.times[0] - point.times[0]) for copy in again] == [-10 * MS, -20 * MS, -30 * MS]
+    assert made.held_at == NOW + int(point.times[0]) + planner.options.splice_margin

@@ -22,14 +22,19 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.robot.joint_limits import JointLimits
 
 HELD = 100_000_000
-"""For which a point is sent again and again, for copies may be lost [ns]."""
+"""For which a point is sent again and again, for copies may be lost [ns]. Each leaves the time that is left.
+
+So a controller that takes all of them goes one way, and one that takes the last alone has the time that it needs.
+"""
 UNLIMITED = 0.5
 """How long the way to a point takes where nothing is limited [s]."""
 HARDEST = 2.0
 """Times the acceleration limit: what a way that would pass a position limit may take instead."""
-SLOWEST = 1e-6
+ROUNDING = 1e-9
+"""What is not beyond a limit yet, and no way back [rad or m]."""
+SLOWEST = 1e-9
 """Less speed than this passes no limit [rad or m per second]."""
-NEWTON = 12
+NEWTON = 20
 """Steps of Newton's method, which converges from above."""
 PARTS = (1.0, 0.5, 0.25, 0.0)
 """Parts of the way to stop that are tried where the workspace leaves no room."""
@@ -78,13 +83,22 @@ class HoldPoints:
         self, states: MeasuredStates, plan: Trajectory | None, held: np.ndarray | None, now: int
     ) -> Trajectory | Refusal:
         """Return a point as `begin` does for a robot whose controller is on ``plan``, or holds ``held`` (A,)."""
-        places, speeds = [] if held is None else [held], None
+        places = [] if held is None else [held]
+        velocities = np.zeros((1, len(self._joints)))
         if plan is not None and held is None:  # the plan may go on until the last copy of the point arrives
             until = now + np.linspace(0, HELD + self._options.splice_margin, 4).astype(np.int64)
             commanded, velocities = plan.sample(until - plan.stamp)
-            places, speeds = list(commanded), np.abs(velocities).max(axis=0)
+            places = list(commanded)
         positions = self._in_turn_of(plan, states.newest).positions
-        return self.begin(positions, [beside(place, positions, self._continuous) for place in places], speeds)
+        places = [beside(place, positions, self._continuous) for place in places]
+        point = self.begin(positions, places, np.abs(velocities).max(axis=0))
+        if isinstance(point, Refusal) or self._limits is None:
+            return point
+        target, duration = point.positions[0], float(point.times[0]) / NANOSECONDS
+        for place, speed in zip(places, velocities, strict=False):
+            if (np.abs(_short_of_limits(place, speed, target, duration, self._limits) - target) > ROUNDING).any():
+                return Refusal(reason='a plan that was given up may lead beyond a position limit: it ends first')
+        return point
 
     def hold(
         self, states: MeasuredStates, plan: Trajectory | None, held: np.ndarray | None, now: int
@@ -180,7 +194,7 @@ def _begin_point(
         by_acceleration += np.sqrt(by_acceleration**2 + 6.0 * away / limits.weakest)
         by_jerk = np.cbrt(12.0 * away / limits.top_jerk)
         duration = float(np.maximum(np.maximum(by_speed, by_acceleration), by_jerk).max()) / TAIL_EFFORT
-    return _point(positions, max(duration, ending.least), joints)
+    return _point(positions, max(duration, ending.least) + HELD / NANOSECONDS, joints)
 
 
 def _stop_point(
@@ -201,6 +215,7 @@ def _stop_point(
     duration = UNLIMITED
     if ending.limits is not None:
         duration = max(_duration(velocities, doubt, ending.limits), ending.least)
+    duration += HELD / NANOSECONDS
     left: Refusal | None = None
     for part in PARTS:
         target = expected.positions + part * velocities * duration / 2
@@ -239,8 +254,8 @@ def _short_of_limits(
         at = np.where(turns, gain / np.where(turns, 3 * gain - 6 * way, 1.0), 1.0)
         share = at**2 * (3 - 2 * at)
         beyond = gain * at * (1 - at) ** 2 + share * way - room
-        way = np.where(turns & (beyond > 0.0), np.maximum(way - beyond / share, np.minimum(least, way)), way)
-    return np.asarray(place + towards * way)
+        way = np.where(turns & (beyond > ROUNDING), np.maximum(way - beyond / share, np.minimum(least, way)), way)
+    return np.clip(place + towards * way, limits.lowest, limits.highest)
 
 
 def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> float:

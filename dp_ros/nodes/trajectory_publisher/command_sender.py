@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -70,16 +71,18 @@ class CommandSender:
         self.rests_at = 0  # when what was sent last ends [ns]
         self.held_at = 0  # when a controller that was sent a point to hold is there at the latest [ns]
         self._until = self._began = 0
-        self._anew = False  # whether what was sent last counts from its arrival
+        self._point: Trajectory | None = None  # what was sent last, if that counts from its arrival
+        self._at = 0  # when it was sent [ns]
         self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
         self._before: Trajectory | None = None  # the plan before that
 
     def send(self, trajectory: Trajectory) -> None:
-        """Send what counts from its arrival."""
-        self._out(self.prepare(trajectory), self.now() + HELD)
-        self._anew, self._before = True, None
-        self.rests_at = self.now() + int(trajectory.times[-1])
-        self.held_at = self.rests_at + HELD + self._planner.options.splice_margin
+        """Send a point to hold, which counts from its arrival; its copies leave the time that is left."""
+        self._at = self.now()
+        self._out(self.prepare(trajectory), self._at + HELD)
+        self._point, self._before = trajectory, None
+        self.rests_at = self._at + int(trajectory.times[-1])
+        self.held_at = self.rests_at + self._planner.options.splice_margin
 
     def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
@@ -121,8 +124,11 @@ class CommandSender:
             return False
         if not skip:
             self._copies += 1
-            if self._copies % 2 or not self._anew:  # a controller may step twice at each copy of a point to hold
+            if self._point is None:
                 self._repeat(self._sent)
+            elif self._copies % 2:  # a controller may step twice at each copy
+                shorter = self._point.times - max(self.now() - self._at, 0)
+                self._repeat(self.prepare(replace(self._point, times=shorter)))
         return True
 
     def objection(self) -> str:
@@ -155,13 +161,13 @@ class CommandSender:
     def insist(self) -> None:
         """Let `again` send for a while more, because this node ends; of a point to hold no longer than it would anyway.
 
-        Whenever a controller takes that, its way there begins anew.
+        Its copies leave ever less time.
         """
         until = self.now() + FAREWELL
-        self._until, self._began = min(until, self._until) if self._anew else until, self.steady()
+        self._until, self._began = until if self._point is None else min(until, self._until), self.steady()
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
-        self._sent, self._until, self._began, self._anew = message, until, self.steady(), False
+        self._sent, self._until, self._began, self._point = message, until, self.steady(), None
         self._copies, self._over = 1, self._began + until - self.now()  # not by robot time, which may run faster
         self._wake()
