@@ -33,7 +33,7 @@ from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.recordings.datasets.lerobot_export import export_lerobot
+from dp_ros.recordings.datasets.lerobot_export import LerobotSettings, export_lerobot
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.goals import GoalPose, Instruction
@@ -249,7 +249,7 @@ def test_a_dataset_is_compared_by_the_columns_of_a_configuration(
     bundle: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip('pyarrow', reason='pyarrow is not installed (extra: datasets)')
-    export_lerobot(read_episode(bag, TASK), TASK, tmp_path / 'set', instruction='move')
+    export_lerobot(read_episode(bag, TASK), TASK, tmp_path / 'set', LerobotSettings(instruction='move'))
     columns = {'arm': 'observation.state', 'block': 'observation.environment_state', 'action': 'action'}
     config = tmp_path / 'train.yaml'
     config.write_text(json.dumps({'name': 'x', 'steps': 1, 'task': to_plain(TASK), 'columns': columns}))
