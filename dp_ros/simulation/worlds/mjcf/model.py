@@ -6,13 +6,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NoReturn
 from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
 
-from dp_ros.bounded_files import inside, open_regular, read_text, shown
+from dp_ros.bounded_files import from_xml, inside, open_regular, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.simulation.mujoco_world import STEP_DURATION
 from dp_ros.simulation.worlds.mjcf.world_file import DrivenJoint, WorldFile
@@ -82,11 +81,6 @@ def load_model(path: Path, file: WorldFile) -> mujoco.MjModel:
     return model
 
 
-class _NoEntities(ElementTree.TreeBuilder):
-    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
-        raise DataError('got a DOCTYPE, allowed XML without it')
-
-
 def _check_text(folder: Path, name: PurePath) -> None:
     """Look at a model and all that it includes before MuJoCo does: files stay in the folder, and numbers small."""
     first, left, seen, assets = name, [name], set[PurePath](), 0
@@ -98,10 +92,9 @@ def _check_text(folder: Path, name: PurePath) -> None:
         if len(seen) > MOST_INCLUDES:
             raise DataError(f'got more than {MOST_INCLUDES} files included, allowed up to that')
         try:
-            text = read_text(inside(folder, str(name)), MOST_TEXT)
-            root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoEntities()))
-        except (ElementTree.ParseError, ValueError) as error:
-            raise DataError(f'{name}: not valid XML: {error}') from error
+            root = from_xml(read_text(inside(folder, str(name)), MOST_TEXT))
+        except DataError as error:
+            raise DataError(f'{name}: {error}') from error
         compilers = [element.attrib for element in root.iter('compiler')]
         for element in root.iter():
             _check_element(element)

@@ -12,7 +12,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from dp_ros.bounded_files import read_text
+from dp_ros.bounded_files import read_text, reading
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import MOST_TEXT, parse_urdf
 from dp_ros.simulation.arm.camera import LIGHT, Cameras
@@ -102,12 +102,8 @@ class ModelWorld(MujocoWorld):
         if not self._file.urdf:
             velocities = {j.name: j.velocity for j in self._file.joints if j.velocity is not None}
             return robot_description(self._model, path.stem, self.joints, velocities, self._coupled)
-        try:
+        with reading(f'urdf {self._file.urdf}', 'a URDF file'):
             text = read_text(path.parent / self._file.urdf, MOST_TEXT)
-        except OSError as error:
-            raise ConfigError(f'urdf {self._file.urdf}: cannot be read ({error.strerror})') from error
-        except DataError as error:
-            raise ConfigError(f'urdf {self._file.urdf}: {error}') from error
         parse_urdf(text, f'urdf {self._file.urdf}')
         return text
 
