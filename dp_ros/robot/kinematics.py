@@ -116,11 +116,6 @@ class Chain:
 
 def _rodrigues(turn: ChainJoint) -> np.ndarray:
     along = np.outer(turn.axis, turn.axis)
-    parts = (along, np.eye(3) - along, _crossing(turn.axis))
-    return np.concatenate([part @ turn.rotation.T for part in parts], axis=1)
-
-
-def _crossing(axis: np.ndarray) -> np.ndarray:
-    """Return the matrix K with v K = axis x v for row vectors v."""
-    x, y, z = axis
-    return np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
+    x, y, z = turn.axis
+    crossing = np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # v K = axis x v for row vectors v
+    return np.concatenate([part @ turn.rotation.T for part in (along, np.eye(3) - along, crossing)], axis=1)
