@@ -128,7 +128,7 @@ class RewardSpec:
 
     topic: str = option('/reward', TOPIC)
     max_age: float = option(
-        0.1, 'How long before the tick the message may have been received.', unit='s', low=0.001, high=60.0
+        0.1, 'How long before the tick the message may have been received.', unit='s', low=1e-9, high=60.0
     )
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class JointStream:
     joints: tuple[str, ...] = option(REQUIRED, 'Names of the joints, in order.')
     units: tuple[Unit, ...] = option(REQUIRED, UNITS)
     fields: tuple[JointField, ...] = option(('position',), 'What is observed of each joint.')
-    max_age: float = option(0.1, 'An older message is no observation.', unit='s', low=0.001, high=60.0)
+    max_age: float = option(0.1, 'An older message is no observation.', unit='s', low=1e-9, high=60.0)
     scale: tuple[float, ...] = option(
         (), "What the source's positions and velocities are multiplied by, live and recorded, to be in m or rad: one "
         'for each joint, for percent for example; empty: nothing.',

@@ -98,18 +98,15 @@ class ExtraSessions:
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Run the critic."""
-        value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
-        return value
+        return np.asarray(self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0])
 
     def novelty(self, cond: np.ndarray) -> np.ndarray:
         """Run the monitor."""
-        novelty: np.ndarray = self._monitor.run(None, {'cond': cond})[0]
-        return novelty
+        return np.asarray(self._monitor.run(None, {'cond': cond})[0])
 
     def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the noise actor."""
-        noise: np.ndarray = self._noise.run(None, dict(inputs))[0]
-        return noise
+        return np.asarray(self._noise.run(None, dict(inputs))[0])
 
 
 class OnnxRuntime(ExtraSessions):
@@ -132,13 +129,11 @@ class OnnxRuntime(ExtraSessions):
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
-        return cond
+        return np.asarray(self.encoder.run(None, {name: inputs[name] for name in self._names})[0])
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        prediction: np.ndarray = self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
-        return prediction
+        return np.asarray(self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0])
 
 
 class TorchScript(ExtraSessions):

@@ -54,8 +54,7 @@ class SequenceSession:
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
-        return cond
+        return np.asarray(self.encoder.run(None, {name: inputs[name] for name in self._names})[0])
 
     def step(
         self, token: np.ndarray, offset: np.ndarray, cond: np.ndarray, past: np.ndarray

@@ -28,7 +28,7 @@ from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.bundle_network import weights_file
-from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
+from dp_ros.training.export.exported_networks import HALF_FROM, random_inputs, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
 from dp_ros.training.run_folder import RUN, PolicyNetwork, is_bundle, load_network
 from dp_ros.training.sequence.export import export_sequence
@@ -236,10 +236,7 @@ def record_parity(network: DiffusionNetwork, prepared: PreparedNetwork, settings
     """
     task = settings.task
     generator = torch.Generator().manual_seed(0)
-    inputs = {
-        name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
-        for name, shape in input_shapes(task).items()
-    }
+    inputs = random_inputs(task, PARITY_BATCH, generator)
     channels = len(task.action.joints) + settings.objective.spec.mask_channels
     x_k = torch.randn((PARITY_BATCH, task.pred_horizon, channels), generator=generator)
     k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)
