@@ -172,7 +172,6 @@ def literals(hint: Any) -> tuple[str, ...]:
     return inner if get_origin(hint) is Literal else literals(inner[0]) if inner else ()
 
 
-@lru_cache
 def _named(cls: type, prefix: str) -> Mapping[str, Option]:
     found = {f.name: f.metadata['option'] for f in fields(cls) if 'option' in f.metadata}
     return {

@@ -57,7 +57,7 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         check_options(self)
         if self.eta and self.sampler != 'ddim':
-            raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0 to 0')
+            raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0')
         most = 0 if self.sampler == 'regression' else self.sampling_steps
         if self.warm_steps > most:
             raise ConfigError(

@@ -345,7 +345,7 @@ def test_coefficients_are_computed_once_per_setting_and_cannot_be_changed():
     [
         ({'sampler': 'heun'}, "sampler: got 'heun', allowed ddim, ddpm, dpmsolver\\+\\+, unipc, euler, regression"),
         ({'eta': 1.5}, 'eta: got 1.5, allowed 0 to 1'),
-        ({'sampler': 'unipc', 'eta': 0.5}, 'eta with sampler unipc: got 0.5, allowed 0 to 0'),
+        ({'sampler': 'unipc', 'eta': 0.5}, 'eta with sampler unipc: got 0.5, allowed 0'),
         ({'spacing': 'linspace'}, "spacing: got 'linspace', allowed trailing, leading"),
         ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 to 1000'),
     ],

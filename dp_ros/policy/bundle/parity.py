@@ -29,7 +29,7 @@ class Recorded:
     def write(self, path: Path) -> None:
         """Write the arrays as npz."""
         rest = {name: array for name, array in vars(self).items() if name != 'inputs' and array is not None}
-        np.savez(path, **rest, **{_INPUT + name: array for name, array in self.inputs.items()})
+        np.savez(path, **rest, **{_INPUT + name: array for name, array in self.inputs.items()})  # type: ignore[arg-type]
 
     @classmethod
     def read(cls, data: bytes) -> Self:

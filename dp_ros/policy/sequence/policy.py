@@ -16,7 +16,7 @@ from dp_ros.policy.continuity import Continuity
 from dp_ros.policy.protocol import Inputs, Past, Policy
 from dp_ros.policy.sequence.options import SequenceOptions, discs, ranges
 from dp_ros.policy.sequence.planner import Bounds, PlanSettings, SequencePlanner
-from dp_ros.policy.sequence.session import SequenceBackend, open_sequence
+from dp_ros.policy.sequence.session import SequenceSession, open_sequence
 
 
 class SequencePolicy(Policy):
@@ -43,7 +43,7 @@ class SequencePolicy(Policy):
     """
 
     def __init__(
-        self, bundle: Bundle, backend: SequenceBackend, options: SequenceOptions | None = None, *, seed: int = 0
+        self, bundle: Bundle, backend: SequenceSession, options: SequenceOptions | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(bundle, seed=seed)
         self.backend, self.options = backend, options or SequenceOptions()
