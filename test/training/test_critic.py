@@ -25,10 +25,10 @@ from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.critic import fit as critic_fit
-from dp_ros.training.critic.bundle import write_with_critic
 from dp_ros.training.critic.experience import Decisions, Experience, find_projection
 from dp_ros.training.critic.fit import fit_critic, round_to_half, where_joints_are
 from dp_ros.training.export.export import ExportSettings, export_run
+from dp_ros.training.export.further_network import write_with_critic
 from test.tiny_bundle import NORMALIZER, TASK, tiny_networks, write_tiny_bundle
 
 MIRROR = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 from xml.etree import ElementTree
 
 import mujoco
@@ -210,26 +211,15 @@ def _actuator(model: mujoco.MjModel, joint: DrivenJoint, number: int) -> int:
     return own[0]
 
 
-def body_number(model: mujoco.MjModel, name: str, what: str) -> int:
-    """Return the number of a body by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_BODY, name, what, (model.body(i).name for i in range(1, model.nbody)))
-
-
-def camera_number(model: mujoco.MjModel, name: str) -> int:
-    """Return the number of a camera by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_CAMERA, name, 'camera', (model.cam(i).name for i in range(model.ncam)))
-
-
-def keyframe_number(model: mujoco.MjModel, name: str) -> int:
-    """Return the number of a keyframe by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_KEY, name, 'keyframe', (model.key(i).name for i in range(model.nkey)))
-
-
-def _number(model: mujoco.MjModel, kind: mujoco.mjtObj, name: str, what: str, names: Iterable[str]) -> int:
-    number = mujoco.mj_name2id(model, kind, name)
+def number_of(model: mujoco.MjModel, kind: Literal['body', 'camera', 'key'], name: str, what: str) -> int:
+    """Return the number of a body, camera or keyframe by its name; ``what`` asks for it."""
+    number = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f'mjOBJ_{kind.upper()}'), name)
     if number < 0:
+        count = {'body': model.nbody, 'camera': model.ncam, 'key': model.nkey}[kind]
+        names = (getattr(model, kind)(i).name for i in range(kind == 'body', count))
         raise ConfigError(f'{what}: got {name!r}, allowed those of the model: {listed(filter(None, names))}')
     return int(number)
+
 
 
 Couplings = Mapping[int, tuple[int, np.ndarray]]
