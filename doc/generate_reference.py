@@ -41,26 +41,6 @@ STANDARD = ('use_sim_time', 'start_type_description_service')  # ROS's own
 UNKNOWN = 'no_parameter_has_this_name'
 HEAD = '<!-- Written by doc/generate_reference.py; change the code, then run it again. -->\n\n'
 
-# For fields to which the code gives no text.
-USUAL = {
-    'name': 'what it is called',
-    'topic': 'where messages come from',
-    'joints': 'names of the joints, in order',
-    'units': 'the unit of each joint',
-    'fields': 'what is observed of each joint',
-    'features': 'what is observed of the pose',
-    'max_age': 'an older message is no observation [s]',
-    'height': 'rows of the picture after resizing',
-    'width': 'columns of the picture after resizing',
-    'compressed': 'whether the topic has `CompressedImage`',
-    'source': 'where training has it from',
-    'stream': 'in hindsight, the stream whose later value is the goal',
-    'hindsight': 'which value: the last of the episode, or any later one',
-    'obs_horizon': 'observations in a window',
-    'pred_horizon': 'actions in a chunk',
-    'exec_horizon': 'actions executed before the next chunk takes over',
-}
-
 PARAMETERS = """# Node parameters
 
 All nodes refuse a parameter that they lack, and a value out of range; the error lists what is allowed. A parameter
@@ -216,7 +196,7 @@ def _collect(given: Mapping[str, Any], where: str, found: dict[tuple[str, str], 
 
 
 def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], dict[str, str]]) -> Iterator[str]:
-    hints, texts = get_type_hints(cls), _attribute_texts(cls)
+    hints = get_type_hints(cls)
     title = f'`{where}`' if where else 'The top level'
     kind = getattr(cls, 'kind', None)
     if kind:
@@ -228,7 +208,7 @@ def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], d
     for field in dataclasses.fields(cls):
         if not field.init:
             continue
-        text = _metadata_text(field) or texts.get(field.name, '') or USUAL.get(field.name, '')
+        text = _metadata_text(field)
         nested = list(_nested(hints[field.name]))
         name = f'{where}.{field.name}' if where else field.name
         if nested:
@@ -240,7 +220,7 @@ def _dataclass_sections(cls: type, where: str, examples: dict[tuple[str, str], d
         option = field.metadata.get('option')
         allowed = '' if option is None or option.low is None else f'{_number(option.low)} to {_number(option.high)}'
         rows.append((f'`{field.name}`', _type_text(hints[field.name]), default, allowed, example, text))
-    lead, columns = _summary(cls), ('key', 'type', 'default', 'allowed', 'example', 'meaning')
+    lead, columns = ' '.join((cls.__doc__ or '').split()), ('key', 'type', 'default', 'allowed', 'example', 'meaning')
     yield f'\n## {title}\n\n{lead}\n\n{_table(columns, rows)}'
     for entry, name in below:
         yield from _dataclass_sections(entry, name, examples)
@@ -288,27 +268,6 @@ def _metadata_text(field: Any) -> str:
     if 'option' in field.metadata:
         return str(field.metadata['option'].text)
     return next((str(field.metadata[key]) for key in ('description', 'text', 'help') if key in field.metadata), '')
-
-
-def _summary(cls: type) -> str:
-    doc = (cls.__doc__ or '').split('Attributes\n')[0]
-    return ' '.join(doc.split())
-
-
-def _attribute_texts(cls: type) -> dict[str, str]:
-    """Return the texts of a NumPy docstring's section Attributes by field name."""
-    found: dict[str, str] = {}
-    names: list[str] = []
-    lines = (cls.__doc__ or '').partition('Attributes\n')[2].splitlines()[1:]
-    base = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    for line in lines:
-        if line.strip() and len(line) - len(line.lstrip()) == base:
-            names = [name.strip() for name in line.split(',')]
-        else:
-            for name in names:
-                lead = f'{", ".join(f"`{n}`" for n in names)}:' if len(names) > 1 else ''
-                found[name] = f'{found.get(name, lead)} {line.strip()}'.strip()
-    return found
 
 
 # The command line, from its parsers.

@@ -12,14 +12,17 @@ import math
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePath
 from reprlib import Repr
-from typing import Any
+from typing import Any, NoReturn
+from xml.etree import ElementTree
 
 import yaml
 
-from dp_ros.errors import DataError, listed
+from dp_ros.errors import ConfigError, DataError, listed
 
 MOST_TEXT = 2**20
 """Bytes of a configuration in YAML: a second or two of reading."""
@@ -79,6 +82,17 @@ def read_text(path: Path | str, most: int = MOST_TEXT) -> str:
         raise DataError(f'got bytes that are no UTF-8 ({error.reason} at byte {error.start}), allowed text') from error
 
 
+@contextmanager
+def reading(what: str, allowed: str = 'a YAML file') -> Iterator[None]:
+    """Turn what is wrong with a file that is read inside into a ConfigError that names it: ``what``."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f'{what}: cannot be read ({error.strerror}); allowed {allowed}') from error
+    except DataError as error:
+        raise ConfigError(f'{what}: {error}') from error
+
+
 def write_json(path: Path | None, plain: Any, *, indent: int = 1) -> None:
     """Write plain values as JSON to a file, whose folder is made too; without a path nothing."""
     if path is not None:
@@ -104,6 +118,21 @@ def inside(folder: Path, name: str, beside: str = '') -> Path:
     if not any(real.is_relative_to(home) for home in homes):
         raise DataError(f'got {name}, a link to {real}, allowed files within {folder}')
     return path
+
+
+def from_xml(text: str) -> ElementTree.Element:
+    """Read XML that defines nothing: entities may stand for a billion others, or for files."""
+    try:
+        return ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoEntities()))
+    except DataError:
+        raise
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f'not valid XML: {error}') from error
+
+
+class _NoEntities(ElementTree.TreeBuilder):
+    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
+        raise DataError('got a DOCTYPE, allowed XML without it')
 
 
 def from_yaml(text: str) -> Any:

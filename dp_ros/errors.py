@@ -78,7 +78,7 @@ def one_line(text: str) -> str:
 def check_choice(what: str, got: object, allowed: tuple[str, ...]) -> None:
     """Raise :class:`ConfigError` unless ``got`` is one of ``allowed``."""
     if got not in allowed:
-        raise ConfigError(f'{what}: got {got!r}, allowed {listed(allowed)}')
+        raise ConfigError(f'{what}: got {got!r}, allowed {listed(name or repr(name) for name in allowed)}')
 
 
 def check_range(what: str, got: float, low: float, high: float, *, unit: str = '') -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from dp_ros.cli.arguments import CommandParser, bundle_and_world, command, made_of, training_config
 
@@ -16,22 +16,16 @@ if TYPE_CHECKING:
 
 
 def _convert_options(parser: CommandParser) -> None:
-    from dp_ros.recordings.rosbag.reader import STORAGES
+    from dp_ros.recordings.datasets.zarr import ConvertSettings
 
-    parser.add_argument('source', type=Path, help='pusht_cchi_v7_replay.zarr')
-    parser.add_argument('out', type=Path, help='new folder for the bags, one per episode')
-    parser.add_argument('--storage', default='mcap', choices=[*STORAGES], help='rosbag2 storage')
-    parser.add_argument('--camera', default='raw', choices=['raw', 'png', 'jpeg', 'none'], help='how images are kept')
-    parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
+    parser.settings(ConvertSettings)
 
 
 @command('Turn the PushT demonstrations (zarr) into rosbag2 recordings.', _convert_options)
 def _convert(options: argparse.Namespace) -> int:
-    from dp_ros.recordings.datasets.zarr import convert_pusht
+    from dp_ros.recordings.datasets.zarr import ConvertSettings, convert_pusht
 
-    bags = convert_pusht(
-        options.source, options.out, storage=options.storage, camera=options.camera, episodes=options.episodes
-    )
+    bags = convert_pusht(made_of(ConvertSettings, options))
     print(f'{len(bags)} bags in {options.out}')
     return 0
 
@@ -139,40 +133,21 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export_options(parser: CommandParser) -> None:
-    from dp_ros.diffusion.samplers import Sampler
+    from dp_ros.training.export.export import ExportSettings
 
     parser.add_argument('run_folder', metavar='RUN',
                         help='run folder of dp_ros train, or a bundle of a U-Net with float weights')  # fmt: skip
     parser.add_argument('bundle', type=Path, help='folder to write')
-    parser.add_argument('--weights', default='float16', choices=['float16', 'float32', 'int8'],
-                        help='how weights are stored; int8 is computed so too: faster, not quite the same')  # fmt: skip
-    parser.add_argument('--torchscript', action='store_true', help='also write TorchScript')
-    parser.add_argument('--sampler', choices=get_args(Sampler),
-                        help="the default one (default: ddim, or what suits the schedule; a bundle's own)")  # fmt: skip
-    parser.add_argument('--sampling-steps', type=int,
-                        help="the default number (default: 10, or 1 for regression; a bundle's own)")  # fmt: skip
-    parser.add_argument('--checkpoint', choices=['best', 'last'], help='default: best, where there were rollouts')
-    parser.add_argument('--name', default='',
-                        help='what the bundle is called (default: as the run, or the bundle)')  # fmt: skip
-    parser.add_argument('--overwrite', action='store_true', help='replace a bundle that is there')
+    parser.settings(ExportSettings)
 
 
 @command('Export a run, or a bundle anew, as a bundle that a robot can load.', _export_options)
 def _export(options: argparse.Namespace) -> int:
-    from dp_ros.training.export.export import export_run
+    from dp_ros.training.export.export import ExportSettings, export_run
     from dp_ros.training.run_folder import trained_folder
 
-    bundle = export_run(
-        trained_folder('run', options.run_folder),
-        options.bundle,
-        weights=options.weights,
-        torchscript=options.torchscript,
-        sampler=options.sampler,
-        sampling_steps=options.sampling_steps,
-        checkpoint=options.checkpoint,
-        overwrite=options.overwrite,
-        name=options.name,
-    )
+    run = trained_folder('run', options.run_folder)
+    bundle = export_run(run, options.bundle, made_of(ExportSettings, options))
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
     print(f'{bundle.folder}: {size / 1e6:.2f} MB, {", ".join(sorted(bundle.files))}')
     return 0
@@ -195,13 +170,12 @@ def _critic(options: argparse.Namespace) -> int:
 
 
 def _export_lerobot_options(parser: CommandParser) -> None:
+    from dp_ros.recordings.datasets.lerobot_export import LerobotSettings
+
     parser.add_argument('data', type=Path, help='a recording, a folder of them, a LeRobot dataset, HDF5 or a zarr')
     parser.add_argument('out', type=Path, help='new folder for the dataset')
     parser.add_argument('--config', type=str, required=True, help='training configuration that names the topics')
-    parser.add_argument('--task', required=True, help='the task in words, as LeRobot wants one')
-    parser.add_argument('--robot', default='unknown', help="LeRobot's robot_type")
-    parser.add_argument('--pictures', default='video', choices=['video', 'png'],
-                        help='how cameras are stored; png loses nothing, and takes much more room')  # fmt: skip
+    parser.settings(LerobotSettings, instruction={'flag': '--task', 'required': True})
     parser.add_argument('--size', default='recorded', choices=['recorded', 'task'],
                         help='of pictures: as they were recorded, or as the configuration resizes them')  # fmt: skip
 
@@ -211,7 +185,7 @@ def _export_lerobot_options(parser: CommandParser) -> None:
     _export_lerobot_options,
 )
 def _export_lerobot(options: argparse.Namespace) -> int:
-    from dp_ros.recordings.datasets.lerobot_export import at_recorded_size, export_lerobot
+    from dp_ros.recordings.datasets.lerobot_export import LerobotSettings, at_recorded_size, export_lerobot
     from dp_ros.recordings.episodes.readers import read_recordings
     from dp_ros.recordings.episodes.unreadable import Broken
 
@@ -225,8 +199,6 @@ def _export_lerobot(options: argparse.Namespace) -> int:
     task = settings.task
     if options.size == 'recorded':
         task = at_recorded_size(task, next(read(task)).camera_shapes)
-    episodes, frames = export_lerobot(
-        read(task), task, options.out, instruction=options.task, robot=options.robot, pictures=options.pictures
-    )
+    episodes, frames = export_lerobot(read(task), task, options.out, made_of(LerobotSettings, options))
     print(f'{episodes} episodes, {frames} frames in {options.out}')
     return 0

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_choice, check_range
+from dp_ros.diffusion.schedule import MAX_DIFFUSION_STEPS
+from dp_ros.errors import ConfigError
+from dp_ros.options import check_options, option
 
 Sampler = Literal['ddim', 'ddpm', 'dpmsolver++', 'unipc', 'euler', 'regression']
 Spacing = Literal['trailing', 'leading']
@@ -27,48 +29,42 @@ Predict = Callable[[np.ndarray, int], np.ndarray]
 Steer = Callable[[np.ndarray], np.ndarray]
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """How a chunk is sampled. Immutable: another thread changes it by putting a new one in its place.
+    """How a chunk is sampled. Immutable: another thread changes it by putting a new one in its place."""
 
-    Attributes
-    ----------
-    sampler
-        ``ddim``, ``ddpm``, ``dpmsolver++`` and ``unipc`` (both multistep, second order) for diffusion, ``euler`` for
-        flow matching, ``regression`` for a network that needs one call.
-    sampling_steps
-        Network calls per chunk, 1 to the schedule's ``diffusion_steps``.
-    spacing
-        Which noise levels are visited: ``trailing`` starts at pure noise, ``leading`` (diffusers' default) ends at
-        level 0 and starts where the true signal is still far from noise.
-    eta
-        Share of DDPM's noise that DDIM adds, 0 to 1; 0 for the other samplers.
-    warm_steps
-        Network calls for a chunk that starts from the last one instead of from noise: it takes only the last so many
-        of the ``sampling_steps``, from what the last chunk says, made as noisy as it must be there (after Meng et al.
-        2022). 0: every chunk starts from noise. Not for regression.
-
-    """
-
-    sampler: Sampler = 'ddim'
-    sampling_steps: int = 10
-    spacing: Spacing = 'trailing'
-    eta: float = 0.0
-    warm_steps: int = 0
+    sampler: Sampler = option(
+        'ddim', '`ddim`, `ddpm`, `dpmsolver++` and `unipc` (both multistep, second order) for diffusion, `euler` for '
+        'flow matching, `regression` for a network that needs one call.',
+    )
+    sampling_steps: int = option(
+        10, "Network calls per chunk, 1 to the schedule's `diffusion_steps`.", low=1, high=MAX_DIFFUSION_STEPS
+    )
+    spacing: Spacing = option(
+        'trailing', "Which noise levels are visited: `trailing` starts at pure noise, `leading` (diffusers' default) "
+        'ends at level 0 and starts where the true signal is still far from noise.',
+    )
+    eta: float = option(
+        0.0, "Share of DDPM's noise that DDIM adds; 0 for the other samplers.", low=0.0, high=1.0
+    )
+    warm_steps: int = option(
+        0, 'Network calls for a chunk that starts from the last one instead of from noise: it takes only the last so '
+        'many of the `sampling_steps`, from what the last chunk says, made as noisy as it must be there (after Meng et '
+        'al. 2022). 0: every chunk starts from noise. Not for regression.', low=0, high=MAX_DIFFUSION_STEPS,
+    )
 
     def __post_init__(self) -> None:
-        check_choice('sampler', self.sampler, get_args(Sampler))
-        check_choice('spacing', self.spacing, get_args(Spacing))
-        if self.sampling_steps < 1:
-            raise ConfigError(f'sampling_steps: got {self.sampling_steps}, allowed 1 or more')
-        highest = 1.0 if self.sampler == 'ddim' else 0.0
-        check_range(f'eta with sampler {self.sampler}', self.eta, 0.0, highest)
+        check_options(self)
+        if self.eta and self.sampler != 'ddim':
+            raise ConfigError(f'eta with sampler {self.sampler}: got {self.eta}, allowed 0')
         most = 0 if self.sampler == 'regression' else self.sampling_steps
-        if not 0 <= self.warm_steps <= most:
+        if self.warm_steps > most:
             raise ConfigError(
                 f'warm_steps with sampler {self.sampler} and sampling_steps {self.sampling_steps}: '
                 f'got {self.warm_steps}, allowed 0 to {most}'
             )
+# fmt: on
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,6 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dp_ros.errors import ConfigError, check_choice, check_range
+from dp_ros.options import check_options, option
 
 ScheduleName = Literal['squaredcos_cap_v2', 'linear', 'scaled_linear', 'flow', 'none']
 PredictionType = Literal['epsilon', 'sample', 'velocity']
@@ -35,50 +36,39 @@ PREDICTION_TYPES: dict[str, tuple[str, ...]] = {'flow': ('velocity',), 'none': (
 """What may be predicted; anything where a schedule is not listed."""
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec:
-    """The noise that a denoiser was trained with, and what it predicts.
+    """The noise that a denoiser was trained with, and what it predicts."""
 
-    Attributes
-    ----------
-    name
-        The schedule, by its name in diffusers; ``flow`` for flow matching, ``none`` for regression.
-    diffusion_steps
-        Training noise levels K.
-    prediction_type
-        What the denoiser predicts: the noise, x_0, or the velocity: ``signal noise - noise x_0`` of diffusion (Salimans
-        and Ho 2022), ``noise - x_0`` of flow matching.
-    clip
-        Whether x_0 is clipped to [-1, 1], the normalized actions' range, at every step.
-    only_steps
-        The one number of sampling steps that a distilled denoiser was trained for; 0: any.
-    prefix_steps
-        The longest clean prefix, in actions, that the denoiser was trained to go on from. With any, x_k has one more
-        channel: 1 at the actions of the prefix, 0 at the others.
-    joint_velocities
-        Whether the denoiser gives the joints' velocities too: A channels after its prediction, what the clean chunk's
-        normalized actions change by in pred_horizon control steps.
-
-    """
-
-    name: ScheduleName = 'squaredcos_cap_v2'
-    diffusion_steps: int = 100
-    prediction_type: PredictionType = 'epsilon'
-    clip: bool = True
-    only_steps: int = 0
-    prefix_steps: int = 0
-    joint_velocities: bool = False
+    name: ScheduleName = option(
+        'squaredcos_cap_v2', 'The schedule, by its name in diffusers; `flow` for flow matching, `none` for regression.',
+        name='schedule name',
+    )
+    diffusion_steps: int = option(100, 'Training noise levels K.', low=1, high=MAX_DIFFUSION_STEPS)
+    prediction_type: PredictionType = option(
+        'epsilon', 'What the denoiser predicts: the noise, x_0, or the velocity: `signal noise - noise x_0` of '
+        'diffusion (Salimans and Ho 2022), `noise - x_0` of flow matching.',
+    )
+    clip: bool = option(True, "Whether x_0 is clipped to [-1, 1], the normalized actions' range, at every step.")
+    only_steps: int = option(
+        0, 'The one number of sampling steps that a distilled denoiser was trained for; 0: any.',
+        low=0, high=MAX_DIFFUSION_STEPS,
+    )
+    prefix_steps: int = option(
+        0, 'The longest clean prefix, in actions, that the denoiser was trained to go on from. With any, x_k has one '
+        'more channel: 1 at the actions of the prefix, 0 at the others.', low=0, high=10_000,
+    )
+    joint_velocities: bool = option(
+        False, "Whether the denoiser gives the joints' velocities too: A channels after its prediction, what the clean "
+        "chunk's normalized actions change by in pred_horizon control steps.",
+    )
 
     def __post_init__(self) -> None:
-        check_choice('schedule name', self.name, get_args(ScheduleName))
-        check_choice('prediction_type', self.prediction_type, get_args(PredictionType))
-        check_range('diffusion_steps', self.diffusion_steps, 1, MAX_DIFFUSION_STEPS)
+        check_options(self)
         check_range('only_steps', self.only_steps, 0, self.diffusion_steps)
-        if self.prefix_steps < 0 or (self.prefix_steps and not self.noisy):
-            raise ConfigError(
-                f'prefix_steps with schedule {self.name!r}: got {self.prefix_steps}, '
-                f'allowed {"0 or more" if self.noisy else 0}'
-            )
+        if self.prefix_steps and not self.noisy:
+            raise ConfigError(f"prefix_steps with schedule 'none': got {self.prefix_steps}, allowed 0")
         check_choice(
             f'prediction_type with schedule {self.name!r}',
             self.prediction_type,
@@ -106,6 +96,7 @@ class ScheduleSpec:
     def outputs(self) -> int:
         """Channels that the denoiser gives for each of the actions'."""
         return 2 if self.joint_velocities else 1
+# fmt: on
 
 
 def amplitudes(spec: ScheduleSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dp_ros.bounded_files import read_text
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.bounded_files import read_text, reading
+from dp_ros.errors import ConfigError, listed
 from dp_ros.planning.scene import Attached, Scene
 from dp_ros.robot.model import RobotModel
 from dp_ros.robot.urdf import parse_xml
@@ -32,12 +32,8 @@ def allowed_pairs(
 
 
 def _srdf_pairs(path: Path) -> list[tuple[str, str]]:
-    try:
+    with reading(f'srdf_file {path}', 'an SRDF file'):
         root = parse_xml(read_text(path), f'srdf_file {path}')
-    except OSError as error:
-        raise ConfigError(f'srdf_file {path}: cannot be read ({error.strerror}), allowed an SRDF file') from error
-    except DataError as error:
-        raise ConfigError(f'srdf_file {path}: {error}') from error
     return [(_name(e, 'link1', path), _name(e, 'link2', path)) for e in root.iter('disable_collisions')]
 
 

@@ -243,7 +243,7 @@ class CollisionCheck:
             placed = Placed.of(name, part.shape)
             placed.put(part.position, part.orientation)
             self._standing.append(placed)
-        count, others, own = len(self._shapes), len(self._standing), self.robot.pairs
+        others, own = len(self._standing), self.robot.pairs
         # A shape that no joint moves stands as obstacles do: a base on its table.
         moved = np.flatnonzero(self.robot.levers.any(axis=1))
         shape, other = np.repeat(moved, others), np.tile(np.arange(others), len(moved))
@@ -251,7 +251,6 @@ class CollisionCheck:
         self._shape = np.concatenate([shape, own[:, 0]])
         self._other = np.concatenate([other, own[:, 1] + others])
         self._levers, self._outside = levers, np.arange(len(levers)) < len(shape)
-        assert count or not len(shape)
         self._built = self.scene.version
 
     def _still_pairs(self, slack: float) -> Pairs:

@@ -17,6 +17,7 @@ import numpy as np
 from dp_ros.bounded_files import inside
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, DataError, check_range, listed
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.task.yaml_reader import read_yaml
 
 MOST = 1000
@@ -86,7 +87,7 @@ class Obstacle:
     """A shape that stands still."""
 
     name: str
-    shape: Box | Sphere | Cylinder | Mesh
+    shape: Shape
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
 
@@ -96,28 +97,18 @@ class Obstacle:
 
 @dataclass(frozen=True, kw_only=True)
 class MovingObstacle:
-    """A shape whose pose comes as messages.
-
-    Attributes
-    ----------
-    topic
-        `geometry_msgs/PoseStamped` of it, in the frame of the scene.
-    speed
-        What no point of it exceeds [m/s].
-    max_age
-        Age of the newest pose beyond which the robot stops [s].
-
-    """
+    """A shape whose pose comes as messages."""
 
     name: str
-    shape: Box | Sphere | Cylinder | Mesh
-    topic: str
-    speed: float
-    max_age: float = 0.3
+    shape: Shape
+    topic: str = option(REQUIRED, '`geometry_msgs/PoseStamped` of it, in the frame of the scene.')
+    speed: float = option(REQUIRED, 'What no point of it exceeds.', unit='m/s', low=0.0, high=10.0)
+    max_age: float = option(
+        0.3, 'Age of the newest pose beyond which the robot stops.', unit='s', low=0.01, high=10.0
+    )
 
     def __post_init__(self) -> None:
-        check_range(f'obstacle {self.name!r} speed', self.speed, 0.0, 10.0, unit='m/s')
-        check_range(f'obstacle {self.name!r} max_age', self.max_age, 0.01, 10.0, unit='s')
+        check_options(self, f'obstacle {self.name!r} ')
         if not self.topic:
             raise ConfigError(f'obstacle {self.name!r} topic: got none, allowed one of geometry_msgs/PoseStamped')
 
@@ -128,7 +119,7 @@ class Attached:
 
     name: str
     link: str
-    shape: Box | Sphere | Cylinder | Mesh
+    shape: Shape
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
     touch_links: tuple[str, ...] = ()

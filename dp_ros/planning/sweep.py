@@ -15,7 +15,7 @@ are Coal's, of the pairs and samples that need them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +23,10 @@ from dp_ros.data import NANOSECONDS
 from dp_ros.motion.checks.extrema import speed_bounds
 from dp_ros.motion.obstacles import Contact
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.planning.robot_geometry import RobotGeometry
-from dp_ros.planning.shapes import Placed, Poses
+from dp_ros.planning.shapes import Placed
+
+if TYPE_CHECKING:
+    from dp_ros.planning.collision import CollisionCheck
 
 CLOSEST = 0.0002
 """Way of a shape within an interval that is not split any more [m]."""
@@ -51,34 +53,7 @@ class Pairs:
 
     def only(self, kept: np.ndarray) -> Pairs:
         """Return some of the pairs."""
-        return Pairs(
-            shape=self.shape[kept],
-            other=self.other[kept],
-            levers=self.levers[kept],
-            needed=self.needed[kept],
-            speed=self.speed[kept],
-            stamp=self.stamp[kept],
-        )
-
-
-class Distances(Protocol):
-    """What a sweep asks for; see `dp_ros.planning.collision.CollisionCheck`."""
-
-    robot: RobotGeometry
-
-    def bounds(self, placed: tuple[np.ndarray, np.ndarray], pairs: Pairs, others: list[Placed]) -> np.ndarray:
-        """Return lower bounds of distances (M, P) [m]."""
-
-    def poses(self, placed: tuple[np.ndarray, np.ndarray], sample: int) -> Poses:
-        """Return the poses of a sample."""
-
-    def distance(self, pairs: Pairs, pair: int, others: list[Placed], poses: Poses) -> float:
-        """Return the distance of a pair at those [m]."""
-
-    def contact(
-        self, pairs: Pairs, pair: int, others: list[Placed], distance: float, allowed: float, at: int
-    ) -> Contact:
-        """Return a contact of a pair."""
+        return Pairs(**{name: values[kept] for name, values in vars(self).items()})
 
 
 class Sweep:
@@ -86,7 +61,7 @@ class Sweep:
 
     def __init__(
         self,
-        check: Distances,
+        check: CollisionCheck,
         trajectory: Trajectory,
         begin: int,
         pairs: Pairs,

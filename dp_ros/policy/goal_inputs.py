@@ -80,16 +80,12 @@ def same_goal(one: Goal, other: Goal) -> bool:
 def blank_goal(task: TaskSpec, normalizer: Normalizer) -> Goal:
     """Return a goal of the task's shape that stands for nothing, to run networks with once."""
     streams = {
-        g.name: np.zeros(g.shape, np.uint8) if isinstance(g, GoalImage) else _middle(normalizer, g.name)
+        g.name: np.zeros(g.shape, np.uint8) if isinstance(g, GoalImage) else normalizer.middle(g.name)
         for g in task.goals
         if not isinstance(g, Instruction)
     }
     words = [next(iter(g.phrasings.values()), ('move',))[0] for g in task.goals if isinstance(g, Instruction)]
     return Goal(streams=streams, instruction=words[0] if words else '')
-
-
-def _middle(normalizer: Normalizer, name: str) -> np.ndarray:
-    return (np.array(normalizer.low[name]) + np.array(normalizer.high[name])) / 2
 
 
 def guided_inputs(inputs: Mapping[str, np.ndarray], given: Sequence[float]) -> dict[str, np.ndarray]:

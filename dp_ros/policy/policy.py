@@ -101,18 +101,11 @@ class DiffusionPolicy(Policy):
         Runs the bundle's networks.
     settings
         How to sample; the bundle's own if None.
-    guidance_scale
-        How far a prediction goes from the one without the goal (or the observation, as the bundle says) to the one
-        with it, and beyond (Ho and Salimans 2022, equation 6, w + 1 there): 1 is the one with it, at the cost of no
-        guidance; anything else doubles the network's batch. Needs a bundle that was trained for it.
-    samples
-        How many chunks are drawn, in one batch, of which one is taken; a bundle's noise actor chooses the noise of the
-        first. A bundle's critic takes the one of the highest
-        value, as far as it tells them apart (see `Bundle`). Without a critic, or before, it is the one that begins most
-        like the last chunk goes on (backward coherence of bidirectional decoding, Liu et al. 2024); without a last
-        chunk the first.
-    alternatives
-        How many of the other samples go with the chunk (`Chunk.alternatives`), those first that would be taken next.
+    guidance_scale, samples, alternatives
+        As in `SamplingOptions`. Guidance is Ho and Salimans' of 2022 (equation 6, w + 1 there), and needs a bundle that
+        was trained for it. A bundle's noise actor chooses the noise of the first sample, its critic the highest value,
+        as far as it tells them apart (see `Bundle`). Without that, backward coherence chooses (bidirectional decoding,
+        Liu et al. 2024), and without a last chunk the first is taken. The others are `Chunk.alternatives`.
     seed
         What `chunk` draws noise by where it is given no generator.
 

@@ -13,6 +13,10 @@ from dp_ros.errors import ConfigError, listed
 MAGNITUDES = ('velocity', 'acceleration', 'deceleration', 'jerk')
 
 
+def _array(quantity: str) -> cached_property[np.ndarray]:
+    return cached_property(lambda limits: np.array(limits.column(quantity), dtype=np.float64))
+
+
 @dataclass(frozen=True, kw_only=True)
 class JointLimits:
     """Limits by joint: positions [rad or m] and magnitudes of derivatives [/s, /s^2, /s^3]. Infinite means none.
@@ -69,30 +73,10 @@ class JointLimits:
         velocity = tuple(np.inf if j in joints else v for j, v in zip(self.joints, self.velocity, strict=True))
         return replace(self, velocity=velocity)
 
-    @cached_property
-    def lowest(self) -> np.ndarray:
-        """Lower position limits, shape (A,)."""
-        return np.array(self.lower, dtype=np.float64)
-
-    @cached_property
-    def highest(self) -> np.ndarray:
-        """Upper position limits, shape (A,)."""
-        return np.array(self.upper, dtype=np.float64)
-
-    @cached_property
-    def top_speed(self) -> np.ndarray:
-        """Velocity limits, shape (A,)."""
-        return np.array(self.velocity, dtype=np.float64)
-
-    @cached_property
-    def top_acceleration(self) -> np.ndarray:
-        """Acceleration limits, shape (A,)."""
-        return np.array(self.acceleration, dtype=np.float64)
-
-    @cached_property
-    def top_deceleration(self) -> np.ndarray:
-        """Deceleration limits, shape (A,)."""
-        return np.array(self.column('deceleration'), dtype=np.float64)
+    # The same as arrays (A,).
+    lowest, highest = _array('lower'), _array('upper')
+    top_speed, top_jerk = _array('velocity'), _array('jerk')
+    top_acceleration, top_deceleration = _array('acceleration'), _array('deceleration')
 
     @cached_property
     def brakes_alike(self) -> bool:
@@ -108,8 +92,3 @@ class JointLimits:
     def weakest(self) -> np.ndarray:
         """The smaller of acceleration and deceleration limits, shape (A,)."""
         return np.minimum(self.top_acceleration, self.top_deceleration)
-
-    @cached_property
-    def top_jerk(self) -> np.ndarray:
-        """Jerk limits, shape (A,)."""
-        return np.array(self.column('jerk'), dtype=np.float64)

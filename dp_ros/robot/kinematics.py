@@ -47,7 +47,7 @@ class Chain:
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Return where the point is (M, 3) [m] in the base's frame, at joint positions (M, A)."""
         at = np.broadcast_to(self.point, (len(positions), 3))
-        columns, multipliers, offsets = self._moves
+        columns, multipliers, offsets, _ = self._moves
         moved = positions[:, columns] * multipliers + offsets
         cosines, sines = np.cos(moved)[:, :, None], np.sin(moved)[:, :, None]
         for number in reversed(range(len(self.chain_joints))):
@@ -60,25 +60,17 @@ class Chain:
         return np.asarray(at)
 
     @cached_property
-    def _moves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _moves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Column, multiplier and offset of each moving joint, and whether it slides."""
         columns = np.array([turn.column for turn in self.chain_joints], dtype=np.int64)
-        return (
-            columns,
-            np.array([t.multiplier for t in self.chain_joints]),
-            np.array([t.offset for t in self.chain_joints]),
-        )
+        multipliers = np.array([turn.multiplier for turn in self.chain_joints])
+        offsets = np.array([turn.offset for turn in self.chain_joints])
+        return columns, multipliers, offsets, np.array([turn.sliding for turn in self.chain_joints], dtype=bool)
 
     @cached_property
     def _rodrigues(self) -> list[np.ndarray]:
         """Per joint (3, 9): what of a row vector stays, what goes with the cosine, and what with the sine."""
         return [_rodrigues(turn) for turn in self.chain_joints]
-
-    @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        columns = np.array([turn.column for turn in self.chain_joints], dtype=np.int64)
-        factors = np.array([abs(turn.multiplier) for turn in self.chain_joints])
-        sliding = np.array([turn.sliding for turn in self.chain_joints], dtype=bool)
-        return columns, factors, sliding
 
     def levers(self, positions: np.ndarray) -> np.ndarray:
         """Return the longest lever of each moving joint [m per unit], no joint farther than ``positions`` (A,)."""
@@ -106,8 +98,8 @@ class Chain:
         """
         if not self.chain_joints:
             return np.zeros(len(speeds))
-        columns, factors, sliding = self._columns
-        levers = self.levers(positions)
+        columns, multipliers, _, sliding = self._moves
+        factors, levers = np.abs(multipliers), self.levers(positions)
         speed, acceleration = speeds[:, columns] * factors, accelerations[:, columns] * factors
         turning = np.where(sliding, 0.0, speed)
         before = np.cumsum(turning, axis=1) - turning
@@ -116,11 +108,6 @@ class Chain:
 
 def _rodrigues(turn: ChainJoint) -> np.ndarray:
     along = np.outer(turn.axis, turn.axis)
-    parts = (along, np.eye(3) - along, _crossing(turn.axis))
-    return np.concatenate([part @ turn.rotation.T for part in parts], axis=1)
-
-
-def _crossing(axis: np.ndarray) -> np.ndarray:
-    """Return the matrix K with v K = axis x v for row vectors v."""
-    x, y, z = axis
-    return np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
+    x, y, z = turn.axis
+    crossing = np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # v K = axis x v for row vectors v
+    return np.concatenate([part @ turn.rotation.T for part in (along, np.eye(3) - along, crossing)], axis=1)

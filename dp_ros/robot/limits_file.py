@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.bounded_files import from_yaml, read_text, shown
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.bounded_files import from_yaml, read_text, reading, shown
+from dp_ros.errors import ConfigError, listed
 from dp_ros.robot.joint_limits import MAGNITUDES, JointLimits
 
 KNOWN_KEYS = tuple(
@@ -26,12 +26,8 @@ _SCALING_KEYS = ('default_velocity_scaling_factor', 'default_acceleration_scalin
 
 def read_joint_limits(path: Path | str, joints: Sequence[str]) -> JointLimits:
     """Read the limits of ``joints`` from a ``joint_limits.yaml`` file."""
-    try:
+    with reading(f'joint limits {path}'):
         raw = from_yaml(read_text(path))
-    except OSError as error:
-        raise ConfigError(f'joint limits {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
-    except DataError as error:
-        raise ConfigError(f'joint limits {path}: {error}') from error
     return parse_joint_limits(raw, joints, str(path))
 
 

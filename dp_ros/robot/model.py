@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -154,17 +154,7 @@ def _attach(
     """Put a fixed transform before the first turn, or, where none is yet, into the point."""
     if end is None:
         return place, chain_joints
-    first = chain_joints[0]
-    placed = ChainJoint(
-        column=first.column,
-        sliding=first.sliding,
-        axis=first.axis,
-        rotation=rotation,
-        place=place,
-        multiplier=first.multiplier,
-        offset=first.offset,
-    )
-    return end, [placed, *chain_joints[1:]]
+    return end, [replace(chain_joints[0], rotation=rotation, place=place), *chain_joints[1:]]
 
 
 def _with_defaults(joint: UrdfJoint) -> dict[str, float]:

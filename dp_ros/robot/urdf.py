@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import NoReturn
 from xml.etree import ElementTree
 
 import numpy as np
 
-from dp_ros.bounded_files import read_text, shown
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.bounded_files import from_xml, read_text, reading, shown
+from dp_ros.errors import ConfigError, listed
 from dp_ros.robot.joint_limits import MAGNITUDES
 from dp_ros.robot.model import KINDS, MOVING, RobotModel, UrdfJoint
 
@@ -27,12 +26,8 @@ FARTHEST = 1e6
 
 def read_urdf(path: Path | str) -> RobotModel:
     """Read a URDF file."""
-    try:
+    with reading(f'URDF {path}', 'a URDF file'):
         text = read_text(path, MOST_TEXT)
-    except OSError as error:
-        raise ConfigError(f'URDF {path}: cannot be read ({error.strerror}); allowed a URDF file') from error
-    except DataError as error:
-        raise ConfigError(f'URDF {path}: {error}') from error
     return parse_urdf(text, f'URDF {path}')
 
 
@@ -57,22 +52,11 @@ def parse_xml(text: str, source: str) -> ElementTree.Element:
     """Return the root of a URDF's or an SRDF's text, which is a robot and defines no entities."""
     if len(text) > MOST_TEXT:
         raise ConfigError(f'{source}: got {len(text)} characters, allowed up to {MOST_TEXT}')
-    try:
-        root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoEntities()))
-    except DataError as error:
-        raise ConfigError(f'{source}: {error}') from error
-    except (ElementTree.ParseError, ValueError) as error:
-        raise ConfigError(f'{source}: not valid XML: {error}') from error
+    with reading(source):
+        root = from_xml(text)
     if root.tag != 'robot':
         raise ConfigError(f'{source}: got <{root.tag[:80]}>, allowed <robot> (is it xacro? run xacro on it first)')
     return root
-
-
-class _NoEntities(ElementTree.TreeBuilder):
-    """Builds the tree of a text that defines nothing: entities may stand for a billion others, or for files."""
-
-    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
-        raise DataError('got a DOCTYPE, allowed XML without it')
 
 
 def _check_tree(robot: RobotModel) -> None:

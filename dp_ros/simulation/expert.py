@@ -8,7 +8,9 @@ from dp_ros.data import to_nanoseconds
 from dp_ros.motion.trajectory import Trajectory
 
 
-def approach(way: np.ndarray, rate: np.ndarray, fastest: float, acceleration: float, dt: float) -> np.ndarray:
+def approach(
+    way: np.ndarray, rate: np.ndarray, fastest: float, acceleration: float, dt: float, heading: np.ndarray | None = None
+) -> np.ndarray:
     """Return the next velocity towards a point, from which the tool could still stop there.
 
     Parameters
@@ -21,13 +23,15 @@ def approach(way: np.ndarray, rate: np.ndarray, fastest: float, acceleration: fl
         The largest that are allowed, of the vector [m/s, m/s^2] or [rad/s, rad/s^2].
     dt
         From one velocity to the next [s].
+    heading
+        The direction to go (D,), of length 1, where that is not along the way.
 
     """
     distance = float(np.linalg.norm(way))
     # v dt + v^2 / (2 a) = distance, as discrete steps make it.
     stopping = acceleration * (np.sqrt((dt / 2) ** 2 + 2.0 * distance / acceleration) - dt / 2)
     speed = min(fastest, stopping, distance / dt)
-    target = way / max(distance, 1e-9) * speed
+    target = (way / max(distance, 1e-9) if heading is None else heading) * speed
     change = target - rate
     size = float(np.linalg.norm(change))
     return rate + change * min(1.0, acceleration * dt / max(size, 1e-9))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import mujoco
 import numpy as np
 
 from dp_ros.errors import check_finite, check_shape
 from dp_ros.simulation.arm.camera import Cameras
-from dp_ros.simulation.world import Pose, Scene
+from dp_ros.simulation.world import Pose, Scene, World
 
 STEP_DURATION = 10_000_000  # [ns]
 
@@ -109,11 +110,19 @@ class MujocoWorld(ABC):
 FRICTION = 0.5  # of what it was, where it is halved
 
 
-def with_change(model: mujoco.MjModel, change: Callable[[mujoco.MjModel], None]) -> mujoco.MjModel:
-    """Return a copy of a model with a change."""
-    changed = copy.deepcopy(model)
-    change(changed)
-    return changed
+def wrong_worlds(
+    make: Callable[..., World],
+    model: Callable[[], mujoco.MjModel],
+    faults: Mapping[str, Callable[[mujoco.MjModel], None]],
+) -> dict[str, Callable[[], World]]:
+    """Return what makes worlds whose ``physics`` are a changed copy of ``model``, by the name of the fault."""
+
+    def made(change: Callable[[mujoco.MjModel], None]) -> World:
+        changed = copy.deepcopy(model())
+        change(changed)
+        return make(physics=changed)
+
+    return {fault: partial(made, change) for fault, change in faults.items()}
 
 
 def halve_friction(model: mujoco.MjModel) -> None:

@@ -67,11 +67,8 @@ def topic_of(reading: PoseReading | ImageReading | RewardReading, spec: WorldSpe
 
 def controllers_of(spec: WorldSpec, world: World) -> list[JointTrajectoryController]:
     """Return a world's controllers as its spec has them, with the default settings at the rate of the physics."""
-    return [_default_controller(world, output.joints) for output in spec.outputs]
-
-
-def _default_controller(world: World, joints: tuple[str, ...]) -> JointTrajectoryController:
-    return JointTrajectoryController(joints, rate=NANOSECONDS / world.step_duration)
+    rate = NANOSECONDS / world.step_duration
+    return [JointTrajectoryController(output.joints, rate=rate) for output in spec.outputs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +141,8 @@ class SimulatedRobot:
         self.now = start
         rates = {'joints': joint_rate, 'pose': pose_rate, 'camera': camera_rate if camera else 0.0}
         self._rates = {name: self._checked(name, rate) for name, rate in rates.items() if rate}
-        self._group = ControllerGroup(world.joints, controllers or [_default_controller(world, world.joints)])
+        usual = JointTrajectoryController(world.joints, rate=NANOSECONDS / world.step_duration)
+        self._group = ControllerGroup(world.joints, controllers or [usual])
         self.controllers = self._group.controllers
         self.reset(0)
 

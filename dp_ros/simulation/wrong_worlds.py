@@ -79,10 +79,6 @@ class WrongWorld:
         return picture if self._picture is None else self._picture(picture)
 
 
-def _darker(picture: np.ndarray) -> np.ndarray:
-    return (picture * DARKER).astype(np.uint8)
-
-
 def _moved(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([np.repeat(picture[:, :1], CAMERA, axis=1), picture[:, :-CAMERA]], axis=1)
 
@@ -94,7 +90,7 @@ def _sensors(**changes: Any) -> Callable[[str], World]:
 FAULTS: Mapping[str, Callable[[str], World]] = {
     'joint_offset': _sensors(offset=OFFSET),
     'object_shifted': _sensors(shift=SHIFT),
-    'camera_darker': _sensors(picture=_darker),
+    'camera_darker': _sensors(picture=lambda picture: (picture * DARKER).astype(np.uint8)),
     'camera_moved': _sensors(picture=_moved),
 }
 

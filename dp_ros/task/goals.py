@@ -11,44 +11,30 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.task.streams import UPRIGHT, ImageStream, PoseFeature, PoseStream, Stream
+from dp_ros.options import REQUIRED, like, option
+from dp_ros.task.streams import NAME, UPRIGHT, ImageStream, PoseFeature, PoseStream, Stream
 
 GoalSource = Literal['hindsight', 'topic']
 Hindsight = Literal['last', 'any']
+SOURCE = 'Where training has it from.'
 TEXT_WIDTH = 256
 """Numbers that stand for an instruction; see `dp_ros.policy.language`."""
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class GoalPose:
-    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m].
-
-    Attributes
-    ----------
-    topic
-        Where the goal comes from.
-    source
-        Where training has it from.
-    stream
-        In hindsight, the pose stream whose later value is the goal; it has the same features.
-    hindsight
-        Which value: the ``last`` of the episode, or ``any`` later one, drawn anew each time.
-    frame
-        The ``frame_id`` that it must have; empty: any.
-    near
-        As of a pose stream; in hindsight, that of the stream.
-
-    """
+    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m]."""
 
     kind: ClassVar[str] = 'goal_pose'
-    features: tuple[PoseFeature, ...]
-    name: str = 'goal_pose'
-    topic: str = '/goal_pose'
-    source: GoalSource = 'hindsight'
-    stream: str = ''
-    hindsight: Hindsight = 'last'
-    frame: str = ''
-    near: tuple[float, ...] = UPRIGHT
+    features: tuple[PoseFeature, ...] = option(REQUIRED, 'What is observed of the pose.')
+    name: str = option('goal_pose', NAME)
+    topic: str = option('/goal_pose', 'Where the goal comes from.')
+    source: GoalSource = option('hindsight', SOURCE)
+    stream: str = option('', 'In hindsight, the stream whose later value is the goal, with the same features or size.')
+    hindsight: Hindsight = option('last', 'Which value: the `last` of the episode, or `any` later one, drawn anew.')
+    frame: str = option('', 'The `frame_id` that it must have; empty: any.')
+    near: tuple[float, ...] = option(UPRIGHT, 'As of a pose stream; in hindsight, that of the stream.')
 
     @property
     def as_stream(self) -> PoseStream:
@@ -66,14 +52,14 @@ class GoalImage:
     """A picture of the goal: ``sensor_msgs/Image`` or ``CompressedImage``; the rest is as in `GoalPose`."""
 
     kind: ClassVar[str] = 'goal_image'
-    height: int
-    width: int
-    compressed: bool = False
-    name: str = 'goal_image'
-    topic: str = '/goal_image'
-    source: GoalSource = 'hindsight'
-    stream: str = ''
-    hindsight: Hindsight = 'last'
+    height: int = like(ImageStream, 'height', REQUIRED)
+    width: int = like(ImageStream, 'width', REQUIRED)
+    compressed: bool = like(ImageStream, 'compressed', False)
+    name: str = option('goal_image', NAME)
+    topic: str = option('/goal_image', 'Where the goal comes from.')
+    source: GoalSource = option('hindsight', SOURCE)
+    stream: str = like(GoalPose, 'stream', '')
+    hindsight: Hindsight = like(GoalPose, 'hindsight', 'last')
 
     @property
     def as_stream(self) -> ImageStream:
@@ -90,21 +76,17 @@ class GoalImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """The task in words, on a ``std_msgs/String`` topic, live and in recordings.
-
-    Attributes
-    ----------
-    phrasings
-        By what it means, ways to say it, the first of which stands for all; see `dp_ros.policy.language`. What means
-        none of it is refused. Empty: every instruction stands for itself, and none is refused.
-
-    """
+    """The task in words, on a ``std_msgs/String`` topic, live and in recordings."""
 
     kind: ClassVar[str] = 'instruction'
-    name: str = 'instruction'
-    topic: str = '/instruction'
-    source: Literal['topic'] = 'topic'
-    phrasings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    name: str = option('instruction', NAME)
+    topic: str = option('/instruction', 'Where the goal comes from.')
+    source: Literal['topic'] = option('topic', SOURCE)
+    phrasings: dict[str, tuple[str, ...]] = field(
+        default_factory=dict, metadata={'text': 'By what it means, ways to say it, the first of which stands for all; '
+        'see `dp_ros.policy.language`. What means none of it is refused. Empty: every instruction stands for itself, '
+        'and none is refused.'},
+    )
 
     def __post_init__(self) -> None:
         empty = [name for name, texts in self.phrasings.items() if not texts or not all(map(str.strip, texts))]
@@ -115,6 +97,7 @@ class Instruction:
     def shape(self) -> tuple[int, ...]:
         """Shape of its embedding."""
         return (TEXT_WIDTH,)
+# fmt: on
 
 
 GoalSpec = GoalPose | GoalImage | Instruction

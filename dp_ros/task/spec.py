@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dp_ros.errors import ConfigError, listed
+from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.task.goals import GoalImage as GoalImage
 from dp_ros.task.goals import GoalPose as GoalPose
 from dp_ros.task.goals import GoalSpec, check_goals
 from dp_ros.task.goals import Instruction as Instruction
+from dp_ros.task.streams import TOPIC, check_names
 from dp_ros.task.streams import ImageStream as ImageStream
 from dp_ros.task.streams import JointStream as JointStream
 from dp_ros.task.streams import PoseStream as PoseStream
 from dp_ros.task.streams import Stream as Stream
-from dp_ros.task.streams import check_names
-from dp_ros.task.units import Channel, converted, joint_channels
+from dp_ros.task.units import UNITS, Channel, converted, joint_channels
 from dp_ros.task.units import Unit as Unit
 
 Guidance = Literal['', 'goal', 'observation']
@@ -26,29 +27,22 @@ REWARD = 'reward'
 SourceKind = Literal['joint_trajectory', 'joint_state', 'float64_multi_array', 'next_state']
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class ActionSource:
     """One of several topics on which recordings have an action's set points: an arm's controller, or a gripper's.
 
     Its messages are ``trajectory_msgs/JointTrajectory``, ``std_msgs/Float64MultiArray`` in the order of `joints`,
     ``control_msgs/GripperCommand`` for one joint, or a leader's ``sensor_msgs/JointState``.
-
-    Attributes
-    ----------
-    joints
-        Those of the action's joints that are commanded there.
-    source_joints
-        What the messages call them, in the order of `joints`. Empty: the same.
-    next_state
-        Whether the set points are where these joints were a control step later, on a topic of joint states: for an arm
-        that was commanded otherwise, by a twist or by the pose of its tool.
-
     """
 
-    topic: str
-    joints: tuple[str, ...]
-    source_joints: tuple[str, ...] = ()
-    next_state: bool = False
+    topic: str = option(REQUIRED, TOPIC)
+    joints: tuple[str, ...] = option(REQUIRED, "Those of the action's joints that are commanded there.")
+    source_joints: tuple[str, ...] = option((), 'What the source calls them, in the order of `joints`. Empty: same.')
+    next_state: bool = option(
+        False, 'Whether the set points are where these joints were a control step later, on a topic of joint states: '
+        'for an arm that was commanded otherwise, by a twist or by the pose of its tool.',
+    )
 
     def __post_init__(self) -> None:
         check_names(f'action source {self.topic} joints', self.joints)
@@ -64,43 +58,32 @@ def _check_source_joints(what: str, named: tuple[str, ...], joints: tuple[str, .
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic.
+    """What the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic."""
 
-    Attributes
-    ----------
-    topic
-        Where the robot takes commands.
-    units
-        The unit of each joint: ``m`` or ``rad``, or what the source counts in, ``deg`` or ``mm``, which is converted.
-    source
-        Where recordings have the set points from: ``joint_trajectory``, commands to a trajectory controller;
-        ``joint_state``, a leader arm's joint states; ``float64_multi_array``, commands to a group of forwarded joints,
-        in the order of `joints`; ``next_state``, where the robot itself was a control step later.
-    source_topic
-        Of that source in the recordings. Empty: `topic`, or for ``next_state`` the stream that observes the joints.
-    source_joints
-        What the source calls the joints, in the order of `joints`. Empty: the same.
-    sources
-        Several topics in place of that source, each with some of the joints: an arm and a gripper on controllers of
-        their own. What has not been commanded yet is where it is measured.
-    relative
-        Whether the network's actions count from where the joints were at the newest observation, which a stream must
-        hold. Chunks, topics and recordings have absolute set points either way.
-    scale
-        What recorded set points are multiplied by to be in m or rad: one for each joint; empty: nothing. The robot is
-        commanded in m and rad.
-
-    """
-
-    topic: str
-    joints: tuple[str, ...]
-    units: tuple[Unit, ...]
-    source: SourceKind = 'joint_trajectory'
-    source_topic: str = ''
-    source_joints: tuple[str, ...] = ()
-    sources: tuple[ActionSource, ...] = ()
-    relative: bool = False
-    scale: tuple[float, ...] = ()
+    topic: str = option(REQUIRED, 'Where the robot takes commands.')
+    joints: tuple[str, ...] = option(REQUIRED, 'Names of the joints, in order.')
+    units: tuple[Unit, ...] = option(REQUIRED, UNITS)
+    source: SourceKind = option(
+        'joint_trajectory', 'Where recordings have the set points from: `joint_trajectory`, commands to a trajectory '
+        "controller; `joint_state`, a leader arm's joint states; `float64_multi_array`, commands to a group of "
+        'forwarded joints, in the order of `joints`; `next_state`, where the robot itself was a control step later.',
+    )
+    source_topic: str = option(
+        '', 'Of that source in the recordings. Empty: `topic`, or for `next_state` the stream that observes the joints.'
+    )
+    source_joints: tuple[str, ...] = like(ActionSource, 'source_joints', ())
+    sources: tuple[ActionSource, ...] = option(
+        (), 'Several topics in place of that source, each with some of the joints: an arm and a gripper on controllers '
+        'of their own. What has not been commanded yet is where it is measured.',
+    )
+    relative: bool = option(
+        False, "Whether the network's actions count from where the joints were at the newest observation, which a "
+        'stream must hold. Chunks, topics and recordings have absolute set points either way.',
+    )
+    scale: tuple[float, ...] = option(
+        (), 'What recorded set points are multiplied by to be in m or rad: one for each joint; empty: nothing. The '
+        'robot is commanded in m and rad.',
+    )
 
     def __post_init__(self) -> None:
         check_names('action joints', self.joints)
@@ -141,56 +124,49 @@ class RewardSpec:
 
     Such a message has no stamp. What counts at a tick is the newest one received by ``arrival_wait`` after it: as long
     as a stream's message may take.
-
-    Attributes
-    ----------
-    max_age
-        How long before the tick the message may have been received [s].
-
     """
 
-    topic: str = '/reward'
-    max_age: float = 0.1
+    topic: str = option('/reward', TOPIC)
+    max_age: float = option(
+        0.1, 'How long before the tick the message may have been received.', unit='s', low=1e-9, high=60.0
+    )
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.max_age <= 60.0:
-            raise ConfigError(f'reward max_age: got {self.max_age}, allowed more than 0, up to 60 s')
+        check_options(self, 'reward ')
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """Everything that training and running must agree on. It travels inside the bundle.
-
-    Attributes
-    ----------
-    control_dt
-        Time between actions, and between observations [s].
-    arrival_wait
-        How long after a tick a message stamped before it may still arrive and count [s].
-    continuous
-        Joints [rad] that turn without end, whose positions wrap from half a turn to minus half a turn: in recordings
-        and live they are unwrapped, and moved by whole turns next to the middle of what was learnt.
-    goals
-        What the policy is asked to reach; none where its task is fixed by its training.
-    guidance
-        What training leaves out of the conditioning at times (see NetworkSettings.guidance_dropout), so that running
-        may be guided towards the rest of it: the ``goal``, or the ``observation``; empty: nothing.
-    reward
-        Where recordings have rewards, for a policy that learns from them; the robot needs none.
-
-    """
+    """Everything that training and running must agree on. It travels inside the bundle."""
 
     streams: tuple[Stream, ...]
     action: ActionSpec
-    control_dt: float = 0.1
-    arrival_wait: float = 0.02
-    obs_horizon: int = 2
-    pred_horizon: int = 16
-    exec_horizon: int = 8
-    continuous: tuple[str, ...] = ()
-    goals: tuple[GoalSpec, ...] = ()
-    guidance: Guidance = ''
-    reward: RewardSpec | None = None
+    control_dt: float = option(
+        0.1, 'Time between actions, and between observations.', unit='s', low=0.001, high=10.0
+    )
+    arrival_wait: float = option(
+        0.02, 'How long after a tick a message stamped before it may still arrive and count; less than `control_dt`.',
+        unit='s', low=0.0, high=10.0,
+    )
+    obs_horizon: int = option(2, 'Observations in a window.', low=1, high=MOST_STEPS)
+    pred_horizon: int = option(16, 'Actions in a chunk.', low=1, high=MOST_STEPS)
+    exec_horizon: int = option(
+        8, 'Actions executed before the next chunk takes over, up to `pred_horizon`.', low=1, high=MOST_STEPS
+    )
+    continuous: tuple[str, ...] = option(
+        (), 'Joints that turn without end, whose positions wrap from half a turn to minus half a turn: in recordings '
+        'and live they are unwrapped, and moved by whole turns next to the middle of what was learnt.', unit='rad',
+    )
+    goals: tuple[GoalSpec, ...] = option(
+        (), 'What the policy is asked to reach; none where its task is fixed by its training.'
+    )
+    guidance: Guidance = option(
+        '', 'What training leaves out of the conditioning at times (see `network.guidance_dropout`), so that running '
+        'may be guided towards the rest of it: the `goal`, or the `observation`; empty: nothing.',
+    )
+    reward: RewardSpec | None = option(
+        None, 'Where recordings have rewards, for a policy that learns from them; the robot needs none.'
+    )
 
     def __post_init__(self) -> None:
         check_names('streams', tuple(s.name for s in self.streams))
@@ -201,17 +177,12 @@ class TaskSpec:
             )
         if self.guidance == 'goal' and not self.goals:
             raise ConfigError("guidance: got 'goal' without goals, allowed with one or more, or observation")
-        if not 0.001 <= self.control_dt <= 10.0:
-            raise ConfigError(f'control_dt: got {self.control_dt}, allowed 0.001 to 10 s')
-        if not 0.0 <= self.arrival_wait < self.control_dt:
+        check_options(self)
+        if not self.arrival_wait < self.control_dt:
             raise ConfigError(
                 f'arrival_wait: got {self.arrival_wait}, allowed 0 up to control_dt ({self.control_dt} s)'
             )
-        if not 1 <= self.obs_horizon <= MOST_STEPS:
-            raise ConfigError(f'obs_horizon: got {self.obs_horizon}, allowed 1 to {MOST_STEPS}')
-        if not self.pred_horizon <= MOST_STEPS:
-            raise ConfigError(f'pred_horizon: got {self.pred_horizon}, allowed 1 to {MOST_STEPS}')
-        if not 1 <= self.exec_horizon <= self.pred_horizon:
+        if self.exec_horizon > self.pred_horizon:
             raise ConfigError(f'exec_horizon: got {self.exec_horizon}, allowed 1 to pred_horizon ({self.pred_horizon})')
         self._check_continuous()
         if self.action.relative:
@@ -247,3 +218,4 @@ class TaskSpec:
             if stream.name == name:
                 return stream
         raise ConfigError(f'stream: got {name!r}, allowed {listed(s.name for s in self.streams)}')
+# fmt: on

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.task.units import Channel, Unit, converted, joint_channels, pose_channels
+from dp_ros.options import REQUIRED, check_options, like, option
+from dp_ros.task.units import UNITS, Channel, Unit, converted, joint_channels, pose_channels
 
 JointField = Literal['position', 'velocity', 'effort']
 PoseFeature = Literal['x', 'y', 'z', 'qx', 'qy', 'qz', 'qw', 'sin_yaw', 'cos_yaw']
 
+NAME = 'What it is called.'
+TOPIC = 'Where messages come from.'
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 Content = Literal['rgb', 'mono', 'depth']
 Fit = Literal['stretch', 'letterbox']
@@ -25,28 +28,22 @@ def check_names(what: str, names: tuple[str, ...]) -> None:
         raise ConfigError(f'{what}: got {listed(names)}, allowed no name twice')
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class JointStream:
-    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order.
-
-    Attributes
-    ----------
-    units
-        The unit of each joint: ``m`` or ``rad``, or what the source counts in, ``deg`` or ``mm``, which is converted.
-    scale
-        What the source's positions and velocities are multiplied by, live and recorded, to be in m or rad: one for
-        each joint, for percent for example; empty: nothing.
-
-    """
+    """Chosen joints of a ``sensor_msgs/JointState`` topic: for each field, the joints in order."""
 
     kind: ClassVar[str] = 'joint_state'
-    name: str
-    topic: str
-    joints: tuple[str, ...]
-    units: tuple[Unit, ...]
-    fields: tuple[JointField, ...] = ('position',)
-    max_age: float = 0.1
-    scale: tuple[float, ...] = ()
+    name: str = option(REQUIRED, NAME)
+    topic: str = option(REQUIRED, TOPIC)
+    joints: tuple[str, ...] = option(REQUIRED, 'Names of the joints, in order.')
+    units: tuple[Unit, ...] = option(REQUIRED, UNITS)
+    fields: tuple[JointField, ...] = option(('position',), 'What is observed of each joint.')
+    max_age: float = option(0.1, 'An older message is no observation.', unit='s', low=1e-9, high=60.0)
+    scale: tuple[float, ...] = option(
+        (), "What the source's positions and velocities are multiplied by, live and recorded, to be in m or rad: one "
+        'for each joint, for percent for example; empty: nothing.',
+    )
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} joints', self.joints)
@@ -54,7 +51,7 @@ class JointStream:
         units, scale = converted(f'stream {self.name!r}', self.joints, self.units, self.scale)
         object.__setattr__(self, 'units', units)
         object.__setattr__(self, 'scale', scale)
-        _check_max_age(self.name, self.max_age)
+        check_options(self, f'stream {self.name!r} ')
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,31 +70,25 @@ class JointStream:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseStream:
-    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m].
-
-    Attributes
-    ----------
-    frame
-        The ``frame_id`` that poses must have, in recordings and on the robot; empty: any.
-    near
-        The orientation (x, y, z, w) that poses mostly have: of the two quaternions of an orientation the one nearer to
-        it counts, so that ``qx`` to ``qw`` do not change their sign. ``[1, 0, 0, 0]`` for a tool that points down.
-
-    """
+    """Chosen features of a ``geometry_msgs/PoseStamped`` topic, in order. Lengths in [m]."""
 
     kind: ClassVar[str] = 'pose'
-    name: str
-    topic: str
-    features: tuple[PoseFeature, ...]
-    max_age: float = 0.1
-    frame: str = ''
-    near: tuple[float, ...] = UPRIGHT
+    name: str = option(REQUIRED, NAME)
+    topic: str = option(REQUIRED, TOPIC)
+    features: tuple[PoseFeature, ...] = option(REQUIRED, 'What is observed of the pose.')
+    max_age: float = like(JointStream, 'max_age', 0.1)
+    frame: str = option('', 'The `frame_id` that poses must have, in recordings and on the robot; empty: any.')
+    near: tuple[float, ...] = option(
+        UPRIGHT, 'The orientation (x, y, z, w) that poses mostly have: of the two quaternions of an orientation the '
+        'one nearer to it counts, so that `qx` to `qw` do not change their sign. `[1, 0, 0, 0]` for a tool that points '
+        'down.',
+    )
 
     def __post_init__(self) -> None:
         check_names(f'stream {self.name!r} features', self.features)
         if len(self.near) != 4 or not any(self.near):
             raise ConfigError(f'stream {self.name!r} near: got {listed(self.near)}, allowed a quaternion x, y, z, w')
-        _check_max_age(self.name, self.max_age)
+        check_options(self, f'stream {self.name!r} ')
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,38 +103,31 @@ class PoseStream:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStream:
-    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``.
-
-    Attributes
-    ----------
-    content
-        What its pictures are: colours (``rgb``), grey (``mono``), or distances (``depth``: 16UC1 in mm, 32FC1 in m).
-        Others are refused. Grey and depth become three equal channels.
-    depth_range
-        Of depth, the nearest and the farthest distance [m]: shades 1 to 255, 0 where nothing was measured.
-    fit
-        How pictures of another shape come to this size: ``stretch``, all of one size, that of the recordings;
-        ``letterbox``, whole with black beside them, whatever their size.
-
-    """
+    """A camera: ``sensor_msgs/Image`` or ``CompressedImage``, decoded to RGB and resized to ``height`` x ``width``."""
 
     kind: ClassVar[str] = 'image'
-    name: str
-    topic: str
-    height: int
-    width: int
-    compressed: bool = False
-    max_age: float = 0.2
-    content: Content = 'rgb'
-    depth_range: tuple[float, ...] = ()
-    fit: Fit = 'stretch'
+    name: str = option(REQUIRED, NAME)
+    topic: str = option(REQUIRED, TOPIC)
+    height: int = option(REQUIRED, 'Rows of the picture after resizing.', unit='pixels', low=8, high=4096)
+    width: int = option(REQUIRED, 'Columns of the picture after resizing.', unit='pixels', low=8, high=4096)
+    compressed: bool = option(False, 'Whether the topic has `CompressedImage`.')
+    max_age: float = like(JointStream, 'max_age', 0.2)
+    content: Content = option(
+        'rgb', 'What its pictures are: colours (`rgb`), grey (`mono`), or distances (`depth`: 16UC1 in mm, 32FC1 in m)'
+        '. Others are refused. Grey and depth become three equal channels.',
+    )
+    depth_range: tuple[float, ...] = option(
+        (), 'Of depth, the nearest and the farthest distance: shades 1 to 255, 0 where nothing was measured.',
+        unit='m', low=0.0, high=100.0,
+    )
+    fit: Fit = option(
+        'stretch', 'How pictures of another shape come to this size: `stretch`, all of one size, that of the '
+        'recordings; `letterbox`, whole with black beside them, whatever their size.',
+    )
 
     def __post_init__(self) -> None:
         self._check_depth()
-        for what, value in (('height', self.height), ('width', self.width)):
-            if not 8 <= value <= 4096:
-                raise ConfigError(f'stream {self.name!r} {what}: got {value}, allowed 8 to 4096 pixels')
-        _check_max_age(self.name, self.max_age)
+        check_options(self, f'stream {self.name!r} ')
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -157,16 +141,12 @@ class ImageStream:
             return
         if self.compressed:
             raise ConfigError(f'stream {self.name!r} content: got depth of compressed pictures, allowed raw ones')
-        if len(self.depth_range) != 2 or not 0.0 <= self.depth_range[0] < self.depth_range[1] <= 100.0:
+        if len(self.depth_range) != 2 or not self.depth_range[0] < self.depth_range[1]:
             raise ConfigError(
                 f'stream {self.name!r} depth_range: got {listed(self.depth_range)}, allowed the nearest and the '
                 'farthest distance, 0 to 100 m'
             )
-
-
-def _check_max_age(name: str, max_age: float) -> None:
-    if not 0.0 < max_age <= 60.0:
-        raise ConfigError(f'stream {name!r} max_age: got {max_age}, allowed more than 0, up to 60 s')
+# fmt: on
 
 
 Stream = JointStream | PoseStream | ImageStream

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from dp_ros.errors import ConfigError, DataError, listed
 
 Unit = Literal['m', 'rad', 'deg', 'mm']
+UNITS = 'The unit of each joint: `m` or `rad`, or what the source counts in, `deg` or `mm`, which is converted.'
 QUATERNION = ('qx', 'qy', 'qz', 'qw')
 SI: tuple[Unit, ...] = ('m', 'rad')
 """What a policy, a bundle and a robot have; the other units are those of a source, and are converted."""

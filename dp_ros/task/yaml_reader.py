@@ -11,8 +11,8 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from dp_ros.bounded_files import from_yaml, read_text, shown
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.bounded_files import from_yaml, read_text, reading, shown
+from dp_ros.errors import ConfigError, listed
 
 T = TypeVar('T')
 
@@ -20,12 +20,8 @@ T = TypeVar('T')
 def read_yaml(path: Path | str, cls: type[T]) -> T:
     """Read a YAML file into the dataclass ``cls``; anything unknown, missing or of a wrong type is a ConfigError."""
     path = Path(path)
-    try:
+    with reading(f'configuration {path}'):
         raw = from_yaml(read_text(path))
-    except OSError as error:
-        raise ConfigError(f'configuration {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
-    except DataError as error:
-        raise ConfigError(f'configuration {path}: {error}') from error
     return parse(cls, raw, str(path))
 
 

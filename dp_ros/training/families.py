@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.training.distillation import make_objective
@@ -22,11 +21,7 @@ class TrainedFamily:
 
     windows: Callable[[TrainSettings, Sequence[Episode], Normalizer], WindowDataset]
     objective: Callable[[TrainSettings, Any, Normalizer], Any]
-    fit: Callable[[TrainSettings, Any, Any], None]
-
-
-def _fit_bins(settings: TrainSettings, network: SequenceNetwork, windows: SequenceDataset) -> None:
-    network.edges.copy_(windows.edges(settings.sequence.bins, network.actions))
+    fit: Callable[[TrainSettings, Any, Any], object]
 
 
 TRAINED_FAMILIES = {
@@ -40,6 +35,8 @@ TRAINED_FAMILIES = {
             episodes, settings.task, normalizer, settings.sequence
         ),
         objective=lambda settings, network, normalizer: SequenceObjective(network),
-        fit=_fit_bins,
+        fit=lambda settings, network, windows: network.edges.copy_(
+            windows.edges(settings.sequence.bins, network.actions)
+        ),
     ),
 }

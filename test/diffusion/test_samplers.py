@@ -297,11 +297,11 @@ def test_a_warm_start_is_as_noisy_as_its_first_level_and_ends_at_the_estimate(sa
 
 @pytest.mark.parametrize(
     ('settings', 'allowed'),
-    [({'warm_steps': 11}, '0 to 10'), ({'warm_steps': -1}, '0 to 10'),
+    [({'warm_steps': 11}, '0 to 10'), ({'warm_steps': -1}, '0 to 1000'),
      ({'sampler': 'regression', 'sampling_steps': 2, 'warm_steps': 1}, '0 to 0')],
 )  # fmt: skip
 def test_warm_steps_that_cannot_be_are_refused(settings, allowed):
-    with pytest.raises(ConfigError, match=rf'warm_steps with sampler .*: got .*, allowed {allowed}'):
+    with pytest.raises(ConfigError, match=rf'warm_steps.*: got .*, allowed {allowed}$'):
         SamplerSettings(**settings)
 
 
@@ -344,10 +344,10 @@ def test_coefficients_are_computed_once_per_setting_and_cannot_be_changed():
     ('wrong', 'message'),
     [
         ({'sampler': 'heun'}, "sampler: got 'heun', allowed ddim, ddpm, dpmsolver\\+\\+, unipc, euler, regression"),
-        ({'eta': 1.5}, 'eta with sampler ddim: got 1.5, allowed 0 to 1'),
-        ({'sampler': 'unipc', 'eta': 0.5}, 'eta with sampler unipc: got 0.5, allowed 0 to 0'),
+        ({'eta': 1.5}, 'eta: got 1.5, allowed 0 to 1'),
+        ({'sampler': 'unipc', 'eta': 0.5}, 'eta with sampler unipc: got 0.5, allowed 0'),
         ({'spacing': 'linspace'}, "spacing: got 'linspace', allowed trailing, leading"),
-        ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 or more'),
+        ({'sampling_steps': 0}, 'sampling_steps: got 0, allowed 1 to 1000'),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(wrong, message):

@@ -159,7 +159,7 @@ def test_presets_have_the_sizes_that_they_say():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ({'preset': 'huge'}, 'network.preset: got .huge., allowed tiny, small'),
+        ({'preset': 'huge'}, "network.preset: got 'huge', allowed '', tiny, small"),
         ({'preset': 'tiny', 'denoiser': 'mlp'}, "network.preset: got 'tiny' with denoiser 'mlp', allowed unet"),
         ({'preset': 'tiny', 'channels': (8, 16)}, "network: got preset 'tiny' and channels, allowed one or the other"),
         ({'width': 30, 'heads': 4}, r'network.width: got 30, allowed multiples of 2 \* heads \(8\)'),

@@ -16,7 +16,6 @@ from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.compatibility import check_compatibility
 from dp_ros.policy.bundle.files import sha256
 from dp_ros.policy.bundle.manifest import load_bundle, write_bundle
-from dp_ros.policy.bundle.parity import write_parity
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.spec import ImageStream
 from dp_ros.task.yaml_reader import to_plain
@@ -35,7 +34,7 @@ def alter(folder: Path, *keys: str, **values: object) -> None:
 
 def record(folder: Path, **arrays: object) -> None:
     """Replace arrays of the recorded pair, and its hash."""
-    write_parity(folder / 'parity.npz', dataclasses.replace(load_bundle(folder).parity(), **arrays))
+    dataclasses.replace(load_bundle(folder).parity(), **arrays).write(folder / 'parity.npz')
     alter(folder, 'files', **{'parity.npz': sha256(folder / 'parity.npz')})
 
 

@@ -23,7 +23,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.spec import GoalPose, ImageStream, JointStream
 from dp_ros.task.yaml_reader import to_plain
-from dp_ros.training.export.export import export_network, export_run
+from dp_ros.training.export.export import ExportSettings, export_network, export_run
 from dp_ros.training.init_from import load_start
 from dp_ros.training.learner import Learner
 from dp_ros.training.run_folder import load_network, make_network
@@ -107,7 +107,7 @@ def test_a_run_may_begin_with_a_bundle_and_be_resumed(tmp_path: Path) -> None:
     record = json.loads((tmp_path / 'run' / 'run.json').read_text())
     assert record['start_sha256'] == sha256(tmp_path / 'bundle' / 'bundle.json')
     Trainer(BEGUN, episodes(0.9), tmp_path / 'other').run()
-    export_run(tmp_path / 'other', tmp_path / 'bundle', overwrite=True)
+    export_run(tmp_path / 'other', tmp_path / 'bundle', ExportSettings(overwrite=True))
     with pytest.raises(ConfigError, match=r'holds a run begun from .* allowed the same start'):
         Trainer(settings, episodes(0.5), tmp_path / 'run')
 
@@ -151,10 +151,11 @@ def test_exported_anew_a_bundle_is_the_same_policy(kind: str, tmp_path: Path) ->
 
 def test_a_new_export_may_have_another_sampler_and_name(tmp_path: Path) -> None:
     exported(tmp_path / 'bundle', 'state')
-    bundle = export_run(tmp_path / 'bundle', tmp_path / 'new', sampler='ddpm', sampling_steps=3, name='other')
+    asked = ExportSettings(sampler='ddpm', sampling_steps=3, name='other')
+    bundle = export_run(tmp_path / 'bundle', tmp_path / 'new', asked)
     assert (bundle.name, bundle.defaults.sampler, bundle.defaults.sampling_steps) == ('other', 'ddpm', 3)
     with pytest.raises(ConfigError, match="sampler: got 'euler', allowed ddim, ddpm"):
-        export_run(tmp_path / 'bundle', tmp_path / 'newer', sampler='euler')
+        export_run(tmp_path / 'bundle', tmp_path / 'newer', ExportSettings(sampler='euler'))
 
 
 def renamed(folder: Path, name: str, **defaults: int) -> None:
@@ -192,7 +193,7 @@ def test_a_folder_that_is_neither_run_nor_bundle_is_named(tmp_path: Path) -> Non
 
 def test_a_bundle_can_be_exported_anew_in_8_bits(tmp_path: Path) -> None:
     exported(tmp_path / 'bundle', 'state')
-    export_run(tmp_path / 'bundle', tmp_path / 'int8', weights='int8', name='small')
+    export_run(tmp_path / 'bundle', tmp_path / 'int8', ExportSettings(weights='int8', name='small'))
     bundle = load_bundle(tmp_path / 'int8')
     assert (bundle.name, bundle.provenance['weights'], bundle.provenance['step']) == ('small', 'int8', 7)
     with pytest.raises(BundleError, match=r'bundle small: got no weights.safetensors, allowed a bundle with it'):

@@ -17,6 +17,7 @@ from dp_ros.recordings.datasets.zarr import (
     COMMAND,
     JOINT_STATES,
     JOINTS,
+    ConvertSettings,
     PushtZarr,
     convert_pusht,
     read_pusht_zarr,
@@ -88,7 +89,7 @@ def equal(left: list[Episode], right: list[Episode]) -> bool:
 def test_bags_and_zarr_give_the_same_episodes_bit_for_bit(
     tmp_path: Path, store: Path, storage: str, camera: str, cameras: tuple[ImageStream, ...]
 ) -> None:
-    convert_pusht(store, tmp_path / 'bags', storage=storage, camera=camera)
+    convert_pusht(ConvertSettings(source=store, out=tmp_path / 'bags', storage=storage, camera=camera))
     from_bags = list(read_episodes(tmp_path / 'bags', task(*cameras)))
     assert [len(e.stamps) for e in from_bags] == list(LENGTHS)
     assert equal(from_bags, list(read_pusht_zarr(store, task(*cameras))))
@@ -119,7 +120,7 @@ def test_pixels_become_millimetres_and_the_angle_a_yaw(store: Path) -> None:
 def test_a_bag_has_the_topics_of_the_live_robot(
     tmp_path: Path, store: Path, camera: str, topic: str | None, kind: str | None
 ) -> None:
-    paths = convert_pusht(store, tmp_path / 'bags', camera=camera, episodes=1)
+    paths = convert_pusht(ConvertSettings(source=store, out=tmp_path / 'bags', camera=camera, episodes=1))
     with BagReader(paths[0]) as bag:
         assert {name: t.type for name, t in bag.topics.items()} == {**TOPICS, **({topic: kind} if topic else {})}
         assert {t.count for t in bag.topics.values()} == {LENGTHS[0]}
@@ -150,7 +151,7 @@ def test_quaternions_are_of_length_one_with_w_not_negative(tmp_path: Path) -> No
 def test_nothing_is_overwritten(tmp_path: Path, store: Path) -> None:
     (tmp_path / 'bags').mkdir()
     with pytest.raises(ConfigError, match='bags: exists already; allowed a new folder'):
-        convert_pusht(store, tmp_path / 'bags')
+        convert_pusht(ConvertSettings(source=store, out=tmp_path / 'bags'))
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, store: Path, m
 
     monkeypatch.setattr(pusht, 'BagWriter', Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        convert_pusht(store, tmp_path / 'bags')
+        convert_pusht(ConvertSettings(source=store, out=tmp_path / 'bags'))
     assert list(tmp_path.iterdir()) == [store]
 
 
@@ -172,12 +173,12 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, store: Path, m
         ({'storage': 'rosbag1'}, "storage: got 'rosbag1', allowed mcap, sqlite3"),
         ({'camera': 'bmp'}, "camera: got 'bmp', allowed raw, png, jpeg, none"),
         ({'episodes': 3}, 'episodes: got 3, allowed 1 to 2'),
-        ({'episodes': 0}, 'episodes: got 0, allowed 1 to 2'),
+        ({'episodes': 0}, 'episodes: got 0, allowed 1 to 1000000'),
     ],
 )
 def test_bad_options_are_refused(tmp_path: Path, store: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        convert_pusht(store, tmp_path / 'bags', **options)
+        convert_pusht(ConvertSettings(source=store, out=tmp_path / 'bags', **options))
     assert not (tmp_path / 'bags').exists()
 
 
@@ -212,7 +213,7 @@ def test_a_store_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 @real
 def test_the_real_demonstrations_convert_without_a_difference(tmp_path: Path) -> None:
-    convert_pusht(REAL, tmp_path / 'bags', camera='raw', episodes=2)
+    convert_pusht(ConvertSettings(source=REAL, out=tmp_path / 'bags', camera='raw', episodes=2))
     from_bags = list(read_episodes(tmp_path / 'bags', task(RAW)))
     from_zarr = [episode for _, episode in zip(range(2), read_pusht_zarr(REAL, task(RAW)), strict=False)]
     assert [len(e.stamps) for e in from_bags] == [161, 118]

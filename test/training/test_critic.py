@@ -25,10 +25,10 @@ from dp_ros.policy.bundle.parity import state_of
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.training.critic import fit as critic_fit
-from dp_ros.training.critic.bundle import write_with_critic
 from dp_ros.training.critic.experience import Decisions, Experience, find_projection
 from dp_ros.training.critic.fit import fit_critic, round_to_half, where_joints_are
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
+from dp_ros.training.export.further_network import write_with_critic
 from test.tiny_bundle import NORMALIZER, TASK, tiny_networks, write_tiny_bundle
 
 MIRROR = {
@@ -384,7 +384,7 @@ def test_export_takes_the_critic_along_and_it_says_the_same(tmp_path, weights):
     critic = Critic(inputs, width=32).eval()
     round_to_half(critic)
     judged = write_with_critic(bundle, tmp_path / 'judged', critic, critic_from=0.3, record={})
-    again = export_run(judged.folder, tmp_path / 'again', weights=weights)
+    again = export_run(judged.folder, tmp_path / 'again', ExportSettings(weights=weights))
     assert again.has_critic and again.critic_from == 0.3
     actions = rng.uniform(-1, 1, (64, 16, joints)).astype(np.float32)
     values = [b.value(b.encode(noise[0]), state, actions) for b in (open_backend(judged), open_backend(again))]

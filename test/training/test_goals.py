@@ -30,7 +30,7 @@ from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.simulation.instructions import Asked
 from dp_ros.simulation.registry import make_world
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
-from dp_ros.training.export.export import export_network, export_run
+from dp_ros.training.export.export import ExportSettings, export_network, export_run
 from dp_ros.training.run_folder import make_network
 from dp_ros.training.samples.windows import WindowDataset, fit_normalizer
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
@@ -171,7 +171,7 @@ def window(task: TaskSpec, at: Any) -> Window:
 
 def exported(tmp_path: Path, asked: TrainSettings, episodes: list[Episode], **options: Any) -> Bundle:
     assert Trainer(asked, episodes, tmp_path / 'run').run().finished
-    return export_run(tmp_path / 'run', tmp_path / 'bundle', weights='float32', **options)
+    return export_run(tmp_path / 'run', tmp_path / 'bundle', ExportSettings(weights='float32', **options))
 
 
 def test_a_policy_goes_to_the_goal_that_it_is_given(tmp_path: Path) -> None:

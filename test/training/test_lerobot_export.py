@@ -14,7 +14,7 @@ import pytest
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.language import embed
-from dp_ros.recordings.datasets.lerobot_export import at_recorded_size, export_lerobot
+from dp_ros.recordings.datasets.lerobot_export import LerobotSettings, at_recorded_size, export_lerobot
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.readers import read_recordings
 from dp_ros.task.spec import ActionSpec, GoalPose, ImageStream, Instruction, JointStream, PoseStream, TaskSpec
@@ -62,14 +62,8 @@ def episode(number: int, length: int) -> Episode:
 @pytest.mark.parametrize('file_megabytes', [100, 0.001])
 def test_what_was_written_is_read_back(tmp_path: Path, file_megabytes: float) -> None:
     written = [episode(0, 7), episode(1, 12), episode(2, 5)]
-    made = export_lerobot(
-        iter(written),
-        TASK,
-        tmp_path / 'set',
-        instruction='push the block',
-        pictures='png',
-        file_megabytes=file_megabytes,
-    )
+    asked = LerobotSettings(instruction='push the block', pictures='png', file_megabytes=file_megabytes)
+    made = export_lerobot(iter(written), TASK, tmp_path / 'set', asked)
     assert made == (3, 24)
     assert len(list((tmp_path / 'set/data').rglob('*.parquet'))) == (1 if file_megabytes == 100 else 3)
     found = list(read_recordings(tmp_path / 'set', TASK, columns=COLUMNS))
@@ -93,7 +87,7 @@ def smooth(number: int, length: int) -> Episode:
 def test_a_video_of_each_episode_is_read_back_nearly(tmp_path: Path) -> None:
     pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
     written, scheduled = [smooth(0, 7), smooth(1, 12)], os.sched_getscheduler(0)
-    export_lerobot(iter(written), TASK, tmp_path / 'set', instruction='push the block')
+    export_lerobot(iter(written), TASK, tmp_path / 'set', LerobotSettings(instruction='push the block'))
     assert os.sched_getscheduler(0) == scheduled
     assert len(list((tmp_path / 'set/videos/observation.images.top/chunk-000').glob('*.mp4'))) == 2
     info = json.loads((tmp_path / 'set/meta/info.json').read_text())
@@ -109,7 +103,7 @@ def test_a_video_needs_even_sizes(tmp_path: Path) -> None:
     pytest.importorskip('av', reason='PyAV is not installed (extra: datasets)')
     odd = at_recorded_size(TASK, {'top': (17, 24)})
     with pytest.raises(ConfigError, match=r'pictures of top: got 24 x 17 pixels, allowed even numbers in a video; or'):
-        export_lerobot([smooth(0, 7)], odd, tmp_path / 'set', instruction='push the block')
+        export_lerobot([smooth(0, 7)], odd, tmp_path / 'set', LerobotSettings(instruction='push the block'))
     assert not (tmp_path / 'set').exists()
 
 
@@ -131,7 +125,7 @@ def test_recordings_are_exported_with_the_size_of_their_cameras(tmp_path: Path) 
 
 def test_tasks_in_words_are_instructions(tmp_path: Path) -> None:
     pytest.importorskip('wordllama', reason='wordllama is not installed (extra: language)')
-    export_lerobot([episode(0, 7)], TASK, tmp_path / 'set', instruction='push the block')
+    export_lerobot([episode(0, 7)], TASK, tmp_path / 'set', LerobotSettings(instruction='push the block'))
     asked = replace(TASK, goals=(Instruction(),))
     (found,) = read_recordings(tmp_path / 'set', asked, columns=COLUMNS)
     assert np.array_equal(found.streams['instruction'], np.tile(embed('push the block'), (7, 1)))
@@ -149,7 +143,8 @@ def test_tasks_in_words_are_instructions(tmp_path: Path) -> None:
 
 def test_the_tables_are_those_of_the_format(tmp_path: Path) -> None:
     written = [episode(0, 7), episode(1, 12)]
-    export_lerobot(written, TASK, tmp_path / 'set', instruction='push the block', robot='arm', pictures='png')
+    asked = LerobotSettings(instruction='push the block', robot='arm', pictures='png')
+    export_lerobot(written, TASK, tmp_path / 'set', asked)
     info = json.loads((tmp_path / 'set/meta/info.json').read_text())
     assert {k: info[k] for k in ('codebase_version', 'robot_type', 'fps', 'total_frames', 'splits')} == {
         'codebase_version': 'v3.0', 'robot_type': 'arm', 'fps': 20, 'total_frames': 19, 'splits': {'train': '0:2'},
@@ -170,7 +165,7 @@ def test_the_tables_are_those_of_the_format(tmp_path: Path) -> None:
 
 def test_statistics_are_those_of_all_rows(tmp_path: Path) -> None:
     written = [episode(0, 7), episode(1, 12)]
-    export_lerobot(written, TASK, tmp_path / 'set', instruction='push the block')
+    export_lerobot(written, TASK, tmp_path / 'set', LerobotSettings(instruction='push the block'))
     stats = json.loads((tmp_path / 'set/meta/stats.json').read_text())
     actions = np.concatenate([e.actions for e in written]).astype(np.float32)
     for name, expected in (('min', actions.min(0)), ('mean', actions.mean(0)), ('std', actions.std(0))):
@@ -197,18 +192,18 @@ def test_statistics_are_those_of_all_rows(tmp_path: Path) -> None:
 )
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path, task: TaskSpec, words: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        export_lerobot([], task, tmp_path / 'set', instruction=words)
+        export_lerobot([], task, tmp_path / 'set', LerobotSettings(instruction=words))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_episodes_make_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='got 0 episodes to write'):
-        export_lerobot([], TASK, tmp_path / 'set', instruction='x')
+        export_lerobot([], TASK, tmp_path / 'set', LerobotSettings(instruction='x'))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pose_without_its_channels_names_is_refused(tmp_path: Path) -> None:
-    export_lerobot([episode(0, 4)], TASK, tmp_path / 'set', instruction='x')
+    export_lerobot([episode(0, 4)], TASK, tmp_path / 'set', LerobotSettings(instruction='x'))
     streams: tuple[Any, ...] = (*TASK.streams[:2], replace(TASK.streams[2], features=('x', 'y')), TASK.streams[3])
     with pytest.raises(DataError, match=r'allowed 7 for a pose .* or channels called block\.x, block\.y'):
         list(read_recordings(tmp_path / 'set', replace(TASK, streams=streams), columns=COLUMNS))

@@ -15,6 +15,7 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: 
 pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
+from dp_ros.data import Window
 from dp_ros.diffusion.samplers import SamplerSettings
 from dp_ros.diffusion.schedule import ScheduleSpec
 from dp_ros.errors import ConfigError
@@ -33,13 +34,12 @@ from dp_ros.evaluation.recorded.summary import summarize_moments, table, worst
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.recordings.datasets.lerobot_export import export_lerobot
-from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.recordings.datasets.lerobot_export import LerobotSettings, export_lerobot
+from dp_ros.recordings.episodes.episode import read_episode, window_indices
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.task.goals import GoalPose, Instruction
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.yaml_reader import to_plain
-from dp_ros.training.samples.windows import episode_windows
 from test.tiny_bundle import write_tiny_bundle
 from test.training.bag_maker import MS, T0, TASK, arm, changed, plain, save, state
 
@@ -135,7 +135,9 @@ def test_moments_are_the_windows_of_training_and_the_policys_own_chunks(bundle: 
     policy = DiffusionPolicy.load(bundle, sampling_steps=2)
     (episode,) = read_episode(bag, TASK)
     found = list(moments(episode, policy, number=3, every=14, draws=2, seed=7))
-    windows = episode_windows(episode, TASK)
+    observed, _ = window_indices(len(episode.stamps), TASK)
+    streams = episode.streams.items()
+    windows = [Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in streams}) for i in observed]
     assert [m.stamp for m in found] == [w.stamp for w in windows[::14]]
     for row, one in zip(range(0, len(windows), 14), found, strict=True):
         chunks = [policy.chunk(windows[row], np.random.default_rng([7, 3, row, draw])).actions for draw in range(2)]
@@ -249,7 +251,7 @@ def test_a_dataset_is_compared_by_the_columns_of_a_configuration(
     bundle: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip('pyarrow', reason='pyarrow is not installed (extra: datasets)')
-    export_lerobot(read_episode(bag, TASK), TASK, tmp_path / 'set', instruction='move')
+    export_lerobot(read_episode(bag, TASK), TASK, tmp_path / 'set', LerobotSettings(instruction='move'))
     columns = {'arm': 'observation.state', 'block': 'observation.environment_state', 'action': 'action'}
     config = tmp_path / 'train.yaml'
     config.write_text(json.dumps({'name': 'x', 'steps': 1, 'task': to_plain(TASK), 'columns': columns}))

@@ -17,7 +17,7 @@ from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.continuity import Overlap, check_continuity, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer
@@ -138,7 +138,7 @@ def test_every_kind_of_network_takes_the_marks(tmp_path, kind):
         SETTINGS, steps=2, network=network, objective=ObjectiveSettings(prefix_steps=3), validate_every=2
     )
     Trainer(settings, episodes(), tmp_path / 'run').run()
-    export_run(tmp_path / 'run', tmp_path / 'bundle', torchscript=True)
+    export_run(tmp_path / 'run', tmp_path / 'bundle', ExportSettings(torchscript=True))
     bundle = load_bundle(tmp_path / 'bundle')
     assert bundle.schedule.prefix_steps == 3
     for backend in ('onnxruntime', 'torchscript'):

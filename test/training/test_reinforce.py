@@ -28,7 +28,7 @@ from dp_ros.paths import locate
 from dp_ros.policy.bundle.bundle import NOISE, Bundle
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.policy import DiffusionPolicy
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.run_folder import load_checkpoint
 
 WORLD = 'point_obstacle'
@@ -89,7 +89,7 @@ def test_of_several_samples_the_noise_actor_chooses_the_first(steered):
 
 
 def test_a_noise_actor_goes_along_and_must_be_what_was_exported(steered, tmp_path):
-    again = export_run(steered.folder, tmp_path / 'again', weights='float32')
+    again = export_run(steered.folder, tmp_path / 'again', ExportSettings(weights='float32'))
     assert NOISE in again.files
     seen = window(DiffusionPolicy.load(steered.folder))
     one, other = (DiffusionPolicy.load(folder).chunk(seen).actions for folder in (steered.folder, again.folder))

@@ -24,7 +24,7 @@ from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import Episode
 from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network
 from dp_ros.training.samples.windows import WindowDataset, split_episodes
@@ -183,7 +183,8 @@ def test_whole_episodes_are_held_out():
 
 @pytest.mark.parametrize('half', [True, False])
 def test_an_exported_bundle_gives_the_networks_numbers(uninterrupted, tmp_path, half):
-    bundle = export_run(uninterrupted, tmp_path / 'bundle', weights='float16' if half else 'float32', torchscript=True)
+    asked = ExportSettings(weights='float16' if half else 'float32', torchscript=True)
+    bundle = export_run(uninterrupted, tmp_path / 'bundle', asked)
     parity = bundle.parity()
     for name in ('onnxruntime', 'torchscript'):
         backend = open_backend(load_bundle(bundle.folder), backend=name)
@@ -211,7 +212,7 @@ def test_a_camera_goes_all_the_way_from_episodes_to_a_bundle(tmp_path):
     ]
     settings = dataclasses.replace(SETTINGS, task=task, steps=2)
     assert Trainer(settings, seen, tmp_path / 'run').run().finished
-    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', torchscript=True)
+    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', ExportSettings(torchscript=True))
     window = Window(stamps=seen[0].stamps[:2], streams={n: v[:2] for n, v in seen[0].streams.items()})
     chunks = [
         DiffusionPolicy(bundle, open_backend(bundle, backend=name)).chunk(window, np.random.default_rng(0))
@@ -286,7 +287,7 @@ def test_flow_matching_is_trained_and_sampled_in_two_steps(tmp_path):
     network = NetworkSettings(channels=(16, 32), level_width=16)
     settings = dataclasses.replace(SETTINGS, objective=objective, network=network, steps=300, validate_every=300)
     Trainer(settings, episodes(), tmp_path / 'run').run()
-    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', sampling_steps=2)
+    bundle = export_run(tmp_path / 'run', tmp_path / 'bundle', ExportSettings(sampling_steps=2))
     assert (bundle.defaults.sampler, bundle.defaults.sampling_steps) == ('euler', 2)
     policy = DiffusionPolicy(bundle, open_backend(bundle))
     made = episodes(1)[0]
@@ -323,7 +324,7 @@ def test_every_kind_of_network_is_trained_resumed_and_exported(tmp_path, monkeyp
             Trainer(settings, episodes(), tmp_path / 'parted').run()
     Trainer(settings, episodes(), tmp_path / 'parted').run()
     assert same(weights(tmp_path / 'parted'), weights(tmp_path / 'whole'))
-    bundle = export_run(tmp_path / 'whole', tmp_path / 'bundle', torchscript=True)
+    bundle = export_run(tmp_path / 'whole', tmp_path / 'bundle', ExportSettings(torchscript=True))
     parity = bundle.parity()
     for name in ('onnxruntime', 'torchscript'):
         backend = open_backend(bundle, backend=name)

@@ -22,7 +22,7 @@ from dp_ros.policy.continuity import Overlap, ensembled, soft_weights
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.policy.policy_speed import at_speed
 from dp_ros.recordings.episodes.episode import Episode
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.objective import Objective, chunk_velocities
 from dp_ros.training.settings import DistillSettings, ObjectiveSettings, OptimizerSettings
 from dp_ros.training.trainer import Trainer
@@ -62,7 +62,7 @@ def window(speed: float) -> Window:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp('velocities')
     assert Trainer(SLOPES, ramps(), folder / 'run').run().finished
-    return export_run(folder / 'run', folder / 'bundle', torchscript=True)
+    return export_run(folder / 'run', folder / 'bundle', ExportSettings(torchscript=True))
 
 
 def chunk(bundle: Bundle, speed: float, seed: int = 0, **settings: object) -> Chunk:
@@ -158,7 +158,7 @@ def test_every_kind_of_network_gives_them_by_every_backend(tmp_path: Path, kind:
     objective = ObjectiveSettings(velocity_weight=1.0, prefix_steps=2)
     settings = dataclasses.replace(SETTINGS, steps=2, network=network, objective=objective, validate_every=2)
     Trainer(settings, episodes(), tmp_path / 'run').run()
-    export_run(tmp_path / 'run', tmp_path / 'bundle', torchscript=True)
+    export_run(tmp_path / 'run', tmp_path / 'bundle', ExportSettings(torchscript=True))
     loaded = load_bundle(tmp_path / 'bundle')
     one, other = (
         DiffusionPolicy(loaded, open_backend(loaded, backend)).chunk(window(0.1), np.random.default_rng(0))

@@ -23,9 +23,9 @@ from dp_ros.policy.bundle.manifest import check_target, load_bundle
 from dp_ros.policy.bundle.parity import state_width
 from dp_ros.policy.policy import MOST_SAMPLES
 from dp_ros.task.spec import TaskSpec
-from dp_ros.training.critic.bundle import write_with_critic
 from dp_ros.training.critic.experience import Experience
 from dp_ros.training.critic.fit import fit_critic
+from dp_ros.training.export.further_network import write_with_critic
 
 UNKNOWN_FROM = 0.3
 """Where a failed episode was cut off, success could have come within as many chunks as still are worth this much."""

@@ -39,7 +39,7 @@ from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.episodes.unreadable import Broken, BrokenRecordings
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.yaml_reader import to_plain
-from dp_ros.training.export.export import export_run
+from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.run_folder import FREE, checkpoint_file, trained_folder
 from dp_ros.training.settings import TrainSettings
 from dp_ros.training.trainer import Trainer
@@ -145,7 +145,7 @@ def train(training: Training, folder: Path, episodes: Sequence[Episode] | None =
     times = _times(run) if before else []
     _write(run / TIMES, [*times, time.process_time() - began])
     if finished:
-        export_run(run, bundle, overwrite=(bundle / MANIFEST).is_file())
+        export_run(run, bundle, ExportSettings(overwrite=(bundle / MANIFEST).is_file()))
     return finished
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -27,30 +28,6 @@ GAIN = 1.15
 """So many times faster must more threads be: they take cores from others."""
 WARM_UP = 3  # runs; TorchScript compiles in the first two
 _ONNX_TYPES = {'k': 'tensor(int64)', 'token': 'tensor(int64)'}  # all others are tensor(float)
-
-
-class Backend(Protocol):
-    """Runs the two networks of a bundle."""
-
-    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return cond (B, D) for normalized streams by name, (B, T, ...) float32."""
-        ...
-
-    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
-        """Return the prediction (B, P, O) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
-        ...
-
-    def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
-        ...
-
-    def novelty(self, cond: np.ndarray) -> np.ndarray:
-        """Return the monitor's novelty (B,) of cond (B, D) float32; only of a bundle that has one."""
-        ...
-
-    def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the noise (B, P, A) to begin with for `noise_inputs`; only of a bundle with a noise actor."""
-        ...
 
 
 def open_backend(
@@ -74,45 +51,44 @@ def with_denoiser(backend: Backend, predict: Callable[[np.ndarray, np.ndarray, n
     return changed
 
 
-class ExtraSessions:
-    """The critic, the monitor and the noise actor of a bundle that has them: always by ONNX Runtime."""
+class Backend(ABC):
+    """Runs the networks of a bundle; critic, monitor and noise actor, where it has them, by ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, width: int, threads: int, provider: ProviderName = 'cpu') -> None:
-        self._critic: Any = None
-        self._noise: Any = None
-        self._monitor: Any = None
+        task, how = bundle.task, (threads, provider)
         if bundle.has_critic:
-            chunk = (bundle.task.pred_horizon, len(bundle.task.action.joints))
-            self._critic = network_session(bundle, CRITIC, threads, provider)
-            wanted = {'cond': (width,), 'state': (state_width(bundle.task),), 'actions': chunk}
-            check_graph(bundle, CRITIC, self._critic, wanted, 'value')
+            chunk = (task.pred_horizon, len(task.action.joints))
+            wanted = {'cond': (width,), 'state': (state_width(task),), 'actions': chunk}
+            self._critic = open_network(bundle, CRITIC, wanted, ('value',), *how)
         if bundle.has_noise_actor:
-            self._noise = network_session(bundle, NOISE, threads, provider)
-            task = bundle.task
             known: dict[str, tuple[Any, ...]] = {'state': (state_width(task),)} if state_width(task) else {}
             known |= {'cond': (width,)} if sees(task) else {}
-            check_graph(bundle, NOISE, self._noise, known, 'noise')
+            self._noise = open_network(bundle, NOISE, known, ('noise',), *how)
         if bundle.monitor is not None:
-            self._monitor = network_session(bundle, MONITOR, threads, provider)
-            check_graph(bundle, MONITOR, self._monitor, {'cond': (width,)}, 'novelty')
+            self._monitor = open_network(bundle, MONITOR, {'cond': (width,)}, ('novelty',), *how)
+
+    @abstractmethod
+    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return cond (B, D) for normalized streams by name, (B, T, ...) float32."""
+
+    @abstractmethod
+    def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
+        """Return the prediction (B, P, O) for x_k (B, P, A + M) float32, k (B,) int64 and cond (B, D) float32."""
 
     def value(self, cond: np.ndarray, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Run the critic."""
-        value: np.ndarray = self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0]
-        return value
+        """Return the critic's value (B,) of normalized actions (B, P, A) float32; only of a bundle that has one."""
+        return np.asarray(self._critic.run(None, {'cond': cond, 'state': state, 'actions': actions})[0])
 
     def novelty(self, cond: np.ndarray) -> np.ndarray:
-        """Run the monitor."""
-        novelty: np.ndarray = self._monitor.run(None, {'cond': cond})[0]
-        return novelty
+        """Return the monitor's novelty (B,) of cond (B, D) float32; only of a bundle that has one."""
+        return np.asarray(self._monitor.run(None, {'cond': cond})[0])
 
     def noise(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Run the noise actor."""
-        noise: np.ndarray = self._noise.run(None, dict(inputs))[0]
-        return noise
+        """Return the noise (B, P, A) to begin with for `noise_inputs`; only of a bundle with a noise actor."""
+        return np.asarray(self._noise.run(None, dict(inputs))[0])
 
 
-class OnnxRuntime(ExtraSessions):
+class OnnxRuntime(Backend):
     """Run a bundle by ONNX Runtime, in the sessions `encoder` and `denoiser`.
 
     Their threads do not spin while they wait: the cores are shared with the robot's nodes.
@@ -122,26 +98,22 @@ class OnnxRuntime(ExtraSessions):
         task = bundle.task
         chunk = (task.pred_horizon, len(task.action.joints) + bundle.schedule.mask_channels)
         self._names = list(input_shapes(task))
-        self.encoder = network_session(bundle, 'encoder.onnx', threads, provider)
-        check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
-        self.denoiser = network_session(bundle, 'denoiser.onnx', threads, provider)
+        self.encoder = open_network(bundle, 'encoder.onnx', input_shapes(task), ('cond',), threads, provider)
         width = self.encoder.get_outputs()[0].shape[1:]
         wanted = {'x_k': chunk, 'k': (), 'cond': tuple(width)}
-        check_graph(bundle, 'denoiser.onnx', self.denoiser, wanted, 'prediction')
+        self.denoiser = open_network(bundle, 'denoiser.onnx', wanted, ('prediction',), threads, provider)
         super().__init__(bundle, width[0], threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the encoder."""
-        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
-        return cond
+        return np.asarray(self.encoder.run(None, {name: inputs[name] for name in self._names})[0])
 
     def predict(self, x_k: np.ndarray, k: np.ndarray, cond: np.ndarray) -> np.ndarray:
         """Run the denoiser."""
-        prediction: np.ndarray = self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0]
-        return prediction
+        return np.asarray(self.denoiser.run(None, {'x_k': x_k, 'k': k, 'cond': cond})[0])
 
 
-class TorchScript(ExtraSessions):
+class TorchScript(Backend):
     """TorchScript on the CPU, for robots that have torch anyway."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -189,20 +161,25 @@ class TorchScript(ExtraSessions):
         return self._run(self.denoiser, (x_k, k, cond))
 
 
-def network_session(bundle: Bundle, file: str, threads: int, provider: ProviderName) -> Any:
-    """Open one of a bundle's networks by ONNX Runtime."""
+def open_network(
+    bundle: Bundle,
+    file: str,
+    wanted: Mapping[str, tuple[Any, ...]],
+    outputs: tuple[str, ...],
+    threads: int,
+    provider: ProviderName,
+) -> Any:
+    """Open one of a bundle's networks by ONNX Runtime.
+
+    It must take what is ``wanted``, each with one more dimension first, and give ``outputs``; BundleError otherwise.
+    """
     path, data = bundle.path(file), bundle.read(file)
     try:
-        return open_session(data, threads, provider)
+        session = open_session(data, threads, provider)
     except ConfigError:
         raise
     except Exception as error:
         raise BundleError(f'{path}: cannot be loaded ({one_line(str(error))})') from error
-
-
-def check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tuple[Any, ...]], *outputs: str) -> None:
-    """Raise BundleError unless a network takes what is wanted, each with one more dimension first, and gives that."""
-    path = bundle.path(file)
     got = {i.name: i for i in session.get_inputs()}
     if set(got) != set(wanted):
         raise BundleError(f'{path}: got inputs {listed(sorted(got))}, allowed {listed(sorted(wanted))}')
@@ -216,6 +193,7 @@ def check_graph(bundle: Bundle, file: str, session: Any, wanted: Mapping[str, tu
     given = [o.name for o in session.get_outputs()]
     if given != list(outputs):
         raise BundleError(f'{path}: got outputs {listed(given)}, allowed {listed(outputs)}')
+    return session
 
 
 def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:
@@ -227,28 +205,26 @@ def _shape_fits(got: Sequence[Any], wanted: tuple[Any, ...]) -> bool:
 
 def _replay(backend: Backend, bundle: Bundle, name: str) -> None:
     """Refuse a backend that does not reproduce the recorded pair; then run the batch of one that a robot runs."""
-    parity = bundle.parity()
-    actions = np.ascontiguousarray(parity.x_k[..., : len(bundle.task.action.joints)])
-    recorded = [('cond', parity.cond), ('prediction', parity.prediction)]
+    parity, task = bundle.parity(), bundle.task
     try:
-        cond = backend.encode(parity.inputs)
-        prediction = backend.predict(parity.x_k, parity.k, parity.cond)
+        found = [
+            ('cond', parity.cond, backend.encode(parity.inputs)),
+            ('prediction', parity.prediction, backend.predict(parity.x_k, parity.k, parity.cond)),
+        ]
         for _ in range(WARM_UP):
             backend.encode({stream: values[:1] for stream, values in parity.inputs.items()})
             backend.predict(parity.x_k[:1], parity.k[:1], parity.cond[:1])
-        outputs = [cond, prediction]
         if parity.value is not None:
-            recorded.append(('value', parity.value))
-            outputs.append(backend.value(parity.cond, state_of(bundle.task, parity.inputs), actions))
+            actions = np.ascontiguousarray(parity.x_k[..., : len(task.action.joints)])
+            found.append(('value', parity.value, backend.value(parity.cond, state_of(task, parity.inputs), actions)))
         if parity.novelty is not None:
-            recorded.append(('novelty', parity.novelty))
-            outputs.append(backend.novelty(parity.cond))
+            found.append(('novelty', parity.novelty, backend.novelty(parity.cond)))
         if parity.noise is not None:
-            recorded.append(('noise', parity.noise))
-            outputs.append(backend.noise(noise_inputs(bundle.task, parity.inputs, parity.cond)))
+            noise = backend.noise(noise_inputs(task, parity.inputs, parity.cond))
+            found.append(('noise', parity.noise, noise))
     except Exception as error:
         raise BundleError(f'bundle {bundle.name}: {name} cannot run it ({one_line(str(error))})') from error
-    for got, (what, wanted) in zip(outputs, recorded, strict=True):
+    for what, wanted, got in found:
         exact = what in ('value', 'novelty', 'noise')  # these are never in 8 bits
         tolerance = TOLERANCE if exact else bundle.tolerance
         if got.shape != wanted.shape:

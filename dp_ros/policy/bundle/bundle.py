@@ -44,9 +44,9 @@ from dp_ros.errors import BundleError, DataError, listed
 from dp_ros.policy.backends.onnx_check import check_onnx
 from dp_ros.policy.bundle.files import check_sha256, naming
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
-from dp_ros.policy.bundle.parity import GIVEN, Parity, read_parity
+from dp_ros.policy.bundle.parity import GIVEN, Parity
 from dp_ros.policy.normalizer import ACTION, Normalizer
-from dp_ros.policy.sequence.parity import SequenceParity, read_sequence_parity
+from dp_ros.policy.sequence.parity import SequenceParity
 from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.task.starts import DemonstratedStarts
@@ -121,7 +121,9 @@ class Bundle:
             raise BundleError(
                 f'starts joints: got {listed(self.starts.joints)}, allowed {listed(self.task.action.joints)}'
             )
-        _check_files(self.files, self.family)
+        check_names(self.files, self.family)
+        if PARITY not in self.files:
+            raise BundleError(f'files: got {listed(self.files)}, allowed only with {PARITY}')
         if self.has_noise_actor and not self.schedule.noisy:
             raise BundleError(f'files: got {NOISE} for regression, which begins without noise, allowed none')
         if (self.monitor is not None) != (MONITOR in self.files):
@@ -178,7 +180,10 @@ class Bundle:
             data = read_bytes(path, MOST_NETWORK)
             check_sha256(hashlib.sha256(data).hexdigest(), self.files[file])
             if path.suffix == '.onnx':
-                _check_network(data)
+                try:
+                    check_onnx(data)
+                except DataError as error:
+                    raise BundleError(f'cannot be loaded ({error})') from error
         return data
 
     @property
@@ -195,7 +200,7 @@ class Bundle:
         """Read the recorded pair, checked against the task."""
         data = self.read(PARITY)
         with naming(self.folder / PARITY):
-            parity = read_parity(data)
+            parity = Parity.read(data)
             parity.check(self.task, self.schedule.mask_channels, self.schedule.outputs)
             for what, recorded, file in (
                 ('value', parity.value, CRITIC),
@@ -211,16 +216,9 @@ class Bundle:
         """Read the recorded pair of a sequence model, checked against the task."""
         spec, data = self.sequence, self.read(PARITY)
         with naming(self.folder / PARITY):
-            parity = read_sequence_parity(data)
+            parity = SequenceParity.read(data)
             parity.check(self.task, spec)
         return parity
-
-
-def _check_network(data: bytes) -> None:
-    try:
-        check_onnx(data)
-    except DataError as error:
-        raise BundleError(f'cannot be loaded ({error})') from error
 
 
 def check_names(files: Iterable[str], family: str) -> None:
@@ -236,12 +234,6 @@ def check_names(files: Iterable[str], family: str) -> None:
             f'files: got {listed(sorted(got))}, allowed {listed(ONNX_FILES)}, alone or with '
             f'{listed(TORCHSCRIPT_FILES)}, and with or without {CRITIC}, {MONITOR}, {NOISE} and {WEIGHTS}'
         )
-
-
-def _check_files(files: Mapping[str, str], family: str) -> None:
-    check_names(files, family)
-    if PARITY not in files:
-        raise BundleError(f'files: got {listed(files)}, allowed only with {PARITY}')
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, int]], task: TaskSpec) -> None:

@@ -24,9 +24,8 @@ from dp_ros.policy.bundle.bundle import (
 )
 from dp_ros.policy.bundle.files import check_sha256, naming, put_in_place, read_json, sha256, write_json
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
-from dp_ros.policy.bundle.parity import Parity, write_parity
+from dp_ros.policy.bundle.parity import Recorded
 from dp_ros.policy.normalizer import Normalizer
-from dp_ros.policy.sequence.parity import SequenceParity, write_sequence_parity
 from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.spec import TaskSpec
 from dp_ros.task.starts import DemonstratedStarts
@@ -113,7 +112,7 @@ def write_bundle(
     defaults: SamplerSettings | None = None,
     sequence: SequenceSpec | None = None,
     networks: Mapping[str, Path | bytes],
-    parity: Parity | SequenceParity,
+    parity: Recorded,
     provenance: Mapping[str, Any] | None = None,
     tolerance: float = TOLERANCE,
     critic_from: float = 0.0,
@@ -122,7 +121,7 @@ def write_bundle(
     starts: DemonstratedStarts | None = None,
     name: str | None = None,
     overwrite: bool = False,
-    check: Callable[[Bundle], None] | None = None,
+    check: Callable[[Bundle], object] | None = None,
 ) -> Bundle:
     """Write a bundle, all of it or nothing, and read it back.
 
@@ -159,10 +158,7 @@ def write_bundle(
         new.mkdir()
         for file, content in networks.items():
             (new / file).write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())
-        if isinstance(parity, SequenceParity):
-            write_sequence_parity(new / PARITY, parity)
-        else:
-            write_parity(new / PARITY, parity)
+        parity.write(new / PARITY)
         manifest = _Manifest(
             schema_version=SCHEMA_VERSION,
             name=name or folder.name,

@@ -15,75 +15,54 @@ from typing import Literal
 
 import numpy as np
 
-from dp_ros.errors import BundleError, ConfigError, DataError, check_finite, check_range
+from dp_ros.errors import BundleError, ConfigError, DataError, check_finite
+from dp_ros.options import REQUIRED, check_options, option
 
 Rule = Literal['both', 'either']
 SCORES = ('novelty', 'entropy', 'consistency', 'seconds')
 """What has a threshold: the two that decide together, and two to compare them with."""
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class MonitorSpec:
-    """How the failure monitor of a bundle scores, and from where on a score is out of the ordinary.
+    """How the failure monitor of a bundle scores, and from where on a score is out of the ordinary."""
 
-    Attributes
-    ----------
-    samples
-        Chunks that are drawn at a window, of which the entropy is taken.
-    window
-        Chunks over which scores are averaged: FIPER's short time windows.
-    bin_width
-        Width of the bins that samples are counted in, in normalized actions.
-    steps
-        Steps of a chunk that count, from its first on.
-    level
-        Share of successful episodes without a false alarm, 0 to 1.
-    rule
-        Whether a failure is foretold where both novelty and entropy exceed their thresholds, as FIPER has it, or where
-        either does; then each threshold is of a level that leaves half of the false alarms.
-    episodes
-        Successful episodes that the thresholds come from.
-    policy_speed
-        How fast the policy was played in them.
-    novelty, entropy
-        Thresholds of the two scores.
-    consistency, seconds
-        Of STAC, and of the time since the start [s]: for comparison only.
-
-    """
-
-    samples: int
-    window: int
-    bin_width: float
-    steps: int
-    level: float
-    episodes: int
-    policy_speed: float = 1.0
-    rule: Rule = 'both'
-    novelty: float
-    entropy: float
-    consistency: float
-    seconds: float
+    samples: int = option(REQUIRED, 'Chunks that are drawn at a window, of which the entropy is taken.', low=2, high=64)
+    window: int = option(
+        REQUIRED, "Chunks over which scores are averaged: FIPER's short time windows.", low=1, high=1000
+    )
+    bin_width: float = option(
+        REQUIRED, 'Width of the bins that samples are counted in, in normalized actions.', low=1e-6, high=2.0
+    )
+    steps: int = option(REQUIRED, 'Steps of a chunk that count, from its first on.', low=1, high=10_000)
+    level: float = option(
+        REQUIRED, 'Share of successful episodes without a false alarm, 0 to 1.', low=0.5, high=0.999
+    )
+    episodes: int = option(REQUIRED, 'Successful episodes that the thresholds come from.', low=1, high=2**31)
+    policy_speed: float = option(1.0, 'How fast the policy was played in them.', low=0.1, high=5.0)
+    rule: Rule = option(
+        'both', 'Whether a failure is foretold where both novelty and entropy exceed their thresholds, as FIPER has '
+        'it, or where either does; then each threshold is of a level that leaves half of the false alarms.',
+    )
+    novelty: float = option(REQUIRED, 'Threshold of the novelty.', low=1e-12, high=1e12)
+    entropy: float = option(REQUIRED, 'Threshold of the entropy.', low=1e-12, high=1e12)
+    consistency: float = option(REQUIRED, 'Of STAC, for comparison only.', low=1e-12, high=1e12)
+    seconds: float = option(
+        REQUIRED, 'Of the time since the start, for comparison only.', unit='s', low=1e-12, high=1e12
+    )
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ('samples', 2, 64),
-            ('window', 1, 1000),
-            ('bin_width', 1e-6, 2.0),
-            ('steps', 1, 10_000),
-            ('level', 0.5, 0.999),
-            ('policy_speed', 0.1, 5.0),
-            *((score, 1e-12, 1e12) for score in SCORES),
-        ):
-            try:
-                check_range(f'monitor {name}', getattr(self, name), low, high)
-            except ConfigError as error:
-                raise BundleError(str(error)) from error
+        try:
+            check_options(self, 'monitor ')
+        except ConfigError as error:
+            raise BundleError(str(error)) from error
         needed = successes_needed(level_of_each(self.level, self.rule))
         if self.episodes < needed:
             raise BundleError(
                 f'monitor episodes: got {self.episodes}, allowed {needed} or more for level {self.level:g}'
             )
+# fmt: on
 
 
 def level_of_each(level: float, rule: Rule) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -14,18 +15,54 @@ from dp_ros.task.spec import GoalImage, ImageStream, TaskSpec
 
 _INPUT = 'input.'  # the encoder's inputs are stored as input.<stream>
 GIVEN = 'given'
-_REST = ('cond', 'x_k', 'k', 'prediction')
-_OPTIONAL = ('value', 'novelty', 'noise')  # of the networks that a bundle may have
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parity:
-    """Recorded arrays, of any batch size B.
+class Recorded:
+    """Arrays of a recorded pair: ``inputs``, the encoder's by stream name, float32, normalized, and those of a family.
+
+    A field whose default is None may be missing.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write the arrays as npz."""
+        rest = {name: array for name, array in vars(self).items() if name != 'inputs' and array is not None}
+        np.savez(path, **rest, **{_INPUT + name: array for name, array in self.inputs.items()})  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read what `write` wrote; no pickle is ever loaded."""
+        try:
+            arrays = read_npz(data)
+        # zipfile and numpy meet damaged bytes with errors of many kinds.
+        except Exception as error:
+            raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
+        inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
+        rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
+        required = [f.name for f in fields(cls) if f.default is MISSING and f.name != 'inputs']
+        optional = [f.name for f in fields(cls) if f.default is None]
+        if set(rest) - set(optional) != set(required):
+            also = f', with or without {listed(optional)}' if optional else ''
+            raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(required)}{also}')
+        return cls(inputs=inputs, **rest)
+
+    def check_inputs(self, task: TaskSpec, batch: int) -> None:
+        """Raise :class:`DataError` unless the inputs are those of ``task``, of this batch size."""
+        shapes = input_shapes(task)
+        if set(self.inputs) != set(shapes):
+            raise DataError(f'recorded inputs: got {listed(self.inputs)}, allowed {listed(shapes)}')
+        for name, shape in shapes.items():
+            check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parity(Recorded):
+    """The pair of a diffusion policy, of any batch size B.
 
     Attributes
     ----------
-    inputs
-        The encoder's inputs by stream name, float32, normalized.
     cond
         The encoder's output for them, (B, D) float32.
     x_k, k, prediction
@@ -41,7 +78,6 @@ class Parity:
 
     """
 
-    inputs: Mapping[str, np.ndarray]
     cond: np.ndarray
     x_k: np.ndarray
     k: np.ndarray
@@ -55,15 +91,11 @@ class Parity:
 
         ``outputs`` is what comes out for each of an action's channels.
         """
-        shapes = input_shapes(task)
-        if set(self.inputs) != set(shapes):
-            raise DataError(f'recorded inputs: got {listed(self.inputs)}, allowed {listed(shapes)}')
         batch = len(self.k) if self.k.ndim else 0
         if batch == 0:
             raise DataError(f'recorded k: got shape {self.k.shape}, allowed (B,) with B 1 or more')
         chunk = (batch, task.pred_horizon, len(task.action.joints))
-        for name, shape in shapes.items():
-            check_array(f'recorded input {name!r}', self.inputs[name], np.float32, (batch, *shape))
+        self.check_inputs(task, batch)
         check_array('recorded cond', self.cond, np.float32, (batch, None))
         check_array('recorded x_k', self.x_k, np.float32, (*chunk[:2], chunk[2] + mask_channels))
         check_array('recorded k', self.k, np.int64, (batch,))
@@ -119,37 +151,3 @@ def noise_inputs(task: TaskSpec, inputs: Mapping[str, np.ndarray], cond: np.ndar
 def sees(task: TaskSpec) -> bool:
     """Tell whether a task has pictures."""
     return any(len(shape) > 2 for shape in input_shapes(task).values())
-
-
-def write_parity(path: Path, parity: Parity) -> None:
-    """Write the arrays as npz."""
-    rest = {name: getattr(parity, name) for name in (*_REST, *_OPTIONAL)}
-    write_recorded(path, parity.inputs, {name: array for name, array in rest.items() if array is not None})
-
-
-def read_parity(data: bytes) -> Parity:
-    """Read what `write_parity` wrote; no pickle is ever loaded."""
-    inputs, rest = read_recorded(data, _REST, _OPTIONAL)
-    return Parity(inputs=inputs, **rest)
-
-
-def write_recorded(path: Path, inputs: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray]) -> None:
-    """Write the encoder's inputs by stream, and the other arrays of a recorded pair, as npz."""
-    np.savez(path, **rest, **{_INPUT + name: array for name, array in inputs.items()})  # type: ignore[arg-type]
-
-
-def read_recorded(
-    data: bytes, required: Sequence[str], optional: Sequence[str] = ()
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the inputs and the other arrays that `write_recorded` wrote: all ``required`` ones, no unknown ones."""
-    try:
-        arrays = read_npz(data)
-    # zipfile and numpy meet damaged bytes with errors of many kinds.
-    except Exception as error:
-        raise BundleError(f'cannot be read ({error}); allowed an npz file without pickles') from error
-    inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
-    rest = {name: array for name, array in arrays.items() if not name.startswith(_INPUT)}
-    if set(rest) - set(optional) != set(required):
-        also = f', with or without {listed(optional)}' if optional else ''
-        raise BundleError(f'got arrays {listed(arrays)}, allowed {_INPUT}<stream>, {listed(required)}{also}')
-    return inputs, rest

@@ -28,7 +28,7 @@ import numpy as np
 
 from dp_ros.errors import DataError, check_finite
 from dp_ros.policy.sequence.options import Planning
-from dp_ros.policy.sequence.session import SequenceBackend
+from dp_ros.policy.sequence.session import SequenceSession
 from dp_ros.policy.sequence.spec import RETURN, SequenceSpec
 
 BRANCH = 2
@@ -129,7 +129,7 @@ class SequencePlanner:
 
     """
 
-    def __init__(self, spec: SequenceSpec, backend: SequenceBackend, *, steps: int, actions: int) -> None:
+    def __init__(self, spec: SequenceSpec, backend: SequenceSession, *, steps: int, actions: int) -> None:
         self.spec, self._backend, self._steps, self._actions = spec, backend, steps, actions
 
     def plan(

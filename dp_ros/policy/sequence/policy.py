@@ -16,7 +16,7 @@ from dp_ros.policy.continuity import Continuity
 from dp_ros.policy.protocol import Inputs, Past, Policy
 from dp_ros.policy.sequence.options import SequenceOptions, discs, ranges
 from dp_ros.policy.sequence.planner import Bounds, PlanSettings, SequencePlanner
-from dp_ros.policy.sequence.session import SequenceBackend, open_sequence
+from dp_ros.policy.sequence.session import SequenceSession, open_sequence
 
 
 class SequencePolicy(Policy):
@@ -43,7 +43,7 @@ class SequencePolicy(Policy):
     """
 
     def __init__(
-        self, bundle: Bundle, backend: SequenceBackend, options: SequenceOptions | None = None, *, seed: int = 0
+        self, bundle: Bundle, backend: SequenceSession, options: SequenceOptions | None = None, *, seed: int = 0
     ) -> None:
         super().__init__(bundle, seed=seed)
         self.backend, self.options = backend, options or SequenceOptions()
@@ -73,7 +73,11 @@ class SequencePolicy(Policy):
     def with_settings(self, **changes: Any) -> Self:
         """Return this policy with `seed` or any of `SequenceOptions` changed."""
         seed = changes.pop('seed', self.seed)
-        return type(self)(self.bundle, self.backend, _options(changes, self.options), seed=seed)
+        known = [f.name for f in fields(SequenceOptions)]
+        unknown = [name for name in changes if name not in known]
+        if unknown:
+            raise ConfigError(f'options of a sequence model: got {listed(unknown)}, allowed {listed(known)}')
+        return type(self)(self.bundle, self.backend, replace(self.options, **changes), seed=seed)
 
     def calls(self, start: np.ndarray | None = None) -> int:
         """Return how many times the decoder runs for a chunk: once a token."""
@@ -122,11 +126,3 @@ class SequencePolicy(Policy):
             low=self._low,
             high=self._high,
         )
-
-
-def _options(changes: dict[str, Any], before: SequenceOptions | None = None) -> SequenceOptions:
-    known = [f.name for f in fields(SequenceOptions)]
-    unknown = [name for name in changes if name not in known]
-    if unknown:
-        raise ConfigError(f'options of a sequence model: got {listed(unknown)}, allowed {listed(known)}')
-    return replace(before or SequenceOptions(), **changes)

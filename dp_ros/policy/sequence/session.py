@@ -9,29 +9,14 @@ set points are by then; ``cond``; ``past`` (T, B, L, 2, W), keys and values of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 
 from dp_ros.errors import BundleError, check_range, one_line
 from dp_ros.policy.backends.providers import ProviderName
-from dp_ros.policy.backends.sessions import MOST_THREADS, check_graph, network_session
+from dp_ros.policy.backends.sessions import MOST_THREADS, open_network
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import input_shapes
-
-
-class SequenceBackend(Protocol):
-    """Runs the two networks of a sequence model."""
-
-    def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return cond (B, W) for normalized streams by name, (B, T, ...) float32."""
-        ...
-
-    def step(
-        self, token: np.ndarray, offset: np.ndarray, cond: np.ndarray, past: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits (B, bins) and memory (B, L, 2, W)."""
-        ...
 
 
 class SequenceSession:
@@ -41,26 +26,23 @@ class SequenceSession:
         check_range('threads', threads, 1, MOST_THREADS)
         spec, task = bundle.sequence, bundle.task
         self._names = list(input_shapes(task))
-        self.encoder = network_session(bundle, 'encoder.onnx', threads, provider)
-        check_graph(bundle, 'encoder.onnx', self.encoder, input_shapes(task), 'cond')
-        self.decoder = network_session(bundle, 'decoder.onnx', threads, provider)
+        self.encoder = open_network(bundle, 'encoder.onnx', input_shapes(task), ('cond',), threads, provider)
         wanted = {
             'token': (),
             'offset': (len(task.action.joints),),
             'cond': (spec.width,),
             'past': ('batch', spec.layers, 2, spec.width),
         }
-        check_graph(bundle, 'decoder.onnx', self.decoder, wanted, 'logits', 'memory')
+        self.decoder = open_network(bundle, 'decoder.onnx', wanted, ('logits', 'memory'), threads, provider)
 
     def encode(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Run the encoder."""
-        cond: np.ndarray = self.encoder.run(None, {name: inputs[name] for name in self._names})[0]
-        return cond
+        """Return cond (B, W) for normalized streams by name, (B, T, ...) float32."""
+        return np.asarray(self.encoder.run(None, {name: inputs[name] for name in self._names})[0])
 
     def step(
         self, token: np.ndarray, offset: np.ndarray, cond: np.ndarray, past: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run the decoder for one token."""
+        """Return logits (B, bins) and memory (B, L, 2, W) of the next token."""
         logits, memory = self.decoder.run(None, {'token': token, 'offset': offset, 'cond': cond, 'past': past})
         return logits, memory
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.recordings.datasets.lerobot import ACTION, IMAGES, STATE
 from dp_ros.recordings.datasets.lerobot_video import check_size, video_info, write_video
 from dp_ros.recordings.datasets.tables import joint_label, pose_label
@@ -61,30 +62,31 @@ as dp_ros trains from them.
 _COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
 
 
+@dataclass(frozen=True, kw_only=True)
+class LerobotSettings:
+    """What a dataset says, and how its files are made."""
+
+    # fmt: off
+    instruction: str = option(REQUIRED, 'the task in words, as LeRobot wants one')
+    robot: str = option('unknown', "LeRobot's robot_type")
+    pictures: Pictures = option(
+        'video', 'how cameras are stored; png loses nothing, and takes much more room'
+    )
+    file_megabytes: float = _FILE_MEGABYTES  # more than that begin another file
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.instruction.strip():
+            raise ConfigError("instruction: got '', allowed the task in words")
+
+
 def export_lerobot(
-    episodes: Iterable[Episode],
-    task: TaskSpec,
-    out: Path | str,
-    *,
-    instruction: str,
-    robot: str = 'unknown',
-    pictures: Pictures = 'video',
-    file_megabytes: float = _FILE_MEGABYTES,
+    episodes: Iterable[Episode], task: TaskSpec, out: Path | str, settings: LerobotSettings
 ) -> tuple[int, int]:
     """Write episodes as a dataset in the new folder ``out``, which appears when all of it is written.
 
-    Return how many episodes and frames there are.
-
-    Parameters
-    ----------
-    episodes
-        Read one at a time; memory holds one.
-    instruction
-        The task in words, of every episode.
-    pictures
-        How cameras are stored: ``video`` loses a little, and takes a small part of the room of ``png``.
-    file_megabytes
-        Episodes after this many megabytes [MB] begin another file.
+    Memory holds one episode. Return how many episodes and frames there are.
 
     Raises
     ------
@@ -95,20 +97,18 @@ def export_lerobot(
     """
     out = Path(out)
     refuse_existing(out)
-    if not instruction.strip():
-        raise ConfigError("instruction: got '', allowed the task in words")
     rate = 1.0 / task.control_dt
     if abs(rate - round(rate)) > 1e-6:
         raise ConfigError(f'control_dt: got {task.control_dt} s, allowed a whole number of frames a second')
     _refuse_recorded_goals(task)
     with new_folder(out) as made:
-        writer = _Writer(made, task, round(rate), pictures, file_megabytes)
+        writer = _Writer(made, task, round(rate), settings.pictures, settings.file_megabytes)
         try:
             for episode in tqdm(episodes, unit=' episodes', desc='export', dynamic_ncols=True):
-                writer.add(episode, instruction)
+                writer.add(episode, settings.instruction)
         finally:
             writer.close_file()
-        writer.finish(instruction, robot)
+        writer.finish(settings.instruction, settings.robot)
     return len(writer.places), writer.frames
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, listed, one_line
+from dp_ros.errors import ConfigError, DataError, check_finite, check_shape, one_line
 from dp_ros.messages.encoding import (
     to_compressed_image,
     to_float64,
@@ -21,9 +22,10 @@ from dp_ros.messages.encoding import (
     to_pose,
 )
 from dp_ros.motion.trajectory import Trajectory
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.recordings.datasets.zarr_check import MOST_EPISODE, check_files, numbers_in, pictures_in
 from dp_ros.recordings.episodes.episode import Episode, episodes_from_messages
-from dp_ros.recordings.rosbag.reader import STORAGES, BagWriter, Stamped, new_folder, refuse_existing
+from dp_ros.recordings.rosbag.reader import BagWriter, Stamped, new_folder, refuse_existing
 from dp_ros.recordings.rosbag.types import rosbags_types
 from dp_ros.task.spec import ImageStream, TaskSpec
 
@@ -36,7 +38,6 @@ COMMAND = '/arm_controller/joint_trajectory'
 REWARD = '/reward'
 
 STATE, ACTION, ENDS, IMAGES = 'data/state', 'data/action', 'meta/episode_ends', 'data/img'
-CAMERAS = ('raw', 'png', 'jpeg', 'none')
 
 _CONTROL_DT = 100_000_000
 _PIXELS_PER_METRE = 1000.0
@@ -225,32 +226,32 @@ def _common(one: np.ndarray, other: np.ndarray) -> float:
     return abs(_area(kept))
 
 
-def convert_pusht(
-    source: Path | str,
-    out: Path | str,
-    *,
-    storage: str = 'mcap',
-    camera: str = 'raw',
-    episodes: int | None = None,
-) -> list[Path]:
-    """Convert the first ``episodes`` of the store at ``source``, or all, into bags under ``out``; return their paths.
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """What is converted to bags, and how."""
 
-    The folder appears when every bag in it is whole. ``camera`` is ``raw`` (Image), ``png`` or ``jpeg``
-    (CompressedImage), or ``none``.
-    """
-    out = Path(out)
-    if storage not in STORAGES:
-        raise ConfigError(f'storage: got {storage!r}, allowed {listed(STORAGES)}')
-    if camera not in CAMERAS:
-        raise ConfigError(f'camera: got {camera!r}, allowed {listed(CAMERAS)}')
-    refuse_existing(out)
-    store = PushtZarr(source)
-    if episodes is not None and not 1 <= episodes <= len(store):
-        raise ConfigError(f'episodes: got {episodes}, allowed 1 to {len(store)}')
-    indices = range(len(store) if episodes is None else episodes)
-    with new_folder(out) as made:
-        for index in tqdm(indices, desc='convert', unit='episode'):
-            with BagWriter(made / episode_name(index), storage) as bag:
-                for topic, received, message in store.messages(index, camera, rewards=True):
+    # fmt: off
+    source: Path = option(REQUIRED, 'pusht_cchi_v7_replay.zarr')
+    out: Path = option(REQUIRED, 'new folder for the bags, one per episode')
+    storage: Literal['mcap', 'sqlite3'] = option('mcap', 'rosbag2 storage')
+    camera: Literal['raw', 'png', 'jpeg', 'none'] = option('raw', 'how images are kept')
+    episodes: int | None = option(None, 'only the first so many', low=1, high=1_000_000)
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def convert_pusht(settings: ConvertSettings) -> list[Path]:
+    """Convert a store into bags, and return their paths; the folder appears when every bag in it is whole."""
+    refuse_existing(settings.out)
+    store = PushtZarr(settings.source)
+    if (count := settings.episodes or len(store)) > len(store):
+        raise ConfigError(f'episodes: got {count}, allowed 1 to {len(store)}')
+    names = [episode_name(index) for index in range(count)]
+    with new_folder(settings.out) as made:
+        for index, name in enumerate(tqdm(names, desc='convert', unit='episode')):
+            with BagWriter(made / name, settings.storage) as bag:
+                for topic, received, message in store.messages(index, settings.camera, rewards=True):
                     bag.write(topic, received, message)
-    return [out / episode_name(index) for index in indices]
+    return [settings.out / name for name in names]

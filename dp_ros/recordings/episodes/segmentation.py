@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.options import check_options, option
 from dp_ros.recordings.episodes.stillness import moving_steps
 
 STRING, BOOL = 'std_msgs/msg/String', 'std_msgs/msg/Bool'
@@ -20,57 +21,46 @@ _REQUESTS = (0, 1)  # sent by the client, received by the server
 _REQUEST = 44
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class CutSettings:
-    """What divides a recording into episodes; a gap in the streams does so always.
+    """What divides a recording into episodes; a gap in the streams does so always."""
 
-    Attributes
-    ----------
-    by
-        ``file``: nothing else. ``marker``: a topic that says when an episode starts and stops. ``service``: recorded
-        calls of a service. ``idle``: a stretch without motion.
-    topic
-        The marker's topic (``std_msgs/String`` or ``Bool``), or the service's name.
-    start, stop
-        What a String marker says, in part or whole, in any case of letters. A Bool marker is true from start to stop.
-    stop_service
-        The service whose call ends an episode. Empty: a call with a bool (``std_srvs/SetBool``) starts with true and
-        stops with false, and any other call starts one where none is on, and stops it where one is.
-    idle_seconds, idle_speed, idle_margin
-        Idle is no commanded or observed joint faster than this speed [rad/s or m/s] for so many seconds, where what
-        sensors tremble by is no motion; that much of it [s] stays at either end.
-    shortest
-        Shorter episodes are left out [s].
-
-    """
-
-    by: Literal['file', 'marker', 'service', 'idle'] = 'file'
-    topic: str = ''
-    start: str = 'start'
-    stop: str = 'stop'
-    stop_service: str = ''
-    idle_seconds: float = 2.0
-    idle_speed: float = 0.005
-    idle_margin: float = 0.5
-    shortest: float = 0.0
+    by: Literal['file', 'marker', 'service', 'idle'] = option(
+        'file', '`file`: nothing else. `marker`: a topic that says when an episode starts and stops. `service`: '
+        'recorded calls of a service. `idle`: a stretch without motion.',
+    )
+    topic: str = option('', "The marker's topic (`std_msgs/String` or `Bool`), or the service's name.")
+    start: str = option(
+        'start', 'What a String marker says at the start, in part or whole, in any case of letters. A Bool marker is '
+        'true from start to stop.',
+    )
+    stop: str = option('stop', 'What it says at the stop.')
+    stop_service: str = option(
+        '', 'The service whose call ends an episode. Empty: a call with a bool (`std_srvs/SetBool`) starts with true '
+        'and stops with false, and any other call starts one where none is on, and stops it where one is.',
+    )
+    idle_seconds: float = option(
+        2.0, 'How long no commanded or observed joint is faster than `idle_speed` in an idle stretch, where what '
+        'sensors tremble by is no motion.', unit='s', low=0.1, high=3600.0,
+    )
+    idle_speed: float = option(0.005, 'See `idle_seconds`.', unit='rad/s or m/s', low=1e-6, high=3600.0)
+    idle_margin: float = option(
+        0.5, 'How much of an idle stretch stays at either end.', unit='s', low=0.0, high=3600.0
+    )
+    shortest: float = option(0.0, 'Shorter episodes are left out.', unit='s', low=0.0, high=3600.0)
 
     def __post_init__(self) -> None:
+        check_options(self, 'cut.')
         if self.by in ('marker', 'service') and not self.topic:
             raise ConfigError(f'cut.topic: got none, allowed the {self.by} that cuts')
         if self.by == 'marker' and (not self.start or not self.stop or self.start.lower() == self.stop.lower()):
             raise ConfigError(f'cut.start and cut.stop: got {self.start!r} and {self.stop!r}, allowed two words')
-        for name, value, low in (
-            ('idle_seconds', self.idle_seconds, 0.1),
-            ('idle_speed', self.idle_speed, 1e-6),
-            ('idle_margin', self.idle_margin, 0.0),
-            ('shortest', self.shortest, 0.0),
-        ):
-            if not low <= value <= 3600.0:
-                raise ConfigError(f'cut.{name}: got {value}, allowed {low:g} to 3600')
         if 2.0 * self.idle_margin > self.idle_seconds:
             raise ConfigError(
                 f'cut.idle_margin: got {self.idle_margin}, allowed up to half of idle_seconds ({self.idle_seconds})'
             )
+# fmt: on
 
 
 BY_FILE = CutSettings()

@@ -43,11 +43,18 @@ def robot_description(model: mujoco.MjModel, name: str, fingers: tuple[str, ...]
 def _add_joint(
     robot: ElementTree.Element, model: mujoco.MjModel, name: str, kind: str, links: tuple[str, str]
 ) -> ElementTree.Element:
+    body = model.body(links[1]).id
+    return add_joint(robot, name, kind, links, origin(model.body_pos[body], model.body_quat[body]))
+
+
+def add_joint(
+    robot: ElementTree.Element, name: str, kind: str, links: tuple[str, str], place: ElementTree.Element
+) -> ElementTree.Element:
+    """Add a joint between two links, of which the second is at ``place`` in the first's frame."""
     joint = ElementTree.SubElement(robot, 'joint', name=name, type=kind)
     ElementTree.SubElement(joint, 'parent', link=links[0])
     ElementTree.SubElement(joint, 'child', link=links[1])
-    body = model.body(links[1]).id
-    joint.append(origin(model.body_pos[body], model.body_quat[body]))
+    joint.append(place)
     return joint
 
 

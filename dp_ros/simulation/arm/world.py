@@ -9,10 +9,12 @@ import numpy as np
 
 from dp_ros.errors import check_range
 from dp_ros.simulation.arm import JOINTS
+from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.kinematics import Arm
 from dp_ros.simulation.mujoco_world import STEP_DURATION, MujocoWorld
 from dp_ros.simulation.world import Pose
 
+CAMERA_SIZE = (96, 96)  # height and width [pixels]
 ARM = slice(len(JOINTS))  # in joint positions
 CORRELATION = 0.5  # of a disturbance [s]
 SHIFT = np.array([0.006, 0.006, 0.06])  # standard deviation of a disturbance: x, y [m], yaw [rad]
@@ -32,7 +34,15 @@ class ArmWorld(MujocoWorld):
     disturbance
         0 to 2: how much the tool is shifted in episodes, as multiples of `SHIFT`.
 
+    Attributes
+    ----------
+    view
+        The camera of pictures for people.
+
     """
+
+    cameras: tuple[str, ...] = ('camera', 'wrist_camera')
+    view = 'camera'
 
     def __init__(
         self, model: mujoco.MjModel, joints: Sequence[str], bodies: Sequence[str], *, disturbance: float
@@ -78,6 +88,12 @@ class ArmWorld(MujocoWorld):
         """Return where a body is (3,) [m]."""
         row = self._body_rows[body]
         return np.array(self._data.qpos[row : row + 3])
+
+    def _view(self) -> str:
+        return self.view
+
+    def _make_cameras(self) -> Cameras:
+        return Cameras(self._model, dict.fromkeys((*self.cameras, self.view), CAMERA_SIZE))
 
     def _tool_places(self, joints: np.ndarray) -> np.ndarray:
         return np.stack([self._arm.tool(row[ARM])[0] for row in joints])

@@ -47,11 +47,10 @@ class LaggingPlant:
             raise ConfigError(f'plant duration: got {duration}, allowed numbers above 0 s')
         left = np.exp(-duration / self._constant)
         goal = np.asarray(set_point, dtype=np.float64)
-        # The second lag's exact answer to the first one's exponential: (1 + t / T) e^(-t / T).
-        shares = [left] if len(self._stages) == 1 else [left, left]
         before = [stage.copy() for stage in self._stages]
-        self._stages[0] = goal + (before[0] - goal) * shares[0]
+        self._stages[0] = goal + (before[0] - goal) * left
         if len(self._stages) == 2:
+            # Its exact answer to the first one's exponential: (1 + t / T) e^(-t / T).
             drift = (before[0] - goal) * duration / self._constant
             self._stages[1] = goal + (before[1] - goal + drift) * left
         self.velocities = (self._stages[-1] - self.positions) / duration

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from dp_ros.errors import ConfigError, check_range, listed
-from dp_ros.options import option
+from dp_ros.options import check_options, option
 
 SPLINES, NONE = 'splines', 'none'
 METHODS = (SPLINES, NONE)
@@ -32,7 +31,8 @@ class ControllerSpec:
     """
 
     rate: float = option(
-        100.0, 'Control cycles a second; the physics stands still between its own steps.', low=1.0, high=10000.0
+        100.0, 'Control cycles a second; the physics stands still between its own steps.', unit='Hz',
+        low=1.0, high=10000.0,
     )
     interpolate_from_desired_state: bool = option(
         False, 'Start the way to the first point at the last command instead of the measured state.'
@@ -44,10 +44,8 @@ class ControllerSpec:
     command_interfaces: tuple[str, ...] = ('position',)
     continuous: tuple[str, ...] = option((), 'Joints that turn without end.')
     cmd_timeout: float = option(
-        0.0,
-        'Longest time after the last point before the measured position is held [s]; 0: for ever.',
-        low=0.0,
-        high=1000.0,
+        0.0, 'Longest time after the last point before the measured position is held; 0: for ever.', unit='s',
+        low=0.0, high=1000.0,
     )
     trajectory_tolerance: float | tuple[float, ...] = option(
         0.0, 'constraints.<joint>.trajectory of every joint [rad or m]; 0: none.', low=0.0, high=1000.0
@@ -70,26 +68,12 @@ class ControllerSpec:
     )
 
     def __post_init__(self) -> None:
-        check_range('controller rate', self.rate, 1.0, 10000.0, unit='Hz')
-        for name, choices in (
-            ('interpolation_method', METHODS),
-            ('state_interfaces', STATE_INTERFACES),
-            ('command_interfaces', COMMAND_INTERFACES),
-        ):
+        check_options(self, 'controller ')
+        for name, choices in (('state_interfaces', STATE_INTERFACES), ('command_interfaces', COMMAND_INTERFACES)):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f'controller {name}: got {value!r}, allowed {listed(map(repr, choices))}')
-        for name in ('cmd_timeout', 'goal_time', 'stopped_velocity_tolerance', 'initial_scaling_factor'):
-            self._check_not_negative(name, getattr(self, name))
-        for name in ('trajectory_tolerance', 'goal_tolerance'):
-            value = getattr(self, name)
-            for each in value if isinstance(value, tuple) else (value,):
-                self._check_not_negative(name, each)
-
-    @staticmethod
-    def _check_not_negative(name: str, value: float) -> None:
-        if not (math.isfinite(value) and value >= 0.0):
-            raise ConfigError(f'controller {name}: got {value}, allowed finite numbers from 0 up')
+        check_range('controller initial_scaling_factor', self.initial_scaling_factor, 0.0, 1000.0)
 
     def check_joints(self, joints: tuple[str, ...]) -> None:
         """Raise :class:`ConfigError` if these settings don't fit a controller of ``joints``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.networks.prepared import PreparedNetwork, film_blocks
 from dp_ros.networks.sequence import SequenceNetwork
 from dp_ros.networks.unet1d import Unet1d
+from dp_ros.options import check_options, option
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import CRITIC, MANIFEST, NOISE, TOLERANCE, TORCHSCRIPT_FILES, WEIGHTS, Bundle
 from dp_ros.policy.bundle.files import sha256
@@ -27,7 +28,7 @@ from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.task.yaml_reader import parse, to_plain
 from dp_ros.training.bundle_network import weights_file
-from dp_ros.training.export.exported_networks import HALF_FROM, store_half, to_onnx, torchscript_twins
+from dp_ros.training.export.exported_networks import HALF_FROM, random_inputs, store_half, to_onnx, torchscript_twins
 from dp_ros.training.export.quantize import quantize
 from dp_ros.training.run_folder import RUN, PolicyNetwork, is_bundle, load_network
 from dp_ros.training.sequence.export import export_sequence
@@ -37,45 +38,40 @@ PARITY_BATCH = 4
 INT8_TOLERANCE = 5e-2
 
 Weights = Literal['float16', 'float32', 'int8']
+Checkpoint = Literal['best', 'last']
 
 
-def export_run(
-    run: Path,
-    folder: Path,
-    *,
-    weights: Weights = 'float16',
-    torchscript: bool = False,
-    sampler: Sampler | None = None,
-    sampling_steps: int | None = None,
-    overwrite: bool = False,
-    checkpoint: Literal['best', 'last'] | None = None,
-    name: str = '',
-) -> Bundle:
-    """Write the bundle of a run's EMA network, or of a bundle's network anew.
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """How a bundle is written.
 
-    Parameters
-    ----------
-    run
-        A run folder, or a bundle; critic and noise actor of one go along.
-    weights
-        How weights are stored. ``float16`` halves the file; the trained network is rounded first, so that what was
-        compared is what runs, and the runtime computes in float32 either way. ``int8`` stores and computes
-        the denoiser's large weights in 8 bits, which is no longer the same network: its score must be looked at, and it
-        cannot be trained further.
-    torchscript
-        Also write TorchScript twins.
-    sampler, sampling_steps
-        The policy's defaults; None for ddim, or what else suits the schedule, and 10, or 1 where the objective is
-        regression; of a bundle its own.
-    checkpoint
-        The last, or the best by its rollouts; None for the best where there were rollouts.
-    name
-        What the bundle is called; empty: as the run, or as the bundle.
-
+    With ``float16`` weights the trained network is rounded first, so that what was compared is what runs; the runtime
+    computes in float32 either way. With ``int8`` the denoiser's large weights are computed in 8 bits too, which is no
+    longer the same network: its score must be looked at, and it cannot be trained further.
     """
-    settings, network, normalizer, record = load_network(run, checkpoint)
+
+    weights: Weights = option('float16', 'how weights are stored; int8 is computed so too: faster, not quite the same')
+    torchscript: bool = option(False, 'also write TorchScript')
+    sampler: Sampler | None = option(
+        None, "the default one (default: ddim, or what suits the schedule; a bundle's own)"
+    )
+    sampling_steps: int | None = option(
+        None, "the default number (default: 10, or 1 for regression; a bundle's own)", low=1, high=1000
+    )
+    checkpoint: Checkpoint | None = option(None, 'default: best, where there were rollouts')
+    name: str = option('', 'what the bundle is called (default: as the run, or the bundle)')
+    overwrite: bool = option(False, 'replace a bundle that is there')
+# fmt: on
+
+
+def export_run(run: Path, folder: Path, asked: ExportSettings | None = None) -> Bundle:
+    """Write the bundle of a run's EMA network, or of a bundle's anew, whose critic and noise actor go along."""
+    asked = asked or ExportSettings()
+    check_options(asked)
+    settings, network, normalizer, record = load_network(run, asked.checkpoint)
     source = load_bundle(run) if is_bundle(run) else None
-    if isinstance(network, SequenceNetwork) and (given := sampler or sampling_steps) is not None:
+    if isinstance(network, SequenceNetwork) and (given := asked.sampler or asked.sampling_steps) is not None:
         raise ConfigError(f'sampler and steps: got {given} for family sequence, allowed none: it samples no noise')
     shapes = {name: (shape[0], shape[1]) for name, shape in record.pop('camera_shapes', {}).items()}
     told = record.pop('starts', None)
@@ -88,27 +84,25 @@ def export_run(
         network,
         normalizer,
         folder,
-        weights=weights,
-        torchscript=torchscript,
-        defaults=None if settings.family == 'sequence' else _defaults(settings, source, sampler, sampling_steps),
-        overwrite=overwrite,
-        provenance={**record, 'weights': weights, 'config': to_plain(settings)},
-        name=name or (source.name if source else ''),
+        weights=asked.weights,
+        torchscript=asked.torchscript,
+        defaults=None if settings.family == 'sequence' else _defaults(settings, source, asked),
+        overwrite=asked.overwrite,
+        provenance={**record, 'weights': asked.weights, 'config': to_plain(settings)},
+        name=asked.name or (source.name if source else ''),
         extras_of=source if source is not None and (source.has_critic or source.has_noise_actor) else None,
         camera_shapes=shapes,
         starts=starts,
     )
 
 
-def _defaults(
-    settings: TrainSettings, source: Bundle | None, sampler: Sampler | None, sampling_steps: int | None
-) -> SamplerSettings:
+def _defaults(settings: TrainSettings, source: Bundle | None, asked: ExportSettings) -> SamplerSettings:
     spec = settings.objective.spec
     usual = default_settings(spec) if source is None else source.defaults
-    if sampler is not None:
-        check_choice('sampler', sampler, samplers_for(spec))
-    steps = usual.sampling_steps if sampling_steps is None else sampling_steps
-    return replace(usual, sampler=sampler or usual.sampler, sampling_steps=steps)
+    if asked.sampler is not None:
+        check_choice('sampler', asked.sampler, samplers_for(spec))
+    steps = asked.sampling_steps or usual.sampling_steps
+    return replace(usual, sampler=asked.sampler or usual.sampler, sampling_steps=steps)
 
 
 def export_network(
@@ -127,7 +121,7 @@ def export_network(
     camera_shapes: Mapping[str, tuple[int, int]] | None = None,
     starts: DemonstratedStarts | None = None,
 ) -> Bundle:
-    """Write the bundle of a network in evaluation mode; see `export_run`, which says how it may be rounded.
+    """Write the bundle of a network in evaluation mode; see `ExportSettings`, which says how it may be rounded.
 
     Critic and noise actor are taken over from ``extras_of``, a bundle of the same network.
     """
@@ -242,10 +236,7 @@ def record_parity(network: DiffusionNetwork, prepared: PreparedNetwork, settings
     """
     task = settings.task
     generator = torch.Generator().manual_seed(0)
-    inputs = {
-        name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
-        for name, shape in input_shapes(task).items()
-    }
+    inputs = random_inputs(task, PARITY_BATCH, generator)
     channels = len(task.action.joints) + settings.objective.spec.mask_channels
     x_k = torch.randn((PARITY_BATCH, task.pred_horizon, channels), generator=generator)
     k = torch.linspace(0, settings.objective.diffusion_steps - 1, PARITY_BATCH).round().to(torch.int64)

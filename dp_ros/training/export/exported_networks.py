@@ -15,10 +15,17 @@ from torch import Tensor, nn
 
 from dp_ros.networks.prepared import PreparedNetwork
 from dp_ros.policy.bundle.parity import Parity, input_shapes
+from dp_ros.task.spec import TaskSpec
 from dp_ros.training.settings import TrainSettings
 
 OPSET = 17
 HALF_FROM = 256  # elements; below, a half-precision weight saves nothing worth a node in the graph
+
+
+def random_inputs(task: TaskSpec, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return inputs of an encoder in [-1, 1], by name and with a batch first."""
+    shapes = input_shapes(task).items()
+    return {name: torch.rand((batch, *shape), generator=generator) * 2 - 1 for name, shape in shapes}
 
 
 def to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> bytes:

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from dp_ros.diffusion.samplers import SamplerSettings
+from dp_ros.networks.critic import Critic
 from dp_ros.policy.bundle.bundle import CRITIC, MONITOR, NOISE, PARITY, Bundle
 from dp_ros.policy.bundle.manifest import write_bundle
 from dp_ros.policy.bundle.monitor_spec import MonitorSpec
+from dp_ros.policy.bundle.parity import state_of
 from dp_ros.training.export.export import replayed
 from dp_ros.training.export.exported_networks import store_half, to_onnx
 
@@ -83,4 +85,35 @@ def write_with_network(
         name=name or folder.name,
         overwrite=overwrite,
         check=replayed,
+    )
+
+
+def write_with_critic(
+    bundle: Bundle,
+    folder: Path,
+    critic: Critic,
+    *,
+    critic_from: float,
+    record: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Bundle:
+    """Write ``bundle`` with a critic to ``folder``; ``record`` says what it comes from. Its name is the folder's.
+
+    A monitor is left out: it was calibrated on what the policy did without the critic.
+    """
+    parity = bundle.parity()
+    inputs = {
+        'cond': parity.cond,
+        'state': state_of(bundle.task, parity.inputs),
+        'actions': parity.x_k[..., : len(bundle.task.action.joints)].copy(),
+    }
+    return write_with_network(
+        bundle,
+        folder,
+        critic,
+        inputs,
+        file=CRITIC,
+        provenance={'critic': dict(record)},
+        critic_from=critic_from,
+        overwrite=overwrite,
     )

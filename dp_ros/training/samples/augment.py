@@ -11,34 +11,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dp_ros.errors import check_range
+from dp_ros.options import check_options, option
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """How far pictures may be changed; 0 leaves them.
+    """How far pictures may be changed; 0 leaves them."""
 
-    Attributes
-    ----------
-    shift
-        Greatest shift along each axis [px]; edges are repeated (Yarats et al. 2021). It is a random crop that keeps the
-        picture's size.
-    brightness, contrast, saturation
-        Greatest relative change.
-    blur
-        Greatest standard deviation of a Gaussian blur [px].
-
-    """
-
-    shift: int = 0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    blur: float = 0.0
+    shift: int = option(
+        0, "Greatest shift along each axis; edges are repeated (Yarats et al. 2021). It is a random crop that keeps "
+        "the picture's size.", unit='px', low=0, high=64,
+    )
+    brightness: float = option(0.0, 'Greatest relative change.', low=0.0, high=1.0)
+    contrast: float = option(0.0, 'Greatest relative change.', low=0.0, high=1.0)
+    saturation: float = option(0.0, 'Greatest relative change.', low=0.0, high=1.0)
+    blur: float = option(0.0, 'Greatest standard deviation of a Gaussian blur.', unit='px', low=0.0, high=10.0)
 
     def __post_init__(self) -> None:
-        for name, highest in (('shift', 64), ('brightness', 1), ('contrast', 1), ('saturation', 1), ('blur', 10)):
-            check_range(f'augment.{name}', getattr(self, name), 0, highest)
+        check_options(self, 'augment.')
+# fmt: on
 
 
 def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dp_ros.data import Window
 from dp_ros.errors import ConfigError, listed
+from dp_ros.options import option
 from dp_ros.policy.normalizer import ACTION
 from dp_ros.recordings.episodes.builder import Episode
 from dp_ros.recordings.episodes.goals import recorded_goals
@@ -25,26 +26,17 @@ Flip = Literal['', 'left_right', 'up_down', 'diagonal', 'antidiagonal']
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorSettings:
-    """What the mirror makes of one stream, of a recorded goal, or of ``action``.
+    """What the mirror makes of one stream, of a recorded goal, or of ``action``."""
 
-    Attributes
-    ----------
-    stream
-        What it is made from, where the mirror puts one thing in another's place; empty: from itself.
-    take
-        For each value of the mirrored vector, the place of the value that it is made from; empty for pictures.
-    scale, offset
-        What that value is multiplied by, and what is added then; empty: 1, and 0.
-    flip
-        Of pictures: ``left_right``, ``up_down``, about the ``diagonal`` (from the upper left) or the ``antidiagonal``.
-
-    """
-
-    stream: str = ''
-    take: tuple[int, ...] = ()
-    scale: tuple[float, ...] = ()
-    offset: tuple[float, ...] = ()
-    flip: Flip = ''
+    stream: str = option('', 'What it is made from, where the mirror swaps things; empty: from itself.')
+    take: tuple[int, ...] = option(
+        (), 'For each value of the mirrored vector, the place of the value that it is made from; empty for pictures.'
+    )
+    scale: tuple[float, ...] = option((), 'What that value is multiplied by; empty: 1.')
+    offset: tuple[float, ...] = option((), 'What is added then; empty: 0.')
+    flip: Flip = option(
+        '', 'Of pictures: `left_right`, `up_down`, about the `diagonal` (from the upper left) or the `antidiagonal`.'
+    )
 
     def vector(self, values: np.ndarray) -> np.ndarray:
         """Return the mirror image of vectors (..., C)."""

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp_ros.data import Window
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.policy.normalizer import ACTION, Normalizer, action_base, channels_of, normalize_image
 from dp_ros.policy.turns import middle_of, middles, observed_at, turned_actions, turned_streams, turning
@@ -25,12 +24,6 @@ from dp_ros.recordings.episodes.goals import episode_names, goal_extremes, recor
 from dp_ros.task.goals import GoalSpec
 from dp_ros.task.spec import REWARD, GoalImage, GoalPose, ImageStream, Instruction, TaskSpec
 from dp_ros.task.starts import DemonstratedStarts
-
-
-def episode_windows(episode: Episode, task: TaskSpec) -> list[Window]:
-    """Return every training window of an episode, as the policy would have got it."""
-    observed, _ = window_indices(len(episode.stamps), task)
-    return [Window(stamps=episode.stamps[i], streams={n: v[i] for n, v in episode.streams.items()}) for i in observed]
 
 
 def fit_normalizer(episodes: Sequence[Episode], task: TaskSpec) -> Normalizer:

@@ -21,7 +21,7 @@ from dp_ros.policy.sequence.session import open_sequence
 from dp_ros.policy.sequence.spec import SequenceSpec
 from dp_ros.task.starts import DemonstratedStarts
 from dp_ros.training.bundle_network import weights_file
-from dp_ros.training.export.exported_networks import OPSET, store_half, to_onnx
+from dp_ros.training.export.exported_networks import OPSET, random_inputs, store_half, to_onnx
 from dp_ros.training.settings import TrainSettings
 
 PARITY_BATCH = 3
@@ -65,12 +65,8 @@ def export_sequence(
         starts=starts,
         name=name or settings.name,
         overwrite=overwrite,
-        check=_replayed,
+        check=open_sequence,
     )
-
-
-def _replayed(bundle: Bundle) -> None:
-    open_sequence(bundle)
 
 
 @torch.no_grad()
@@ -78,10 +74,7 @@ def record_parity(network: SequenceNetwork, settings: TrainSettings) -> Sequence
     """Run the network as it is trained, all tokens at once, on fixed random inputs: two steps' tokens and one more."""
     generator = torch.Generator().manual_seed(0)
     decoder, task = network.decoder, settings.task
-    inputs = {
-        name: torch.rand((PARITY_BATCH, *shape), generator=generator) * 2 - 1
-        for name, shape in input_shapes(task).items()
-    }
+    inputs = random_inputs(task, PARITY_BATCH, generator)
     shape = (PARITY_BATCH, task.pred_horizon, decoder.columns)
     tokens = torch.randint(0, decoder.bins, shape, generator=generator)
     offsets = torch.randn((*shape, network.actions), generator=generator) * 0.1

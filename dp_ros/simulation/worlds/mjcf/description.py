@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from dp_ros.errors import ConfigError
-from dp_ros.simulation.arm.urdf import add_shape, origin, written
+from dp_ros.simulation.arm.urdf import add_joint, add_shape, origin, written
 from dp_ros.simulation.worlds.mjcf.model import MOVABLE, SLIDE, Couplings
 
 NO_TURN = np.array([1.0, 0.0, 0.0, 0.0])
@@ -68,7 +68,8 @@ class _Writer:
             if body in self._links and body and model.site(site).name not in {'', *self._names}:
                 link = self._link(-1, model.site(site).name)
                 place = model.site_pos[site] - self._anchors[body]
-                self._joint(f'{link}_fixed', 'fixed', (self._links[body], link), place, model.site_quat[site])
+                links = (self._links[body], link)
+                add_joint(self._robot, f'{link}_fixed', 'fixed', links, origin(place, model.site_quat[site]))
 
     def _link(self, body: int, name: str) -> str:
         base, count = name, 1
@@ -106,7 +107,8 @@ class _Writer:
             self._moving(joint, (above, link), place + moved + off, frame)
             above, place, turn, before = link, np.zeros(3), NO_TURN, anchor
         if not joints:
-            self._joint(f'{self._link(body, name)}_fixed', 'fixed', (above, self._links[body]), place, turn)
+            link = self._link(body, name)
+            add_joint(self._robot, f'{link}_fixed', 'fixed', (above, link), origin(place, turn))
 
     def _zero(self, joint: int) -> tuple[np.ndarray, np.ndarray]:
         """Return turn and shift of a joint from where the model begins to its zero."""
@@ -117,22 +119,12 @@ class _Writer:
         mujoco.mju_axisAngle2Quat(turn, axis, -begin)
         return turn, np.zeros(3)
 
-    def _joint(
-        self, name: str, kind: str, links: tuple[str, str], place: np.ndarray, turn: np.ndarray
-    ) -> ElementTree.Element:
-        joint = ElementTree.SubElement(self._robot, 'joint', name=name, type=kind)
-        ElementTree.SubElement(joint, 'parent', link=links[0])
-        ElementTree.SubElement(joint, 'child', link=links[1])
-        joint.append(origin(place, turn))
-        return joint
-
     def _moving(self, number: int, links: tuple[str, str], place: np.ndarray, turn: np.ndarray) -> None:
         model = self._model
         name = model.joint(number).name or f'joint_{number}'
         limited, slides = bool(model.jnt_limited[number]), int(model.jnt_type[number]) == SLIDE
-        joint = self._joint(
-            name, 'prismatic' if slides else 'revolute' if limited else 'continuous', links, place, turn
-        )
+        kind = 'prismatic' if slides else 'revolute' if limited else 'continuous'
+        joint = add_joint(self._robot, name, kind, links, origin(place, turn))
         ElementTree.SubElement(joint, 'axis', xyz=written(model.jnt_axis[number]))
         limits = {}
         if limited:

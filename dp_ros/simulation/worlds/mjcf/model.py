@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import NoReturn
+from typing import Literal
 from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
 
-from dp_ros.bounded_files import inside, open_regular, read_text, shown
+from dp_ros.bounded_files import from_xml, inside, open_regular, read_text, shown
 from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.simulation.mujoco_world import STEP_DURATION
 from dp_ros.simulation.worlds.mjcf.world_file import DrivenJoint, WorldFile
@@ -82,11 +82,6 @@ def load_model(path: Path, file: WorldFile) -> mujoco.MjModel:
     return model
 
 
-class _NoEntities(ElementTree.TreeBuilder):
-    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
-        raise DataError('got a DOCTYPE, allowed XML without it')
-
-
 def _check_text(folder: Path, name: PurePath) -> None:
     """Look at a model and all that it includes before MuJoCo does: files stay in the folder, and numbers small."""
     first, left, seen, assets = name, [name], set[PurePath](), 0
@@ -98,10 +93,9 @@ def _check_text(folder: Path, name: PurePath) -> None:
         if len(seen) > MOST_INCLUDES:
             raise DataError(f'got more than {MOST_INCLUDES} files included, allowed up to that')
         try:
-            text = read_text(inside(folder, str(name)), MOST_TEXT)
-            root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoEntities()))
-        except (ElementTree.ParseError, ValueError) as error:
-            raise DataError(f'{name}: not valid XML: {error}') from error
+            root = from_xml(read_text(inside(folder, str(name)), MOST_TEXT))
+        except DataError as error:
+            raise DataError(f'{name}: {error}') from error
         compilers = [element.attrib for element in root.iter('compiler')]
         for element in root.iter():
             _check_element(element)
@@ -217,26 +211,15 @@ def _actuator(model: mujoco.MjModel, joint: DrivenJoint, number: int) -> int:
     return own[0]
 
 
-def body_number(model: mujoco.MjModel, name: str, what: str) -> int:
-    """Return the number of a body by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_BODY, name, what, (model.body(i).name for i in range(1, model.nbody)))
-
-
-def camera_number(model: mujoco.MjModel, name: str) -> int:
-    """Return the number of a camera by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_CAMERA, name, 'camera', (model.cam(i).name for i in range(model.ncam)))
-
-
-def keyframe_number(model: mujoco.MjModel, name: str) -> int:
-    """Return the number of a keyframe by its name."""
-    return _number(model, mujoco.mjtObj.mjOBJ_KEY, name, 'keyframe', (model.key(i).name for i in range(model.nkey)))
-
-
-def _number(model: mujoco.MjModel, kind: mujoco.mjtObj, name: str, what: str, names: Iterable[str]) -> int:
-    number = mujoco.mj_name2id(model, kind, name)
+def number_of(model: mujoco.MjModel, kind: Literal['body', 'camera', 'key'], name: str, what: str) -> int:
+    """Return the number of a body, camera or keyframe by its name; ``what`` asks for it."""
+    number = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f'mjOBJ_{kind.upper()}'), name)
     if number < 0:
+        count = {'body': model.nbody, 'camera': model.ncam, 'key': model.nkey}[kind]
+        names = (getattr(model, kind)(i).name for i in range(kind == 'body', count))
         raise ConfigError(f'{what}: got {name!r}, allowed those of the model: {listed(filter(None, names))}')
     return int(number)
+
 
 
 Couplings = Mapping[int, tuple[int, np.ndarray]]

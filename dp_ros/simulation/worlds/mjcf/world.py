@@ -12,7 +12,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from dp_ros.bounded_files import read_text
+from dp_ros.bounded_files import read_text, reading
 from dp_ros.errors import ConfigError, DataError
 from dp_ros.robot.urdf import MOST_TEXT, parse_urdf
 from dp_ros.simulation.arm.camera import LIGHT, Cameras
@@ -22,14 +22,12 @@ from dp_ros.simulation.worlds.mjcf.description import robot_description
 from dp_ros.simulation.worlds.mjcf.model import (
     FREE,
     Drive,
-    body_number,
-    camera_number,
     couplings,
     find_drives,
     follow,
     joint_number,
-    keyframe_number,
     load_model,
+    number_of,
 )
 from dp_ros.simulation.worlds.mjcf.world_file import FileCamera, WorldFile
 
@@ -79,14 +77,14 @@ class ModelWorld(MujocoWorld):
         states = [joint_number(model, name, 'joint_states') for name in file.states]
         self._state_rows, self._state_columns = model.jnt_qposadr[states], model.jnt_dofadr[states]
         self._grains = {camera.name: _grain(camera) for camera in file.cameras}
-        self._bodies = {name: body_number(model, name, 'tracked') for name in self.tracked}
+        self._bodies = {name: number_of(model, 'body', name, 'tracked') for name in self.tracked}
         for camera in self.cameras:
-            camera_number(model, camera)
+            number_of(model, 'camera', camera, 'camera')
         for tracked in file.tracked:
             if any(tracked.spread) and self._free_row(tracked.body) is None:
                 raise ConfigError(f'tracked {tracked.body}: spread: got one, allowed for a body with a free joint')
-        self._goal = None if file.success is None else body_number(model, file.success.body, 'success')
-        self._keyframe = keyframe_number(model, file.keyframe) if file.keyframe else None
+        self._goal = None if file.success is None else number_of(model, 'body', file.success.body, 'success')
+        self._keyframe = number_of(model, 'key', file.keyframe, 'keyframe') if file.keyframe else None
         self._find_tool()
 
     def _find_tool(self) -> None:
@@ -94,7 +92,7 @@ class ModelWorld(MujocoWorld):
         last = self._file.controllers[0].joints[-1] if self._file.controllers else self.joints[-1]
         self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name) if name else -1
         if name and self._site < 0:
-            self._tool_body = body_number(model, name, 'tool')
+            self._tool_body = number_of(model, 'body', name, 'tool')
         elif not name:
             self._tool_body = int(model.joint(last).bodyid[0])
 
@@ -102,12 +100,8 @@ class ModelWorld(MujocoWorld):
         if not self._file.urdf:
             velocities = {j.name: j.velocity for j in self._file.joints if j.velocity is not None}
             return robot_description(self._model, path.stem, self.joints, velocities, self._coupled)
-        try:
+        with reading(f'urdf {self._file.urdf}', 'a URDF file'):
             text = read_text(path.parent / self._file.urdf, MOST_TEXT)
-        except OSError as error:
-            raise ConfigError(f'urdf {self._file.urdf}: cannot be read ({error.strerror})') from error
-        except DataError as error:
-            raise ConfigError(f'urdf {self._file.urdf}: {error}') from error
         parse_urdf(text, f'urdf {self._file.urdf}')
         return text
 

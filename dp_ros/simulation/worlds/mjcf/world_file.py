@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from dp_ros.errors import ConfigError, check_range, listed
+from dp_ros.bounded_files import reading
+from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.outputs import Output
+from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.simulation.world import CONTROLLER, World, WorldSpec, controller, flat_pose
 from dp_ros.task.streams import check_names
 from dp_ros.task.units import Unit
@@ -24,37 +25,25 @@ FARTHEST = 1e3
 """Largest number of a start, a spread or a box [m] or [rad]."""
 
 
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class DrivenJoint:
-    """A joint of the model that a controller moves.
-
-    Attributes
-    ----------
-    unit
-        ``rad`` for a hinge, ``m`` for a slide.
-    actuator
-        The position actuator that moves it; empty: the only one on this joint.
-    start
-        Where episodes begin; without it, where the model or its keyframe has it.
-    spread
-        By how much starts differ, to each side.
-    velocity
-        Its limit in the robot's description [rad/s or m/s]; without it, the description has none.
-
-    """
+    """A joint of the model that a controller moves."""
 
     name: str
-    unit: Unit = 'rad'
-    actuator: str = ''
-    start: float | None = None
-    spread: float = 0.0
-    velocity: float | None = None
+    unit: Unit = option('rad', '`rad` for a hinge, `m` for a slide.')
+    actuator: str = option('', 'The position actuator that moves it; empty: the only one on this joint.')
+    start: float | None = option(
+        None, 'Where episodes begin; without it, where the model or its keyframe has it.', low=-FARTHEST, high=FARTHEST
+    )
+    spread: float = option(0.0, 'By how much starts differ, to each side.', low=0.0, high=FARTHEST)
+    velocity: float | None = option(
+        None, "Its limit in the robot's description [rad/s or m/s]; without it, the description has none.",
+        low=1e-6, high=FARTHEST,
+    )
 
     def __post_init__(self) -> None:
-        _check_numbers(f'joint {self.name}: start', (self.start or 0.0,))
-        check_range(f'joint {self.name}: spread', self.spread, 0.0, FARTHEST)
-        if self.velocity is not None:
-            check_range(f'joint {self.name}: velocity', self.velocity, 1e-6, FARTHEST)
+        check_options(self, f'joint {self.name}: ')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,70 +63,53 @@ class FileController:
 
 @dataclass(frozen=True, kw_only=True)
 class FileCamera:
-    """A camera of the model.
-
-    Attributes
-    ----------
-    topic
-        Empty: ``NAME/color/image_raw``.
-    height, width
-        Of its pictures [pixels].
-    noise
-        Standard deviation of what a level, 0 to 255, is off. Without any, a picture of what stands still is taken for
-        one of a camera that hangs.
-
-    """
+    """A camera of the model."""
 
     name: str
-    topic: str = ''
-    height: int = 96
-    width: int = 96
-    noise: float = 1.0
+    topic: str = option('', 'Empty: `NAME/color/image_raw`.')
+    height: int = option(96, 'Of its pictures.', unit='pixels', low=8, high=LARGEST_PICTURE)
+    width: int = option(96, 'Of its pictures.', unit='pixels', low=8, high=LARGEST_PICTURE)
+    noise: float = option(
+        1.0, 'Standard deviation of what a level, 0 to 255, is off. Without any, a picture of what stands still is '
+        'taken for one of a camera that hangs.', low=0.0, high=MOST_NOISE,
+    )
 
     def __post_init__(self) -> None:
-        check_range(f'camera {self.name}: noise', self.noise, 0.0, MOST_NOISE)
-        check_range(f'camera {self.name}: height', self.height, 8, LARGEST_PICTURE)
-        check_range(f'camera {self.name}: width', self.width, 8, LARGEST_PICTURE)
+        check_options(self, f'camera {self.name}: ')
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedBody:
-    """A body whose pose is published.
-
-    Attributes
-    ----------
-    topic
-        Empty: ``BODY_pose``.
-    spread
-        By how much its start differs to each side: x, y [m], turn about z [rad]; for a body with a free joint alone.
-
-    """
+    """A body whose pose is published."""
 
     body: str
-    topic: str = ''
-    spread: tuple[float, ...] = (0.0, 0.0, 0.0)
+    topic: str = option('', 'Empty: `BODY_pose`.')
+    spread: tuple[float, ...] = option(
+        (0.0, 0.0, 0.0), 'By how much its start differs to each side: x, y [m], turn about z [rad]; for a body with a '
+        'free joint alone.', low=0.0, high=FARTHEST,
+    )
 
     def __post_init__(self) -> None:
-        if len(self.spread) != 3 or min(self.spread) < 0.0:
+        check_options(self, f'tracked {self.body}: ')
+        if len(self.spread) != 3:
             raise ConfigError(
                 f'tracked {self.body}: spread: got {listed(self.spread)}, allowed three numbers from 0 up: x, y, yaw'
             )
-        _check_numbers(f'tracked {self.body}: spread', self.spread)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessBox:
-    """Success is a body whose origin is inside of a box; ``lower`` and ``upper`` are x, y, z in the world [m]."""
+    """Success is a body whose origin is inside of a box in the world; corners are x, y, z."""
 
     body: str
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
+    lower: tuple[float, ...] = option(REQUIRED, 'Its lower corner.', unit='m', low=-FARTHEST, high=FARTHEST)
+    upper: tuple[float, ...] = option(REQUIRED, 'Its upper corner.', unit='m', low=-FARTHEST, high=FARTHEST)
 
     def __post_init__(self) -> None:
+        check_options(self, 'success: ')
         for what, corner in (('lower', self.lower), ('upper', self.upper)):
             if len(corner) != 3:
                 raise ConfigError(f'success: {what}: got {listed(corner)}, allowed three numbers: x, y, z')
-            _check_numbers(f'success: {what}', corner)
         if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
             raise ConfigError(
                 f'success: got lower {listed(self.lower)} and upper {listed(self.upper)}, allowed lower below upper'
@@ -146,52 +118,35 @@ class SuccessBox:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFile:
-    """What the file of a world has; paths are relative to it.
+    """What the file of a world has; paths are relative to it."""
 
-    Attributes
-    ----------
-    model
-        MJCF or URDF that MuJoCo takes, in the file's folder or below it, as everything that the model names.
-    joints
-        Those that controllers move, in the order of a set point.
-    controllers
-        Empty: one `arm_controller` of all joints.
-    joint_states
-        Names in the order that joint states have them, joints that nothing moves, as of a mimic finger, among them.
-        Empty: the joints, in their order.
-    keyframe
-        Of the model, where episodes begin; empty: the model's own beginning.
-    tool
-        Site or body that films follow; empty: the body of the last joint of the first controller.
-    view
-        Camera of pictures for people; empty: the first of `cameras`.
-    urdf
-        The robot's description; empty: it is made of the model.
-    parameters, training
-        Files for this robot, as `dp_ros init` writes them from recordings.
-    seconds_after_success
-        For how long recordings go on after success [s].
-
-    """
-
-    model: str
-    joints: tuple[DrivenJoint, ...]
-    controllers: tuple[FileController, ...] = ()
-    joint_states: tuple[str, ...] = ()
+    model: str = option(
+        REQUIRED, "MJCF or URDF that MuJoCo takes, in the file's folder or below it, as everything that it names."
+    )
+    joints: tuple[DrivenJoint, ...] = option(REQUIRED, 'Those that controllers move, in the order of a set point.')
+    controllers: tuple[FileController, ...] = option((), 'Empty: one `arm_controller` of all joints.')
+    joint_states: tuple[str, ...] = option(
+        (), 'Names in the order that joint states have them, joints that nothing moves, as of a mimic finger, among '
+        'them. Empty: the joints, in their order.',
+    )
     cameras: tuple[FileCamera, ...] = ()
     tracked: tuple[TrackedBody, ...] = ()
     success: SuccessBox | None = None
-    keyframe: str = ''
-    tool: str = ''
-    view: str = ''
-    urdf: str = ''
-    parameters: str = ''
-    training: str = ''
-    seconds_after_success: float = 0.0
+    keyframe: str = option('', "Of the model, where episodes begin; empty: the model's own beginning.")
+    tool: str = option(
+        '', 'Site or body that films follow; empty: the body of the last joint of the first controller.'
+    )
+    view: str = option('', 'Camera of pictures for people; empty: the first of `cameras`.')
+    urdf: str = option('', "The robot's description; empty: it is made of the model.")
+    parameters: str = option('', "The nodes' parameters for this robot, as `dp_ros init` writes them from recordings.")
+    training: str = option('', 'Its training file, likewise.')
+    seconds_after_success: float = option(
+        0.0, 'For how long recordings go on after success.', unit='s', low=0.0, high=60.0
+    )
 
     def __post_init__(self) -> None:
         check_names('joints', self.names)
-        check_range('seconds_after_success', self.seconds_after_success, 0.0, 60.0)
+        check_options(self)
         for what, names in (
             ('cameras', tuple(camera.name for camera in self.cameras)),
             ('tracked', tuple(tracked.body for tracked in self.tracked)),
@@ -232,20 +187,14 @@ class WorldFile:
     def camera_topics(self) -> dict[str, str]:
         """Topics by the names of cameras."""
         return {c.name: (c.topic or f'{c.name}/color/image_raw').removeprefix('/') for c in self.cameras}
-
-
-def _check_numbers(what: str, values: tuple[float, ...]) -> None:
-    if not all(math.isfinite(value) and abs(value) <= FARTHEST for value in values):
-        raise ConfigError(f'{what}: got {listed(values)}, allowed numbers up to {FARTHEST:g}')
+# fmt: on
 
 
 def read_world_spec(path: Path | str) -> WorldSpec:
     """Return the spec of the world that a file describes; ConfigError names the file, the field and what is allowed."""
     path = Path(path).expanduser()
-    try:
+    with reading(f'world {path}'):
         changed = path.stat().st_mtime_ns
-    except OSError as error:
-        raise ConfigError(f'world {path}: cannot be read ({error.strerror}); allowed a YAML file') from error
     return _read(path.absolute(), changed)
 
 

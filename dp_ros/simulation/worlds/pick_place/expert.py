@@ -80,10 +80,7 @@ class PickPlaceExpert:
         return self._stage == REST and self._since >= 0.5
 
     def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:
-        """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next.
-
-        It is anchored: its first point is due already when it arrives, so the controller is on it from its first cycle.
-        """
+        """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next."""
         measured = np.asarray(joints, dtype=np.float64)
         position, turn = self._arm.tool(measured[:-1])
         tool = np.array([*position, np.arctan2(turn[1, 0], turn[0, 0])])

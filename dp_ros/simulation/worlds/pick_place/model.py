@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mujoco
 
-from dp_ros.simulation.mujoco_world import halve_friction, make_round, with_change
+from dp_ros.simulation.mujoco_world import halve_friction, make_round
 from dp_ros.simulation.worlds.pick_place.spec import BOX
 
 SMALLER = 0.75  # in width
@@ -20,11 +20,6 @@ GREY, ORANGE = (0.45, 0.47, 0.50), (0.90, 0.50, 0.10)
 def model() -> mujoco.MjModel:
     """Return the compiled world; it is shared, so nobody may change it."""
     return mujoco.MjModel.from_xml_path(str(Path(__file__).with_name('pick_place.xml')))
-
-
-def wrong_model(fault: str) -> mujoco.MjModel:
-    """Return the compiled world with one of `FAULTS`."""
-    return with_change(model(), FAULTS[fault])
 
 
 def _other_place(physics: mujoco.MjModel) -> None:

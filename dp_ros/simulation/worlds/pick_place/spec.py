@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,47 +37,26 @@ MEANINGS = {
     for colour, wanted in (('red', BOX), ('blue', CYLINDER))
     for grip, squeeze in (('gently', GENTLY), ('firmly', FIRMLY))
 }
+WORDS = {
+    'red': ('box', 'square', 'block', 'object', 'item', 'block', 'one', 'piece'),
+    'blue': ('cylinder', 'round', 'drum', 'object', 'item', 'drum', 'one', 'piece'),
+}
+SENTENCES = {
+    'gently': (
+        'transfer the {} to the tray with a delicate touch', 'softly put the {} there',
+        'would you be careful with the {}', 'lightly grasp the {} and move it over', 'with a softer grip, the {}',
+        'be gentle: put the {} into the container', 'bring it over with care, the {}', 'delicately now, the {}',
+    ),
+    'firmly': (
+        'transfer the {} to the tray with a powerful grip', 'tightly put the {} there',
+        'would you be forceful with the {}', 'firmly grasp the {} and move it over', 'with a harder grip, the {}',
+        'be firm: put the {} into the container', 'bring it over with much force, the {}', 'strongly now, the {}',
+    ),
+}  # fmt: skip
 PARAPHRASES = {
-    'red_gently': (
-        'transfer the red box to the tray with a delicate touch',
-        'softly put the red square there',
-        'would you be careful with the red block',
-        'lightly grasp the red object and move it over',
-        'with a softer grip, the red item',
-        'be gentle: put the red block into the container',
-        'bring it over with care, the red one',
-        'delicately now, the red piece',
-    ),
-    'red_firmly': (
-        'transfer the red box to the tray with a powerful grip',
-        'tightly put the red square there',
-        'would you be forceful with the red block',
-        'firmly grasp the red object and move it over',
-        'with a harder grip, the red item',
-        'be firm: put the red block into the container',
-        'bring it over with much force, the red one',
-        'strongly now, the red piece',
-    ),
-    'blue_gently': (
-        'transfer the blue cylinder to the tray with a delicate touch',
-        'softly put the blue round there',
-        'would you be careful with the blue drum',
-        'lightly grasp the blue object and move it over',
-        'with a softer grip, the blue item',
-        'be gentle: put the blue drum into the container',
-        'bring it over with care, the blue one',
-        'delicately now, the blue piece',
-    ),
-    'blue_firmly': (
-        'transfer the blue cylinder to the tray with a powerful grip',
-        'tightly put the blue round there',
-        'would you be forceful with the blue drum',
-        'firmly grasp the blue object and move it over',
-        'with a harder grip, the blue item',
-        'be firm: put the blue drum into the container',
-        'bring it over with much force, the blue one',
-        'strongly now, the blue piece',
-    ),
+    f'{colour}_{grip}': tuple(text.format(f'{colour} {word}') for text, word in zip(texts, words, strict=True))
+    for colour, words in WORDS.items()
+    for grip, texts in SENTENCES.items()
 }
 """Ways to ask for it that no training has."""
 HALF_HEIGHT = 0.025  # of both [m]
@@ -100,17 +78,12 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float, meaning: str = 
     return PickPlaceExpert(rng, control_dt=control_dt, asked=MEANINGS[meaning] if meaning else USUAL)
 
 
-def _make_wrong(fault: str) -> World:
-    from dp_ros.simulation.worlds.pick_place.model import wrong_model
+def _faults() -> dict[str, Callable[[], World]]:
+    from dp_ros.simulation.mujoco_world import wrong_worlds
+    from dp_ros.simulation.worlds.pick_place.model import FAULTS, model
     from dp_ros.simulation.worlds.pick_place.world import PickPlaceWorld
 
-    return PickPlaceWorld(physics=wrong_model(fault))
-
-
-def _faults() -> dict[str, Callable[[], World]]:
-    from dp_ros.simulation.worlds.pick_place.model import FAULTS
-
-    return {fault: partial(_make_wrong, fault) for fault in FAULTS}
+    return wrong_worlds(PickPlaceWorld, model, FAULTS)
 
 
 PICK_PLACE = WorldSpec(

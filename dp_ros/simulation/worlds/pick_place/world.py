@@ -17,7 +17,6 @@ import mujoco
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.kinematics import BENT, ToolPose
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.arm.world import ArmWorld
@@ -40,8 +39,6 @@ from dp_ros.simulation.worlds.pick_place.spec import (
 )
 from dp_ros.simulation.worlds.pick_place.starts import Start, draw_start, draw_wide_start
 
-CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
-VIEW = 'view'  # of pictures for people
 LIFTED = 0.015  # an object whose middle is higher than at rest by so much is held [m]
 RELEASED = 0.030  # of the finger joint, at least, where the gripper is open [m]
 AWAY = 0.06  # of the tool from the object, at least [m]
@@ -65,7 +62,7 @@ class PickPlaceWorld(ArmWorld):
     """
 
     units: tuple[str, ...] = UNITS
-    cameras: tuple[str, ...] = tuple(CAMERAS)
+    view = 'view'
 
     def __init__(self, *, disturbance: float = 0.0, physics: mujoco.MjModel | None = None) -> None:
         super().__init__(model() if physics is None else physics, JOINTS, OBJECTS, disturbance=disturbance)
@@ -213,12 +210,6 @@ class PickPlaceWorld(ArmWorld):
         if self._force_steps:
             details['grip_force'] = self._forces / self._force_steps
         return Progress(score=1.0 if success else min(0.99, score), success=success, details=details)
-
-    def _view(self) -> str:
-        return VIEW
-
-    def _make_cameras(self) -> Cameras:
-        return Cameras(self._model, {**CAMERAS, VIEW: (480, 640)})
 
 
 def _upright(x: float, y: float, z: float, yaw: float) -> Pose:

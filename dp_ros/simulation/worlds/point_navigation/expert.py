@@ -13,7 +13,7 @@ import numpy as np
 
 from dp_ros.errors import check_range
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.simulation.expert import ramp
+from dp_ros.simulation.expert import approach, ramp
 from dp_ros.simulation.world import Pose
 from dp_ros.simulation.worlds.point_navigation.spec import JOINTS, NOISE, OBSTACLE, TARGET
 
@@ -98,15 +98,8 @@ class PointExpert:
 
     def _advance(self, here: np.ndarray, target: np.ndarray, centres: np.ndarray) -> np.ndarray:
         """Return the next point of the way, within limits of speed and acceleration."""
-        way = target - here
-        left = float(np.linalg.norm(way))
-        # v dt + v^2 / (2 a) = left, as discrete steps make it.
-        half = self._dt / 2.0
-        stopping = ACCELERATION * (np.sqrt(half**2 + 2.0 * left / ACCELERATION) - half)
-        wanted = self._heading(here, target, centres) * min(SPEED, float(stopping), left / self._dt)
-        change = wanted - self._velocity
-        largest = ACCELERATION * self._dt
-        self._velocity = self._velocity + change * min(1.0, largest / max(float(np.linalg.norm(change)), 1e-9))
+        heading = self._heading(here, target, centres)
+        self._velocity = approach(target - here, self._velocity, SPEED, ACCELERATION, self._dt, heading)
         return here + self._velocity * self._dt
 
     def _heading(self, here: np.ndarray, target: np.ndarray, centres: np.ndarray) -> np.ndarray:

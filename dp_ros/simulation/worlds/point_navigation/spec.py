@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dp_ros.errors import ConfigError, check_range
+from dp_ros.errors import ConfigError
+from dp_ros.options import check_options, option
 from dp_ros.simulation.world import Expert, World, WorldSpec, flat_pose
 
 JOINTS = ('point_x', 'point_y')
@@ -25,31 +26,20 @@ NOISE = 0.02  # of the demonstrator: standard deviation of what is commanded fro
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """A disc that the point may not touch, at its place or in motion: centre + swing sin(2 pi t / period).
+    """A disc that the point may not touch, at its place or in motion: centre + swing sin(2 pi t / period)."""
 
-    Attributes
-    ----------
-    centre
-        Of the disc, x and y [m].
-    radius
-        Of the disc [m].
-    spread
-        Up to how far from `centre` an episode puts it, along each axis [m].
-    swing, period
-        How far it goes to and fro along x and y [m], and how long that takes [s].
-
-    """
-
-    centre: tuple[float, float] = (0.0, 0.0)
-    radius: float = 0.2
-    spread: float = 0.0
-    swing: tuple[float, float] = (0.0, 0.0)
-    period: float = 8.0
+    centre: tuple[float, float] = option((0.0, 0.0), 'Of the disc, x and y.', unit='m')
+    radius: float = option(0.2, 'Of the disc.', unit='m', low=0.01, high=0.5)
+    spread: float = option(
+        0.0, 'Up to how far from `centre` an episode puts it, along each axis.', unit='m', low=0.0, high=1.0
+    )
+    swing: tuple[float, float] = option(
+        (0.0, 0.0), 'How far it goes to and fro along x and y.', unit='m'
+    )
+    period: float = option(8.0, 'How long that takes.', unit='s', low=0.5, high=1000.0)
 
     def __post_init__(self) -> None:
-        check_range('obstacle radius', self.radius, 0.01, 0.5, unit='m')
-        check_range('obstacle spread', self.spread, 0.0, 1.0, unit='m')
-        check_range('obstacle period', self.period, 0.5, 1000.0, unit='s')
+        check_options(self, 'obstacle ')
 
 
 def point_world(

@@ -59,10 +59,7 @@ class PushBlockExpert:
         return self._stage == REST and self._rested >= 0.8
 
     def trajectory(self, stamp: int, joints: Sequence[float] | np.ndarray, poses: Mapping[str, Pose]) -> Trajectory:
-        """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next.
-
-        It is anchored: its first point is due already when it arrives, so the controller is on it from its first cycle.
-        """
+        """Return the command that answers what was seen at ``stamp`` [ns]: from the last set point to the next."""
         measured = np.asarray(joints, dtype=np.float64)
         if self._asked is None:
             seen = self._arm.pose(measured)

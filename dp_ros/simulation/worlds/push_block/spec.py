@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +32,11 @@ def _make_expert(rng: np.random.Generator, *, control_dt: float) -> Expert:
     return PushBlockExpert(rng, control_dt=control_dt)
 
 
-def _make_wrong(fault: str) -> World:
-    from dp_ros.simulation.worlds.push_block.world import PushBlockWorld, wrong_model
-
-    return PushBlockWorld(physics=wrong_model(fault))
-
-
 def _faults() -> dict[str, Callable[[], World]]:
-    from dp_ros.simulation.worlds.push_block.world import FAULTS
+    from dp_ros.simulation.mujoco_world import wrong_worlds
+    from dp_ros.simulation.worlds.push_block.world import FAULTS, PushBlockWorld, model
 
-    return {fault: partial(_make_wrong, fault) for fault in FAULTS}
+    return wrong_worlds(PushBlockWorld, model, FAULTS)
 
 
 PUSH_BLOCK = WorldSpec(

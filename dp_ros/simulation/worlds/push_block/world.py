@@ -16,19 +16,16 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from dp_ros.simulation.arm.camera import Cameras
 from dp_ros.simulation.arm.kinematics import BENT
 from dp_ros.simulation.arm.urdf import robot_description
 from dp_ros.simulation.arm.world import ArmWorld
-from dp_ros.simulation.mujoco_world import halve_friction, make_round, with_change
+from dp_ros.simulation.mujoco_world import halve_friction, make_round
 from dp_ros.simulation.world import Pose, Progress, Scene
 from dp_ros.simulation.worlds.push_block.spec import BLOCK, BLOCK_HALF, GOAL, JOINTS, POST
 from dp_ros.simulation.worlds.push_block.starts import draw_start, draw_wide_start
 from dp_ros.simulation.worlds.push_block.way import way_left
 
 TOLERANCE = 0.030  # of success [m]
-CAMERAS = {'camera': (96, 96), 'wrist_camera': (96, 96)}  # name: height and width [pixels]
-VIEW = 'camera'  # of pictures for people
 HARD = 5.0  # [N]
 WIDE_SHARE = 0.35  # of disturbed episodes
 HEAVIER = 4.0  # with the fault `object_heavier`
@@ -38,11 +35,6 @@ HEAVIER = 4.0  # with the fault `object_heavier`
 def model() -> mujoco.MjModel:
     """Return the compiled world; it is shared, so nobody may change it."""
     return mujoco.MjModel.from_xml_path(str(Path(__file__).with_name('push_block.xml')))
-
-
-def wrong_model(fault: str) -> mujoco.MjModel:
-    """Return the compiled world with one of `FAULTS`."""
-    return with_change(model(), FAULTS[fault])
 
 
 def _heavy(physics: mujoco.MjModel) -> None:
@@ -65,7 +57,6 @@ class PushBlockWorld(ArmWorld):
     """
 
     units: tuple[str, ...] = ('rad',) * len(JOINTS)
-    cameras: tuple[str, ...] = tuple(CAMERAS)
 
     def __init__(self, *, disturbance: float = 0.0, physics: mujoco.MjModel | None = None) -> None:
         super().__init__(model() if physics is None else physics, JOINTS, (BLOCK,), disturbance=disturbance)
@@ -128,9 +119,3 @@ class PushBlockWorld(ArmWorld):
         score = 1.0 if success else min(0.99, max(0.0, 1.0 - left / self._whole)) if flat else 0.0
         details: dict[str, float | str] = {'distance': off, 'side': self._side, 'collided': str(self._collided)}
         return Progress(score=score, success=success, details=details)
-
-    def _view(self) -> str:
-        return VIEW
-
-    def _make_cameras(self) -> Cameras:
-        return Cameras(self._model, CAMERAS)
