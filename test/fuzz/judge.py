@@ -12,7 +12,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   off it may be, with whatever acceleration; unless joint states lied from `BLIND` before: then nobody could know
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
-  be wrong, and the controller starts its way to the point from where the robot truly is
+  be wrong, and the controller starts its way to the point from where the robot truly is; and `COPIES`, in which the
+  point is sent again
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; nor is the
   leap that a step of the clock makes the controller take along its own trajectory, at once or when the time of it
   comes again, nor, for `NOTICE`, the bridge that it makes to a message sent before the step; where it leaps by more
@@ -41,6 +42,7 @@ BLIND = 3 * SECOND // 10
 NOTICE = SECOND // 10
 MEMORY = SECOND
 ERROR = 0.2  # [rad or m] the product's joint_state_error
+COPIES = 0.1  # [s]
 STILL = 1e-6  # [/s]
 REST = 1e-3  # [/s]
 BLOCK = 20_000
@@ -310,7 +312,7 @@ def _moving(controller: Controller, cycle: int) -> bool:
 def stopping(limits: Limits, *, away: bool = False) -> int:
     """Return how long an ending may take until all rests [ns]."""
     usual = max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max()))
-    return round((usual + away * way_time(limits, np.full(len(limits.velocity), ERROR))) * SECOND)
+    return round((usual + away * (COPIES + way_time(limits, np.full(len(limits.velocity), ERROR)))) * SECOND)
 
 
 def way_time(limits: Limits, away: np.ndarray) -> float:
