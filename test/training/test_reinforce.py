@@ -69,11 +69,11 @@ def test_a_steered_bundle_samples_from_the_noise_that_it_learnt_with(steered):
     env = DecisionEnv(SETTINGS, kind='noise', bound=1.2, seed=7)
     policy = DiffusionPolicy.load(steered.folder)
     observation, _ = env.reset()
-    seen = env._window
+    seen = env.window
     assert seen is not None and observation.shape == (STATE,)
     with torch.no_grad():
         action = actor(32)(torch.from_numpy(observation)[None])[0].numpy()
-    chosen = env._chunk(action, seen).actions
+    chosen = env.chunk(action, seen).actions
     np.testing.assert_allclose(
         policy.chunk(seen, np.random.default_rng(1)).actions, chosen, atol=2e-3
     )  # half precision
@@ -123,12 +123,12 @@ def test_a_line_bundle_does_what_it_learnt_with(tmp_path, squashed):
     learnt = actor(2, squashed=squashed)
     bundle = write_line_bundle(SOURCE, tmp_path / 'line', learnt, speed=0.7, exec_horizon=2, record={}, overwrite=False)
     observation, _ = env.reset()
-    seen = env._window
+    seen = env.window
     assert seen is not None
     with torch.no_grad():
         action = learnt(torch.from_numpy(observation)[None])[0].numpy()
     actions = DiffusionPolicy.load(bundle.folder).chunk(seen).actions
-    np.testing.assert_allclose(actions, env._chunk(action, seen).actions, atol=1e-5)
+    np.testing.assert_allclose(actions, env.chunk(action, seen).actions, atol=1e-5)
     here = seen.streams['joint_states'][-1]
     np.testing.assert_allclose(actions[0], here + 0.1 * 0.7 * action, atol=1e-5)
     # There by the next decision, and no farther.
@@ -144,7 +144,7 @@ def test_an_episode_pays_for_progress_and_ends_at_a_collision_or_at_success():
         env.reset(seed=100_000)
         left, paid = [np.array(point) for point in through], []
         for _ in range(60):
-            seen = env._window
+            seen = env.window
             assert seen is not None
             here, target = seen.streams['joint_states'][-1], seen.streams['target' if through else 'obstacle_0'][-1]
             left = left if not left or np.linalg.norm(left[0] - here) > 0.15 else left[1:]

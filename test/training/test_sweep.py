@@ -133,7 +133,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, ca
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
-    with sweep_module._locked(tmp_path), pytest.raises(ConfigError, match='another sweep is at work'):
+    with sweep_module.locked(tmp_path), pytest.raises(ConfigError, match='another sweep is at work'):
         run_sweep(settings(bags, tmp_path), lambda _: None)
 
 
@@ -269,8 +269,8 @@ def test_a_ray_cluster_that_loses_a_machine_loses_nothing(bags, tmp_path, monkey
     second = cluster.add_node(num_cpus=1)
     try:
         asked = settings(bags, tmp_path / 'sweep', vary=('objective.diffusion_steps=4,8',))
-        plan = sweep_module._plan(asked, combine(SMALL, axes_of(asked.vary, []), evaluation=EVALUATION, data=bags))
-        trainings, blocks = sweep_module._missing(plan, asked.out)
+        plan = sweep_module.plan_of(asked, combine(SMALL, axes_of(asked.vary, []), evaluation=EVALUATION, data=bags))
+        trainings, blocks = sweep_module.missing_of(plan, asked.out)
         workers = RayCluster(cluster.address)
         finished = []
         for part in trained(workers, trainings, asked.out):
@@ -280,7 +280,7 @@ def test_a_ray_cluster_that_loses_a_machine_loses_nothing(bags, tmp_path, monkey
         assert sorted(finished) == sorted(t.name for t in trainings)
         for block, results in played(workers, blocks, asked.out):
             keep(block, asked.out, results)
-        assert sweep_module._missing(plan, asked.out) == ([], [])
+        assert sweep_module.missing_of(plan, asked.out) == ([], [])
     finally:
         import ray
 

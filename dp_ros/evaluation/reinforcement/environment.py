@@ -117,6 +117,8 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Robot time from one decision to the next [s].
     next_seed
         Of the episode that `reset` begins next; those after it have the seeds after it.
+    window
+        What is to be answered next; None when the episode is over.
 
     Raises
     ------
@@ -146,7 +148,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._begin = EPISODES[loop]
         self._episode: Episode | None = None
         self._windows: Iterator[Window] = iter(())
-        self._window: Window | None = None
+        self.window: Window | None = None
         self._worth = 0.0
         task = bundle.task
         width = state_width(task) + (bundle.parity().cond.shape[1] if sees(task) else 0)
@@ -165,22 +167,22 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._episode = self._begin(self._runner, self.next_seed)
         self.next_seed += 1
         self._windows = self._runner.windows(self._episode)
-        self._window = next(self._windows, None)
-        if self._window is None:
+        self.window = next(self._windows, None)
+        if self.window is None:
             raise DataError(f'seed {self.next_seed - 1}: got an episode without an observation, allowed one or more')
         self._worth = worth_of(self._episode.robot.world.progress.score)
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Answer the newest window, and go on until the next one is due."""
-        episode, window = self._episode, self._window
+        episode, window = self._episode, self.window
         if episode is None or window is None:
             raise DataError('step: got it without an episode, allowed after reset')
         check_shape('action', action, self.action_space.shape or ())
         check_finite('action', action)
         before = episode.robot.episode.elapsed
-        episode.answer(self._chunk(np.clip(action, -1.0, 1.0), window))
-        self._window = next(self._windows, None)
+        episode.answer(self.chunk(np.clip(action, -1.0, 1.0), window))
+        self.window = next(self._windows, None)
         status, progress = episode.robot.episode, episode.robot.world.progress
         hit = bool(collided(status.details))
         worth = worth_of(1.0 if status.success else progress.score)
@@ -189,19 +191,20 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         ended = status.success or hit
         info = {'success': status.success, 'collided': hit, 'seconds': status.elapsed}
         observation = np.zeros(self.observation_space.shape or (), np.float32)
-        if self._window is not None:
+        if self.window is not None:
             observation = self._observe()
-        return observation, float(reward), ended, self._window is None and not ended, info
+        return observation, float(reward), ended, self.window is None and not ended, info
 
     def _observe(self) -> np.ndarray:
-        assert self._window is not None
+        assert self.window is not None
         policy = self._policy
-        inputs = policy.inputs(policy.unwrapped(self._window))
+        inputs = policy.inputs(policy.unwrapped(self.window))
         task = policy.task
         cond = policy.backend.encode(inputs) if sees(task) else np.zeros((1, 0), np.float32)
         return np.concatenate([values[0] for values in noise_inputs(task, inputs, cond).values()])
 
-    def _chunk(self, action: np.ndarray, window: Window) -> Chunk:
+    def chunk(self, action: np.ndarray, window: Window) -> Chunk:
+        """Return what an action, from -1 to 1, means after a window."""
         task = self._policy.task
         if self._kind == 'noise':
             noise = (self._bound * action).reshape(task.pred_horizon, len(task.action.joints))

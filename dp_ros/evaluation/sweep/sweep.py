@@ -73,7 +73,7 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Planned:
+class PlannedRow:
     """A combination with its trainings, none where there is a bundle already, and the blocks of each bundle."""
 
     combination: Combination
@@ -88,9 +88,9 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     training, world = settings.training, settings.evaluation.world
     check_world(world, training.task.action.joints, f'training of {training.name}')
     make_world(world)
-    with _locked(settings.out):
-        plan = _plan(settings, combinations)
-        missing = _missing(plan, settings.out)
+    with locked(settings.out):
+        plan = plan_of(settings, combinations)
+        missing = missing_of(plan, settings.out)
         if any(missing):
             workers = workers_of(settings.evaluation.workers, settings.evaluation.ray)
             _work(workers, *missing, settings.out, say)
@@ -99,7 +99,8 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     return 0
 
 
-def _plan(settings: SweepSettings, combinations: Sequence[Combination]) -> list[_Planned]:
+def plan_of(settings: SweepSettings, combinations: Sequence[Combination]) -> list[PlannedRow]:
+    """Return what a sweep's combinations need, one for each; data is hashed once."""
     hashes = {c.data: '' for c in combinations if c.bundle is None}
     hashes = {data: recordings_sha256(data) for data in hashes}
     plan = []
@@ -111,11 +112,11 @@ def _plan(settings: SweepSettings, combinations: Sequence[Combination]) -> list[
             trainings = tuple(training_of(replace(c.training, seed=s), c.data, hashes[c.data]) for s in seeds)
         names = [training.name for training in trainings] if c.bundle is None else [adopt(c.bundle, settings.out)]
         blocks = tuple(tuple(blocks_of(name, evaluation)) for name in names)
-        plan.append(_Planned(combination=c, trainings=trainings, blocks=blocks))
+        plan.append(PlannedRow(combination=c, trainings=trainings, blocks=blocks))
     return plan
 
 
-def _missing(plan: Sequence[_Planned], out: Path) -> tuple[list[Training], list[Block]]:
+def missing_of(plan: Sequence[PlannedRow], out: Path) -> tuple[list[Training], list[Block]]:
     """Return the trainings and the blocks that are still to be done, each once."""
     trainings = {t.name: t for planned in plan for t in planned.trainings}
     blocks = {b.file: b for planned in plan for each in planned.blocks for b in each}
@@ -141,7 +142,7 @@ def _work(
                 bar.update(len(results))
 
 
-def _row(planned: _Planned, out: Path) -> Row:
+def _row(planned: PlannedRow, out: Path) -> Row:
     summaries: list[dict[str, Any]] = []
     for blocks in planned.blocks:
         results = [result for block in blocks for result in kept(block, out) or ()]
@@ -152,7 +153,7 @@ def _row(planned: _Planned, out: Path) -> Row:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """Keep a second sweep out of the folder: both would do the same parts."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open('w') as file:
