@@ -188,7 +188,7 @@ def refused(tmp_path: Path, world: str = WORLD, model: str = MODEL) -> str:
         ('gripper_controller, ', 'gripper_controller, topic: /arm_controller/joint_trajectory, ', 'more than once'),
         ('{body: cube, spread', '{body: cube, topic: joint_states, spread', 'topics: got joint_states more than once'),
         ('lower: [0.2, 0.2, 0.0]', 'lower: [0.2, 0.9, 0.0]', 'allowed lower below upper'),
-        ('tool: tool', 'tool: hand', "tool: got 'hand', allowed"),
+        ('tool: tool', 'tool: hand', "tool: got 'hand', allowed those of the model: tool, base"),
         ('tool: tool', 'keyframe: home', "keyframe: got 'home', allowed those of the model: "),
         ('model: my_arm.xml', 'model: ../my_arm.xml', 'allowed one within the folder'),
         ('model: my_arm.xml', 'model: other.xml', 'cannot be read'),
@@ -196,6 +196,12 @@ def refused(tmp_path: Path, world: str = WORLD, model: str = MODEL) -> str:
         ('height: 64', 'noise: 100', 'camera wrist_camera: noise: got 100.*, allowed 0'),
         ('height: 64', 'height: 100000', 'camera wrist_camera: height: got 100000, allowed 8 to 1024'),
         ('mimic_joint', 'mimik_joint', 'joint_states mimik_joint: got none in the model, allowed its hinges'),
+        ('start: 1.7', 'start: 17', 'joint elbow_joint: start: got 17.0, allowed -3.1 to 3.1, its range'),
+        ('{name: camera}', '{name: camera, topic: my camera}', "topic: got 'my camera', allowed letters, digits"),
+        ('{name: camera}', '{name: front-camera}', "topic: got 'front-camera/color/image_raw', allowed"),
+        ('{name: camera}', '{name: camera, topic: /a//b}', "topic: got 'a//b', allowed letters"),
+        ('gripper_controller, ', 'gripper_controller, topic: 2nd, ', "topic: got '2nd', allowed letters"),
+        ('gripper_controller, ', 'my gripper, topic: grip, ', "controller: got 'my gripper', allowed letters"),
     ],
 )  # fmt: skip
 def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
@@ -215,6 +221,10 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
         ('<position name="pan"', '<velocity name="more" joint="shoulder_pan_joint"/><position name="pan"',
          r'joint shoulder_pan_joint: got 2 actuators on it in the model \(more, pan\)'),
         ('timestep="0.002"', 'timestep="0.003"', 'option timestep: got 0.003 s, allowed whole parts of 0.01 s'),
+        ('timestep="0.002"', 'timestep="0"', 'option timestep: got 0 s, allowed whole parts of 0.01 s'),
+        ('timestep="0.002"', 'timestep="nan"', 'option timestep: got nan s, allowed whole parts of 0.01 s'),
+        ('range="-3.1 3.1"', 'range="nan nan"', 'got nan or inf in jnt_range, allowed finite numbers only'),
+        ('range="0 0.04"', 'range="0.04 0"', 'joint finger_joint: range: got 0.04 to 0 in the model, allowed the lower'),
         ('<worldbody>', '<size memory="900G"/><worldbody>', 'size memory: got'),
         ('<worldbody>', '<extension/><worldbody>', 'got <extension>, allowed models without plugins'),
         ('<worldbody>', '<include file="/etc/passwd"/><worldbody>', "got the path '/etc/passwd', allowed one within"),
@@ -231,6 +241,40 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
 def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in MODEL
     assert re.search(message, refused(tmp_path, model=MODEL.replace(old, new, 1)))
+
+
+FINGERS = '<equality>\n    <joint joint1="mimic_joint" joint2="finger_joint"'
+GRIP = '<position name="grip" joint="finger_joint" kp="2000" kv="80" forcerange="-40 40" ctrlrange="0 0.04"/>'
+SPLIT = (
+    '<tendon><fixed name="split"><joint joint="finger_joint" coef="0.5"/><joint joint="mimic_joint" coef="0.5"/></fixed>'
+    '</tendon><equality>\n    <joint joint1="mimic_joint" joint2="finger_joint" polycoef="0.01 2 0 0 0"'
+)
+ON_TENDON = (
+    '<general name="grip" tendon="split" biastype="affine" gainprm="0.5" biasprm="3 -2000 -80" gear="2" '
+    'ctrlrange="0 255" forcerange="-7 7"/>'
+)
+
+
+def test_a_gripper_is_driven_by_a_tendon_of_both_fingers(tmp_path: Path) -> None:
+    """As many models of grippers have it: set points of 0 to 255, for a tendon over fingers that an equality couples."""
+    model = MODEL.replace(FINGERS, SPLIT, 1).replace(GRIP, '').replace('<actuator>', f'<actuator>{ON_TENDON}')
+    model = model.replace('range="0 0.04"', 'range="-1 1"')
+    world = make_world(str(write_own_arm(tmp_path, model=model)))
+    world.reset(0)
+    target = world.joint_positions
+    target[JOINTS.index(FINGER)] = 0.015
+    for _ in range(300):
+        world.step(target)
+    states = dict(zip(world.state_joints, world.joint_states[0], strict=True))
+    assert states[FINGER] == pytest.approx(0.015, abs=5e-4) and states[MIMIC] == pytest.approx(0.04, abs=1e-3)
+    assert 'effort="150"' in world.robot_description  # of the shoulder, joint 0, not of tendon 0
+    assert 'effort="14"' not in world.robot_description
+
+
+def test_a_tendon_that_other_joints_lengthen_drives_none_alone(tmp_path: Path) -> None:
+    model = MODEL.replace(FINGERS, SPLIT.replace('"0.01 2 0 0 0"', '"0 1 0 0 0" active="false"'), 1)
+    message = refused(tmp_path, model=model.replace(GRIP, ON_TENDON, 1))
+    assert "joint finger_joint: actuator: got 'grip', allowed (none) on it" in message
 
 
 def test_links_that_lead_out_and_devices_are_refused(tmp_path: Path) -> None:

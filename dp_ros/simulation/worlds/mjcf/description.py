@@ -14,7 +14,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.arm.urdf import add_shape, origin, written
-from dp_ros.simulation.worlds.mjcf.model import MOVABLE, SLIDE, Couplings
+from dp_ros.simulation.worlds.mjcf.model import MOVABLE, ON_JOINTS, SLIDE, Couplings, line_offset
 
 NO_TURN = np.array([1.0, 0.0, 0.0, 0.0])
 
@@ -146,8 +146,7 @@ class _Writer:
         if follows is not None:
             other, polynomial = follows
             begins = (model.qpos0[model.jnt_qposadr[joint]] for joint in (number, other))
-            own, of = (float(value) for value in begins)
-            offset = own + float(polynomial[0]) - float(polynomial[1]) * of
+            offset = line_offset(polynomial, *map(float, begins))
             ElementTree.SubElement(
                 joint,
                 'mimic',
@@ -162,6 +161,7 @@ class _Writer:
         if model.jnt_actfrclimited[joint]:
             return float(model.jnt_actfrcrange[joint][1])
         for actuator in range(model.nu):
-            if int(model.actuator_trnid[actuator][0]) == joint and model.actuator_forcelimited[actuator]:
+            on = int(model.actuator_trntype[actuator]) in ON_JOINTS and int(model.actuator_trnid[actuator][0]) == joint
+            if on and model.actuator_forcelimited[actuator]:
                 return float(model.actuator_forcerange[actuator][1] * abs(model.actuator_gear[actuator][0]))
         return 0.0

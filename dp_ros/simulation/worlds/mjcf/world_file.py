@@ -20,6 +20,8 @@ LARGEST_PICTURE = 1024
 """Rows or columns of a camera's pictures."""
 MOST_NOISE = 64.0
 """Of a level of a picture."""
+TOKEN = r'[^\W\d]\w*'
+TOPIC = rf'{TOKEN}(/{TOKEN})*'
 FARTHEST = 1e3
 """Largest number of a start, a spread or a box [m] or [rad]."""
 
@@ -209,6 +211,15 @@ class WorldFile:
     def _check_topics(self) -> None:
         topics = [*self.pose_topics.values(), *self.camera_topics.values(), 'joint_states']
         topics += [entry.output.topic for entry in self.controllers] or [controller(CONTROLLER, ()).topic]
+        for what, name, allowed in (
+            *(('topic', topic, TOPIC) for topic in topics),
+            *(('controller', entry.name, TOKEN) for entry in self.controllers),
+        ):
+            if not re.fullmatch(allowed, name, re.ASCII):
+                raise ConfigError(
+                    f'{what}: got {name!r}, allowed letters, digits and underscores, no digit first'
+                    + (', between single slashes; topic: names another' if what == 'topic' else '')
+                )
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
             raise ConfigError(f'topics: got {listed(twice)} more than once, allowed a different one for each')
