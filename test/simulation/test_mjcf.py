@@ -224,7 +224,7 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
         ('timestep="0.002"', 'timestep="0"', 'option timestep: got 0 s, allowed whole parts of 0.01 s'),
         ('timestep="0.002"', 'timestep="nan"', 'option timestep: got nan s, allowed whole parts of 0.01 s'),
         ('range="-3.1 3.1"', 'range="nan nan"', 'got nan or inf in jnt_range, allowed finite numbers only'),
-        ('range="0 0.04"', 'range="0.04 0"', 'joint finger_joint: range: got 0.04 to 0 in the model, allowed the lower'),
+        ('range="0 0.04"', 'range="0.04 0"', 'joint finger_joint: range: got 0.04 to 0 in the model, allowed'),
         ('<worldbody>', '<size memory="900G"/><worldbody>', 'size memory: got'),
         ('<worldbody>', '<extension/><worldbody>', 'got <extension>, allowed models without plugins'),
         ('<worldbody>', '<include file="/etc/passwd"/><worldbody>', "got the path '/etc/passwd', allowed one within"),
@@ -246,8 +246,8 @@ def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, ne
 FINGERS = '<equality>\n    <joint joint1="mimic_joint" joint2="finger_joint"'
 GRIP = '<position name="grip" joint="finger_joint" kp="2000" kv="80" forcerange="-40 40" ctrlrange="0 0.04"/>'
 SPLIT = (
-    '<tendon><fixed name="split"><joint joint="finger_joint" coef="0.5"/><joint joint="mimic_joint" coef="0.5"/></fixed>'
-    '</tendon><equality>\n    <joint joint1="mimic_joint" joint2="finger_joint" polycoef="0.01 2 0 0 0"'
+    '<tendon><fixed name="split"><joint joint="finger_joint" coef="0.5"/><joint joint="mimic_joint" coef="0.5"/>'
+    '</fixed></tendon><equality>\n    <joint joint1="mimic_joint" joint2="finger_joint" polycoef="0.01 2 0 0 0"'
 )
 ON_TENDON = (
     '<general name="grip" tendon="split" biastype="affine" gainprm="0.5" biasprm="3 -2000 -80" gear="2" '
@@ -256,7 +256,7 @@ ON_TENDON = (
 
 
 def test_a_gripper_is_driven_by_a_tendon_of_both_fingers(tmp_path: Path) -> None:
-    """As many models of grippers have it: set points of 0 to 255, for a tendon over fingers that an equality couples."""
+    """As many models of grippers have it: set points of 0 to 255, and fingers that an equality couples."""
     model = MODEL.replace(FINGERS, SPLIT, 1).replace(GRIP, '').replace('<actuator>', f'<actuator>{ON_TENDON}')
     model = model.replace('range="0 0.04"', 'range="-1 1"')
     world = make_world(str(write_own_arm(tmp_path, model=model)))

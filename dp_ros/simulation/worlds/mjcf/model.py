@@ -182,7 +182,7 @@ def _drive(model: mujoco.MjModel, joint: DrivenJoint, coupled: Couplings) -> Dri
         raise ConfigError(f'joint {joint.name}: unit: got {joint.unit}, allowed {unit}, which it moves by in the model')
     lower, upper = model.jnt_range[number]
     if lower > upper:  # MuJoCo takes it for a joint without limits
-        raise ConfigError(f'joint {joint.name}: range: got {lower:g} to {upper:g} in the model, allowed the lower first')
+        raise ConfigError(f'joint {joint.name}: range: got {lower:g} to {upper:g} in the model, allowed lower first')
     if joint.start is not None and model.jnt_limited[number] and not lower <= joint.start <= upper:
         raise ConfigError(f'joint {joint.name}: start: got {joint.start}, allowed {lower:g} to {upper:g}, its range')
     actuator, slope, begin = _actuator(model, joint, number, coupled)
@@ -219,7 +219,7 @@ def _actuator(
     if count != 1:
         raise ConfigError(
             f'joint {joint.name}: got {count} actuators on it in the model ({", ".join(own) or "none"}), allowed one, '
-            'or actuator: that names one of them; one on a fixed tendon of it and of what follows it by <equality> counts'
+            'or actuator: that names one of them; a fixed tendon of it and of what follows it by <equality> counts'
         )
     return next(iter(own.values()))
 
