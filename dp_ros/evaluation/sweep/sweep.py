@@ -86,7 +86,7 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     axes = axes_of(settings.vary, settings.variants)
     combinations = combine(settings.training, axes, evaluation=settings.evaluation, data=settings.data)
     training, world = settings.training, settings.evaluation.world
-    check_world(world, training.task.action.joints, f'training of {training.name}')
+    check_world(world, training.task, f'training of {training.name}')
     make_world(world)
     with _locked(settings.out):
         plan = _plan(settings, combinations)
