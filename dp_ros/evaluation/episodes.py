@@ -92,6 +92,7 @@ def played_with_bar(settings: EvaluationSettings, make: Callable[[Path], Callabl
 def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
     """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
+    check_world(settings.world, bundle.task, f'bundle {bundle.name}')
     asked = settings.sampler_settings(bundle)
     policy: Policy
     if kind is None:
@@ -119,7 +120,7 @@ class DirectRunner:
         self.control_dt = to_nanoseconds(self.task.control_dt)
         settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
-        check_world(settings.world, self.task, f'bundle {bundle.name}')
+        check_world(settings.world, self.task, f'bundle {bundle.name}', observes=False)
         policy.check_continuity(settings.continuity)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0

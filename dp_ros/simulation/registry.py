@@ -14,6 +14,7 @@ In place of a name, the path of a YAML file stands for the world that it describ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -113,7 +114,9 @@ def check_world(name: str, task: TaskSpec, what: str, *, observes: bool = True) 
     """
     spec, joints = world_spec(name), task.action.joints
     shown = {'pose': spec.pose_topics.values(), 'image': spec.camera_topics.values()}
-    pairs = [('joints', sorted(joints) == sorted(spec.joints), joints, spec.joints)]
+    pairs: list[tuple[str, bool, Sequence[str], Sequence[str]]] = [
+        ('joints', sorted(joints) == sorted(spec.joints), joints, spec.joints)
+    ]
     units = dict(zip(spec.joints, spec.units, strict=True))
     allowed = [units.get(joint, '') for joint in joints]
     pairs.append((f'units of {listed(joints)}', list(task.action.units) == allowed, task.action.units, allowed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -243,6 +244,37 @@ def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, ne
     assert re.search(message, refused(tmp_path, model=MODEL.replace(old, new, 1)))
 
 
+WEDGE = (
+    '<asset><mesh name="wedge" vertex="0 -1 -1  0 1 -1  0 0 1  5 -1 -1  5 1 -1  5 0 1" scale="0.05 0.03 0.02"/></asset>'
+    '<worldbody>'
+)
+UPPER = '<geom type="capsule" size="0.045" fromto="0 0 0 0.4 0 0" rgba="0.3 0.45 0.7 1"/>'
+
+
+def test_a_mesh_of_the_model_collides_as_the_box_around_it(tmp_path: Path) -> None:
+    """In the description that a scene's obstacles are checked with: a link without a shape would pass through them."""
+    turned = '<geom type="mesh" mesh="wedge" pos="0.1 0.02 0.03" euler="0.4 0.5 0.6"/>'
+    model = MODEL.replace('<worldbody>', WEDGE, 1).replace(UPPER, turned, 1)
+    path = write_own_arm(tmp_path, model=model)
+    link = ElementTree.fromstring(make_world(str(path)).robot_description).find("link[@name='upper_arm']")
+    assert link is not None
+    box, origin = link.find('collision/geometry/box'), link.find('collision/origin')
+    assert box is not None and origin is not None
+    texts = (box.attrib['size'], origin.attrib['xyz'], origin.attrib['rpy'])
+    size, place, angles = (np.array(text.split(), dtype=np.float64) for text in texts)
+    assert size.max() < 0.26, 'not wider than the wedge is long'
+    compiled = mujoco.MjModel.from_xml_path(str(path.with_name('my_arm.xml')))
+    geom = next(g for g in range(compiled.ngeom) if compiled.geom_dataid[g] >= 0)
+    turn, own, quaternion = np.zeros(9), np.zeros(9), np.zeros(4)
+    mujoco.mju_euler2Quat(quaternion, angles, 'XYZ')
+    mujoco.mju_quat2Mat(turn, quaternion)
+    mujoco.mju_quat2Mat(own, compiled.geom_quat[geom])
+    corners = compiled.geom_pos[geom] + compiled.mesh_vert @ own.reshape(3, 3).T
+    inside = np.abs((corners - place) @ turn.reshape(3, 3)) - size / 2
+    assert inside.max() == pytest.approx(0.0, abs=1e-5), 'it holds all corners, and each side touches one'
+    np.testing.assert_allclose(inside.max(axis=0), 0.0, atol=1e-5)
+
+
 FINGERS = '<equality>\n    <joint joint1="mimic_joint" joint2="finger_joint"'
 GRIP = '<position name="grip" joint="finger_joint" kp="2000" kv="80" forcerange="-40 40" ctrlrange="0 0.04"/>'
 SPLIT = (
@@ -260,6 +292,7 @@ def test_a_gripper_is_driven_by_a_tendon_of_both_fingers(tmp_path: Path) -> None
     model = MODEL.replace(FINGERS, SPLIT, 1).replace(GRIP, '').replace('<actuator>', f'<actuator>{ON_TENDON}')
     model = model.replace('range="0 0.04"', 'range="-1 1"')
     world = make_world(str(write_own_arm(tmp_path, model=model)))
+    assert isinstance(world, ModelWorld)
     world.reset(0)
     target = world.joint_positions
     target[JOINTS.index(FINGER)] = 0.015
