@@ -15,7 +15,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.planning.allowed_pairs import adjacent, allowed_pairs, pairs_apart
-from dp_ros.planning.scene import Attached, Scene
+from dp_ros.planning.scene import Attached, MovingObstacle, Obstacle, Scene
 from dp_ros.planning.shapes import check_mesh, coal_shape, libraries, make_convex
 from dp_ros.robot.model import MOVING, RobotModel
 from dp_ros.robot.urdf import parse_xml
@@ -256,7 +256,8 @@ def _check_geometry(robot: RobotModel) -> tuple[list[Path], Counter[str]]:
 def _check_names(robot: RobotModel, scene: Scene, shapes: Any) -> None:
     """Check that no obstacle has the name of a link or of a shape of one: contacts are known by their names."""
     own = {*robot.links, *(shape.name for shape in shapes.geometryObjects)}
-    names = [part.name for part in (*scene.obstacles, *scene.moving, *scene.attached) if part.name in own]
+    parts: list[Obstacle | MovingObstacle | Attached] = [*scene.obstacles, *scene.moving, *scene.attached]
+    names = [part.name for part in parts if part.name in own]
     if names:
         raise ConfigError(f'scene: got obstacles named {listed(names)}, allowed other names than those of the links')
 

@@ -17,6 +17,7 @@ import numpy as np
 from dp_ros.bounded_files import inside
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, DataError, check_range, listed
+from dp_ros.task.streams import check_topic
 from dp_ros.task.yaml_reader import read_yaml
 
 MOST = 1000
@@ -118,8 +119,7 @@ class MovingObstacle:
     def __post_init__(self) -> None:
         check_range(f'obstacle {self.name!r} speed', self.speed, 0.0, 10.0, unit='m/s')
         check_range(f'obstacle {self.name!r} max_age', self.max_age, 0.01, 10.0, unit='s')
-        if not self.topic:
-            raise ConfigError(f'obstacle {self.name!r} topic: got none, allowed one of geometry_msgs/PoseStamped')
+        check_topic(f'obstacle {self.name!r} topic', self.topic)
 
 
 @dataclass(frozen=True, kw_only=True)

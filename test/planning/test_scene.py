@@ -81,6 +81,10 @@ allowed: [[a, b]]
             'speed: got -1.0, allowed 0 to 10 m/s',
         ),
         (
+            '{frame: a, moving: [{name: x, shape: {kind: sphere, radius: 1}, topic: my hand, speed: 1}]}',
+            "obstacle 'x' topic: got 'my hand', allowed letters, digits and underscores",
+        ),
+        (
             '{frame: a, obstacles: [{name: x, shape: {kind: sphere, radius: 1}}], '
             'attached: [{name: x, link: l, shape: {kind: sphere, radius: 1}}]}',
             "got obstacles named 'x', allowed a different name for each",

@@ -11,7 +11,7 @@ from pathlib import Path
 from dp_ros.errors import ConfigError, check_range, listed
 from dp_ros.motion.outputs import Output
 from dp_ros.simulation.world import CONTROLLER, World, WorldSpec, controller, flat_pose
-from dp_ros.task.streams import check_names
+from dp_ros.task.streams import check_names, check_topic
 from dp_ros.task.units import Unit
 from dp_ros.task.yaml_reader import read_yaml
 
@@ -20,8 +20,6 @@ LARGEST_PICTURE = 1024
 """Rows or columns of a camera's pictures."""
 MOST_NOISE = 64.0
 """Of a level of a picture."""
-TOKEN = r'[^\W\d]\w*'
-TOPIC = rf'{TOKEN}(/{TOKEN})*'
 FARTHEST = 1e3
 """Largest number of a start, a spread or a box [m] or [rad]."""
 
@@ -211,15 +209,12 @@ class WorldFile:
     def _check_topics(self) -> None:
         topics = [*self.pose_topics.values(), *self.camera_topics.values(), 'joint_states']
         topics += [entry.output.topic for entry in self.controllers] or [controller(CONTROLLER, ()).topic]
-        for what, name, allowed in (
-            *(('topic', topic, TOPIC) for topic in topics),
-            *(('controller', entry.name, TOKEN) for entry in self.controllers),
-        ):
-            if not re.fullmatch(allowed, name, re.ASCII):
-                raise ConfigError(
-                    f'{what}: got {name!r}, allowed letters, digits and underscores, no digit first'
-                    + (', between single slashes; topic: names another' if what == 'topic' else '')
-                )
+        for topic in topics:
+            check_topic('topic', topic)
+        for entry in self.controllers:
+            if '/' in entry.name:
+                raise ConfigError(f'controller: got {entry.name!r}, allowed a name without a slash')
+            check_topic('controller', entry.name)
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
             raise ConfigError(f'topics: got {listed(twice)} more than once, allowed a different one for each')
