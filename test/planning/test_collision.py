@@ -300,7 +300,7 @@ TAIL = '<link name="t"/><joint name="tail" type="continuous"><parent link="base"
             'got obstacles named fore_0, allowed other names than those of the links',
         ),
         # The reader of URDFs leaves these out: the arm would be checked without them.
-        (Scene(frame='base'), arm(more=TAIL.replace('"t"/>', f'"t">{NOWHERE}</link>', 1)), 'of links t that the reader'),
+        (Scene(frame='base'), arm(more=TAIL.replace('"t"/>', f'"t">{NOWHERE}</link>', 1)), 'of links t that'),
         (Scene(frame='base', attached=(Attached(name='cup', link='palm', shape=Sphere(radius=0.1)),)), arm(), 'palm'),
         (Scene(frame='map'), arm(), "scene frame: got 'map', allowed 'base'"),
         (Scene(frame='base'), arm(shape='<sphere radius="-1"/>'), "got '-1', allowed 1 number more than 0"),
