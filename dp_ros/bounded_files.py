@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from dp_ros.errors import DataError, listed
+from dp_ros.errors import ConfigError, DataError, listed
 
 MOST_TEXT = 2**20
 """Bytes of a configuration in YAML: a second or two of reading."""
@@ -77,6 +77,15 @@ def read_text(path: Path | str, most: int = MOST_TEXT) -> str:
         return read_bytes(path, most).decode('utf-8')
     except UnicodeDecodeError as error:
         raise DataError(f'got bytes that are no UTF-8 ({error.reason} at byte {error.start}), allowed text') from error
+
+
+def writable_file(path: Path | str) -> Path:
+    """Return the path of a file that can be written when its content has been made; ConfigError for a folder."""
+    path = Path(path)
+    above = next((parent for parent in path.absolute().parents if parent.exists()), Path('/'))
+    if path.is_dir() or not above.is_dir():
+        raise ConfigError(f'got {shown(str(path))}, which is a folder or lies in a file, allowed a file')
+    return path
 
 
 def write_json(path: Path | None, plain: Any, *, indent: int = 1) -> None:

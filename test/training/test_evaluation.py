@@ -266,6 +266,7 @@ def test_an_episode_in_which_nothing_moved_says_why(
     narrow.write_text(text.replace(usual, 'pusher_x: {lower: -2.0, upper: -1.0'))
     monkeypatch.setitem(registry.worlds(), 'pusht', replace(spec, parameter_file=narrow))
     summary = evaluate_direct(EvaluationSettings(bundle=tiny, seconds=1.0, episodes=1, seed=3))
-    assert summary['chunks'] == 0
+    assert summary['chunks'] == 0 and summary['predictions'] > 0
+    assert f'deadline misses   0 of {summary["predictions"]} chunks' in table({**summary, 'deadline_misses': 0})
     assert re.search(r'pusher_x position: got .*, allowed -2 to -1', summary['stops'][3])
     assert 'stopped           seed 3: ' in table(summary)

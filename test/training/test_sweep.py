@@ -29,6 +29,7 @@ from dp_ros.evaluation.workers.workers import Processes
 from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
+from dp_ros.training.run_folder import alone_in
 from dp_ros.training.settings import TrainSettings
 from test.training.dying_part import die_once
 
@@ -113,6 +114,7 @@ def test_a_process_that_dies_takes_no_part_along(tmp_path):
         ({'vary': ['run.guidance_scale=2.0']}, r'guidance_scale: got 2.0 for a task without guidance, allowed 1'),
         ({'vary': ['data=nowhere']}, r"data: got 'nowhere', which is not there, allowed recordings"),
         ({'vary': ['network.width']}, r"vary: got 'network.width', allowed KEY=VALUE,VALUE"),
+        ({'variant': ['a:steps=3,steps=4']}, r'variant a: got keys steps, steps, allowed each once'),
         ({'vary': ['seed=1,1']}, r'seed: got it, or one of 1, 1, twice, allowed once'),
         ({'variant': ['deeper']}, r"variant: got 'deeper', allowed NAME:KEY=VALUE"),
         ({'vary': ['network.layers=1,2'], 'variant': ['a:network.layers=3']}, r'network.layers: got it in two places'),
@@ -133,7 +135,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, ca
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
-    with sweep_module._locked(tmp_path), pytest.raises(ConfigError, match='another sweep is at work'):
+    with alone_in(tmp_path, 'sweep'), pytest.raises(ConfigError, match='another sweep is at work'):
         run_sweep(settings(bags, tmp_path), lambda _: None)
 
 

@@ -114,6 +114,9 @@ def _variant(text: str) -> Choice:
         raise ConfigError(
             f'variant: got {text!r}, allowed NAME:KEY=VALUE,KEY=VALUE, or NAME: for the configuration as it is'
         )
+    keys = [key.strip() for key, _, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ConfigError(f'variant {name.strip()}: got keys {listed(keys)}, allowed each once')
     return name.strip(), {key.strip(): _value(key, value) for key, _, value in pairs}
 
 
