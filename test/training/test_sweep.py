@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import Seams
 from dp_ros.evaluation.sweep import parts as parts_module
 from dp_ros.evaluation.sweep import sweep as sweep_module
-from dp_ros.evaluation.sweep.combinations import axes_of, combine
+from dp_ros.evaluation.sweep.combinations import axes_of, check_run, combine, with_run
 from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha256, training_of
 from dp_ros.evaluation.sweep.report import row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
@@ -211,6 +211,28 @@ def test_a_bundle_that_cannot_be_played_so_is_refused_before_anything_is_trained
     with pytest.raises(ConfigError, match=message):
         run_sweep(settings(bags, tmp_path / 'sweep', vary=(), variants=(f'x:{changes}',)), lambda _: None)
     assert not (tmp_path / 'sweep').exists()
+
+
+@pytest.mark.parametrize(
+    ('run', 'message'),
+    [
+        ({'sampling_steps': 3}, r'run\.sampling_steps: got for a sequence model, allowed for another family'),
+        ({'keep_clear': ['obstacle_7:0.2']}, "keep_clear: got stream 'obstacle_7', allowed poses with x and y: target"),
+        ({'keep_within': ['knee:0:1']}, "keep_within: got joint 'knee', allowed point_x, point_y"),
+        ({'beams': 0}, 'beams: got 0, allowed 1 to 64'),
+    ],
+)
+def test_what_a_sequence_model_cannot_be_asked_for_is_refused_before_it_is_trained(run, message):
+    training = read_yaml(share_folder() / 'config/train/point_obstacle_sequence.yaml', TrainSettings)
+    check_run(training, with_run(EVALUATION, {'asked_return': -5.0, 'beams': 2}))
+    with pytest.raises(ConfigError, match=message):
+        check_run(training, with_run(EVALUATION, run))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a device is there')
+def test_a_device_that_is_missing_is_refused_before_the_others_are_trained(bags, tmp_path):
+    with pytest.raises(ConfigError, match="device=cuda: device: got 'cuda', which this machine lacks; allowed cpu"):
+        run_sweep(settings(bags, tmp_path / 'sweep', vary=('device=cpu,cuda',)), lambda _: None)
 
 
 def test_episodes_of_several_trainings_count_together_and_their_spread_is_told():
