@@ -118,8 +118,9 @@ def check_world(name: str, task: TaskSpec, what: str, *, observes: bool = True) 
         ('joints', sorted(joints) == sorted(spec.joints), joints, spec.joints)
     ]
     units = dict(zip(spec.joints, spec.units, strict=True))
-    allowed = [units.get(joint, '') for joint in joints]
-    pairs.append((f'units of {listed(joints)}', list(task.action.units) == allowed, task.action.units, allowed))
+    given = dict(zip(joints, task.action.units, strict=True))
+    odd = [joint for joint in joints if given[joint] != units.get(joint)]
+    pairs.append((f'units of {listed(odd)}', not odd, [given[j] for j in odd], [units.get(j, '') for j in odd]))
     for stream in task.streams if observes else ():
         if not isinstance(stream, JointStream):
             topics = [f'/{topic}' for topic in shown[stream.kind]]

@@ -348,6 +348,24 @@ def test_a_mesh_of_which_no_hull_can_be_taken_or_in_millimetres_is_refused(tmp_p
         assert coal_shape(Mesh(file=path)).num_tris == 2, 'a surface does without'
 
 
+def test_the_description_of_a_model_can_be_read_with_limits_or_without(tmp_path):
+    """By Pinocchio, as by whatever else reads URDFs: a joint needs an effort and a velocity, a slide its ends."""
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    own = pytest.importorskip('test.simulation.own_arm')
+    from dp_ros.simulation.registry import make_world
+
+    for number, (world, model) in enumerate([
+        (own.WORLD, own.MODEL),
+        (own.WORLD.replace(', velocity: 3.0', ''), own.MODEL.replace('range="0 0.04"', 'limited="false"')),
+    ]):  # fmt: skip
+        path = own.write_own_arm(tmp_path / str(number), world=world, model=model)
+        text = make_world(str(path)).robot_description
+        assert pinocchio.buildModelFromXML(text).njoints == 9, 'eight move'
+        found = parse_urdf(text).limits(('elbow_joint', 'finger_joint'))
+        assert found.velocity[0] == (1000.0 if number else 3.0)
+        assert (found.lower[1], found.upper[1]) == ((-1000.0, 1000.0) if number else (0.0, 0.04))
+
+
 def test_where_the_check_itself_fails_the_arm_still_stops():
     planner, check = planner_among(random_scene(np.random.default_rng(1), np.zeros(2)), np.zeros(2))
     actions = np.linspace(0.0, 1.0, 16)[:, np.newaxis] * [-0.3, 0.3]

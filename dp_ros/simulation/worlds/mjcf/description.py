@@ -16,6 +16,8 @@ from dp_ros.errors import ConfigError
 from dp_ros.simulation.arm.urdf import add_shape, origin, written
 from dp_ros.simulation.worlds.mjcf.model import MOVABLE, ON_JOINTS, SLIDE, Couplings, line_offset
 
+FARTHEST = 1e3
+"""What stands for no limit: of an effort, a velocity, or a slide [Nm or N, rad/s or m/s, m]."""
 NO_TURN = np.array([1.0, 0.0, 0.0, 0.0])
 
 
@@ -134,14 +136,12 @@ class _Writer:
             name, 'prismatic' if slides else 'revolute' if limited else 'continuous', links, place, turn
         )
         ElementTree.SubElement(joint, 'axis', xyz=written(model.jnt_axis[number]))
-        limits = {}
-        if limited:
-            limits = dict(zip(('lower', 'upper'), (written([value]) for value in model.jnt_range[number]), strict=True))
-        effort = self._effort(number)
-        limits |= {'effort': written([effort])} if effort else {}
-        limits |= {'velocity': written([self._velocities[name]])} if name in self._velocities else {}
-        if limits:
-            ElementTree.SubElement(joint, 'limit', limits)
+        # Readers of URDFs refuse a joint without an effort and a velocity, and give a slide without ends no way.
+        limits = {'effort': self._effort(number) or FARTHEST, 'velocity': self._velocities.get(name, FARTHEST)}
+        if limited or slides:
+            lower, upper = model.jnt_range[number] if limited else (-FARTHEST, FARTHEST)
+            limits |= {'lower': lower, 'upper': upper}
+        ElementTree.SubElement(joint, 'limit', {key: written([value]) for key, value in limits.items()})
         follows = self._coupled.get(number)
         if follows is not None:
             other, polynomial = follows
