@@ -239,7 +239,10 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
          "urdf: got none for a robot whose base 'base' moves"),
     ],
 )  # fmt: skip
-def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_model_that_is_not_fit_is_one_clear_error(
+    tmp_path: Path, old: str, new: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs there
     assert old in MODEL
     assert re.search(message, refused(tmp_path, model=MODEL.replace(old, new, 1)))
 
