@@ -70,10 +70,11 @@ class CommandParser(argparse.ArgumentParser):
 
     def file(self, name: str, text: str) -> None:
         """Add an option of a file that is written, None where it is not given."""
-        self.add_argument(f'--{name}', type=_written, default=None, help=text)
+        self.add_argument(f'--{name}', type=written_file, default=None, help=text)
 
 
-def _written(text: str) -> Path:
+def written_file(text: str) -> Path:
+    """Return the path of a file that a command will write; for argparse, which a folder is an error to."""
     try:
         return writable_file(text)
     except ConfigError as error:
