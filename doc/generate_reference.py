@@ -302,7 +302,8 @@ def _option_values(action: argparse.Action) -> str:
         values = ', '.join(f'`{choice}`' for choice in action.choices)
     else:
         kind: Any = action.type
-        values = {int: 'whole number', float: 'number', Path: 'path'}.get(kind, 'text')
+        written = importlib.import_module('dp_ros.cli.arguments').written_file
+        values = {int: 'whole number', float: 'number', Path: 'path', written: 'path'}.get(kind, 'text')
     return f'{values}; one or more' if action.nargs == '+' else values
 
 

@@ -93,6 +93,15 @@ def reading(what: str, allowed: str = 'a YAML file') -> Iterator[None]:
         raise ConfigError(f'{what}: {error}') from error
 
 
+def writable_file(path: Path | str) -> Path:
+    """Return the path of a file that can be written when its content has been made; ConfigError for a folder."""
+    path = Path(path)
+    above = next((parent for parent in path.absolute().parents if parent.exists()), Path('/'))
+    if path.is_dir() or not above.is_dir():
+        raise ConfigError(f'got {shown(str(path))}, which is a folder or lies in a file, allowed a file')
+    return path
+
+
 def write_json(path: Path | None, plain: Any, *, indent: int = 1) -> None:
     """Write plain values as JSON to a file, whose folder is made too; without a path nothing."""
     if path is not None:

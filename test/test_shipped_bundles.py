@@ -21,7 +21,7 @@ def test_there_is_a_bundle_for_each_demo(world: str) -> None:
         world=world, through='ros', bundle=share_folder() / spec.bundle, policy_speed=spec.policy_speed
     )
     bundle = settings.load()
-    check_world(world, bundle.task.action.joints, bundle.name)
+    check_world(world, bundle.task, bundle.name)
 
 
 @pytest.mark.parametrize('folder', BUNDLES, ids=lambda p: p.name)

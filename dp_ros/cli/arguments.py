@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
+from dp_ros.bounded_files import writable_file
 from dp_ros.errors import ConfigError
 from dp_ros.options import Option, options_of, types_of
 from dp_ros.paths import locate
@@ -69,7 +70,15 @@ class CommandParser(argparse.ArgumentParser):
 
     def file(self, name: str, text: str) -> None:
         """Add an option of a file that is written, None where it is not given."""
-        self.add_argument(f'--{name}', type=Path, default=None, help=text)
+        self.add_argument(f'--{name}', type=written_file, default=None, help=text)
+
+
+def written_file(text: str) -> Path:
+    """Return the path of a file that a command will write; for argparse, which a folder is an error to."""
+    try:
+        return writable_file(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class _Worlds(tuple[str, ...]):

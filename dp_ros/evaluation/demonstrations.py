@@ -28,7 +28,7 @@ from dp_ros.evaluation.world_planner import command_topics
 from dp_ros.options import REQUIRED, check_options, like, option
 from dp_ros.recordings.rosbag.reader import new_folder, refuse_existing
 from dp_ros.simulation.instructions import asked_for, episode_labels
-from dp_ros.simulation.registry import make_expert, make_world, world_spec
+from dp_ros.simulation.registry import check_world, make_expert, make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot, controllers_of
 from dp_ros.simulation.worlds import DEFAULT_WORLD
 from dp_ros.task.spec import TaskSpec
@@ -107,6 +107,7 @@ def write_demonstrations(settings: RecordSettings, say: Callable[[str], None]) -
         raise ConfigError(f'rate: got {settings.rate:g} with --through direct, allowed with --through ros')
     check_range('seconds', settings.seconds, 1.0, SPACING / NANOSECONDS, unit='s')
     refuse_existing(settings.out)
+    check_world(settings.world, settings.task, 'the configuration')
     make = partial(_make_demonstrate, settings)
     demonstrate, workers = make(), workers_of(settings.workers, settings.ray)
     number, failed = 0, 0

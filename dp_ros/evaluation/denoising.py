@@ -17,6 +17,7 @@ import imageio.v3 as imageio
 import numpy as np
 from tqdm import tqdm
 
+from dp_ros.bounded_files import writable_file
 from dp_ros.data import Goal, Window
 from dp_ros.diffusion.coefficients import coefficients_for, samplers_for
 from dp_ros.diffusion.samplers import SamplerSettings
@@ -102,6 +103,7 @@ class _Asked(DiffusionPolicy):
 
 def film_denoising(settings: DenoisingSettings, say: Callable[[str], None]) -> int:
     """Write the GIF; return the exit code."""
+    writable_file(settings.out)
     bundle = load_bundle(settings.bundle)
     backend = open_backend(bundle)
     if settings.recordings is not None:

@@ -92,6 +92,7 @@ def played_with_bar(settings: EvaluationSettings, make: Callable[[Path], Callabl
 def make_runner(settings: EvaluationSettings, kind: type[DiffusionPolicy] | None = None) -> DirectRunner:
     """Return what runs the episodes, with a policy of this ``kind``; without one, of the bundle's family."""
     bundle = settings.load()
+    check_world(settings.world, bundle.task, f'bundle {bundle.name}')
     asked = settings.sampler_settings(bundle)
     policy: Policy
     if kind is None:
@@ -119,7 +120,7 @@ class DirectRunner:
         self.control_dt = to_nanoseconds(self.task.control_dt)
         settings.check_horizons(bundle.task)
         self.exec_horizon = settings.exec_horizon or self.task.exec_horizon
-        check_world(settings.world, self.task.action.joints, f'bundle {bundle.name}')
+        check_world(settings.world, self.task, f'bundle {bundle.name}', observes=False)
         policy.check_continuity(settings.continuity)
         self.latency = to_nanoseconds(settings.latency_in(bundle))
         self.step_cost = bundle.sequence.step_cost if bundle.family == 'sequence' else 0.0
@@ -233,6 +234,7 @@ class Episode:
         self.processor: list[float] = []
         self.chunks = 0
         self.stop = ''
+        self._refused = ''  # why the last chunk was not taken
         self._reward, self._gained = 0.0, 0.0
 
     def _draws(self, camera: str) -> bool:
@@ -303,7 +305,7 @@ class Episode:
             side=str(status.details.get('side', '')),
             collided=collided(status.details),
             instructed=None if self.asked is None else Instructed.of(self.asked, status.details),
-            stop=self.stop,
+            stop=self.stop or ('' if self.chunks else self._refused),  # where nothing moved, why
             seams=self.seams.finish(self.robot.now),
             gained=self._gained if self.runner.bundle.family == 'sequence' else None,
         )
@@ -329,6 +331,7 @@ class Episode:
         self.begin(now)
         planned = self.accept(chunk, now)
         if isinstance(planned, Refusal):
+            self._refused = planned.reason
             if not planned.stop:
                 return 0  # the plan that is under way ends at rest by itself
             self.stop = planned.reason

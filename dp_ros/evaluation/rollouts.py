@@ -33,7 +33,7 @@ def rollouts_of(settings: TrainSettings) -> RollOut | None:
     """
     if not settings.rollouts.world:
         return None
-    check_world(settings.rollouts.world, settings.task.action.joints, f'training of {settings.name}')
+    check_world(settings.rollouts.world, settings.task, f'training of {settings.name}')
     spec, world = world_spec(settings.rollouts.world), make_world(settings.rollouts.world)
     world_goal(spec.name, settings.task, world, asked_for(spec, settings.task, settings.rollouts.seed))
     return roll_out

@@ -100,6 +100,7 @@ def summarize(results: Sequence[EpisodeResult], **about: Any) -> dict[str, Any]:
         **({'processor_ms': percentiles(processor)} if processor else {}),
         'deadline_misses': sum(r.deadline_misses for r in results),
         'chunks': sum(r.chunks for r in results),
+        'predictions': sum(len(r.latency) for r in results),
         'seeds': [r.seed for r in results],
         'scores': [round(r.score, 6) for r in results],
         'successes': [r.success for r in results],
@@ -161,7 +162,7 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
         lines.append('latency           ' + ', '.join(f'{q} {value:.1f} ms' for q, value in latency.items()))
     if summary.get('control_rate_hz') is not None:
         lines.append(f'control rate      {summary["control_rate_hz"]:.2f} Hz')
-    lines.append(f'deadline misses   {summary["deadline_misses"]} of {summary["chunks"]} chunks')
+    lines.append(f'deadline misses   {summary["deadline_misses"]} of {summary["predictions"]} chunks')
     refused, waited = summary.get('refused_chunks', 0), summary.get('waiting_chunks', 0)
     if refused or waited:
         lines.append(f'refused chunks    {refused}, and {waited} while a plan began')

@@ -15,7 +15,7 @@ import numpy as np
 
 from dp_ros.bounded_files import from_yaml, read_text
 from dp_ros.data import Goal
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, DataError, listed
 from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.motion.outputs import OUTPUT_OPTIONS, split
 from dp_ros.motion.planner import Planner
@@ -58,12 +58,35 @@ def planner_from(path: Path, robot_description: str, task: TaskSpec, **changes: 
         If the file has a parameter that the node does not, a value that it refuses, or what does not fit the task.
 
     """
-    values = _flat(from_yaml(read_text(path))[NODE]['ros__parameters'])
+    values = _flat(_parameters(path))
     values = {name: value for name, value in values.items() if not NOT_OF_THE_PLAN.fullmatch(name)}
     check_values(values, [*KNOWN, *limit_options(task.action.joints)], f'{path}: {NODE}')
+    for name, own in (('joints', task.action.joints), ('units', task.action.units)):
+        if values.get(name) and tuple(values[name]) != own:
+            raise ConfigError(
+                f"{path}: {NODE}: {name}: got {listed(values[name])}, allowed {listed(own)}, the policy's"
+            )
     settings = PlanSettings.of(values)
     settings = replace(settings, options=replace(settings.options, **changes))
     return planner_of(settings, task, _robot(build(UrdfOptions, values), robot_description))
+
+
+def _parameters(path: Path) -> Mapping[str, Any]:
+    """Return what a parameter file has for the publisher."""
+    try:
+        nodes = from_yaml(read_text(path))
+    except OSError as error:
+        raise ConfigError(f'parameter file {path}: cannot be read ({error.strerror}), allowed a YAML file') from error
+    except DataError as error:
+        raise ConfigError(f'parameter file {path}: {error}') from error
+    node = nodes.get(NODE) if isinstance(nodes, Mapping) else None
+    values = node.get('ros__parameters') if isinstance(node, Mapping) else None
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f'parameter file {path}: got no {NODE} with ros__parameters, allowed one for the robot, as dp_ros init '
+            'writes it; the file of a world names it: parameters'
+        )
+    return values
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

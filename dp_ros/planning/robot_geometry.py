@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 
 from dp_ros.errors import ConfigError, listed
 from dp_ros.planning.allowed_pairs import adjacent, allowed_pairs, pairs_apart
-from dp_ros.planning.scene import Attached, Scene
+from dp_ros.planning.scene import Attached, MovingObstacle, Obstacle, Scene
 from dp_ros.planning.shapes import check_mesh, coal_shape, libraries, make_convex
 from dp_ros.robot.model import MOVING, RobotModel
 from dp_ros.robot.urdf import parse_xml
@@ -182,7 +183,7 @@ def robot_geometry(
     pinocchio, coal = libraries()
     if scene.frame != robot.root:
         raise ConfigError(f'scene frame: got {scene.frame!r}, allowed {robot.root!r}, the root of {robot.source}')
-    folders = _check_geometry(robot)
+    folders, described = _check_geometry(robot)
     try:
         model = pinocchio.buildModelFromXML(robot.text)
         shapes = pinocchio.buildGeomFromUrdfString(
@@ -190,7 +191,15 @@ def robot_geometry(
         )
     except Exception as error:  # whatever the parsers of URDF and meshes raise
         raise ConfigError(f'{robot.source}: got what Pinocchio cannot read ({error}), allowed a URDF') from error
-    make_convex(shapes)
+    built = Counter(str(model.frames[shape.parentFrame].name) for shape in shapes.geometryObjects)
+    lost = [link for link, count in described.items() if built[link] != count]
+    if lost:  # the reader leaves out what it does not understand, and says so on the console alone
+        raise ConfigError(
+            f'{robot.source}: got collision geometry of links {listed(lost)} that the reader of URDFs leaves out, '
+            'allowed boxes, spheres, cylinders and meshes whose origin and scale are three finite numbers'
+        )
+    make_convex(shapes, robot.source)
+    _check_names(robot, scene, shapes)
     held = {part.name: part for part in scene.attached}
     for part in scene.attached:
         _attach(pinocchio, coal, model, shapes, part)
@@ -219,8 +228,8 @@ def robot_geometry(
     return replace(made, pairs=pairs, relative_levers=np.array(between).reshape(-1, len(joints)))
 
 
-def _check_geometry(robot: RobotModel) -> list[Path]:
-    """Check the numbers and files of the collision elements; return the folders that packages lie in."""
+def _check_geometry(robot: RobotModel) -> tuple[list[Path], Counter[str]]:
+    """Check the numbers and files of the collision elements; return folders of packages, and their count by link."""
     if not robot.text:
         raise ConfigError(f'{robot.source}: got no text of it, allowed a URDF with collision geometry')
     root = parse_xml(robot.text, robot.source)
@@ -241,7 +250,16 @@ def _check_geometry(robot: RobotModel) -> list[Path]:
             _check_numbers(shape.get(key, ''), 3 if key == 'size' else 1, f'{where} {key}')
         if shape.tag == 'mesh':
             check_mesh(_mesh_file(shape.get('filename', ''), folders, where), where)
-    return folders
+    return folders, Counter(link for link, _ in elements)
+
+
+def _check_names(robot: RobotModel, scene: Scene, shapes: Any) -> None:
+    """Check that no obstacle has the name of a link or of a shape of one: contacts are known by their names."""
+    own = {*robot.links, *(shape.name for shape in shapes.geometryObjects)}
+    parts: list[Obstacle | MovingObstacle | Attached] = [*scene.obstacles, *scene.moving, *scene.attached]
+    names = [part.name for part in parts if part.name in own]
+    if names:
+        raise ConfigError(f'scene: got obstacles named {listed(names)}, allowed other names than those of the links')
 
 
 def _check_numbers(text: str, count: int, where: str) -> None:
@@ -270,7 +288,8 @@ def _attach(pinocchio: ModuleType, coal: ModuleType, model: Any, shapes: Any, pa
     if not model.existBodyName(part.link):
         raise ConfigError(f'scene attached {part.name!r}: got no link {part.link!r}, allowed one of the URDF')
     frame = model.frames[model.getBodyId(part.link)]
-    pose = pinocchio.XYZQUATToSE3(np.array([*part.position, *part.orientation]))
+    turn = np.array(part.orientation) / np.linalg.norm(part.orientation)
+    pose = pinocchio.XYZQUATToSE3(np.array([*part.position, *turn]))
     made = pinocchio.GeometryObject(
         part.name, frame.parentJoint, model.getBodyId(part.link), frame.placement * pose, coal_shape(part.shape)
     )
@@ -287,9 +306,13 @@ def _moves(
     """Return what moves with the policy's joints, and the configuration of all others."""
     fixed, moves = pinocchio.neutral(model), []
     needed = []
-    unknown = [name for name in scene.joints if name not in robot.joints]
+    free = {n for n, j in robot.joints.items() if j.kind in MOVING and j.mimic is None and n not in joints}
+    unknown = [name for name in scene.joints if name not in free]
     if unknown:
-        raise ConfigError(f'scene joints: got {listed(unknown)}, allowed joints of {robot.source}')
+        raise ConfigError(
+            f'scene joints: got {listed(unknown)}, allowed joints of {robot.source} that move, mimic none, and that '
+            f'the policy does not move: {listed(sorted(free))}'
+        )
     for name in list(model.names)[1:]:
         joint = model.joints[model.getJointId(name)]
         described = robot.joints[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -18,6 +19,7 @@ from dp_ros.bounded_files import inside
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, DataError, check_range, listed
 from dp_ros.options import REQUIRED, check_options, option
+from dp_ros.task.streams import check_topic
 from dp_ros.task.yaml_reader import read_yaml
 
 MOST = 1000
@@ -109,8 +111,7 @@ class MovingObstacle:
 
     def __post_init__(self) -> None:
         check_options(self, f'obstacle {self.name!r} ')
-        if not self.topic:
-            raise ConfigError(f'obstacle {self.name!r} topic: got none, allowed one of geometry_msgs/PoseStamped')
+        check_topic(f'obstacle {self.name!r} topic', self.topic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +264,8 @@ class LiveScene:
         if before is not None and sighting.stamp <= before.stamp:
             return
         if before is not None:
-            way = float(np.linalg.norm(np.subtract(sighting.position, before.position)))
+            shape = self.moving[name].shape
+            way = float(np.linalg.norm(_places(shape, sighting) - _places(shape, before), axis=1).max())
             most = self.moving[name].speed * (sighting.stamp - before.stamp) / NANOSECONDS + JITTER
             if way > most:
                 self._fast[name] = sighting.stamp
@@ -325,6 +327,17 @@ class LiveScene:
         """Raise :class:`ConfigError` unless a message is in the scene's frame."""
         if frame.lstrip('/') != self.frame:
             raise ConfigError(f"got frame {frame!r}, allowed {self.frame!r}, the URDF's root")
+
+
+def _places(shape: Shape, seen: Sighting) -> np.ndarray:
+    """Return where points of a shape are (N, 3) [m] that go farthest when it turns: of a mesh its origin alone."""
+    points = np.zeros((1, 3))
+    if isinstance(shape, Box):
+        points = np.array([*product((-0.5, 0.5), repeat=3)]) * shape.size
+    elif isinstance(shape, Cylinder):
+        points = np.array([[0.0, 0.0, -shape.length / 2], [0.0, 0.0, shape.length / 2]])
+    axis, w = np.array(seen.orientation[:3]), seen.orientation[3]
+    return np.asarray(seen.position + points + 2.0 * np.cross(axis, np.cross(axis, points) + w * points))
 
 
 def check_pose(what: str, position: tuple[float, ...], orientation: tuple[float, ...]) -> None:

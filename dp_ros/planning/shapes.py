@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dp_ros.errors import ConfigError, listed
-from dp_ros.planning.scene import Box, Cylinder, Mesh, Shape, Sphere
+from dp_ros.planning.scene import LARGEST, SMALLEST, Box, Cylinder, Mesh, Shape, Sphere
 
 MESHES = ('.stl', '.obj', '.dae')
 MOST_MESH = 2**25
@@ -52,7 +52,8 @@ def coal_shape(shape: Shape) -> Any:
         mesh = coal.MeshLoader().load(str(shape.file), np.array(shape.scale))
     except Exception as error:  # whatever the importer raises over foreign bytes
         raise ConfigError(f'mesh {shape.file}: got what cannot be read ({error}), allowed a mesh') from error
-    return hull(mesh) if shape.hull else mesh
+    _check_vertices(mesh, f'mesh {shape.file}')
+    return hull(mesh, f'mesh {shape.file}') if shape.hull else mesh
 
 
 def check_mesh(path: Path, where: str) -> None:
@@ -65,15 +66,28 @@ def check_mesh(path: Path, where: str) -> None:
         raise ConfigError(f'{where}: got {path.stat().st_size} bytes in {path}, allowed up to {MOST_MESH}')
 
 
-def make_convex(shapes: Any) -> None:
+def make_convex(shapes: Any, where: str) -> None:
     """Put the convex hull in place of each mesh: it holds the mesh, and its distance costs a twentieth."""
     for shape in shapes.geometryObjects:
         if hasattr(shape.geometry, 'buildConvexHull'):
-            shape.geometry = hull(shape.geometry)
+            _check_vertices(shape.geometry, f'{where}: mesh of {shape.name}')
+            shape.geometry = hull(shape.geometry, f'{where}: mesh of {shape.name}')
 
 
-def hull(mesh: Any) -> Any:
-    """Return the convex hull of Coal's mesh."""
+def _check_vertices(mesh: Any, where: str) -> None:
+    """Raise :class:`ConfigError` unless all of a mesh is somewhere, and near enough."""
+    size = float(np.abs(mesh.vertices()).max(initial=0.0))
+    if not size <= LARGEST:
+        raise ConfigError(f'{where}: got a vertex at {size:g} m, allowed up to {LARGEST:g} m: `scale` turns mm into m')
+
+
+def hull(mesh: Any, where: str) -> Any:
+    """Return the convex hull of Coal's mesh; :class:`ConfigError` for one that is flat, which has none."""
+    vertices = np.asarray(mesh.vertices())
+    flat = np.linalg.eigh(np.cov(vertices.T))[1][:, 0]  # across it
+    thick = float(np.ptp(vertices @ flat))
+    if not thick >= SMALLEST:
+        raise ConfigError(f'{where}: got one {thick:g} m thick, allowed {SMALLEST:g} m or more where its hull is taken')
     mesh.buildConvexHull(True, 'Qt')
     return mesh.convex
 

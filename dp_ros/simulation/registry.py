@@ -14,6 +14,7 @@ In place of a name, the path of a YAML file stands for the world that it describ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -105,13 +106,31 @@ def world_parameters(world: str) -> dict[str, str]:
     return {'world': world}
 
 
-def check_world(name: str, joints: tuple[str, ...], what: str) -> None:
-    """Raise ConfigError unless the robot of the world ``name`` has these joints, in any order; ``what`` moves them."""
-    allowed = world_spec(name).joints
-    if sorted(joints) != sorted(allowed):
-        raise ConfigError(
-            f'{what} does not fit the world {name}: joints: got {listed(joints)}, allowed {listed(allowed)}'
-        )
+def check_world(name: str, task: TaskSpec, what: str, *, observes: bool = True) -> None:
+    """Raise ConfigError unless a world fits the task of ``what``.
+
+    Its robot has the joints that are commanded, in any order, with their units; and it publishes what the task
+    ``observes``, unless others do.
+    """
+    spec, joints = world_spec(name), task.action.joints
+    shown = {'pose': spec.pose_topics.values(), 'image': spec.camera_topics.values()}
+    pairs: list[tuple[str, bool, Sequence[str], Sequence[str]]] = [
+        ('joints', sorted(joints) == sorted(spec.joints), joints, spec.joints)
+    ]
+    units = dict(zip(spec.joints, spec.units, strict=True))
+    given = dict(zip(joints, task.action.units, strict=True))
+    odd = [joint for joint in joints if given[joint] != units.get(joint)]
+    pairs.append((f'units of {listed(odd)}', not odd, [given[j] for j in odd], [units.get(j, '') for j in odd]))
+    for stream in task.streams if observes else ():
+        if not isinstance(stream, JointStream):
+            topics = [f'/{topic}' for topic in shown[stream.kind]]
+            fits = stream.topic.removesuffix('/compressed').strip('/') in shown[stream.kind]
+            pairs.append((f'stream {stream.name!r} topic', fits, [stream.topic], topics))
+    for field, fits, got, wanted in pairs:
+        if not fits:
+            raise ConfigError(
+                f'{what} does not fit the world {name}: {field}: got {listed(got)}, allowed {listed(wanted)}'
+            )
 
 
 def world_for(task: TaskSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -26,6 +27,14 @@ def check_names(what: str, names: tuple[str, ...]) -> None:
         raise ConfigError(f'{what}: got none, allowed one or more')
     if len(set(names)) != len(names):
         raise ConfigError(f'{what}: got {listed(names)}, allowed no name twice')
+
+
+def check_topic(what: str, topic: str) -> None:
+    """Raise ConfigError unless this is a name that ROS takes for a topic, absolute, relative or private."""
+    if not re.fullmatch(r'(~?/)?[^\W\d]\w*(/[^\W\d]\w*)*', topic, re.ASCII):
+        raise ConfigError(
+            f'{what}: got {topic!r}, allowed letters, digits and underscores between single slashes, no digit first'
+        )
 
 
 # fmt: off

@@ -49,7 +49,7 @@ def evaluate_ros(settings: EvaluationSettings) -> dict[str, Any]:
 @contextmanager
 def running(settings: EvaluationSettings, bundle: Bundle, logs: Path) -> Iterator[SimulationClient]:
     """Start the nodes for a bundle, and a client with the policy configured but not yet active."""
-    check_world(settings.world, bundle.task.action.joints, f'bundle {bundle.name}')
+    check_world(settings.world, bundle.task, f'bundle {bundle.name}')
     spec = world_spec(settings.world)
     if bundle.task.goals:  # refuses what can't be asked for
         world_goal(spec.name, bundle.task, make_world(spec.name), asked_for(spec, bundle.task, settings.seed))

@@ -33,7 +33,7 @@ def run_record(settings: RecordSettings, say: Callable[[str], None]) -> int:
     _check(settings)
     specs, topics, goals = [], recorded_topics(settings.task), goal_topics(settings.task)
     if simulates(settings):
-        check_world(settings.world, settings.task.action.joints, 'the configuration')
+        check_world(settings.world, settings.task, 'the configuration', observes=False)
         isolate()
         chosen = world_parameters(settings.world)
         robot = {**chosen, 'camera': settings.camera, 'disturbance': settings.disturbance}

@@ -30,8 +30,7 @@ def start_processes(settings: TrainSettings) -> Accelerator:
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    if settings.device == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError("device: got 'cuda', which this machine lacks; allowed cpu")
+    check_device(settings)
     # Precision is the trainer's own: this is not to be changed by how the launcher was configured.
     accelerator = Accelerator(
         cpu=settings.device == 'cpu',
@@ -45,6 +44,12 @@ def start_processes(settings: TrainSettings) -> Accelerator:
             f'({accelerator.num_processes} processes, accumulate {settings.accumulate})'
         )
     return accelerator
+
+
+def check_device(settings: TrainSettings) -> None:
+    """Raise ConfigError where a training's device is not there."""
+    if settings.device == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError("device: got 'cuda', which this machine lacks; allowed cpu")
 
 
 @contextmanager

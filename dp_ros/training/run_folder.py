@@ -6,11 +6,13 @@ A run folder holds ``config.yaml``, ``run.json`` (versions, data hash, episodes 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +63,20 @@ def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -
     (folder / RUN).write_text(json.dumps({**record, 'versions': versions()}, indent=2) + '\n')
     _write_config(folder, settings)
     return None
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Keep a second process out of a folder in which this one does ``what``; :class:`ConfigError` where one is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f'got {folder}, where another {what} is at work, allowed a folder of its own') from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write_config(folder: Path, settings: TrainSettings) -> None:

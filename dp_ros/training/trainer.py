@@ -6,6 +6,7 @@ Several processes share each batch without overlap; the first of them alone writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from dp_ros.training.run_folder import (
     CHECKPOINT,
     ROLLOUTS,
     PolicyNetwork,
+    alone_in,
     checkpoint_file,
     load_checkpoint,
     load_network,
@@ -135,7 +137,8 @@ class Trainer:
             raise DataError(f'training windows: got {size}, allowed {parts} or more, one for each part of a batch')
         batch = min(settings.batch, size - size % parts)
         order = batches(size, batch, seed=settings.seed, first=self.step, last=settings.steps)
-        with interruptible() as interrupted, log.opened(self.step):
+        alone = alone_in(self.folder, 'training') if self.accelerator.is_main_process else nullcontext()
+        with alone, interruptible() as interrupted, log.opened(self.step):
             for indices in order:
                 self._losses.append(self.train_step(indices))
                 log.advance()

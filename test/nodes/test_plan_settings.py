@@ -289,6 +289,8 @@ def test_the_evaluation_scores_the_planner_that_drives_with_everything_set(ros, 
         ({'splice_margin': 2.0}, r'splice_margin: got 2\.0, allowed a number with a decimal point from 0\.0 to 1\.0'),
         ({'tail': 1}, r'tail: got 1, allowed a number with a decimal point'),
         ({'limits': {'c': {'velocity': 1.0}}}, r"unknown parameter 'limits\.c\.velocity'"),
+        ({'joints': ['b', 'a']}, r"joints: got b, a, allowed a, b, the policy's"),
+        ({'joints': ['a', 'b'], 'units': ['m', 'rad']}, r"units: got m, rad, allowed .*, the policy's"),
     ],
 )
 def test_the_evaluation_refuses_what_the_node_refuses(tmp_path, parameters, message):
@@ -296,3 +298,17 @@ def test_the_evaluation_refuses_what_the_node_refuses(tmp_path, parameters, mess
     path.write_text(yaml.safe_dump({NODE: {'ros__parameters': parameters}}))
     with pytest.raises(ConfigError, match=message):
         planner_from(path, '', BUNDLE.task)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '- a', '{"/**/observation_buffer": {ros__parameters: {}}}', f'"{NODE}": {{parameters: {{}}}}', f'"{NODE}":'],
+)
+def test_a_parameter_file_without_the_publisher_is_one_clear_error(tmp_path, text):
+    path = tmp_path / 'other.yaml'
+    path.write_text(text)
+    message = r'other\.yaml: got no /\*\*/trajectory_publisher with ros__parameters, allowed'
+    with pytest.raises(ConfigError, match=message):
+        planner_from(path, '', BUNDLE.task)
+    with pytest.raises(ConfigError, match=r'gone\.yaml: cannot be read \(No such file'):
+        planner_from(tmp_path / 'gone.yaml', '', BUNDLE.task)

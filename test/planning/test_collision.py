@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from dp_ros.planning.allowed_pairs import allowed_pairs
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.robot_geometry import robot_geometry
 from dp_ros.planning.rule import keep_clear
-from dp_ros.planning.scene import Attached, Box, Cylinder, MovingObstacle, Obstacle, Scene, Sighting, Sphere
+from dp_ros.planning.scene import Attached, Box, Cylinder, Mesh, MovingObstacle, Obstacle, Scene, Sighting, Sphere
+from dp_ros.planning.shapes import coal_shape
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.urdf import parse_urdf
 
@@ -273,6 +275,11 @@ def test_what_may_touch_comes_from_the_srdf_or_from_what_touches_at_rest(tmp_pat
         robot_geometry(wide, JOINTS, scene, srdf=path)
 
 
+NOWHERE = '<collision><origin xyz="0 0 nan"/><geometry><sphere radius="1"/></geometry></collision>'
+TIP = (
+    '<link name="p"/><joint name="tip" type="continuous"><parent link="t"/><child link="p"/><mimic joint="tail"/>'
+    '</joint>'
+)
 TAIL = '<link name="t"/><joint name="tail" type="continuous"><parent link="base"/><child link="t"/></joint>'
 
 
@@ -280,6 +287,20 @@ TAIL = '<link name="t"/><joint name="tail" type="continuous"><parent link="base"
     ('scene', 'text', 'reason'),
     [
         (Scene(frame='base', joints={'wrist': 0.0}), arm(), 'scene joints: got wrist'),
+        (Scene(frame='base', joints={'elbow': 0.0}), arm(), 'got elbow, allowed joints of URDF that move'),
+        (Scene(frame='base', joints={'tail': 0.0, 'tip': 1.0}), arm(more=TAIL + TIP), 'policy does not move: tail'),
+        (
+            Scene(frame='base', obstacles=(Obstacle(name='fore', shape=Sphere(radius=0.1)),)),
+            arm(),
+            'got obstacles named fore, allowed other names',
+        ),
+        (
+            Scene(frame='base', attached=(Attached(name='fore_0', link='fore', shape=Sphere(radius=0.1)),)),
+            arm(),
+            'got obstacles named fore_0, allowed other names than those of the links',
+        ),
+        # The reader of URDFs leaves these out: the arm would be checked without them.
+        (Scene(frame='base'), arm(more=TAIL.replace('"t"/>', f'"t">{NOWHERE}</link>', 1)), 'of links t that'),
         (Scene(frame='base', attached=(Attached(name='cup', link='palm', shape=Sphere(radius=0.1)),)), arm(), 'palm'),
         (Scene(frame='map'), arm(), "scene frame: got 'map', allowed 'base'"),
         (Scene(frame='base'), arm(shape='<sphere radius="-1"/>'), "got '-1', allowed 1 number more than 0"),
@@ -297,6 +318,52 @@ def test_a_robot_or_scene_that_does_not_fit_is_refused_by_name(scene, text, reas
     with pytest.raises(ConfigError) as caught:
         robot_geometry(parse_urdf(text), JOINTS, scene)
     assert reason in str(caught.value)
+
+
+def stl(path: Path, *triangles: Any) -> Path:
+    """Write a mesh of triangles (3, 3)."""
+    kind = np.dtype([('normal', '<f4', 3), ('corners', '<f4', (3, 3)), ('attribute', '<u2')])
+    rows = np.zeros(len(triangles), kind)
+    rows['corners'] = triangles
+    path.write_bytes(bytes(80) + np.uint32(len(rows)).tobytes() + rows.tobytes())
+    return path
+
+
+FLAT = ([[0, 0, 0], [1, 0, 0], [0, 1, 1]], [[1, 0, 0], [1, 1, 1], [0, 1, 1]])
+FAR = ([[0, 0, 0], [300, 0, 0], [0, 1, 0]], [[0, 0, 0], [1, 0, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ('triangles', 'reason'),
+    [(FLAT, 'thick, allowed 0.0001 m or more'), (FAR, 'got a vertex at 300 m, allowed up to 100 m: `scale`')],
+)
+def test_a_mesh_of_which_no_hull_can_be_taken_or_in_millimetres_is_refused(tmp_path, triangles, reason):
+    """Of a flat one Coal's hull is a segmentation fault."""
+    path = stl(tmp_path / 'mesh.stl', *triangles)
+    with pytest.raises(ConfigError, match=reason):
+        robot_geometry(parse_urdf(arm(shape=f'<mesh filename="{path}"/>')), JOINTS, Scene(frame='base'))
+    with pytest.raises(ConfigError, match=reason):
+        coal_shape(Mesh(file=path, hull=True))
+    if triangles is FLAT:
+        assert coal_shape(Mesh(file=path)).num_tris == 2, 'a surface does without'
+
+
+def test_the_description_of_a_model_can_be_read_with_limits_or_without(tmp_path):
+    """By Pinocchio, as by whatever else reads URDFs: a joint needs an effort and a velocity, a slide its ends."""
+    pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
+    own = pytest.importorskip('test.simulation.own_arm')
+    from dp_ros.simulation.registry import make_world
+
+    for number, (world, model) in enumerate([
+        (own.WORLD, own.MODEL),
+        (own.WORLD.replace(', velocity: 3.0', ''), own.MODEL.replace('range="0 0.04"', 'limited="false"')),
+    ]):  # fmt: skip
+        path = own.write_own_arm(tmp_path / str(number), world=world, model=model)
+        text = make_world(str(path)).robot_description
+        assert pinocchio.buildModelFromXML(text).njoints == 9, 'eight move'
+        found = parse_urdf(text).limits(('elbow_joint', 'finger_joint'))
+        assert found.velocity[0] == (1000.0 if number else 3.0)
+        assert (found.lower[1], found.upper[1]) == ((-1000.0, 1000.0) if number else (0.0, 0.04))
 
 
 def test_where_the_check_itself_fails_the_arm_still_stops():

@@ -14,6 +14,8 @@ from dp_ros.data import Chunk, Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.planning.scene import (
     MOST,
+    Box,
+    Cylinder,
     Item,
     LiveScene,
     MovingObstacle,
@@ -81,6 +83,10 @@ allowed: [[a, b]]
             'speed: got -1.0, allowed 0 to 10 m/s',
         ),
         (
+            '{frame: a, moving: [{name: x, shape: {kind: sphere, radius: 1}, topic: my hand, speed: 1}]}',
+            "obstacle 'x' topic: got 'my hand', allowed letters, digits and underscores",
+        ),
+        (
             '{frame: a, obstacles: [{name: x, shape: {kind: sphere, radius: 1}}], '
             'attached: [{name: x, link: l, shape: {kind: sphere, radius: 1}}]}',
             "got obstacles named 'x', allowed a different name for each",
@@ -115,6 +121,18 @@ def test_an_obstacle_that_is_not_seen_too_old_elsewhere_or_too_fast_is_a_fault_a
     for tick in range(1, 6):
         scene.see('person', 'base', sighting(T0 + (150 + 50 * tick) * MS, 0.15))
     assert scene.fault(T0 + 400 * MS) == ''
+
+
+@pytest.mark.parametrize('shape', [Box(size=(0.1, 1.0, 0.1)), Cylinder(radius=0.05, length=1.0)])
+def test_an_obstacle_whose_ends_turn_faster_than_its_speed_is_a_fault(shape):
+    """Its middle stays where it is: a ball may turn as it likes, and any shape about its own axis."""
+    for kind, axis, fault in ((shape, 0, True), (Sphere(radius=0.5), 0, False)):
+        scene = LiveScene(Scene(frame='base', moving=(replace(PERSON, shape=kind),)))
+        scene.see('person', 'base', sighting(T0))
+        turn = [0.0, 0.0, 0.0, np.cos(0.05)]
+        turn[axis] = np.sin(0.05)  # 0.1 rad in 50 ms: the ends go 50 mm, allowed 25 and 10
+        scene.see('person', 'base', Sighting(stamp=T0 + 50 * MS, position=(0.0, 0.0, 0.0), orientation=tuple(turn)))
+        assert ('faster than its speed' in scene.fault(T0 + 50 * MS)) == fault
 
 
 def test_what_a_source_brings_is_its_own_and_what_it_sends_wrongly_a_fault():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -188,7 +189,7 @@ def refused(tmp_path: Path, world: str = WORLD, model: str = MODEL) -> str:
         ('gripper_controller, ', 'gripper_controller, topic: /arm_controller/joint_trajectory, ', 'more than once'),
         ('{body: cube, spread', '{body: cube, topic: joint_states, spread', 'topics: got joint_states more than once'),
         ('lower: [0.2, 0.2, 0.0]', 'lower: [0.2, 0.9, 0.0]', 'allowed lower below upper'),
-        ('tool: tool', 'tool: hand', "tool: got 'hand', allowed"),
+        ('tool: tool', 'tool: hand', "tool: got 'hand', allowed those of the model: tool, base"),
         ('tool: tool', 'keyframe: home', "keyframe: got 'home', allowed those of the model: "),
         ('model: my_arm.xml', 'model: ../my_arm.xml', 'allowed one within the folder'),
         ('model: my_arm.xml', 'model: other.xml', 'cannot be read'),
@@ -196,6 +197,12 @@ def refused(tmp_path: Path, world: str = WORLD, model: str = MODEL) -> str:
         ('height: 64', 'noise: 100', 'camera wrist_camera: noise: got 100.*, allowed 0'),
         ('height: 64', 'height: 100000', 'camera wrist_camera: height: got 100000, allowed 8 to 1024'),
         ('mimic_joint', 'mimik_joint', 'joint_states mimik_joint: got none in the model, allowed its hinges'),
+        ('start: 1.7', 'start: 17', 'joint elbow_joint: start: got 17.0, allowed -3.1 to 3.1, its range'),
+        ('{name: camera}', '{name: camera, topic: my camera}', "topic: got 'my camera', allowed letters, digits"),
+        ('{name: camera}', '{name: front-camera}', "topic: got 'front-camera/color/image_raw', allowed"),
+        ('{name: camera}', '{name: camera, topic: /a//b}', "topic: got 'a//b', allowed letters"),
+        ('gripper_controller, ', 'gripper_controller, topic: 2nd, ', "topic: got '2nd', allowed letters"),
+        ('gripper_controller, ', 'my gripper, topic: grip, ', "controller: got 'my gripper', allowed letters"),
     ],
 )  # fmt: skip
 def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
@@ -215,6 +222,10 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
         ('<position name="pan"', '<velocity name="more" joint="shoulder_pan_joint"/><position name="pan"',
          r'joint shoulder_pan_joint: got 2 actuators on it in the model \(more, pan\)'),
         ('timestep="0.002"', 'timestep="0.003"', 'option timestep: got 0.003 s, allowed whole parts of 0.01 s'),
+        ('timestep="0.002"', 'timestep="0"', 'option timestep: got 0 s, allowed whole parts of 0.01 s'),
+        ('timestep="0.002"', 'timestep="nan"', 'option timestep: got nan s, allowed whole parts of 0.01 s'),
+        ('range="-3.1 3.1"', 'range="nan nan"', 'got nan or inf in jnt_range, allowed finite numbers only'),
+        ('range="0 0.04"', 'range="0.04 0"', 'joint finger_joint: range: got 0.04 to 0 in the model, allowed'),
         ('<worldbody>', '<size memory="900G"/><worldbody>', 'size memory: got'),
         ('<worldbody>', '<extension/><worldbody>', 'got <extension>, allowed models without plugins'),
         ('<worldbody>', '<include file="/etc/passwd"/><worldbody>', "got the path '/etc/passwd', allowed one within"),
@@ -228,9 +239,78 @@ def test_what_the_file_names_and_the_model_lacks_is_one_clear_error(
          "urdf: got none for a robot whose base 'base' moves"),
     ],
 )  # fmt: skip
-def test_a_model_that_is_not_fit_is_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_model_that_is_not_fit_is_one_clear_error(
+    tmp_path: Path, old: str, new: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs there
     assert old in MODEL
     assert re.search(message, refused(tmp_path, model=MODEL.replace(old, new, 1)))
+
+
+WEDGE = (
+    '<asset><mesh name="wedge" vertex="0 -1 -1  0 1 -1  0 0 1  5 -1 -1  5 1 -1  5 0 1" scale="0.05 0.03 0.02"/></asset>'
+    '<worldbody>'
+)
+UPPER = '<geom type="capsule" size="0.045" fromto="0 0 0 0.4 0 0" rgba="0.3 0.45 0.7 1"/>'
+
+
+def test_a_mesh_of_the_model_collides_as_the_box_around_it(tmp_path: Path) -> None:
+    """In the description that a scene's obstacles are checked with: a link without a shape would pass through them."""
+    turned = '<geom type="mesh" mesh="wedge" pos="0.1 0.02 0.03" euler="0.4 0.5 0.6"/>'
+    model = MODEL.replace('<worldbody>', WEDGE, 1).replace(UPPER, turned, 1)
+    path = write_own_arm(tmp_path, model=model)
+    link = ElementTree.fromstring(make_world(str(path)).robot_description).find("link[@name='upper_arm']")
+    assert link is not None
+    box, origin = link.find('collision/geometry/box'), link.find('collision/origin')
+    assert box is not None and origin is not None
+    texts = (box.attrib['size'], origin.attrib['xyz'], origin.attrib['rpy'])
+    size, place, angles = (np.array(text.split(), dtype=np.float64) for text in texts)
+    assert size.max() < 0.26, 'not wider than the wedge is long'
+    compiled = mujoco.MjModel.from_xml_path(str(path.with_name('my_arm.xml')))
+    geom = next(g for g in range(compiled.ngeom) if compiled.geom_dataid[g] >= 0)
+    turn, own, quaternion = np.zeros(9), np.zeros(9), np.zeros(4)
+    mujoco.mju_euler2Quat(quaternion, angles, 'XYZ')
+    mujoco.mju_quat2Mat(turn, quaternion)
+    mujoco.mju_quat2Mat(own, compiled.geom_quat[geom])
+    corners = compiled.geom_pos[geom] + compiled.mesh_vert @ own.reshape(3, 3).T
+    inside = np.abs((corners - place) @ turn.reshape(3, 3)) - size / 2
+    assert inside.max() == pytest.approx(0.0, abs=1e-5), 'it holds all corners, and each side touches one'
+    np.testing.assert_allclose(inside.max(axis=0), 0.0, atol=1e-5)
+
+
+FINGERS = '<equality>\n    <joint joint1="mimic_joint" joint2="finger_joint"'
+GRIP = '<position name="grip" joint="finger_joint" kp="2000" kv="80" forcerange="-40 40" ctrlrange="0 0.04"/>'
+SPLIT = (
+    '<tendon><fixed name="split"><joint joint="finger_joint" coef="0.5"/><joint joint="mimic_joint" coef="0.5"/>'
+    '</fixed></tendon><equality>\n    <joint joint1="mimic_joint" joint2="finger_joint" polycoef="0.01 2 0 0 0"'
+)
+ON_TENDON = (
+    '<general name="grip" tendon="split" biastype="affine" gainprm="0.5" biasprm="3 -2000 -80" gear="2" '
+    'ctrlrange="0 255" forcerange="-7 7"/>'
+)
+
+
+def test_a_gripper_is_driven_by_a_tendon_of_both_fingers(tmp_path: Path) -> None:
+    """As many models of grippers have it: set points of 0 to 255, and fingers that an equality couples."""
+    model = MODEL.replace(FINGERS, SPLIT, 1).replace(GRIP, '').replace('<actuator>', f'<actuator>{ON_TENDON}')
+    model = model.replace('range="0 0.04"', 'range="-1 1"')
+    world = make_world(str(write_own_arm(tmp_path, model=model)))
+    assert isinstance(world, ModelWorld)
+    world.reset(0)
+    target = world.joint_positions
+    target[JOINTS.index(FINGER)] = 0.015
+    for _ in range(300):
+        world.step(target)
+    states = dict(zip(world.state_joints, world.joint_states[0], strict=True))
+    assert states[FINGER] == pytest.approx(0.015, abs=5e-4) and states[MIMIC] == pytest.approx(0.04, abs=1e-3)
+    assert 'effort="150"' in world.robot_description  # of the shoulder, joint 0, not of tendon 0
+    assert 'effort="14"' not in world.robot_description
+
+
+def test_a_tendon_that_other_joints_lengthen_drives_none_alone(tmp_path: Path) -> None:
+    model = MODEL.replace(FINGERS, SPLIT.replace('"0.01 2 0 0 0"', '"0 1 0 0 0" active="false"'), 1)
+    message = refused(tmp_path, model=model.replace(GRIP, ON_TENDON, 1))
+    assert "joint finger_joint: actuator: got 'grip', allowed (none) on it" in message
 
 
 def test_links_that_lead_out_and_devices_are_refused(tmp_path: Path) -> None:

@@ -116,9 +116,21 @@ def test_a_bundles_joints_lead_to_its_world() -> None:
 
 
 def test_a_world_with_other_joints_is_refused() -> None:
-    check_world('pusht', PUSHT.joints, 'bundle x')
+    check_world('pusht', whole_task(PUSHT), 'bundle x')
     with pytest.raises(ConfigError, match=r'x does not fit the world pusht: joints: got joint_1, .*, allowed p'):
-        check_world('pusht', world_spec('push_block').joints, 'bundle x')
+        check_world('pusht', whole_task(world_spec('push_block')), 'bundle x')
+
+
+def test_a_world_whose_joints_have_other_units_or_that_shows_something_else_is_refused() -> None:
+    task = whole_task(PUSHT)
+    turned = replace(task, streams=task.streams[1:], action=replace(task.action, units=('rad', 'm')))
+    with pytest.raises(ConfigError, match=r'x does not fit the world pusht: units of pusher_x: got rad, allowed m$'):
+        check_world('pusht', turned, 'bundle x')
+    streams = tuple(replace(s, topic='/other') if s.kind == 'image' else s for s in task.streams)
+    message = r"x does not fit the world pusht: stream '.*' topic: got /other, allowed /camera/color/image_raw"
+    with pytest.raises(ConfigError, match=message):
+        check_world('pusht', replace(task, streams=streams), 'bundle x')
+    check_world('pusht', replace(task, streams=streams), 'a recording', observes=False)
 
 
 def test_another_package_adds_a_world_with_its_parameter_file(add: Add, tmp_path: Path) -> None:

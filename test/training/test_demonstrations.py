@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         RecordSettings(out=tmp_path / 'bags', task=TASK, world='push_block', seconds=0.1)
     with pytest.raises(ConfigError, match='exists already'):
         write_demonstrations(RecordSettings(out=tmp_path, task=TASK, world='push_block'), print)
+    other = replace(TASK, action=replace(TASK.action, joints=('elbow', 'knee'), units=('rad', 'rad')))
+    with pytest.raises(ConfigError, match='configuration does not fit the world push_block: joints: got elbow, knee'):
+        write_demonstrations(RecordSettings(out=tmp_path / 'bags', task=other, world='push_block'), print)
+    assert not (tmp_path / 'bags').exists()

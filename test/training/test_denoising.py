@@ -36,6 +36,16 @@ def test_without_panels_it_is_all_levels_of_ddpm_beside_the_bundles_own(tmp_path
     assert (first.sampler, first.sampling_steps, second.sampler) == ('ddpm', 100, 'ddim')
 
 
+def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_drawn_or_played(tmp_path, capsys):
+    folder = write_tiny_bundle(tmp_path / 'tiny')
+    assert main(['denoise', str(folder), '--out', str(tmp_path)]) == 1
+    assert f"got '{tmp_path}', which is a folder or lies in a file, allowed a file" in capsys.readouterr().err
+    for path in (tmp_path, folder / 'bundle.json' / 'x.json'):
+        with pytest.raises(SystemExit):
+            main(['evaluate', str(folder), '--episodes', '1', '--json', str(path)])
+        assert 'which is a folder or lies in a file' in capsys.readouterr().err
+
+
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     folder = write_tiny_bundle(tmp_path / 'tiny')
     with pytest.raises(ConfigError, match=r'panels: got .ddim.,'):

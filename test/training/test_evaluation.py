@@ -1,5 +1,6 @@
 """Evaluation in one process."""
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,14 @@ from dp_ros.errors import ConfigError, DataError
 from dp_ros.evaluation import episodes as evaluation
 from dp_ros.evaluation.episode_bag import check_recording
 from dp_ros.evaluation.episodes import DirectRunner, evaluate_direct
-from dp_ros.evaluation.scores import EvaluationSettings
+from dp_ros.evaluation.scores import EvaluationSettings, table
 from dp_ros.evaluation.world_planner import make_planner
 from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.policy.normalizer import ACTION, Normalizer
 from dp_ros.policy.policy import DiffusionPolicy
 from dp_ros.recordings.episodes.episode import read_episode
+from dp_ros.simulation import registry
 from dp_ros.simulation.registry import make_world, world_spec
 from dp_ros.simulation.robot import SimulatedRobot
 from dp_ros.simulation.worlds.pusht import world as pusht
@@ -252,3 +254,19 @@ def test_episodes_that_succeed_can_be_recorded_and_learnt_from(
     assert shared['episodes'] == 3
     with pytest.raises(ConfigError, match=r'record: got .* through ros, allowed direct only'):
         replace(settings, through='ros')
+
+
+def test_an_episode_in_which_nothing_moved_says_why(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = world_spec('pusht')
+    text, usual = spec.parameters.read_text(), 'pusher_x: {lower: -0.05, upper: 0.562'
+    assert usual in text
+    narrow = tmp_path / 'narrow.yaml'
+    narrow.write_text(text.replace(usual, 'pusher_x: {lower: -2.0, upper: -1.0'))
+    monkeypatch.setitem(registry.worlds(), 'pusht', replace(spec, parameter_file=narrow))
+    summary = evaluate_direct(EvaluationSettings(bundle=tiny, seconds=1.0, episodes=1, seed=3))
+    assert summary['chunks'] == 0 and summary['predictions'] > 0
+    assert f'deadline misses   0 of {summary["predictions"]} chunks' in table({**summary, 'deadline_misses': 0})
+    assert re.search(r'pusher_x position: got .*, allowed -2 to -1', summary['stops'][3])
+    assert 'stopped           seed 3: ' in table(summary)

@@ -146,6 +146,7 @@ def test_a_recorded_robot_description_says_units_and_limits(tmp_path: Path) -> N
         ('joint_1', -170.0, 120.0, 'deg', False, 'degrees'),
         ('gripper', 0.0, 100.0, 'm', False, 'percent'),
         ('left_finger_joint', 0.0, 0.04, 'm', False, 'a finger that opens so far'),
+        ('jaw_left', -0.035, -0.005, 'm', False, 'a finger that opens so far'),
         ('robotiq_85_left_knuckle_joint', 0.0, 0.8, 'rad', False, 'more than a finger slides'),
         ('linear_axis', 0.1, 0.9, 'm', False, 'named as a joint that slides'),
         ('joint_1', -4000.0, 0.0, 'rad', False, 'more than a turn'),

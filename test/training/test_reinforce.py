@@ -206,6 +206,8 @@ def test_bundles_that_cannot_be_learnt_with_are_refused(steered, tmp_path, capsy
         assert message in capsys.readouterr().err
     assert main(['reinforce', 'models/point_obstacle', str(steered.folder)]) == 1
     assert 'got a path that exists' in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"does not fit the world point_navigation: stream 'obstacle_0' topic"):
+        DecisionEnv(dataclasses.replace(SETTINGS, world='point_navigation'), kind='noise')
     with pytest.raises(ConfigError, match='allowed none'):
         DecisionEnv(dataclasses.replace(SETTINGS, bundle=locate('models/pusht_goal'), world='pusht'), kind='noise')
 

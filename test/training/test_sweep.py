@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
 from dp_ros.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
 from dp_ros.evaluation.seams import Seams
 from dp_ros.evaluation.sweep import parts as parts_module
 from dp_ros.evaluation.sweep import sweep as sweep_module
-from dp_ros.evaluation.sweep.combinations import axes_of, combine
+from dp_ros.evaluation.sweep.combinations import axes_of, check_run, combine, with_run
 from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha256, training_of
 from dp_ros.evaluation.sweep.report import row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
@@ -29,6 +29,7 @@ from dp_ros.evaluation.workers.workers import Processes
 from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
+from dp_ros.training.run_folder import alone_in
 from dp_ros.training.settings import TrainSettings
 from test.training.dying_part import die_once
 
@@ -113,6 +114,7 @@ def test_a_process_that_dies_takes_no_part_along(tmp_path):
         ({'vary': ['run.guidance_scale=2.0']}, r'guidance_scale: got 2.0 for a task without guidance, allowed 1'),
         ({'vary': ['data=nowhere']}, r"data: got 'nowhere', which is not there, allowed recordings"),
         ({'vary': ['network.width']}, r"vary: got 'network.width', allowed KEY=VALUE,VALUE"),
+        ({'variant': ['a:steps=3,steps=4']}, r'variant a: got keys steps, steps, allowed each once'),
         ({'vary': ['seed=1,1']}, r'seed: got it, or one of 1, 1, twice, allowed once'),
         ({'variant': ['deeper']}, r"variant: got 'deeper', allowed NAME:KEY=VALUE"),
         ({'vary': ['network.layers=1,2'], 'variant': ['a:network.layers=3']}, r'network.layers: got it in two places'),
@@ -133,7 +135,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, ca
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
-    with sweep_module.locked(tmp_path), pytest.raises(ConfigError, match='another sweep is at work'):
+    with alone_in(tmp_path, 'sweep'), pytest.raises(ConfigError, match='another sweep is at work'):
         run_sweep(settings(bags, tmp_path), lambda _: None)
 
 
@@ -209,6 +211,28 @@ def test_a_bundle_that_cannot_be_played_so_is_refused_before_anything_is_trained
     with pytest.raises(ConfigError, match=message):
         run_sweep(settings(bags, tmp_path / 'sweep', vary=(), variants=(f'x:{changes}',)), lambda _: None)
     assert not (tmp_path / 'sweep').exists()
+
+
+@pytest.mark.parametrize(
+    ('run', 'message'),
+    [
+        ({'sampling_steps': 3}, r'run\.sampling_steps: got for a sequence model, allowed for another family'),
+        ({'keep_clear': ['obstacle_7:0.2']}, "keep_clear: got stream 'obstacle_7', allowed poses with x and y: target"),
+        ({'keep_within': ['knee:0:1']}, "keep_within: got joint 'knee', allowed point_x, point_y"),
+        ({'beams': 0}, 'beams: got 0, allowed 1 to 64'),
+    ],
+)
+def test_what_a_sequence_model_cannot_be_asked_for_is_refused_before_it_is_trained(run, message):
+    training = read_yaml(share_folder() / 'config/train/point_obstacle_sequence.yaml', TrainSettings)
+    check_run(training, with_run(EVALUATION, {'asked_return': -5.0, 'beams': 2}))
+    with pytest.raises(ConfigError, match=message):
+        check_run(training, with_run(EVALUATION, run))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a device is there')
+def test_a_device_that_is_missing_is_refused_before_the_others_are_trained(bags, tmp_path):
+    with pytest.raises(ConfigError, match="device=cuda: device: got 'cuda', which this machine lacks; allowed cpu"):
+        run_sweep(settings(bags, tmp_path / 'sweep', vary=('device=cpu,cuda',)), lambda _: None)
 
 
 def test_episodes_of_several_trainings_count_together_and_their_spread_is_told():

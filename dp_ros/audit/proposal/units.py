@@ -66,7 +66,7 @@ def guess_unit(joint: str, motion: Motion | None, robot: RobotModel | None = Non
         return _foreign(span, low, high, grips)
     if known is not None and known.kind in ('revolute', 'continuous'):
         return UnitGuess(unit='rad', why=f'{span}: {known.kind} in the URDF', sure=True)
-    if grips and low >= -0.01 and high <= _OPENING:
+    if grips and far <= _OPENING and (low >= -0.01 or high <= 0.01):
         return UnitGuess(unit='m', why=f'{span}: a finger that opens so far', sure=False)
     if grips:
         return UnitGuess(unit='rad', why=f'{span}: a gripper, more than a finger slides', sure=False)

@@ -27,6 +27,7 @@ from dp_ros.policy.backends.sessions import open_backend
 from dp_ros.policy.bundle.bundle import Bundle
 from dp_ros.policy.bundle.parity import noise_inputs, sees, state_shapes, state_width
 from dp_ros.policy.policy import DiffusionPolicy
+from dp_ros.simulation.registry import check_world
 
 
 class LightEpisode(Episode):
@@ -141,6 +142,7 @@ class DecisionEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> None:
         bundle = settings.load()
         check_bundle(bundle, kind)
+        check_world(settings.world, bundle.task, f'bundle {bundle.name}')
         self._kind, self._bound, self._speed, self.next_seed = kind, bound, speed, seed
         policy = SteeredPolicy(bundle, open_backend(bundle, threads=settings.threads))
         self._policy = policy.with_settings(**settings.sampler_settings(bundle))

@@ -19,10 +19,12 @@ from dp_ros.bounded_files import from_yaml
 from dp_ros.diffusion.coefficients import coefficients_for, default_settings
 from dp_ros.errors import ConfigError, DataError, DpRosError, listed
 from dp_ros.evaluation.episodes import make_runner
-from dp_ros.evaluation.settings import SEQUENCE_ONLY, EvaluationSettings
+from dp_ros.evaluation.settings import DIFFUSION_ONLY, SEQUENCE_ONLY, EvaluationSettings
 from dp_ros.paths import locate
 from dp_ros.policy.continuity import check_continuity
+from dp_ros.policy.sequence.options import SequenceOptions, discs, ranges
 from dp_ros.task.yaml_reader import parse, to_plain
+from dp_ros.training.distributed import check_device
 from dp_ros.training.run_folder import make_network
 from dp_ros.training.settings import TrainSettings
 
@@ -114,6 +116,9 @@ def _variant(text: str) -> Choice:
         raise ConfigError(
             f'variant: got {text!r}, allowed NAME:KEY=VALUE,KEY=VALUE, or NAME: for the configuration as it is'
         )
+    keys = [key.strip() for key, _, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ConfigError(f'variant {name.strip()}: got keys {listed(keys)}, allowed each once')
     return name.strip(), {key.strip(): _value(key, value) for key, _, value in pairs}
 
 
@@ -219,6 +224,10 @@ def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
     if odd and training.family != 'sequence':
         what = listed(RUN + name for name in odd)
         raise ConfigError(f'{what}: got for family {training.family}, allowed for a sequence model')
+    if training.family == 'sequence':
+        _check_planning(training, evaluation)
+    if not evaluation.ray:  # a cluster may have what this machine lacks
+        check_device(training)
     task, spec = training.task, training.objective.spec
     settings = default_settings(spec, evaluation.sampling_steps)
     changes: dict[str, Any] = {'sampler': evaluation.sampler or settings.sampler, 'warm_steps': evaluation.warm_steps}
@@ -230,6 +239,17 @@ def check_run(training: TrainSettings, evaluation: EvaluationSettings) -> None:
     if evaluation.guidance_scale not in (None, 1.0) and not task.guidance:
         raise ConfigError(f'guidance_scale: got {evaluation.guidance_scale} for a task without guidance, allowed 1')
     make_network(training, pretrained=False)
+
+
+def _check_planning(training: TrainSettings, evaluation: EvaluationSettings) -> None:
+    """Check what a sequence model is asked for as far as it is known without training: of the return, nothing is."""
+    odd = [name for name in DIFFUSION_ONLY if getattr(evaluation, name) != getattr(EvaluationSettings, name)]
+    if odd:
+        raise ConfigError(f'{listed(RUN + name for name in odd)}: got for a sequence model, allowed for another family')
+    asked = {name: getattr(evaluation, name) for name in SEQUENCE_ONLY if getattr(evaluation, name) is not None}
+    options = SequenceOptions(**asked)
+    discs(options, training.task)
+    ranges(options, training.task.action.joints)
 
 
 def _leaves(plain: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +30,8 @@ from dp_ros.evaluation.workers.workers import Workers, workers_of
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, make_world
+from dp_ros.training.run_folder import alone_in
 from dp_ros.training.settings import TrainSettings
-
-LOCK = '.lock'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +83,10 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     axes = axes_of(settings.vary, settings.variants)
     combinations = combine(settings.training, axes, evaluation=settings.evaluation, data=settings.data)
     training, world = settings.training, settings.evaluation.world
-    check_world(world, training.task.action.joints, f'training of {training.name}')
+    check_world(world, training.task, f'training of {training.name}')
     make_world(world)
-    with locked(settings.out):
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with alone_in(settings.out, 'sweep'):
         plan = plan_of(settings, combinations)
         missing = missing_of(plan, settings.out)
         if any(missing):
@@ -152,13 +150,3 @@ def _row(planned: PlannedRow, out: Path) -> Row:
     return trained_row(planned.combination, [out / 'runs' / t.name for t in planned.trainings], bundles, summaries)
 
 
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second sweep out of the folder: both would do the same parts."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f'out: got {out}, where another sweep is at work, allowed a folder of its own') from error
-        yield

@@ -84,13 +84,18 @@ def _add_link(robot: ElementTree.Element, model: mujoco.MjModel, name: str) -> N
 def add_shape(link: ElementTree.Element, model: mujoco.MjModel, number: int, anchor: np.ndarray | None = None) -> None:
     """Add the shape of a geom to a link, which lies at ``anchor`` (3,) in the body's frame [m], or at its origin.
 
-    URDF has no capsules, so they become cylinders, which are as long as they are where they collide; of what else it
-    does not have, as planes and meshes, nothing is added. Geoms that touch nothing are not added to what collides.
+    URDF has no capsules, so they become cylinders, which are as long as they are where they collide. Meshes and
+    ellipsoids become the boxes around them, of planes nothing is added. Geoms that touch nothing are not added to what
+    collides.
     """
     size, kind, shapes = model.geom_size[number], mujoco.mjtGeom(int(model.geom_type[number])), mujoco.mjtGeom
-    if kind not in (shapes.mjGEOM_BOX, shapes.mjGEOM_SPHERE, shapes.mjGEOM_CAPSULE, shapes.mjGEOM_CYLINDER):
+    if kind == shapes.mjGEOM_PLANE:
         return
     place = model.geom_pos[number] if anchor is None else model.geom_pos[number] - anchor
+    if kind not in (shapes.mjGEOM_BOX, shapes.mjGEOM_SPHERE, shapes.mjGEOM_CAPSULE, shapes.mjGEOM_CYLINDER):
+        middle, size, kind = np.zeros(3), model.geom_aabb[number][3:], shapes.mjGEOM_BOX
+        mujoco.mju_rotVecQuat(middle, model.geom_aabb[number][:3], model.geom_quat[number])
+        place = place + middle
     touches = bool(model.geom_contype[number] or model.geom_conaffinity[number])
     for tag in ('visual', 'collision')[: 1 + touches]:
         element = ElementTree.SubElement(link, tag)

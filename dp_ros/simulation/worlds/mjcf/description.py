@@ -14,8 +14,10 @@ import numpy as np
 
 from dp_ros.errors import ConfigError
 from dp_ros.simulation.arm.urdf import add_joint, add_shape, origin, written
-from dp_ros.simulation.worlds.mjcf.model import MOVABLE, SLIDE, Couplings
+from dp_ros.simulation.worlds.mjcf.model import MOVABLE, ON_JOINTS, SLIDE, Couplings, line_offset
 
+FARTHEST = 1e3
+"""What stands for no limit: of an effort, a velocity, or a slide [Nm or N, rad/s or m/s, m]."""
 NO_TURN = np.array([1.0, 0.0, 0.0, 0.0])
 
 
@@ -126,20 +128,17 @@ class _Writer:
         kind = 'prismatic' if slides else 'revolute' if limited else 'continuous'
         joint = add_joint(self._robot, name, kind, links, origin(place, turn))
         ElementTree.SubElement(joint, 'axis', xyz=written(model.jnt_axis[number]))
-        limits = {}
-        if limited:
-            limits = dict(zip(('lower', 'upper'), (written([value]) for value in model.jnt_range[number]), strict=True))
-        effort = self._effort(number)
-        limits |= {'effort': written([effort])} if effort else {}
-        limits |= {'velocity': written([self._velocities[name]])} if name in self._velocities else {}
-        if limits:
-            ElementTree.SubElement(joint, 'limit', limits)
+        # Readers of URDFs refuse a joint without an effort and a velocity, and give a slide without ends no way.
+        limits = {'effort': self._effort(number) or FARTHEST, 'velocity': self._velocities.get(name, FARTHEST)}
+        if limited or slides:
+            lower, upper = model.jnt_range[number] if limited else (-FARTHEST, FARTHEST)
+            limits |= {'lower': lower, 'upper': upper}
+        ElementTree.SubElement(joint, 'limit', {key: written([value]) for key, value in limits.items()})
         follows = self._coupled.get(number)
         if follows is not None:
             other, polynomial = follows
             begins = (model.qpos0[model.jnt_qposadr[joint]] for joint in (number, other))
-            own, of = (float(value) for value in begins)
-            offset = own + float(polynomial[0]) - float(polynomial[1]) * of
+            offset = line_offset(polynomial, *map(float, begins))
             ElementTree.SubElement(
                 joint,
                 'mimic',
@@ -154,6 +153,7 @@ class _Writer:
         if model.jnt_actfrclimited[joint]:
             return float(model.jnt_actfrcrange[joint][1])
         for actuator in range(model.nu):
-            if int(model.actuator_trnid[actuator][0]) == joint and model.actuator_forcelimited[actuator]:
+            on = int(model.actuator_trntype[actuator]) in ON_JOINTS and int(model.actuator_trnid[actuator][0]) == joint
+            if on and model.actuator_forcelimited[actuator]:
                 return float(model.actuator_forcerange[actuator][1] * abs(model.actuator_gear[actuator][0]))
         return 0.0

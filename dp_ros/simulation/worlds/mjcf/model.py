@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -72,9 +72,13 @@ def load_model(path: Path, file: WorldFile) -> mujoco.MjModel:
             f'{path}: model {file.model}: got {model.nv} degrees of freedom and {model.ngeom} geoms, allowed up to '
             f'{MOST_VELOCITIES} and {MOST_GEOMS}'
         )
+    arrays = {name: value for name in dir(model) if isinstance(value := getattr(model, name), np.ndarray)}
+    odd = [name for name, value in arrays.items() if value.dtype.kind == 'f' and not np.isfinite(value).all()]
+    if odd:
+        raise ConfigError(f'{path}: model {file.model}: got nan or inf in {listed(odd)}, allowed finite numbers only')
     step = STEP_DURATION / 1e9
-    count = step / model.opt.timestep
-    if model.opt.timestep < SHORTEST or abs(count - round(count)) > 1e-6 * count:
+    count = step / max(model.opt.timestep, SHORTEST)
+    if not model.opt.timestep >= SHORTEST or abs(count - round(count)) > 1e-6 * count:
         raise ConfigError(
             f'{path}: model {file.model}: option timestep: got {model.opt.timestep:g} s, allowed whole parts of '
             f'{step:g} s from {SHORTEST:g} s up'
@@ -147,7 +151,8 @@ def _asset_size(folder: Path, beside: PurePath, compilers: list[dict[str, str]],
 
 def find_drives(model: mujoco.MjModel, file: WorldFile) -> list[Drive]:
     """Return the drives of a world's joints in order; ConfigError names what the model lacks."""
-    drives = [_drive(model, joint) for joint in file.joints]
+    coupled = couplings(model, file.names)
+    drives = [_drive(model, joint, coupled) for joint in file.joints]
     numbers = [drive.actuator for drive in drives]
     for joint, number in zip(file.joints, numbers, strict=True):
         if numbers.count(number) > 1:
@@ -164,20 +169,24 @@ def joint_number(model: mujoco.MjModel, name: str, what: str = 'joint') -> int:
     return number
 
 
-def _drive(model: mujoco.MjModel, joint: DrivenJoint) -> Drive:
+def _drive(model: mujoco.MjModel, joint: DrivenJoint, coupled: Couplings) -> Drive:
     number = joint_number(model, joint.name)
     unit = 'm' if int(model.jnt_type[number]) == SLIDE else 'rad'
     if joint.unit != unit:
         raise ConfigError(f'joint {joint.name}: unit: got {joint.unit}, allowed {unit}, which it moves by in the model')
-    actuator = _actuator(model, joint, number)
+    lower, upper = model.jnt_range[number]
+    if lower > upper:  # MuJoCo takes it for a joint without limits
+        raise ConfigError(f'joint {joint.name}: range: got {lower:g} to {upper:g} in the model, allowed lower first')
+    if joint.start is not None and model.jnt_limited[number] and not lower <= joint.start <= upper:
+        raise ConfigError(f'joint {joint.name}: start: got {joint.start}, allowed {lower:g} to {upper:g}, its range')
+    actuator, slope, begin = _actuator(model, joint, number, coupled)
     gain, bias = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
-    gear = float(model.actuator_gear[actuator][0])
     affine = (
         int(model.actuator_gaintype[actuator]) == int(mujoco.mjtGain.mjGAIN_FIXED)
         and int(model.actuator_biastype[actuator]) == int(mujoco.mjtBias.mjBIAS_AFFINE)
         and int(model.actuator_dyntype[actuator]) in PLAIN
     )
-    if not affine or not gain[0] * gear != 0.0 or not bias[1] < 0.0:
+    if not affine or not gain[0] * slope != 0.0 or not bias[1] < 0.0:
         raise ConfigError(
             f'joint {joint.name}: actuator {_name(model.actuator(actuator))!r}: got one that is no position servo, '
             'allowed <position> on this joint, or <general> with a fixed gain and an affine bias with a spring: '
@@ -185,41 +194,68 @@ def _drive(model: mujoco.MjModel, joint: DrivenJoint) -> Drive:
         )
     return Drive(
         actuator=actuator,
-        gain=float(-bias[1] * gear / gain[0]),
-        offset=float(-bias[0] / gain[0]),
+        gain=float(-bias[1] * slope / gain[0]),
+        offset=float(-(bias[0] + bias[1] * begin) / gain[0]),
     )
 
 
-def _actuator(model: mujoco.MjModel, joint: DrivenJoint, number: int) -> int:
-    own = [
-        i
-        for i in range(model.nu)
-        if int(model.actuator_trntype[i]) in ON_JOINTS and int(model.actuator_trnid[i][0]) == number
-    ]
+def _actuator(
+    model: mujoco.MjModel, joint: DrivenJoint, number: int, coupled: Couplings
+) -> tuple[int, float, float]:
+    """Return the actuator that moves a joint, and its length over the joint's position: slope and offset."""
+    lengths = {i: _length(model, i, number, coupled) for i in range(model.nu)}
+    own = {_name(model.actuator(i)): (i, *length) for i, length in lengths.items() if length is not None}
     if joint.actuator:
-        named = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_ACTUATOR, joint.actuator)
-        if named not in own:
-            names = [_name(model.actuator(i)) for i in own]
-            raise ConfigError(f'joint {joint.name}: actuator: got {joint.actuator!r}, allowed {listed(names)} on it')
-        return named
-    if len(own) != 1:
-        names = [_name(model.actuator(i)) for i in own]
+        if joint.actuator not in own:
+            raise ConfigError(f'joint {joint.name}: actuator: got {joint.actuator!r}, allowed {listed(own)} on it')
+        return own[joint.actuator]
+    count = sum(length is not None for length in lengths.values())
+    if count != 1:
         raise ConfigError(
-            f'joint {joint.name}: got {len(own)} actuators on it in the model ({listed(names)}), allowed one, or '
-            'actuator: that names one of them'
+            f'joint {joint.name}: got {count} actuators on it in the model ({", ".join(own) or "none"}), allowed one, '
+            'or actuator: that names one of them; a fixed tendon of it and of what follows it by <equality> counts'
         )
-    return own[0]
+    return next(iter(own.values()))
 
 
-def number_of(model: mujoco.MjModel, kind: Literal['body', 'camera', 'key'], name: str, what: str) -> int:
-    """Return the number of a body, camera or keyframe by its name; ``what`` asks for it."""
+def _length(model: mujoco.MjModel, actuator: int, joint: int, coupled: Couplings) -> tuple[float, float] | None:
+    """Return slope and offset of an actuator's length over a joint's position; None where that does not decide it."""
+    kind, on = int(model.actuator_trntype[actuator]), int(model.actuator_trnid[actuator][0])
+    if kind in ON_JOINTS:
+        parts = [(on, 1.0)]
+    elif kind == int(mujoco.mjtTrn.mjTRN_TENDON):
+        first = int(model.tendon_adr[on])
+        wraps = range(first, first + int(model.tendon_num[on]))
+        if any(int(model.wrap_type[i]) != int(mujoco.mjtWrap.mjWRAP_JOINT) for i in wraps):
+            return None
+        parts = [(int(model.wrap_objid[i]), float(model.wrap_prm[i])) for i in wraps]
+    else:
+        return None
+    slope = offset = 0.0
+    for part, coefficient in parts:
+        other, polynomial = (joint, np.array([0.0, 1.0])) if part == joint else coupled.get(part, (-1, np.zeros(0)))
+        if other != joint or polynomial[2:].any():
+            return None
+        begins = (float(model.qpos0[model.jnt_qposadr[i]]) for i in (part, other))
+        slope += coefficient * float(polynomial[1])
+        offset += coefficient * line_offset(polynomial, *begins)
+    gear = float(model.actuator_gear[actuator][0])
+    return gear * slope, gear * offset
+
+
+def number_of(
+    model: mujoco.MjModel, kind: Literal['body', 'camera', 'key'], name: str, what: str, others: Iterable[str] = ()
+) -> int:
+    """Return the number of a body, camera or keyframe by its name; ``what`` asks for it.
+
+    The error lists ``others`` too, which would have done as well.
+    """
     number = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f'mjOBJ_{kind.upper()}'), name)
     if number < 0:
         count = {'body': model.nbody, 'camera': model.ncam, 'key': model.nkey}[kind]
-        names = (getattr(model, kind)(i).name for i in range(kind == 'body', count))
+        names = (*others, *(getattr(model, kind)(i).name for i in range(kind == 'body', count)))
         raise ConfigError(f'{what}: got {name!r}, allowed those of the model: {listed(filter(None, names))}')
     return int(number)
-
 
 
 Couplings = Mapping[int, tuple[int, np.ndarray]]
@@ -229,7 +265,7 @@ where the model begins."""
 
 def couplings(model: mujoco.MjModel, driven: Collection[str]) -> Couplings:
     """Return the joints that follow another one by an equality; of two, one that is driven leads where it can."""
-    numbers = {model.joint(name).id for name in driven}
+    numbers = {joint_number(model, name) for name in driven}
     found = {}
     for i in range(model.neq):
         first, second = int(model.eq_obj1id[i]), int(model.eq_obj2id[i])
@@ -241,6 +277,11 @@ def couplings(model: mujoco.MjModel, driven: Collection[str]) -> Couplings:
             polynomial = np.array([-polynomial[0], 1.0, 0.0, 0.0, 0.0]) / polynomial[1]
         found[first] = (second, polynomial)
     return found
+
+
+def line_offset(polynomial: np.ndarray, own: float, of: float) -> float:
+    """Return where a joint that follows another one in a line is with that at 0; they begin at ``own`` and ``of``."""
+    return own + float(polynomial[0]) - float(polynomial[1]) * of
 
 
 def follow(model: mujoco.MjModel, coupled: Couplings, qpos: np.ndarray) -> None:

@@ -92,7 +92,8 @@ class ModelWorld(MujocoWorld):
         last = self._file.controllers[0].joints[-1] if self._file.controllers else self.joints[-1]
         self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name) if name else -1
         if name and self._site < 0:
-            self._tool_body = number_of(model, 'body', name, 'tool')
+            sites = (model.site(i).name for i in range(model.nsite))
+            self._tool_body = number_of(model, 'body', name, 'tool', sites)
         elif not name:
             self._tool_body = int(model.joint(last).bodyid[0])
 

@@ -12,7 +12,7 @@ from dp_ros.errors import ConfigError, listed
 from dp_ros.motion.outputs import Output
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.simulation.world import CONTROLLER, World, WorldSpec, controller, flat_pose
-from dp_ros.task.streams import check_names
+from dp_ros.task.streams import check_names, check_topic
 from dp_ros.task.units import Unit
 from dp_ros.task.yaml_reader import read_yaml
 
@@ -164,6 +164,12 @@ class WorldFile:
     def _check_topics(self) -> None:
         topics = [*self.pose_topics.values(), *self.camera_topics.values(), 'joint_states']
         topics += [entry.output.topic for entry in self.controllers] or [controller(CONTROLLER, ()).topic]
+        for topic in topics:
+            check_topic('topic', topic)
+        for entry in self.controllers:
+            if '/' in entry.name:
+                raise ConfigError(f'controller: got {entry.name!r}, allowed a name without a slash')
+            check_topic('controller', entry.name)
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
             raise ConfigError(f'topics: got {listed(twice)} more than once, allowed a different one for each')
