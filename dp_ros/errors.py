@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import ClassVar
 
@@ -56,6 +57,13 @@ def listed(names: Iterable[object]) -> str:
     first = [one_line(str(name)) for name in islice(rest, _MOST_NAMES)]
     more = sum(1 for _ in rest)
     return ', '.join([*first, *([f'and {more} more'] if more else [])]) or '(none)'
+
+
+def unknown_parameter(names: Sequence[str], allowed: Sequence[str]) -> str:
+    """Return what an error says of parameters that do not exist: the names, what they may stand for, all there are."""
+    meant = [match for name in names for match in get_close_matches(name, allowed, n=1)]
+    nearest = f'; nearest: {listed(dict.fromkeys(meant))}' if meant else ''
+    return f'got unknown parameter {listed(map(repr, names))}{nearest}, allowed {listed(allowed)}'
 
 
 def order_advice(got: Iterable[str], allowed: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ converts.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -15,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dp_ros.data import NANOSECONDS, to_nanoseconds
-from dp_ros.errors import ConfigError, check_choice, check_range, listed
+from dp_ros.errors import ConfigError, check_choice, check_range, listed, unknown_parameter
 
 T = TypeVar('T')
 INFINITE = float('inf')
@@ -84,8 +85,9 @@ class Option:
             fits = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
             allowed = 'a list of strings'
         elif self.is_number:
-            fits, allowed = type(value) is type(self.default), f'{self._kind()} from {self.low} to {self.high}'
-            fits = fits and self.holds(value)
+            endless = (self.low, self.high) == (-math.inf, math.inf)
+            within = ', not nan' if endless else f' from {self.low} to {self.high}'
+            fits, allowed = type(value) is type(self.default) and self.holds(value), f'{self._kind()}{within}'
         elif self.choices:
             fits, allowed = value in self.choices, listed(map(repr, self.choices))
         else:
@@ -148,9 +150,7 @@ def check_values(values: Mapping[str, object], known: Sequence[Option], where: s
     by_name = {o.name: o for o in known}
     unknown = sorted(set(values) - set(by_name))
     if unknown:
-        raise ConfigError(
-            f'{where}: got unknown parameter {listed(map(repr, unknown))}, allowed {listed(sorted(by_name))}'
-        )
+        raise ConfigError(f'{where}: {unknown_parameter(unknown, sorted(by_name))}')
     for name, value in values.items():
         by_name[name].check(value)
 

@@ -14,7 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dp_ros.errors import ConfigError, listed
+from dp_ros.errors import ConfigError, listed, unknown_parameter
 from dp_ros.options import Option
 
 # What rclpy itself reads from the overrides of every node.
@@ -83,7 +83,5 @@ def refuse_unknown(node: Node, known: Iterable[str], patterns: Mapping[str, str]
         if name not in known and not STANDARD.fullmatch(name) and not any(re.fullmatch(p, name) for p in patterns)
     ]
     if unknown:
-        raise ConfigError(
-            f'{node.get_fully_qualified_name()}: got unknown parameter {listed(map(repr, sorted(unknown)))}, '
-            f'allowed {listed([*sorted(known), *patterns.values()])}'
-        )
+        there_are = [*sorted(known), *patterns.values()]
+        raise ConfigError(f'{node.get_fully_qualified_name()}: {unknown_parameter(sorted(unknown), there_are)}')

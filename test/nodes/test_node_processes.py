@@ -93,7 +93,7 @@ def params(path: Path, node: str, **values: Any) -> Path:
         (
             'policy_executor',
             {'sampling_step': 3},
-            "got unknown parameter 'sampling_step', allowed alternatives, anytime, asked_return",
+            "got unknown parameter 'sampling_step'; nearest: sampling_steps, allowed alternatives, anytime, ",
         ),
         ('observation_buffer', {'topics': {'a': {'b': 'c'}}}, "unknown parameter 'topics.a.b'"),
         ('trajectory_publisher', {'limits': {'pusher_x': {'snap': 1.0}}}, 'limits.<joint>.lower|upper|velocity'),

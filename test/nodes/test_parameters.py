@@ -68,7 +68,7 @@ def test_an_override_is_taken(ros):
 @pytest.mark.parametrize(
     ('parameters', 'message'),
     [
-        ({'cuont': 3}, r"/example: got unknown parameter 'cuont', allowed autostart, count, .*item\.<name>\.size"),
+        ({'cuont': 3}, r"/example: got unknown parameter 'cuont'; nearest: count, allowed auto.*item\.<name>\.size"),
         ({'item__a__width': 3}, r"unknown parameter 'item\.a\.width'"),
         ({'count': 11}, r'count: got 11, allowed a whole number from 1 to 10'),
         ({'count': True}, r'count: got True, allowed a whole number from 1 to 10'),

@@ -285,9 +285,10 @@ def test_the_evaluation_scores_the_planner_that_drives_with_everything_set(ros, 
 @pytest.mark.parametrize(
     ('parameters', 'message'),
     [
-        ({'splice_margn': 0.03}, r"got unknown parameter 'splice_margn', allowed accelerations, "),
+        ({'splice_margn': 0.03}, r"got unknown parameter 'splice_margn'; nearest: splice_margin, allowed acc"),
         ({'splice_margin': 2.0}, r'splice_margin: got 2\.0, allowed a number with a decimal point from 0\.0 to 1\.0'),
         ({'tail': 1}, r'tail: got 1, allowed a number with a decimal point'),
+        ({'limits': {'a': {'lower': float('nan')}}}, r'lower: got nan, allowed a number with a decimal point, not nan'),
         ({'limits': {'c': {'velocity': 1.0}}}, r"unknown parameter 'limits\.c\.velocity'"),
         ({'joints': ['b', 'a']}, r"joints: got b, a, allowed a, b, the policy's"),
         ({'joints': ['a', 'b'], 'units': ['m', 'rad']}, r"units: got m, rad, allowed .*, the policy's"),

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from dp_ros.cli.main import main
-from dp_ros.errors import ConfigError, DataError
+from dp_ros.errors import ConfigError, DataError, DpRosError
 from dp_ros.evaluation.demonstrations import RecordSettings, write_demonstrations
 from dp_ros.evaluation.episodes import evaluate_direct
 from dp_ros.evaluation.scores import EpisodeResult, EvaluationSettings
@@ -132,6 +133,15 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(bags, tmp_path, ca
     assert main(['sweep', config, '--data', str(bags), '--out', str(tmp_path / 'out'), *options]) == 1
     got = capsys.readouterr().err
     assert re.search(message, got), got
+
+
+def test_recordings_that_lack_a_topic_are_refused_before_any_training(bags, tmp_path):
+    less = replace(SMALL.task, streams=SMALL.task.streams[:1])
+    others = tmp_path / 'others'
+    write_demonstrations(RecordSettings(out=others, task=less, world=WORLD, episodes=1), lambda _: None)
+    with pytest.raises(DpRosError, match=f'lacks topic {SMALL.task.streams[1].topic}'):
+        run_sweep(settings(bags, tmp_path / 'out', vary=(f'data={bags},{others}',)), lambda _: None)
+    assert not list((tmp_path / 'out').glob('runs/*'))
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):

@@ -131,6 +131,13 @@ def read_for(what: Reading) -> list[Episode]:
     return list(read_recordings(data, task, cut=cut, columns=dict(columns), broken=broken))
 
 
+def check_recordings(trainings: Sequence[Training]) -> None:
+    """Read the first episode of each training's recordings, so that what is not in them is an error before any work."""
+    for data, task, cut, columns, unreadable in {reading(training) for training in trainings}:
+        broken = Broken(unreadable, lambda _: None)
+        next(iter(read_recordings(data, task, cut=cut, columns=dict(columns), broken=broken)), None)
+
+
 def train(training: Training, folder: Path, episodes: Sequence[Episode] | None = None) -> bool:
     """Train in ``folder``, which may hold the beginning of it, and export; False where it was interrupted."""
     run, bundle = folder / 'runs' / training.name, folder / 'bundles' / training.name

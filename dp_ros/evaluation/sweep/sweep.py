@@ -18,6 +18,7 @@ from dp_ros.evaluation.sweep.parts import (
     Training,
     adopt,
     blocks_of,
+    check_recordings,
     is_trained,
     keep,
     kept,
@@ -89,6 +90,7 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     with alone_in(settings.out, 'sweep'):
         plan = plan_of(settings, combinations)
         missing = missing_of(plan, settings.out)
+        check_recordings(missing[0])
         if any(missing):
             workers = workers_of(settings.evaluation.workers, settings.evaluation.ray)
             _work(workers, *missing, settings.out, say)
