@@ -169,17 +169,20 @@ class TickAudit:
 
     @property
     def lag(self) -> float | None:
-        """By how many control steps the state follows the action; None if they have no motion in common."""
+        """By how many control steps the state follows the action; None if they have no motion in common.
+
+        Half of the joints are more alike then, half less: one that sags or is pushed says nothing of the clocks.
+        """
         moving = ~np.isnan(self.correlation).any(axis=0)
         if not moving.any():
             return None
-        mean = self.correlation[:, moving].mean(axis=1)
-        best = int(mean.argmax())
-        if mean[best] < 0.2:
+        alike = np.median(self.correlation[:, moving], axis=1)
+        best = int(alike.argmax())
+        if alike[best] < 0.2:
             return None
-        if not 0 < best < len(mean) - 1:
+        if not 0 < best < len(alike) - 1:
             return float(LAGS[best])
-        left, top, right = mean[best - 1 : best + 2]
+        left, top, right = alike[best - 1 : best + 2]
         bend = left - 2.0 * top + right
         return float(LAGS[best] + (0.5 * (left - right) / bend if bend < 0.0 else 0.0))
 

@@ -7,6 +7,7 @@ import pytest
 
 from dp_ros.motion.checks.limits import check
 from dp_ros.motion.options import PlanOptions
+from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState
 from dp_ros.motion.trajectory import Trajectory
@@ -104,3 +105,25 @@ def test_a_hold_near_a_position_limit_does_not_shoot_beyond_it(towards, speed, r
             assert passed.max() <= 1.0 + 1e-6
             assert max(abs(6 * way / duration - 4 * speed), abs(2 * speed - 6 * way / duration)) <= 16.0 * duration
             assert np.abs(np.diff(passed)).max() <= 2.0 * duration / 199
+
+
+def test_a_velocity_that_false_joint_states_show_leads_no_arm_that_is_held_away_from_there():
+    limits = JointLimits(joints=('a',), lower=(-3.0,), upper=(3.0,), velocity=(2.0,), acceleration=(20.0,))
+    planner = Planner(('a',), 100_000_000, limits)
+    planner.measured(1_000_000_000, np.zeros(1))
+    planner.rest_at(np.zeros(1), 1_000_000_000)
+    planner.forget_plan()
+    planner.forget_states()
+    for i in range(4):
+        planner.measured(2_000_000_000 + 10_000_000 * i, np.array([-0.8 - 0.02 * i]))
+    point = planner.hold(2_030_000_000)
+    assert isinstance(point, Trajectory)
+    for start in ((0.0, 0.0), (-0.86, -2.0)):
+        way = Trajectory(
+            stamp=1,
+            joints=('a',),
+            times=np.array([0, int(point.times[0])]),
+            positions=np.array([[start[0]], point.positions[0]]),
+            velocities=np.array([[start[1]], [0.0]]),
+        )
+        assert check(way, limits) is None

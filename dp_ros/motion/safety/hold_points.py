@@ -108,8 +108,8 @@ class HoldPoints:
         planned = None
         if plan is not None:
             planned = plan.sample(np.array([now - plan.stamp]))
-        elif held is not None:  # a clock that is set forward makes the controller leap to the plan's end
-            planned = beside(held, state.positions, self._continuous)[None], state.velocities[None]
+        elif held is not None:  # or a clock that was set forward made the controller leap there
+            planned = beside(held, state.positions, self._continuous)[None], np.zeros((1, len(self._joints)))
         return self.stop(state, now, planned)
 
     def hold_planned(self, plan: Trajectory, now: int) -> Trajectory | Refusal:
