@@ -19,14 +19,16 @@ from dp_ros.audit.audit import Audit, Finding, audit_bags
 from dp_ros.audit.check_bag import CheckSettings, check_bags
 from dp_ros.audit.checks import findings
 from dp_ros.audit.statistics import Channels, Decimated, LogHistogram, Longest
+from dp_ros.audit.ticks import TickAudit
 from dp_ros.cli.main import main
 from dp_ros.errors import DataError
 from dp_ros.messages import encoding as messages
+from dp_ros.recordings.episodes.builder import Run
 from dp_ros.recordings.episodes.episode import read_episode
 from dp_ros.recordings.episodes.segmentation import CutSettings
 from dp_ros.recordings.rosbag.reader import BagWriter, Stamped
 from dp_ros.recordings.rosbag.types import rosbags_types, typestore
-from dp_ros.task.spec import ImageStream, TaskSpec
+from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from test.training.bag_maker import (
     JOINTS,
     MS,
@@ -450,6 +452,22 @@ def test_the_command_writes_its_report_and_says_by_its_code_how_it_went(
     }
     assert list(codes.values()) == [0, 0, 0, 3, 1, 1]
     assert '3 errors, 0 warnings' in capsys.readouterr().out
+
+
+def test_one_joint_that_sags_before_its_command_says_nothing_of_the_clocks() -> None:
+    """Two joints at a steady speed are hardly less alike a step earlier."""
+    joints, t = ('a', 'b', 'c'), 0.1 * np.arange(80)
+    task = TaskSpec(
+        streams=(JointStream(name='arm', topic='/joint_states', joints=joints, units=('rad',) * 3),),
+        action=ActionSpec(topic='/command', joints=joints, units=('rad',) * 3),
+    )
+    actions = np.clip(t - 1.0, 0.0, 5.0)[:, None] * np.array([0.2, 0.1, 0.15])
+    positions = np.clip(t - 1.05, 0.0, 5.0)[:, None] * np.array([0.2, 0.1, 0.15])
+    actions[11:, 2] += 0.1
+    positions[10:, 2] += 0.1  # and is commanded to stay there
+    ticks = TickAudit(task, 0.005)
+    ticks.bag('bag', [Run(0, [*range(80)], [{'arm': row} for row in positions], [*actions])], {})
+    assert ticks.lag == pytest.approx(0.5, abs=0.3)
 
 
 def test_report_data_and_plots_are_files(tmp_path: Path) -> None:
