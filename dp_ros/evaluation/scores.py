@@ -166,6 +166,7 @@ def table(summary: dict[str, Any], rows: int = 10) -> str:
     refused, waited = summary.get('refused_chunks', 0), summary.get('waiting_chunks', 0)
     if refused or waited:
         lines.append(f'refused chunks    {refused}, and {waited} while a plan began')
+    lines += [f'                  {count} times: {reason}' for reason, count in summary.get('refusals', {}).items()]
     stops = list(summary.get('stops', {}).items())
     lines += [f'stopped           seed {seed}: {reason}' for seed, reason in stops[:rows]]
     if len(stops) > rows:

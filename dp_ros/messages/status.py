@@ -9,6 +9,7 @@ Stamps and times are robot time [ns], durations are in [s]. None is written as '
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
@@ -19,6 +20,7 @@ from dp_ros.errors import DataError, listed
 State = Literal['inactive', 'waiting', 'running', 'finishing', 'slowing', 'holding', 'homing', 'latched']
 OnFailure = Literal['report', 'hold', 'replan', 'fallback']
 T = TypeVar('T')
+_NUMBERS = re.compile(r'-?\d+(\.\d+)?(e-?\d+)?')
 _BOOLS = {'True': True, 'False': False}
 
 
@@ -112,6 +114,11 @@ class ChunkReport:
     latency: float | None = None
     cost: float | None = None
     alternative: int | None = None
+
+    @property
+    def kind_of_refusal(self) -> str:
+        """Why it was refused, with N for numbers, so that those of a kind can be counted."""
+        return _NUMBERS.sub('N', self.refused)
 
 
 @dataclass(frozen=True, kw_only=True)

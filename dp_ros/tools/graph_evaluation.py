@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from dp_ros.simulation.registry import check_world, make_world, world_parameters
 from dp_ros.simulation.robot import begin_episode
 from dp_ros.task.spec import GoalImage, GoalPose, ImageStream, TaskSpec
 from dp_ros.tools.node_processes import POLICY_NODES, ROBOT, NodeProcesses, NodeSpec, contained
-from dp_ros.tools.simulation_client import SimulationClient
+from dp_ros.tools.simulation_client import REASONS, SimulationClient
 
 SILENCE_SECONDS = 20.0  # without a word from the robot
 LOOK_SECONDS = 1.0  # for others on the command topic
@@ -153,7 +154,7 @@ class RosRunner:
         self._task, self._spec = bundle.task, world_spec(settings.world)
         self._arrivals: list[float] = []
         self._rates: list[float] = []
-        self._refused = self._waited = 0
+        self._waited, self._refusals = 0, Counter[str]()
         self._memory: list[dict[str, float]] = []
         pictured = any(isinstance(goal, GoalImage) for goal in bundle.task.goals)
         self._goal_world = make_world(settings.world) if pictured else None
@@ -183,7 +184,7 @@ class RosRunner:
         client.stop()
         if len(self._arrivals) > 2:
             self._rates.append((len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0]))
-        self._refused += ledger.refused
+        self._refusals += ledger.refusals
         self._waited += ledger.waited
         self._memory.append(client.processes.memory())
         return EpisodeResult(
@@ -228,7 +229,8 @@ class RosRunner:
         """Return what the episodes showed besides scores: rate held (wall clock), refused chunks, memory."""
         return {
             'control_rate_hz': round(float(np.mean(self._rates)), 3) if self._rates else None,
-            'refused_chunks': self._refused,
+            'refused_chunks': self._refusals.total(),
+            'refusals': dict(self._refusals.most_common(REASONS)),
             'waiting_chunks': self._waited,
             'memory_mb_first': self._memory[0] if self._memory else {},
             'memory_mb_last': self._memory[-1] if self._memory else {},

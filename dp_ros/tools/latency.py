@@ -16,7 +16,6 @@ whole        the control tick until the trajectory is out
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections import Counter
@@ -36,12 +35,10 @@ from dp_ros.ros.bundles import below_namespace, message_type
 from dp_ros.task.spec import Stream, TaskSpec
 from dp_ros.tools.graph_evaluation import RosRunner, running
 from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER, NodeProcesses
-from dp_ros.tools.simulation_client import SimulationClient
+from dp_ros.tools.simulation_client import REASONS, SimulationClient
 
 PARTS = ('robot', 'observing', 'network', 'handing on', 'planning', 'nodes', 'whole')
 SHORTEST, LONGEST = 1.0, 86400.0  # [s]
-_NUMBERS = re.compile(r'-?\d+(\.\d+)?(e-?\d+)?')
-REASONS = 5  # of refusals that are kept, the most frequent ones
 KEPT = 64  # chunks that one of the two has reported, and the other not yet
 
 
@@ -87,7 +84,7 @@ class Stopwatch:
         """Enter what became of a chunk."""
         if report.published is None:
             self.refused += 1
-            self.refusals[_NUMBERS.sub('N', report.refused)] += 1
+            self.refusals[report.kind_of_refusal] += 1
             if not self._refused_too:
                 return
         else:

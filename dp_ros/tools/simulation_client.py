@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from std_srvs.srv import Trigger
@@ -13,6 +14,8 @@ from dp_ros.tools.node_processes import EXECUTOR, PUBLISHER, ROBOT, NodeProcesse
 FRESH = 1.0
 """An episode that has taken no longer has just begun [s]."""
 
+REASONS = 5  # of refusals that are kept, the most frequent ones
+
 
 @dataclass
 class Ledger:
@@ -22,9 +25,10 @@ class Ledger:
     ----------
     latency
         From observation to trajectory of each chunk that was sent [s].
-    late, refused, waited
-        How many were sent after their deadline, were refused for what they asked or what was wrong, and were refused
-        while a plan began or a controller was checked.
+    late, waited
+        How many were sent after their deadline, and were refused while a plan began or a controller was checked.
+    refusals
+        How many were refused for what they asked or what was wrong, by kind.
     stop
         Why the robot was latched, or ''.
 
@@ -32,8 +36,8 @@ class Ledger:
 
     latency: list[float] = field(default_factory=list)
     late: int = 0
-    refused: int = 0
     waited: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
     stop: str = ''
 
 
@@ -92,9 +96,10 @@ class SimulationClient(PolicyClient):
         )
 
     def _on_chunk(self, report: ChunkReport) -> None:
-        if report.latency is None:
-            self.ledger.refused += not report.passing
-            self.ledger.waited += report.passing
+        if report.latency is None and report.passing:
+            self.ledger.waited += 1
+        elif report.latency is None:
+            self.ledger.refusals[report.kind_of_refusal] += 1
         else:
             self.ledger.latency.append(report.latency)
             self.ledger.late += report.late

@@ -268,5 +268,9 @@ def test_an_episode_in_which_nothing_moved_says_why(
     summary = evaluate_direct(EvaluationSettings(bundle=tiny, seconds=1.0, episodes=1, seed=3))
     assert summary['chunks'] == 0 and summary['predictions'] > 0
     assert f'deadline misses   0 of {summary["predictions"]} chunks' in table({**summary, 'deadline_misses': 0})
+    refused = {'refused_chunks': 5, 'waiting_chunks': 1, 'refusals': {'stale: N s': 3, 'early: N s': 2}}
+    lines = [line.strip() for line in table({**summary, **refused}).splitlines()]
+    at = lines.index('refused chunks    5, and 1 while a plan began')
+    assert lines[at + 1 : at + 3] == ['3 times: stale: N s', '2 times: early: N s']
     assert re.search(r'pusher_x position: got .*, allowed -2 to -1', summary['stops'][3])
     assert 'stopped           seed 3: ' in table(summary)
