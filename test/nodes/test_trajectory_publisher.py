@@ -1046,6 +1046,22 @@ def test_nothing_begins_while_the_controller_is_on_its_way_to_a_point_to_hold(ro
     assert begun.stamp == 0 and begun.positions.tolist() == [[0.24, 0.3]]
 
 
+@pytest.mark.parametrize('back', [0, 3000])
+def test_a_clock_that_jumps_leaves_as_much_of_the_way_to_a_point_to_hold_as_before(ros, tiny, back):
+    live = started(ros, tiny)
+    live.advance(T0 + 500 * MS)
+    sender = live.node.motion.parts.sender
+    live.time(T0 - 10_000 * MS)
+    for _ in range(2):
+        live.measure(live.now, 0.26, 0.3)
+        live.time(live.now + 10 * MS)
+    live.trajectory(2)
+    left = sender.held_at - live.now
+    assert left > 300 * MS
+    live.time(live.now - back * MS)
+    ros.wait(lambda: abs(sender.held_at - live.now - left) <= 20 * MS, f'{left} ns, not {sender.held_at - live.now}')
+
+
 def test_a_clock_that_jumps_right_after_activation_is_noticed(ros, tiny):
     live = Live(ros, tiny, at=T0)
     live.measure(T0, 0.2, 0.3)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dp_ros.data import Chunk, Refusal
 from dp_ros.motion.checks.limits import check
 from dp_ros.motion.options import PlanOptions
+from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.hold_points import HoldPoints
 from dp_ros.motion.safety.measured_states import MeasuredState
@@ -105,6 +107,44 @@ def test_a_hold_near_a_position_limit_does_not_shoot_beyond_it(towards, speed, r
             assert passed.max() <= 1.0 + 1e-6
             assert max(abs(6 * way / duration - 4 * speed), abs(2 * speed - 6 * way / duration)) <= 16.0 * duration
             assert np.abs(np.diff(passed)).max() <= 2.0 * duration / 199
+
+
+@pytest.mark.parametrize('speed', [0.1, -0.1])
+def test_a_hold_of_a_short_joint_stays_between_its_limits(speed):
+    """Far enough back from the one to stop before it may be beyond the other, as of a finger."""
+    limits = JointLimits(joints=('a',), lower=(0.0,), upper=(0.04,), velocity=(0.2,), acceleration=(2.0,))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    state = MeasuredState(stamp=0, positions=np.array([0.02]), velocities=np.array([speed]))
+    point = points.stop(state, 0, (np.array([[0.5]]), np.array([[speed]])))
+    assert isinstance(point, Trajectory)
+    assert 0.0 <= point.positions[0, 0] <= 0.04
+
+
+@pytest.mark.parametrize(('place', 'allowed'), [(0.5, True), (0.99, False)])
+def test_nothing_begins_where_a_plan_that_was_given_up_may_lead_beyond_a_position_limit(place, allowed):
+    """The robot is seen at rest, and its controller may be on the plan after all."""
+    limits = JointLimits(joints=('a',), lower=(-1.0,), upper=(1.0,), velocity=(2.0,), acceleration=(2.0,))
+    planner = Planner(('a',), 100_000_000, limits)
+    planner.measured(1_000_000_000, np.array([place - 0.8]))
+    planner.rest_at(np.array([place - 0.8]), 1_000_000_000)
+    planner.measured(1_010_000_000, np.array([place - 0.8]))
+    steps = np.linspace(place - 0.8, place, 16)[:, None]
+    chunk = Chunk(stamp=1_010_000_000, control_dt=100_000_000, joints=('a',), actions=steps)
+    planned = planner.accept(chunk, 1_010_000_000)
+    assert isinstance(planned, Planned)
+    moving = planned.trajectory.end - 500_000_000
+    planner.lose('a hand')
+    for i in range(40):
+        planner.measured(moving - 400_000_000 + 10_000_000 * i, np.array([place - 0.02]))
+    point = planner.begin(moving)
+    if allowed:
+        assert isinstance(point, Trajectory)
+        return
+    assert isinstance(point, Refusal)
+    assert point.reason == 'a plan that was given up may lead beyond a position limit: it ends first'
+    for i in range(80):
+        planner.measured(moving + 10_000_000 * i, np.array([place - 0.02]))
+    assert isinstance(planner.begin(moving + 800_000_000), Trajectory)
 
 
 def test_a_velocity_that_false_joint_states_show_leads_no_arm_that_is_held_away_from_there():
