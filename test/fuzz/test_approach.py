@@ -26,7 +26,7 @@ class Begun:
 
     def __init__(self, starts: float = GOAL) -> None:
         case, rng = Case.drawn(1, 0)
-        self.case = replace(case, loss=0.0, boxed=False, starts=starts)
+        self.case = replace(case, loss=0.0, boxed=False, near=0.0, starts=starts)
         self.sequence = Sequence(self.case, rng, loud=True)
         self.world = self.sequence.world
         self.motion = self.world.product.motion
