@@ -138,3 +138,19 @@ def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan_with_the_time_tha
     assert [copy.stamp for copy in again] == [0, 0, 0]
     assert [int(copy.times[0] - point.times[0]) for copy in again] == [-10 * MS, -20 * MS, -30 * MS]
     assert made.held_at == NOW + int(point.times[0]) + planner.options.splice_margin
+
+
+@pytest.mark.parametrize('stalled', [False, True])
+def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(planner, stalled):
+    clock, again = SimpleNamespace(now=NOW), list[Any]()
+    made = CommandSender(
+        planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
+        repeat=again.append,
+    )  # fmt: skip
+    made.send(planner.hold(NOW))
+    while made.again():
+        assert not made.held_in_vain, 'there is time yet'
+        clock.now += (99 if stalled else 5) * MS
+    assert made.held_in_vain == stalled
+    made.silence()
+    assert not made.held_in_vain

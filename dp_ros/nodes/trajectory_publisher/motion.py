@@ -266,7 +266,10 @@ class Motion:
         """Send again what was sent last, unless the robot may not follow it; return whether to call this again."""
         now = self.time()
         self.joint_states.read(now)
-        return self.parts.sender.again(skip=not self.planner.lost and bool(self.planner.leap(now)))
+        going = self.parts.sender.again(skip=not self.planner.lost and bool(self.planner.leap(now)))
+        if going or not self.parts.sender.held_in_vain or self.planner.standing:
+            return going
+        return self.stops.hold(self.planner.hold(now), 'no hold after a stall in which the last one may have been lost')
 
     def latch(self, reason: Reason) -> None:
         """Come to rest along the path, and stay there until `reset`."""
@@ -343,8 +346,6 @@ class Motion:
             self.beginning.cancel()
             self.stops.brake(now, self._listening)
 
-    # Time.
-
     def time(self) -> int:
         """Return robot time [ns], having dealt with a jump of it."""
         before = self.parts.sender.steady()
@@ -403,8 +404,6 @@ class Motion:
             self.stops.hold(held, 'no hold after the jump of the clock')
         self._moved = False
         self.planner.forget_plan()
-
-    # What the safety states take and ask for.
 
     def _inputs(self, now: int, faults: tuple[Reason, ...]) -> SafetyInputs:
         others = [self.parts.permission.fault(), *(source.fault() for source in self.parts.sources)]

@@ -77,13 +77,14 @@ class Stops:
             return False
         return self._planner.states.newest is None or not (self._planner.astray() or self._planner.leap(now))
 
-    def hold(self, held: Trajectory | Refusal, otherwise: str) -> None:
-        """Send a point to hold, and give the plan up; log ``otherwise`` where there is none."""
+    def hold(self, held: Trajectory | Refusal, otherwise: str) -> bool:
+        """Send a point to hold, and give the plan up; log ``otherwise`` where there is none, and return False."""
         if isinstance(held, Trajectory):
             self._planner.lose(held=held.positions[-1])
             self._sender.send(held)
-        else:
-            self._say(f'{otherwise}: {held.reason}')
+            return True
+        self._say(f'{otherwise}: {held.reason}')
+        return False
 
     def stop_only(self, topics: Sequence[int], now: int) -> None:
         """Bring the controllers of some topics to rest along the plan."""
