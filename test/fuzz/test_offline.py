@@ -33,10 +33,10 @@ def test_in_calm_the_robot_moves_and_nothing_exceeds_the_limits_by_more_than_rou
 # plan that took so long that the controller, off and on again, had been left behind meanwhile; a plan that turned too
 # hard for a stop; a stop that went to a controller that came in a lost one's place; six copies of a plan, all lost; a
 # plan that could not be stopped, and was not known any more when the next ending came; a plan that was given up long
-# before its controller was restarted; a plan of which a stall left one copy, lost; a beginning that was given up after
-# its point was sent; a lie that the gap in joint states before it made believable; a quintic plan that turned too hard; a hold of which a
-# stall left two copies, both lost; a way to a point to hold during which joint states of another robot were believed;
-# a clock set back right after activation.
+# before its controller was restarted; a plan of which a stall left one copy, lost; a beginning that was given up
+# after its point was sent; a lie that the gap in joint states before it made believable; a quintic plan that turned
+# too hard; a hold of which a stall left two copies, both lost; a way to a point to hold during which joint states of
+# another robot were believed; a clock set back right after activation.
 FOUND = [
     (9001, 387), (5001, 147), (6001, 218), (6001, 78), (6001, 249), (11, 357), (9001, 157), (31001, 214), (51001, 345),
     (92001, 140), (93001, 400), (93001, 1223), (94001, 20), (94001, 76), (95001, 400), (95001, 6589),
