@@ -74,6 +74,8 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f'got {folder}, where another {what} is at work, allowed a folder of its own') from error
+        except OSError:  # a file system without locks for folders, as some of networks
+            pass
         yield
     finally:
         os.close(handle)

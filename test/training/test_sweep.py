@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import re
 from dataclasses import replace
@@ -142,6 +143,15 @@ def test_recordings_that_lack_a_topic_are_refused_before_any_training(bags, tmp_
     with pytest.raises(DpRosError, match=f'lacks topic {SMALL.task.streams[1].topic}'):
         run_sweep(settings(bags, tmp_path / 'out', vary=(f'data={bags},{others}',)), lambda _: None)
     assert not list((tmp_path / 'out').glob('runs/*'))
+
+
+def test_a_folder_on_a_file_system_without_locks_is_taken(tmp_path, monkeypatch):
+    def without(*_):
+        raise OSError(errno.EBADF, 'no locks')
+
+    monkeypatch.setattr('dp_ros.training.run_folder.fcntl.flock', without)
+    with alone_in(tmp_path, 'sweep'):
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
