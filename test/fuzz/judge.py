@@ -9,7 +9,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   cycle, which from rest is twice the acceleration of the bridge
 - the first message after some were lost or kept back by a stall, or after the controller came back, where no time is
   left for a bridge: a step of no more than a joint travels at its speed limit in a cycle and in `ASTRAY`, for so far
-  off it may be, with whatever acceleration; unless joint states lied from `BLIND` before: then nobody could know
+  off it may be, with whatever acceleration; unless joint states lied from `BLIND` before, or `IN_A_ROW` messages were
+  lost, which is every copy of a plan: then nobody could know
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
   be wrong, and the controller starts its way to the point from where the robot truly is; and `COPIES`, in which the
@@ -43,6 +44,7 @@ NOTICE = SECOND // 10
 MEMORY = SECOND
 ERROR = 0.2  # [rad or m] the product's joint_state_error
 COPIES = 0.1  # [s]
+IN_A_ROW = 8
 STILL = 1e-6  # [/s]
 REST = 1e-3  # [/s]
 BLOCK = 20_000
@@ -236,7 +238,8 @@ def _relax(
         if returns:
             strong[turns] = np.inf
             fast[step] = np.maximum(fast[step], 1.0 + ASTRAY * SECOND / controller.setup.period)
-            if marks.between(before.since - BLIND, piece.since, ('lie',)):
+            lost = sum(kind == 'lost' and before.since < at <= piece.since for at, _, kind in marks.spans)
+            if lost >= IN_A_ROW or marks.between(before.since - BLIND, piece.since, ('lie',)):
                 fast[step] = np.inf
         return
     moving = _moving(controller, piece.since)

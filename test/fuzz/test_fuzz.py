@@ -107,6 +107,17 @@ def test_a_lie_excuses_the_margin_on_a_bridge_and_no_more():
         assert bool(kinds(tried, marks)) == wrong
 
 
+@pytest.mark.parametrize(('lost', 'wrong'), [(7, True), (8, False)])
+def test_a_plan_of_which_every_copy_was_lost_excuses_the_step_to_the_next(lost, wrong):
+    tried, marks = controller(), Marks()
+    tried.hear(moved(START, 0.5, 2.0), START + 1000)
+    tried.advance(START + SECOND // 2)
+    for number in range(lost):
+        marks.add('lost', START + SECOND // 2 + number)
+    tried.hear(moved(START, 0.9, 2.0), START + SECOND)
+    assert kinds(tried, marks) == ({'velocity'} if wrong else set())
+
+
 def test_a_bridge_in_motion_is_not_blamed_for_the_controllers_own_step_back():
     tried = controller(lag=0.05)
     tried.hear(moved(START, 0.6), START + 1000)
