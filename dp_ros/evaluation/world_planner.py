@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dp_ros.bounded_files import from_yaml, read_text
+from dp_ros.bounded_files import from_yaml, read_text, reading
 from dp_ros.data import Goal
-from dp_ros.errors import ConfigError, DataError, listed
+from dp_ros.errors import ConfigError, listed
 from dp_ros.messages.encoding import pose_features, resize_rgb
 from dp_ros.motion.outputs import OUTPUT_OPTIONS, split
 from dp_ros.motion.planner import Planner
@@ -73,12 +73,8 @@ def planner_from(path: Path, robot_description: str, task: TaskSpec, **changes: 
 
 def _parameters(path: Path) -> Mapping[str, Any]:
     """Return what a parameter file has for the publisher."""
-    try:
+    with reading(f'parameter file {path}'):
         nodes = from_yaml(read_text(path))
-    except OSError as error:
-        raise ConfigError(f'parameter file {path}: cannot be read ({error.strerror}), allowed a YAML file') from error
-    except DataError as error:
-        raise ConfigError(f'parameter file {path}: {error}') from error
     node = nodes.get(NODE) if isinstance(nodes, Mapping) else None
     values = node.get('ros__parameters') if isinstance(node, Mapping) else None
     if not isinstance(values, Mapping):

@@ -58,7 +58,7 @@ def _check_source_joints(what: str, named: tuple[str, ...], joints: tuple[str, .
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic."""
+    """Name what the policy commands: position set points of joints, on a ``trajectory_msgs/JointTrajectory`` topic."""
 
     topic: str = option(REQUIRED, 'Where the robot takes commands.')
     joints: tuple[str, ...] = option(REQUIRED, 'Names of the joints, in order.')

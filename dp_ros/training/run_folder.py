@@ -66,8 +66,8 @@ def open_run(folder: Path, settings: TrainSettings, record: Mapping[str, Any]) -
 
 
 @contextmanager
-def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """Keep a second process out of a folder in which this one does ``what``; :class:`ConfigError` where one is."""
+def locked_folder(folder: Path, what: str) -> Iterator[None]:
+    """Lock a folder for ``what``, where its file system has locks; :class:`ConfigError` if it is."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

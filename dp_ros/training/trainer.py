@@ -31,10 +31,10 @@ from dp_ros.training.run_folder import (
     CHECKPOINT,
     ROLLOUTS,
     PolicyNetwork,
-    alone_in,
     checkpoint_file,
     load_checkpoint,
     load_network,
+    locked_folder,
     open_run,
     save_checkpoint,
     trained_folder,
@@ -137,7 +137,7 @@ class Trainer:
             raise DataError(f'training windows: got {size}, allowed {parts} or more, one for each part of a batch')
         batch = min(settings.batch, size - size % parts)
         order = batches(size, batch, seed=settings.seed, first=self.step, last=settings.steps)
-        alone = alone_in(self.folder, 'training') if self.accelerator.is_main_process else nullcontext()
+        alone = locked_folder(self.folder, 'training') if self.accelerator.is_main_process else nullcontext()
         with alone, interruptible() as interrupted, log.opened(self.step):
             for indices in order:
                 self._losses.append(self.train_step(indices))

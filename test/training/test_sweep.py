@@ -31,7 +31,7 @@ from dp_ros.evaluation.workers.workers import Processes
 from dp_ros.paths import locate, share_folder
 from dp_ros.simulation.registry import make_expert
 from dp_ros.task.yaml_reader import read_yaml
-from dp_ros.training.run_folder import alone_in
+from dp_ros.training.run_folder import locked_folder
 from dp_ros.training.settings import TrainSettings
 from test.training.dying_part import die_once
 
@@ -150,12 +150,12 @@ def test_a_folder_on_a_file_system_without_locks_is_taken(tmp_path, monkeypatch)
         raise OSError(errno.EBADF, 'no locks')
 
     monkeypatch.setattr('dp_ros.training.run_folder.fcntl.flock', without)
-    with alone_in(tmp_path, 'sweep'):
+    with locked_folder(tmp_path, 'sweep'):
         assert not list(tmp_path.iterdir())
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(bags, tmp_path):
-    with alone_in(tmp_path, 'sweep'), pytest.raises(ConfigError, match='another sweep is at work'):
+    with locked_folder(tmp_path, 'sweep'), pytest.raises(ConfigError, match='another sweep is at work'):
         run_sweep(settings(bags, tmp_path), lambda _: None)
 
 

@@ -26,7 +26,7 @@ from dp_ros.task.spec import ActionSpec, ImageStream, JointStream, TaskSpec
 from dp_ros.task.yaml_reader import read_yaml
 from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.objective import Objective
-from dp_ros.training.run_folder import alone_in, load_network
+from dp_ros.training.run_folder import load_network, locked_folder
 from dp_ros.training.samples.windows import WindowDataset, split_episodes
 from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
 from dp_ros.training.trainer import Trainer
@@ -100,7 +100,7 @@ def test_validation_takes_a_batch_at_a_time_and_weighs_every_window_alike(tmp_pa
 def test_a_second_training_in_the_same_folder_is_refused_and_one_after_it_goes_on(tmp_path):
     """Both would write its checkpoints."""
     trainer = Trainer(SETTINGS, episodes(), tmp_path / 'run')
-    with alone_in(tmp_path / 'run', 'training'), pytest.raises(ConfigError, match='another training is at work'):
+    with locked_folder(tmp_path / 'run', 'training'), pytest.raises(ConfigError, match='another training is at work'):
         trainer.run()
     assert trainer.run().finished
 

@@ -31,7 +31,7 @@ from dp_ros.evaluation.workers.workers import Workers, workers_of
 from dp_ros.options import REQUIRED, check_options, option
 from dp_ros.policy.bundle.manifest import load_bundle
 from dp_ros.simulation.registry import check_world, make_world
-from dp_ros.training.run_folder import alone_in
+from dp_ros.training.run_folder import locked_folder
 from dp_ros.training.settings import TrainSettings
 
 
@@ -87,7 +87,7 @@ def run_sweep(settings: SweepSettings, say: Callable[[str], None]) -> int:
     check_world(world, training.task, f'training of {training.name}')
     make_world(world)
     settings.out.mkdir(parents=True, exist_ok=True)
-    with alone_in(settings.out, 'sweep'):
+    with locked_folder(settings.out, 'sweep'):
         plan = plan_of(settings, combinations)
         missing = missing_of(plan, settings.out)
         check_recordings(missing[0])

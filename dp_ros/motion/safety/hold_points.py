@@ -31,11 +31,11 @@ UNLIMITED = 0.5
 HARDEST = 2.0
 """Times the acceleration limit: what a way that would pass a position limit may take instead."""
 ROUNDING = 1e-9
-"""What is not beyond a limit yet, and no way back [rad or m]."""
+"""Rounding: so little is not beyond a limit, nor a way back from it [rad or m]."""
 SLOWEST = 1e-9
 """Less speed than this passes no limit [rad or m per second]."""
 NEWTON = 20
-"""Steps of Newton's method, which converges from above."""
+"""Steps of Newton's method at most, which converges from above."""
 PARTS = (1.0, 0.5, 0.25, 0.0)
 """Parts of the way to stop that are tried where the workspace leaves no room."""
 
@@ -254,7 +254,10 @@ def _short_of_limits(
         at = np.where(turns, gain / np.where(turns, 3 * gain - 6 * way, 1.0), 1.0)
         share = at**2 * (3 - 2 * at)
         beyond = gain * at * (1 - at) ** 2 + share * way - room
-        way = np.where(turns & (beyond > ROUNDING), np.maximum(way - beyond / share, np.minimum(least, way)), way)
+        over = turns & (beyond > ROUNDING)
+        if not over.any():
+            break
+        way = np.where(over, np.maximum(way - beyond / share, np.minimum(least, way)), way)
     return np.clip(place + towards * way, limits.lowest, limits.highest)
 
 

@@ -150,7 +150,7 @@ class CommandSender:
         return f'this process was stalled, and sent the last plan {self._copies} times only: it may have been lost'
 
     @property
-    def held_in_vain(self) -> bool:
+    def hold_may_be_lost(self) -> bool:
         """Tell whether so few copies of a point to hold went out before their time was over that all may be lost."""
         few = self._point is not None and 1 + self._copies // 2 < LEAST_COPIES
         return few and self._sent is not None and self.now() > self._until

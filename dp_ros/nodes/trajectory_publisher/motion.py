@@ -267,7 +267,7 @@ class Motion:
         now = self.time()
         self.joint_states.read(now)
         going = self.parts.sender.again(skip=not self.planner.lost and bool(self.planner.leap(now)))
-        if going or not self.parts.sender.held_in_vain or self.planner.standing:
+        if going or not self.parts.sender.hold_may_be_lost or self.planner.standing:
             return going
         return self.stops.hold(self.planner.hold(now), 'no hold after a stall in which the last one may have been lost')
 

@@ -64,7 +64,7 @@ _COUNTERS = ('frame_index', 'episode_index', 'index', 'task_index')
 
 @dataclass(frozen=True, kw_only=True)
 class LerobotSettings:
-    """What a dataset says, and how its files are made."""
+    """Choose what a dataset says, and how its files are made."""
 
     # fmt: off
     instruction: str = option(REQUIRED, 'the task in words, as LeRobot wants one')

@@ -228,7 +228,7 @@ def _common(one: np.ndarray, other: np.ndarray) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings:
-    """What is converted to bags, and how."""
+    """Choose what is converted to bags, and how."""
 
     # fmt: off
     source: Path = option(REQUIRED, 'pusht_cchi_v7_replay.zarr')

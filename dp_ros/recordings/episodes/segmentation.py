@@ -24,7 +24,7 @@ _REQUEST = 44
 # fmt: off
 @dataclass(frozen=True, kw_only=True)
 class CutSettings:
-    """What divides a recording into episodes; a gap in the streams does so always."""
+    """Choose what divides a recording into episodes; a gap in the streams does so always."""
 
     by: Literal['file', 'marker', 'service', 'idle'] = option(
         'file', '`file`: nothing else. `marker`: a topic that says when an episode starts and stops. `service`: '

@@ -26,7 +26,7 @@ Flip = Literal['', 'left_right', 'up_down', 'diagonal', 'antidiagonal']
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorSettings:
-    """What the mirror makes of one stream, of a recorded goal, or of ``action``."""
+    """Say what the mirror makes of one stream, of a recorded goal, or of ``action``."""
 
     stream: str = option('', 'What it is made from, where the mirror swaps things; empty: from itself.')
     take: tuple[int, ...] = option(

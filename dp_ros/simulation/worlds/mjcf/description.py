@@ -17,7 +17,7 @@ from dp_ros.simulation.arm.urdf import add_joint, add_shape, origin, written
 from dp_ros.simulation.worlds.mjcf.model import MOVABLE, ON_JOINTS, SLIDE, Couplings, line_offset
 
 FARTHEST = 1e3
-"""What stands for no limit: of an effort, a velocity, or a slide [Nm or N, rad/s or m/s, m]."""
+"""Written where there is no limit, of an effort, a velocity or a slide [Nm or N, rad/s or m/s, m]."""
 NO_TURN = np.array([1.0, 0.0, 0.0, 0.0])
 
 

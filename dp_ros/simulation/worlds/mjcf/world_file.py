@@ -118,7 +118,7 @@ class SuccessBox:
 
 @dataclass(frozen=True, kw_only=True)
 class WorldFile:
-    """What the file of a world has; paths are relative to it."""
+    """Hold what the file of a world has; paths are relative to it."""
 
     model: str = option(
         REQUIRED, "MJCF or URDF that MuJoCo takes, in the file's folder or below it, as everything that it names."
