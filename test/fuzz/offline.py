@@ -162,6 +162,7 @@ class Sequence:
         try:
             self._spin(1.5)
             for event in self.events:
+                self.world.foresee(event)
                 self._spin(event.gap)
                 self._say(str(event))
                 self.attack.apply(event)

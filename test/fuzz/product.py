@@ -44,14 +44,19 @@ APPROACH_SPEED = 0.6  # [rad/s]
 
 @dataclass
 class Time:
-    """The clocks that the product reads: steady time, which planning makes pass, and robot time, by its offset."""
+    """The clocks that the product reads: steady time, which planning makes pass, and robot time, by its offset.
+
+    ``step`` is when robot time jumps next [ns, steady], and by how much: maybe in the midst of planning.
+    """
 
     steady: int
     offset: int = 0
+    step: tuple[int, int] | None = None
 
     def robot(self) -> int:
         """Return robot time."""
-        return max(self.steady + self.offset, 1)
+        by = self.step[1] if self.step is not None and self.steady >= self.step[0] else 0
+        return max(self.steady + self.offset + by, 1)
 
 
 @dataclass

@@ -99,6 +99,14 @@ class Simulation:
         self._order[source] = at = max(self._now + int(self._rng.integers(HOP)), self._order.get(source, 0) + 1)
         self._arrivals.append((at, what, (message, info)))
 
+    def foresee(self, event: Event) -> None:
+        """Let the product see a step of the clock at its time, should it plan then."""
+        at = self._now + round(event.gap * SECOND)
+        self.time.step = (at, self._step(event, at)) if event.kind == 'clock' else None
+
+    def _step(self, event: Event, at: int) -> int:
+        return max(round(event.values['by'] * SECOND), SECOND - at - self.controller.offset)
+
     def act(self, event: Event) -> None:
         """Do what is done to the product and the controller."""
         graph = self.product.graph
@@ -113,9 +121,8 @@ class Simulation:
         elif event.kind == 'lifecycle':
             self._waiting.calls.append('deactivate')
         elif event.kind == 'clock':
-            by = max(round(event.values['by'] * SECOND), SECOND - self._now - self.controller.offset)
-            self.controller.step_clock(self._now, by)
-            self.time.offset = self.controller.offset
+            self.controller.step_clock(self._now, self._step(event, self._now))
+            self.time.offset, self.time.step = self.controller.offset, None
         elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
             self.controller.deactivate(self._now)
             self._off_by = event

@@ -16,6 +16,7 @@ from dp_ros.data import Chunk, Refusal
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
 from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
+from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
 from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
 from dp_ros.robot.joint_limits import JointLimits
 
@@ -154,3 +155,32 @@ def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(
     assert made.hold_may_be_lost == stalled
     made.silence()
     assert not made.hold_may_be_lost
+
+
+@pytest.mark.parametrize(
+    ('meanwhile', 'last', 'begins'),
+    [
+        ([0.0] * 48, 0.0, True),
+        ([0.0] * 10 + [None] * 30 + [0.0] * 8, 0.0, True),  # joint states were missing for a while
+        ([0.0] * 20 + [0.1] * 10 + [0.0] * 18, 0.0, True),  # or false
+        ([0.0] * 10 + [None] * 38, None, False),
+        ([0.0] * 48, 0.1, False),  # it is elsewhere
+        ([0.0] * 40 + [0.003] * 8, None, False),  # it moved just before
+    ],
+)
+def test_a_plan_begins_where_the_robot_stands_once_its_controller_has_come_there(meanwhile, last, begins):
+    planner = Planner(('a',), 100 * MS, LIMITS, splice_margin=30 * MS)
+    for tick in range(-30, 1):
+        planner.measured(START + 10 * tick * MS, np.zeros(1))
+    clock = SimpleNamespace(now=START)
+    made = CommandSender(planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now)
+    beginning = Beginning(planner, made, lambda _: None, pytest.fail, lambda _: None)
+    refused = beginning.request(START)
+    assert refused is not None and 480 <= (made.held_at - START) / MS < 500, 'of which the pattern is made'
+    for tick, place in enumerate([*meanwhile, *[last] * 30], start=1):
+        clock.now = START + tick * 10 * MS
+        if place is not None:
+            planner.measured(clock.now, np.array([place]))
+        beginning.progress(clock.now)
+        assert planner.plan is None or clock.now >= made.held_at
+    assert (planner.plan is not None) == begins

@@ -2,7 +2,7 @@
 
 Nobody knows what a controller holds that was switched off and on, restarted, or served by others. A point to hold,
 stamped 0, is safe whatever it holds, and acknowledgements prove nothing. So the point is sent, the time that the
-controller needs for its own way there passes, and the robot must stand there all the while.
+controller needs for its own way there passes, and the robot must stand there then.
 """
 
 from __future__ import annotations
@@ -88,25 +88,27 @@ class Beginning:
             self._first = False
         if self._hold is None:
             return None
-        left = (self._hold.ready - now) / 1e9
+        left = max(self._hold.ready - now, 0) / 1e9
         return Refusal(
             reason=f'the controller holds where the robot stands: a plan begins there in {left:.2f} s', passing=True
         )
 
     def progress(self, now: int) -> None:
-        """Let the plan begin if the time has come, or give up if the robot does not stand where it was."""
+        """Let the plan begin if the time has come and the robot stands, or give up if it is elsewhere then."""
         hold = self._hold
         if hold is None:
             return
         newest = self._planner.states.newest
-        if newest is None or self._planner.states.blind(now) or not hold.sent <= now:
+        if newest is None or not hold.sent <= now:
             self._hold = None
+            return
+        if now < hold.ready:  # what joint states show meanwhile may be false; where the controller comes to, it rests
             return
         allowed = self._planner.follow_tolerance
-        if (self._away(newest.positions, hold) > allowed).any():
+        if self._planner.states.blind(now) or (self._away(newest.positions, hold) > allowed).any():
             self._hold = None
             return
-        if now < hold.ready:
+        if not self._planner.standing:
             return
         self._hold = None
         reference = self._reference(now)
