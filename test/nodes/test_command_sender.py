@@ -89,6 +89,27 @@ def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_is_not_s
     assert not stops.under_way
 
 
+@pytest.mark.parametrize('meanwhile', ['nothing', 'another plan', 'the end'])
+def test_a_stop_that_joint_states_were_missing_for_is_made_when_they_come_again(planner, meanwhile):
+    made, sent = sender(planner, [0] * 9)
+    to_some: Any = SimpleNamespace(send_only=pytest.fail)
+    said = list[str]()
+    stops = Stops(planner, made, to_some, said.append)
+    planner.lose('it does not follow')
+    rests_at, blind = planner.plan.end, NOW + 300 * MS
+    made.now = lambda: blind
+    stops.brake(blind)
+    stops.again(rests_at, blind)
+    assert not sent and len(said) == 1 and 'no way to stop' in said[0]
+    planner.measured(blind + 10 * MS, np.zeros(1))
+    if meanwhile == 'another plan':
+        stops.forget()
+    now = rests_at if meanwhile == 'the end' else blind + 10 * MS
+    for _ in range(2):
+        stops.again(rests_at, now)
+    assert [trajectory.stamp for trajectory in sent] == ([0] if meanwhile == 'nothing' else [])
+
+
 @pytest.mark.parametrize(
     ('copies', 'slope', 'seen', 'unsure'),
     [(1, 3.0, None, True), (3, 3.0, None, False), (1, 1.0, None, False), (1, 3.0, 'new', False), (1, 3.0, 'old', True)],

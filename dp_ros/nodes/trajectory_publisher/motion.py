@@ -116,7 +116,7 @@ class Motion:
             self.beginning.cancel()
             # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
             self.parts.sender.silence()
-            self.stops.under_way = False
+            self.stops.forget()
             if self.rests_at is not None and self.rests_at <= now:
                 self.planner.forget_plan()  # whoever listens next knows nothing of the plan
         self.beginning.progress(now)
@@ -149,7 +149,7 @@ class Motion:
             stopped = self.safety.safety_state in (SafetyState.DECELERATE, SafetyState.HOLD, SafetyState.LATCHED)
             self.planner.lose(astray)
             self.parts.sender.silence()
-            self.stops.under_way = False
+            self.stops.forget()
             self.safety.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
             if stopped and not self.planner.standing:  # every copy of the stop was lost, and the plan before goes on
@@ -197,7 +197,7 @@ class Motion:
         if isinstance(verdict, Planned):
             self.approach.began()
             self.safety.accepted(chunk.stamp)
-            self.stops.under_way = False
+            self.stops.forget()
             self.blocked = verdict.blocked
             if self.parts.detour is not None:
                 self.parts.detour.taken(chunk.choice(verdict.alternative), verdict, now)
@@ -219,7 +219,7 @@ class Motion:
             if isinstance(way, Refusal):
                 return Refusal(reason=f'no way to where demonstrations began ({why}): {way.reason}')
             self.parts.note(f'{why}: the robot goes there first, in {(way.end - now) / 1e9:.1f} s')
-            self.stops.under_way = False
+            self.stops.forget()
             objection = self.approach.objection(chunk.stamp, now)
         if objection is not None:
             self.safety.accepted(chunk.stamp)
@@ -249,7 +249,8 @@ class Motion:
         verdict = self.parts.sender.send_before_deadline(whole, must=False)
         detour.followed(verdict, now)
         if isinstance(verdict, Planned):
-            self.stops.under_way, self.blocked = False, None
+            self.blocked = None
+            self.stops.forget()
 
     def _planned(self, chunk: Chunk) -> Planned | Refusal:
         before, steady = self.planner.checkpoint(), self.parts.sender.steady
@@ -291,7 +292,7 @@ class Motion:
         objection = self.safety.reset(self._inputs(now, faults))
         if latched and not objection:
             self.planner.forget_plan()
-            self.stops.under_way = False
+            self.stops.forget()
             self.joint_states.forget_sources()
             if self.parts.detour is not None:
                 self.parts.detour.forget()
@@ -335,7 +336,7 @@ class Motion:
             return True
         self.parts.sender.silence()
         self.planner.reset()
-        self.stops.under_way = False
+        self.stops.forget()
         return False
 
     def brake(self, now: int) -> None:
@@ -369,7 +370,7 @@ class Motion:
         if self.beginning.under_way:
             self.parts.sender.rests_at = jump.earliest  # it stands where it was to hold
         self.beginning.cancel()
-        self.stops.under_way = False
+        self.stops.forget()
         self.joint_states.forget()
         self.planner.forget_states()
         # This process may have been stalled since, and the arm on its way when the clock jumped.
@@ -429,7 +430,7 @@ class Motion:
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {self._newcomer}'))
                 return
             home = partial(self.planner.home, positions=self._home, duration=self._home_duration)
-            self.stops.under_way = False
+            self.stops.forget()
             way = self.parts.sender.send_before_deadline(home, must=False)
             if isinstance(way, Refusal):
                 self.latch(Reason(cause=Cause.PLAN, text=f'no way home: {way.reason}'))
@@ -446,4 +447,4 @@ class Motion:
         if self._moving(now) and graph.untouched and self.stops.on_plan(now):
             self.stops.stop_only(graph.untouched, now)
         self.planner.forget_plan(now, restarted=not graph.untouched)
-        self.stops.under_way = False
+        self.stops.forget()

@@ -34,6 +34,8 @@ class Stops:
     ----------
     under_way
         Whether the plan is a stop, which is sent again.
+    owed
+        Whether a stop was asked for that could not be made: it is tried again while the arm is on its way.
 
     """
 
@@ -41,7 +43,11 @@ class Stops:
         self, planner: Planner, sender: CommandSender, command: CommandTopics, say: Callable[[str], None]
     ) -> None:
         self._planner, self._sender, self._command, self._say = planner, sender, command, say
-        self.under_way = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Stop nothing any more: something else is sent, or whoever listens knows nothing of the plan."""
+        self.under_way = self.owed = False
 
     def brake(self, now: int, topics: Sequence[int] | None = None) -> None:
         """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
@@ -56,14 +62,23 @@ class Stops:
                     return
                 stopped = self._sender.send_before_deadline(self._planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
-                    self.under_way = True
+                    self.under_way, self.owed = True, False
                     return
             self.hold(self._planner.hold(self._sender.now()), 'no way to stop but the end of the plan')
         except Exception as error:
+            self.owed = True
             self._say(f'no way to stop but the end of the plan: {error!r}')
 
     def again(self, rests_at: int | None, now: int) -> None:
-        """Send a stop again while the arm is on its way, for it may have been lost."""
+        """Send a stop again while the arm is on its way, for it may have been lost; make one that could not be made."""
+        if self.owed and rests_at is not None and now < rests_at:
+            try:
+                held = self._planner.hold(now)
+                if isinstance(held, Trajectory):
+                    self.hold(held, '')
+            except Exception as error:
+                self.owed = False
+                self._say(f'no way to stop but the end of the plan: {error!r}')
         if not self.under_way:
             return
         if rests_at is None or now > rests_at - ENDING:
@@ -79,6 +94,7 @@ class Stops:
 
     def hold(self, held: Trajectory | Refusal, otherwise: str) -> bool:
         """Send a point to hold, and give the plan up; log ``otherwise`` where there is none, and return False."""
+        self.owed = not isinstance(held, Trajectory)
         if isinstance(held, Trajectory):
             self._planner.lose(held=held.positions[-1])
             self._sender.send(held)
