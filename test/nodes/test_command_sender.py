@@ -15,6 +15,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from dp_ros.data import Chunk, Refusal
 from dp_ros.motion.outcome import Planned
 from dp_ros.motion.planner import Planner
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
 from dp_ros.nodes.trajectory_publisher.motion_start import Beginning
 from dp_ros.nodes.trajectory_publisher.motion_stop import Stops
@@ -182,6 +183,7 @@ def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(
     ('meanwhile', 'last', 'begins'),
     [
         ([0.0] * 48, 0.0, True),
+        ([0.0] * 20 + ['held'] + [0.0] * 27, 0.0, False),  # it was sent somewhere else
         ([0.0] * 10 + [None] * 30 + [0.0] * 8, 0.0, True),  # joint states were missing for a while
         ([0.0] * 20 + [0.1] * 10 + [0.0] * 18, 0.0, True),  # or false
         ([0.0] * 10 + [None] * 38, None, False),
@@ -200,7 +202,9 @@ def test_a_plan_begins_where_the_robot_stands_once_its_controller_has_come_there
     assert refused is not None and 480 <= (made.held_at - START) / MS < 500, 'of which the pattern is made'
     for tick, place in enumerate([*meanwhile, *[last] * 30], start=1):
         clock.now = START + tick * 10 * MS
-        if place is not None:
+        if place == 'held':
+            made.send(Trajectory(stamp=0, joints=('a',), times=[80 * MS], positions=[[0.001]], velocities=[[0.0]]))
+        elif place is not None:
             planner.measured(clock.now, np.array([place]))
         beginning.progress(clock.now)
         assert planner.plan is None or clock.now >= made.held_at

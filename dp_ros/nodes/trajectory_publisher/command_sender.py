@@ -68,6 +68,7 @@ class CommandSender:
         self.now, self.steady = now, steady
         self._ahead = LEAST_AHEAD
         self._sent: Any = None
+        self.sent = 0  # how many messages, copies aside
         self.rests_at = 0  # when what was sent last ends [ns]
         self.held_at = 0  # when a controller that was sent a point to hold is there at the latest [ns]
         self._until = self._began = 0
@@ -174,6 +175,7 @@ class CommandSender:
 
     def _out(self, message: Any, until: int) -> None:
         self._send(message)
+        self.sent += 1
         self._sent, self._until, self._began, self._point = message, until, self.steady(), None
         self._copies, self._over = 1, self._began + until - self.now()  # not by robot time, which may run faster
         self._wake()

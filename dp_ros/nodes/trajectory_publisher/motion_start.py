@@ -20,10 +20,11 @@ from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
 
 @dataclass(frozen=True, kw_only=True)
 class _Hold:
-    """A point that was sent, and when its controller has come there at the latest [ns]."""
+    """A point that was sent at ``since``, as message ``number``, and when its controller has come there [ns]."""
 
     point: Trajectory
-    sent: int
+    number: int
+    since: int
     ready: int
 
 
@@ -79,7 +80,7 @@ class Beginning:
                 return point
             self._sender.send(point)
             self._planner.forget_plan()  # its controller leaves it for the point, whatever becomes of the beginning
-            self._hold = _Hold(point=point, sent=now, ready=self._sender.held_at)
+            self._hold = _Hold(point=point, number=self._sender.sent, since=now, ready=self._sender.held_at)
             text = f'the plan begins where the robot stands ({why})'
             if self._first:  # two lines: rclpy refuses another severity from the same one
                 self._note(text)
@@ -99,7 +100,7 @@ class Beginning:
         if hold is None:
             return
         newest = self._planner.states.newest
-        if newest is None or not hold.sent <= now:
+        if newest is None or now < hold.since or hold.number != self._sender.sent:
             self._hold = None
             return
         if now < hold.ready:  # what joint states show meanwhile may be false; where the controller comes to, it rests

@@ -34,8 +34,6 @@ class Stops:
     ----------
     under_way
         Whether the plan is a stop, which is sent again.
-    owed
-        Whether a stop was asked for that could not be made: it is tried again while the arm is on its way.
 
     """
 
@@ -43,11 +41,12 @@ class Stops:
         self, planner: Planner, sender: CommandSender, command: CommandTopics, say: Callable[[str], None]
     ) -> None:
         self._planner, self._sender, self._command, self._say = planner, sender, command, say
+        self._owed: int | None = None  # what had been sent when a stop was asked for that could not be made
         self.forget()
 
     def forget(self) -> None:
         """Stop nothing any more: something else is sent, or whoever listens knows nothing of the plan."""
-        self.under_way = self.owed = False
+        self.under_way, self._owed = False, None
 
     def brake(self, now: int, topics: Sequence[int] | None = None) -> None:
         """Come to rest along the plan's path; where the robot does not follow it, where it is measured.
@@ -62,22 +61,22 @@ class Stops:
                     return
                 stopped = self._sender.send_before_deadline(self._planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
-                    self.under_way, self.owed = True, False
+                    self.under_way = True
                     return
             self.hold(self._planner.hold(self._sender.now()), 'no way to stop but the end of the plan')
         except Exception as error:
-            self.owed = True
+            self._owed = self._sender.sent
             self._say(f'no way to stop but the end of the plan: {error!r}')
 
     def again(self, rests_at: int | None, now: int) -> None:
         """Send a stop again while the arm is on its way, for it may have been lost; make one that could not be made."""
-        if self.owed and rests_at is not None and now < rests_at:
+        if self._owed == self._sender.sent and rests_at is not None and now < rests_at:
             try:
                 held = self._planner.hold(now)
                 if isinstance(held, Trajectory):
                     self.hold(held, '')
             except Exception as error:
-                self.owed = False
+                self._owed = None
                 self._say(f'no way to stop but the end of the plan: {error!r}')
         if not self.under_way:
             return
@@ -94,11 +93,11 @@ class Stops:
 
     def hold(self, held: Trajectory | Refusal, otherwise: str) -> bool:
         """Send a point to hold, and give the plan up; log ``otherwise`` where there is none, and return False."""
-        self.owed = not isinstance(held, Trajectory)
         if isinstance(held, Trajectory):
             self._planner.lose(held=held.positions[-1])
             self._sender.send(held)
             return True
+        self._owed = self._sender.sent
         self._say(f'{otherwise}: {held.reason}')
         return False
 
