@@ -412,3 +412,22 @@ def test_joints_that_a_device_leaves_out_at_times_are_marked(tmp_path: Path) -> 
     made = changed(arm(), STATES, lambda i, m: m if i % 2 else state(m[1], m[2].position[:1], name=('a',)))
     text = training_text(proposed(save(tmp_path / 'bag', made)), 'arm', file='t', data='b')
     assert lines(text, 'Not every message names all of them')[0].endswith('# check')
+
+
+@pytest.mark.parametrize('turn', [2.0 * np.pi, 360.0], ids=['rad', 'degrees'])
+def test_a_joint_whose_positions_wrap_has_the_speed_that_it_had_and_in_rad_no_range(
+    tmp_path: Path, turn: float
+) -> None:
+    made = []
+    for tick in range(800):
+        seconds, now = tick / 100, T0 + tick * 10 * MS
+        turned = 0.4 + 0.2 * np.sin(0.9 * seconds)  # of a whole turn; passes a half
+        places = np.array([np.sin(1.3 * seconds) * turn / 7, ((turned + 0.5) % 1.0 - 0.5) * turn])
+        made.append(state(now, places))
+    proposal = proposed(save(tmp_path / 'bag', made))
+    found = parameters(parameter_text(proposal, 'arm'), 'trajectory_publisher')
+    speed = 0.2 * 0.9 * 2.0 * np.pi
+    assert speed < found['limits.b.velocity'] < 2.0 * speed
+    assert proposal.task.continuous == (('b',) if turn < 7 else ())
+    assert ('limits.b.upper' in found, 'limits.a.upper' in found) == (turn > 7, True)
+    assert read_task(proposal, tmp_path).continuous == proposal.task.continuous

@@ -158,7 +158,8 @@ def _limits(proposal: Proposal) -> Iterator[str]:
     for joint, unit in zip(task.action.joints, task.action.units, strict=True):
         motion = measured[joint]
         found = [motion, commanded[joint]] if joint in commanded else [motion]
-        yield f'      {scalar(joint)}: {{{_limit(found, unit, known is None)}}}  {CHECK}'
+        ranged = known is None and joint not in task.continuous
+        yield f'      {scalar(joint)}: {{{_limit(found, unit, ranged)}}}  {CHECK}'
 
 
 def _times() -> str:

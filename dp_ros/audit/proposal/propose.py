@@ -124,11 +124,21 @@ def propose(survey: Survey) -> Proposal:
         streams=tuple(streams),
         action=_action(action, tuple(units[joint].unit for joint in action.joints)),
         control_dt=_control_dt(survey, topics),
+        continuous=tuple(_wrapping(action, units)),
     )
     return Proposal(
         survey=survey, task=task, action=action, units=units, left_out=tuple(left_out), robot=robot,
         robot_problem=problem, ages={names[topic]: why for topic, (_, why) in ages.items()},
     )  # fmt: skip
+
+
+def _wrapping(action: ActionProposal, units: Mapping[str, UnitGuess]) -> Iterable[str]:
+    """Yield the joints whose positions wrap in the recordings."""
+    for commands in action.commands:
+        for joint in commands.joints:
+            motion = commands.observed.motions.get(joint)
+            if motion is not None and motion.wraps and units[joint].unit == 'rad':
+                yield joint
 
 
 def _joints(

@@ -21,6 +21,8 @@ from dp_ros.task.streams import Content
 DESCRIPTION, STRING = 'robot_description', 'std_msgs/msg/String'
 STEP = NANOSECONDS // 10
 """Over which speeds and accelerations are measured [ns]."""
+TURNS = (2.0 * np.pi, 360.0)
+"""What wraps does so by a whole turn, [rad] or [deg]."""
 _GAP = 5 * STEP
 _BATCH = 2048
 _MOST_DEVICES = 20
@@ -29,17 +31,21 @@ _FIELDS = ('position', 'velocity', 'effort')
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """How one joint moves, or one number: range and beginning [its unit], largest speed [/s], acceleration [/s^2]."""
+    """How one joint moves, or one number: range and beginning [its unit], largest speed [/s], acceleration [/s^2].
+
+    One that ``wraps`` jumps by a whole turn at times, which is no speed.
+    """
 
     low: float
     high: float
     start: float
     speed: float = 0.0
     acceleration: float = 0.0
+    wraps: bool = False
 
     def scaled(self, factor: float) -> Motion:
         """Return the motion in another unit; ``factor`` is more than 0."""
-        return Motion(**{name: factor * value for name, value in vars(self).items()})
+        return replace(self, **{name: factor * value for name, value in vars(self).items() if name != 'wraps'})
 
     @property
     def moves(self) -> bool:
@@ -206,13 +212,24 @@ class Numbers:
         times, rows = np.array([t for t, _ in kept]), np.stack([row for _, row in kept])
         steps = np.diff(times)
         near = steps < _GAP
-        speeds = np.diff(rows, axis=0)[near] / (steps[near, None] / NANOSECONDS)
+        moves = np.diff(rows, axis=0)[near]
+        turns = np.array([_turn(moves[:, i], self.high[i] - self.low[i]) for i in range(len(self.names))])
+        moves -= np.where(turns, turns, 1.0) * np.round(moves / np.where(turns, turns, np.inf))
+        speeds = moves / (steps[near, None] / NANOSECONDS)
         changes = np.abs(np.diff(speeds, axis=0)) * (NANOSECONDS / STEP)
-        columns = zip(self.names, self.low, self.high, rows[0], _largest(speeds), _largest(changes), strict=True)
+        columns = zip(self.names, self.low, self.high, rows[0], _largest(speeds), _largest(changes), turns, strict=True)
         return {
-            name: Motion(low=float(low), high=float(high), start=float(start), speed=speed, acceleration=change)
-            for name, low, high, start, speed, change in columns
+            name: Motion(
+                low=float(low), high=float(high), start=float(start), speed=speed, acceleration=change, wraps=bool(turn)
+            )
+            for name, low, high, start, speed, change, turn in columns
         }
+
+
+def _turn(moves: np.ndarray, spread: float) -> float:
+    """Return the whole turn by which numbers of this ``spread`` jump, in rad or degrees; 0 if they don't."""
+    jumps = (turn for turn in TURNS if spread < 1.01 * turn and (np.abs(np.abs(moves) - turn) < turn / 6).any())
+    return next(jumps, 0.0)
 
 
 def _largest(rows: np.ndarray) -> list[float]:
@@ -363,5 +380,6 @@ def joined(one: Mapping[str, Motion], other: Mapping[str, Motion]) -> dict[str, 
             start=before.start,
             speed=max(before.speed, motion.speed),
             acceleration=max(before.acceleration, motion.acceleration),
+            wraps=before.wraps or motion.wraps,
         )
     return both

@@ -48,6 +48,8 @@ def _task(proposal: Proposal) -> Iterator[str]:
     yield f'  obs_horizon: {task.obs_horizon}         # observations that the policy sees'
     yield f'  pred_horizon: {task.pred_horizon}       # actions in a chunk: {task.pred_horizon * dt:g} s'
     yield f'  exec_horizon: {task.exec_horizon}        # executed before the next chunk: {task.exec_horizon * dt:g} s'
+    if task.continuous:
+        yield f'  continuous: {flow(task.continuous)}  # positions wrap in the recordings'
     yield '  streams:'
     for stream in task.streams:
         yield from _stream(proposal, stream)
