@@ -98,8 +98,9 @@ class Piece:
 
 @dataclass
 class Heard:
-    """What became of the messages: those taken with arrival, and those rejected with why."""
+    """What became of the messages: those taken and those lost with arrival, and those rejected with why."""
 
+    lost: list[tuple[int, Message]] = field(default_factory=list)
     taken: list[tuple[int, Message]] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
     ignored: int = 0

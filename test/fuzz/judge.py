@@ -13,8 +13,8 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
   lost, which is every copy of a plan: then nobody could know
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
-  be wrong, and the controller starts its way to the point from where the robot truly is; and `COPIES`, in which the
-  point is sent again
+  be wrong, and the controller starts its way to the point from where the robot truly is; of a way to a plan of which
+  all copies were lost, where that is farther; and `COPIES`, in which the point is sent again
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; nor is the
   leap that a step of the clock makes the controller take along its own trajectory, at once or when the time of it
   comes again, nor, for `NOTICE`, the bridge that it makes to a message sent before the step; where it leaps by more
@@ -312,15 +312,25 @@ def _moving(controller: Controller, cycle: int) -> bool:
     return bool(np.abs(controller.commanded(at, 2)[1]).max() > STILL)
 
 
-def stopping(limits: Limits, *, away: bool = False) -> int:
-    """Return how long an ending may take until all rests [ns]."""
+def stopping(limits: Limits, away: np.ndarray | None = None) -> int:
+    """Return how long an ending may take until all rests, where the robot may be ``away`` (A,) from its plan [ns]."""
     usual = max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max()))
-    return round((usual + away * (COPIES + way_time(limits, np.full(len(limits.velocity), ERROR)))) * SECOND)
+    return round((usual + (0.0 if away is None else COPIES + way_time(limits, np.maximum(away, ERROR)))) * SECOND)
 
 
 def way_time(limits: Limits, away: np.ndarray) -> float:
     """Return how long a controller needs for its way from rest to rest across ``away`` (A,) [s]."""
     return float(np.maximum(np.sqrt(6.0 * away / limits.acceleration), 1.5 * away / limits.velocity).max())
+
+
+def _away(controller: Controller, at: int) -> np.ndarray:
+    """Return how far (A,) a command is from plans that were lost since the one that it follows came."""
+    piece = controller.pieces[controller.piece_at(at)]
+    place = controller.commanded(np.array([at]), 1)[0]
+    lost = [message for arrival, message in controller.heard.lost if piece.since < arrival <= at and message.stamp]
+    robot = np.array([at + piece.offset])
+    plans = [Curve.through(message, message.stamp).sample(robot, 1)[0] for message in lost]
+    return np.max([0.0 * place, *(np.abs(plan - place) for plan in plans)], axis=0)[0]
 
 
 def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:
@@ -331,7 +341,8 @@ def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -
             continue
         late = since + stopping(limits)
         sent = (piece.message for piece in controller.pieces[controller.piece_at(since) :] if piece.since < late)
-        begin = since + stopping(limits, away=any(message is not None and not message.stamp for message in sent))
+        held = any(message is not None and not message.stamp for message in sent)
+        begin = since + stopping(limits, _away(controller, since) if held else None)
         if begin >= min(end, until):
             continue
         cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)

@@ -220,6 +220,7 @@ class Rig(Node):
         arrival = sent + round(self._rng.uniform(0.0, self._latency) * SECOND)
         if self._rng.random() < self._loss:
             self.marks.add('lost', arrival)
+            self.controller.heard.lost.append((arrival, read_trajectory(message)))
             return
         if self._simulated and sent - self._told[bisect_right(self._told, sent) - 1] > LATE_CLOCK:
             self.marks.add('lost', arrival)  # the node could not know how late it was

@@ -211,5 +211,6 @@ class Simulation:
         arrival = self.time.steady + round(self._rng.uniform(0.0, self._latency) * SECOND)
         if self._rng.random() < self._loss:
             self.marks.add('lost', arrival)
+            self.controller.heard.lost.append((arrival, message))
         else:
             self.controller.hear(message, arrival)

@@ -167,3 +167,47 @@ def test_a_velocity_that_false_joint_states_show_leads_no_arm_that_is_held_away_
             velocities=np.array([[start[1]], [0.0]]),
         )
         assert check(way, limits) is None
+
+
+def fastest(point, start, speed):
+    """Return the greatest speed on the way to a point, from a position and a speed."""
+    share, duration = np.linspace(0.0, 1.0, 1001), point.times[0] / 1e9
+    way = float(point.positions[0, 0]) - start
+    return np.abs(speed * (1 - share) * (1 - 3 * share) + 6 * way / duration * share * (1 - share)).max()
+
+
+@pytest.mark.parametrize('away', [0.2, 1.0])
+@pytest.mark.parametrize('speed', [0.0, 0.4, 1.0])
+def test_a_hold_in_motion_is_reached_within_four_thirds_of_the_speed_limit(away, speed):
+    limits = JointLimits(joints=('a',), lower=(-9.0,), upper=(9.0,), velocity=(1.0,), acceleration=(50.0,))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    state = MeasuredState(stamp=0, positions=np.zeros(1), velocities=np.array([speed]))
+    point = points.stop(state, 0, (np.array([[-away]]), np.array([[speed]])))
+    assert isinstance(point, Trajectory)
+    for start in (-away, 0.0, 0.2):
+        assert fastest(point, start, speed) <= 4.0 / 3.0 + 1e-6
+
+
+def test_a_leap_of_joint_states_over_a_gap_may_be_false_and_shows_no_velocity():
+    limits = JointLimits(joints=('a',), lower=(-9.0,), upper=(9.0,), velocity=(1.0,), acceleration=(20.0,))
+    planner = Planner(('a',), 100_000_000, limits)
+    for i in range(20):
+        planner.measured(10_000_000 * i, np.zeros(1))
+    for i in range(3):
+        planner.measured(500_000_000 + 10_000_000 * i, np.array([-0.7 - 0.01 * i]))
+    point = planner.hold(520_000_000)
+    assert isinstance(point, Trajectory)
+    for start, speed in ((0.0, 0.0), (-0.72, -1.0)):
+        assert fastest(point, start, speed) <= 4.0 / 3.0
+
+
+def test_a_robot_on_a_plan_that_is_measured_beyond_a_limit_is_held_within():
+    limits = JointLimits(joints=('a',), lower=(-1.0,), upper=(1.0,), velocity=(2.0,), acceleration=(20.0,))
+    points = HoldPoints(('a',), 100_000_000, limits, PlanOptions())
+    state = MeasuredState(stamp=0, positions=np.array([1.3]), velocities=np.array([2.0]))
+    point = points.stop(state, 0, (np.array([[0.5]]), np.array([[1.0]])))
+    assert isinstance(point, Trajectory) and point.positions[0, 0] <= 1.0
+    for start, speed in ((0.5, 1.0), (1.3, 0.0)):
+        assert fastest(point, start, speed) <= 8.0 / 3.0
+    refused = points.stop(state, 0, None)
+    assert isinstance(refused, Refusal) and 'allowed -1 to 1' in refused.reason

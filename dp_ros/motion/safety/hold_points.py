@@ -26,6 +26,8 @@ HELD = 100_000_000
 
 So a controller that takes all of them goes one way, and one that takes the last alone has the time that it needs.
 """
+FASTEST = 4 / 3
+"""Times the speed limit: what a way may come to that begins in motion, or nobody knows where."""
 UNLIMITED = 0.5
 """How long the way to a point takes where nothing is limited [s]."""
 HARDEST = 2.0
@@ -110,7 +112,7 @@ class HoldPoints:
             planned = plan.sample(np.array([now - plan.stamp]))
         elif held is not None:  # or a clock that was set forward made the controller leap there
             planned = beside(held, state.positions, self._continuous)[None], np.zeros((1, len(self._joints)))
-        return self.stop(state, now, planned)
+        return self.stop(state, now, planned, states.largest_step())
 
     def hold_planned(self, plan: Trajectory, now: int) -> Trajectory | Refusal:
         """Return a point as `stop` does for a robot that was on ``plan`` at ``now`` [ns], when no clock counts."""
@@ -157,26 +159,35 @@ class HoldPoints:
         return point if left is None else replace(left, reason=f'measured {left}')
 
     def stop(
-        self, state: MeasuredState, now: int, planned: tuple[np.ndarray, np.ndarray] | None
+        self,
+        state: MeasuredState,
+        now: int,
+        planned: tuple[np.ndarray, np.ndarray] | None,
+        away: np.ndarray | float = 0.0,
     ) -> Trajectory | Refusal:
         """Return a point at which a robot in this state comes to rest; ``now`` [ns] is when it is sent.
 
         ``planned`` are the positions and velocities (1, A) of a plan that it may follow after all. A velocity counts
-        only as far as both have it: a leap of the joint states looks like one.
+        only as far as both have it: a leap of the joint states looks like one. The robot may be ``away`` (A,) from the
+        state, or by `joint_state_error`; where it is by more, no velocity counts.
         """
-        inside = clamped(state.positions[None], self._limits, self._options.position_tolerance, 'measured')
+        # A robot on a plan is within the limits: one that is measured beyond them was pushed there, or is not.
+        tolerance = self._options.position_tolerance if planned is None else np.inf
+        inside = clamped(state.positions[None], self._limits, tolerance, 'measured')
         if isinstance(inside, Refusal):
             return inside
+        away = np.maximum(away, np.abs(state.positions - inside[0]))
         state = replace(state, positions=inside[0])
         starts = [(state.positions, state.velocities)]
-        error, speed = np.full(len(self._joints), self._options.joint_state_error), np.zeros(len(self._joints))
+        error = np.maximum(np.full(len(self._joints), self._options.joint_state_error), away)
+        measured = other = state.velocities
         if planned is not None:
             starts.append((planned[0][0], planned[1][0]))
-            error = np.maximum(error, np.abs(planned[0][0] - state.positions))
-            measured, other = state.velocities, planned[1][0]
-            both = np.clip(0.0, np.minimum(measured, other), np.maximum(measured, other))
-            speed = np.maximum(np.abs(measured - both), np.abs(other - both))
-            state = replace(state, velocities=both)
+            error, other = np.maximum(error, np.abs(planned[0][0] - state.positions)), planned[1][0]
+        both = np.clip(0.0, np.minimum(measured, other), np.maximum(measured, other))
+        both = np.where(away > self._options.joint_state_error, 0.0, both)
+        speed = np.maximum(np.abs(measured - both), np.abs(other - both))
+        state = replace(state, velocities=both)
         age, latency = max(now - state.stamp, 0), self._options.splice_margin
         doubt = Doubt(age=age, latency=latency, position=error, velocity=speed)
         return _stop_point(state, doubt, starts, self._joints, self._ending, self._options.workspace)
@@ -189,7 +200,7 @@ def _begin_point(
     limits = ending.limits
     duration = UNLIMITED
     if limits is not None:
-        by_speed = 1.5 * away / limits.top_speed
+        by_speed = _by_speed(away, speeds, limits.top_speed)
         by_acceleration = 2.0 * speeds / limits.weakest
         by_acceleration += np.sqrt(by_acceleration**2 + 6.0 * away / limits.weakest)
         by_jerk = np.cbrt(12.0 * away / limits.top_jerk)
@@ -264,8 +275,7 @@ def _short_of_limits(
 def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> float:
     """Return how long it takes all joints to stop [s], however wrong their state may be.
 
-    With e the error of the position and f that of the velocity, the first acceleration is (v + 4 f) / T + 6 e / T^2,
-    and e adds up to 3 e / 2 T to the speed.
+    With e the error of the position and f that of the velocity, the first acceleration is (v + 4 f) / T + 6 e / T^2.
     """
     age, latency = doubt.age / NANOSECONDS, doubt.latency / NANOSECONDS
     most = np.where(np.isfinite(limits.top_acceleration), limits.top_acceleration, 0.0)
@@ -275,8 +285,19 @@ def _duration(velocities: np.ndarray, doubt: Doubt, limits: JointLimits) -> floa
     change = change + doubt.velocity
     first, brake = speed + 4 * change, limits.weakest
     needed = (first + np.sqrt(first**2 + 24 * brake * error)) / (2 * brake)
-    needed = np.maximum(np.where(np.isinf(brake), 0.0, needed), 1.5 * error / limits.top_speed)
+    needed = np.maximum(np.where(np.isinf(brake), 0.0, needed), _by_speed(error, speed + change, limits.top_speed))
     return float(needed.max()) / TAIL_EFFORT
+
+
+def _by_speed(error: np.ndarray, speed: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return how long a way takes that makes up for ``error`` (A,) within the speed limit, from rest [s].
+
+    From ``speed`` on, v, it comes to (v + x)^2 / 4 x at most, x = 6 e / T: within `FASTEST` times the limit.
+    """
+    most = np.where(np.isfinite(most), most, 1e9)
+    speed = np.minimum(speed, most)
+    twice = 4 * FASTEST * most - 2 * speed
+    return np.maximum(1.5 * error / most, TAIL_EFFORT * 12 * error / (twice + np.sqrt(twice**2 - 4 * speed**2)))
 
 
 def _point(positions: np.ndarray, duration: float, joints: tuple[str, ...]) -> Trajectory:

@@ -112,16 +112,20 @@ class MeasuredStates:
 
     def standing(self, slip: np.ndarray) -> bool:
         """Return whether no joint moved by more than ``slip`` (A,) for `STANDING` [ns]."""
-        if self.newest is None:
+        if self.newest is None or self._states[0].stamp > self.newest.stamp - STANDING:
             return False
-        # One state from before the span says where the robot was when it began.
+        return bool((np.ptp(self._lately(), axis=0) <= slip).all())
+
+    def largest_step(self) -> np.ndarray:
+        """Return the largest way of each joint (A,) from one joint state to the next, lately: it may be false."""
+        return np.abs(np.diff(self._lately(), axis=0)).max(axis=0, initial=0.0)
+
+    def _lately(self) -> np.ndarray:
+        """Return the positions (M, A) of the newest `STANDING`, and where the robot was when it began."""
+        assert self.newest is not None
         first = self.newest.stamp - STANDING
-        before = [state for state in self._states if state.stamp <= first]
-        if not before:
-            return False
-        _, positions = self.since(STANDING)
-        positions = np.concatenate([before[-1].positions[None], positions])
-        return bool((np.ptp(positions, axis=0) <= slip).all())
+        before = [state.positions[None] for state in self._states if state.stamp <= first]
+        return np.concatenate([*before[-1:], self.since(STANDING)[1]])
 
     def velocities(self, limits: JointLimits | None) -> np.ndarray:
         """Return how fast the joints move (A,), as their positions tell.

@@ -101,6 +101,10 @@ class JointStates:
             return ''
         return f'{self._stream.topic}: got the same joints from several publishers in turn, allowed one source of each'
 
+    def trusted(self, now: int) -> bool:
+        """Tell whether the newest joint state is good, and from the one source."""
+        return self.read(now) is not None and not (self.fault or self.several_sources)
+
     def forget_sources(self) -> None:
         """Forget who published: where two still do, that shows again at once."""
         self._sources = SourceWatch(SPEAKERS)

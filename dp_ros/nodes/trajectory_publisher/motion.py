@@ -393,7 +393,7 @@ class Motion:
             return
         unjumped, since = self._jump
         planned = unjumped + now - since
-        if self.joint_states.read(now) is not None and not self.joint_states.fault and self.planner.states.tells_speed:
+        if self.joint_states.trusted(now) and self.planner.states.tells_speed:
             self.planner.forget_plan()  # its stamps mean nothing
             held = self.planner.hold(now)
         elif not patient or not 0 <= now - since < self._patience:
