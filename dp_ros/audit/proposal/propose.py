@@ -137,7 +137,7 @@ def _wrapping(action: ActionProposal, units: Mapping[str, UnitGuess]) -> Iterabl
     for commands in action.commands:
         for joint in commands.joints:
             motion = commands.observed.motions.get(joint)
-            if motion is not None and motion.wraps and units[joint].unit == 'rad':
+            if motion is not None and motion.wraps and units[joint].unit in ('rad', 'deg'):
                 yield joint
 
 
