@@ -14,7 +14,9 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 - an ending: at rest in `stopping`, and where the robot is held away from its plan (it was off it, maybe before the
   ending already, or every copy of the stop was lost), the time of a way of `ERROR` later: for so much joint states may
   be wrong, and the controller starts its way to the point from where the robot truly is; of a way to a plan of which
-  all copies were lost, where that is farther; and `COPIES`, in which the point is sent again
+  all copies were lost, where that is farther; and `COPIES`, in which the point is sent again; unless nothing
+  was heard of the ending, for `IN_A_ROW` messages of it were lost, or joint states lied within `BLIND` before, so that
+  nothing could be sent to an arm that was off its plan: then it finishes that
 - a step of the clock, and the cycle in which the controller is switched on or off, are nobody's fault; nor is the
   leap that a step of the clock makes the controller take along its own trajectory, at once or when the time of it
   comes again, nor, for `NOTICE`, the bridge that it makes to a message sent before the step; where it leaps by more
@@ -333,6 +335,14 @@ def _away(controller: Controller, at: int) -> np.ndarray:
     return np.max([0.0 * place, *(np.abs(plan - place) for plan in plans)], axis=0)[0]
 
 
+def _unheard(controller: Controller, marks: Marks, since: int, until: int) -> bool:
+    """Return whether nothing was heard of an ending, and nothing could be: it was lost, or joint states had lied."""
+    if any(since <= at < until for at, _ in controller.heard.taken):
+        return False
+    lost = sum(since <= at < until for at, _ in controller.heard.lost)
+    return lost >= IN_A_ROW or (not lost and bool(marks.between(since - BLIND, since, ('lie',))))
+
+
 def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:
     """Return where something did not rest in time after it was to."""
     found = []
@@ -343,6 +353,9 @@ def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -
         sent = (piece.message for piece in controller.pieces[controller.piece_at(since) :] if piece.since < late)
         held = any(message is not None and not message.stamp for message in sent)
         begin = since + stopping(limits, _away(controller, since) if held else None)
+        if _unheard(controller, marks, since, late):
+            piece = controller.pieces[controller.piece_at(since)]
+            begin = max(begin, int(piece.curve.knots[-1]) - piece.offset + 2 * controller.setup.period)
         if begin >= min(end, until):
             continue
         cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)

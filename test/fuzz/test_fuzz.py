@@ -250,3 +250,14 @@ def test_events_follow_from_the_seed():
     first, second, other = (drawn(np.random.default_rng(seed), weights, 3) for seed in (1, 1, 2))
     assert [str(event) for event in first] == [str(event) for event in second] != [str(event) for event in other]
     assert 30 <= len(first) <= 60
+
+
+@pytest.mark.parametrize(('lost', 'lied', 'wrong'), [(8, 1.0, False), (7, 1.0, True), (0, 0.1, False), (0, 1.0, True)])
+def test_an_ending_of_which_nothing_could_be_heard_is_the_end_of_the_plan(lost, lied, wrong):
+    tried, marks = controller(), Marks()
+    tried.hear(moved(START, 0.6, 2.5), START + 1000)
+    begun = START + SECOND
+    tried.heard.lost += [(begun + number, moved(START, 0.6, 1.5)) for number in range(lost)]
+    marks.add('lie', begun - round(lied * SECOND))
+    marks.add('ended', begun, START + 3 * SECOND)
+    assert ('not at rest' in kinds(tried, marks)) == wrong
