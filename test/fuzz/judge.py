@@ -36,6 +36,7 @@ from .curves import SECOND, Curve, Message, extrema
 
 ROUNDING = 1e-6
 NEAR = 1e-7  # [rad or m]
+NEAR_IN_A_LIE = 1e-5  # [rad or m], on a bridge: a hold that replaces one on whose way the robot is
 # Midway, a cubic that turns a joint around is faster by a third of its speed before.
 SPEED_MARGIN, BEND_MARGIN = 1.0 / 3.0, 1.0
 ASTRAY = 0.008  # [s] at the speed limit: as far as a robot may be from the plan and is taken to follow it
@@ -166,11 +167,13 @@ def _cycles(controller: Controller, limits: Limits, marks: Marks, cycles: np.nda
         if piece.since > cycles[-1]:
             break
         _relax(controller, number, marks, cycles, (fast, strong, more))
+    near = np.full((len(places), 1), NEAR)
+    near[1:][fast > 1.0] = NEAR_IN_A_LIE
     found = []
     for kind, values, at in (
         ('velocity', np.abs(speed) - more - limits.velocity * (fast[:, None] + ROUNDING), 1),
         ('acceleration', np.abs(bend) - limits.acceleration * (strong[:, None] + ROUNDING) - 1e-9 / dt, 1),
-        ('position', np.maximum(places - limits.upper, limits.lower - places) - NEAR, 0),
+        ('position', np.maximum(places - limits.upper, limits.lower - places) - near, 0),
     ):
         over = ~(values <= 0.0)
         for row in _first_of_each(over.any(axis=1)):
