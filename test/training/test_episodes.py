@@ -270,6 +270,15 @@ def test_a_past_stamp_puts_the_trajectory_in_the_past() -> None:
     assert set_points(made, [0, 100]) == [1.0, 2.0]
 
 
+def test_the_first_command_is_known_from_its_stamp_on_if_it_was_received_a_moment_later() -> None:
+    late = [command(T0 + 20 * MS, [1.0, 3.0], times=[0, 100 * MS], stamp=T0)]
+    assert set_points(late, [-1, 0, 20, 100]) == [None, 1.0, pytest.approx(1.4), 3.0]
+    later = [command(T0 + 100 * MS, [1.0, 3.0], times=[0, 200 * MS], stamp=T0)]
+    assert set_points(later, [0, 49, 50, 100]) == [None, None, 1.5, 2.0]
+    second = [command(T0, [0.0]), command(T0 + 120 * MS, [1.0, 3.0], times=[0, 100 * MS], stamp=T0 + 100 * MS)]
+    assert set_points(second, [100, 119, 120]) == [0.0, 0.0, pytest.approx(1.4)]
+
+
 def test_before_its_first_point_is_due_a_command_ramps_from_the_set_point_it_met() -> None:
     made = [command(T0, [1.0]), command(T0 + 100 * MS, [3.0], times=[100 * MS])]
     assert set_points(made, [50, 100, 150, 200, 300]) == [1.0, 1.0, 2.0, 3.0, 3.0]

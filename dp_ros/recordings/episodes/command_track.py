@@ -44,7 +44,8 @@ class CommandTrack:
     A new command replaces the old one whole when it is received. Where its first point is not due yet, the set point
     moves there from where it was, at the first command from where the joints were measured: on a straight line, or on
     the polynomial of the point's velocities and accelerations. So commands that come faster than they are due, as a
-    person's often do, move it all the same. It counts from when the first command was due.
+    person's often do, move it all the same. It counts from when the first command was due, which may be a moment before
+    that was received.
 
     One that ends in the past is rejected, as the controller does, so is one of another clock, and both are counted in
     `rejected`; `count` is of all.
@@ -86,6 +87,8 @@ class CommandTrack:
         if begin is not None:
             self._first_due = self._first_due if self._commands else due
             start, due, trajectory = received, received, self._led_in(trajectory, due - received, *begin)
+        elif not self._commands:  # nothing else was followed meanwhile: so the tick that it was made at has a set point
+            received = max(due, received - LATE)
         self._commands.append(_Command(received=received, known=due, start=start, trajectory=trajectory))
 
     def _state(self, received: int, measured: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
