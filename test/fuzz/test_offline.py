@@ -13,6 +13,7 @@ from dp_ros.nodes.trajectory_publisher.motion import Motion
 
 from .events import Event
 from .offline import Case, Sequence, run
+from .variants import KINDS
 
 SEED = 1
 pytestmark = pytest.mark.slow
@@ -52,6 +53,13 @@ FOUND = [
 @pytest.mark.parametrize(('seed', 'number'), [*((SEED, number) for number in range(8)), *FOUND])
 def test_under_attack_nothing_leaps(seed, number):
     _, kinds, told = run(seed, number)
+    assert not kinds, '\n'.join(told)
+
+
+@pytest.mark.parametrize('variant', KINDS)
+@pytest.mark.parametrize('number', [4, 7, 116])
+def test_under_attack_nothing_leaps_on_other_robots(variant, number):
+    _, kinds, told = run(7, number, variant=variant)
     assert not kinds, '\n'.join(told)
 
 
