@@ -11,11 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from .controller import Controller
-from .curves import SECOND
+from .curves import SECOND, State
 from .events import Event
 from .judge import ERROR, Limits, Marks, way_time
 from .signals import Chunk, JointState, Policy
+from .variants import Variant
 
 JOINT_STATE_PERIOD = SECOND // 100
 OPERATOR = 7 * SECOND // 10  # after which someone calls ~/reset
@@ -23,10 +23,23 @@ RECOVERY = 4.0  # [s] of good data
 REMEMBERED = 5 * SECOND  # for which the controller may be thought to hold the robot where a joint state had it
 
 
+class Seen(Protocol):
+    """What is seen of the robot."""
+
+    @property
+    def offset(self) -> int:
+        """Robot time less steady time [ns]."""
+
+    def measured(self, at: int) -> State:
+        """Return where it is at one time [ns, steady]."""
+
+
 class Port(Protocol):
     """What an attack acts on."""
 
-    controller: Controller
+    @property
+    def controller(self) -> Seen:
+        """What is commanded, and measured."""
 
     def now(self) -> int:
         """Return steady time [ns]."""
@@ -61,6 +74,7 @@ class Attack:
     every: int  # [ns] between two chunks
     rng: np.random.Generator
     marks: Marks = field(default_factory=Marks)
+    variant: Variant = field(default_factory=Variant)
     lies: list[tuple[int, int, Event]] = field(default_factory=list)
     later: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
     mute_until: int = 0
@@ -78,7 +92,8 @@ class Attack:
             self.later.remove(due)
             due[1]()
         if now >= self.next_state:
-            self.next_state += JOINT_STATE_PERIOD * ((now - self.next_state) // JOINT_STATE_PERIOD + 1)
+            period = self.variant.period
+            self.next_state += period * ((now - self.next_state) // period + 1)
             self._joint_state(now)
         if now >= self.next_chunk:
             self.next_chunk = now + self.every
@@ -97,7 +112,12 @@ class Attack:
 
     def _made(self, stamp: int, steps: int) -> Chunk:
         times = self.policy.control_dt * np.arange(steps, dtype=np.int64)
-        return Chunk(stamp=stamp, joints=self.joints, times=times, actions=self.policy.actions(stamp, steps))
+        return Chunk(
+            stamp=stamp, joints=self.joints, times=times, actions=self._wrapped(self.policy.actions(stamp, steps))
+        )
+
+    def _wrapped(self, actions: np.ndarray) -> np.ndarray:
+        return self.variant.wrapped(actions) if self.variant.wraps else actions
 
     def _operator(self, now: int) -> None:
         if not self.port.latched():
@@ -128,7 +148,7 @@ class Attack:
 
     def _act(self, event: Event, now: int, until: int | None) -> None:
         mark = {'controller_off': 'inactive', 'controller_restart': 'inactive'}.get(event.kind, event.kind)
-        self.marks.add(mark, now, until)
+        self.marks.add(mark, now, until, who=event.values.get('who'))
         self.port.act(event)
         if until is not None:
             self.later.append((until, lambda: self.port.undo(event)))
@@ -196,7 +216,15 @@ class Attack:
         if state is not None:
             self._last_state = state
             self._note_away(state.positions, true.positions.tolist())
-            self.port.joint_state(state)
+            self.port.joint_state(self._published(state))
+
+    def _published(self, state: JointState) -> JointState:
+        variant, positions = self.variant, np.array(state.positions)
+        if any(variant.continuous) and state.names == self.joints and len(positions) == len(self.joints):
+            state = replace(state, positions=variant.wrapped(positions).tolist())
+        return replace(
+            state, velocities=state.velocities if variant.speeds else (), stamp=state.stamp if variant.stamped else 0
+        )
 
     def _lied(self, state: JointState, since: float, event: Event) -> JointState | None:
         what, size, joint = event.values['what'], float(event.values['size']), int(event.values['joint'])

@@ -9,13 +9,14 @@ is steady time plus an offset that a step of the clock changes.
 - Stamp 0 counts from that cycle. The first point due already: no bridge. Ahead: a bridge from the measured state, or
   from the last command at the time of its cycle.
 - Each cycle commands what is due one period later. Behind the last point, that is held.
+- A joint that turns without end begins a bridge in the turn of its first point.
 - Inactive it takes nothing and keeps its last command; active again, it holds what is measured.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from .curves import SECOND, Curve, Message, State
 
 MOVES = 1e-3  # [/s]
 NEVER = 1 << 62
+TURN = 2 * np.pi
 ENDED = 'it ends in the past'
 
 
@@ -35,6 +37,7 @@ class Setup:
     rate: int = 250
     lag: float = 0.02
     from_desired: bool = False
+    continuous: tuple[bool, ...] = ()  # which joints turn without end, if any do
 
     @property
     def period(self) -> int:
@@ -244,7 +247,9 @@ class Controller:
         # The sample one period ahead is what is commanded first.
         if int(curve.knots[0]) > since:
             kind = 'bridged'
-            own = np.abs(at.positions - self._commanded_state(cycle - self.setup.period).positions)
+            own = np.abs(self._turned(at.positions - self._commanded_state(cycle - self.setup.period).positions))
+            if any(self.setup.continuous):
+                at = replace(at, positions=message.positions[0] + self._turned(at.positions - message.positions[0]))
             curve = curve.led_by(since, at, message)
         end = start + int(message.times[0]) - self.offset
         self._append(
@@ -252,6 +257,12 @@ class Controller:
                 since=cycle, curve=curve, offset=self.offset, kind=kind, message=message, bridge_end=end, own_step=own
             )
         )
+
+    def _turned(self, way: np.ndarray) -> np.ndarray:
+        """Return a way (A,) without whole turns of joints that turn without end."""
+        if not any(self.setup.continuous):
+            return way
+        return np.where(self.setup.continuous, way - TURN * np.round(way / TURN), way)
 
     def _commanded_state(self, cycle: int) -> State:
         piece = self.pieces[self.piece_at(cycle)]
@@ -266,9 +277,12 @@ class Controller:
 
     def follows_plan(self, now: int) -> bool:
         """Return whether a plan makes the robot move at a time [ns, steady], and not a way to where it is held."""
+        return self.planned(now) and bool(np.abs(self.measured(now).velocities).max() > MOVES)
+
+    def planned(self, now: int) -> bool:
+        """Return whether it is on a plan."""
         piece = self.pieces[self.piece_at(now)]
-        planned = piece.message is not None and len(piece.message.times) > 1
-        return planned and bool(np.abs(self.measured(now).velocities).max() > MOVES)
+        return piece.message is not None and len(piece.message.times) > 1
 
     def until(self, number: int) -> int:
         """Return when a piece ends [ns, steady]."""

@@ -26,7 +26,7 @@ within them too, whatever the rate, so where a plan is in force nothing but roun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,10 +88,16 @@ class Marks:
     """What was done to the robot and its software, and when [ns, steady]."""
 
     spans: list[tuple[int, int, str]] = field(default_factory=list)
+    own: dict[int, list[tuple[int, int, str]]] = field(default_factory=dict)
 
-    def add(self, kind: str, since: int, until: int | None = None) -> None:
-        """Note what lasted from ``since`` to ``until``."""
-        self.spans.append((since, since if until is None else until, kind))
+    def add(self, kind: str, since: int, until: int | None = None, who: int | None = None) -> None:
+        """Note what lasted from ``since`` to ``until``, or was done to one of several controllers alone."""
+        spans = self.spans if who is None else self.own.setdefault(who, [])
+        spans.append((since, since if until is None else until, kind))
+
+    def seen_by(self, who: int) -> Marks:
+        """Return what was done to one of several controllers."""
+        return Marks([*self.spans, *self.own.get(who, [])])
 
     def between(self, since: int, until: int, kinds: Iterable[str]) -> set[str]:
         """Return which of the kinds happened within a time."""
@@ -99,9 +105,16 @@ class Marks:
 
 
 def judged(
-    controller: Controller, limits: Limits, marks: Marks, since: int, until: int, box: Box | None = None
+    controller: Controller,
+    limits: Limits,
+    marks: Marks,
+    since: int,
+    until: int,
+    box: Box | None = None,
+    *,
+    rests: bool = True,
 ) -> list[Fault]:
-    """Return what was wrong from ``since`` to ``until`` [ns, steady]."""
+    """Return what was wrong from ``since`` to ``until`` [ns, steady]; with ``rests``, that it did not come to rest."""
     controller.advance(until)
     faults = [fault for arrival, message in _different(controller) for fault in _in_itself(message, arrival, limits)]
     faults += [
@@ -115,8 +128,7 @@ def judged(
         cycles = np.arange(controller.cycle_at(begin), end, period)
         if len(cycles) > 3:
             faults += _cycles(controller, limits, marks, cycles, since) + _outside(controller, box, cycles)
-    faults += _endings(controller, limits, marks, until)
-    return sorted(faults)
+    return sorted(faults + (endings([controller], limits, marks, until) if rests else []))
 
 
 def _different(controller: Controller) -> list[tuple[int, Message]]:
@@ -156,7 +168,7 @@ def _in_itself(message: Message, arrival: int, limits: Limits) -> list[Fault]:
 
 
 def _cycles(controller: Controller, limits: Limits, marks: Marks, cycles: np.ndarray, since: int) -> list[Fault]:
-    places = controller.commanded(cycles, 1)[0]
+    places = _smooth(controller, controller.commanded(cycles, 1)[0])
     dt = controller.setup.period / SECOND
     speed = np.diff(places, axis=0) / dt
     bend = np.diff(places, 2, axis=0) / dt**2
@@ -182,6 +194,12 @@ def _cycles(controller: Controller, limits: Limits, marks: Marks, cycles: np.nda
             piece = controller.pieces[controller.piece_at(int(cycles[min(row + at, len(cycles) - 1)]))]
             found.append(Fault(int(cycles[row + at]), kind, f'{got:.4f} of joint {joint}, {_told(piece, since)}'))
     return found
+
+
+def _smooth(controller: Controller, places: np.ndarray) -> np.ndarray:
+    """Return positions (N, A) without whole turns of joints that turn without end: those move nothing."""
+    turning = np.array(controller.setup.continuous or [False])
+    return np.where(turning, np.unwrap(places, axis=0), places) if turning.any() else places
 
 
 def _outside(controller: Controller, box: Box | None, cycles: np.ndarray) -> list[Fault]:
@@ -307,7 +325,7 @@ def _leaps(controller: Controller, number: int) -> list[int]:
 def _leap(controller: Controller, since: int) -> float:
     """Return how much farther the command moves in the cycle after ``since`` than in the one before."""
     cycles = controller.cycle_at(since) + controller.setup.period * np.arange(-2, 1)
-    return float(np.abs(np.diff(controller.commanded(cycles, 1)[0], 2, axis=0)).max())
+    return float(np.abs(np.diff(_smooth(controller, controller.commanded(cycles, 1)[0]), 2, axis=0)).max())
 
 
 def _moving(controller: Controller, cycle: int) -> bool:
@@ -346,25 +364,32 @@ def _unheard(controller: Controller, marks: Marks, since: int, until: int) -> bo
     return lost >= IN_A_ROW or (not lost and bool(marks.between(since - BLIND, since, ('lie',))))
 
 
-def _endings(controller: Controller, limits: Limits, marks: Marks, until: int) -> list[Fault]:
-    """Return where something did not rest in time after it was to."""
+def endings(controllers: Sequence[Controller], limits: Limits, marks: Marks, until: int) -> list[Fault]:
+    """Return where something did not rest in time after it was to; ``limits`` are those of all joints."""
     found = []
     for since, end, kind in marks.spans:
         if kind != 'ended':
             continue
         late = since + stopping(limits)
-        sent = (piece.message for piece in controller.pieces[controller.piece_at(since) :] if piece.since < late)
-        held = any(message is not None and not message.stamp for message in sent)
-        begin = since + stopping(limits, _away(controller, since) if held else None)
-        if _unheard(controller, marks, since, late):
-            piece = controller.pieces[controller.piece_at(since)]
-            begin = max(begin, int(piece.curve.knots[-1]) - piece.offset + 2 * controller.setup.period)
+        held = any(
+            piece.message is not None and not piece.message.stamp
+            for controller in controllers
+            for piece in controller.pieces[controller.piece_at(since) :]
+            if piece.since < late
+        )
+        away = np.concatenate([_away(controller, since) for controller in controllers]) if held else None
+        begin = since + stopping(limits, away)
+        for controller in controllers:
+            if _unheard(controller, marks, since, late):
+                piece = controller.pieces[controller.piece_at(since)]
+                begin = max(begin, int(piece.curve.knots[-1]) - piece.offset + 2 * controller.setup.period)
         if begin >= min(end, until):
             continue
-        cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)
-        speed = np.abs(controller.commanded(cycles, 2)[1]).max(axis=1)
-        if (speed > REST).any():
-            last = int(np.nonzero(speed > REST)[0][-1])
-            took = (cycles[last] - since) / SECOND
-            found.append(Fault(int(cycles[last]), 'not at rest', f'{took:.3f} s after the ending, {speed[last]:.4f}'))
+        for controller in controllers:
+            cycles = np.arange(controller.cycle_at(begin), min(end, until), controller.setup.period)
+            speed = np.abs(controller.commanded(cycles, 2)[1]).max(axis=1)
+            if (speed > REST).any():
+                last = int(np.nonzero(speed > REST)[0][-1])
+                text = f'{(cycles[last] - since) / SECOND:.3f} s after the ending, {speed[last]:.4f}'
+                found.append(Fault(int(cycles[last]), 'not at rest', text))
     return found

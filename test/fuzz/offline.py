@@ -2,6 +2,7 @@
 
 PYTHONPATH=test python -m fuzz.offline --sequences 10000 --seed 1
 PYTHONPATH=test python -m fuzz.offline --only 1:17      sequence 17 of seed 1 alone, with all that happens in it
+PYTHONPATH=test python -m fuzz.offline --variant several      of other robots: see variants.py
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,12 +28,13 @@ from .attack import RECOVERY, Attack
 from .controller import Controller, Setup
 from .curves import SECOND
 from .events import Event, drawn, themed
-from .judge import Box, Fault, Limits, Marks, judged, stopping
+from .judge import Box, Fault, Limits, Marks, stopping
 from .planar import box_of, urdf_text
 from .product import Options
 from .report import say
 from .signals import Policy
 from .simulated import Simulation
+from .variants import KINDS, Robot, Variant, varied
 
 WEIGHTS = {
     'chunk': 30.0, 'lie': 22.0, 'mute': 3.0, 'peer': 3.0, 'parameter': 2.0, 'stall': 6.0, 'lifecycle': 3.0, 'hold': 2.0,
@@ -59,6 +61,7 @@ class Case:
     ending: str
     near: float = 0.0  # position limits as times of how far the policy goes; 0: far from there
     starts: float = 0.0  # where demonstrations began, each joint [rad]; 0: the bundle does not say
+    variant: Variant = field(default_factory=Variant)
 
     @classmethod
     def drawn(cls, seed: int, number: int) -> tuple[Case, np.random.Generator]:
@@ -124,10 +127,13 @@ class Case:
             workspace = Workspace(chain=chain, lower=(X_MIN, -inf, -inf), upper=(inf, inf, inf))
         starts = None
         if self.starts:
-            starts = DemonstratedStarts.of(self.setup.joints, np.full((1, len(self.setup.joints)), self.starts))
+            at = self.starts + (np.where(self.variant.continuous, 3.0, 0.0) if any(self.variant.continuous) else 0.0)
+            at = self.variant.wrapped(np.broadcast_to(at, len(self.setup.joints)))
+            starts = DemonstratedStarts.of(self.setup.joints, at[None])
         return Options(
             joints=self.setup.joints, control_dt=self.control_dt, limits=self.limits, planner=self.planner,
             workspace=workspace, simulated=self.simulated, starts=starts,
+            variant=self.variant,
         )  # fmt: skip
 
 
@@ -139,21 +145,28 @@ class Sequence:
         self.lines: list[tuple[int, str]] = []
         joints = case.setup.joints
         self.theme, weights, longest = themed(rng, WEIGHTS)
-        self.events = drawn(rng, weights, len(joints), longest=longest)
+        self.events = case.variant.events(drawn(rng, weights, len(joints), longest=longest))
         policy = Policy.drawn(rng, case.limits, case.control_dt)
         if case.box is not None:
             policy = policy.inside(case.box)
         if case.near:
             far = np.maximum(case.near * policy.amplitude, 0.1)
             self.case = case = replace(case, limits=replace(case.limits, lower=-far, upper=far))
-        controller = Controller(case.setup, policy.centre, START, 100 * SECOND - START if case.simulated else 0)
+        if any(case.variant.continuous):
+            policy = replace(policy, centre=np.where(case.variant.continuous, 3.0, 0.0))
+        offset, first = 100 * SECOND - START if case.simulated else 0, 0
+        controllers = list[Controller]()
+        for setup in case.variant.setups or (replace(case.setup, continuous=case.variant.continuous),):
+            place = policy.centre[first : first + len(setup.joints)]
+            controllers.append(Controller(setup, place, START, offset))
+            first += len(place)
         marks = Marks()
         self.world = Simulation(
-            case.options, controller, marks, latency=case.latency, loss=case.loss, rng=rng, now=START
+            case.options, Robot(controllers), marks, latency=case.latency, loss=case.loss, rng=rng, now=START
         )
         self.attack = Attack(
             port=self.world, policy=policy, limits=case.limits, joints=joints, every=case.every, rng=rng, marks=marks,
-            next_state=START, next_chunk=START + SECOND // 2,
+            variant=case.variant, next_state=START, next_chunk=START + SECOND // 2,
         )  # fmt: skip
         self._told = ''
 
@@ -171,7 +184,7 @@ class Sequence:
         except Exception:
             self._fault('exception', traceback.format_exc(limit=-4))
         world = self.world
-        self.faults += judged(world.controller, self.case.limits, self.attack.marks, START, world.now(), self.case.box)
+        self.faults += world.robot.judged(self.case.limits, self.attack.marks, START, world.now(), self.case.box)
         return sorted(self.faults)
 
     def _spin(self, seconds: float, *, until_moving: bool = False) -> bool:
@@ -195,9 +208,13 @@ class Sequence:
         self._spin(0.4)  # a restart takes its time
         self.attack.calm()
         self._say('-- good data from now on')
+        for _ in range(400):
+            if self.world.product.goes_home:
+                self._spin(0.05)
         began = self.world.now()
         for _ in range(2):
-            allowed = self.attack.recovery() * (1 + (self.case.loss > 0.4))  # all copies of a plan may be lost
+            # All copies of a plan may be lost, and a plan that is not followed is not stopped everywhere.
+            allowed = self.attack.recovery() * (1 + (self.case.loss > 0.4)) + self.world.product.moves_for
             self._spin(allowed, until_moving=True)
             if self._moves():
                 self._say(f'-- moves after {(self.world.now() - began) / SECOND:.2f} s')
@@ -211,7 +228,7 @@ class Sequence:
         self._fault('recovery', f'latched, and not to be reset in {RECOVERY} s of good data: {self.world.product.why}')
 
     def _moves(self) -> bool:
-        return self.world.controller.follows_plan(self.world.now())
+        return self.world.controller.follows_plan(self.world.now()) and not self.world.product.goes_home
 
     def _end(self) -> None:
         self._spin(0.5)
@@ -241,9 +258,11 @@ class Sequence:
         return [f'{(at - START) / SECOND:9.3f} s  {text}' for at, text in lines if self.loud or at <= last]
 
 
-def run(seed: int, number: int, *, loud: bool = False) -> tuple[int, list[str], list[str]]:
+def run(seed: int, number: int, *, loud: bool = False, variant: str = '') -> tuple[int, list[str], list[str]]:
     """Run one sequence; return its number, kinds of fault, and what happened."""
     case, rng = Case.drawn(seed, number)
+    if variant:
+        case = varied(case, variant)
     sequence = Sequence(case, rng, loud=loud)
     faults = sequence.run()
     sequence.faults = faults
@@ -260,18 +279,21 @@ def main() -> int:
     parser.add_argument('--first', type=int, default=0)
     parser.add_argument('--processes', type=int, default=os.cpu_count())
     parser.add_argument('--show', type=int, default=5, help='how many failing sequences are told in full')
+    parser.add_argument('--variant', choices=KINDS, default='', help='of another kind of robot: see variants.py')
     parser.add_argument('--only', help='seed:number of a sequence to run alone')
     options = parser.parse_args()
     if options.only:
         seed, number = (int(word) for word in options.only.split(':'))
-        _, kinds, told = run(seed, number, loud=True)
+        _, kinds, told = run(seed, number, loud=True, variant=options.variant)
         say('\n'.join([*told, ', '.join(kinds) or 'nothing wrong']))
         return bool(kinds)
     say(f'seed {options.seed}, {options.sequences} sequences in simulated time')
     began, wrong, counts = time.monotonic(), list[int](), dict[str, int]()
     with multiprocessing.get_context('spawn').Pool(options.processes) as pool:
         numbers = range(options.first, options.first + options.sequences)
-        for number, kinds, told in pool.imap_unordered(partial(run, options.seed), numbers, chunksize=4):
+        for number, kinds, told in pool.imap_unordered(
+            partial(run, options.seed, variant=options.variant), numbers, chunksize=4
+        ):
             if not kinds:
                 continue
             wrong.append(number)

@@ -23,10 +23,10 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.safety.approach import Approach
 from dp_ros.motion.safety.clock_watch import ClockWatch
 from dp_ros.motion.safety.measured_states import MeasuredState
-from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyStateMachine, Thresholds
+from dp_ros.motion.safety.safety_states import Cause, Reason, SafetyState, SafetyStateMachine, Thresholds
 from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher.command_sender import AGAIN, FAREWELL_AGAIN, CommandSender
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import GraphState
+from dp_ros.nodes.trajectory_publisher.controllers.command_topics import GraphState, serialized_message
 from dp_ros.nodes.trajectory_publisher.controllers.endpoints import SourceWatch
 from dp_ros.nodes.trajectory_publisher.joint_states import JointStates
 from dp_ros.nodes.trajectory_publisher.motion import Motion, Parts
@@ -35,7 +35,10 @@ from dp_ros.task.spec import JointStream
 from dp_ros.task.starts import DemonstratedStarts
 
 from .curves import SECOND, Message
+from .events import Event
+from .graph import SeveralControllers
 from .judge import Limits
+from .variants import Variant
 
 NEWCOMER = SECOND // 2
 RESTARTS = 1
@@ -88,6 +91,22 @@ class Graph:
             return None
         return Reason(cause=Cause.PUBLISHER, text=f'{topic}: got a second publisher')
 
+    @property
+    def command(self) -> Any:
+        """What the product sends by."""
+        return self
+
+    def leave(self, event: Event, now: int) -> None:
+        """Let the controller go."""
+        self.controller = False
+
+    def come(self, event: Event, now: int) -> None:
+        """Let it come again."""
+        self.controller, self.restarted, self.since = True, True, now
+
+    def forget(self) -> None:
+        """Keep it: a controller that comes while the product is not active was restarted too."""
+
     def counts(self) -> tuple[int, ...]:
         """Return something that changes when the graph does."""
         return (int(self.controller), 1 + len(self.peers))
@@ -107,6 +126,7 @@ class Options:
     workspace: Workspace | None = None
     simulated: bool = False
     starts: DemonstratedStarts | None = None
+    variant: Variant = field(default_factory=Variant)
 
 
 class Product:
@@ -119,15 +139,23 @@ class Product:
     time
         The clocks that it reads.
     send
-        Is called with each trajectory.
+        Is called with each trajectory, and the number of its controller.
     cost
         Draws what planning takes [ns].
 
     """
 
-    def __init__(self, options: Options, time: Time, send: Callable[[Message], None], cost: Callable[[], int]) -> None:
+    def __init__(
+        self, options: Options, time: Time, send: Callable[[Message, int], None], cost: Callable[[], int]
+    ) -> None:
         self._options, self._time, self._send, self._cost = options, time, send, cost
-        self.graph = Graph(time, since=time.steady - 10 * SECOND)
+        variant = options.variant
+        self.graph: Graph | SeveralControllers = Graph(time, since=time.steady - 10 * SECOND)
+        if variant.parts:
+            time.steady -= SECOND  # known long enough
+            self.graph = SeveralControllers(time, variant.parts, send, require=variant.require)
+            time.steady += SECOND
+        self.permitted = True
         self.said: list[str] = []
         self.motion: Motion | None = None
         self.again_at: int | None = None  # [ns, steady]
@@ -149,6 +177,7 @@ class Product:
             self._options.control_dt,
             self.limits,
             workspace=self._options.workspace,
+            continuous=self._options.variant.continuous or None,
             **self._options.planner,
         )
 
@@ -158,7 +187,8 @@ class Product:
         """Begin."""
         if self.motion is not None:
             return
-        dt = self._options.control_dt
+        dt, variant = self._options.control_dt, self._options.variant
+        self.graph.command.forget()
         stream = JointStream(
             name='joint_states', topic='joint_states', joints=self._options.joints,
             units=('rad',) * len(self._options.joints),
@@ -169,12 +199,12 @@ class Product:
         )  # fmt: skip
         parts = Parts(
             planner=self.planner,
-            safety=SafetyStateMachine(thresholds),
+            safety=SafetyStateMachine(thresholds, fallback='home' if variant.home else 'hold'),
             joint_states=JointStates(
                 stream, SECOND // 4, self.limits, self.planner.continuous, self._measured, self._received
             ),
-            command=self.graph,
-            permission=SimpleNamespace(fault=lambda: None),
+            command=self.graph.command,
+            permission=SimpleNamespace(fault=self._forbidden),
             watch=ClockWatch(SECOND // 10, simulated=self._options.simulated),
             sender=CommandSender(
                 self.planner,
@@ -194,7 +224,9 @@ class Product:
         )
         self._received = parts.joint_states
         patience = 1 << 62 if self._options.simulated else min(dt, SECOND // 10)
-        self.motion = Motion(parts, home=None, home_duration=4.0, patience=patience)
+        self.motion = Motion(
+            parts, home=np.array(variant.home) if variant.home else None, home_duration=2.0, patience=patience
+        )
 
     def deactivate(self) -> None:
         """End."""
@@ -265,6 +297,17 @@ class Product:
         return self.motion is not None and self.motion.safety.latched
 
     @property
+    def goes_home(self) -> bool:
+        """Whether the robot is on its way home."""
+        return self.motion is not None and self.motion.safety.safety_state is SafetyState.HOME
+
+    @property
+    def moves_for(self) -> float:
+        """How long the plan that was sent goes on [s]."""
+        rests_at = None if self.motion is None else self.motion.rests_at
+        return 0.0 if rests_at is None else max(rests_at - self._time.robot(), 0) / SECOND
+
+    @property
     def why(self) -> str:
         """The rung and the reason for it."""
         return (
@@ -273,17 +316,26 @@ class Product:
             else f'{self.motion.safety.safety_state.name}: {self.motion.safety.reason}'
         )
 
+    def _forbidden(self) -> Reason | None:
+        return None if self.permitted else Reason(cause=Cause.ENABLE, text='enable: got false')
+
     def _measured(self, state: MeasuredState) -> None:
         self.planner.measured(state.stamp, state.positions, state.velocities)
 
     def _wake(self) -> None:
         self.again_at = self._time.steady + AGAIN
 
-    def _prepared(self, trajectory: Trajectory) -> Trajectory:
+    def _prepared(self, trajectory: Trajectory) -> Any:
         self._time.steady += self._cost()
+        if isinstance(self.graph, SeveralControllers):
+            return self.graph.command.prepare(trajectory, serialized_message(trajectory))
         return trajectory
 
-    def _sent(self, trajectory: Trajectory) -> None:
+    def _sent(self, prepared: Any) -> None:
+        if isinstance(self.graph, SeveralControllers):
+            self.graph.command.send(prepared)
+            return
+        trajectory: Trajectory = prepared
         self._send(
             Message(
                 stamp=trajectory.stamp,
@@ -292,5 +344,6 @@ class Product:
                 positions=np.array(trajectory.positions),
                 velocities=None if trajectory.velocities is None else np.array(trajectory.velocities),
                 accelerations=None if trajectory.accelerations is None else np.array(trajectory.accelerations),
-            )
+            ),
+            0,
         )

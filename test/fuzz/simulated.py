@@ -13,6 +13,7 @@ from .events import Event
 from .judge import Marks
 from .product import Options, Product, Time
 from .signals import Chunk, JointState
+from .variants import Robot
 from .wire import chunk_message, joint_state_message
 
 HOP = 2_000_000  # [ns] that a chunk or a joint state takes at most
@@ -34,8 +35,8 @@ class Simulation:
     ----------
     options
         What the product is made with.
-    controller, marks
-        The controller, and where is noted what was done.
+    robot, marks
+        The controllers, and where is noted what was done.
     latency, loss
         Longest time that a trajectory takes [s], and the share that is lost.
     rng
@@ -46,7 +47,7 @@ class Simulation:
     def __init__(
         self,
         options: Options,
-        controller: Controller,
+        robot: Robot,
         marks: Marks,
         *,
         latency: float,
@@ -54,17 +55,20 @@ class Simulation:
         rng: np.random.Generator,
         now: int,
     ) -> None:
-        self.options, self.controller, self.marks = options, controller, marks
+        self.options, self.robot, self.marks = options, robot, marks
+        several = len(robot.controllers) > 1
+        self.controller: Controller | Robot = robot if several else robot.controllers[0]
         self._latency, self._loss, self._rng = latency, loss, rng
         self._now, self._busy = now, now
-        self.time = Time(now, controller.offset)
+        self.time = Time(now, robot.offset)
         self.product = Product(options, self.time, self._sent, self._cost)
         self._arrivals: list[tuple[int, str, Any]] = []
         self._waiting = Waiting()
         self._look = now
         self._look_period = min(options.control_dt // 2, SECOND // 20)
         self._stalled = False
-        self._off_by: Event | None = None
+        self._off_by: dict[int, Event] = {}
+        self._withdrawn, self._withdrawn_at = list[Event](), 0
         self._numbers: dict[tuple[str, bool], int] = {}
         self._order: dict[tuple[str, bool], int] = {}
         self.sent = 0
@@ -121,12 +125,21 @@ class Simulation:
         elif event.kind == 'lifecycle':
             self._waiting.calls.append('deactivate')
         elif event.kind == 'clock':
-            self.controller.step_clock(self._now, self._step(event, self._now))
-            self.time.offset, self.time.step = self.controller.offset, None
-        elif event.kind in ('controller_off', 'controller_restart') and self.controller.active:
-            self.controller.deactivate(self._now)
-            self._off_by = event
-            graph.controller = event.kind == 'controller_off'
+            by = self._step(event, self._now)
+            for controller in self.robot.controllers:
+                controller.step_clock(self._now, by)
+            self.time.offset, self.time.step = self.robot.offset, None
+        elif event.kind in ('controller_off', 'controller_restart'):
+            who = event.values.get('who', 0)
+            if self.robot.controllers[who].active:
+                self.robot.controllers[who].deactivate(self._now)
+                self._off_by[who] = event
+                if event.kind == 'controller_restart':
+                    graph.leave(event, self._now)
+        elif event.kind == 'permission':
+            self._withdrawn_at = self._withdrawn_at if self._withdrawn else self._now
+            self._withdrawn.append(event)
+            self.product.permitted = False
         elif event.kind == 'peer' and not event.values['topic'].startswith('joint_states'):
             graph.peers.add(event.values['topic'])
 
@@ -137,12 +150,17 @@ class Simulation:
             self._stalled = False
         elif event.kind == 'lifecycle':
             self._waiting.calls.append('activate')
-        elif event is self._off_by:  # others that came meanwhile changed nothing
-            self._off_by = None
-            self.controller.activate(self._now)
-            self.marks.add('active', self._now)
-            if not graph.controller:
-                graph.controller, graph.restarted, graph.since = True, True, self._now
+        elif event.kind == 'permission':
+            self._withdrawn.remove(event)
+            self.product.permitted = not self._withdrawn
+            if not self._withdrawn:
+                self.marks.add('withdrawn', self._withdrawn_at, self._now)
+        elif event is self._off_by.get(who := event.values.get('who', 0)):  # others that came meanwhile changed nothing
+            del self._off_by[who]
+            self.robot.controllers[who].activate(self._now)
+            self.marks.add('active', self._now, who=event.values.get('who'))
+            if event.kind == 'controller_restart':
+                graph.come(event, self._now)
         elif event.kind == 'peer':
             graph.peers.discard(event.values['topic'])
 
@@ -161,7 +179,8 @@ class Simulation:
             self._now = max(due, self._now)
             self._serve()
         self._now = until
-        self.controller.advance(until)
+        for controller in self.robot.controllers:
+            controller.advance(until)
 
     def _serve(self) -> None:
         """Let the product take what has arrived, one callback each."""
@@ -206,11 +225,12 @@ class Simulation:
         slow = self._rng.random() < 0.02
         return int(self._rng.uniform(20e6, 120e6) if slow else self._rng.uniform(0.5e6, 4e6))
 
-    def _sent(self, message: Message) -> None:
+    def _sent(self, message: Message, number: int) -> None:
         self.sent += 1
+        controller, several = self.robot.controllers[number], self.options.variant.losses
         arrival = self.time.steady + round(self._rng.uniform(0.0, self._latency) * SECOND)
-        if self._rng.random() < self._loss:
-            self.marks.add('lost', arrival)
-            self.controller.heard.lost.append((arrival, message))
+        if self._rng.random() < (several[number] if several else self._loss):
+            self.marks.add('lost', arrival, who=number if several else None)
+            controller.heard.lost.append((arrival, message))
         else:
-            self.controller.hear(message, arrival)
+            controller.hear(message, arrival)

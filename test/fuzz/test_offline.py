@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -13,6 +14,7 @@ from dp_ros.nodes.trajectory_publisher.motion import Motion
 
 from .events import Event
 from .offline import Case, Sequence, run
+from .variants import KINDS, varied
 
 SEED = 1
 pytestmark = pytest.mark.slow
@@ -54,6 +56,77 @@ FOUND = [
 def test_under_attack_nothing_leaps(seed, number):
     _, kinds, told = run(seed, number)
     assert not kinds, '\n'.join(told)
+
+
+@pytest.mark.parametrize('variant', KINDS)
+@pytest.mark.parametrize('number', [4, 7, 116])
+def test_under_attack_nothing_leaps_on_other_robots(variant, number):
+    _, kinds, told = run(7, number, variant=variant)
+    assert not kinds, '\n'.join(told)
+
+
+class TwoControllers:
+    """A sequence with an arm and a gripper, one joint each, and how fast the arm was after each event [rad/s]."""
+
+    def __init__(self, monkeypatch, events, home=()):
+        case, rng = Case.drawn(SEED, 0)
+        case = varied(replace(case, loss=0.0, simulated=False, control_dt=100_000_000, starts=0.0, near=0.0), 'several')
+        case = replace(case, variant=replace(case.variant, losses=(0.0, 0.0), home=home))
+        self.sequence = Sequence(case, rng, loud=True)
+        calm = replace(self.sequence.attack.policy, amplitude=np.full(2, 0.4), speed=np.full(2, 1.0))
+        self.sequence.attack.policy = calm
+        self.sequence.events = events
+        self.speeds, self._spin = list[float](), self.sequence._spin
+        monkeypatch.setattr(self.sequence, '_spin', self.spin)
+
+    def spin(self, seconds, **kinds):
+        found = self._spin(seconds, **kinds)
+        world = self.sequence.world
+        self.speeds.append(float(np.abs(world.robot.controllers[0].measured(world.now()).velocities).max()))
+        return found
+
+
+@pytest.mark.parametrize('what', ['permission', 'hold', 'hold after a restart'])
+def test_an_arm_whose_gripper_does_not_follow_any_more_is_stopped_on_the_plan_that_it_finishes(what, monkeypatch):
+    off = 'controller_restart' if 'restart' in what else 'controller_off'
+    events = [
+        Event(2.0, 'nothing'),
+        Event(0.1, 'chunk', {'what': 'long', 'seed': 1}),
+        Event(0.0, 'mute', {'seconds': 9.0}),
+        Event(0.1, off, {'seconds': 0.4, 'who': 1, 'killed': True}),
+        Event(0.6, 'permission', {'seconds': 3.0}) if what == 'permission' else Event(0.6, 'hold'),
+        Event(1.1, 'nothing'),
+    ]
+    made = TwoControllers(monkeypatch, events)
+    assert made.sequence.run() == []
+    assert made.speeds[5] > 0.1 and made.speeds[6] < 1e-3
+
+
+@pytest.mark.parametrize('seconds', [0.1, 0.3])
+def test_an_arm_whose_gripper_is_off_the_plan_when_its_controller_is_seen_to_be_a_new_one_is_held(seconds, monkeypatch):
+    events = [
+        Event(2.0, 'nothing'),
+        Event(0.1, 'chunk', {'what': 'long', 'seed': 1}),
+        Event(0.0, 'mute', {'seconds': 9.0}),
+        Event(0.1, 'controller_restart', {'seconds': seconds, 'who': 1, 'killed': True}),
+        Event(seconds, 'nothing'),
+        Event(1.2, 'nothing'),
+    ]
+    made = TwoControllers(monkeypatch, events)
+    assert made.sequence.run() == []
+    assert made.speeds[5] > 0.1 and made.speeds[6] < 1e-3
+
+
+def test_an_arm_on_its_way_home_whose_gripper_does_not_follow_is_held_for_it_is_latched(monkeypatch):
+    events = [
+        Event(2.0, 'nothing'),
+        Event(0.0, 'mute', {'seconds': 20.0}),
+        Event(2.7, 'controller_off', {'seconds': 0.4, 'who': 1}),
+        Event(1.2, 'nothing'),
+    ]
+    made = TwoControllers(monkeypatch, events, home=(2.8, 2.8))
+    assert made.sequence.run() == []
+    assert made.speeds[3] > 0.1 and made.speeds[4] < 1e-3, '\n'.join(made.sequence.told())
 
 
 def test_a_clock_that_jumps_in_a_stall_in_which_the_plan_ends_is_dealt_with():

@@ -48,11 +48,11 @@ def planner():
 
 def sender(planner, costs):
     """Return one whose planning takes ``costs`` [ns] one after the other, and what it sends."""
-    clock, left = SimpleNamespace(now=NOW), list(costs)
+    clock = SimpleNamespace(now=NOW)
     sent: list[Any] = []
 
     def prepared(trajectory):
-        clock.now += left.pop(0)
+        clock.now += costs.pop(0)
         return trajectory
 
     made = CommandSender(planner, prepared, sent.append, lambda: clock.now, steady=lambda: clock.now)
@@ -161,6 +161,22 @@ def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan_with_the_time_tha
     assert [copy.stamp for copy in again] == [0, 0, 0]
     assert [int(copy.times[0] - point.times[0]) for copy in again] == [-10 * MS, -20 * MS, -30 * MS]
     assert made.held_at == NOW + int(point.times[0]) + planner.options.splice_margin
+
+
+def test_a_copy_of_a_point_to_hold_that_took_long_to_make_is_not_sent(planner):
+    """It would leave the controller more time than is left, and lead an arm in motion beyond the point."""
+    costs, late = [0, 0, 60 * MS, 0], list[int]()
+    made, _ = sender(planner, costs)
+    now, point = made.now, planner.hold(NOW)
+
+    def sent_again(copy):
+        late.append(now() - NOW - int(point.times[0] - copy.times[0]))
+
+    made = CommandSender(planner, made.prepare, lambda _: None, now, steady=now, repeat=sent_again)
+    made.send(point)
+    while costs:
+        assert made.again()
+    assert late == [0, 0]
 
 
 @pytest.mark.parametrize('stalled', [False, True])

@@ -51,6 +51,12 @@ class SafetyStateMachine:
         """Whether only `reset` lets chunks move the arm again."""
         return self.safety_state is SafetyState.LATCHED
 
+    @property
+    def forbidden(self) -> Reason | None:
+        """What latches an arm that is on its way although nothing is executed; None where nothing does."""
+        latching = (fault for fault in self._faults if fault.cause is not Cause.CONTROLLER)
+        return next(latching, None) if self.safety_state is SafetyState.WAIT else None
+
     # Chunks.
 
     def objection(self, stamp: int, now: int) -> Reason | None:

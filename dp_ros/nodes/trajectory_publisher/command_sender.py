@@ -128,9 +128,17 @@ class CommandSender:
             if self._point is None:
                 self._repeat(self._sent)
             elif self._copies % 2:  # a controller may step twice at each copy
-                shorter = self._point.times - max(self.now() - self._at, 0)
-                self._repeat(self.prepare(replace(self._point, times=shorter)))
+                self._repeat_point(self._point)
         return True
+
+    def _repeat_point(self, point: Trajectory) -> None:
+        """Send a point to hold again with the time that is left; the next time, if making the message took too long."""
+        began = self.steady()
+        message = self.prepare(replace(point, times=point.times - max(self.now() - self._at, 0)))
+        if self.steady() - began > LEAST_AHEAD:
+            self._copies -= 1
+        else:
+            self._repeat(message)
 
     def objection(self) -> str:
         """Return why nothing that goes on from the last plan may be sent yet; '' if it may."""

@@ -110,6 +110,8 @@ class Motion:
         inputs = self._inputs(now, self._look_at_graph(now))
         self._watch(now)
         self._do(self.safety.step(inputs), now)
+        if (fault := self.safety.forbidden) is not None and self._moving(now) and not self.unsettled:
+            self.latch(fault)  # the arm finishes a plan that was given up
         self._avoid(now)
         self._go_around(now)
         if self._listening is not None:
@@ -146,14 +148,14 @@ class Motion:
         reference = self._reference(now)
         astray = self._inactive() or (self.planner.off_plan(*reference) if reference else '') or self.planner.astray()
         if astray and self.safety.executed is not None and not self.planner.lost:
-            stopped = self.safety.safety_state in (SafetyState.DECELERATE, SafetyState.HOLD, SafetyState.LATCHED)
+            stopped = self.safety.safety_state >= SafetyState.DECELERATE  # what goes home will be latched
             self.planner.lose(astray)
             self.parts.sender.silence()
             self.stops.forget()
             self.safety.void(Reason(cause=Cause.ROBOT, text=astray))
             self.parts.say(f'{astray}: nothing is planned until it stands')
-            if stopped and not self.planner.standing:  # every copy of the stop was lost, and the plan before goes on
-                self.stops.hold(self.planner.hold(now), 'no hold where the stop was not taken')
+            if stopped and not self.planner.standing:  # every copy of the stop was lost, or it goes home
+                self.stops.hold(self.planner.hold(now), 'no hold where the stop or the way home was not taken')
 
     def _reference(self, now: int) -> tuple[int, np.ndarray] | None:
         """Return when and where the controllers say that they command the joints to be, if they say it."""
@@ -229,8 +231,7 @@ class Motion:
         """Come to rest along the path where an obstacle is in the way of it, or may come into it."""
         if self.stops.under_way or self._jump is not None or self.beginning.under_way or self.planner.lost:
             return
-        contact = self.planner.endangered(now)
-        if contact is None:
+        if (contact := self.planner.endangered(now)) is None:
             return
         self.blocked = contact
         if self.safety.safety_state is SafetyState.HOME:
@@ -279,9 +280,12 @@ class Motion:
         act = self.safety.latch(reason)
         holding = self.beginning.under_way  # the robot stands, and was sent a point to hold
         self.beginning.cancel()
-        if act is Act.NONE and before is SafetyState.WAIT and self._moving(now) and not holding:
-            act = Act.STOP  # what was given up is still under way
         self._do(act, now)
+        if act is Act.NONE and before is SafetyState.WAIT and not (holding or self.unsettled):
+            if self._moving(now):  # what was given up is still under way
+                self.brake(now)
+            else:
+                self.stops.hold_forgotten(now)
 
     def reset(self) -> str:
         """Let chunks move the arm again; return why not, while what stopped it persists."""
@@ -314,9 +318,7 @@ class Motion:
             self._inputs(now, ())
             if not self.stops.under_way:
                 self.brake(now)
-        elif now < self.planner.forgotten_until and not (self.planner.states.blind(now) or self.planner.standing):
-            self.stops.hold(self.planner.hold(now), 'no hold of an arm that is on a plan of before')
-        else:
+        elif not self.stops.hold_forgotten(now):
             self.parts.sender.silence()
             return
         self.parts.sender.insist()
@@ -352,10 +354,8 @@ class Motion:
         before = self.parts.sender.steady()
         now = self.parts.sender.now()
         after = self.parts.sender.steady()
-        if after - before < UNEVEN:
-            jump = self.parts.watch.look(now, after)
-            if jump is not None:
-                self._on_jump(jump, now)
+        if after - before < UNEVEN and (jump := self.parts.watch.look(now, after)) is not None:
+            self._on_jump(jump, now)
         self._settle(now)
         return now
 
@@ -444,7 +444,7 @@ class Motion:
         self.parts.say(f'{text}: the plan starts anew from the measured state')
         self.parts.sender.silence()
         self.beginning.cancel()
-        if self._moving(now) and graph.untouched and self.stops.on_plan(now):
-            self.stops.stop_only(graph.untouched, now)
+        if self._moving(now) and graph.untouched:
+            self.stops.stop_others(graph.untouched, now)
         self.planner.forget_plan(now, restarted=not graph.untouched)
         self.stops.forget()

@@ -101,6 +101,21 @@ class Stops:
         self._say(f'{otherwise}: {held.reason}')
         return False
 
+    def hold_forgotten(self, now: int) -> bool:
+        """Hold an arm that moves while it may be on a plan that was forgotten; return whether that may be."""
+        planner = self._planner
+        if now >= planner.forgotten_until or planner.states.blind(now) or planner.standing:
+            return False
+        self.hold(planner.hold(now), 'no hold of an arm that is on a plan of before')
+        return True
+
+    def stop_others(self, topics: Sequence[int], now: int) -> None:
+        """Stop the controllers of ``topics`` along the plan; where the robot does not follow it, hold it by all."""
+        if self.on_plan(now):
+            self.stop_only(topics, now)
+        elif not self._planner.standing:
+            self.hold(self._planner.hold(now), 'no stop for the other controllers')
+
     def stop_only(self, topics: Sequence[int], now: int) -> None:
         """Bring the controllers of some topics to rest along the plan."""
         try:
