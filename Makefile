@@ -61,6 +61,8 @@ fuzz-peers: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	PYTHONPATH=test $(VENV)/bin/python -m fuzz.offline --sequences $(SEQUENCES) --seed $(SEED)
+	for kind in several home continuous enable slow; do \
+	  PYTHONPATH=test $(VENV)/bin/python -m fuzz.offline --variant $$kind --sequences 100 --seed $(SEED) || exit 1; done
 	PYTHONPATH=test $(VENV)/bin/python -m fuzz.live --sequences 5 --seed $(SEED)
 
 fuzz-live: $(VENV)/.test
