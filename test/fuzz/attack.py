@@ -24,7 +24,7 @@ REMEMBERED = 5 * SECOND  # for which the controller may be thought to hold the r
 
 
 class Seen(Protocol):
-    """What is seen of the robot."""
+    """Return what is seen of the robot."""
 
     @property
     def offset(self) -> int:
@@ -39,7 +39,7 @@ class Port(Protocol):
 
     @property
     def controller(self) -> Seen:
-        """What is commanded, and measured."""
+        """Return what is commanded, and measured."""
 
     def now(self) -> int:
         """Return steady time [ns]."""

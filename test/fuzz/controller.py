@@ -101,7 +101,7 @@ class Piece:
 
 @dataclass
 class Heard:
-    """What became of the messages: those taken and those lost with arrival, and those rejected with why."""
+    """Keep what became of the messages: those taken and those lost with arrival, and those rejected with why."""
 
     lost: list[tuple[int, Message]] = field(default_factory=list)
     taken: list[tuple[int, Message]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What the graph shows of several controllers: the product's own `CommandTopics`, over endpoints that are played.
+"""Play what the graph shows of several controllers: the product's own `CommandTopics`, over endpoints that are played.
 
 A controller that comes again has a new id, mostly no name for a moment, and was not checked yet; one that was killed
 stays beside it until its lease ends.

@@ -93,7 +93,7 @@ class Graph:
 
     @property
     def command(self) -> Any:
-        """What the product sends by."""
+        """Return what the product sends by."""
         return self
 
     def leave(self, event: Event, now: int) -> None:
@@ -298,12 +298,12 @@ class Product:
 
     @property
     def goes_home(self) -> bool:
-        """Whether the robot is on its way home."""
+        """Tell whether the robot is on its way home."""
         return self.motion is not None and self.motion.safety.safety_state is SafetyState.HOME
 
     @property
     def moves_for(self) -> float:
-        """How long the plan that was sent goes on [s]."""
+        """Return how long the plan that was sent goes on [s]."""
         rests_at = None if self.motion is None else self.motion.rests_at
         return 0.0 if rests_at is None else max(rests_at - self._time.robot(), 0) / SECOND
 

@@ -21,8 +21,9 @@ from dp_ros.task.streams import Content
 DESCRIPTION, STRING = 'robot_description', 'std_msgs/msg/String'
 STEP = NANOSECONDS // 10
 """Over which speeds and accelerations are measured [ns]."""
-TURNS = (2.0 * np.pi, 360.0)
-"""What wraps does so by a whole turn, [rad] or [deg]."""
+TURN = 2.0 * np.pi
+TURNS = (TURN, 360.0)
+"""List by how much positions that wrap jump: a whole turn, [rad] or [deg]."""
 _GAP = 5 * STEP
 _BATCH = 2048
 _MOST_DEVICES = 20

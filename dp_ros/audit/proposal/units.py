@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dp_ros.audit.proposal.survey import Motion
+from dp_ros.audit.proposal.survey import TURN, Motion
 from dp_ros.robot.model import RobotModel
 from dp_ros.task.spec import Unit
 
-TURN = 2.0 * math.pi
 _SLACK = 1.05
 _FAR = 1.3
 """Farther than this no arm slides, so that it turns [m]."""

@@ -53,7 +53,7 @@ class SafetyStateMachine:
 
     @property
     def forbidden(self) -> Reason | None:
-        """What latches an arm that is on its way although nothing is executed; None where nothing does."""
+        """Return what latches an arm that is on its way although nothing is executed; None where nothing does."""
         latching = (fault for fault in self._faults if fault.cause is not Cause.CONTROLLER)
         return next(latching, None) if self.safety_state is SafetyState.WAIT else None
 
