@@ -153,14 +153,27 @@ def test_a_loose_drive_that_is_followed_loosely_is_expected_to_leap_nowhere(slow
     assert found.max() < LEAP * 0.05
 
 
-def expected_leaps(position, known, until=2.0, curve=sine, tolerance=TOLERANCE, lag=50):
-    """Return (N,) how far a robot that moved like ``position`` (of seconds) may be from the plan 40 ms later."""
+@pytest.mark.parametrize('stopped', [None, 0.9])
+def test_the_first_joint_state_after_a_gap_tells_a_robot_that_follows_from_one_that_stands(stopped):
+    """One joint state alone would say that a robot has stood all the while."""
+    found = expected_leaps(lambda t: sine(t if stopped is None else min(t, stopped)), known=0.0, gap=(1.0, 1.3))
+    first = round(1.3 * 100) - round(0.3 * 100)  # those of the gap are not among those found
+    assert (found[first] < LEAP * TOLERANCE[0]) == (stopped is None)
+
+
+def expected_leaps(position, known, until=2.0, curve=sine, tolerance=TOLERANCE, lag=50, gap=(9.0, 9.0)):
+    """Return (N,) how far a robot that moved like ``position`` (of seconds) may be from the plan 40 ms later.
+
+    No joint state comes in the ``gap`` from one time to another [s].
+    """
     path, states = CommandedPath(), MeasuredStates(np.array([False]), 10**9)
     path.add(plan_of(curve), START)
     following = Following(tolerance, lag * MS, 250 * MS, np.array([False]))
     following.lag = np.array([np.nan if known is None else known])
     found = []
     for tick in range(1, round(until * 100)):
+        if gap[0] < tick / 100 < gap[1]:
+            continue
         now = START + 10 * tick * MS
         states.take(now, np.array([position(tick / 100)]), None)
         found.append(float(following.leap(states, path, now + 40 * MS)[0]))

@@ -152,7 +152,7 @@ class Following:
         drift = np.where(np.abs(drift) > np.abs(drift + way) / 2, drift, 0.0)
         ahead = (until - stamps[-1] + lags[best]) / max(1, stamps[-1] - stamps[earlier])
         left_behind = np.abs(path.positions_at(np.array([until]))[0] - positions[-1])
-        stood = np.ptp(positions, axis=0) <= np.minimum(self.tolerance / 2, SLIP)
+        stood = np.ptp(states.lately(WINDOW), axis=0) <= np.minimum(self.tolerance / 2, SLIP)
         return np.where(stood, left_behind, np.abs(off[-1] + drift * ahead))
 
     def _compared(

@@ -114,18 +114,18 @@ class MeasuredStates:
         """Return whether no joint moved by more than ``slip`` (A,) for `STANDING` [ns]."""
         if self.newest is None or self._states[0].stamp > self.newest.stamp - STANDING:
             return False
-        return bool((np.ptp(self._lately(), axis=0) <= slip).all())
+        return bool((np.ptp(self.lately(STANDING), axis=0) <= slip).all())
 
     def largest_step(self) -> np.ndarray:
         """Return the largest way of each joint (A,) from one joint state to the next, lately: it may be false."""
-        return np.abs(np.diff(self._lately(), axis=0)).max(axis=0, initial=0.0)
+        return np.abs(np.diff(self.lately(STANDING), axis=0)).max(axis=0, initial=0.0)
 
-    def _lately(self) -> np.ndarray:
-        """Return the positions (M, A) of the newest `STANDING`, and where the robot was when it began."""
+    def lately(self, span: int) -> np.ndarray:
+        """Return the positions (M, A) of the newest ``span`` [ns], and where the robot was when it began."""
         assert self.newest is not None
-        first = self.newest.stamp - STANDING
+        first = self.newest.stamp - span
         before = [state.positions[None] for state in self._states if state.stamp <= first]
-        return np.concatenate([*before[-1:], self.since(STANDING)[1]])
+        return np.concatenate([*before[-1:], self.since(span)[1]])
 
     def velocities(self, limits: JointLimits | None) -> np.ndarray:
         """Return how fast the joints move (A,), as their positions tell.
