@@ -6,7 +6,7 @@ again, and what the graph shows is played. Times are robot time [ns] unless said
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -110,9 +110,6 @@ class Graph:
     def counts(self) -> tuple[int, ...]:
         """Return something that changes when the graph does."""
         return (int(self.controller), 1 + len(self.peers))
-
-    def send_only(self, trajectory: Trajectory, topics: Any) -> None:
-        """Send nobody anything: there is one controller only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,15 +322,17 @@ class Product:
     def _wake(self) -> None:
         self.again_at = self._time.steady + AGAIN
 
-    def _prepared(self, trajectory: Trajectory) -> Any:
+    def _prepared(self, trajectory: Trajectory, topics: Collection[int] | None) -> Any:
         self._time.steady += self._cost()
         if isinstance(self.graph, SeveralControllers):
-            return self.graph.command.prepare(trajectory, serialized_message(trajectory))
-        return trajectory
+            return self.graph.command.prepare(trajectory, serialized_message(trajectory), topics)
+        return trajectory if topics is None else None  # the only one is gone
 
     def _sent(self, prepared: Any) -> None:
         if isinstance(self.graph, SeveralControllers):
             self.graph.command.send(prepared)
+            return
+        if prepared is None:
             return
         trajectory: Trajectory = prepared
         self._send(

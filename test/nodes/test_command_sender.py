@@ -51,9 +51,9 @@ def sender(planner, costs):
     clock = SimpleNamespace(now=NOW)
     sent: list[Any] = []
 
-    def prepared(trajectory):
+    def prepared(trajectory, topics):
         clock.now += costs.pop(0)
-        return trajectory
+        return trajectory if topics is None else (trajectory, topics)
 
     made = CommandSender(planner, prepared, sent.append, lambda: clock.now, steady=lambda: clock.now)
     return made, sent
@@ -74,28 +74,29 @@ def test_a_stop_that_took_long_becomes_a_hold_where_the_robot_may_have_been_left
     planner, costs, on_path
 ):
     made, sent = sender(planner, [cost * MS for cost in costs])
-    to_some: Any = SimpleNamespace(send_only=lambda trajectory, topics: sent.append((trajectory, topics)))
-    Stops(planner, made, to_some, pytest.fail).brake(NOW)
+    Stops(planner, made, pytest.fail).brake(NOW)
     assert [trajectory.stamp != 0 for trajectory in sent] == [on_path]
 
 
-def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_is_not_sent_again(planner):
+@pytest.mark.parametrize(('listening', 'again'), [((1,), True), ((0, 1), True), ((0,), False), ((), False)])
+def test_where_a_controller_is_gone_a_stop_goes_to_the_others_alone_and_again_while_they_listen(
+    planner, listening, again
+):
     made, sent = sender(planner, [2 * MS])
-    stopped = []
-    to_some: Any = SimpleNamespace(send_only=lambda trajectory, topics: stopped.append((trajectory.end, topics)))
-    stops = Stops(planner, made, to_some, pytest.fail)
+    stops = Stops(planner, made, pytest.fail)
     end = planner.plan.end
     stops.brake(NOW, (1,))
-    assert sent == [] and stopped == [(planner.plan.end, (1,))] and planner.plan.end < end
+    assert sent == [(planner.plan, (1,))] and planner.plan.end < end
     assert not stops.under_way
+    made.silence(but=listening)
+    assert made.again() == again
 
 
 @pytest.mark.parametrize('meanwhile', ['nothing', 'another plan', 'the end'])
 def test_a_stop_that_joint_states_were_missing_for_is_made_when_they_come_again(planner, meanwhile):
     made, sent = sender(planner, [0] * 9)
-    to_some: Any = SimpleNamespace(send_only=pytest.fail)
     said = list[str]()
-    stops = Stops(planner, made, to_some, said.append)
+    stops = Stops(planner, made, said.append)
     planner.lose('it does not follow')
     rests_at, blind = planner.plan.end, NOW + 300 * MS
     made.now = lambda: blind
@@ -121,7 +122,7 @@ def test_a_plan_that_a_stall_left_with_one_copy_is_not_gone_on_with_before_it_sh
 ):
     clock, sent = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
-        planner, lambda trajectory: trajectory, sent.append, lambda: clock.now, steady=lambda: clock.now,
+        planner, lambda trajectory, _: trajectory, sent.append, lambda: clock.now, steady=lambda: clock.now,
         repeat=sent.append,
     )  # fmt: skip
     old = planner.plan
@@ -150,7 +151,7 @@ def test_a_point_to_hold_is_sent_again_half_as_often_as_a_plan_with_the_time_tha
     """So a controller that takes them all comes there in one way, and at the time of which `held_at` tells."""
     clock, again = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
-        planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
+        planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
         repeat=again.append,
     )  # fmt: skip
     point = planner.hold(NOW)
@@ -183,7 +184,7 @@ def test_a_copy_of_a_point_to_hold_that_took_long_to_make_is_not_sent(planner):
 def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(planner, stalled):
     clock, again = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
-        planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
+        planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
         repeat=again.append,
     )  # fmt: skip
     made.send(planner.hold(NOW))
@@ -212,7 +213,7 @@ def test_a_plan_begins_where_the_robot_stands_once_its_controller_has_come_there
     for tick in range(-30, 1):
         planner.measured(START + 10 * tick * MS, np.zeros(1))
     clock = SimpleNamespace(now=START)
-    made = CommandSender(planner, lambda trajectory: trajectory, lambda _: None, lambda: clock.now)
+    made = CommandSender(planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now)
     beginning = Beginning(planner, made, lambda _: None, pytest.fail, lambda _: None)
     refused = beginning.request(START)
     assert refused is not None and 480 <= (made.held_at - START) / MS < 500, 'of which the pattern is made'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -1327,9 +1328,9 @@ def slowly(live: Live, times: list[int]) -> None:
     sender, passed = live.node.motion.parts.sender, [0]
     prepare, now = sender.prepare, sender.now
 
-    def slow(trajectory: Trajectory) -> Any:
+    def slow(trajectory: Trajectory, topics: Collection[int] | None) -> Any:
         passed[0] += times.pop(0) if times else 0
-        return prepare(trajectory)
+        return prepare(trajectory, topics)
 
     sender.prepare, sender.now = slow, lambda: now() + passed[0]
 

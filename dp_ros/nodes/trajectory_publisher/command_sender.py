@@ -8,7 +8,7 @@ taking it twice changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -42,7 +42,8 @@ class CommandSender:
     planner
         What plans; a plan that is not sent is taken back.
     prepare, send
-        Make the messages of a trajectory, and send them; `prepare` is an attribute too.
+        Make the messages of a trajectory, for the controllers of some topics by number or, with None, for all, and send
+        them; `prepare` is an attribute too.
     now, steady
         Read robot time, and a clock that nobody sets [ns]; attributes too.
     repeat
@@ -55,7 +56,7 @@ class CommandSender:
     def __init__(
         self,
         planner: Planner,
-        prepare: Callable[[Trajectory], Any],
+        prepare: Callable[[Trajectory, Sequence[int] | None], Any],
         send: Callable[[Any], None],
         now: Callable[[], int],
         *,
@@ -76,19 +77,22 @@ class CommandSender:
         self._at = 0  # when it was sent [ns]
         self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
         self._before: Trajectory | None = None  # the plan before that
+        self._topics: Sequence[int] | None = None  # that it went to; None: all
 
     def send(self, trajectory: Trajectory) -> None:
         """Send a point to hold, which counts from its arrival; its copies leave the time that is left."""
         self._at = self.now()
-        self._out(self.prepare(trajectory), self._at + HELD)
+        self._out(self.prepare(trajectory, None), self._at + HELD)
         self._point, self._before = trajectory, None
         self.rests_at = self._at + int(trajectory.times[-1])
         self.held_at = self.rests_at + self._planner.options.splice_margin
 
-    def send_before_deadline(self, plan: Callable[[int], Verdict], *, must: bool) -> Verdict | Refusal:
+    def send_before_deadline(
+        self, plan: Callable[[int], Verdict], *, must: bool, topics: Sequence[int] | None = None
+    ) -> Verdict | Refusal:
         """Plan for a time [ns] and send it, or plan again if that time has passed; ``must`` sends the last in any case.
 
-        Returns the plan, or why none was sent.
+        With ``topics`` it goes to their controllers alone. Returns the plan, or why none was sent.
         """
         for left in reversed(range(ATTEMPTS)):
             before, began, steady = self._planner.checkpoint(), self.now(), self.steady()
@@ -96,7 +100,7 @@ class CommandSender:
             if isinstance(verdict, Refusal):
                 return verdict
             trajectory = verdict.trajectory if isinstance(verdict, Planned) else verdict
-            message = self.prepare(trajectory)
+            message = self.prepare(trajectory, topics)
             # A simulated clock stands still while this thread plans.
             took, allowed = max(self.now() - began, self.steady() - steady), self._ahead
             self._ahead = min(max(2 * took, 9 * self._ahead // 10, LEAST_AHEAD), LEAD)
@@ -105,7 +109,7 @@ class CommandSender:
                     self._planner.rollback(before)
                     return Refusal(reason=leap)
                 self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
-                self._before = before.plan
+                self._before, self._topics = before.plan, topics
                 self.rests_at = trajectory.end
                 return verdict
             self._planner.rollback(before)
@@ -134,7 +138,7 @@ class CommandSender:
     def _repeat_point(self, point: Trajectory) -> None:
         """Send a point to hold again with the time that is left; the next time, if making the message took too long."""
         began = self.steady()
-        message = self.prepare(replace(point, times=point.times - max(self.now() - self._at, 0)))
+        message = self.prepare(replace(point, times=point.times - max(self.now() - self._at, 0)), None)
         if self.steady() - began > LEAST_AHEAD:
             self._copies -= 1
         else:
@@ -169,9 +173,10 @@ class CommandSender:
         if self._sent is not None:
             self._repeat(self._sent)
 
-    def silence(self) -> None:
-        """Send nothing again of what was sent so far."""
-        self._sent = None
+    def silence(self, *, but: Sequence[int] = ()) -> None:
+        """Send nothing again of what was sent so far, unless it went to none but the topics ``but``."""
+        if self._topics is None or not set(self._topics) <= set(but):
+            self._sent = None
 
     def insist(self) -> None:
         """Let `again` send for a while more, because this node ends; of a point to hold no longer than it would anyway.
@@ -185,5 +190,6 @@ class CommandSender:
         self._send(message)
         self.sent += 1
         self._sent, self._until, self._began, self._point = message, until, self.steady(), None
+        self._topics = None
         self._copies, self._over = 1, self._began + until - self.now()  # not by robot time, which may run faster
         self._wake()

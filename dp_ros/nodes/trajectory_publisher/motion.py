@@ -84,7 +84,7 @@ class Motion:
         self._moved = False  # whether the arm may have been on its way when the clock jumped
         self._newcomer = ''
         self._listening: tuple[int, ...] | None = None  # topics to which a stop may go; None: all
-        self.stops = Stops(self.planner, parts.sender, parts.command, parts.say)
+        self.stops = Stops(self.planner, parts.sender, parts.say)
         self._ended = self._copies = 0  # when `end` was called [ns, steady], and how often `farewell` since
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender, self._reference, parts.say, parts.note)
@@ -116,8 +116,8 @@ class Motion:
         self._go_around(now)
         if self._listening is not None:
             self.beginning.cancel()
-            # A controller that comes back knows nothing of the plan: a stop along it is not sent again.
-            self.parts.sender.silence()
+            # A controller that comes back knows nothing of the plan: nothing along it is sent there again.
+            self.parts.sender.silence(but=self._listening)
             self.stops.forget()
             if self.rests_at is not None and self.rests_at <= now:
                 self.planner.forget_plan()  # whoever listens next knows nothing of the plan

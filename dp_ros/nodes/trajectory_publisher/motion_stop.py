@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dp_ros.data import Refusal
 from dp_ros.motion.planner import Planner
 from dp_ros.motion.trajectory import Trajectory
-from dp_ros.nodes.trajectory_publisher.command_sender import LEAST_AHEAD, CommandSender
-from dp_ros.nodes.trajectory_publisher.controllers.command_topics import CommandTopics
+from dp_ros.nodes.trajectory_publisher.command_sender import CommandSender
 
 ENDING = 50_000_000  # [ns] before its end at which a stop is sent no more: a controller refuses what lies in the past
 
@@ -25,8 +24,6 @@ class Stops:
         Whose plan is stopped.
     sender
         Sends what stops it.
-    command
-        The same, to some of the controllers.
     say
         Logs what went wrong.
 
@@ -37,10 +34,8 @@ class Stops:
 
     """
 
-    def __init__(
-        self, planner: Planner, sender: CommandSender, command: CommandTopics, say: Callable[[str], None]
-    ) -> None:
-        self._planner, self._sender, self._command, self._say = planner, sender, command, say
+    def __init__(self, planner: Planner, sender: CommandSender, say: Callable[[str], None]) -> None:
+        self._planner, self._sender, self._say = planner, sender, say
         self._owed: int | None = None  # what had been sent when a stop was asked for that could not be made
         self.forget()
 
@@ -57,7 +52,7 @@ class Stops:
         try:
             if self.on_plan(now):
                 if topics is not None:
-                    self.stop_only(topics, now)
+                    self.stop_only(topics)
                     return
                 stopped = self._sender.send_before_deadline(self._planner.stop, must=True)
                 if isinstance(stopped, Trajectory):
@@ -112,17 +107,15 @@ class Stops:
     def stop_others(self, topics: Sequence[int], now: int) -> None:
         """Stop the controllers of ``topics`` along the plan; where the robot does not follow it, hold it by all."""
         if self.on_plan(now):
-            self.stop_only(topics, now)
+            self.stop_only(topics)
         elif not self._planner.standing:
             self.hold(self._planner.hold(now), 'no stop for the other controllers')
 
-    def stop_only(self, topics: Sequence[int], now: int) -> None:
+    def stop_only(self, topics: Sequence[int]) -> None:
         """Bring the controllers of some topics to rest along the plan."""
         try:
-            stopped = self._planner.stop(now + LEAST_AHEAD)
-            if isinstance(stopped, Trajectory):
-                self._command.send_only(stopped, topics)
-            else:
+            stopped = self._sender.send_before_deadline(self._planner.stop, must=True, topics=topics)
+            if isinstance(stopped, Refusal):
                 self._say(f'no stop for the other controllers: {stopped.reason}')
         except Exception as error:  # the plan that they have ends at rest
             self._say(f'no stop for the other controllers: {error!r}')

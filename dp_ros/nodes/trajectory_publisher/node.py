@@ -8,7 +8,7 @@ at rest and the controller holds: the length of its tail is the dead-man's switc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -414,15 +414,15 @@ class TrajectoryPublisher(ManagedNode):
 
     # Out.
 
-    def _prepare(self, trajectory: Trajectory) -> tuple[list[bytes], bytes]:
+    def _prepare(self, trajectory: Trajectory, topics: Collection[int] | None) -> tuple[dict[int, bytes], bytes]:
         plan = serialized_message(trajectory)  # once, for both
-        return self._command.prepare(trajectory, plan), plan
+        return self._command.prepare(trajectory, plan, topics), plan
 
-    def _send(self, prepared: tuple[list[bytes], bytes]) -> None:
+    def _send(self, prepared: tuple[dict[int, bytes], bytes]) -> None:
         self._command.send(prepared[0])
         self._plan.publish(prepared[1])
 
-    def _repeat(self, prepared: tuple[list[bytes], bytes]) -> None:
+    def _repeat(self, prepared: tuple[dict[int, bytes], bytes]) -> None:
         self._command.send(prepared[0])
 
     def refresh(self) -> None:

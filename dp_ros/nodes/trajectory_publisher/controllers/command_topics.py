@@ -7,7 +7,7 @@ listen, as a recorder does, are none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,26 +111,25 @@ class CommandTopics:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = []
 
-    def prepare(self, trajectory: Trajectory, serialized: bytes) -> list[bytes]:
-        """Return each controller's part of a trajectory as a message; ``serialized`` is that of the whole."""
+    def prepare(
+        self, trajectory: Trajectory, serialized: bytes, topics: Collection[int] | None = None
+    ) -> dict[int, bytes]:
+        """Return the controllers' parts of a trajectory as messages, by the number of their topics.
+
+        ``serialized`` is that of the whole. With ``topics``, those of other topics are left out.
+        """
         if not self._publishers:
-            return []
-        parts = split(trajectory, self._outputs)
-        return [serialized if part is trajectory else serialized_message(part) for part in parts]
+            return {}
+        return {
+            number: serialized if part is trajectory else serialized_message(part)
+            for number, part in enumerate(split(trajectory, self._outputs))
+            if topics is None or number in topics
+        }
 
-    def send(self, parts: Sequence[bytes]) -> None:
-        """Send each controller its part."""
-        for part, publisher in zip(parts, self._publishers, strict=True):
-            publisher.publish(part)
-
-    def send_only(self, trajectory: Trajectory, topics: Iterable[int]) -> None:
-        """Send a trajectory's parts on some of the topics alone."""
-        for number, part in self._parts(trajectory, topics):
+    def send(self, parts: Mapping[int, bytes]) -> None:
+        """Send controllers their parts."""
+        for number, part in parts.items():
             self._publishers[number].publish(part)
-
-    def _parts(self, trajectory: Trajectory, topics: Iterable[int]) -> list[tuple[int, bytes]]:
-        parts = self.prepare(trajectory, serialized_message(trajectory))
-        return [(number, parts[number]) for number in topics]
 
     def look(self) -> GraphState:
         """Return what the graph shows now."""
