@@ -20,7 +20,8 @@ from .variants import Variant
 JOINT_STATE_PERIOD = SECOND // 100
 OPERATOR = 7 * SECOND // 10  # after which someone calls ~/reset
 RECOVERY = 4.0  # [s] of good data
-REMEMBERED = 5 * SECOND  # for which the controller may be thought to hold the robot where a joint state had it
+REMEMBERED = 5 * SECOND  # for which the controller may be thought to hold the robot where it was told to be
+LONGEST_PLAN = 4.0  # [s]: one that is under way is followed to its end first
 
 
 class Seen(Protocol):
@@ -32,6 +33,9 @@ class Seen(Protocol):
 
     def measured(self, at: int) -> State:
         """Return where it is at one time [ns, steady]."""
+
+    def sent_away(self, at: int, since: int) -> np.ndarray:
+        """Return how far (A,) the ends of messages that were sent ``since`` [ns, steady] are from where it is."""
 
 
 class Port(Protocol):
@@ -180,12 +184,15 @@ class Attack:
     def recovery(self) -> float:
         """Return how long it may take until the robot moves again from now on [s].
 
-        Where joint states had it farther off than by `ERROR`, that includes the controller's way from there: it may
-        hold the robot there, for all that the publisher knows, and is given the time for coming back.
+        That includes the controller's way from where joint states had it, if that was farther off than by `ERROR`, or
+        from the end of a plan that it was sent, lost or not: for all that the publisher knows, it may hold the robot
+        there, and is given the time for coming back.
         """
-        since = self.port.now() - REMEMBERED
-        ways = (way_time(self.limits, away) for at, away in self._told_away if at > since)
-        return RECOVERY + max(ways, default=0.0) / 0.9
+        now = self.port.now()
+        since = now - REMEMBERED
+        ways = [away for at, away in self._told_away if at > since]
+        ways.append(self.port.controller.sent_away(now, since))
+        return RECOVERY + max(way_time(self.limits, away) for away in ways) / 0.9
 
     def _note_away(self, positions: Sequence[float], true: Sequence[float]) -> None:
         if len(positions) == len(true):

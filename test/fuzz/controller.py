@@ -101,9 +101,10 @@ class Piece:
 
 @dataclass
 class Heard:
-    """Keep what became of the messages: those taken and those lost with arrival, and those rejected with why."""
+    """Keep what became of the messages, with arrival: lost, or come; of those that came, taken or rejected."""
 
     lost: list[tuple[int, Message]] = field(default_factory=list)
+    came: list[tuple[int, Message]] = field(default_factory=list)
     taken: list[tuple[int, Message]] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
     ignored: int = 0
@@ -130,6 +131,13 @@ class Controller:
     def measured(self, at: int) -> State:
         """Return where the robot is at one time [ns, steady]."""
         return self._state(at - round(self.setup.lag * SECOND))
+
+    def sent_away(self, at: int, since: int) -> np.ndarray:
+        """Return how far (A,) the ends of messages that were sent it ``since`` [ns, steady] are from where it is."""
+        place = self.measured(at).positions
+        sent = [message for arrival, message in (*self.heard.came, *self.heard.lost) if arrival >= since]
+        sent = [message for message in sent if message.joints == self.setup.joints]
+        return np.max([0.0 * place, *(np.abs(message.positions[-1] - place) for message in sent)], axis=0)
 
     def _state(self, at: int) -> State:
         piece = self.pieces[self.piece_at(at)]
@@ -160,6 +168,7 @@ class Controller:
         """
         self._arrived = max(arrival, self._arrived + 1)
         self._waiting.append((self._arrived, message))
+        self.heard.came.append((self._arrived, message))
 
     def advance(self, now: int) -> None:
         """Take what has arrived by ``now`` [ns, steady]."""

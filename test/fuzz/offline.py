@@ -24,7 +24,7 @@ from dp_ros.robot.kinematics import Chain
 from dp_ros.robot.urdf import parse_urdf
 from dp_ros.task.starts import DemonstratedStarts
 
-from .attack import RECOVERY, Attack
+from .attack import LONGEST_PLAN, RECOVERY, Attack
 from .controller import Controller, Setup
 from .curves import SECOND
 from .events import Event, drawn, themed
@@ -214,7 +214,8 @@ class Sequence:
         began = self.world.now()
         for _ in range(2):
             # All copies of a plan may be lost, and a plan that is not followed is not stopped everywhere.
-            allowed = self.attack.recovery() * (1 + (self.case.loss > 0.4)) + self.world.product.moves_for
+            allowed = self.attack.recovery() * (1 + (self.case.loss > 0.4))
+            allowed += min(self.world.product.moves_for, LONGEST_PLAN)
             self._spin(allowed, until_moving=True)
             if self._moves():
                 self._say(f'-- moves after {(self.world.now() - began) / SECOND:.2f} s')

@@ -192,6 +192,10 @@ class Robot:
             accelerations=np.concatenate([state.accelerations for state in states]),
         )
 
+    def sent_away(self, at: int, since: int) -> np.ndarray:
+        """Return how far (A,) the ends of messages that were sent ``since`` [ns, steady] are from where it is."""
+        return np.concatenate([controller.sent_away(at, since) for controller in self.controllers])
+
     def follows_plan(self, now: int) -> bool:
         """Return whether all are on plans, and one of them moves."""
         planned = all(controller.planned(now) for controller in self.controllers)
