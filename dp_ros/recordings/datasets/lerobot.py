@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def is_lerobot(path: Path) -> bool:
     return (path / INFO).is_file()
 
 
-def lerobot_tables(dataset: LeRobotDataset) -> Iterator[Callable[[], Table]]:
+def lerobot_tables(dataset: LeRobotDataset) -> Generator[Callable[[], Table]]:
     """Yield for each episode a function that reads its table; it raises DataError where that cannot be read."""
 
     def read(number: int) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ MOST_BYTES = 2**27
 SUFFIXES = ('.hdf5', '.h5')
 
 
-def hdf5_tables(path: Path) -> Iterator[Callable[[], Table]]:
+def hdf5_tables(path: Path) -> Generator[Callable[[], Table]]:
     """Yield for each demonstration a function that reads its table, while the file is open; it may raise DataError."""
     import h5py
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -112,14 +113,15 @@ def read_dataset(path: Path, task: TaskSpec) -> Iterator[Episode]:
 
     chosen, tables = dataset_tables(path, task)
     where = f'{"HDF5" if kind_of(path) == "hdf5" else "LeRobot dataset"} {path}'
-    for read in tables:
-        table = read()
-        with whole(where):
-            episode = episode_from_table(table, chosen or task)
-        yield episode
+    with closing(tables):  # and the file, at once where something is wrong
+        for read in tables:
+            table = read()
+            with whole(where):
+                episode = episode_from_table(table, chosen or task)
+            yield episode
 
 
-def dataset_tables(path: Path, task: TaskSpec | None) -> tuple[TaskSpec | None, Iterator[Callable[[], Table]]]:
+def dataset_tables(path: Path, task: TaskSpec | None) -> tuple[TaskSpec | None, Generator[Callable[[], Table]]]:
     """Return a LeRobot dataset's or robomimic file's episodes as tables, and the task with the columns it reads.
 
     Each table is read as its function is called, which raises DataError where that cannot be.
