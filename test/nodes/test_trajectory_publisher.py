@@ -29,6 +29,7 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.nodes.trajectory_publisher import command_sender
 from dp_ros.nodes.trajectory_publisher import node as trajectory_publisher
 from dp_ros.nodes.trajectory_publisher.chunk_ledger import ChunkLedger
+from dp_ros.nodes.trajectory_publisher.command_sender import FAREWELL_COPIES
 from dp_ros.nodes.trajectory_publisher.controllers import command_topics
 from dp_ros.nodes.trajectory_publisher.controllers.command_topics import UNKNOWN
 from dp_ros.nodes.trajectory_publisher.node import TrajectoryPublisher
@@ -983,6 +984,7 @@ def test_an_arm_that_is_not_on_its_plan_is_held_where_it_is_at_the_end(ros, tiny
     held = live.trajectory(2)
     assert held.stamp == 0
     assert held.positions[-1] == pytest.approx([0.45, 0.3])
+    ros.wait(lambda: len(live.copies) > FAREWELL_COPIES, 'as many copies as of a stop')
 
 
 def test_an_arm_that_was_not_on_its_plan_and_is_not_heard_any_more_is_sent_nothing(ros, tiny):

@@ -75,7 +75,7 @@ class CommandSender:
         self._until = self._began = 0
         self._point: Trajectory | None = None  # what was sent last, if that counts from its arrival
         self._at = 0  # when it was sent [ns]
-        self._copies = self._over = 0  # of what was sent last, and when the last was due [ns, steady]
+        self._copies = self._over = 0  # due of what was sent last, and when the last is [ns, steady]
         self._before: Trajectory | None = None  # the plan before that
         self._topics: Sequence[int] | None = None  # that it went to; None: all
 
@@ -163,9 +163,14 @@ class CommandSender:
         return f'this process was stalled, and sent the last plan {self._copies} times only: it may have been lost'
 
     @property
+    def copies(self) -> int:
+        """Tell how often what was sent last went out."""
+        return self._copies if self._point is None else (1 + self._copies) // 2
+
+    @property
     def hold_may_be_lost(self) -> bool:
         """Tell whether so few copies of a point to hold went out before their time was over that all may be lost."""
-        few = self._point is not None and 1 + self._copies // 2 < LEAST_COPIES
+        few = self._point is not None and self.copies < LEAST_COPIES
         return few and self._sent is not None and self.now() > self._until
 
     def resend(self) -> None:

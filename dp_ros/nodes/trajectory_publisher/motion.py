@@ -85,7 +85,7 @@ class Motion:
         self._newcomer = ''
         self._listening: tuple[int, ...] | None = None  # topics to which a stop may go; None: all
         self.stops = Stops(self.planner, parts.sender, parts.say)
-        self._ended = self._copies = 0  # when `end` was called [ns, steady], and how often `farewell` since
+        self._ended = self._copies = 0  # when `end` was called [ns, steady], and how many copies were out then
         self.blocked: Contact | None = None  # what is in the way of the motion
         self.beginning = Beginning(self.planner, parts.sender, self._reference, parts.say, parts.note)
         self.planner.reset()
@@ -311,7 +311,7 @@ class Motion:
         now = self.time()
         holding = self.beginning.under_way
         self.beginning.cancel()
-        self._ended, self._copies = self.parts.sender.steady(), 0
+        self._ended = self.parts.sender.steady()
         if self.unsettled:
             self._settle(now, patient=False)
         elif self._moving(now) and not holding:
@@ -322,18 +322,18 @@ class Motion:
             self.parts.sender.silence()
             return
         self.parts.sender.insist()
+        self._copies = self.parts.sender.copies
 
     def farewell(self) -> bool:
         """Send the last message of all again where the robot may follow it; forget the plan when that is enough.
 
         Returns whether to call this again, in `FAREWELL_AGAIN`; joint states that arrive meanwhile must be handed on.
         """
-        self._copies += 1
-        going = self.again() and self._copies < FAREWELL_COPIES
+        going = self.again() and self.parts.sender.copies < self._copies + FAREWELL_COPIES
         if self.unsettled:  # the clock jumped, and what was sent means nothing
             self._settle(self.parts.sender.now(), patient=False)
             self.parts.sender.insist()
-            going, self._copies = True, 0
+            going, self._copies = True, self.parts.sender.copies
         if going and self.parts.sender.steady() < self._ended + LONGEST_FAREWELL:
             return True
         self.parts.sender.silence()
