@@ -1087,6 +1087,44 @@ def test_a_clock_that_jumps_again_while_a_hold_is_under_way_gets_another(ros, ti
         assert (held.stamp, held.positions.tolist()) == (0, [[x, 0.3]])
 
 
+def test_a_latch_before_joint_states_tell_where_a_jump_of_the_clock_led_sends_no_stop_along_the_plan(ros, tiny):
+    live = started(ros, tiny)
+    live.advance(T0 + 500 * MS)
+    live.time(T0 - 10_000 * MS)
+    live.reach('WAIT')
+    assert ros.call(Trigger, '/trajectory_publisher/hold', Trigger.Request()).success
+    live.reach('LATCHED')
+    ros.spin(0.1)
+    assert len(live.sent) < 2, 'its stamps mean nothing any more'
+    for _ in range(2):
+        live.measure(live.now, 0.26, 0.3)
+        live.time(live.now + 10 * MS)
+    held = live.trajectory(2)
+    assert (held.stamp, held.positions.tolist()) == (0, [[0.26, 0.3]])
+
+
+def test_while_two_publish_the_joints_no_place_of_theirs_is_held_after_a_jump_of_the_clock(ros, tiny):
+    live = started(ros, tiny)
+    other = ros.talk(JointState, '/joint_states')
+    live.advance(T0 + 500 * MS)
+
+    def both(x: float) -> None:
+        for joints in (live.joints, other):
+            place = {'name': JOINTS, 'position': [x, 0.3], 'velocity': [0.0, 0.0], 'effort': []}
+            live.publish(joints, encoding.to_joint_state(stamp=live.now, **place))
+            live.time(live.now + 10 * MS)
+
+    while not live.node.motion.joint_states.several_sources:
+        both(0.3)
+    live.time(T0 - 10_000 * MS)
+    live.reach('WAIT')
+    live.copies.clear()
+    for _ in range(4):
+        both(0.4)
+    ros.spin(0.1)
+    assert live.node.motion.unsettled and live.copies == []
+
+
 def test_a_clock_that_jumps_back_while_the_arm_rests_sends_nothing(ros, tiny):
     live = started(ros, tiny)
     live.advance(T0 + 7000 * MS)
