@@ -335,9 +335,12 @@ def _moving(controller: Controller, cycle: int) -> bool:
     return bool(np.abs(controller.commanded(at, 2)[1]).max() > STILL)
 
 
-def stopping(limits: Limits, away: np.ndarray | None = None) -> int:
-    """Return how long an ending may take until all rests, where the robot may be ``away`` (A,) from its plan [ns]."""
-    usual = max(0.5, 0.3 + 1.5 * float((limits.velocity / limits.acceleration).max()))
+def stopping(limits: Limits, away: np.ndarray | None = None, *, smooth: bool = False) -> int:
+    """Return how long an ending may take until all rests, where the robot may be ``away`` (A,) from its plan [ns].
+
+    A ``smooth`` stop, whose acceleration is continuous, takes half as long again.
+    """
+    usual = max(0.5, 0.3 + (2.25 if smooth else 1.5) * float((limits.velocity / limits.acceleration).max()))
     return round((usual + (0.0 if away is None else COPIES + way_time(limits, np.maximum(away, ERROR)))) * SECOND)
 
 
@@ -370,7 +373,9 @@ def endings(controllers: Sequence[Controller], limits: Limits, marks: Marks, unt
     for since, end, kind in marks.spans:
         if kind != 'ended':
             continue
-        late = since + stopping(limits)
+        plans = [controller.pieces[controller.piece_at(since)].message for controller in controllers]
+        smooth = any(plan is not None and plan.accelerations is not None for plan in plans)
+        late = since + stopping(limits, smooth=smooth)
         held = any(
             piece.message is not None and not piece.message.stamp
             for controller in controllers
@@ -378,7 +383,7 @@ def endings(controllers: Sequence[Controller], limits: Limits, marks: Marks, unt
             if piece.since < late
         )
         away = np.concatenate([_away(controller, since) for controller in controllers]) if held else None
-        begin = since + stopping(limits, away)
+        begin = since + stopping(limits, away, smooth=smooth)
         for controller in controllers:
             if _unheard(controller, marks, since, late):
                 piece = controller.pieces[controller.piece_at(since)]

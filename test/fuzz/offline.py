@@ -238,7 +238,8 @@ class Sequence:
         kind = 'hold' if self.case.ending == 'hold' else 'lifecycle'
         begun = self.world.now()
         self.world.act(Event(0.0, kind))
-        end = begun + stopping(self.case.limits, np.ones(len(self.case.setup.joints))) + SECOND // 4
+        farthest = np.ones(len(self.case.setup.joints))
+        end = begun + stopping(self.case.limits, farthest, smooth=self.case.planner['accelerations']) + SECOND // 4
         while self.world.now() < end:
             self.attack.latched_since = None
             self._spin(0.1)
