@@ -28,7 +28,7 @@ from dp_ros.networks.diffusion_network import DiffusionNetwork
 from dp_ros.policy.normalizer import Normalizer
 from dp_ros.task.yaml_reader import to_plain
 from dp_ros.training.init_from import check_alike
-from dp_ros.training.objective import Objective, squared_error
+from dp_ros.training.objective import Objective, mean_error
 from dp_ros.training.run_folder import load_network, trained_folder
 from dp_ros.training.settings import TrainSettings
 
@@ -81,7 +81,7 @@ class Distillation:
         step = torch.randint(0, len(self._levels), (len(actions),), generator=generator)
         x_k = _at(self._signal, step, actions) * actions + _at(self._noise, step, actions) * noise
         target = self.target(x_k, step, streams)
-        return squared_error(network(x_k, self._levels[step].to(device), *streams), target)
+        return mean_error(torch.square(network(x_k, self._levels[step].to(device), *streams) - target))
 
     def target(self, x_k: Tensor, step: Tensor, streams: tuple[Tensor, ...]) -> Tensor:
         """Return the output m at x_k (B, P, A) with which the student's ``step`` (B,) leads where the teacher gets."""

@@ -17,7 +17,7 @@ from dp_ros.policy.normalizer import Normalizer
 from dp_ros.training.families import TRAINED_FAMILIES
 from dp_ros.training.random_streams import Purpose, generator, word
 from dp_ros.training.run_folder import PolicyNetwork, make_network
-from dp_ros.training.samples.augment import augment
+from dp_ros.training.samples.augment import augment, disturbed
 from dp_ros.training.samples.windows import WindowDataset
 from dp_ros.training.settings import OptimizerSettings, TrainSettings
 
@@ -113,7 +113,8 @@ class Learner:
         streams, actions = data.batch(indices)
         torch.manual_seed(word(seed, step, Purpose.DROPOUT, part))
         draws = generator(seed, step, Purpose.NOISE, part)
-        inputs = tuple(self._augmented(s.to(device), step, part) for s in streams)
+        vectors = generator(seed, step, Purpose.VECTORS, part)
+        inputs = tuple(self._augmented(s.to(device), step, part, vectors) for s in streams)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == 'bf16'):
             return self.objective(self._model, inputs, actions.to(device), draws, self._counted(data, indices))
 
@@ -122,8 +123,10 @@ class Learner:
             return None
         return data.recorded(indices).to(self.accelerator.device)
 
-    def _augmented(self, values: Tensor, step: int, part: int) -> Tensor:
-        """Change pictures (B, T, 3, H, W) at random; the same draw for all cameras of a step."""
+    def _augmented(self, values: Tensor, step: int, part: int, vectors: torch.Generator) -> Tensor:
+        """Change pictures (B, T, 3, H, W) and vectors (B, T, C) at random; the same draw for all cameras of a step."""
+        if values.dim() == 3:
+            return disturbed(values, self._settings.augment, vectors)
         if values.dim() != 5:
             return values
         draws = generator(self._settings.seed, step, Purpose.PICTURES, part)

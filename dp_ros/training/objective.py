@@ -1,4 +1,4 @@
-"""The objective: add noise at a random level, predict what the setting asks for, mean squared error; or regression."""
+"""The objective: add noise at a random level, predict what the setting asks for, mean error; or regression."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ def make_noise_scheduler(settings: ObjectiveSettings) -> DDPMScheduler | None:
     )
 
 
-def squared_error(prediction: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Return the mean squared error of (B, P, A), of the actions that are ``counted`` (B, P, 1) or of all."""
+def mean_error(wrong: Tensor, counted: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Return the mean of errors (B, P, A), of the actions that are ``counted`` (B, P, 1) or of all.
+
+    Where there are ``weights`` (P, 1), it is the weighted mean.
+    """
+    if weights is not None:
+        counted = weights.expand((*wrong.shape[:2], 1)) if counted is None else counted * weights
     if counted is None:
-        return torch.nn.functional.mse_loss(prediction, target)
-    wrong = (prediction - target) ** 2
-    return (wrong * counted).sum() / counted.expand_as(wrong).sum().clamp(min=1)  # none counts where all are given
+        return wrong.mean()
+    total = counted.expand_as(wrong).sum()
+    return (wrong * counted).sum() / torch.where(total > 0, total, 1)  # none counts where all are given
 
 
 def chunk_velocities(actions: Tensor) -> Tensor:
@@ -53,6 +58,7 @@ class Objective:
         self.settings = settings
         self._scheduler = make_noise_scheduler(settings)
         self._signal, self._noise = (torch.from_numpy(a).to(torch.float32) for a in amplitudes(settings.spec))
+        self._error = torch.square if settings.loss == 'mse' else torch.abs
 
     def __call__(
         self,
@@ -85,11 +91,14 @@ class Objective:
             x_k = torch.cat((torch.where(prefix, actions, x_k), prefix.to(x_k.dtype)), dim=-1)
             counted = ~prefix if counted is None else counted & ~prefix
         output = network(x_k, levels, *streams)
-        loss = squared_error(output[..., : actions.shape[-1]], target, counted)
+        decay, weights = self.settings.step_weight, None
+        if decay != 1.0:
+            weights = decay ** torch.arange(actions.shape[1], device=actions.device)[:, None]
+        loss = mean_error(self._error(output[..., : actions.shape[-1]] - target), counted, weights)
         if self.settings.velocity_weight:
             velocities = output[..., actions.shape[-1] :]
-            wrong = squared_error(velocities, chunk_velocities(actions), counted)
-            loss = loss + self.settings.velocity_weight * wrong
+            wrong = self._error(velocities - chunk_velocities(actions))
+            loss = loss + self.settings.velocity_weight * mean_error(wrong, counted, weights)
         return loss
 
     def _prefix(self, actions: Tensor, generator: torch.Generator) -> Tensor:

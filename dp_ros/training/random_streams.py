@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     VALIDATION = 3
     DROPOUT = 4
     PICTURES = 5
+    VECTORS = 6
 
 
 def word(seed: int, index: int, purpose: int, part: int = 0) -> int:

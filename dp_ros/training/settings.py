@@ -51,6 +51,13 @@ class ObjectiveSettings:
         'cloning with the same network (prediction_type sample, diffusion_steps 1).',
     )
     prediction_type: PredictionType = option('epsilon', 'What the network predicts.')
+    loss: Literal['mse', 'l1'] = option(
+        'mse', 'What is wrong counts squared (`mse`), or as far as it is (`l1`): by regression that learns the median '
+        'of what was demonstrated in place of the mean.',
+    )
+    step_weight: float = option(
+        1.0, 'How much each action of a chunk counts in the loss, beside the one before it.', low=0.01, high=1.0
+    )
     distill: DistillSettings = field(default_factory=DistillSettings)
     prefix_steps: int = option(
         0, 'Longest clean prefix: so many first actions at most, from none on, are given without noise, and only the '
@@ -79,8 +86,9 @@ class ObjectiveSettings:
             raise ConfigError(f'objective.prefix_steps: got {self.prefix_steps} with distill.teacher, allowed 0')
         if self.velocity_weight:
             raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
-        if not self.count_padding:
-            raise ConfigError('objective.count_padding: got false with distill.teacher, allowed true')
+        for name, usual in (('count_padding', True), ('loss', 'mse'), ('step_weight', 1.0)):
+            if (got := getattr(self, name)) != usual:
+                raise ConfigError(f'objective.{name}: got {got} with distill.teacher, allowed {usual}')
         if self.schedule == 'none':
             raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
         if self.diffusion_steps % self.distill.teacher_steps:

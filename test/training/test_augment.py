@@ -8,7 +8,7 @@ pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 import torch
 
 from dp_ros.errors import ConfigError
-from dp_ros.training.samples.augment import AugmentSettings, augment
+from dp_ros.training.samples.augment import AugmentSettings, augment, disturbed
 
 KINDS = [{'shift': 3}, {'brightness': 0.4}, {'contrast': 0.4}, {'saturation': 0.6}, {'blur': 1.5}]
 
@@ -40,6 +40,15 @@ def test_the_seed_decides(settings):
 
 def test_nothing_asked_for_changes_nothing():
     torch.testing.assert_close(changed(), images())
+
+
+def test_vectors_get_noise_of_their_own_as_large_as_asked():
+    vectors, settings = torch.zeros(64, 2, 50), AugmentSettings(noise=0.1)
+    noise = disturbed(vectors, settings, torch.Generator().manual_seed(0))
+    assert noise.std() == pytest.approx(0.1, rel=0.03) and noise.mean() == pytest.approx(0.0, abs=0.01)
+    assert len(noise.unique()) > 0.9 * noise.numel()
+    torch.testing.assert_close(noise, disturbed(vectors, settings, torch.Generator().manual_seed(0)))
+    assert disturbed(vectors, AugmentSettings(blur=1.0), torch.Generator()) is vectors
 
 
 def test_a_shift_moves_pixels_by_whole_places():

@@ -28,7 +28,13 @@ from dp_ros.training.export.export import ExportSettings, export_run
 from dp_ros.training.objective import Objective
 from dp_ros.training.run_folder import load_network, locked_folder
 from dp_ros.training.samples.windows import WindowDataset, split_episodes
-from dp_ros.training.settings import ObjectiveSettings, OptimizerSettings, RolloutSettings, TrainSettings
+from dp_ros.training.settings import (
+    DistillSettings,
+    ObjectiveSettings,
+    OptimizerSettings,
+    RolloutSettings,
+    TrainSettings,
+)
 from dp_ros.training.trainer import Trainer
 from test.training.small_networks import small
 
@@ -319,6 +325,26 @@ def test_the_networks_target_gives_back_the_actions(prediction_type):
         i = table.levels.tolist().index(k)
         x_0 = table.gain[i] * (table.from_x[i] * x_k[row].numpy() + table.from_m[i] * target[row].numpy())
         np.testing.assert_allclose(x_0, actions[row].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(('loss', 'each'), [('mse', 9.0), ('l1', 3.0)])
+def test_errors_count_squared_or_as_they_are_and_later_ones_less(loss, each):
+    asked = ObjectiveSettings(schedule='none', diffusion_steps=1, prediction_type='sample', loss=loss, step_weight=0.5)
+    actions = torch.zeros(5, 4, 2)
+    actions[:, 1] = 3.0  # a network that says 0 is wrong about the second of four: 1/2 of 1 + 1/2 + 1/4 + 1/8
+
+    def lost(**given):
+        return Objective(asked)(lambda x_k, *_: x_k, (), actions, torch.Generator(), **given).item()
+
+    assert lost() == pytest.approx(each * 0.5 / 1.875)
+    assert lost(counted=torch.tensor([True, True, False, False])[None, :, None]) == pytest.approx(each * 0.5 / 1.5)
+    assert lost(counted=torch.zeros(5, 4, 1, dtype=torch.bool)) == 0.0
+
+
+@pytest.mark.parametrize(('name', 'value'), [('loss', 'l1'), ('step_weight', 0.9)])
+def test_a_student_learns_by_the_usual_loss_alone(name, value):
+    with pytest.raises(ConfigError, match=f'objective.{name}: got {value} with distill.teacher, allowed'):
+        ObjectiveSettings(distill=DistillSettings(teacher='run'), **{name: value})
 
 
 @pytest.mark.parametrize('kind', ['transformer', 'mlp'])

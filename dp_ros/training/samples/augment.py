@@ -1,4 +1,4 @@
-"""Pictures changed at random while training, so that a policy does not depend on where a camera is to the pixel.
+"""Observations changed at random while training, so that a policy depends neither on the pixel nor on the last digit.
 
 All pictures of a window are changed alike: what moves between them must stay what moved in the world. Nothing is
 changed where the policy runs.
@@ -17,7 +17,7 @@ from dp_ros.options import check_options, option
 # fmt: off
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """How far pictures may be changed; 0 leaves them."""
+    """How far observations may be changed; 0 leaves them."""
 
     shift: int = option(
         0, "Greatest shift along each axis; edges are repeated (Yarats et al. 2021). It is a random crop that keeps "
@@ -27,10 +27,21 @@ class AugmentSettings:
     contrast: float = option(0.0, 'Greatest relative change.', low=0.0, high=1.0)
     saturation: float = option(0.0, 'Greatest relative change.', low=0.0, high=1.0)
     blur: float = option(0.0, 'Greatest standard deviation of a Gaussian blur.', unit='px', low=0.0, high=10.0)
+    noise: float = option(
+        0.0, 'Standard deviation of what is added to joints and poses, whose range of training is -1 to 1.',
+        low=0.0, high=1.0,
+    )
 
     def __post_init__(self) -> None:
         check_options(self, 'augment.')
 # fmt: on
+
+
+def disturbed(vectors: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """Return normalized vectors (B, T, C) with noise of their own for each number."""
+    if not settings.noise:
+        return vectors
+    return vectors + settings.noise * torch.randn(vectors.shape, generator=generator).to(vectors.device)
 
 
 def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
