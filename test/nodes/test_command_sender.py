@@ -180,8 +180,9 @@ def test_a_copy_of_a_point_to_hold_that_took_long_to_make_is_not_sent(planner):
     assert late == [0, 0]
 
 
-@pytest.mark.parametrize('stalled', [False, True])
-def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(planner, stalled):
+@pytest.mark.parametrize(('looks', 'lost'), [(1, True), (3, True), (4, False), (30, False)])
+def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(planner, looks, lost):
+    """It goes out at once, and at every second look."""
     clock, again = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
         planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
@@ -190,8 +191,9 @@ def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(
     made.send(planner.hold(NOW))
     while made.again():
         assert not made.hold_may_be_lost, 'there is time yet'
-        clock.now += (99 if stalled else 5) * MS
-    assert made.hold_may_be_lost == stalled
+        looks -= 1
+        clock.now += (5 if looks else 99) * MS
+    assert made.copies == 1 + len(again) and made.hold_may_be_lost == lost
     made.silence()
     assert not made.hold_may_be_lost
 
