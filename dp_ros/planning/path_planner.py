@@ -1,7 +1,7 @@
 """A path around obstacles: RRT-Connect and short-cutting by OMPL, then timed within the limits.
 
-Obstacles that move count as standing where they were seen, grown by what they can do in a moment (`AHEAD`): whether the
-way is still clear when it is followed is the business of `dp_ros.motion.obstacles`, at every look.
+Obstacles that move count as standing everywhere that they can be in the next moment (`AHEAD`): whether the way is still
+clear when it is followed is the business of `dp_ros.motion.obstacles`, at every look.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import numpy as np
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.motion.checks.workspace import Workspace
-from dp_ros.planning.collision import CollisionCheck
+from dp_ros.planning.collision import AHEAD, CollisionCheck
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.model import RobotModel
 
 MARGIN = 0.01
 """By which a path is farther from obstacles than asked for [m]: what smoothing and timing may cut."""
-AHEAD = 0.6
-"""For which moving obstacles are grown by their speed [s]: about a look and a stop."""
 ROUNDS = 3
 """Of short-cutting and of smoothing."""
 PATHS = 4
