@@ -95,15 +95,18 @@ class CollisionCheck:
         pairs = self._still_pairs(slack)
         return Sweep(self, trajectory, begin, pairs, self._standing, slack=slack).first()
 
-    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
-        """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest."""
+    def moving_contact(self, trajectory: Trajectory, begin: int, resting: int = 0) -> Contact | None:
+        """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest.
+
+        And for so long after that, ``resting`` [ns].
+        """
         if not self._moving or trajectory.end <= begin:
             return None
-        pairs = self._moving_pairs(begin, trajectory.end)
+        pairs = self._moving_pairs(begin, trajectory.end + resting)
         if pairs is None:
             name = self._moving[0].name
             return Contact(link='robot', obstacle=name, distance=0.0, allowed=self.clearance, at=begin)
-        return Sweep(self, trajectory, begin, pairs, self._moving).first()
+        return Sweep(self, trajectory, begin, pairs, self._moving, resting=resting).first()
 
     # For planners of paths, and for people.
 
@@ -127,9 +130,12 @@ class CollisionCheck:
         return self.free_way(positions, positions, margin, ahead=ahead)
 
     def free_way(
-        self, start: np.ndarray, end: np.ndarray, margin: float, *, ahead: float = 0.0, leaving: bool = False
+        self, start: np.ndarray, end: np.ndarray, margin: float, *, ahead: float | None = 0.0, leaving: bool = False
     ) -> bool:
-        """Return the same of the straight way between joint positions (A,); ``leaving``: it may begin closer."""
+        """Return the same of the straight way between joint positions (A,); ``leaving``: it may begin closer.
+
+        With ``ahead`` None, what moves does not count.
+        """
         self._build()
         change = np.abs(end - start)
         longest = float((self.robot.levers @ change).max(initial=0.0))
@@ -145,15 +151,17 @@ class CollisionCheck:
 
         if not far(self._still_pairs(margin), self._standing):
             return False
-        return not self._moving or all(far(self._ahead(margin, *part), self._moving) for part in self._parts(ahead))
+        if not self._moving or ahead is None:
+            return True
+        return all(far(self._ahead(margin, *part), self._moving) for part in self._parts(ahead))
 
-    def room(self, positions: np.ndarray, now: int, seconds: np.ndarray) -> np.ndarray:
+    def room(self, positions: np.ndarray, now: int, seconds: np.ndarray, *, ahead: float = AHEAD) -> np.ndarray:
         """Return how much farther from what moves than asked for joint positions (M, A) are, (M,) [m]; below 0: closer.
 
         That is ``seconds`` (M,) [s] after ``now`` [ns], where each thing goes on with its velocity. What its bounds
-        allow it besides counts as after `AHEAD`, from then on: later that would be anywhere.
+        allow it besides counts as after ``ahead`` [s], from then on: later that would be anywhere.
         """
-        latest = int(AHEAD * NANOSECONDS)
+        latest = int(ahead * NANOSECONDS)
         pairs = self._moving_pairs(now, now + latest)
         if pairs is None or not len(pairs.shape):
             return np.full(len(positions), np.inf if pairs is not None else -np.inf)

@@ -79,13 +79,15 @@ class Sweep:
         others: list[Placed],
         *,
         slack: float | None = None,
+        resting: int = 0,
     ) -> None:
+        """See the module's text; after its end it rests for so long as is looked at too, ``resting`` [ns]."""
         self._check, self._trajectory, self._pairs, self._others = check, trajectory, pairs, others
         self._needed = pairs.needed
         self._grows = bool(pairs.rate.any() or pairs.half.any())
         self._found: Contact | None = None
         self._latest = 2**63 - 1
-        self._times = self._edges(max(begin, trajectory.stamp))
+        self._times = self._edges(max(begin, trajectory.stamp), resting)
         self._placed = check.robot.placements(self._at(self._times))
         self._bounds = check.bounds(self._placed, pairs, others, self._times) if len(pairs.shape) else None
         self._known = np.zeros((len(self._times), len(pairs.shape)), dtype=bool)
@@ -123,7 +125,7 @@ class Sweep:
             first, last = self._split(first, last, close)
         return self._found
 
-    def _edges(self, begin: int) -> np.ndarray:
+    def _edges(self, begin: int, resting: int) -> np.ndarray:
         """Return the times between which is looked first [ns], the first ``begin`` and the last the end."""
         trajectory = self._trajectory
         end = trajectory.end
@@ -132,13 +134,15 @@ class Sweep:
             return np.array([begin], dtype=np.int64)
         knots = trajectory.stamp + trajectory.times
         self._speeds, self._starts = speed_bounds(trajectory), knots[:-1]
+        if resting:
+            self._speeds, self._starts = np.vstack([self._speeds, np.zeros(len(trajectory.joints))]), knots
         inner = knots[(knots > begin) & (knots < end)]
-        edges = np.concatenate([[begin], inner, [end]]).astype(np.int64)
+        edges = np.concatenate([[begin], inner, [end], [end + resting] if resting else []]).astype(np.int64)
         way = self._way(edges[:-1], edges[1:]).max(axis=1, initial=0.0)
         parts = np.clip(np.ceil(way / STRIDE), 1, MOST_PARTS).astype(np.int64)
         share = np.concatenate([np.arange(count) for count in parts]) / np.repeat(parts, parts)
         times = np.repeat(edges[:-1], parts) + (share * np.repeat(np.diff(edges), parts)).astype(np.int64)
-        return np.unique(np.append(times, end))
+        return np.unique(np.append(times, edges[-1]))
 
     def _at(self, times: np.ndarray) -> np.ndarray:
         return self._trajectory.positions_at(times - self._trajectory.stamp)

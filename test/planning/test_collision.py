@@ -476,7 +476,7 @@ class Passing:
 
     def still_contact(self, *_: Any) -> None: ...
 
-    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
+    def moving_contact(self, trajectory: Trajectory, begin: int, resting: int = 0) -> Contact | None:
         early = trajectory.end < self.free
         return Contact(link='fore', obstacle='hand', distance=0.0, allowed=0.1, at=begin) if early else None
 
