@@ -385,8 +385,9 @@ def _places(shape: Shape, seen: Sighting, *, rim: bool = False) -> np.ndarray:
     elif isinstance(shape, Cylinder):
         end = np.hypot(shape.length / 2, shape.radius) if rim else shape.length / 2
         points = np.array([[0.0, 0.0, -end], [0.0, 0.0, end]])
-    axis, w = np.array(seen.orientation[:3]), seen.orientation[3]
-    return np.asarray(seen.position + points + 2.0 * np.cross(axis, np.cross(axis, points) + w * points))
+    x, y, z, w = seen.orientation
+    across = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.asarray(seen.position + points + 2.0 * points @ (w * across + across @ across).T)
 
 
 def check_pose(what: str, position: tuple[float, ...], orientation: tuple[float, ...]) -> None:
