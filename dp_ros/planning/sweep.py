@@ -137,7 +137,7 @@ class Sweep:
         if resting:
             self._speeds, self._starts = np.vstack([self._speeds, np.zeros(len(trajectory.joints))]), knots
         inner = knots[(knots > begin) & (knots < end)]
-        edges = np.concatenate([[begin], inner, [end], [end + resting] if resting else []]).astype(np.int64)
+        edges = np.concatenate([[begin], inner, [end, end + resting] if resting else [end]]).astype(np.int64)
         way = self._way(edges[:-1], edges[1:]).max(axis=1, initial=0.0)
         parts = np.clip(np.ceil(way / STRIDE), 1, MOST_PARTS).astype(np.int64)
         share = np.concatenate([np.arange(count) for count in parts]) / np.repeat(parts, parts)

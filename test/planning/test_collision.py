@@ -320,6 +320,27 @@ def test_while_the_robot_is_late_what_moves_goes_on(acceleration, spread):
     assert contact.allowed == pytest.approx(0.01 + spread, abs=1e-9)
 
 
+def test_a_slow_plan_goes_as_far_as_is_free_whenever_it_was_made():
+    post = Obstacle(name='post', shape=Box(size=(0.02, 1.0, 1.0)), position=(0.31, 0.0, 0.0))
+    robot = parse_urdf(
+        '<robot name="slide"><link name="world"/><link name="ball"><collision><geometry><sphere radius="0.01"/>'
+        '</geometry></collision></link><joint name="x" type="prismatic"><parent link="world"/><child link="ball"/>'
+        '<axis xyz="1 0 0"/><limit lower="0" upper="0.5" velocity="1" effort="1"/></joint></robot>'
+    )
+    limits = JointLimits(joints=('x',), lower=(0.0,), upper=(0.5,), velocity=(1.0,), acceleration=(10.0,))
+    for late in range(5, 150, 5):
+        planner = Planner(('x',), DT, limits, keep_steps=12, max_joint_age=10**9)
+        scene = Scene(frame='world', obstacles=(post,))
+        keep_clear(planner, ObstacleOptions(clearance=0.02), robot, scene=scene)
+        for stamp in (T0 - 100 * MS, T0 - 50 * MS):
+            planner.measured(stamp, np.array([0.2]), np.zeros(1))
+        planner.rest_at(np.array([0.2]), T0 - 50 * MS)
+        steps = 0.2 + 0.01 * np.arange(16)[:, np.newaxis]
+        verdict = planner.accept(Chunk(stamp=T0, control_dt=DT, joints=('x',), actions=steps), T0 + late * MS)
+        assert isinstance(verdict, Planned) and verdict.blocked is not None
+        assert 0.26 < verdict.trajectory.positions[-1, 0] <= 0.27
+
+
 def at_now(planner: Planner, now: int) -> np.ndarray:
     plan = planner.plan
     assert plan is not None
