@@ -170,12 +170,15 @@ def _found(
     check = CollisionCheck(
         geometry, scene, clearance=options.clearance, self_clearance=options.self_clearance, lag=options.lag
     )
-    told = {'seed': question.number, 'workspace': options.workspace, 'grippers': options.grippers}
     way: Way | Refusal
     if question.now is not None:
-        way = plan_retreat(check, question.start, options.limits, now=question.now, **told)
+        way = plan_retreat(
+            check, question.start, options.limits, now=question.now, seed=question.number,
+            workspace=options.workspace, grippers=options.grippers,
+        )  # fmt: skip
     else:
         way = plan_way(
-            check, question.start, question.goals, options.limits, seconds=options.seconds, given_up=given_up, **told
-        )
+            check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number,
+            workspace=options.workspace, grippers=options.grippers, given_up=given_up,
+        )  # fmt: skip
     return way if isinstance(way, Refusal) else way.points

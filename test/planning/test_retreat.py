@@ -88,7 +88,7 @@ def test_a_retreat_leads_straight_to_a_place_that_stays_clear(seed):
     angle = np.random.default_rng(seed).uniform(-0.5, 0.5)
     velocity = -0.3 * np.array([np.cos(angle), np.sin(angle)])
     place = -velocity / 0.3 * 0.45
-    see(check, T0, *place, tuple(velocity))
+    see(check, T0, float(place[0]), float(place[1]), (float(velocity[0]), float(velocity[1])))
     way = plan_retreat(check, HERE, LIMITS, now=T0, seed=seed)
     assert isinstance(way, Way) and len(way.points) == 2 and np.array_equal(way.points[0], HERE)
     goal = way.points[-1]

@@ -13,6 +13,7 @@ pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 from dp_ros.errors import ConfigError
 from dp_ros.evaluation.obstacles.bench import ObstacleRunner, ObstacleSettings, run_obstacles
 from dp_ros.motion.checks.limits import check
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.paths import locate
 from dp_ros.simulation.arm.kinematics import BENT, Arm, ToolPose
 from dp_ros.simulation.world import Scene
@@ -46,10 +47,15 @@ def test_the_rival_obeys_the_limits_that_all_others_obey():
     settings = ObstacleSettings(bundle=locate('models/point_navigation'), contenders=('barrier',), speeds=(0.3,))
     runner = ObstacleRunner(settings, 'barrier', 0.3)
     episode = runner.episode(BLOCKED)
-    limits, sent = episode.planner.limits, []
+    limits, send = episode.planner.limits, episode.send
     assert limits is not None and np.isfinite(limits.weakest).all()
-    send = episode.send
-    episode.send = lambda trajectory: (sent.append(trajectory), send(trajectory))[1]  # type: ignore[method-assign]
+    sent: list[Trajectory] = []
+
+    def kept(trajectory: Trajectory) -> None:
+        sent.append(trajectory)
+        send(trajectory)
+
+    episode.send = kept  # type: ignore[method-assign]
     runner.play(episode)
     assert len(sent) > 10 and all(check(trajectory, limits) is None for trajectory in sent)
 

@@ -2,10 +2,11 @@
 
 policy      the policy alone
 checks      its plans rest on their path before what is in the way
-hybrid      the same, and a way around where they stay blocked
-planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked
+hybrid      the same, and a way around where they stay blocked, and a retreat where something comes
+planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked; and retreats
 barrier     the literature's rival, for the point only: a control-barrier filter, which pushes the policy's motion aside
-            at every control step. It leads the policy to where it has never been, and knows no limits of acceleration
+            at every control step. It leads the policy to where it has never been, and reckons with a point that has any
+            velocity at once; what it sends goes through the same planner of motions as all others, with its limits
 """
 
 from __future__ import annotations
