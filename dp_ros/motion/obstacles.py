@@ -81,8 +81,11 @@ class ObstacleCheck(Protocol):
     def still_contact(self, trajectory: Trajectory, begin: int, slack: float = 0.0) -> Contact | None:
         """Return the first contact with what stands still, the robot itself included, from ``begin`` [ns] on."""
 
-    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
-        """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest."""
+    def moving_contact(self, trajectory: Trajectory, begin: int, resting: int = 0) -> Contact | None:
+        """Return the first contact with anywhere that moving obstacles can be, from ``begin`` [ns] to its rest.
+
+        And for so long after that, ``resting`` [ns].
+        """
 
 
 Judged = tuple[tuple[int, Trajectory] | None, tuple[Trajectory, Trajectory, int] | None]
@@ -101,11 +104,19 @@ class ClearPlans:
     brake
         Makes stops.
 
+    Attributes
+    ----------
+    leaving
+        For how long after a stop nothing may reach the robot, so that it can leave [ns]. What is followed as a whole,
+        as a retreat is, must only be clear until it rests.
+
     """
 
     def __init__(self, check: ObstacleCheck | None, brake: Brake) -> None:
         self.check, self._brake = check, brake
+        self.leaving = 0
         self.judged = None, None
+        self._way: Trajectory | None = None
 
     @property
     def judged(self) -> Judged:
@@ -143,6 +154,7 @@ class ClearPlans:
         contact = check.still_contact(plan, now, SLACK)
         instants: Iterable[int] = (splice,)
         if contact is None:
+            self._way = plan if whole else self._way
             contact = self._in_reach(plan, now)
             if contact is None:
                 self._cleared = check.version, plan
@@ -197,7 +209,7 @@ class ClearPlans:
         if self.check is None or not self.check.moves:
             return None
         stop = self._brake(plan, now + REACTION)
-        contact = self.check.moving_contact(stop, now)
+        contact = self.check.moving_contact(stop, now, 0 if plan is self._way else self.leaving)
         if contact is None:
             self._ready = plan, stop, now + REACTION
         return contact

@@ -1,7 +1,7 @@
 """A path around obstacles: RRT-Connect and short-cutting by OMPL, then timed within the limits.
 
-Obstacles that move count as standing where they were seen, grown by what they can do in a moment (`AHEAD`): whether the
-way is still clear when it is followed is the business of `dp_ros.motion.obstacles`, at every look.
+Obstacles that move count as standing everywhere that they can be in the next moment (`AHEAD`): whether the way is still
+clear when it is followed is the business of `dp_ros.motion.obstacles`, at every look.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import numpy as np
 from dp_ros.data import Refusal
 from dp_ros.errors import ConfigError
 from dp_ros.motion.checks.workspace import Workspace
-from dp_ros.planning.collision import CollisionCheck
+from dp_ros.planning.collision import AHEAD, CollisionCheck
 from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.robot.model import RobotModel
 
 MARGIN = 0.01
 """By which a path is farther from obstacles than asked for [m]: what smoothing and timing may cut."""
-AHEAD = 0.6
-"""For which moving obstacles are grown by their speed [s]: about a look and a stop."""
 ROUNDS = 3
 """Of short-cutting and of smoothing."""
 PATHS = 4
@@ -39,6 +37,8 @@ STEP = 0.02
 """Of a path, as a part of what its joints move altogether [rad or m]."""
 EFFORT = 0.5
 """Part of the limits of speed and acceleration that a path is timed for."""
+ATTENTION = 0.05
+"""For which it searches until it looks whether somebody still waits for a way [s]."""
 BRISK = 4.0
 """Acceleration of a joint without a limit of it, as a multiple of its speed limit [1/s]."""
 NO_PLANNER = "path_planner: got 'builtin' without OMPL ({error}), allowed where it is installed: pip install ompl"
@@ -69,24 +69,26 @@ def plan_way(
     seed: int,
     workspace: Workspace | None = None,
     grippers: Collection[str] = (),
+    given_up: Callable[[], bool] = lambda: False,
 ) -> Way | Refusal:
     """Plan a path from ``start`` (A,) to the first of ``goals`` (A,) that is clear; random by ``seed``.
 
     Joints without position limits are planned within a turn of start and goal. The tool stays in the ``workspace``;
     whether it does so between the points of the path is for who follows it to check. Grippers (`moved_on_ways`) stay
-    as they are, whatever the goals say.
+    as they are, whatever the goals say. Where ``given_up`` says that nobody waits any more, it ends soon.
     """
     planned = moved_on_ways(check.robot.robot, check.robot.joints, grippers)
     kept = [np.where(planned, goal, start) for goal in goals]
     chosen = first_free(check, [goal for goal in kept if _within(goal, limits, workspace)])
     if isinstance(chosen, Refusal):
         return chosen
-    inside = _tool_inside(workspace, start, chosen)
+    inside = tool_inside(workspace, start, chosen)
     found = None
     for beyond in (NEARBY, np.inf):
         low, high = _ranges(limits, start, chosen, beyond)
         ends = start, np.clip(chosen, low, high)
-        found = found if found is not None else _search(check, inside, ends, (low, high), planned, seconds / 2, seed)
+        if found is None and not given_up():
+            found = _search(check, inside, ends, (low, high), planned, seconds / 2, seed, given_up)
     if found is None:
         return Refusal(reason=f'way around: found none in {seconds:.2f} s')
     return Way(points=found)
@@ -125,7 +127,7 @@ def _ranges(
     return np.maximum(low, least - beyond), np.minimum(high, most + beyond)
 
 
-def _tool_inside(
+def tool_inside(
     workspace: Workspace | None, start: np.ndarray, goal: np.ndarray
 ) -> Callable[[np.ndarray, np.ndarray], bool]:
     """Return what tells whether the tool is inside on the straight way between joint positions (A,)."""
@@ -151,6 +153,7 @@ def _search(
     planned: np.ndarray,
     seconds: float,
     seed: int,
+    given_up: Callable[[], bool],
 ) -> np.ndarray | None:
     """Return the shortest path (N, A) between ``ends`` of some; all joints but the ``planned`` ones (A,) stay."""
     from ompl import base, geometric, util
@@ -206,8 +209,9 @@ def _search(
             break
         problem.clearSolutionPaths()
         planner.clear()
-        planner.solve(max(0.0, until - time.monotonic()))
-        if not problem.hasExactSolution():
+        while not problem.hasExactSolution() and time.monotonic() < until and not given_up():
+            planner.solve(max(0.0, min(ATTENTION, until - time.monotonic())))  # goes on where it was
+        if not problem.hasExactSolution() or given_up():
             break
         path = problem.getSolutionPath()
         for _ in range(ROUNDS):
@@ -245,8 +249,8 @@ def _state(info: Any, place: np.ndarray) -> Any:
     return state
 
 
-def timed(way: Way, limits: JointLimits, control_dt: float) -> np.ndarray:
-    """Return positions (T, A) every ``control_dt`` [s] along a way, from rest to rest, within part of the limits.
+def timed(way: Way, limits: JointLimits, control_dt: float, effort: float = EFFORT) -> np.ndarray:
+    """Return positions (T, A) every ``control_dt`` [s] along a way, within a part ``effort`` of the limits.
 
     With s the length of the path and q' and q'' its derivatives by it, |q' ds/dt| is kept below the speed limit, and
     |q'' (ds/dt)^2| and |q' d2s/dt2| each below half of the acceleration limit.
@@ -261,9 +265,9 @@ def timed(way: Way, limits: JointLimits, control_dt: float) -> np.ndarray:
     path = np.stack([np.interp(s, lengths, column) for column in points.T], axis=1)
     path[1:-1] = (path[:-2] + 2 * path[1:-1] + path[2:]) / 4  # corners of the polygon, by less than the margin
     first, second = np.abs(np.gradient(path, s, axis=0)), np.abs(np.gradient(np.gradient(path, s, axis=0), s, axis=0))
-    speed = EFFORT * np.where(np.isfinite(limits.top_speed), limits.top_speed, 1.0)
-    weakest = np.where(np.isfinite(limits.weakest), limits.weakest, BRISK * speed / EFFORT)
-    room = EFFORT * weakest / 2
+    speed = effort * np.where(np.isfinite(limits.top_speed), limits.top_speed, 1.0)
+    weakest = np.where(np.isfinite(limits.weakest), limits.weakest, BRISK * speed / effort)
+    room = effort * weakest / 2
     with np.errstate(divide='ignore'):
         fastest = np.minimum((speed / first).min(axis=1), np.sqrt((room / second).min(axis=1)))
         slope = (room / first).min(axis=1)

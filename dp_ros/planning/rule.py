@@ -9,6 +9,8 @@ from dp_ros.motion.planner import Planner
 from dp_ros.motion.settings.obstacles import ObstacleOptions
 from dp_ros.paths import locate
 from dp_ros.planning.collision import CollisionCheck
+from dp_ros.planning.detour import Threat
+from dp_ros.planning.retreat import LEAVING, threatened
 from dp_ros.planning.robot_geometry import robot_geometry
 from dp_ros.planning.scene import LiveScene, Scene, read_scene
 from dp_ros.planning.way_process import WayOptions
@@ -81,7 +83,19 @@ def way_options(
         seconds=options.planning_time,
         workspace=planner.options.workspace,
         grippers=options.grippers,
+        lag=planner.options.max_lag,
     )
+
+
+def let_leave(planner: Planner, check: CollisionCheck, options: ObstacleOptions) -> Threat | None:
+    """Make a planner of a robot that can leave where it rests stop in time for that.
+
+    Returns what tells when it should leave; None where it stays, whatever comes.
+    """
+    if not options.retreat_within or all(part.acceleration is None for part in check.scene.moving.values()):
+        return None
+    planner.clear.leaving = LEAVING
+    return lambda positions, now: threatened(check, positions, now, options.retreat_within)
 
 
 def _check_alone(options: ObstacleOptions) -> None:

@@ -19,6 +19,7 @@ from dp_ros.bounded_files import inside
 from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, DataError, check_range, listed
 from dp_ros.options import REQUIRED, check_options, option
+from dp_ros.planning.forecast import LEAST_BASE, MOST_BASE, Forecast
 from dp_ros.task.streams import check_topic
 from dp_ros.task.yaml_reader import read_yaml
 
@@ -108,10 +109,19 @@ class MovingObstacle:
     max_age: float = option(
         0.3, 'Age of the newest pose beyond which the robot stops.', unit='s', low=0.01, high=10.0
     )
+    acceleration: float | None = option(
+        None, 'What the acceleration of no point of it exceeds; then it is kept clear of by where its velocity leads.',
+        unit='m/s^2', low=0.0, high=100.0,
+    )
+    pose_error: float = option(
+        0.005, 'What a pose may be wrong by, where `acceleration` is given.', unit='m', low=0.0, high=0.1
+    )
 
     def __post_init__(self) -> None:
         check_options(self, f'obstacle {self.name!r} ')
         check_topic(f'obstacle {self.name!r} topic', self.topic)
+        if self.acceleration is not None and isinstance(self.shape, Mesh):
+            raise ConfigError(f'obstacle {self.name!r} acceleration: got one of a mesh, allowed of other shapes')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,8 +247,8 @@ class LiveScene:
         self.moving = {part.name: part for part in scene.moving}
         self._items: dict[str, dict[str, Item]] = {'': {part.name: Item(parts=(part,)) for part in scene.obstacles}}
         self._faults: dict[str, str] = {}
-        self._seen: dict[str, Sighting] = {}
-        self._fast: dict[str, int] = {}
+        self._seen: dict[str, tuple[Sighting, ...]] = {}
+        self._fast: dict[str, tuple[int, str]] = {}
         self.version = 0
         self.standing: dict[str, Obstacle] = {part.name: part for part in scene.obstacles}
 
@@ -249,7 +259,26 @@ class LiveScene:
 
     def sighting(self, name: str) -> Sighting | None:
         """Return the newest sighting of a moving obstacle."""
-        return self._seen.get(name)
+        seen = self._seen.get(name)
+        return seen[-1] if seen else None
+
+    def sightings(self, name: str) -> tuple[Sighting, ...]:
+        """Return the newest sightings of a moving obstacle, in order of time."""
+        return self._seen.get(name, ())
+
+    def forecast(self, name: str) -> Forecast | None:
+        """Return where a moving obstacle goes from its newest sighting on; None where its velocity is not known."""
+        seen = self.sightings(name)
+        return self._forecast(self.moving[name], seen[:-1], seen[-1]) if seen else None
+
+    def _forecast(self, part: MovingObstacle, seen: tuple[Sighting, ...], last: Sighting) -> Forecast | None:
+        """Return the forecast from ``last`` on, of its velocity since what was ``seen`` before that."""
+        before = _earlier(seen, last.stamp)
+        if part.acceleration is None or before is None:
+            return None
+        base = (last.stamp - before.stamp) / NANOSECONDS
+        first, newest = (np.vstack([[one.position], _places(part.shape, one, rim=True)]) for one in (before, last))
+        return Forecast.seen(first, newest, base, acceleration=part.acceleration, error=part.pose_error)
 
     def see(self, name: str, frame: str, sighting: Sighting) -> None:
         """Take the pose of a moving obstacle; one in another frame, or that is none, is a fault until a good one."""
@@ -260,16 +289,27 @@ class LiveScene:
             self._faults[name] = f'obstacle {name!r}: {error}'
             return
         self._faults.pop(name, None)
-        before = self._seen.get(name)
-        if before is not None and sighting.stamp <= before.stamp:
-            return
-        if before is not None:
-            shape = self.moving[name].shape
-            way = float(np.linalg.norm(_places(shape, sighting) - _places(shape, before), axis=1).max())
-            most = self.moving[name].speed * (sighting.stamp - before.stamp) / NANOSECONDS + JITTER
-            if way > most:
-                self._fast[name] = sighting.stamp
-        self._seen[name] = sighting
+        before, part = self.sightings(name), self.moving[name]
+        if not before or sighting.stamp > before[-1].stamp:
+            if before and (wrong := self._wrong_motion(part, before, sighting)):
+                self._fast[name] = sighting.stamp, wrong
+            kept = (*before, sighting) if part.acceleration is not None else (sighting,)
+            self._seen[name] = tuple(one for one in kept if one.stamp >= sighting.stamp - 2 * MOST_BASE)
+
+    def _wrong_motion(self, part: MovingObstacle, seen: tuple[Sighting, ...], sighting: Sighting) -> str:
+        """Return which bound a sighting passes, after what was ``seen``, or ''."""
+        seconds = (sighting.stamp - seen[-1].stamp) / NANOSECONDS
+        ways = _places(part.shape, sighting) - _places(part.shape, seen[-1])
+        if float(np.linalg.norm(ways, axis=1).max()) > part.speed * seconds + JITTER:
+            return f'faster than its speed, {part.speed:g} m/s'
+        middle = _earlier(seen, sighting.stamp)
+        forecast = None if middle is None else self._forecast(part, seen, middle)
+        if middle is not None and forecast is not None:
+            seconds = (sighting.stamp - middle.stamp) / NANOSECONDS
+            ways = _places(part.shape, sighting) - _places(part.shape, middle) - forecast.velocity * seconds
+            if float(np.linalg.norm(ways, axis=1).max()) > forecast.spread(seconds) + part.pose_error:
+                return f'beyond its acceleration, {part.acceleration:g} m/s^2'
+        return ''
 
     def items(self, source: str) -> Mapping[str, Item]:
         """Return what a source has brought, by the names that the source has for it."""
@@ -311,16 +351,15 @@ class LiveScene:
                 if item.fault:
                     return f'{source}: {item.fault}'
         for name, part in self.moving.items():
-            seen, allowed = self._seen.get(name), part.max_age
+            seen, allowed = self.sighting(name), part.max_age
             if seen is None:
                 return f'obstacle {name!r}: got no pose on {part.topic}, allowed one every {allowed:.2f} s'
             age = (now - seen.stamp) / NANOSECONDS
             if not abs(age) <= allowed:
                 return f'obstacle {name!r}: got a pose {age:.2f} s old on {part.topic}, allowed {allowed:.2f} s'
-            if now - self._fast.get(name, -(2**62)) <= allowed * NANOSECONDS:
-                return (
-                    f'obstacle {name!r}: got poses on {part.topic} that are faster than its speed, {part.speed:g} m/s'
-                )
+            stamp, wrong = self._fast.get(name, (-(2**62), ''))
+            if now - stamp <= allowed * NANOSECONDS:
+                return f'obstacle {name!r}: got poses on {part.topic} that are {wrong}'
         return ''
 
     def check_frame(self, frame: str) -> None:
@@ -329,15 +368,26 @@ class LiveScene:
             raise ConfigError(f"got frame {frame!r}, allowed {self.frame!r}, the URDF's root")
 
 
-def _places(shape: Shape, seen: Sighting) -> np.ndarray:
-    """Return where points of a shape are (N, 3) [m] that go farthest when it turns: of a mesh its origin alone."""
+def _earlier(seen: tuple[Sighting, ...], stamp: int) -> Sighting | None:
+    """Return the newest sighting that is long enough before ``stamp`` to tell a velocity, and not too long."""
+    found = next((one for one in reversed(seen) if stamp - one.stamp >= LEAST_BASE), None)
+    return None if found is None or stamp - found.stamp > MOST_BASE else found
+
+
+def _places(shape: Shape, seen: Sighting, *, rim: bool = False) -> np.ndarray:
+    """Return where points of a shape are (N, 3) [m] that go farthest when it turns: of a mesh its origin alone.
+
+    With ``rim``, those on the axis of a cylinder are as far out as its rim, which goes no farther when the axis turns.
+    """
     points = np.zeros((1, 3))
     if isinstance(shape, Box):
         points = np.array([*product((-0.5, 0.5), repeat=3)]) * shape.size
     elif isinstance(shape, Cylinder):
-        points = np.array([[0.0, 0.0, -shape.length / 2], [0.0, 0.0, shape.length / 2]])
-    axis, w = np.array(seen.orientation[:3]), seen.orientation[3]
-    return np.asarray(seen.position + points + 2.0 * np.cross(axis, np.cross(axis, points) + w * points))
+        end = np.hypot(shape.length / 2, shape.radius) if rim else shape.length / 2
+        points = np.array([[0.0, 0.0, -end], [0.0, 0.0, end]])
+    x, y, z, w = seen.orientation
+    across = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.asarray(seen.position + points + 2.0 * points @ (w * across + across @ across).T)
 
 
 def check_pose(what: str, position: tuple[float, ...], orientation: tuple[float, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dp_ros.data import NANOSECONDS
 from dp_ros.errors import ConfigError, listed
 from dp_ros.planning.scene import LARGEST, SMALLEST, Box, Cylinder, Mesh, Shape, Sphere
 
@@ -157,8 +158,9 @@ class Placed:
         box = shape.aabb_local
         low, high = np.asarray(box.min_).ravel(), np.asarray(box.max_).ravel()
         self.middle, self.half = (low + high) / 2, (high - low) / 2
-        self.rotation, self.place = np.eye(3), np.zeros(3)
+        self.rotation, self.place, self.velocity = np.eye(3), np.zeros(3), np.zeros(3)
         self.pose: Any = None
+        self._since = 0
 
     @classmethod
     def of(cls, name: str, shape: Shape) -> Placed:
@@ -174,3 +176,19 @@ class Placed:
         pose = pinocchio.SE3(pinocchio.Quaternion(w, x, y, z).normalized().matrix(), np.array([*position]))
         self.rotation, self.place = pose.rotation, pose.translation
         self.pose = coal.Transform3s(self.rotation, self.place)
+        self.velocity = np.zeros(3)
+
+    def move(self, velocity: np.ndarray, since: int) -> None:
+        """Let it move from there with a ``velocity`` (3,) [m/s], from ``since`` [ns] on."""
+        self.velocity, self._since = velocity, since
+
+    def moved(self, times: np.ndarray) -> np.ndarray:
+        """Return how far it has moved at ``times`` (M,) [ns], (M, 3) [m]."""
+        return np.asarray(self.velocity * ((times[:, np.newaxis] - self._since) / NANOSECONDS))
+
+    def pose_at(self, time: int) -> Any:
+        """Return Coal's pose of it at a ``time`` [ns]."""
+        if not self.velocity.any():
+            return self.pose
+        _, coal = libraries()
+        return coal.Transform3s(self.rotation, self.place + self.moved(np.array([time]))[0])

@@ -42,14 +42,25 @@ MOST_PARTS = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """Pairs to be checked: shapes (P,), what they may meet (P,), its name, and the lever of each joint (P, A)."""
+    """Pairs to be checked: shapes (P,), what they may meet (P,), and the lever of each joint (P, A).
+
+    They must be ``needed`` (P,) [m] apart, and more from ``stamp`` (P,) [ns] on: by ``rate`` [m/s] and ``half``
+    [m/s^2], times the time and its square. What they may meet moves with a speed ``drift`` (P,) [m/s] itself.
+    """
 
     shape: np.ndarray
     other: np.ndarray
     levers: np.ndarray
     needed: np.ndarray
-    speed: np.ndarray
+    drift: np.ndarray
+    rate: np.ndarray
+    half: np.ndarray
     stamp: np.ndarray
+
+    def growth(self, times: np.ndarray) -> np.ndarray:
+        """Return how much more distance is needed at times (M,) [ns], (M, P) [m]."""
+        seconds = (times[:, None] - self.stamp) / NANOSECONDS
+        return np.asarray(self.rate * seconds + self.half * seconds**2)
 
     def only(self, kept: np.ndarray) -> Pairs:
         """Return some of the pairs."""
@@ -68,15 +79,17 @@ class Sweep:
         others: list[Placed],
         *,
         slack: float | None = None,
+        resting: int = 0,
     ) -> None:
+        """See the module's text; after its end it rests for so long as is looked at too, ``resting`` [ns]."""
         self._check, self._trajectory, self._pairs, self._others = check, trajectory, pairs, others
         self._needed = pairs.needed
-        self._grows = bool(pairs.speed.any())
+        self._grows = bool(pairs.rate.any() or pairs.half.any())
         self._found: Contact | None = None
         self._latest = 2**63 - 1
-        self._times = self._edges(max(begin, trajectory.stamp))
+        self._times = self._edges(max(begin, trajectory.stamp), resting)
         self._placed = check.robot.placements(self._at(self._times))
-        self._bounds = check.bounds(self._placed, pairs, others) if len(pairs.shape) else None
+        self._bounds = check.bounds(self._placed, pairs, others, self._times) if len(pairs.shape) else None
         self._known = np.zeros((len(self._times), len(pairs.shape)), dtype=bool)
         if slack is not None and self._bounds is not None:
             self._ease(slack)
@@ -112,7 +125,7 @@ class Sweep:
             first, last = self._split(first, last, close)
         return self._found
 
-    def _edges(self, begin: int) -> np.ndarray:
+    def _edges(self, begin: int, resting: int) -> np.ndarray:
         """Return the times between which is looked first [ns], the first ``begin`` and the last the end."""
         trajectory = self._trajectory
         end = trajectory.end
@@ -121,13 +134,15 @@ class Sweep:
             return np.array([begin], dtype=np.int64)
         knots = trajectory.stamp + trajectory.times
         self._speeds, self._starts = speed_bounds(trajectory), knots[:-1]
+        if resting:
+            self._speeds, self._starts = np.vstack([self._speeds, np.zeros(len(trajectory.joints))]), knots
         inner = knots[(knots > begin) & (knots < end)]
-        edges = np.concatenate([[begin], inner, [end]]).astype(np.int64)
+        edges = np.concatenate([[begin], inner, [end, end + resting] if resting else [end]]).astype(np.int64)
         way = self._way(edges[:-1], edges[1:]).max(axis=1, initial=0.0)
         parts = np.clip(np.ceil(way / STRIDE), 1, MOST_PARTS).astype(np.int64)
         share = np.concatenate([np.arange(count) for count in parts]) / np.repeat(parts, parts)
         times = np.repeat(edges[:-1], parts) + (share * np.repeat(np.diff(edges), parts)).astype(np.int64)
-        return np.unique(np.append(times, end))
+        return np.unique(np.append(times, edges[-1]))
 
     def _at(self, times: np.ndarray) -> np.ndarray:
         return self._trajectory.positions_at(times - self._trajectory.stamp)
@@ -136,14 +151,14 @@ class Sweep:
         """Return how far points of each pair can move between times (M,) [ns] within segments, (M, P) [m]."""
         segment = np.clip(np.searchsorted(self._starts, begin, side='right') - 1, 0, len(self._speeds) - 1)
         seconds = (end - begin) / NANOSECONDS
-        return np.asarray((self._speeds[segment] * seconds[:, None]) @ self._pairs.levers.T)
+        own = (self._speeds[segment] * seconds[:, None]) @ self._pairs.levers.T
+        return np.asarray(own + self._pairs.drift * seconds[:, None])
 
     def _allowed(self, times: np.ndarray) -> np.ndarray:
         """Return what distance is needed until times (M,) [ns], (M, P) [m]."""
-        pairs = self._pairs
         if not self._grows:
             return np.broadcast_to(self._needed, (len(times), len(self._needed)))
-        return np.asarray(self._needed + pairs.speed * ((times[:, None] - pairs.stamp) / NANOSECONDS))
+        return np.asarray(self._needed + self._pairs.growth(times))
 
     def _close(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Return in which intervals which pairs may be closer than allowed, (M, P)."""
@@ -179,8 +194,9 @@ class Sweep:
             if self._times[sample] >= self._latest:
                 return
             poses, pairs = self._check.poses(self._placed, sample), np.flatnonzero(wanted[row])
+            time = int(self._times[sample])
             for pair in pairs:
-                self._bounds[sample, pair] = self._check.distance(self._pairs, int(pair), self._others, poses)
+                self._bounds[sample, pair] = self._check.distance(self._pairs, int(pair), self._others, poses, time)
             self._known[sample, pairs] = True
             allowed = self._allowed(self._times[sample : sample + 1])[0, pairs]
             worst = int((self._bounds[sample, pairs] - allowed).argmin())
@@ -224,7 +240,7 @@ class Sweep:
         poses = self._check.poses(self._placed, 0)
         near = np.flatnonzero(begins < self._needed + 2 * CLOSEST)
         for pair in near:
-            begins[pair] = self._check.distance(self._pairs, int(pair), self._others, poses)
+            begins[pair] = self._check.distance(self._pairs, int(pair), self._others, poses, int(self._times[0]))
         self._known[0, near] = True
         eased = np.where(begins >= kept, np.maximum(kept, begins - 2 * CLOSEST), begins - 2 * CLOSEST)
         closer = self._known[0] & (begins < self._needed + 2 * CLOSEST) & (begins > 0.0)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from dp_ros.data import Refusal
 from dp_ros.motion.checks.workspace import Workspace
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.path_planner import Way, check_installed, plan_way
+from dp_ros.planning.retreat import plan_retreat
 from dp_ros.planning.robot_geometry import RobotGeometry, robot_geometry
 from dp_ros.planning.scene import LiveScene, Obstacle, Scene, Sighting
 from dp_ros.robot.joint_limits import JointLimits
@@ -45,15 +47,17 @@ class WayOptions:
     seconds: float
     workspace: Workspace | None = None
     grippers: tuple[str, ...] = ()
+    lag: int = 0  # of the robot behind its commands [ns]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Question:
     number: int
     standing: tuple[Obstacle, ...]
-    sightings: tuple[tuple[str, Sighting], ...]
+    sightings: tuple[tuple[str, tuple[Sighting, ...]], ...]
     start: np.ndarray
-    goals: tuple[np.ndarray, ...]
+    goals: tuple[np.ndarray, ...] = ()
+    now: int | None = None  # of a retreat [ns]
 
 
 class WayProcess:
@@ -93,14 +97,20 @@ class WayProcess:
 
     def request(self, start: np.ndarray, goals: Sequence[np.ndarray]) -> None:
         """Begin to plan; an earlier question is forgotten."""
+        self._ask(start, goals=tuple(map(np.array, goals)))
+
+    def retreat(self, start: np.ndarray, now: int) -> None:
+        """Begin to look for a retreat; an earlier question is forgotten."""
+        self._ask(start, now=now)
+
+    def _ask(self, start: np.ndarray, **what: Any) -> None:
         self._number += 1
-        moving = ((name, self._scene.sighting(name)) for name in self._scene.moving)
         question = _Question(
             number=self._number,
             standing=tuple(self._scene.standing.values()),
-            sightings=tuple((name, seen) for name, seen in moving if seen is not None),
+            sightings=tuple((name, self._scene.sightings(name)) for name in self._scene.moving),
             start=np.array(start),
-            goals=tuple(map(np.array, goals)),
+            **what,
         )
         with suppress(OSError):  # it was killed: `answer` finds its end too, and starts another
             self._pipe.send(question)
@@ -146,16 +156,29 @@ def _serve(pipe: Connection, options: WayOptions) -> None:
         except (EOFError, OSError):
             # At once: OMPL's bindings report at an orderly end what they still hold.
             os._exit(0)
-        pipe.send((question.number, _found(question, options, geometry)))
+        # Another question, or the end of who asks, is waited for by nobody who waits for this answer.
+        pipe.send((question.number, _found(question, options, geometry, pipe.poll)))
 
 
-def _found(question: _Question, options: WayOptions, geometry: RobotGeometry) -> np.ndarray | Refusal:
+def _found(
+    question: _Question, options: WayOptions, geometry: RobotGeometry, given_up: Callable[[], bool]
+) -> np.ndarray | Refusal:
     scene = LiveScene(replace(options.scene, obstacles=question.standing))
-    for name, seen in question.sightings:
-        scene.see(name, scene.frame, seen)
-    check = CollisionCheck(geometry, scene, clearance=options.clearance, self_clearance=options.self_clearance)
-    way = plan_way(
-        check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number,
-        workspace=options.workspace, grippers=options.grippers,
-    )  # fmt: skip
+    for name, sightings in question.sightings:
+        for seen in sightings:
+            scene.see(name, scene.frame, seen)
+    check = CollisionCheck(
+        geometry, scene, clearance=options.clearance, self_clearance=options.self_clearance, lag=options.lag
+    )
+    way: Way | Refusal
+    if question.now is not None:
+        way = plan_retreat(
+            check, question.start, options.limits, now=question.now, seed=question.number,
+            workspace=options.workspace, grippers=options.grippers,
+        )  # fmt: skip
+    else:
+        way = plan_way(
+            check, question.start, question.goals, options.limits, seconds=options.seconds, seed=question.number,
+            workspace=options.workspace, grippers=options.grippers, given_up=given_up,
+        )  # fmt: skip
     return way if isinstance(way, Refusal) else way.points

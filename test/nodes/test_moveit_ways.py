@@ -41,7 +41,7 @@ class MoveGroup:
         self._points: Any = pytest.importorskip('trajectory_msgs.msg').JointTrajectoryPoint
         self._path, self.names, self.code = path, tuple(reversed(JOINTS)), 1
         self.asked: list[Any] = []
-        ros.tester.create_service(services.GetMotionPlan, '/plan_kinematic_path', self._answer)
+        self.service = ros.tester.create_service(services.GetMotionPlan, '/plan_kinematic_path', self._answer)
 
     def _answer(self, request: Any, response: Any) -> Any:
         wanted = request.motion_plan_request
@@ -143,6 +143,7 @@ def test_without_an_answer_or_a_goal_that_is_clear_there_is_no_way(ros, ways, mo
     found = answered(ros, ways, [BLOCKED])
     assert isinstance(found, Refusal) and 'got 1 places to go on at' in found.reason
     assert group.asked == []
+    ros.wait(ways._client.service_is_ready, 'move_group')
     monkeypatch.setattr(ways._client, 'call_async', lambda _: Future())
     ways.request(START, [GOAL])
     assert ways.answer() is None
@@ -150,6 +151,20 @@ def test_without_an_answer_or_a_goal_that_is_clear_there_is_no_way(ros, ways, mo
     monkeypatch.setattr(ways._node, 'steady', lambda: steady() + round(OPTIONS.planning_time * 1000) * MS + LATER)
     assert 'got no answer' in ways.answer().reason
     assert ways.answer() is None
+
+
+def test_a_move_group_that_ends_with_a_question_has_no_answer_and_one_that_comes_back_is_asked_again(ros, ways):
+    group = MoveGroup(ros, straight)
+    ros.wait(ways._client.service_is_ready, 'move_group')
+    ways.request(START, [GOAL])
+    ros.tester.destroy_service(group.service)  # before it has looked at the question
+    found = ros.wait(ways.answer, 'that it has ended')
+    assert isinstance(found, Refusal) and 'plan_kinematic_path: whoever served it ended' in found.reason
+    ways.request(START, [GOAL])
+    assert 'got nobody who serves' in ways.answer().reason
+    again = MoveGroup(ros, straight)
+    assert isinstance(answered(ros, ways), Way) and len(again.asked) == 1
+    assert group.asked == []
 
 
 def test_without_a_group_or_the_package_it_is_refused_by_name(ros, monkeypatch):

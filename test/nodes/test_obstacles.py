@@ -313,6 +313,49 @@ def test_a_way_around_is_planned_where_the_policys_stays_blocked_and_then_the_po
     assert not motion.blocked
 
 
+def test_a_robot_that_rests_gets_out_of_the_way_of_what_has_come_near(ros, tiny, tmp_path):
+    """A person walks up to the arm and stops short of it, near enough to reach it within a moment."""
+    known = PERSON.replace('speed: 0.2', 'speed: 0.3, acceleration: 1.0, pose_error: 0.001')
+    planned = {'path_planner': 'builtin', 'blocked_after': 100.0}
+    live = Live(ros, tiny, at=EARLY, **scene(tmp_path, moves=known), **planned)
+    detour = live.node.motion.parts.detour
+    ros.wait(lambda: detour.ways.answer() or detour.ways.ready, 'the process that plans')
+    persons, took = ros.talk(PoseStamped, '/person'), live.measure
+
+    def where(now: int) -> float:
+        """Return how far the person is along x [m]: at 0.2 m/s, braked at 0.4 m/s^2 before 0.36."""
+        far = 0.41 + 0.2 * (T0 + 300 * MS - now) / 1e9
+        seconds = min(max(0.0, (now - T0 - 300 * MS) / 1e9), 0.5)
+        return far if not seconds else 0.41 - 0.2 * seconds + 0.2 * seconds**2
+
+    def measure(stamp: int, *at: Any, **more: Any) -> None:
+        pose = PoseStamped()
+        pose.header.frame_id = 'world'
+        pose.header.stamp.sec, pose.header.stamp.nanosec = divmod(live.now, 1_000_000_000)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.orientation.w = where(live.now), 0.3, 1.0
+        before = live.node.planner.clear.check.scene.sighting('person')
+        persons.publish(pose)
+        ros.wait(lambda: live.node.planner.clear.check.scene.sighting('person') != before, 'the person')
+        took(stamp, *at, **more)
+
+    live.measure = measure  # type: ignore[method-assign]
+    live.begin()
+    live.time(T0 + 40 * MS)
+    live.send(live.chunk(T0))
+    rested, end = end_of(live.trajectory(1)), time.monotonic() + 60.0  # of the process, which knows no simulated clock
+    while not detour.retreated:
+        assert time.monotonic() < end
+        live.advance(live.now + 50 * MS)
+        if not detour.asks and live.now > T0 + 500 * MS:
+            live.send(live.chunk(live.now - 40 * MS, 0.3))
+        ros.spin(0.02)
+    plan = live.node.planner.plan
+    assert plan is not None and live.safety_state == 'RUN'
+    away = np.linalg.norm(plan.positions - [0.36, 0.3], axis=1)
+    assert away[-1] > away[0] + 0.05 and away.min() > away[0] - 0.01 and plan.positions[0, 0] < rested
+    assert not detour.planned
+
+
 def block(x: float, *, action: int = 0) -> Any:
     """Return a marker of a wall across the way, at ``x`` [m]."""
     messages = pytest.importorskip('visualization_msgs.msg', reason='visualization_msgs is not installed')

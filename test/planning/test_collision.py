@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -202,20 +203,31 @@ def live(scene: Scene) -> Any:
     return LiveScene(scene)
 
 
+@pytest.mark.parametrize('acceleration', [None, 1.0, 4.0])
 @pytest.mark.parametrize('seed', range(4))
-def test_whatever_a_moving_obstacle_does_the_arm_rests_before_it_comes(seed):
+def test_whatever_a_moving_obstacle_does_the_arm_rests_before_it_comes(seed, acceleration):
     rng = np.random.default_rng(seed)
-    speed, radius = 0.3, 0.05
-    part = MovingObstacle(name='hand', shape=Sphere(radius=radius), topic='hand', speed=speed)
+    speed, radius, error = 0.3, 0.05, 0.002
+    part = MovingObstacle(
+        name='hand', shape=Sphere(radius=radius), topic='hand', speed=speed, acceleration=acceleration, pose_error=error
+    )
     start = np.array([-1.0, 0.5])
     planner, check = planner_among(Scene(frame='base', moving=(part,)), start, max_lag=60 * MS)
-    place = np.array([0.75, 0.35 + 0.1 * rng.random()])
+    place, velocity = np.array([0.75, 0.35 + 0.1 * rng.random()]), np.zeros(2)
     now, stopping, under_way = T0, False, 0
     for tick in range(80):
         ball = balls(at_now(planner, now)[np.newaxis])[0, 1]
         way = ball - place  # straight at the arm's end, as fast as it may
-        place = place + way / np.linalg.norm(way) * speed * 0.05 * rng.choice([1.0, 1.0, 0.3])
-        check.scene.see('hand', 'base', Sighting(stamp=now, position=(*place, 0.0), orientation=(0.0, 0.0, 0.0, 1.0)))
+        wanted, before = way / np.linalg.norm(way) * speed * rng.choice([1.0, 1.0, 0.3]), velocity
+        most = np.inf if acceleration is None else acceleration * 0.05
+        change = wanted - velocity
+        velocity = before + change * min(1.0, most / max(float(np.linalg.norm(change)), 1e-9))
+        # Speeds up evenly, where that is bounded: within the step it is nearer than at an even speed by nothing.
+        place = place + (velocity if acceleration is None else (before + velocity) / 2) * 0.05
+        wrong = rng.uniform(-1.0, 1.0, 2) * (0.0 if acceleration is None else error / 2)
+        pose = (*(place + wrong), 0.0)
+        check.scene.see('hand', 'base', Sighting(stamp=now, position=pose, orientation=(0.0, 0.0, 0.0, 1.0)))
+        assert not check.fault(now)
         seen(planner, now)
         if tick % 8 == 0:
             swing = np.linspace(0.0, 2.5, 16)[:, np.newaxis] * [0.8, 0.0]
@@ -225,15 +237,108 @@ def test_whatever_a_moving_obstacle_does_the_arm_rests_before_it_comes(seed):
             stopping = isinstance(planner.stop(now + 5 * MS), Trajectory)
         plan = planner.plan
         assert plan is not None
-        for step in range(0, 50, 5):
-            at = now + step * MS
+        for step, late in product(range(0, 50, 5), (0, 60)):
+            at = now + (step - late) * MS
             speeds = np.abs(plan.sample(np.array([at - plan.stamp]))[1]).max()
             nearest = np.linalg.norm(balls(at_now(planner, at)[np.newaxis])[0] - place, axis=-1).min()
-            under_way += speeds > 1e-3
+            under_way += speeds > 1e-3 and not late
             # Until the next look it comes nearer by its speed.
             assert speeds <= 1e-3 or nearest - radius - BALL - speed * step / 1e3 > 0.0
         now += 50 * MS
     assert under_way > 50, 'it moved'
+
+
+@pytest.mark.parametrize(('acceleration', 'blocked'), [(None, True), (0.5, False)])
+def test_an_obstacle_whose_velocity_leads_away_is_in_the_way_only_where_its_acceleration_is_not_known(
+    acceleration, blocked
+):
+    part = MovingObstacle(
+        name='hand', shape=Sphere(radius=0.05), topic='hand', speed=1.0, acceleration=acceleration, pose_error=0.001
+    )
+    start = np.array([-1.0, 0.5])
+    planner, check = planner_among(Scene(frame='base', moving=(part,)), start, max_lag=60 * MS)
+    (end,) = balls(start[np.newaxis])[0, 1:]
+    for before in range(300, -1, -20):  # 0.3 m away now, on its way outwards
+        place = end / np.linalg.norm(end) * (np.linalg.norm(end) + 0.3 - 0.4 * before / 1e3)
+        pose = Sighting(stamp=T0 - before * MS, position=(*place, 0.0), orientation=(0.0, 0.0, 0.0, 1.0))
+        check.scene.see('hand', 'base', pose)
+    swing = np.linspace(0.0, 1.5, 16)[:, np.newaxis] * [0.8, 0.0]
+    verdict = planner.accept(Chunk(stamp=T0 - MS, control_dt=DT, joints=JOINTS, actions=start + swing), T0)
+    assert isinstance(verdict, Planned) and (verdict.blocked is not None) is blocked
+
+
+@pytest.mark.parametrize('lag', [0, 200 * MS])
+@pytest.mark.parametrize('swing', [0.5, 0.001])
+def test_something_that_moves_is_met_where_it_will_be_and_when(swing, lag):
+    """A ball that crosses the arm's circle ahead of the arm: distances of a dense sampling say what is found."""
+    part = MovingObstacle(
+        name='ball', shape=Sphere(radius=0.02), topic='ball', speed=0.6, acceleration=0.0, pose_error=0.0
+    )
+    scene, clearance, velocity = live(Scene(frame='base', moving=(part,))), 0.01, np.array([0.0, 0.5])
+    check = CollisionCheck(robot_geometry(ROBOT, JOINTS, scene.scene), scene, clearance=clearance, lag=lag)
+    way = Trajectory(
+        stamp=T0, joints=JOINTS, times=np.array([0, 10**9]), positions=np.array([[-swing, 0.0], [swing, 0.0]]),
+        velocities=np.zeros((2, 2)),
+    )  # fmt: skip
+    times, found = np.arange(0, 10**9 + 1, MS), []
+    arm_balls = balls(way.positions_at(times))
+    for y in np.linspace(-0.7, 0.5, 25):
+        scene.forget()
+        for stamp in (T0 - 200 * MS, T0):
+            place = np.array([0.68, y]) + velocity * (stamp - T0) / 1e9
+            scene.see('ball', 'base', Sighting(stamp=stamp, position=(*place, 0.0), orientation=(0.0, 0.0, 0.0, 1.0)))
+        # The arm may be late by anything up to the lag.
+        late = np.array([0, lag // 2, lag])[:, np.newaxis]
+        places = np.array([0.68, y]) + velocity * ((times + late)[..., np.newaxis] / 1e9)
+        gaps = np.linalg.norm(arm_balls - places[:, :, np.newaxis], axis=-1).min(axis=2) - BALL - 0.02
+        contact = check.moving_contact(way, T0)
+        close = (gaps < clearance).any(axis=0)
+        if close.any():
+            assert contact is not None and contact.at - T0 <= times[close.argmax()] + MS
+        if contact is not None:
+            near = (gaps < clearance + 0.5 * lag / 1e9 / 2 + 0.001).any(axis=0)
+            assert near.any() and contact.at - T0 >= times[near.argmax()] - 40 * MS
+            found.append(y)
+    assert 5 < len(found) < 22
+
+
+@pytest.mark.parametrize(('acceleration', 'spread'), [(None, 0.6 * 0.2), (2.0, 0.5 * 2.0 * (0.2**2 + 0.1 * 0.2))])
+def test_while_the_robot_is_late_what_moves_goes_on(acceleration, spread):
+    part = MovingObstacle(
+        name='ball', shape=Sphere(radius=0.02), topic='ball', speed=0.6, acceleration=acceleration, pose_error=0.0
+    )
+    scene = live(Scene(frame='base', moving=(part,)))
+    check = CollisionCheck(robot_geometry(ROBOT, JOINTS, scene.scene), scene, clearance=0.01, lag=200 * MS)
+    for stamp in (T0 - 100 * MS, T0):
+        scene.see('ball', 'base', Sighting(stamp=stamp, position=(0.7, 0.0, 0.0), orientation=(0.0, 0.0, 0.0, 1.0)))
+    turn = Trajectory(
+        stamp=T0, joints=JOINTS, times=np.array([0, 100 * MS]), positions=np.array([[0.0, 0.0], [0.001, 0.0]]),
+        velocities=np.zeros((2, 2)),
+    )  # fmt: skip
+    contact = check.moving_contact(turn, T0)
+    assert contact is not None and contact.at == T0
+    assert contact.allowed == pytest.approx(0.01 + spread, abs=1e-9)
+
+
+def test_a_slow_plan_goes_as_far_as_is_free_whenever_it_was_made():
+    post = Obstacle(name='post', shape=Box(size=(0.02, 1.0, 1.0)), position=(0.31, 0.0, 0.0))
+    robot = parse_urdf(
+        '<robot name="slide"><link name="world"/><link name="ball"><collision><geometry><sphere radius="0.01"/>'
+        '</geometry></collision></link><joint name="x" type="prismatic"><parent link="world"/><child link="ball"/>'
+        '<axis xyz="1 0 0"/><limit lower="0" upper="0.5" velocity="1" effort="1"/></joint></robot>'
+    )
+    limits = JointLimits(joints=('x',), lower=(0.0,), upper=(0.5,), velocity=(1.0,), acceleration=(10.0,))
+    for late in range(5, 150, 5):
+        planner = Planner(('x',), DT, limits, keep_steps=12, max_joint_age=10**9)
+        scene = Scene(frame='world', obstacles=(post,))
+        keep_clear(planner, ObstacleOptions(clearance=0.02), robot, scene=scene)
+        for stamp in (T0 - 100 * MS, T0 - 50 * MS):
+            planner.measured(stamp, np.array([0.2]), np.zeros(1))
+        planner.rest_at(np.array([0.2]), T0 - 50 * MS)
+        steps = 0.2 + 0.01 * np.arange(16)[:, np.newaxis]
+        verdict = planner.accept(Chunk(stamp=T0, control_dt=DT, joints=('x',), actions=steps), T0 + late * MS)
+        assert isinstance(verdict, Planned) and verdict.blocked is not None
+        assert 0.26 < verdict.trajectory.positions[-1, 0] <= 0.27
 
 
 def at_now(planner: Planner, now: int) -> np.ndarray:
@@ -392,7 +497,7 @@ class Passing:
 
     def still_contact(self, *_: Any) -> None: ...
 
-    def moving_contact(self, trajectory: Trajectory, begin: int) -> Contact | None:
+    def moving_contact(self, trajectory: Trajectory, begin: int, resting: int = 0) -> Contact | None:
         early = trajectory.end < self.free
         return Contact(link='fore', obstacle='hand', distance=0.0, allowed=0.1, at=begin) if early else None
 

@@ -11,7 +11,9 @@ pytest.importorskip('pinocchio', reason='the extra planning is not installed')
 pytest.importorskip('mujoco', reason='mujoco is not installed (extra: sim)')
 
 from dp_ros.errors import ConfigError
-from dp_ros.evaluation.obstacles.bench import ObstacleSettings, run_obstacles
+from dp_ros.evaluation.obstacles.bench import ObstacleRunner, ObstacleSettings, run_obstacles
+from dp_ros.motion.checks.limits import check
+from dp_ros.motion.trajectory import Trajectory
 from dp_ros.paths import locate
 from dp_ros.simulation.arm.kinematics import BENT, Arm, ToolPose
 from dp_ros.simulation.world import Scene
@@ -39,6 +41,35 @@ def test_where_the_side_that_the_policy_chose_is_closed_an_alternative_leads_pas
     assert (alone['reached'], alone['contact'], alone['alternatives']) == (0, 0, 0)
     assert (chosen['safe'], chosen['contact']) == (1, 0)
     assert chosen['alternatives'] >= 1
+
+
+def test_the_rival_obeys_the_limits_that_all_others_obey():
+    settings = ObstacleSettings(bundle=locate('models/point_navigation'), contenders=('barrier',), speeds=(0.3,))
+    runner = ObstacleRunner(settings, 'barrier', 0.3)
+    episode = runner.episode(BLOCKED)
+    limits, send = episode.planner.limits, episode.send
+    assert limits is not None and np.isfinite(limits.weakest).all()
+    sent: list[Trajectory] = []
+
+    def kept(trajectory: Trajectory) -> None:
+        sent.append(trajectory)
+        send(trajectory)
+
+    episode.send = kept  # type: ignore[method-assign]
+    runner.play(episode)
+    assert len(sent) > 10 and all(check(trajectory, limits) is None for trajectory in sent)
+
+
+@pytest.mark.parametrize('contender', ['hybrid', 'checks'])
+def test_only_who_can_leave_is_gone_when_a_disc_comes_to_where_it_rests(contender):
+    """At this seed a disc would run into a point that stays where it rests."""
+    settings = ObstacleSettings(
+        bundle=locate('models/point_navigation'), contenders=(contender,), speeds=(0.3,), seed=100_021, episodes=1,
+        seconds=15.0,
+    )  # fmt: skip
+    (row,) = run_obstacles(settings, lambda _: None)['rows']
+    assert row['own_contact'] == 0
+    assert (row['contact'] == 0) is (row['retreats'] > 0) is (contender == 'hybrid')
 
 
 def test_the_box_stands_between_where_a_policy_has_never_seen_it_and_touching_it_counts():

@@ -6,6 +6,7 @@ box             `pick_place`: a box between the red box and the tray
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -32,7 +33,9 @@ SWING = 0.3
 DONE = (0.05, 0.1)
 """Distance from the target [m] and speed [m/s] at which it is reached, as in the world."""
 FASTER = 1.05
-"""Factor on the greatest speed: a pose may say a little more of the next instants."""
+"""Factor on the greatest speed and acceleration: a pose may say a little more of the next instants."""
+POSE_ERROR = 0.001
+"""What the robot is told that poses of discs may be wrong by [m]; they are right."""
 HELD = 0.05
 """Edge of a cube around whatever the gripper holds [m]."""
 BELOW = 0.03
@@ -80,14 +83,15 @@ class Discs:
         name = WORLDS[layout]
         self.spec = point_world(name, self.discs, parameter_file=world_spec(name).parameter_file)
         self.obstacles: tuple[str, ...] = tuple(f'{OBSTACLE}{number}' for number in range(len(self.discs)))
-        self._speed = FASTER * speed
+        self._speed, self._acceleration = FASTER * speed, FASTER * speed**2 / SWING
 
     def scene(self, world: World, frame: str) -> Scene:
         """Return the discs, of which those that move are seen by their poses."""
         shapes = [Cylinder(radius=disc.radius, length=HEIGHT) for disc in self.discs]
         parts = zip(self.obstacles, shapes, strict=True)
         if self._speed:
-            moving = [MovingObstacle(name=n, shape=shape, topic=n, speed=self._speed) for n, shape in parts]
+            told = partial(MovingObstacle, speed=self._speed, acceleration=self._acceleration, pose_error=POSE_ERROR)
+            moving = [told(name=n, shape=shape, topic=n) for n, shape in parts]
             return Scene(frame=frame, moving=tuple(moving))
         poses = world.poses
         standing = [Standing(name=n, shape=shape, position=poses[n].position) for n, shape in parts]

@@ -174,6 +174,7 @@ def summarize(
             'seconds_mean': float(np.mean([o.seconds for o in outcomes])),
             'seconds_safe_median': float(np.median(safe)) if safe else None,
             'ways': sum(o.ways for o in outcomes),
+            'retreats': sum(o.retreats for o in outcomes),
             'alternatives': sum(o.alternatives for o in outcomes),
             'outcomes': [asdict(o) for o in outcomes],
         })  # fmt: skip

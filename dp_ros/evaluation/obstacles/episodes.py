@@ -2,10 +2,11 @@
 
 policy      the policy alone
 checks      its plans rest on their path before what is in the way
-hybrid      the same, and a way around where they stay blocked
-planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked
+hybrid      the same, and a way around where they stay blocked, and a retreat where something comes
+planning    no policy: paths to where the task wants the robot, planned anew where the way is blocked; and retreats
 barrier     the literature's rival, for the point only: a control-barrier filter, which pushes the policy's motion aside
-            at every control step. It leads the policy to where it has never been, and knows no limits of acceleration
+            at every control step. It leads the policy to where it has never been, and reckons with a point that has any
+            velocity at once; what it sends goes through the same planner of motions as all others, with its limits
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from dp_ros.motion.trajectory import Trajectory
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
 from dp_ros.planning.path_planner import Way, plan_way
-from dp_ros.planning.rule import keep_clear
+from dp_ros.planning.retreat import plan_retreat
+from dp_ros.planning.rule import keep_clear, let_leave
 from dp_ros.planning.scene import Sighting
+from dp_ros.robot.joint_limits import JointLimits
 from dp_ros.simulation.robot import PoseReading, Reading
 from dp_ros.simulation.worlds.point_navigation.spec import TARGET
 from dp_ros.simulation.worlds.point_navigation.world import BODY
@@ -74,6 +77,7 @@ class ObstacleResult:
     own_contacts: int
     seconds: float
     ways: int = 0
+    retreats: int = 0
     alternatives: int = 0
 
     @property
@@ -112,12 +116,18 @@ class ObstacleEpisode(Episode):
             own_contacts=self._own,
             seconds=self.robot.episode.elapsed,
             ways=self.ways_followed,
+            retreats=self.retreats_followed,
             alternatives=self.alternatives_taken,
         )
 
     @property
     def ways_followed(self) -> int:
         """Ways around that were followed."""
+        return 0
+
+    @property
+    def retreats_followed(self) -> int:
+        """Retreats that were followed."""
         return 0
 
 
@@ -131,15 +141,29 @@ class _Ways:
 
     def request(self, start: np.ndarray, goals: Sequence[np.ndarray]) -> None:
         episode = self._episode
-        limits = episode.planner.limits
-        assert limits is not None
-        self._tries += 1
-        seed = self._seed * 1000 + self._tries
-        self._found = plan_way(
-            episode.check, start, goals, limits, seconds=episode.runner.arena.tried, seed=seed,
-            workspace=episode.planner.options.workspace,
+        self._take(
+            plan_way(
+                episode.check, start, goals, self._limits, seconds=episode.runner.arena.tried, seed=self._next(),
+                workspace=episode.planner.options.workspace,
+            )
         )  # fmt: skip
-        self._ready = episode.robot.now + episode.runner.arena.planning
+
+    def retreat(self, start: np.ndarray, now: int) -> None:
+        episode, workspace = self._episode, self._episode.planner.options.workspace
+        self._take(plan_retreat(episode.check, start, self._limits, now=now, seed=self._next(), workspace=workspace))
+
+    @property
+    def _limits(self) -> JointLimits:
+        limits = self._episode.planner.limits
+        assert limits is not None
+        return limits
+
+    def _next(self) -> int:
+        self._tries += 1
+        return self._seed * 1000 + self._tries
+
+    def _take(self, found: Way | Refusal) -> None:
+        self._found, self._ready = found, self._episode.robot.now + self._episode.runner.arena.planning
 
     def answer(self) -> Way | Refusal | None:
         found = self._found
@@ -162,13 +186,20 @@ class CheckedEpisode(ObstacleEpisode):
         wait = WAIT.get(runner.contender)
         self._detour: Detour | None = None
         if wait is not None:
-            self._detour = Detour(self.planner, _Ways(self, seed), blocked_after=int(wait * NANOSECONDS))
+            ways, after = _Ways(self, seed), int(wait * NANOSECONDS)
+            threat = let_leave(self.planner, self.check, options)
+            self._detour = Detour(self.planner, ways, blocked_after=after, threat=threat, retreats=ways)
         self._stopping: Trajectory | None = None
 
     @property
     def ways_followed(self) -> int:
         """Ways around that were followed."""
         return 0 if self._detour is None else self._detour.planned
+
+    @property
+    def retreats_followed(self) -> int:
+        """Retreats that were followed."""
+        return 0 if self._detour is None else self._detour.retreated
 
     def sense(self, reading: Reading) -> None:
         """Take what a sensor has read; a pose of an obstacle as the node takes its message."""

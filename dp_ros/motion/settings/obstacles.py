@@ -62,6 +62,10 @@ class ObstacleOptions:
         1.5, 'Time for which the robot has rested before an obstacle when a way around is planned.', unit='s',
         low=0.0, high=600.0, nanoseconds=True,
     )
+    retreat_within: float = option(
+        1.5, 'With path_planner builtin: a robot that rests leaves its place where something that moves, and whose '
+        'acceleration the scene bounds, would reach it within this. 0: it stays.', unit='s', low=0.0, high=10.0,
+    )
     planning_time: float = option(
         2.0, 'Longest time for planning a way around; then the robot waits, and it is tried again.', unit='s',
         low=0.05, high=60.0,

@@ -114,11 +114,14 @@ class MoveItWays:
         if asked is None:
             return None
         if not asked.done():
-            if self._node.steady() <= self._until:
+            late, gone = self._node.steady() > self._until, not self._client.service_is_ready()
+            if not late and not gone:
                 return None
             self._asked = None
             self._client.remove_pending_request(asked)
-            return Refusal(reason=f'way around: got no answer of {self._client.srv_name} in time')
+            # One that is restarted knows nothing of the question.
+            why = ': whoever served it ended' if gone else ' in time'
+            return Refusal(reason=f'way around: got no answer of {self._client.srv_name}{why}')
         self._asked = None
         if asked.exception() is not None:
             return Refusal(reason=f'way around: MoveIt could not be asked ({asked.exception()})')

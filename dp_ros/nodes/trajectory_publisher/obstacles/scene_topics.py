@@ -21,7 +21,7 @@ from dp_ros.nodes.trajectory_publisher.obstacles.scene_source import SceneSource
 from dp_ros.options import build
 from dp_ros.planning.collision import CollisionCheck
 from dp_ros.planning.detour import Detour
-from dp_ros.planning.rule import keep_clear, way_options
+from dp_ros.planning.rule import keep_clear, let_leave, way_options
 from dp_ros.planning.scene import LiveScene, Sighting
 from dp_ros.planning.way_process import WayProcess
 from dp_ros.robot.model import RobotModel
@@ -43,14 +43,17 @@ def make_scene_topics(
         return None
     if options.path_planner == 'none':
         return SceneTopics(node, check)
+    make = partial(
+        Detour, planner, blocked_after=options.blocked_after, others=() if home is None else (home,),
+        note=node.get_logger().info,
+    )  # fmt: skip
     ways: WayProcess | MoveItWays
     if options.path_planner == 'moveit':
         ways = MoveItWays(node, options, planner.joints, check)
+        detour = make(ways)
     else:
         ways = WayProcess(way_options(check, planner, options, home), check.scene)
-    others = () if home is None else (home,)
-    note = node.get_logger().info
-    detour = Detour(planner, ways, blocked_after=options.blocked_after, others=others, note=note)
+        detour = make(ways, threat=let_leave(planner, check, options), retreats=ways)
     return SceneTopics(node, check, detour, ways)
 
 
@@ -114,7 +117,8 @@ class SceneTopics:
         fault = self.check.fault(now)
         values: dict[str, object] = {'standing': len(self._scene.standing), 'moving': len(self._scene.moving)}
         if self.detour is not None:
-            values |= {'ways_followed': self.detour.planned, 'ways_failed': self.detour.failed}
+            counts = {'ways_followed': self.detour.planned, 'retreats_followed': self.detour.retreated}
+            values |= {**counts, 'ways_failed': self.detour.failed}
         if blocked is not None:
             values |= {
                 'link': blocked.link,
