@@ -23,7 +23,7 @@ from dp_ros.evaluation.sweep import parts as parts_module
 from dp_ros.evaluation.sweep import sweep as sweep_module
 from dp_ros.evaluation.sweep.combinations import axes_of, check_run, combine, with_run
 from dp_ros.evaluation.sweep.parts import blocks_of, keep, kept, recordings_sha256, training_of
-from dp_ros.evaluation.sweep.report import row_of
+from dp_ros.evaluation.sweep.report import markdown, row_of
 from dp_ros.evaluation.sweep.sweep import SweepSettings, run_sweep
 from dp_ros.evaluation.sweep.work import played, trained
 from dp_ros.evaluation.workers.ray_cluster import RayCluster
@@ -268,6 +268,16 @@ def test_episodes_of_several_trainings_count_together_and_their_spread_is_told()
     assert row.measured['collisions'].value == 2 / 8
     assert (row.facts['lowest'], row.facts['highest'], row.facts['episodes']) == (0.25, 1.0, 8)
     assert row.successes == {1: 1.0, 2: 0.5, 3: 0.5, 4: 0.5}
+
+
+def test_the_table_for_people_has_the_mean_score_of_a_world_where_few_succeed():
+    near = {
+        'seeds': [1, 2], 'successes': [False, False], 'seconds': [30.0, 30.0], 'scores': [0.6, 0.8],
+        'latency_ms': {'p50': 2.0, 'p95': 3.0},
+    }  # fmt: skip
+    lines = markdown([row_of({}, '', [near], {})]).splitlines()
+    head, _, line = ([cell.strip() for cell in text.split('|')] for text in lines)
+    assert dict(zip(head, line, strict=True))['mean score'] == '0.700 (0.600 to 0.800)'
 
 
 def test_actions_after_the_end_of_an_episode_count_or_do_not(bags):

@@ -198,7 +198,7 @@ def markdown(rows: Sequence[Row]) -> str:
     labels = list(rows[0].labels)
     collides = all('collisions' in row.measured for row in rows)
     head = [*labels, 'success (95 %)', 'against the first', *(['collisions'] if collides else [])]
-    head += ['time to success [s]', 'jerk [/s^3]', 'a chunk, processor time [ms]']
+    head += ['mean score', 'time to success [s]', 'jerk [/s^3]', 'a chunk, processor time [ms]']
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
     head += [FACTS[name][0] for name in facts]
     lines = [_line(head), _line(['---'] * len(head))]
@@ -208,7 +208,8 @@ def markdown(rows: Sequence[Row]) -> str:
         cells.append('' if row is rows[0] else _points(_difference(rows[0], row)))
         if collides:
             cells.append(_percent(m['collisions']))
-        cells += [_number(m['time_s'], '.2f'), _number(m['jerk'], '.3g'), _number(m['inference_ms'], '.2f')]
+        cells += [_number(m['score'], '.3f'), _number(m['time_s'], '.2f'), _number(m['jerk'], '.3g')]
+        cells.append(_number(m['inference_ms'], '.2f'))
         cells += [_plain(row.facts.get(name), FACTS[name][1]) for name in facts]
         lines.append(_line(cells))
     return '\n'.join(lines)
