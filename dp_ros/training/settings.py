@@ -88,7 +88,8 @@ class ObjectiveSettings:
             raise ConfigError(f'objective.velocity_weight: got {self.velocity_weight} with distill.teacher, allowed 0')
         for name, usual in (('count_padding', True), ('loss', 'mse'), ('step_weight', 1.0)):
             if (got := getattr(self, name)) != usual:
-                raise ConfigError(f'objective.{name}: got {got} with distill.teacher, allowed {usual}')
+                words = (str(value).lower() for value in (got, usual))
+                raise ConfigError('objective.{}: got {} with distill.teacher, allowed {}'.format(name, *words))
         if self.schedule == 'none':
             raise ConfigError("objective.schedule: got 'none' with distill.teacher, allowed one with noise")
         if self.diffusion_steps % self.distill.teacher_steps:

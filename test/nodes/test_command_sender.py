@@ -69,6 +69,24 @@ def test_a_plan_that_took_long_is_not_sent_where_the_robot_may_have_been_left_be
     assert (planner.plan is plan) != allowed
 
 
+def test_what_has_ended_is_not_sent_again(planner):
+    again, clock = list[int](), SimpleNamespace(now=NOW)
+    end = NOW + 40 * MS
+    ending = Trajectory(
+        stamp=START, joints=('a',), times=np.array([0, end - START]), positions=np.zeros((2, 1)),
+        velocities=np.zeros((2, 1)),
+    )  # fmt: skip
+    made = CommandSender(
+        planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,
+        repeat=lambda _: again.append(clock.now),
+    )  # fmt: skip
+    planner.leap = lambda now: ''
+    made.send_before_deadline(lambda at: ending, must=True)
+    while made.again():
+        clock.now += 5 * MS
+    assert len(again) > 5 and again[-1] <= end < NOW + 55 * MS
+
+
 @pytest.mark.parametrize(('costs', 'on_path'), [((2,), True), ((120, 2, 2), False)])
 def test_a_stop_that_took_long_becomes_a_hold_where_the_robot_may_have_been_left_behind_meanwhile(
     planner, costs, on_path

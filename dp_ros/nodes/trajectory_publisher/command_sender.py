@@ -108,7 +108,8 @@ class CommandSender:
                 if leap := self._planner.leap(self.now()):  # while this planned, the plan before went on
                     self._planner.rollback(before)
                     return Refusal(reason=leap)
-                self._out(message, began + allowed + self._planner.options.splice_margin + AFTER)
+                until = began + allowed + self._planner.options.splice_margin + AFTER
+                self._out(message, min(until, trajectory.end))  # a controller refuses what has ended
                 self._before, self._topics = before.plan, topics
                 self.rests_at = trajectory.end
                 return verdict
