@@ -26,9 +26,9 @@ RESTING = 0.002
 JOINED_BEFORE = 200_000_000
 """Before its end, when the policy's chunks count again [ns]."""
 AGAIN = 500_000_000
-"""From a way that was not found or not taken to the next try [ns],"""
+"""From a way around that was not found or not taken to the next try [ns]."""
 SOONER = 150_000_000
-"""... and of a retreat."""
+"""From a retreat that was not found or not taken to the next try [ns]."""
 ABOUT_TO_REST = 300_000_000
 """Before the end of a plan, when it is looked whether something comes to where that is [ns]."""
 FURTHER = 16
@@ -156,26 +156,18 @@ class Detour:
     def step(self, now: int) -> Chunk | None:
         """Return a way to follow now, as a chunk whose first step is due; None for nothing."""
         self._leave(now)
-        place = self._rests(now)
         if self._asked is not None:
             return self._answered(now)
-        waiting = self._waiting
-        if waiting is None or self._planner.plan is None or self.follows(now) or now < self._not_before:
-            return None
-        if place is None:
-            self._waiting = replace(waiting, since=now)
-        elif now - waiting.since >= self._after:
-            self._asked, self._leaves = place, False
-            self.ways.request(place, [*waiting.beyond[::-1], *_prolonged(waiting.beyond), *self._others])
-        return None
-
-    def _rests(self, now: int) -> np.ndarray | None:
-        """Return where the robot rests (A,); None while it moves, or where nobody knows."""
-        plan = self._planner.plan
-        if plan is None:
+        waiting, plan = self._waiting, self._planner.plan
+        if waiting is None or plan is None or self.follows(now) or now < self._not_before:
             return None
         place, end = plan.positions_at(np.array([now - plan.stamp]))[0], plan.positions[-1]
-        return end if np.abs(end - place).max() <= RESTING else None
+        if np.abs(end - place).max() > RESTING:
+            self._waiting = replace(waiting, since=now)
+        elif now - waiting.since >= self._after:
+            self._asked, self._leaves = end, False
+            self.ways.request(end, [*waiting.beyond[::-1], *_prolonged(waiting.beyond), *self._others])
+        return None
 
     def _leave(self, now: int) -> None:
         """Ask for a retreat, if none is asked for yet, where something is about to come to where the robot rests.

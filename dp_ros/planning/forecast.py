@@ -1,4 +1,4 @@
-"""Where a moving obstacle can be: everywhere that its speed allows, or near where its velocity leads.
+"""Bound where a moving obstacle can be: everywhere that its speed allows, or near where its velocity leads.
 
     x, v     place and velocity of a point of it, at its newest pose; V the velocity of its origin
     s, a     bounds of the speed of all of its points, and of their acceleration

@@ -6,7 +6,7 @@ again, and what the graph shows is played. Times are robot time [ns] unless said
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -322,7 +322,7 @@ class Product:
     def _wake(self) -> None:
         self.again_at = self._time.steady + AGAIN
 
-    def _prepared(self, trajectory: Trajectory, topics: Collection[int] | None) -> Any:
+    def _prepared(self, trajectory: Trajectory, topics: Sequence[int] | None) -> Any:
         self._time.steady += self._cost()
         if isinstance(self.graph, SeveralControllers):
             return self.graph.command.prepare(trajectory, serialized_message(trajectory), topics)

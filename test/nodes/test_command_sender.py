@@ -200,7 +200,7 @@ def test_a_copy_of_a_point_to_hold_that_took_long_to_make_is_not_sent(planner):
 
 @pytest.mark.parametrize(('looks', 'lost'), [(1, True), (3, True), (4, False), (30, False)])
 def test_a_point_to_hold_of_which_a_stall_left_few_copies_may_have_been_in_vain(planner, looks, lost):
-    """It goes out at once, and at every second look."""
+    """Send it at once, and at every second look."""
     clock, again = SimpleNamespace(now=NOW), list[Any]()
     made = CommandSender(
         planner, lambda trajectory, _: trajectory, lambda _: None, lambda: clock.now, steady=lambda: clock.now,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -1368,7 +1368,7 @@ def slowly(live: Live, times: list[int]) -> None:
     sender, passed = live.node.motion.parts.sender, [0]
     prepare, now = sender.prepare, sender.now
 
-    def slow(trajectory: Trajectory, topics: Collection[int] | None) -> Any:
+    def slow(trajectory: Trajectory, topics: Sequence[int] | None) -> Any:
         passed[0] += times.pop(0) if times else 0
         return prepare(trajectory, topics)
 

@@ -1,4 +1,4 @@
-"""Where moving obstacles can be, against motions whose accelerations are known."""
+"""Check where moving obstacles can be against motions whose accelerations are known."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ DONE = (0.05, 0.1)
 FASTER = 1.05
 """Factor on the greatest speed and acceleration: a pose may say a little more of the next instants."""
 POSE_ERROR = 0.001
-"""What the robot is told that poses of discs may be wrong by [m]; they are right."""
+"""Tell the robot that poses of discs may be wrong by so much [m]; they are right."""
 HELD = 0.05
 """Edge of a cube around whatever the gripper holds [m]."""
 BELOW = 0.03

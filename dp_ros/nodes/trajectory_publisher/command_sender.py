@@ -75,7 +75,7 @@ class CommandSender:
         self._until = self._began = 0
         self._point: Trajectory | None = None  # what was sent last, if that counts from its arrival
         self._at = 0  # when it was sent [ns]
-        self._copies = self._over = 0  # due of what was sent last, and when the last is [ns, steady]
+        self._copies = self._over = 0  # of what was sent last: how many were due, and when the last is [ns, steady]
         self._before: Trajectory | None = None  # the plan before that
         self._topics: Sequence[int] | None = None  # that it went to; None: all
 

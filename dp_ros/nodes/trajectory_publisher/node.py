@@ -8,7 +8,7 @@ at rest and the controller holds: the length of its tail is the dead-man's switc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -414,7 +414,7 @@ class TrajectoryPublisher(ManagedNode):
 
     # Out.
 
-    def _prepare(self, trajectory: Trajectory, topics: Collection[int] | None) -> tuple[dict[int, bytes], bytes]:
+    def _prepare(self, trajectory: Trajectory, topics: Sequence[int] | None) -> tuple[dict[int, bytes], bytes]:
         plan = serialized_message(trajectory)  # once, for both
         return self._command.prepare(trajectory, plan, topics), plan
 

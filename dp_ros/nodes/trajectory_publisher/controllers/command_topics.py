@@ -7,7 +7,7 @@ listen, as a recorder does, are none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,7 @@ class CommandTopics:
         self._publishers = []
 
     def prepare(
-        self, trajectory: Trajectory, serialized: bytes, topics: Collection[int] | None = None
+        self, trajectory: Trajectory, serialized: bytes, topics: Sequence[int] | None = None
     ) -> dict[int, bytes]:
         """Return the controllers' parts of a trajectory as messages, by the number of their topics.
 
